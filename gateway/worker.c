@@ -213,7 +213,8 @@ static void judge_load(struct gw_worker *worker)
                                                  .refused = load.refused,
                                                  .waited_ns = load.waited_ns,
                                                  .left = load.left,
-                                                 .unread = load.unread_ns > worker->shed.wait_ns});
+                                                 .unread = load.unread_ns > worker->shed.wait_ns,
+                                                 .in_turn = !load.late});
     }
     if (!was_active && !worker->shed.active)
         return;
@@ -334,6 +335,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .body_max = SRV_PUBLIC_BODY_MAX,
         .user_size = sizeof(struct pub_request),
         .wait_ns = ADM_SHED_WAIT_NS,
+        .round_ns = ADM_SHED_ROUND_NS,
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .needs_no_host = cfg_path_is_probe,
         .is_trusted = is_trusted,

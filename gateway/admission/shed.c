@@ -82,8 +82,9 @@ static void relax(struct adm_shed *shed)
 
 static bool is_overloaded(const struct adm_shed *shed, const struct adm_shed_window *window)
 {
-    return window->unread ||
-           (window->requests > 0 && window->waited_ns / (int64_t)window->requests > shed->wait_ns);
+    return !window->in_turn &&
+           (window->unread || (window->requests > 0 &&
+                               window->waited_ns / (int64_t)window->requests > shed->wait_ns));
 }
 
 /* Over about a second. */

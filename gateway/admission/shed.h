@@ -1,7 +1,8 @@
 /* Whom an overloaded worker refuses: the cut-off of DAGOR (H. Zhou et al., "Overload Control for
  * Scaling WeChat Microservices", SoCC 2018, section 4.2), per worker, without a word to others.
  *
- * Overload is seen in how long requests wait before they are handled, on average over a window. A
+ * Overload is seen in how long requests wait before they are handled, on average over a window in
+ * which the worker could not serve all in turn (gateway/server/guard.c). A
  * request's place in the queue of priorities is a cell: its class first, then the bucket that the
  * hash of its user falls into under the hour's salt. Cells before the cut-off are admitted. After a
  * window of overload the cut-off moves so that 5 % less is admitted, else so that 1 % more of what
@@ -36,6 +37,9 @@ enum adm_shed_class {
 #define ADM_SHED_WAIT_NS (20 * PS_NS_PER_MS)
 #define ADM_SHED_DOWN    0.05 /* of what was admitted */
 #define ADM_SHED_UP      0.01 /* of what arrived */
+/* Who waits for an answer before it asks again is served once a round over all. That is no overload
+ * while a round takes half of 250 ms, which are in time. */
+#define ADM_SHED_ROUND_NS (125 * PS_NS_PER_MS)
 /* Of the answers, so many may be refusals before the cut-off falls no further. A "no" was measured
  * at 0.45 to 0.6 of a "yes"; with what leaving connections unread, accepting and closing them
  * takes, that is about a fifth of the time. */
@@ -48,6 +52,8 @@ struct adm_shed_window {
     int64_t waited_ns; /* all of them together, before they were handled */
     uint64_t left;     /* connections with requests that were left unread */
     bool unread;       /* requests have waited for longer than the bound, and wait still */
+    bool in_turn; /* all were served in turn, and a round took no longer than ADM_SHED_ROUND_NS:
+                     no overload, however long they waited */
 };
 
 struct adm_shed {

@@ -15,7 +15,7 @@
 
 /* A turn and listen socket, so that accepting does not starve those who are in; and so few of all
  * places, that whoever has come is read before it must make room. */
-#define ACCEPT_BATCH  64
+#define ACCEPT_BATCH  256
 #define ACCEPT_SHARE  8
 #define PAUSE_NS      (100 * PS_NS_PER_MS)
 #define IDLE_SHORT_MS 1000
@@ -94,9 +94,8 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
 
 /* --- The end of a connection --- */
 
-static void on_connection_closed(uv_handle_t *handle)
+void srv_connection_free(struct srv_connection *connection)
 {
-    struct srv_connection *connection = handle->data;
     struct srv_http *http = connection->http;
 
     TAILQ_REMOVE(&http->connections, connection, entry);
@@ -160,7 +159,7 @@ void srv_close(struct srv_connection *connection, bool reset)
     connection->kept = NULL;
     connection->kept_len = 0;
     leave_place(connection);
-    uv_close((uv_handle_t *)&connection->poll, on_connection_closed);
+    TAILQ_INSERT_TAIL(&http->guard.closed, connection, unread);
     if (reset)
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(connection->fd);
@@ -232,17 +231,13 @@ bool srv_make_room(struct srv_http *http, bool of_slots)
 
 /* --- What the loop tells of a connection --- */
 
-static void on_event(uv_poll_t *poll, int status, int events)
+void srv_tell(struct srv_connection *connection, int events, bool broken)
 {
-    struct srv_connection *connection = poll->data;
-
     srv_read_clock(connection->http);
     srv_guard_event(connection->http);
-    if (status < 0) {
+    if (broken)
         srv_close(connection, true);
-        return;
-    }
-    if (events & UV_WRITABLE)
+    else if (events & UV_WRITABLE)
         srv_writable(connection);
     else if (events & UV_READABLE) {
         /* What is kept comes first; meanwhile the loop does not sleep. */
@@ -250,17 +245,6 @@ static void on_event(uv_poll_t *poll, int status, int events)
             srv_readable(connection);
     } else if (events & UV_DISCONNECT)
         srv_close(connection, false);
-}
-
-void srv_poll(struct srv_connection *connection, int events)
-{
-    if (connection->polled == events || connection->state == SRV_CLOSED)
-        return;
-    connection->polled = events;
-    if (events == 0)
-        uv_poll_stop(&connection->poll);
-    else
-        uv_poll_start(&connection->poll, events, on_event);
 }
 
 void srv_poll_waiting(struct srv_connection *connection)
@@ -310,12 +294,11 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     *connection = (struct srv_connection){.http = http, .fd = fd};
     STAILQ_INIT(&connection->unsent);
     srv_deadline_init(&connection->deadline);
-    if (uv_poll_init(http->timer.loop, &connection->poll, fd) != 0) {
+    if (srv_watch(connection) < 0) {
         ps_pool_give(http->pool, connection);
         close(fd);
         return;
     }
-    connection->poll.data = connection;
     http->handles++;
     TAILQ_INSERT_TAIL(&http->connections, connection, entry);
     read_address(from, &connection->peer);
@@ -403,6 +386,7 @@ static void on_timer(uv_timer_t *timer)
         if (is_late((struct srv_connection *)due))
             on_late((struct srv_connection *)due, kind);
     }
+    srv_guard_free_closed(http);
     if (http->paused)
         accept_again(http);
     next_ns = srv_deadline_next_ns(&http->deadlines);
@@ -457,6 +441,7 @@ void srv_connections_close(struct srv_http *http)
     {
         srv_close(connection, false);
     }
+    srv_guard_free_closed(http);
     for (size_t i = 0; i < http->listener_count; i++)
         close_listener(&http->listeners[i]);
     uv_close((uv_handle_t *)&http->timer, on_handle_closed);
@@ -464,6 +449,10 @@ void srv_connections_close(struct srv_http *http)
     uv_close((uv_handle_t *)&http->guard.prepare, on_handle_closed);
     uv_close((uv_handle_t *)&http->guard.check, on_handle_closed);
     uv_close((uv_handle_t *)&http->guard.busy, on_handle_closed);
+    if (http->guard.fd >= 0) {
+        uv_close((uv_handle_t *)&http->guard.found, on_handle_closed);
+        close(http->guard.fd);
+    }
 }
 
 static void set_delays(struct srv_http *http)
@@ -493,8 +482,10 @@ int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds
     uv_idle_init(loop, &http->idle);
     http->timer.data = http->idle.data = http;
     srv_read_clock(http);
-    srv_guard_start(http, loop);
     http->handles = 5;
+    if (srv_guard_start(http, loop) < 0)
+        return PS_E_IO;
+    http->handles++;
     for (size_t i = 0; i < count; i++) {
         struct srv_listener *listener = &http->listeners[i];
         *listener = (struct srv_listener){.http = http, .fd = fds[i]};

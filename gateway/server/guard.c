@@ -9,21 +9,33 @@
  * tells by its own clock, in milliseconds, for how long it slept; so waits are known to a few
  * milliseconds, and never too short by more.
  *
- * A "no" costs half of a "yes", so when far too many ask, the worker would be busy with refusals
- * alone, and all of it late. So bytes that may have waited for longer than the bound are not read
- * at once: they are put on a stack, and when the loop has told of all that it found (mail of the
- * log and answers that wait to be sent among it: what is admitted goes first), the newest are read,
- * for a millisecond. What is left stays in the kernel, which costs nothing, and is not polled: to
- * stop that and to begin it again takes two calls of the kernel. Last in, first out: whoever is
- * served is served in time, and nobody works off a queue whose askers have given up (B. Maurer,
- * "Fail at Scale", ACM Queue 2015, calls it adaptive LIFO). Each eighth that is read is the oldest,
- * once it has waited for a second, and is best refused at once: so nearly everybody is told in the
- * end, and their connections serve again. Deadlines go on and close the rest, a few in a turn. */
+ * Connections that wait for their answers are served in turn: the kernel tells first of who has
+ * waited longest, and a turn of the loop looks for a number of them at a time, so that mail, timers
+ * and new connections have their turns in between. (libuv would look 48 times for 1,024 each before
+ * it turns to its timers: more than a second. So connections have an epoll set of their own, and
+ * libuv watches that.) Where a look did not find all, the first of the next has waited longest, and
+ * the kernel is asked since when. A large crowd that waits for its answers is thus a round, and as
+ * long as a round is short nobody is left out, for nobody would be served sooner.
+ *
+ * Where a round takes too long, more ask than can be served. A "no" costs half of a "yes", so when
+ * far too many ask, the worker would be busy with refusals alone, and all of it late. So bytes that
+ * may have waited for longer than the bound are not read at once: they are put on a stack, and when
+ * the loop has told of all that it found (mail of the log and answers that wait to be sent among
+ * it: what is admitted goes first), the newest are read, for a millisecond. What is left stays in
+ * the kernel, which costs nothing, and is not polled: to stop that and to begin it again takes two
+ * calls of the kernel. Last in, first out: whoever is served is served in time, and nobody works
+ * off a queue whose askers have given up (B. Maurer, "Fail at Scale", ACM Queue 2015, calls it
+ * adaptive LIFO). Each eighth that is read is the oldest, once it has waited for a second, and is
+ * best refused at once: so nearly everybody is told in the end, and their connections serve again.
+ * Deadlines go on and close the rest, a few in a turn. Once all that is unread could be served in
+ * less than a round may take, it is, the oldest first, and then all are served in turn again. */
 #include "gateway/server/http_internal.h"
 
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* libuv has slept, and did not only count a millisecond on. */
 #define SLEPT_MS 2
@@ -33,6 +45,11 @@
 
 /* Between two questions to the kernel. */
 #define ASK_NS (10 * PS_NS_PER_MS)
+
+/* Connections that a turn serves, before timers and mail have theirs. */
+#define BATCH 256
+/* While late, the time of a round is measured over so long, and is short again at 4/5. */
+#define ROUND_EACH_NS (200 * PS_NS_PER_MS)
 
 /* For so long a turn reads what was left unread, before the loop looks again: what has come since
  * is newer, and what is admitted goes on. */
@@ -145,17 +162,35 @@ static void put_unread(struct srv_connection *connection)
     guard->unread_count++;
 }
 
+/* Requests handled, and connections closed in the place of one, ever. */
+static uint64_t progress(const struct srv_guard *guard)
+{
+    return guard->before + guard->load.requests + guard->load.closed;
+}
+
+static void begin_timing(struct srv_http *http)
+{
+    http->guard.timed_ns = http->now_ns;
+    http->guard.timed = progress(&http->guard);
+}
+
 bool srv_guard_judge(struct srv_connection *connection)
 {
-    const struct srv_http *http = connection->http;
+    struct srv_http *http = connection->http;
+    struct srv_guard *guard = &http->guard;
 
     if (connection->state != SRV_READING || connection->is_unread)
         return connection->is_unread;
     connection->came_ns = http->came_ns;
-    if (!TAILQ_EMPTY(&http->guard.unread) && connection->deadline.kind == SRV_DEADLINE_HEAD)
+    if (!TAILQ_EMPTY(&guard->unread) && connection->deadline.kind == SRV_DEADLINE_HEAD)
         connection->came_ns = new_came_ns(connection);
-    if (http->now_ns - connection->came_ns <= http->settings.wait_ns)
+    int64_t waited_ns = http->now_ns - connection->came_ns;
+    if (waited_ns <= http->settings.wait_ns ||
+        (!guard->late && waited_ns <= http->settings.round_ns))
         return false;
+    if (!guard->late)
+        begin_timing(http);
+    guard->late = guard->load.late = true;
     put_unread(connection);
     return true;
 }
@@ -227,15 +262,28 @@ static void on_busy(uv_idle_t *idle)
     (void)idle;
 }
 
-static void read_unread(struct srv_http *http)
+/* Where all that is unread can be served soon, it is, and nobody is passed over any more. */
+static void judge_round(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+    int64_t took_ns = http->now_ns - guard->timed_ns;
+
+    if (guard->unread_count == 0) {
+        guard->late = false;
+    } else if (took_ns >= ROUND_EACH_NS) {
+        double each_ns = (double)took_ns / (double)(progress(guard) - guard->timed + 1);
+        guard->late = each_ns * (double)guard->unread_count > 0.8 * (double)http->settings.round_ns;
+        begin_timing(http);
+    }
+}
+
+static void read_newest(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
     struct srv_connection *connection;
-    int64_t began_ns;
+    int64_t began_ns = http->now_ns;
     size_t count = 0;
 
-    srv_read_clock(http);
-    began_ns = http->now_ns;
     while ((connection = TAILQ_FIRST(&guard->unread)) != NULL &&
            http->now_ns - began_ns < TURN_NS) {
         struct srv_connection *overdue = find_overdue(http);
@@ -245,8 +293,128 @@ static void read_unread(struct srv_http *http)
     }
     leave_rest(http);
     guard->most = 1 + count / SURPLUS_EACH;
+}
+
+static void read_unread(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+
+    srv_read_clock(http);
+    if (guard->late) {
+        read_newest(http);
+        judge_round(http);
+    } else {
+        for (int i = 0; i < BATCH && !TAILQ_EMPTY(&guard->unread); i++)
+            read_one(TAILQ_LAST(&guard->unread, srv_connection_list), false);
+    }
     if (!TAILQ_EMPTY(&guard->unread))
         uv_idle_start(&guard->busy, on_busy);
+}
+
+/* --- who is told of --- */
+
+void srv_guard_free_closed(struct srv_http *http)
+{
+    struct srv_connection *connection;
+
+    while ((connection = TAILQ_FIRST(&http->guard.closed)) != NULL) {
+        TAILQ_REMOVE(&http->guard.closed, connection, unread);
+        srv_connection_free(connection);
+    }
+}
+
+static uint32_t epoll_events(int events)
+{
+    return (events & UV_READABLE ? EPOLLIN | EPOLLRDHUP : 0U) |
+           (events & UV_WRITABLE ? EPOLLOUT : 0U) | (events & UV_DISCONNECT ? EPOLLRDHUP : 0U);
+}
+
+int srv_watch(struct srv_connection *connection)
+{
+    struct epoll_event event = {.events = EPOLLET, .data.ptr = connection};
+
+    return epoll_ctl(connection->http->guard.fd, EPOLL_CTL_ADD, connection->fd, &event) == 0
+               ? 0
+               : PS_E_IO;
+}
+
+void srv_poll(struct srv_connection *connection, int events)
+{
+    struct epoll_event event = {.events = epoll_events(events), .data.ptr = connection};
+
+    if (connection->polled == events || connection->state == SRV_CLOSED)
+        return;
+    connection->polled = events;
+    if (events == 0)
+        event.events = EPOLLET; /* the kernel always tells of an end, but so it does only once */
+    (void)epoll_ctl(connection->http->guard.fd, EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+static void tell(struct srv_connection *connection, uint32_t found)
+{
+    int polled = connection->polled, events = 0;
+
+    if (found & (EPOLLIN | EPOLLHUP | EPOLLRDHUP))
+        events |= UV_READABLE;
+    if (found & (EPOLLOUT | EPOLLHUP))
+        events |= UV_WRITABLE;
+    if (found & (EPOLLRDHUP | EPOLLHUP))
+        events |= UV_DISCONNECT;
+    if (polled != 0 && connection->state != SRV_CLOSED)
+        srv_tell(connection, events & polled, (found & EPOLLERR) != 0);
+}
+
+/* The kernel tells first of who has waited longest. Where the last look did not find all, that may
+ * be since before it. */
+static void date_back(struct srv_http *http, const struct epoll_event *found, size_t count)
+{
+    struct srv_guard *guard = &http->guard;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct srv_connection *connection = found[i].data.ptr;
+        if (connection->state != SRV_READING || connection->is_unread ||
+            connection->polled != UV_READABLE ||
+            (found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+            continue; /* nobody knows when an end has come */
+        int64_t came_ns = http->now_ns - received_ago_ns(connection->fd);
+        if (came_ns < guard->all_ns)
+            came_ns = guard->all_ns;
+        if (came_ns < guard->since_ns)
+            guard->since_ns = came_ns;
+        return;
+    }
+}
+
+/* While late, all that have come are looked at, for the newest is among them. */
+static void on_found(uv_poll_t *poll, int status, int events)
+{
+    struct srv_http *http = poll->data;
+    struct srv_guard *guard = &http->guard;
+    struct epoll_event found[BATCH];
+    bool again = false;
+    int count;
+
+    (void)status;
+    (void)events;
+    if (!guard->late && !TAILQ_EMPTY(&guard->unread)) { /* those come first */
+        guard->full = true;
+        return;
+    }
+    do {
+        count = epoll_wait(guard->fd, found, BATCH, 0);
+        srv_read_clock(http);
+        srv_guard_event(http);
+        if (guard->full && count > 0)
+            date_back(http, found, (size_t)count);
+        guard->full = count == BATCH;
+        if (!guard->full)
+            guard->all_ns = http->now_ns;
+        for (int i = 0; i < count; i++) {
+            struct srv_connection *connection = found[i].data.ptr;
+            again |= connection->is_unread;
+            tell(connection, found[i].events);
+        }
+    } while (guard->late && guard->full && !again);
 }
 
 /* --- the loop --- */
@@ -256,6 +424,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct srv_http *http = prepare->data;
     struct srv_guard *guard = &http->guard;
 
+    srv_guard_free_closed(http);
     guard->looked_ns = ps_clock_mono_ns(http->settings.clock);
     if (guard->turn_ns != 0 && http->settings.on_turn != NULL)
         http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->ctx);
@@ -280,6 +449,7 @@ static void on_check(uv_check_t *check)
     guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;
     if (PS_UNLIKELY(!TAILQ_EMPTY(&guard->unread)))
         read_unread(http);
+    srv_guard_free_closed(http);
 }
 
 void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
@@ -287,7 +457,8 @@ void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
     struct srv_guard *guard = &http->guard;
 
     *ret_load = guard->load;
-    guard->load = (struct srv_load){0};
+    guard->before = progress(guard);
+    guard->load = (struct srv_load){.late = guard->late};
     ret_load->unread = guard->unread_count;
     if (guard->unread_count > 0)
         ret_load->unread_ns = ps_clock_mono_ns(http->settings.clock) -
@@ -299,7 +470,7 @@ void srv_http_set_wait(struct srv_http *http, int64_t wait_ns)
     http->settings.wait_ns = wait_ns > 0 ? wait_ns : INT64_MAX;
 }
 
-void srv_guard_start(struct srv_http *http, uv_loop_t *loop)
+int srv_guard_start(struct srv_http *http, uv_loop_t *loop)
 {
     struct srv_guard *guard = &http->guard;
 
@@ -307,11 +478,23 @@ void srv_guard_start(struct srv_http *http, uv_loop_t *loop)
     uv_check_init(loop, &guard->check);
     uv_idle_init(loop, &guard->busy);
     TAILQ_INIT(&guard->unread);
-    guard->prepare.data = guard->check.data = guard->busy.data = http;
+    TAILQ_INIT(&guard->closed);
+    guard->prepare.data = guard->check.data = guard->busy.data = guard->found.data = http;
     uv_prepare_start(&guard->prepare, on_prepare);
     uv_check_start(&guard->check, on_check);
     uv_unref((uv_handle_t *)&guard->prepare);
     uv_unref((uv_handle_t *)&guard->check);
-    guard->last_ns = guard->looked_ns = http->now_ns;
+    guard->last_ns = guard->looked_ns = guard->all_ns = http->now_ns;
     guard->before_ms = uv_now(loop);
+    guard->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (guard->fd < 0)
+        return PS_E_IO;
+    if (uv_poll_init(loop, &guard->found, guard->fd) != 0) {
+        close(guard->fd);
+        guard->fd = -1;
+        return PS_E_IO;
+    }
+    guard->found.data = http;
+    uv_poll_start(&guard->found, UV_READABLE, on_found);
+    return 0;
 }

@@ -106,9 +106,10 @@ struct srv_settings {
     size_t head_max;     /* bytes of a head with its request line: more is 431 */
     size_t body_max;     /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     size_t user_size;
-    /* Bytes that may have waited for longer are left unread while newer ones are there. 0: never.
-     */
-    int64_t wait_ns;
+    /* While a round over all connections takes no longer than round_ns, they are served in turn.
+     * While it does, bytes that may have waited for longer than wait_ns are left unread as long as
+     * newer ones are there. wait_ns 0: all are served in turn, always. */
+    int64_t wait_ns, round_ns;
     const char *client_ip_header;                                 /* NULL = none */
     /* May it be asked for without Host, by HTTP/1.0, as simple load balancers do? NULL: no. */
     bool (*needs_no_host)(struct ps_str path);
@@ -171,6 +172,7 @@ struct srv_load {
     uint64_t refused;  /* requests answered with 400 and above */
     uint64_t left;     /* connections that were left unread, for what was newer */
     uint64_t closed;   /* of these: their client has left, or their deadline has passed */
+    bool late;         /* a round has taken too long */
     size_t unread;     /* now */
     int64_t unread_ns; /* for how long the oldest of them has waited; 0: there is none */
 };

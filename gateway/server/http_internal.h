@@ -92,8 +92,7 @@ struct srv_slot {
 struct srv_connection {
     struct srv_deadline deadline; /* first: a deadline is its connection */
     struct srv_http *http;
-    uv_poll_t poll;
-    int polled; /* events; 0: stopped */
+    int polled; /* events; 0: none */
     int fd;
     enum srv_connection_state state;
     bool trusted;
@@ -112,7 +111,7 @@ struct srv_connection {
     size_t unsent_len;
     TAILQ_ENTRY(srv_connection) entry;  /* in srv_http.connections */
     TAILQ_ENTRY(srv_connection) ready;  /* in srv_http.ready */
-    TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread */
+    TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread, and then in srv_guard.closed */
     int64_t came_ns;                    /* its bytes there, at the earliest */
 };
 TAILQ_HEAD(srv_connection_list, srv_connection);
@@ -124,7 +123,7 @@ struct srv_listener {
     bool open;
 };
 
-/* How long bytes wait, and what refusals cost (guard.c). */
+/* Whom the loop tells of, how long bytes wait, and what stays unread (guard.c). */
 struct srv_guard {
     uv_prepare_t prepare; /* before the loop looks */
     uv_check_t check;     /* after it has looked and has told of all it found */
@@ -138,9 +137,18 @@ struct srv_guard {
     bool slept;       /* until something came, and the kernel was not asked when */
     int64_t asked_ns; /* when it was, last */
     int64_t since_ns; /* since when the bytes of this turn may have waited */
+    int fd;           /* epoll's, of all connections; -1: there is none */
+    uv_poll_t found;  /* tells that it has found some */
+    bool full;        /* there may be more than were found last */
+    bool late;        /* a round takes too long: the newest are read first */
+    int64_t all_ns;   /* when a look found all that there was, last */
     struct srv_load load;
+    uint64_t before;  /* what was in `load` before it was last asked for: requests and closed */
+    int64_t timed_ns; /* since when, while late, a round is timed; `timed`: the requests by then */
+    uint64_t timed;
     struct srv_connection_list unread; /* newest first */
     size_t unread_count;
+    struct srv_connection_list closed; /* the loop may still be about to tell of them */
     uv_idle_t busy;  /* runs while there are unread ones: the loop does not sleep */
     unsigned served; /* of the newest, since one of the oldest was */
     size_t most;     /* connections to accept, and to close, in this turn; while there are unread
@@ -196,8 +204,9 @@ void srv_connections_drain(struct srv_http *http);
 void srv_connections_close(struct srv_http *http); /* also timer and listeners */
 void srv_read_clock(struct srv_http *http);
 void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
-/* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
-void srv_poll(struct srv_connection *connection, int events);
+/* Events have come for what it is polled for, or its socket is broken. */
+void srv_tell(struct srv_connection *connection, int events, bool broken);
+void srv_connection_free(struct srv_connection *connection);
 /* Reads what the client of a kept request sends, or only looks whether it leaves. */
 void srv_poll_waiting(struct srv_connection *connection);
 /* Closes the socket; by a reset, `reset`, so that nothing unread stays in the kernel. What the
@@ -213,7 +222,13 @@ void srv_http_release(struct srv_http *http);
 
 /* --- guard.c --- */
 
-void srv_guard_start(struct srv_http *http, uv_loop_t *loop);
+int srv_guard_start(struct srv_http *http, uv_loop_t *loop) PS_MUST_CHECK;
+/* The memory of closed connections. Not while the loop tells of some. */
+void srv_guard_free_closed(struct srv_http *http);
+/* A new connection; nothing is told of it before srv_poll. */
+int srv_watch(struct srv_connection *connection) PS_MUST_CHECK;
+/* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
+void srv_poll(struct srv_connection *connection, int events);
 /* The loop tells of a connection; the clock has been read. */
 void srv_guard_event(struct srv_http *http);
 /* Leaves the connection's bytes unread, if they may have waited too long to be served before what

@@ -11,7 +11,7 @@ import pytest
 from load import Connection, buy_bytes
 from penstock import PATIENT_LOG, Gateway, wait_until
 
-STOPPED_S = 0.06
+STOPPED_S = 0.16
 PROXY = "127.0.0.2"  # before the users of a crowd; it is trusted
 # Workers refuse by themselves; the ladder's level stays at 0.
 SIGNALS = ["loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu",

@@ -177,6 +177,86 @@ static void within_the_bound_all_are_served_in_order(void **state)
         assert_int_equal(place_of(i, &overdue), i);
 }
 
+/* They have waited longer than the bound for what is newer, but not longer than a round may take.
+ */
+static void while_a_round_is_short_all_are_served_in_turn(void **state)
+{
+    (void)state;
+    bool overdue;
+
+    server.settings.round_ns = 60 * PS_NS_PER_S;
+    start(20);
+    keep_busy();
+    ask_all(1, 0);
+    let_go_after(30);
+    for (int i = 1; i < MANY; i++)
+        assert_int_equal(place_of(i, &overdue), i);
+}
+
+static void where_a_round_takes_too_long_the_newest_are_served_first(void **state)
+{
+    (void)state;
+
+    server.settings.round_ns = 60 * PS_NS_PER_MS;
+    start(20);
+    keep_busy();
+    ask_some(1, FEW, 0);
+    let_go_after(80);
+    assert_newest_first();
+}
+
+/* 40 ms each: all of them in less than 4/5 of half a second only when some of them have been
+ * served. */
+static void when_a_round_is_short_again_the_oldest_are_served_first(void **state)
+{
+    (void)state;
+    bool overdue;
+    int oldest[3];
+
+    server.settings.round_ns = 500 * PS_NS_PER_MS;
+    start(20);
+    keep_busy();
+    ask_all(1, 40);
+    let_go_after(600);
+    (void)place_of(1, &overdue);
+    for (int i = 0; i < 3; i++)
+        oldest[i] = place_of(2 + i, &overdue);
+    assert_true(oldest[0] < oldest[1] && oldest[1] < oldest[2]);
+    assert_true(place_of(MANY - 1, &overdue) < oldest[0]);
+}
+
+/* The server looks for 256 at a time. What it finds in a later look has not come since the look
+ * before. */
+static void who_is_found_in_a_later_look_has_waited_since_it_asked(void **state)
+{
+    (void)state;
+    enum { CROWD = 800, LOOK = 256 };
+    static int of[CROWD], place[CROWD];
+    bool overdue;
+
+    server.settings.connections_soft = server.settings.connections_hard = CROWD + MANY;
+    server.settings.requests_max = CROWD + MANY;
+    server.settings.round_ns = 280 * PS_NS_PER_MS;
+    start(20);
+    for (int i = 0; i < CROWD; i++)
+        of[i] = http_connect(&server);
+    assert_true(http_wait(&server.connections, CROWD + MANY));
+    keep_busy();
+    for (int i = 0; i < CROWD; i++)
+        http_send_text(of[i], i % 6 == 0 ? "GET /nap?2 HTTP/1.1\r\nHost: a\r\n\r\n"
+                                         : "GET /nap?0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let_go_after(10);
+    for (int i = 0; i < CROWD; i++) {
+        static struct http_reply reply;
+        http_read(of[i], false, &reply);
+        assert_int_equal(reply.status, 200);
+        place[i] = atoi(reply.body);
+        close(of[i]);
+    }
+    assert_true(place[CROWD - 1] < place[3 * LOOK + 1]); /* 86 ms a look */
+    (void)place_of(0, &overdue);
+}
+
 static void a_server_without_a_bound_leaves_nothing_unread(void **state)
 {
     (void)state;
@@ -399,6 +479,10 @@ int main(void)
         CLAIM(what_has_waited_too_long_is_served_after_what_is_newer),
         CLAIM(what_comes_while_the_process_is_stopped_has_waited_since),
         CLAIM(within_the_bound_all_are_served_in_order),
+        CLAIM(while_a_round_is_short_all_are_served_in_turn),
+        CLAIM(where_a_round_takes_too_long_the_newest_are_served_first),
+        CLAIM(when_a_round_is_short_again_the_oldest_are_served_first),
+        CLAIM(who_is_found_in_a_later_look_has_waited_since_it_asked),
         CLAIM(a_server_without_a_bound_leaves_nothing_unread),
         CLAIM(after_seven_of_the_newest_one_that_waited_for_a_second_is_told_that_it_is_overdue),
         CLAIM(a_client_that_has_left_meanwhile_is_not_served),

@@ -77,6 +77,20 @@ static void a_wait_above_20_ms_on_average_is_overload_and_one_of_20_ms_is_not(vo
     assert_true(shed.active);
 }
 
+static void whoever_is_served_in_turn_is_never_refused_however_long_all_wait(void **unused)
+{
+    (void)unused;
+    struct adm_shed shed = make_shed();
+    struct adm_shed_window crowd = slow;
+
+    crowd.in_turn = true;
+    for (int i = 0; i < 100; i++) {
+        adm_shed_close(&shed, &crowd);
+        assert_int_equal(ask_all(&shed, ADM_SHED_ORDER, 100), 100);
+    }
+    assert_false(shed.active);
+}
+
 static void requests_that_nobody_could_read_are_overload(void **unused)
 {
     (void)unused;
@@ -353,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_overload_nothing_is_counted),
         cmocka_unit_test(a_wait_above_20_ms_on_average_is_overload_and_one_of_20_ms_is_not),
+        cmocka_unit_test(whoever_is_served_in_turn_is_never_refused_however_long_all_wait),
         cmocka_unit_test(requests_that_nobody_could_read_are_overload),
         cmocka_unit_test(a_window_of_overload_admits_5_percent_less),
         cmocka_unit_test(a_window_without_overload_admits_1_percent_more_of_what_arrived),
