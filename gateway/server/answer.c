@@ -1,19 +1,14 @@
-/* Bytes out. An answer is written as text: of the connection that is being read, behind the answers
- * before it, so that they leave in one send; of a request that was kept, at once. What the client
- * does not take stays in segments, and the connection is not read until they are gone. */
+/* Answers as text, written to where send.c lets them leave. */
 #include "common/http/write.h"
 #include "common/charset.h"
 #include "gateway/server/http_internal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 /* Status line, the fields of the server's own, and the empty line. */
 #define OWN_FIELDS_MAX ((size_t)512)
-#define GATHER_MAX     16
 /* A body that is shorter is copied behind its head: that costs less than a second part. */
 #define HELD_MIN ((size_t)16 * 1024)
 
@@ -24,244 +19,6 @@ struct srv_shared_answer {
     char *body; /* behind the head in `text` */
     char text[];
 };
-
-/* --- Sending --- */
-
-static void free_segment(struct srv_segment *segment)
-{
-    if (segment->release != NULL)
-        segment->release(segment->held);
-    free(segment);
-}
-
-void srv_segments_free(struct srv_connection *connection)
-{
-    struct srv_segment *segment;
-
-    while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL) {
-        STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free_segment(segment);
-    }
-}
-
-static struct srv_segment *append(struct srv_connection *connection, struct srv_segment *segment)
-{
-    STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
-    connection->unsent_len += segment->len;
-    return segment;
-}
-
-/* A segment with `len` bytes of room. NULL: no memory; the connection has been closed. */
-static struct srv_segment *add_segment(struct srv_connection *connection, size_t len)
-{
-    struct srv_segment *segment = malloc(sizeof *segment + len);
-
-    if (segment == NULL) {
-        srv_close(connection, true);
-        return NULL;
-    }
-    *segment = (struct srv_segment){.at = segment->copy, .len = len};
-    return append(connection, segment);
-}
-
-/* The same of bytes that stay where they are until `release(held)`, which is called in any case. */
-static bool add_held(struct srv_connection *connection, struct ps_str bytes,
-                     void (*release)(void *held), void *held)
-{
-    struct srv_segment *segment = malloc(sizeof *segment);
-
-    if (segment == NULL) {
-        release(held);
-        srv_close(connection, true);
-        return false;
-    }
-    *segment =
-        (struct srv_segment){.at = bytes.at, .len = bytes.len, .release = release, .held = held};
-    append(connection, segment);
-    return true;
-}
-
-/* `sent` bytes of the segments have gone. */
-static void drop_sent(struct srv_connection *connection, size_t sent)
-{
-    struct srv_segment *segment;
-
-    connection->unsent_len -= sent;
-    while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL && sent >= segment->len) {
-        sent -= segment->len;
-        STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free_segment(segment);
-    }
-    if (segment != NULL) {
-        segment->at += sent;
-        segment->len -= sent;
-    }
-}
-
-/* Bytes in `out` that are this connection's. */
-static size_t gathered(const struct srv_connection *connection)
-{
-    const struct srv_http *http = connection->http;
-
-    return http->reading == NULL || http->reading == connection ? http->out_len : 0;
-}
-
-/* What was gathered in `out`, then the segments, as far as the client takes them. False: it takes
- * nothing more for now, or the connection has been closed. */
-static bool send_all(struct srv_connection *connection)
-{
-    struct srv_http *http = connection->http;
-    size_t out_len = gathered(connection);
-
-    http->out_len -= out_len;
-    while (out_len > 0 || !STAILQ_EMPTY(&connection->unsent)) {
-        struct iovec parts[GATHER_MAX];
-        struct msghdr message = {.msg_iov = parts};
-        struct srv_segment *segment;
-        if (out_len > 0)
-            parts[message.msg_iovlen++] = (struct iovec){http->out, out_len};
-        STAILQ_FOREACH(segment, &connection->unsent, next)
-        {
-            if (message.msg_iovlen == GATHER_MAX)
-                break;
-            parts[message.msg_iovlen++] =
-                (struct iovec){(void *)(uintptr_t)segment->at, segment->len};
-        }
-        /* One part, as nearly always, costs the kernel less by send. */
-        ssize_t sent = message.msg_iovlen == 1
-                           ? send(connection->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
-                           : sendmsg(connection->fd, &message, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-            srv_close(connection, true);
-            return false;
-        }
-        size_t gone = sent > 0 ? (size_t)sent : 0;
-        if (gone < out_len) {
-            size_t left = out_len - gone;
-            segment = add_segment(connection, left);
-            if (segment == NULL)
-                return false;
-            memcpy(segment->copy, http->out + gone, left);
-            STAILQ_REMOVE(&connection->unsent, segment, srv_segment, next);
-            STAILQ_INSERT_HEAD(&connection->unsent, segment, next);
-            return false;
-        }
-        drop_sent(connection, gone - out_len);
-        out_len = 0;
-        if (sent < 0)
-            return false;
-    }
-    return true;
-}
-
-/* All has been sent, and the connection is to end. */
-static void end_connection(struct srv_connection *connection)
-{
-    if (connection->linger)
-        srv_linger(connection);
-    else
-        srv_close(connection, false);
-}
-
-static void on_idle(uv_idle_t *idle)
-{
-    struct srv_http *http = idle->data;
-    struct srv_connection *connection;
-    size_t count = 0;
-
-    TAILQ_FOREACH(connection, &http->ready, ready)
-    {
-        count++;
-    }
-    /* Who has still more then comes in the next turn. */
-    for (; count > 0 && (connection = TAILQ_FIRST(&http->ready)) != NULL; count--) {
-        srv_read_clock(http);
-        srv_guard_event(http);
-        http->came_ns = http->now_ns; /* they waited for the answer before them */
-        srv_read_kept(connection);
-    }
-    if (TAILQ_EMPTY(&http->ready))
-        uv_idle_stop(idle);
-}
-
-/* A proxy must be the one that closes an idle connection: else it sends a request into the end. */
-static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
-{
-    const struct srv_http *http = connection->http;
-
-    if (connection->trusted)
-        return SRV_DEADLINE_IDLE_TRUSTED;
-    return http->settings.keeps_idle == NULL || http->settings.keeps_idle(http->ctx)
-               ? SRV_DEADLINE_IDLE
-               : SRV_DEADLINE_IDLE_SHORT;
-}
-
-/* The next request of the connection may be served: on the loop's next turn if it is here already,
- * since this may run within a handler. Its head may have begun. */
-void srv_go_on_reading(struct srv_connection *connection)
-{
-    struct srv_http *http = connection->http;
-
-    if (connection->deadline.kind == SRV_DEADLINE_NONE)
-        srv_set_deadline(connection, idle_kind(connection));
-    if (connection->kept_len == 0) {
-        srv_poll(connection, UV_READABLE);
-    } else if (!connection->is_ready) {
-        connection->is_ready = true;
-        TAILQ_INSERT_TAIL(&http->ready, connection, ready);
-        uv_idle_start(&http->idle, on_idle);
-    }
-}
-
-void srv_flush(struct srv_connection *connection)
-{
-    struct srv_http *http = connection->http;
-    bool answered = gathered(connection) > 0 || !STAILQ_EMPTY(&connection->unsent);
-
-    if (connection->state == SRV_CLOSED)
-        return;
-    if (!answered && http->reading == connection)
-        return;
-    if (!send_all(connection)) {
-        if (connection->state == SRV_CLOSED)
-            return;
-        if (connection->state == SRV_READING)
-            connection->state = SRV_SENDING;
-        srv_poll(connection, UV_WRITABLE);
-        if (connection->deadline.kind != SRV_DEADLINE_SEND)
-            srv_set_deadline(connection, SRV_DEADLINE_SEND);
-    } else if (connection->close && connection->slot == NULL) {
-        end_connection(connection);
-    } else if (connection->state == SRV_READING) {
-        srv_go_on_reading(connection);
-    }
-}
-
-void srv_writable(struct srv_connection *connection)
-{
-    struct srv_http *http = connection->http;
-
-    assert(http->reading == NULL);
-    if (!send_all(connection))
-        return;
-    srv_set_deadline(connection, SRV_DEADLINE_NONE);
-    if (connection->state == SRV_WAITING || connection->state == SRV_STREAMING) {
-        struct srv_slot *slot = connection->slot;
-        if (connection->state == SRV_STREAMING && !slot->paused) {
-            srv_set_deadline(connection, SRV_DEADLINE_BODY);
-            srv_go_on_reading(connection);
-        } else {
-            srv_poll_waiting(connection);
-        }
-        if (slot->state == SRV_SLOT_ANSWERING)
-            http->settings.on_room(&slot->request, http->ctx);
-    } else if (connection->close) {
-        end_connection(connection);
-    } else {
-        connection->state = SRV_READING;
-        srv_go_on_reading(connection);
-    }
-}
 
 /* --- Writing --- */
 
@@ -276,49 +33,6 @@ static const char *date_of(struct srv_http *http)
         http->date_s = http->wall_ms / 1000;
     }
     return http->date;
-}
-
-/* Room for an answer of at most `most` bytes: in `out`, or in a segment behind what is not sent
- * yet. False: no memory, the connection has been closed. */
-bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
-                    struct srv_segment **ret_segment)
-{
-    struct srv_http *http = connection->http;
-    bool own = http->reading == connection || http->reading == NULL;
-
-    *ret_segment = NULL;
-    if (own && http->out_len + most > SRV_OUT_MAX && http->out_len > 0) {
-        (void)send_all(connection);
-        if (connection->state == SRV_CLOSED)
-            return false;
-    }
-    if (own && most <= SRV_OUT_MAX && STAILQ_EMPTY(&connection->unsent)) {
-        ps_buf_init(ret_buf, http->out + http->out_len, SRV_OUT_MAX - http->out_len);
-        return true;
-    }
-    return srv_segment_room(connection, most, ret_buf, ret_segment);
-}
-
-bool srv_segment_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
-                      struct srv_segment **ret_segment)
-{
-    *ret_segment = add_segment(connection, most);
-    if (*ret_segment == NULL)
-        return false;
-    ps_buf_init(ret_buf, (*ret_segment)->copy, most);
-    return true;
-}
-
-void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
-                 struct srv_segment *segment)
-{
-    assert(!buf->overflow);
-    if (segment == NULL) {
-        connection->http->out_len += buf->len;
-        return;
-    }
-    connection->unsent_len -= segment->len - buf->len;
-    segment->len = buf->len;
 }
 
 /* The request is answered: its slot goes back, and its connection goes on or ends. */
@@ -428,7 +142,7 @@ static void answer_request(struct srv_slot *slot, struct answer answer, char *he
     put_answer(&buf, http, &answer, with_body && heap == NULL);
     srv_written(connection, &buf, segment);
     if (heap != NULL && with_body && answer.body.len > 0) {
-        if (!add_held(connection, answer.body, free, heap))
+        if (!srv_add_held(connection, answer.body, free, heap))
             return;
     } else {
         free(heap);
@@ -454,8 +168,8 @@ struct ps_buf srv_fields_begin(struct srv_request *request)
 
 void srv_fields_end(struct srv_request *request, const struct ps_buf *fields)
 {
-    assert(!fields->overflow);
-    slot_of(request)->fields_len += fields->len;
+    slot_of(request)->broken |= fields->overflow;
+    slot_of(request)->fields_len += fields->overflow ? 0 : fields->len;
 }
 
 void srv_answer_header(struct srv_request *request, const char *name, const char *value, size_t len)
@@ -579,7 +293,7 @@ void srv_answer_held(struct srv_request *request, const struct srv_forward *head
     srv_written(connection, &buf, segment);
     if (copied == body.len)
         release(held);
-    else if (!add_held(connection, body, release, held))
+    else if (!srv_add_held(connection, body, release, held))
         return;
     srv_finish_request(slot, slot->close);
 }

@@ -110,7 +110,7 @@ struct srv_settings {
      * While it does, bytes that may have waited for longer than wait_ns are left unread as long as
      * newer ones are there. wait_ns 0: all are served in turn, always. */
     int64_t wait_ns, round_ns;
-    const char *client_ip_header;                                 /* NULL = none */
+    const char *client_ip_header; /* NULL = none */
     /* May it be asked for without Host, by HTTP/1.0, as simple load balancers do? NULL: no. */
     bool (*needs_no_host)(struct ps_str path);
     bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
@@ -122,9 +122,9 @@ struct srv_settings {
     /* Asked when a connection that is no trusted proxy's begins to be idle: may it be for long?
      * Else it is closed after a second. NULL: yes. */
     bool (*keeps_idle)(void *ctx);
-    /* A head is complete, and `user` is zeroed: what is decided of the request is decided here. True:
-     * its body, if it has one, comes in parts, however long. NULL: it does not. Then the request is
-     * handed over, at once or with its whole body; or on_gone says that it is not. */
+    /* A head is complete, and `user` is zeroed: what is decided of the request is decided here.
+     * True: its body, if it has one, comes in parts, however long. NULL: it does not. Then the
+     * request is handed over, at once or with its whole body; or on_gone says that it is not. */
     bool (*on_head)(struct srv_request *request, void *ctx);
     /* A part of the body of a kept request; `last`: nothing follows, and `part` may be empty.
      * False: no more until srv_resume. */
@@ -193,7 +193,8 @@ void srv_trust(struct srv_request *request);
  * GET or 200 would have. --- */
 
 /* Adds a header field to the answer to come. `name` must be a literal; with an empty value the
- * field is left out. What does not fit is a programmer's error. */
+ * field is left out. A value that is none, or does not fit: the connection is reset in the answer's
+ * place. */
 void srv_answer_header(struct srv_request *request, const char *name, const char *value,
                        size_t len);
 /* Memory of the slot in which the body is built: use it, then srv_answer with the buffer. */
@@ -226,7 +227,7 @@ void srv_resume(struct srv_request *request);
 void srv_answer_begin(struct srv_request *request, int status, const char *content_type,
                       int64_t len);
 /* A part, which is copied if the client does not take it at once. False: 64 KiB wait; on_room
- * follows, or on_gone. Parts beyond the length that was said are a programmer's error. */
+ * follows, or on_gone. A part beyond the length that was said: the connection is reset. */
 bool srv_answer_part(struct srv_request *request, struct ps_str part);
 /* The same of the last part, which may be empty. The request is answered. Shorter in all than was
  * said: the connection is reset, so that nobody takes it for whole. */

@@ -1,5 +1,6 @@
 /* What http.c (the server), connections.c (sockets and deadlines), guard.c (how long bytes wait),
- * reading.c (bytes in), answer.c (bytes out) and stream.c (bodies in parts) share.
+ * reading.c (bytes in), answer.c (answers), send.c (bytes out) and stream.c (bodies in parts)
+ * share.
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -281,23 +282,16 @@ static inline char *srv_body_of(struct srv_slot *slot)
 size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, char *data,
                       size_t len);
 
-/* --- answer.c --- */
+/* --- send.c --- */
 
-/* Room for whole lines of header fields, behind those that the answer has; the buffer is given back
- * when they are written. What does not fit is a programmer's error. */
-struct ps_buf srv_fields_begin(struct srv_request *request);
-void srv_fields_end(struct srv_request *request, const struct ps_buf *fields);
-/* Answers with a problem of the server's own and closes the connection; needs no slot. `text` is
- * the detail, or NULL. */
-void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text);
-/* "HTTP/1.1 100 Continue" */
-void srv_go_on(struct srv_connection *connection);
 /* Sends what was gathered for the connection that is read. */
 void srv_flush(struct srv_connection *connection);
 /* The connection may be read again: on the loop's next turn where bytes are kept. */
 void srv_go_on_reading(struct srv_connection *connection);
-/* Room for at most `most` bytes behind what was written before; then srv_written. False: no memory,
- * the connection has been closed. */
+/* The client takes more. */
+void srv_writable(struct srv_connection *connection);
+/* Room for at most `most` bytes behind what was written before: in `out`, or in a segment behind
+ * what is not sent yet; then srv_written. False: no memory, the connection has been closed. */
 bool srv_write_room(struct srv_connection *connection, size_t most, struct ps_buf *ret_buf,
                     struct srv_segment **ret_segment);
 /* The same, in a segment in any case. */
@@ -305,15 +299,28 @@ bool srv_segment_room(struct srv_connection *connection, size_t most, struct ps_
                       struct srv_segment **ret_segment);
 void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
                  struct srv_segment *segment);
+/* The same of bytes that stay where they are until `release(held)`, which is called in any case. */
+bool srv_add_held(struct srv_connection *connection, struct ps_str bytes,
+                  void (*release)(void *held), void *held);
+void srv_segments_free(struct srv_connection *connection);
+
+/* --- answer.c --- */
+
+/* Room for whole lines of header fields, behind those that the answer has; the buffer is given back
+ * when they are written. Where they do not fit, the connection is reset in the answer's place. */
+struct ps_buf srv_fields_begin(struct srv_request *request);
+void srv_fields_end(struct srv_request *request, const struct ps_buf *fields);
+/* Answers with a problem of the server's own and closes the connection; needs no slot. `text` is
+ * the detail, or NULL. */
+void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text);
+/* "HTTP/1.1 100 Continue" */
+void srv_go_on(struct srv_connection *connection);
 /* The fields of an answer of which the body follows in parts. */
 void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
                   bool close);
 void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv_forward *head);
 /* The request is answered: its slot goes back, and its connection goes on or ends. */
 void srv_finish_request(struct srv_slot *slot, bool close);
-/* The client takes more. */
-void srv_writable(struct srv_connection *connection);
-void srv_segments_free(struct srv_connection *connection);
 void srv_new_request_id(struct srv_http *http, char ret_text[PS_UUID_LEN + 1]);
 
 #endif

@@ -152,7 +152,10 @@ static bool put_part(struct srv_slot *slot, struct ps_str part, bool last)
     struct srv_segment *segment;
     struct ps_buf buf;
 
-    assert(!slot->is_sized || part.len <= slot->answer_left);
+    if (slot->is_sized && part.len > slot->answer_left) {
+        srv_close(connection, true);
+        return false;
+    }
     if (slot->is_sized)
         slot->answer_left -= part.len;
     bool whole = part.len > COPY_MAX && connection->http->reading == NULL &&
