@@ -5,6 +5,7 @@
 
 #include "common/defs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,8 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* In every build, also without assert. */
 #define MUST(claim)                                                                                \
     do {                                                                                           \
-        if (!(claim))                                                                              \
+        if (!(claim)) {                                                                            \
+            (void)fprintf(stderr, "%s:%d: it must hold: %s\n", __FILE__, __LINE__, #claim);        \
             abort();                                                                               \
+        }                                                                                          \
     } while (0)
 
 #endif
