@@ -18,12 +18,14 @@
 #define BASE  256
 #define COUNT 128
 
+#define POLLERS 4 /* libuv's, and those of the gateway's own */
+
 enum kind { FREE, POLLER, EVENT, LISTENER, STREAM };
 
 struct end {
     enum kind kind;
-    uint32_t interest;
-    epoll_data_t data;
+    uint32_t interest[POLLERS];
+    epoll_data_t data[POLLERS];
     uint64_t count; /* EVENT */
     struct ps_address from;
     bool accepted;                      /* or made by connect */
@@ -32,15 +34,15 @@ struct end {
     bool out_end, is_closed, has_reset; /* by the gateway */
     bool is_left;                       /* by the far end */
     size_t in_len, in_at, out_len, out_max;
-    unsigned order; /* in which clients came */
+    unsigned order; /* in which clients came; which POLLER it is */
 };
 
 static struct end ends[COUNT];
 static char ins[COUNT][NET_IN_MAX], outs[COUNT][NET_OUT_MAX];
-static uint32_t interests[BASE]; /* of the kernel's descriptors: never ready */
+static uint32_t interests[BASE][POLLERS]; /* of the kernel's descriptors: never ready */
 static int64_t now_ns;
 static size_t events_told, moves;
-static unsigned clients, first_told, top; /* no descriptor from there on was given */
+static unsigned clients, pollers, first_told, top; /* no descriptor from there on was given */
 
 static struct end *find(int fd)
 {
@@ -94,7 +96,8 @@ void net_reset(void)
 {
     memset(ends, 0, sizeof ends);
     now_ns = INT64_C(1000000) * PS_NS_PER_S;
-    clients = first_told = top = 0;
+    clients = pollers = first_told = top = 0;
+    memset(interests, 0, sizeof interests);
 }
 
 int64_t net_now_ns(void)
@@ -248,12 +251,32 @@ static bool has_client(void)
     return false;
 }
 
+static uint32_t ready(const struct end *end);
+
+/* What this poller is to be told of the descriptor. */
+static uint32_t news(const struct end *end, unsigned poller)
+{
+    uint32_t interest = end->interest[poller];
+
+    return interest != 0 && !end->is_closed ? ready(end) & (interest | EPOLLERR | EPOLLHUP) : 0;
+}
+
+static bool has_news(unsigned poller)
+{
+    for (size_t i = 0; i < top; i++)
+        if (news(&ends[i], poller) != 0)
+            return true;
+    return false;
+}
+
 static uint32_t ready(const struct end *end)
 {
     uint32_t is = 0;
 
     if (end->kind == EVENT)
         return end->count > 0 ? EPOLLIN : 0;
+    if (end->kind == POLLER)
+        return has_news(end->order) ? EPOLLIN : 0;
     if (end->kind == LISTENER)
         return has_client() ? EPOLLIN : 0;
     if (end->kind != STREAM || end->is_connecting)
@@ -269,17 +292,15 @@ static uint32_t ready(const struct end *end)
     return is;
 }
 
-static int tell(struct epoll_event *events, int most)
+static int tell(unsigned poller, struct epoll_event *events, int most)
 {
     int told = 0;
 
     for (unsigned i = 0; i < top && told < most; i++) {
         const struct end *end = &ends[(i + first_told) % top];
-        uint32_t is = end->interest != 0 && !end->is_closed
-                          ? ready(end) & (end->interest | EPOLLERR | EPOLLHUP)
-                          : 0;
+        uint32_t is = news(end, poller);
         if (is != 0)
-            events[told++] = (struct epoll_event){.events = is, .data = end->data};
+            events[told++] = (struct epoll_event){.events = is, .data = end->data[poller]};
     }
     events_told += (size_t)told;
     return told;
@@ -289,18 +310,23 @@ static int tell(struct epoll_event *events, int most)
 
 int epoll_create1(int flags)
 {
+    int fd = take(POLLER);
+
     (void)flags;
-    return take(POLLER);
+    MUST(pollers < POLLERS);
+    if (fd >= 0)
+        ends[fd - BASE].order = pollers++;
+    return fd;
 }
 
 int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 {
     struct end *end = find(fd);
-    uint32_t *interest = end != NULL            ? &end->interest
-                         : fd >= 0 && fd < BASE ? &interests[fd]
+    unsigned poller = find(epfd)->order;
+    uint32_t *interest = end != NULL            ? &end->interest[poller]
+                         : fd >= 0 && fd < BASE ? &interests[fd][poller]
                                                 : NULL;
 
-    (void)epfd;
     if (interest == NULL) {
         errno = EBADF;
         return -1;
@@ -311,15 +337,14 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
     }
     *interest = op == EPOLL_CTL_DEL ? 0 : event->events | EPOLLERR;
     if (end != NULL && op != EPOLL_CTL_DEL)
-        end->data = event->data;
+        end->data[poller] = event->data;
     return 0;
 }
 
 int epoll_pwait(int epfd, struct epoll_event *events, int most, int timeout, const sigset_t *mask)
 {
-    int told = tell(events, most);
+    int told = tell(find(epfd)->order, events, most);
 
-    (void)epfd;
     (void)mask;
     if (told == 0 && timeout > 0)
         now_ns += timeout * PS_NS_PER_MS;
@@ -554,7 +579,7 @@ int close(int fd)
         return (int)syscall(SYS_close, fd);
     }
     end->is_closed = true;
-    end->interest = 0;
+    memset(end->interest, 0, sizeof end->interest);
     /* What nobody has read ends a connection by a reset. */
     end->has_reset |= end->kind == STREAM && end->in_len > end->in_at;
     if (end->has_reset)
