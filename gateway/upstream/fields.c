@@ -226,6 +226,13 @@ static void put_forwarded(struct ps_buf *buf, const struct up_origin *origin, co
     ps_buf_puts(buf, "\";proto=http\r\n");
 }
 
+/* Has a trusted proxy said it, and does Connection not keep it here? */
+static bool passes_on(const struct up_origin *origin, struct ps_str name)
+{
+    return origin->trusted && ps_http_find(origin->head, origin->base, name).at != NULL &&
+           !ps_http_is_of_connection(origin->head, origin->base, name);
+}
+
 static void put_who_asks(struct ps_buf *buf, const struct up_origin *origin)
 {
     const struct ps_str host = PS_STR("X-Forwarded-Host"), proto = PS_STR("X-Forwarded-Proto");
@@ -237,9 +244,9 @@ static void put_who_asks(struct ps_buf *buf, const struct up_origin *origin)
     ps_buf_puts(buf, peer);
     ps_buf_puts(buf, "\r\n");
     put_forwarded(buf, origin, peer);
-    if (!origin->trusted || ps_http_find(origin->head, origin->base, host).at == NULL)
+    if (!passes_on(origin, host))
         ps_http_put_known(buf, host, origin->host);
-    if (!origin->trusted || ps_http_find(origin->head, origin->base, proto).at == NULL)
+    if (!passes_on(origin, proto))
         ps_http_put_known(buf, proto, PS_STR("http"));
     if (origin->user.len > 0)
         ps_http_put_known(buf, PS_STR("X-User-Id"), origin->user);

@@ -153,3 +153,11 @@ def test_a_trusted_proxys_overrides_reach_the_shop_where_nothing_is_kept(shop):
         assert "PATCH" not in call(gateway.port, "GET", "/p/1", headers=override).text
     with gateway_of(shop, False) as gateway:
         assert "PATCH" not in call(gateway.port, "POST", "/p/1", b"x", override).text
+
+
+def test_a_field_that_connection_names_is_written_anew(shop):
+    """The shop is told in any case by which scheme and host the gateway was asked."""
+    with gateway_of(shop, True) as gateway:
+        said = {"Connection": "close, X-Forwarded-Proto, X-Forwarded-Host", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
+        page = body(get(gateway.port, next(paths), **said)).decode().splitlines()
+        assert "X-Forwarded-Proto=http" in page and "X-Forwarded-Host=shop.example" in page
