@@ -331,12 +331,6 @@ void op_new_token(struct op_request *request)
     sodium_memzero(secret, sizeof secret);
 }
 
-static void answer_delete_token(struct op_request *request, struct op_change *change)
-{
-    (void)change;
-    op_empty(request);
-}
-
 void op_delete_token(struct op_request *request)
 {
     struct op_auth *auth = request->admin->deps.auth;
@@ -366,7 +360,7 @@ void op_delete_token(struct op_request *request)
         return;
     }
     change->end = end_tokens;
-    change->answer = answer_delete_token;
+    change->answer = op_answer_empty;
     if (put_file(request, change, op_token_write(token), NULL))
         op_change_submit(request, change);
 }
