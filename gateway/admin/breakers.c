@@ -36,13 +36,12 @@ static json_t *circuits_json(const struct adm_breaker_sum *sum)
 static json_t *breaker_json(const struct op_deps *deps, const struct adm_breaker *breaker)
 {
     struct adm_breaker_sum sum;
-    char since[PS_TIME_LEN + 1];
 
     adm_breaker_add_up(breaker, &sum);
     int64_t age_ms = (ps_clock_mono_ns(deps->clock) - sum.since_ns) / PS_NS_PER_MS;
-    ps_time_format(ps_clock_wall_ms(deps->clock) - age_ms, since);
-    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:o, s:I}", "name", breaker->source.name,
-                     "state", ps_breaker_state_names[sum.state], "since", since, "why",
+    return json_pack("{s:s, s:s, s:o, s:s?, s:o, s:o, s:o, s:I}", "name", breaker->source.name,
+                     "state", ps_breaker_state_names[sum.state], "since",
+                     ps_json_of_time(ps_clock_wall_ms(deps->clock) - age_ms), "why",
                      sum.why[0] != '\0' ? sum.why : NULL, "forced",
                      cfg_pin_write(adm_breaker_pinned(breaker), &adm_breaker_pin), "circuits",
                      circuits_json(&sum), "window", window_json(&sum), "openings",

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- Probes and metrics. --- */
@@ -193,12 +192,10 @@ void op_metrics(struct op_request *request)
 void op_get_settings(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
-    char started[PS_TIME_LEN + 1];
 
-    ps_time_format(deps->started_ms, started);
     op_json(request, ANS_V_ok,
-            json_pack("{s:s, s:s, s:s, s:o}", "version", PENSTOCK_VERSION, "gateway",
-                      deps->gateway_id, "started_at", started, "settings",
+            json_pack("{s:s, s:s, s:o, s:o}", "version", PENSTOCK_VERSION, "gateway",
+                      deps->gateway_id, "started_at", ps_json_of_time(deps->started_ms), "settings",
                       deps->settings_json(deps->settings)));
 }
 

@@ -4,7 +4,6 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define OPENING_WAIT_MS 2000

@@ -4,7 +4,6 @@
 #include "common/clock.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const struct ps_charset digits = {{PS_DIGITS}};
 static const struct ps_charset token_chars = {

@@ -25,13 +25,11 @@
 
 char *cfg_audit_text(const struct cfg_audit_entry *entry)
 {
-    char at[PS_TIME_LEN + 1];
-    ps_time_format(entry->at_ms, at);
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", at, "who", entry->who, "peer",
-                  entry->peer, "action", entry->action, "target", entry->target, "from",
-                  entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
-                  entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why", entry->why);
+    json_t *json = json_pack(
+        "{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", ps_json_of_time(entry->at_ms), "who",
+        entry->who, "peer", entry->peer, "action", entry->action, "target", entry->target, "from",
+        entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
+        entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why", entry->why);
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(json);
     return text;

@@ -23,12 +23,11 @@ static void take_back(struct up_returns *returns, const struct up_route_view *ro
                       const struct up_split_view *split, enum up_cause cause,
                       const struct up_tally *its, const struct up_tally *own)
 {
-    char since[PS_TIME_LEN + 1];
-
-    ps_time_format(ps_clock_wall_ms(returns->clock), since);
     json_t *entry =
-        json_pack("{s:o, s:s, s:s, s:o, s:o}", "split", cfg_split_write(split->as), "since", since,
-                  "why", up_cause_names[cause], "new", figures_json(its), "old", figures_json(own));
+        json_pack("{s:o, s:o, s:s, s:o, s:o}", "split", cfg_split_write(split->as), "since",
+                  ps_json_of_time(ps_clock_wall_ms(returns->clock)), "why", up_cause_names[cause],
+                  "new", figures_json(its), "old", figures_json(own));
+
     if (entry == NULL) {
         ps_log(PS_LOG_ERROR, "split_return_not_written", PS_F_STR("route", route->doc->name),
                PS_F_STR("pool", split->as->pool), PS_F_STR("error", ps_err_text(PS_E_NOMEM)));
