@@ -440,6 +440,17 @@ json_t *ps_options_defaults(const struct ps_option *table, size_t count)
     return ps_options_json(table, count, NULL);
 }
 
+int ps_options_print_defaults(const struct ps_option *table, size_t count, FILE *out)
+{
+    json_t *defaults = ps_options_defaults(table, count);
+    int err =
+        defaults != NULL && json_dumpf(defaults, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF
+            ? 0
+            : PS_E_IO;
+    json_decref(defaults);
+    return err;
+}
+
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap)
 {
     switch (option->type) {

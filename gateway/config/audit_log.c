@@ -195,20 +195,6 @@ int cfg_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *fau
     return err;
 }
 
-static int write_line(int fd, const char *line, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, line, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        line += n;
-        len -= (size_t)n;
-    }
-    return fsync(fd);
-}
-
 int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_fault *fault)
 {
     int fd;
@@ -220,7 +206,7 @@ int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_
     int err = open_to_append(path, &fd, &end, fault);
     if (err != 0)
         goto out;
-    if (write_line(fd, line, (size_t)len) != 0) {
+    if (ps_file_write(fd, line, (size_t)len) != 0) {
         err = ps_fault(fault, ps_file_err(errno), path, "cannot be written: %s", strerror(errno));
         (void)!ftruncate(fd, end); /* else the next append cuts it off */
     }

@@ -4,6 +4,7 @@
 #include "gateway/config/limit_rule.h"
 
 #include "common/log.h"
+#include "gateway/config/part.h"
 #include "gateway/config/store.h"
 
 #include <stdio.h>
@@ -157,15 +158,6 @@ json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
 
 /* --- The kind. --- */
 
-static int rule_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
-}
-
 static int rule_parse(const char *name, const json_t *json, const json_t *state,
                       const struct cfg_reading *reading, void **ret_parsed,
                       struct ps_faults *faults)
@@ -254,7 +246,7 @@ const struct cfg_kind cfg_kind_limit = {
     .shipped = shipped,
     .instead = "set its mode to \"off\"",
     .max = CFG_RULES_MAX,
-    .name = rule_name,
+    .name = cfg_plain_name,
     .parse = rule_parse,
     .free = free,
     .write = rule_write,

@@ -142,16 +142,6 @@ static json_t *overload_write(const void *parsed)
                      "leave_s", (json_int_t)ladder->leave_s);
 }
 
-/* The control thread reads it from the store (admission/overload.h). */
-static int overload_publish(struct cfg_store *store, const struct cfg_doc *from,
-                            const struct cfg_doc *to)
-{
-    (void)store;
-    (void)from;
-    (void)to;
-    return 0;
-}
-
 const struct cfg_kind cfg_kind_overload = {
     .path = "overload",
     .word = "overload document",
@@ -173,5 +163,4 @@ const struct cfg_kind cfg_kind_overload = {
     .parse = overload_parse,
     .free = free,
     .write = overload_write,
-    .publish = overload_publish,
 };

@@ -6,6 +6,7 @@
 #include "gateway/config/rehearsal_key.h"
 
 #include "common/clock.h"
+#include "gateway/config/part.h"
 #include "gateway/config/store.h"
 
 #include <sodium.h>
@@ -54,15 +55,6 @@ json_t *cfg_rehearsal_key_show(const struct cfg_doc *doc)
     return json_pack("{s:s, s:s, s:o, s:o, s:s}", "key", doc->name, "note", stored->note,
                      "created_at", ps_json_of_time(doc->created_at_ms), "expires_at",
                      ps_json_of_time(stored->key.until_ms), "by", doc->by.who);
-}
-
-static int key_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
 }
 
 static int key_parse(const char *name, const json_t *json, const json_t *state,
@@ -138,7 +130,7 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .drop = "rehearsal_key.delete",
     .max = CFG_REHEARSAL_KEYS_MAX,
     .is_private = true,
-    .name = key_name,
+    .name = cfg_plain_name,
     .parse = key_parse,
     .free = key_free,
     .write = key_write,

@@ -2,21 +2,13 @@
 #include "gateway/config/store_internal.h"
 
 #include "common/log.h"
+#include "gateway/config/part.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define POINTER_MAX 192
-
-static int sale_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
-}
 
 static void sale_free(void *parsed)
 {
@@ -133,7 +125,7 @@ const struct cfg_kind cfg_kind_sale = {
     .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
     .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
                                   "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments", NULL},
-    .name = sale_name,
+    .name = cfg_plain_name,
     .parse = sale_parse,
     .free = sale_free,
     .write = sale_write,
