@@ -155,11 +155,7 @@ int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size
                          bool opened, cfg_done_fn *done, void *ctx)
 {
     struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "system",
-                                                   .peer = "",
-                                                   .action = opened ? "sale.open" : "sale.opening",
-                                                   .why = ""});
+        cfg_change_own(store, "system", opened ? "sale.open" : "sale.opening");
     int err = change == NULL ? PS_E_NOMEM : 0;
 
     for (size_t i = 0; i < count && err == 0; i++)

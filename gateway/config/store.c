@@ -487,15 +487,21 @@ void cfg_store_go_on(struct cfg_store *store)
     start_next(store);
 }
 
+struct cfg_change *cfg_change_own(struct cfg_store *store, const char *who, const char *action)
+{
+    const struct cfg_author author = {.at_ms = ps_clock_wall_ms(store->clock),
+                                      .who = who,
+                                      .peer = "",
+                                      .action = action,
+                                      .why = ""};
+
+    return cfg_change_new(store, &author);
+}
+
 int cfg_store_take(struct cfg_store *store, struct cfg_edit *edits, size_t count, cfg_done_fn *done,
                    void *ctx)
 {
-    struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "cluster",
-                                                   .peer = "",
-                                                   .action = "cluster.take",
-                                                   .why = ""});
+    struct cfg_change *change = cfg_change_own(store, "cluster", "cluster.take");
     struct cfg_change *first = STAILQ_FIRST(&store->changes);
 
     if (change == NULL) {

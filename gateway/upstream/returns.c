@@ -70,12 +70,7 @@ static json_t *returned_json(const struct cfg_route *route, json_t *entry)
 
 static int submit(struct up_returns *returns, const struct cfg_route *route, json_t *entry)
 {
-    struct cfg_change *change = cfg_change_new(
-        returns->config, &(struct cfg_author){.at_ms = ps_clock_wall_ms(returns->clock),
-                                              .who = PENSTOCK,
-                                              .peer = "",
-                                              .action = "route.return",
-                                              .why = ""});
+    struct cfg_change *change = cfg_change_own(returns->config, PENSTOCK, "route.return");
     char target[PS_NAME_MAX + sizeof "routes/"];
     json_t *state = cfg_route_state(route, &route->fallback_pin, returned_json(route, entry));
     int err = change != NULL && state != NULL
