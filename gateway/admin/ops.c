@@ -169,15 +169,11 @@ void op_list_tokens(struct op_request *request)
 {
     const struct op_auth *auth = request->admin->deps.auth;
     json_t *tokens = json_array();
-    int err = tokens == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < op_auth_count(auth); i++)
         err = json_array_append_new(tokens, op_token_write(op_auth_at(auth, i)));
-    if (err != 0) {
-        json_decref(tokens);
-        tokens = NULL;
-    }
-    op_json(request, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
+    op_json(request, ANS_V_ok, json_pack("{s:o}", "tokens", ps_json_built(tokens, err)));
 }
 
 /* False: answered, and the change is freed. */

@@ -139,19 +139,16 @@ int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointe
 json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
 {
     json_t *list = json_array();
-    for (size_t bit = 0; subjects[bit] != NULL; bit++) {
-        if ((rule->applies_to & 1u << bit) != 0 &&
-            json_array_append_new(list, json_string(subjects[bit])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
+    int err = 0;
+    for (size_t bit = 0; subjects[bit] != NULL; bit++)
+        if ((rule->applies_to & 1u << bit) != 0)
+            err |= json_array_append_new(list, json_string(subjects[bit]));
     /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:s?}", "algorithm",
                      algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
                      (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
                      (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
-                     modes[rule->mode], "applies_to", list, "sale",
+                     modes[rule->mode], "applies_to", ps_json_built(list, err), "sale",
                      rule->sale[0] != '\0' ? rule->sale : NULL, "route",
                      rule->route[0] != '\0' ? rule->route : NULL);
 }
