@@ -1,5 +1,5 @@
-/* See adaptive_limit.h. The median comes from a histogram of eighths of powers of two: at most 6 %
- * beside the true one, which is little against the steps of the gradient. */
+/* See adaptive_limit.h. The median is the middle of a bucket of times: at most 6 % beside the true
+ * one, which is little against the steps of the gradient. */
 #include "common/adaptive_limit.h"
 
 #include <math.h>
@@ -8,32 +8,11 @@
 #define SAMPLES_MIN 10
 #define WINDOW_NS   (10 * PS_NS_PER_MS)
 #define PROBE_NS    (5 * PS_NS_PER_S)
-/* The histogram begins at 2^16 ns (65 us); its last bucket, up to 2^34 ns (17 s), has all that
- * lasts longer. */
-#define SHIFT_MIN 16
 
 #define load(at)         atomic_load_explicit(at, memory_order_relaxed)
 #define store(at, value) atomic_store_explicit(at, value, memory_order_relaxed)
 
 /* --- the median --- */
-
-static size_t bucket_of(int64_t ns)
-{
-    if (ns < (INT64_C(1) << SHIFT_MIN))
-        return 0;
-    int power = 63 - __builtin_clzll((unsigned long long)ns);
-    size_t index = (size_t)(power - SHIFT_MIN) * 8 + (size_t)((ns >> (power - 3)) & 7);
-    return index < PS_ADAPTIVE_LIMIT_BUCKETS ? index : PS_ADAPTIVE_LIMIT_BUCKETS - 1;
-}
-
-/* The middle of a bucket. */
-static int64_t bucket_ns(size_t index)
-{
-    int power = SHIFT_MIN + (int)(index / 8);
-    int64_t eighth = INT64_C(1) << (power - 3);
-
-    return (INT64_C(1) << power) + (int64_t)(index % 8) * eighth + eighth / 2;
-}
 
 static int64_t find_median(const struct ps_adaptive_limit *limit)
 {
@@ -42,7 +21,7 @@ static int64_t find_median(const struct ps_adaptive_limit *limit)
 
     while ((seen += limit->bucket[i]) * 2 < limit->samples)
         i++;
-    return bucket_ns(i);
+    return ps_time_bucket_middle_ns(i);
 }
 
 /* --- the end of a window --- */
@@ -68,7 +47,7 @@ static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, in
 /* A call that its timeout has ended is in the timeout's bucket. */
 static bool is_in_time(const struct ps_adaptive_limit *limit, int64_t median_ns)
 {
-    return median_ns < bucket_ns(bucket_of(load(&limit->timeout_ns)));
+    return median_ns < ps_time_bucket_middle_ns(ps_time_bucket(load(&limit->timeout_ns)));
 }
 
 static uint32_t next_limit(const struct ps_adaptive_limit *limit, int64_t median_ns)
@@ -222,7 +201,7 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
         start_window(limit, began_ns);
     if (in_flight > limit->most)
         limit->most = in_flight;
-    limit->bucket[bucket_of(now_ns - began_ns)]++;
+    limit->bucket[ps_time_bucket(now_ns - began_ns)]++;
     if (++limit->samples >= SAMPLES_MIN && now_ns >= limit->window_end_ns)
         end_window(limit, now_ns);
 }

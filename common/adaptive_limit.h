@@ -37,11 +37,11 @@
 #define PS_ADAPTIVE_LIMIT_H
 
 #include "common/clock.h"
+#include "common/histogram.h"
 
 #include <stdatomic.h>
 
 #define PS_ADAPTIVE_LIMIT_FLOOR_MIN 4 /* below, the square root outweighs the gradient */
-#define PS_ADAPTIVE_LIMIT_BUCKETS   144
 
 struct ps_adaptive_limit_settings {
     uint32_t floor, initial, ceiling; /* PS_ADAPTIVE_LIMIT_FLOOR_MIN <= each <= the next */
@@ -71,7 +71,7 @@ struct ps_adaptive_limit {
     int64_t ended_ns; /* when a call ended last */
     uint32_t most;    /* in flight in it */
     uint32_t samples;
-    uint32_t bucket[PS_ADAPTIVE_LIMIT_BUCKETS]; /* eighths of powers of two */
+    uint32_t bucket[PS_TIME_BUCKETS];
 };
 
 void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,

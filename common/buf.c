@@ -6,7 +6,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 void ps_buf_put_part(struct ps_buf *buf, const char *text)
 {

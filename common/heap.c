@@ -1,7 +1,7 @@
 /* Entry i's children are 2i+1 and 2i+2, and no child is earlier than its parent. */
 #include "common/heap.h"
 
-#include <stdlib.h>
+#include "common/grow.h"
 
 struct entry {
     int64_t at_ns;
@@ -17,14 +17,10 @@ int ps_heap_new(size_t initial, size_t max, struct ps_heap **ret_heap)
 {
     struct ps_heap *heap = calloc(1, sizeof *heap);
 
-    if (heap == NULL)
-        return PS_E_NOMEM;
-    heap->entry = malloc((initial ? initial : 1) * sizeof *heap->entry);
-    if (heap->entry == NULL) {
+    if (heap == NULL || ps_grow(&heap->entry, &heap->capacity, initial, sizeof *heap->entry) < 0) {
         free(heap);
         return PS_E_NOMEM;
     }
-    heap->capacity = initial;
     heap->max = max;
     *ret_heap = heap;
     return 0;
@@ -36,23 +32,6 @@ void ps_heap_free(struct ps_heap *heap)
         return;
     free(heap->entry);
     free(heap);
-}
-
-static int grow_entries(struct ps_heap *heap)
-{
-    size_t capacity = heap->capacity < 8 ? 16 : heap->capacity * 2;
-    struct entry *more;
-
-    if (heap->capacity >= heap->max)
-        return PS_E_FULL;
-    if (capacity > heap->max)
-        capacity = heap->max;
-    more = realloc(heap->entry, capacity * sizeof *more);
-    if (more == NULL)
-        return PS_E_NOMEM;
-    heap->entry = more;
-    heap->capacity = capacity;
-    return 0;
 }
 
 /* Moves `entry` up from the free place `at` to where it belongs. */
@@ -67,11 +46,10 @@ int ps_heap_put(struct ps_heap *heap, int64_t at_ns, uint64_t value)
 {
     size_t at = heap->count;
 
-    if (at == heap->capacity) {
-        int err = grow_entries(heap);
-        if (err < 0)
-            return err;
-    }
+    if (at == heap->max)
+        return PS_E_FULL;
+    if (ps_grow(&heap->entry, &heap->capacity, at + 1, sizeof *heap->entry) < 0)
+        return PS_E_NOMEM;
     heap->count++;
     rise(heap, at, (struct entry){at_ns, value});
     return 0;

@@ -11,21 +11,13 @@
 
 static size_t bucket_of(uint64_t ns)
 {
-    if (ns >= VALUE_LIMIT)
-        return PS_HISTOGRAM_BUCKETS - 1;
-    if (ns < 1U << SUB_BITS)
-        return (size_t)ns;
-    unsigned shift = 63U - (unsigned)__builtin_clzll(ns) - SUB_BITS;
-    return ((size_t)shift << SUB_BITS) + (size_t)(ns >> shift);
+    return ns >= VALUE_LIMIT ? PS_HISTOGRAM_BUCKETS - 1 : ps_log_bucket(ns, SUB_BITS);
 }
 
 /* The largest value that counts in `bucket`. */
 static uint64_t top_of(size_t bucket)
 {
-    if (bucket < 1U << SUB_BITS)
-        return bucket;
-    unsigned shift = (unsigned)(bucket >> SUB_BITS) - 1;
-    return ((bucket - ((size_t)shift << SUB_BITS) + 1) << shift) - 1;
+    return ps_log_bucket_from(bucket + 1, SUB_BITS) - 1;
 }
 
 void ps_histogram_init(struct ps_histogram *histogram)

@@ -1,11 +1,52 @@
-/* Log-linear histogram of latencies in nanoseconds: up to 137 s, at most 1.6 % relative error (64
- * sub-buckets a power of two), fixed size. Used by the load tool's report. One thread; merge to add
- * up. */
+/* Log-linear buckets: every power of two is cut into 2^sub_bits equal ones, and values below
+ * 2^sub_bits have one each. Over them a fine histogram for the load tool's report, and coarse
+ * buckets of times for the gateway's own judgement. */
 #ifndef PS_HISTOGRAM_H
 #define PS_HISTOGRAM_H
 
 #include "common/defs.h"
 
+static inline size_t ps_log_bucket(uint64_t value, unsigned sub_bits)
+{
+    if (value < UINT64_C(1) << sub_bits)
+        return (size_t)value;
+    unsigned shift = 63u - (unsigned)__builtin_clzll(value) - sub_bits;
+    return ((size_t)shift << sub_bits) + (size_t)(value >> shift);
+}
+
+/* The smallest value of the bucket. */
+static inline uint64_t ps_log_bucket_from(size_t bucket, unsigned sub_bits)
+{
+    if (bucket >> sub_bits == 0)
+        return bucket;
+    unsigned shift = (unsigned)(bucket >> sub_bits) - 1;
+    return (uint64_t)(bucket - ((size_t)shift << sub_bits)) << shift;
+}
+
+/* --- Times: eighths of powers of two, so at most 12.5 % wide, from 2^16 ns (66 us) to 2^36 ns (69
+ * s). The first bucket has what is shorter, the last what is longer, too. --- */
+#define PS_TIME_BUCKETS 161
+#define PS_TIME_SKIPPED 111 /* buckets of a log-linear histogram below the first */
+
+static inline size_t ps_time_bucket(int64_t ns)
+{
+    size_t bucket = ns < INT64_C(1) << 16 ? 0 : ps_log_bucket((uint64_t)ns, 3) - PS_TIME_SKIPPED;
+    return bucket < PS_TIME_BUCKETS ? bucket : PS_TIME_BUCKETS - 1;
+}
+
+/* The shortest time of the bucket. PS_TIME_BUCKETS: where the last one ends. */
+static inline int64_t ps_time_bucket_from_ns(size_t bucket)
+{
+    return bucket == 0 ? 0 : (int64_t)ps_log_bucket_from(bucket + PS_TIME_SKIPPED, 3);
+}
+
+static inline int64_t ps_time_bucket_middle_ns(size_t bucket)
+{
+    return (ps_time_bucket_from_ns(bucket) + ps_time_bucket_from_ns(bucket + 1)) / 2;
+}
+
+/* --- Latencies in nanoseconds up to 137 s, at most 1.6 % relative error (64 buckets a power of
+ * two), fixed size. One thread; merge to add up. --- */
 #define PS_HISTOGRAM_BUCKETS 2048
 
 struct ps_histogram {

@@ -387,12 +387,10 @@ static int put_nested(json_t *root, const char *path, json_t *value)
 static json_t *strings_json(const struct ps_option_list *list)
 {
     json_t *json = json_array();
+    int err = 0;
     for (size_t i = 0; i < list->count; i++)
-        if (json_array_append_new(json, json_string(list->at[i])) != 0) {
-            json_decref(json);
-            return NULL;
-        }
-    return json;
+        err |= json_array_append_new(json, json_string(list->at[i]));
+    return ps_json_built(json, err);
 }
 
 /* The value of the option; NULL: out of memory. */
@@ -423,21 +421,30 @@ static json_t *field_json(const struct ps_option *option, const void *settings)
 json_t *ps_options_json(const struct ps_option *table, size_t count, const void *settings)
 {
     json_t *root = json_object();
-    for (size_t i = 0; i < count && root != NULL; i++) {
+    int err = 0;
+    for (size_t i = 0; i < count && err == 0; i++) {
         /* json_object_set_new refuses a NULL, of a fallback that failed to be parsed, too. */
         json_t *value =
             settings != NULL ? field_json(&table[i], settings) : parse_fallback(&table[i]);
-        if (put_nested(root, table[i].path, value) != 0) {
-            json_decref(root);
-            root = NULL;
-        }
+        err = put_nested(root, table[i].path, value);
     }
-    return root;
+    return ps_json_built(root, err);
 }
 
 json_t *ps_options_defaults(const struct ps_option *table, size_t count)
 {
     return ps_options_json(table, count, NULL);
+}
+
+int ps_options_print_defaults(const struct ps_option *table, size_t count, FILE *out)
+{
+    json_t *defaults = ps_options_defaults(table, count);
+    int err =
+        defaults != NULL && json_dumpf(defaults, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF
+            ? 0
+            : PS_E_IO;
+    json_decref(defaults);
+    return err;
 }
 
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap)

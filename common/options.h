@@ -47,6 +47,8 @@ int ps_options_read_all(const struct ps_option *table, size_t count, const json_
                         void *settings, struct ps_faults *faults) PS_MUST_CHECK;
 /* Frees strings, lists and documents that ps_options_read made. */
 void ps_options_free(const struct ps_option *table, size_t count, void *settings);
+/* As a JSON document, for people. PS_E_IO: it could not be written, or made. */
+int ps_options_print_defaults(const struct ps_option *table, size_t count, FILE *out) PS_MUST_CHECK;
 /* The defaults as a JSON document (owner: the caller); NULL when out of memory. */
 json_t *ps_options_defaults(const struct ps_option *table, size_t count);
 /* The options as `settings` has them, as a document of the same form; a string that is NULL, and a

@@ -129,7 +129,7 @@ static char *new_name(const char *path)
     return asprintf(&name, "%s.new", path) < 0 ? NULL : name;
 }
 
-static int write_all(int fd, const char *text, size_t len)
+int ps_file_write(int fd, const char *text, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(fd, text, len);
@@ -140,7 +140,7 @@ static int write_all(int fd, const char *text, size_t len)
         text += n;
         len -= (size_t)n;
     }
-    return 0;
+    return fsync(fd);
 }
 
 int ps_private_prepare(const char *path, const char *text, size_t len, struct ps_fault *fault)
@@ -156,7 +156,7 @@ int ps_private_prepare(const char *path, const char *text, size_t len, struct ps
         err = ps_fault(fault, ps_file_err(errno), name, "cannot be created: %s", strerror(errno));
         goto out;
     }
-    if (write_all(fd, text, len) != 0 || fsync(fd) != 0) {
+    if (ps_file_write(fd, text, len) != 0) {
         err = ps_fault(fault, ps_file_err(errno), name, "cannot be written: %s", strerror(errno));
         (void)unlink(name);
     }

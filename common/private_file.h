@@ -25,6 +25,8 @@ void ps_private_discard(const char *path); /* instead of publish */
 /* Both steps. */
 int ps_private_replace(const char *path, const char *text, size_t len,
                        struct ps_fault *fault) PS_MUST_CHECK;
+/* Writes all of it to an open file and syncs that. -1: errno says why. */
+int ps_file_write(int fd, const char *text, size_t len) PS_MUST_CHECK;
 /* The code that fits an errno of a file operation: PS_E_FULL, PS_E_READ_ONLY, PS_E_PERMISSION,
  * PS_E_NOT_FOUND, PS_E_NOMEM, else PS_E_IO. */
 int ps_file_err(int errnum) PS_MUST_CHECK;

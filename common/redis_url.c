@@ -3,7 +3,6 @@
 #include "common/redis_url.h"
 #include "common/id.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static int hex_value(char c)

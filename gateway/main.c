@@ -49,18 +49,6 @@ static int print_version(void)
     return EXIT_WELL;
 }
 
-static int print_defaults(void)
-{
-    json_t *defaults = ps_options_defaults(gw_options, gw_option_count);
-    int result = defaults != NULL && json_dumpf(defaults, stdout, JSON_INDENT(2)) == 0 &&
-                         putchar('\n') != EOF
-                     ? EXIT_WELL
-                     : EXIT_FAILED;
-
-    json_decref(defaults);
-    return result;
-}
-
 static int print_docs(const char *dir)
 {
     struct ps_fault fault = {0};
@@ -104,7 +92,8 @@ int main(int argc, char **argv)
     if (arguments.version)
         return print_version();
     if (arguments.defaults)
-        return print_defaults();
+        return ps_options_print_defaults(gw_options, gw_option_count, stdout) == 0 ? EXIT_WELL
+                                                                                   : EXIT_FAILED;
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
     /* Somebody looks at the program for the first time: it makes no /var/lib/penstock then. */

@@ -157,18 +157,14 @@ static json_t *unlike_json(const json_t *old, const json_t *new)
 json_t *lt_baseline_compare(const json_t *old, const json_t *new, double bound)
 {
     json_t *rows = json_array();
-    int failed = rows == NULL;
+    int failed = 0;
     for (size_t i = 0; i < PS_ARRAY_LEN(figures); i++)
         failed |=
             json_array_append_new(rows, compare_figure(&figures[i], value_of(&figures[i], old),
                                                        value_of(&figures[i], new), bound)) < 0;
     failed |= add_answers(rows, old, new);
-    if (failed) {
-        json_decref(rows);
-        return NULL;
-    }
-    return json_pack("{s:f, s:o, s:o}", "bound", bound, "figures", rows, "unlike",
-                     unlike_json(old, new));
+    return json_pack("{s:f, s:o, s:o}", "bound", bound, "figures", ps_json_built(rows, failed),
+                     "unlike", unlike_json(old, new));
 }
 
 size_t lt_baseline_regressed(const json_t *compared)

@@ -9,7 +9,6 @@
 #include "loadtest/plan.h"
 
 #include "common/clock.h"
-#include "common/json.h"
 
 #include <assert.h>
 #include <math.h>

@@ -49,6 +49,7 @@ json_t *lt_proposal_thresholds(const struct lt_proposal *proposal, const json_t 
                    {"log_latency_ms", 20}, {"log_backlog", 0.05},     {"process_cpu", 0.5},
                    {"admitted_rate", 1}};
     json_t *thresholds = json_object();
+    int err = 0;
     for (size_t i = 0; i < PS_ARRAY_LEN(signals); i++) {
         double at_knee = json_number_value(json_object_get(knee, signals[i].name));
         const json_t *in_calm = json_object_get(calm, signals[i].name);
@@ -57,12 +58,9 @@ json_t *lt_proposal_thresholds(const struct lt_proposal *proposal, const json_t 
         if (at_knee < signals[i].least || !json_is_number(in_calm) ||
             json_number_value(in_calm) > LT_ENTER * at_knee)
             continue;
-        if (json_object_set_new(thresholds, signals[i].name, json_real(round_up(at_knee))) < 0) {
-            json_decref(thresholds);
-            return NULL;
-        }
+        err |= json_object_set_new(thresholds, signals[i].name, json_real(round_up(at_knee)));
     }
-    return thresholds;
+    return ps_json_built(thresholds, err);
 }
 
 /* --- The bundle. --- */

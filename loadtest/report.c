@@ -276,20 +276,18 @@ static json_t *pages_json(const struct lt_pages *pages)
 json_t *lt_report_json(const struct lt_report *report)
 {
     const struct lt_tally *tally = report->tally;
-    char started_at[PS_TIME_LEN + 1];
-    ps_time_format(report->started_wall_ms, started_at);
     return json_pack(
-        "{s:i, s:s, s:s, s:s, s:s, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
+        "{s:i, s:s, s:s, s:s, s:o, s:f, s:b, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, "
         "s:o, s:o, s:o, s:o, s:o, s:O?, s:s*}",
         "format", 1, "program", "penstock-rehearse " PENSTOCK_VERSION, "sale", report->sale,
-        "public", report->public_authority, "started_at", started_at, "duration_s",
-        (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted", report->interrupted,
-        "plan", plan_json(report->plan), "client", client_json(report), "offered",
-        (json_int_t)tally->clicks, "answered", (json_int_t)count_answered(tally), "unanswered",
-        (json_int_t)(tally->clicks - count_answered(tally)), "repeated", (json_int_t)tally->repeats,
-        "tried_again", (json_int_t)tally->tries_again, "latency_ms", latencies_json(tally),
-        "answers", answers_json(tally), "in_time", in_time_json(tally), "timeline",
-        timeline_json(report), "pages", pages_json(report->pages), "stock", stock_json(report),
-        "proof", proof_json(report->proof), "gateway_saw", report->gateway, "shadow_of",
-        report->shadow_of);
+        "public", report->public_authority, "started_at", ps_json_of_time(report->started_wall_ms),
+        "duration_s", (double)report->end.elapsed_ns / (double)PS_NS_PER_S, "interrupted",
+        report->interrupted, "plan", plan_json(report->plan), "client", client_json(report),
+        "offered", (json_int_t)tally->clicks, "answered", (json_int_t)count_answered(tally),
+        "unanswered", (json_int_t)(tally->clicks - count_answered(tally)), "repeated",
+        (json_int_t)tally->repeats, "tried_again", (json_int_t)tally->tries_again, "latency_ms",
+        latencies_json(tally), "answers", answers_json(tally), "in_time", in_time_json(tally),
+        "timeline", timeline_json(report), "pages", pages_json(report->pages), "stock",
+        stock_json(report), "proof", proof_json(report->proof), "gateway_saw", report->gateway,
+        "shadow_of", report->shadow_of);
 }

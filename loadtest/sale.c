@@ -70,12 +70,10 @@ static int create_sale(const struct lt_admin *admin, const char *sale, int64_t s
  * memory. */
 static char *twin_text(const json_t *of, const json_t *first, const struct lt_twin *twin)
 {
-    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1];
-    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
-    ps_time_format(twin->closes_at_ms, closes_at);
     json_t *json =
-        json_pack("{s:s, s:s, s:i, s:b, s:s, s:O, s:O, s:[{s:s, s:I, s:O, s:O}]}", "opens_at",
-                  opens_at, "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
+        json_pack("{s:o, s:o, s:i, s:b, s:s, s:O, s:O, s:[{s:s, s:I, s:O, s:O}]}", "opens_at",
+                  ps_json_of_time(ps_clock_wall_ms(&ps_clock_system)), "closes_at",
+                  ps_json_of_time(twin->closes_at_ms), "per_user_cap", 1, "rehearsal", 1, "twin_of",
                   twin->of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
                   "attributes", json_object_get(of, "attributes"), "skus", "sku", twin->sku,
                   "stock", (json_int_t)twin->stock, "price", json_object_get(first, "price"),

@@ -231,6 +231,7 @@ static bool measure(const struct lt_threshold *row, const json_t *report, double
 json_t *lt_thresholds_judge(const struct lt_thresholds *thresholds, const json_t *report)
 {
     json_t *judged = json_array();
+    int err = 0;
     for (size_t i = 0; i < thresholds->count; i++) {
         const struct lt_threshold *row = &thresholds->row[i];
         double value = 0;
@@ -240,12 +241,9 @@ json_t *lt_thresholds_judge(const struct lt_thresholds *thresholds, const json_t
             json_pack("{s:s, s:s, s:b, s:f, s:o, s:b}", "name", row->name, "unit",
                       row->stat != NULL ? "ms" : "share", "at_least", row->at_least, "bound",
                       row->bound, "value", measured ? json_real(value) : json_null(), "ok", ok);
-        if (json_array_append_new(judged, line) < 0) {
-            json_decref(judged);
-            return NULL;
-        }
+        err |= json_array_append_new(judged, line);
     }
-    return judged;
+    return ps_json_built(judged, err);
 }
 
 size_t lt_thresholds_crossed(const json_t *judged)

@@ -2,7 +2,7 @@
  * audit.h for the rules. A report changes nothing in the books: what it finds itself is found again
  * by the next. */
 #include "queue/audit_internal.h"
-#include "common/clock.h"
+#include "common/json.h"
 
 #include <string.h>
 
@@ -148,11 +148,10 @@ static int report_sku(const struct oq_audit *audit, struct oq_findings *findings
 static int print_report(const struct oq_audit *audit, int64_t at_ms, json_t *rows,
                         const struct oq_findings *findings, json_t **ret_report)
 {
-    char at[PS_TIME_LEN + 1];
-    ps_time_format(at_ms, at);
-    json_t *report = json_pack("{s:b, s:s, s:I, s:O, s:I, s:O}", "ok", findings->count == 0, "at",
-                               at, "seq", (json_int_t)audit->seq, "skus", rows, "violation_count",
-                               (json_int_t)findings->count, "violations", findings->list);
+    json_t *report =
+        json_pack("{s:b, s:o, s:I, s:O, s:I, s:O}", "ok", findings->count == 0, "at",
+                  ps_json_of_time(at_ms), "seq", (json_int_t)audit->seq, "skus", rows,
+                  "violation_count", (json_int_t)findings->count, "violations", findings->list);
     if (report == NULL)
         return PS_E_NOMEM;
     *ret_report = report;

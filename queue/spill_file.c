@@ -5,7 +5,6 @@
 #include "queue/spill_file.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { INSERT, DROP, SELECT, NUMBERS, STATEMENT_COUNT };
 static const char *const statements[STATEMENT_COUNT] = {

@@ -133,18 +133,15 @@ void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool 
 static char *list_text(const struct token_list *list)
 {
     json_t *tokens = json_array();
-    for (size_t i = 0; i < list->count && tokens != NULL; i++) {
+    int err = 0;
+    for (size_t i = 0; i < list->count && err == 0; i++) {
         char hex[HEX_LEN + 1];
         sodium_bin2hex(hex, sizeof hex, list->at[i].hash, OP_TOKEN_HASH_LEN);
         json_t *token = op_token_write(&list->at[i]);
-        if (json_object_set_new(token, "hash", json_string(hex)) != 0 ||
-            json_array_append(tokens, token) != 0) {
-            json_decref(tokens);
-            tokens = NULL;
-        }
-        json_decref(token);
+        err = json_object_set_new(token, "hash", json_string(hex));
+        err |= json_array_append_new(tokens, token);
     }
-    json_t *document = json_pack("{s:o}", "tokens", tokens);
+    json_t *document = json_pack("{s:o}", "tokens", ps_json_built(tokens, err));
     char *text = document != NULL ? json_dumps(document, JSON_INDENT(2)) : NULL;
     json_decref(document);
     return text;

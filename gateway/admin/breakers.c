@@ -3,8 +3,10 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define OBEY_WAIT_MS 2000
+#define TARGET       "breakers/"
 
 /* --- Showing. --- */
 
@@ -34,13 +36,12 @@ static json_t *circuits_json(const struct adm_breaker_sum *sum)
 static json_t *breaker_json(const struct op_deps *deps, const struct adm_breaker *breaker)
 {
     struct adm_breaker_sum sum;
-    char since[PS_TIME_LEN + 1];
 
     adm_breaker_add_up(breaker, &sum);
     int64_t age_ms = (ps_clock_mono_ns(deps->clock) - sum.since_ns) / PS_NS_PER_MS;
-    ps_time_format(ps_clock_wall_ms(deps->clock) - age_ms, since);
-    return json_pack("{s:s, s:s, s:s, s:s?, s:o, s:o, s:o, s:I}", "name", breaker->source.name,
-                     "state", ps_breaker_state_names[sum.state], "since", since, "why",
+    return json_pack("{s:s, s:s, s:o, s:s?, s:o, s:o, s:o, s:I}", "name", breaker->source.name,
+                     "state", ps_breaker_state_names[sum.state], "since",
+                     ps_json_of_time(ps_clock_wall_ms(deps->clock) - age_ms), "why",
                      sum.why[0] != '\0' ? sum.why : NULL, "forced",
                      cfg_pin_write(adm_breaker_pinned(breaker), &adm_breaker_pin), "circuits",
                      circuits_json(&sum), "window", window_json(&sum), "openings",
@@ -95,7 +96,13 @@ static void say_when_obeyed(struct op_request *request)
 
 static void end_order(struct op_change *change, bool written)
 {
-    adm_breakers_end_change(change->admin->deps.breakers, written);
+    const struct op_deps *deps = &change->admin->deps;
+    struct adm_breaker *breaker =
+        adm_breakers_find(deps->breakers, ps_str(change->target + strlen(TARGET)));
+
+    if (written && breaker != NULL) /* a pool, or an endpoint, may have gone meanwhile */
+        adm_breaker_order(deps->breakers, breaker, &change->pin,
+                          change->pin.until_ms - ps_clock_wall_ms(deps->clock));
 }
 
 static void answer_order(struct op_request *request, struct op_change *change)
@@ -106,23 +113,14 @@ static void answer_order(struct op_request *request, struct op_change *change)
 }
 
 /* `pin` NULL: releases. */
-static void order(struct op_request *request, struct adm_breaker *breaker,
-                  const struct cfg_pin *pin, int64_t ttl_ms)
+static void order(struct op_request *request, const struct adm_breaker *breaker,
+                  const struct cfg_pin *pin)
 {
-    char target[ADM_BREAKER_NAME_MAX + 16];
+    char target[ADM_BREAKER_NAME_MAX + sizeof TARGET];
 
-    (void)snprintf(target, sizeof target, "breakers/%s", breaker->source.name);
-    struct op_change *change =
-        op_change_new(request, pin != NULL ? "breaker.force" : "breaker.release", target);
-    if (change == NULL)
-        return;
-    adm_breakers_prepare(request->admin->deps.breakers, breaker, pin, ttl_ms);
-    cfg_change_line(change->change, target,
-                    cfg_pin_write(adm_breaker_pinned(breaker), &adm_breaker_pin),
-                    cfg_pin_write(pin, &adm_breaker_pin));
-    change->end = end_order;
-    change->answer = answer_order;
-    op_change_submit(request, change);
+    (void)snprintf(target, sizeof target, TARGET "%s", breaker->source.name);
+    op_order(request, pin != NULL ? "breaker.force" : "breaker.release", target, &adm_breaker_pin,
+             adm_breaker_pinned(breaker), pin, end_order, answer_order);
 }
 
 void op_force_breaker(struct op_request *request)
@@ -132,7 +130,7 @@ void op_force_breaker(struct op_request *request)
     struct cfg_pin pin;
 
     if (breaker != NULL && op_read_pin(request, &adm_breaker_pin, now_ms, &pin))
-        order(request, breaker, &pin, pin.until_ms - now_ms);
+        order(request, breaker, &pin);
 }
 
 void op_release_breaker(struct op_request *request)
@@ -144,5 +142,5 @@ void op_release_breaker(struct op_request *request)
     if (adm_breaker_pinned(breaker) == NULL)
         say_breaker(request);
     else
-        order(request, breaker, NULL, 0);
+        order(request, breaker, NULL);
 }

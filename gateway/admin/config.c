@@ -4,7 +4,6 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- Which kinds. --- */
@@ -59,35 +58,26 @@ static json_t *kind_json(const struct cfg_store *store, const struct cfg_kind *k
 {
     json_t *json = json_object();
     const struct cfg_doc *doc = NULL;
+    int err = 0;
 
-    while (json != NULL && (doc = cfg_store_next(store, kind, doc)) != NULL) {
-        if (json_object_set_new(json, doc->name, cfg_doc_json(doc)) != 0) {
-            json_decref(json);
-            return NULL;
-        }
-    }
-    return json;
+    while (err == 0 && (doc = cfg_store_next(store, kind, doc)) != NULL)
+        err = json_object_set_new(json, doc->name, cfg_doc_json(doc));
+    return ps_json_built(json, err);
 }
 
 static void say_config(struct op_request *request, const char *kinds)
 {
     const struct cfg_store *store = request->admin->deps.config;
     json_t *documents = json_object();
-    int err = documents == NULL;
+    int err = 0;
 
     for (const struct cfg_kind *const *kind = cfg_kinds; err == 0 && *kind != NULL; kind++)
         if (!(*kind)->is_private && is_listed(kinds, *kind))
             err = json_object_set_new(documents, (*kind)->path, kind_json(store, *kind));
-    if (err != 0) {
-        json_decref(documents);
-        documents = NULL;
-    }
     op_etag(request, cfg_store_complete(store));
     op_json(request, ANS_V_ok,
-            documents != NULL
-                ? json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_complete(store),
-                            "documents", documents)
-                : NULL);
+            json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_complete(store), "documents",
+                      ps_json_built(documents, err)));
 }
 
 void op_get_config(struct op_request *request)

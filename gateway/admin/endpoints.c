@@ -94,15 +94,12 @@ static bool read_endpoint(struct op_request *request, struct endpoint *ret_endpo
 static json_t *show(const struct cfg_doc *doc, int64_t until_ms)
 {
     const struct cfg_registration *is = cfg_registration_of(doc);
-    char made[PS_TIME_LEN + 1], until[PS_TIME_LEN + 1];
 
-    ps_time_format(doc->created_at_ms, made);
-    ps_time_format(until_ms, until);
-    return json_pack("{s:s, s:s, s:I, s:i, s:s?, s:s, s:s, s:s}", "pool", is->pool, "address",
-                     is->endpoint.address, "ttl_s", (json_int_t)is->ttl_s, "weight",
-                     (int)is->endpoint.weight, "zone",
-                     is->endpoint.zone[0] != '\0' ? is->endpoint.zone : NULL, "registered_at", made,
-                     "expires_at", until, "by", is->by);
+    return json_pack(
+        "{s:s, s:s, s:I, s:i, s:s?, s:o, s:o, s:s}", "pool", is->pool, "address",
+        is->endpoint.address, "ttl_s", (json_int_t)is->ttl_s, "weight", (int)is->endpoint.weight,
+        "zone", is->endpoint.zone[0] != '\0' ? is->endpoint.zone : NULL, "registered_at",
+        ps_json_of_time(doc->created_at_ms), "expires_at", ps_json_of_time(until_ms), "by", is->by);
 }
 
 void op_list_endpoints(struct op_request *request)

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- Probes and metrics. --- */
@@ -45,12 +44,6 @@ static void print_units(const char *name, const struct sale_units *units, void *
     fprintf(out, line, name, "left", units->left);
     fprintf(out, line, name, "held", units->held);
     fprintf(out, line, name, "confirmed", units->confirmed);
-}
-
-static void print_if_known(FILE *out, size_t row, int64_t value)
-{
-    if (value >= 0)
-        fprintf(out, "%s %" PRId64 "\n", gw_metric_table[row].name, value);
 }
 
 /* Those that there are. */
@@ -93,81 +86,51 @@ struct scrape {
     struct ps_process process;
 };
 
+static void print_process(FILE *out, size_t row, const struct ps_process *process)
+{
+    const char *name = gw_metric_table[row].name;
+    int64_t value = row == GW_M_RESIDENT_BYTES  ? process->resident_bytes
+                    : row == GW_M_VIRTUAL_BYTES ? process->virtual_bytes
+                    : row == GW_M_OPEN_FDS      ? process->open_fds
+                    : row == GW_M_MAX_FDS       ? process->max_fds
+                                                : -1;
+
+    if (row == GW_M_CPU_SECONDS && process->cpu_ns >= 0)
+        fprintf(out, "%s %" PRId64 ".%09" PRId64 "\n", name, process->cpu_ns / PS_NS_PER_S,
+                process->cpu_ns % PS_NS_PER_S);
+    else if (value >= 0)
+        fprintf(out, "%s %" PRId64 "\n", name, value);
+}
+
+static bool is_between(size_t row, enum gw_metric first, enum gw_metric last)
+{
+    return row >= first && row <= last;
+}
+
+/* Rows about the same things stand together in gw_metric_table. */
 static void print_asked(FILE *out, size_t row, void *ctx)
 {
     const struct scrape *scrape = ctx;
-    const struct ps_process *process = &scrape->process;
+    const struct op_deps *deps = scrape->deps;
+    const struct up_table *table = up_registry_table(deps->shop);
 
-    switch (row) {
-    case GW_M_SALE_UNITS:
-        sale_each_open(scrape->deps->sales, scrape->deps->metrics_sales_max, print_units, out);
-        break;
-    case GW_M_SIGNAL:
-        print_signals(out, row, adm_signals_now(scrape->deps->overload->signals)->value);
-        break;
-    case GW_M_SIGNAL_SHARE:
-        print_signals(out, row, adm_signals_now(scrape->deps->overload->signals)->share);
-        break;
-    case GW_M_BREAKER:
-    case GW_M_BREAKER_FORCED:
-    case GW_M_BREAKER_OPENINGS:
-        print_breakers(out, row, scrape->deps->breakers);
-        break;
-    case GW_M_UPSTREAM_REQUESTS:
-    case GW_M_UPSTREAM_SECONDS:
-    case GW_M_UPSTREAM_RETRIES:
-    case GW_M_UPSTREAM_NO_ENDPOINT:
-    case GW_M_UPSTREAM_CONNECTIONS:
-    case GW_M_UPSTREAM_IN_FLIGHT:
-    case GW_M_UPSTREAM_ENDPOINTS:
-    case GW_M_UPSTREAM_EJECTIONS:
-    case GW_M_UPSTREAM_PANIC:
-    case GW_M_UPSTREAM_OPEN:
-    case GW_M_UPSTREAM_LIMIT:
-    case GW_M_UPSTREAM_WAITING:
-    case GW_M_UPSTREAM_BUSY:
-    case GW_M_ROUTE_FALLBACKS:
-    case GW_M_ROUTE_SPLIT:
-    case GW_M_ROUTE_SHADOWS:
-    case GW_M_ROUTE_RETURNS:
-    case GW_M_ROUTE_REQUESTS:
-        op_print_pools(out, (enum gw_metric)row, up_registry_table(scrape->deps->shop));
-        break;
-    case GW_M_DISCOVERY_STATE:
-    case GW_M_DISCOVERY_SUCCESS:
-    case GW_M_DISCOVERY_FAILURES:
-        op_print_discovery(out, (enum gw_metric)row, up_membership_discovery(scrape->deps->members),
-                           up_registry_table(scrape->deps->shop));
-        break;
-    case GW_M_CACHE_REQUESTS:
-    case GW_M_CACHE_ANSWERS:
-    case GW_M_CACHE_BYTES:
-    case GW_M_CACHE_ENTRIES:
-    case GW_M_CACHE_WAITING:
-    case GW_M_CACHE_EVICTIONS:
-    case GW_M_CACHE_PURGES:
-        op_print_caches(out, (enum gw_metric)row, scrape->deps->caches);
-        break;
-    case GW_M_CPU_SECONDS:
-        if (process->cpu_ns >= 0)
-            fprintf(out, "%s %" PRId64 ".%09" PRId64 "\n", gw_metric_table[row].name,
-                    process->cpu_ns / PS_NS_PER_S, process->cpu_ns % PS_NS_PER_S);
-        break;
-    case GW_M_RESIDENT_BYTES:
-        print_if_known(out, row, process->resident_bytes);
-        break;
-    case GW_M_VIRTUAL_BYTES:
-        print_if_known(out, row, process->virtual_bytes);
-        break;
-    case GW_M_OPEN_FDS:
-        print_if_known(out, row, process->open_fds);
-        break;
-    case GW_M_MAX_FDS:
-        print_if_known(out, row, process->max_fds);
-        break;
-    default:
-        break;
-    }
+    if (row == GW_M_SALE_UNITS)
+        sale_each_open(deps->sales, deps->metrics_sales_max, print_units, out);
+    else if (row == GW_M_SIGNAL)
+        print_signals(out, row, adm_signals_now(deps->overload->signals)->value);
+    else if (row == GW_M_SIGNAL_SHARE)
+        print_signals(out, row, adm_signals_now(deps->overload->signals)->share);
+    else if (is_between(row, GW_M_BREAKER, GW_M_BREAKER_OPENINGS))
+        print_breakers(out, row, deps->breakers);
+    else if (is_between(row, GW_M_UPSTREAM_REQUESTS, GW_M_UPSTREAM_BUSY) ||
+             is_between(row, GW_M_ROUTE_FALLBACKS, GW_M_ROUTE_REQUESTS))
+        op_print_pools(out, (enum gw_metric)row, table);
+    else if (is_between(row, GW_M_DISCOVERY_STATE, GW_M_DISCOVERY_FAILURES))
+        op_print_discovery(out, (enum gw_metric)row, up_membership_discovery(deps->members), table);
+    else if (is_between(row, GW_M_CACHE_REQUESTS, GW_M_CACHE_PURGES))
+        op_print_caches(out, (enum gw_metric)row, deps->caches);
+    else
+        print_process(out, row, &scrape->process);
 }
 
 void op_metrics(struct op_request *request)
@@ -193,12 +156,10 @@ void op_metrics(struct op_request *request)
 void op_get_settings(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
-    char started[PS_TIME_LEN + 1];
 
-    ps_time_format(deps->started_ms, started);
     op_json(request, ANS_V_ok,
-            json_pack("{s:s, s:s, s:s, s:o}", "version", PENSTOCK_VERSION, "gateway",
-                      deps->gateway_id, "started_at", started, "settings",
+            json_pack("{s:s, s:s, s:o, s:o}", "version", PENSTOCK_VERSION, "gateway",
+                      deps->gateway_id, "started_at", ps_json_of_time(deps->started_ms), "settings",
                       deps->settings_json(deps->settings)));
 }
 
@@ -208,15 +169,11 @@ void op_list_tokens(struct op_request *request)
 {
     const struct op_auth *auth = request->admin->deps.auth;
     json_t *tokens = json_array();
-    int err = tokens == NULL;
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < op_auth_count(auth); i++)
         err = json_array_append_new(tokens, op_token_write(op_auth_at(auth, i)));
-    if (err != 0) {
-        json_decref(tokens);
-        tokens = NULL;
-    }
-    op_json(request, ANS_V_ok, tokens != NULL ? json_pack("{s:o}", "tokens", tokens) : NULL);
+    op_json(request, ANS_V_ok, json_pack("{s:o}", "tokens", ps_json_built(tokens, err)));
 }
 
 /* False: answered, and the change is freed. */
@@ -331,12 +288,6 @@ void op_new_token(struct op_request *request)
     sodium_memzero(secret, sizeof secret);
 }
 
-static void answer_delete_token(struct op_request *request, struct op_change *change)
-{
-    (void)change;
-    op_empty(request);
-}
-
 void op_delete_token(struct op_request *request)
 {
     struct op_auth *auth = request->admin->deps.auth;
@@ -366,7 +317,7 @@ void op_delete_token(struct op_request *request)
         return;
     }
     change->end = end_tokens;
-    change->answer = answer_delete_token;
+    change->answer = op_answer_empty;
     if (put_file(request, change, op_token_write(token), NULL))
         op_change_submit(request, change);
 }

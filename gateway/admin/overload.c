@@ -24,17 +24,16 @@ int op_show_overload(const struct op_admin *admin, json_t *json)
     const struct op_deps *deps = &admin->deps;
     const struct adm_sample *sample = adm_signals_now(deps->overload->signals);
     json_t *rules = json_object_get(json, "signals");
-    char at[PS_TIME_LEN + 1];
     int err = op_show_ladder(admin, json);
 
     for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
         err = show_signal(deps->overload->signals, i, json_object_get(rules, cfg_signals[i].name));
     if (err != 0)
         return err;
-    ps_time_format(sample->at_ms, at);
     return json_object_update_new(
         json,
-        json_pack("{s:s, s:o, s:s?}", "at", at, "pressure", adm_figure(sample->pressure), "highest",
+        json_pack("{s:o, s:o, s:s?}", "at", ps_json_of_time(sample->at_ms), "pressure",
+                  adm_figure(sample->pressure), "highest",
                   sample->highest < CFG_SIGNAL_COUNT ? cfg_signals[sample->highest].name : NULL));
 }
 
@@ -96,16 +95,16 @@ static json_t *history_json(const struct op_deps *deps, int64_t seconds)
     struct span span = {.history = history, .first = kept - points, .end = kept};
     int64_t now_ns = ps_clock_mono_ns(deps->clock);
     int64_t first_ns = (adm_history_last(history) + 1 - (int64_t)points) * PS_NS_PER_S;
-    char from[PS_TIME_LEN + 1];
+    int64_t from_ms = ps_clock_wall_ms(deps->clock) - (now_ns - first_ns) / PS_NS_PER_MS;
 
-    ps_time_format(ps_clock_wall_ms(deps->clock) - (now_ns - first_ns) / PS_NS_PER_MS, from);
-    return json_pack(
-        "{s:i, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "step_s", 1, "from", from, "points",
-        (json_int_t)points, "pressure", series_json(&span, ADM_SERIES_PRESSURE), "level",
-        series_json(&span, ADM_SERIES_LEVEL), "shed_share", series_json(&span, ADM_SERIES_SHED),
-        "signals", signal_histories_json(&span), "answers", answer_histories_json(&span),
-        "order_p50_ms", series_json(&span, ADM_SERIES_ORDER_P50), "order_p99_ms",
-        series_json(&span, ADM_SERIES_ORDER_P99));
+    return json_pack("{s:i, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "step_s", 1, "from",
+                     ps_json_of_time(from_ms), "points", (json_int_t)points, "pressure",
+                     series_json(&span, ADM_SERIES_PRESSURE), "level",
+                     series_json(&span, ADM_SERIES_LEVEL), "shed_share",
+                     series_json(&span, ADM_SERIES_SHED), "signals", signal_histories_json(&span),
+                     "answers", answer_histories_json(&span), "order_p50_ms",
+                     series_json(&span, ADM_SERIES_ORDER_P50), "order_p99_ms",
+                     series_json(&span, ADM_SERIES_ORDER_P99));
 }
 
 /* --- the route --- */

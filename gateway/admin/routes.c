@@ -8,7 +8,6 @@
 #include "gateway/admin/admin_internal.h"
 
 #include "common/log.h"
-#include "common/utf8.h"
 #include "gateway/server/strict.h"
 
 #include <stdio.h>

@@ -5,17 +5,6 @@
 
 #include "gateway/config/route_doc.h"
 
-static json_t *returned_json(const struct cfg_route *route)
-{
-    json_t *list = json_array();
-    int err = 0;
-
-    for (size_t i = 0; err == 0 && i < route->split_count; i++)
-        if (route->splits[i].returned != NULL)
-            err = json_array_append(list, route->splits[i].returned);
-    return ps_json_built(list, err);
-}
-
 int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct cfg_route *route = cfg_route_of(doc);
@@ -23,19 +12,14 @@ int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_
     bool pinned = cfg_pin_is_in_force(pin, ps_clock_wall_ms(admin->deps.clock));
 
     return json_object_set_new(json, "pin", cfg_pin_write(pinned ? pin : NULL, &cfg_route_pins)) |
-           json_object_set_new(json, "returned", returned_json(route));
+           json_object_set_new(json, "returned", cfg_route_returned(route));
 }
 
 /* False: answered. */
 static bool read_route(struct op_request *request, struct op_target *ret_target)
 {
-    if (!op_read_target(request, &cfg_kind_route, ret_target))
-        return false;
-    if (ret_target->have == NULL) {
-        op_no(request, ANS_V_not_found, "no such route");
-        return false;
-    }
-    return op_matches(request, ret_target->have->version);
+    return op_read_there(request, &cfg_kind_route, ret_target) &&
+           op_matches(request, ret_target->have->version);
 }
 
 void op_fallback_route(struct op_request *request)
@@ -77,7 +61,7 @@ void op_resume_route(struct op_request *request)
     if (!op_only_reason(request) || !read_route(request, &target))
         return;
     const struct cfg_route *route = cfg_route_of(target.have);
-    json_t *returned = returned_json(route);
+    json_t *returned = cfg_route_returned(route);
     if (json_array_size(returned) > 0) {
         op_document_state(request, &target, "route.resume",
                           cfg_route_state(route, &route->fallback_pin, json_array()),

@@ -3,19 +3,10 @@
 
 #include "common/clock.h"
 
-/* The middle of a bucket. */
-static double bucket_ns(size_t bucket)
-{
-    if (bucket == 0)
-        return (double)(INT64_C(1) << (ADM_TIMES_FIRST - 1));
-    int64_t octave = INT64_C(1) << (ADM_TIMES_FIRST + (bucket - 1) / 8);
-    return (double)octave * (1 + ((double)((bucket - 1) % 8) + 0.5) / 8);
-}
-
 void adm_window_take(struct adm_window *window, const struct adm_times *times,
                      struct adm_times_seen *seen)
 {
-    for (size_t i = 0; i < ADM_TIMES_BUCKETS; i++) {
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++) {
         uint32_t now = atomic_load_explicit(&times->count[i], memory_order_relaxed);
         window->count[i] += now - seen->count[i];
         seen->count[i] = now;
@@ -25,9 +16,9 @@ void adm_window_take(struct adm_window *window, const struct adm_times *times,
 double adm_window_percentile_ms(const struct adm_window *window, double share)
 {
     uint64_t all = 0, above = 0;
-    size_t bucket = ADM_TIMES_BUCKETS - 1;
+    size_t bucket = PS_TIME_BUCKETS - 1;
 
-    for (size_t i = 0; i < ADM_TIMES_BUCKETS; i++)
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
         all += window->count[i];
     if (all == 0)
         return 0;
@@ -36,7 +27,7 @@ double adm_window_percentile_ms(const struct adm_window *window, double share)
         if ((double)above > (1 - share) * (double)all)
             break;
     }
-    return bucket_ns(bucket) / (double)PS_NS_PER_MS;
+    return (double)ps_time_bucket_middle_ns(bucket) / (double)PS_NS_PER_MS;
 }
 
 /* Of a time L the first L - x keep an event that comes in them waiting for more than x. So x is
@@ -45,10 +36,10 @@ double adm_window_wait_ms(const struct adm_window *window, double share, double 
 {
     double rest_ns = (1 - share) * all_ns, sum_ns = 0, count = 0;
 
-    for (size_t i = ADM_TIMES_BUCKETS - 1; i > 0; i--) {
+    for (size_t i = PS_TIME_BUCKETS - 1; i > 0; i--) {
         if (window->count[i] == 0)
             continue;
-        double wait_ns = bucket_ns(i);
+        double wait_ns = (double)ps_time_bucket_middle_ns(i);
         if (sum_ns - count * wait_ns >= rest_ns)
             break;
         sum_ns += wait_ns * window->count[i];

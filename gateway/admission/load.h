@@ -5,20 +5,15 @@
 #ifndef ADM_LOAD_H
 #define ADM_LOAD_H
 
-#include "common/defs.h"
+#include "common/histogram.h"
 
 #include <stdatomic.h>
 
 /* How often workers tick, and the signals are sampled. */
 #define ADM_TICK_MS 100
 
-/* One bucket below 65 us, then eight an octave up to 34 s: a bucket is at most 12.5 % wide. */
-#define ADM_TIMES_FIRST   16 /* 2^16 ns */
-#define ADM_TIMES_OCTAVES 19
-#define ADM_TIMES_BUCKETS (1 + 8 * ADM_TIMES_OCTAVES)
-
 struct adm_times {
-    _Atomic(uint32_t) count[ADM_TIMES_BUCKETS]; /* modulo 2^32 */
+    _Atomic(uint32_t) count[PS_TIME_BUCKETS]; /* modulo 2^32 */
 };
 
 struct adm_worker_load {
@@ -32,15 +27,6 @@ struct adm_worker_load {
     _Atomic(int64_t) alive_ns;      /* when its tick last ran */
 } PS_ALIGNED;
 
-static inline size_t adm_times_bucket(int64_t ns)
-{
-    if (ns < INT64_C(1) << ADM_TIMES_FIRST)
-        return 0;
-    int octave = 63 - __builtin_clzll((unsigned long long)ns);
-    size_t bucket = 1 + 8 * (size_t)(octave - ADM_TIMES_FIRST) + ((size_t)(ns >> (octave - 3)) & 7);
-    return bucket < ADM_TIMES_BUCKETS ? bucket : ADM_TIMES_BUCKETS - 1;
-}
-
 /* The writer's thread, this and the next. */
 static inline void adm_count_add(_Atomic(uint32_t) *count)
 {
@@ -50,16 +36,16 @@ static inline void adm_count_add(_Atomic(uint32_t) *count)
 
 static inline void adm_times_add(struct adm_times *times, int64_t ns)
 {
-    adm_count_add(&times->count[adm_times_bucket(ns)]);
+    adm_count_add(&times->count[ps_time_bucket(ns)]);
 }
 
 /* Times of one window, of one writer or several. One thread. */
 struct adm_window {
-    uint32_t count[ADM_TIMES_BUCKETS];
+    uint32_t count[PS_TIME_BUCKETS];
 };
 /* What one writer's times have counted up to the last look; zeroed at the start. */
 struct adm_times_seen {
-    uint32_t count[ADM_TIMES_BUCKETS];
+    uint32_t count[PS_TIME_BUCKETS];
 };
 
 /* Adds to the window what has been counted since the last look. */

@@ -37,20 +37,17 @@ json_t *adm_figure(double value)
 json_t *adm_overload_signals(const struct adm_sample *sample, double least)
 {
     json_t *signals = json_object();
+    int err = 0;
 
     for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
         bool shown = sample->share[i] >= least || i == (size_t)sample->highest; /* NaN: not */
-        json_t *signal;
-        if (!shown)
-            continue;
-        signal = json_pack("{s:o, s:o, s:o}", "value", adm_figure(sample->value[i]), "threshold",
-                           adm_figure(sample->threshold[i]), "share", adm_figure(sample->share[i]));
-        if (json_object_set_new(signals, cfg_signals[i].name, signal) != 0) {
-            json_decref(signals);
-            return NULL;
-        }
+        if (shown)
+            err |= json_object_set_new(
+                signals, cfg_signals[i].name,
+                json_pack("{s:o, s:o, s:o}", "value", adm_figure(sample->value[i]), "threshold",
+                          adm_figure(sample->threshold[i]), "share", adm_figure(sample->share[i])));
     }
-    return signals;
+    return ps_json_built(signals, err);
 }
 
 static const char *highest_signal(const struct adm_sample *sample)

@@ -101,7 +101,7 @@ static void add_turn_under_way(struct adm_signals *signals, const struct adm_wor
     int64_t late_ns = signals->sample.at_ns - load_of(&load->alive_ns) - ADM_TICK_MS * PS_NS_PER_MS;
 
     if (late_ns > ADM_TICK_MS * PS_NS_PER_MS)
-        signals->turns.count[adm_times_bucket(late_ns)]++;
+        signals->turns.count[ps_time_bucket(late_ns)]++;
 }
 
 static void take_loads(struct adm_signals *signals, struct moment *moment)

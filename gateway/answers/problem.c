@@ -8,7 +8,6 @@
  * instant, and stays the same for one user, so that he gains nothing by asking again. */
 #include "gateway/answers/problem.h"
 
-#include <assert.h>
 #include <string.h>
 
 /* 68 years: a client may read the number into 32 bits. */

@@ -4,7 +4,6 @@
 #include "common/clock.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const struct ps_charset digits = {{PS_DIGITS}};
 static const struct ps_charset token_chars = {
@@ -53,6 +52,18 @@ bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element)
         rest->at = NULL;
     *ret_element = ps_http_trim(element);
     return true;
+}
+
+bool cache_lists(struct cache_message message, const char *name, struct ps_str wanted)
+{
+    struct ps_str line, element;
+    for (uint32_t at = 0; cache_next_line(message, name, &at, &line);) {
+        while (cache_take_element(&line, &element)) {
+            if (ps_http_same_text(element, wanted))
+                return true;
+        }
+    }
+    return false;
 }
 
 bool cache_take_word(struct ps_str *rest, struct ps_str *ret_word)

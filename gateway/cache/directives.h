@@ -32,6 +32,8 @@ bool cache_next_line(struct cache_message message, const char *name, uint32_t *a
 /* The next element of a list, up to a comma outside quotes, without white space around it, and
  * maybe empty. False: there is no more. */
 bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element);
+/* Has the field, a list, this element? Case does not count. */
+bool cache_lists(struct cache_message message, const char *name, struct ps_str wanted);
 /* The next word of a list that spaces divide. False: there is no more. */
 bool cache_take_word(struct ps_str *rest, struct ps_str *ret_word);
 /* 1*DIGIT, at most 18. */

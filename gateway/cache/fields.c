@@ -34,21 +34,9 @@ static bool is_of_connection(struct ps_str name)
     return name.len > 9 && strncasecmp(name.at, "Penstock-", 9) == 0;
 }
 
-static bool is_named_by_connection(struct cache_message message, struct ps_str name)
-{
-    struct ps_str line, element;
-    for (uint32_t at = 0; cache_next_line(message, "Connection", &at, &line);) {
-        while (cache_take_element(&line, &element)) {
-            if (ps_http_same_text(element, name))
-                return true;
-        }
-    }
-    return false;
-}
-
 static bool is_kept(struct cache_message message, struct ps_str name)
 {
-    return !is_of_connection(name) && !is_named_by_connection(message, name);
+    return !is_of_connection(name) && !cache_lists(message, "Connection", name);
 }
 
 static void put_missing_date(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf)

@@ -9,18 +9,6 @@ const char *const cache_store_names[CACHE_STORE_COUNT + 1] = {CACHE_STORES(STORE
 
 /* --- A request. --- */
 
-static bool lists_no_cache(struct cache_message message)
-{
-    struct ps_str line, element;
-    for (uint32_t at = 0; cache_next_line(message, "Pragma", &at, &line);) {
-        while (cache_take_element(&line, &element)) {
-            if (ps_http_is_text(element, "no-cache"))
-                return true;
-        }
-    }
-    return false;
-}
-
 /* Most requests have none of these fields: one pass by the length of the names finds out. */
 void cache_asked_read(struct cache_message request, struct cache_asked *ret_asked)
 {
@@ -61,7 +49,7 @@ void cache_asked_read(struct cache_message request, struct cache_asked *ret_aske
         ret_asked->min_fresh_s = said.min_fresh;
         ret_asked->max_stale_s = said.max_stale;
     } else if (has_pragma) { /* section 5.4 */
-        ret_asked->no_cache = lists_no_cache(request);
+        ret_asked->no_cache = cache_lists(request, "Pragma", PS_STR("no-cache"));
     }
 }
 
@@ -120,19 +108,6 @@ static int64_t read_expires_ms(struct cache_message answer, int64_t date_ms, int
     return expires_ms > date_ms ? expires_ms - date_ms : 0;
 }
 
-/* Whether the names are too many cache_vary_put finds out. */
-static bool varies_by_anything(struct cache_message answer)
-{
-    struct ps_str line, element;
-    for (uint32_t at = 0; cache_next_line(answer, "Vary", &at, &line);) {
-        while (cache_take_element(&line, &element)) {
-            if (ps_http_is_text(element, "*"))
-                return true;
-        }
-    }
-    return false;
-}
-
 static size_t count_tags(struct cache_message answer)
 {
     struct ps_str line, word;
@@ -162,7 +137,7 @@ static bool read_freshness(struct cache_message answer, const struct cfg_route_c
     else if (!targeted)
         kept->lifetime_ms = read_expires_ms(answer, kept->date_ms, wall_ms, &explicit);
     if (!explicit && (is_heuristic(kept->status) || said->is_public) &&
-        (said->present || !lists_no_cache(answer)))
+        (said->present || !cache_lists(answer, "Pragma", PS_STR("no-cache"))))
         kept->lifetime_ms = route->default_ttl_s * 1000;
     kept->always_ask = said->no_cache;
     kept->never_stale = said->must_revalidate || said->proxy_revalidate;
@@ -199,7 +174,7 @@ static enum cache_store judge(const struct cache_asked *asked, struct cache_mess
     if (cache_field(answer, "Set-Cookie").at != NULL ||
         cache_field(answer, "Set-Cookie2").at != NULL)
         return CACHE_STORE_set_cookie;
-    if (varies_by_anything(answer))
+    if (cache_lists(answer, "Vary", PS_STR("*")))
         return CACHE_STORE_vary;
     return count_tags(answer) > CACHE_TAGS_MAX ? CACHE_STORE_tags : CACHE_STORE_stored;
 }

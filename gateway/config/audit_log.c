@@ -25,13 +25,11 @@
 
 char *cfg_audit_text(const struct cfg_audit_entry *entry)
 {
-    char at[PS_TIME_LEN + 1];
-    ps_time_format(entry->at_ms, at);
-    json_t *json =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", at, "who", entry->who, "peer",
-                  entry->peer, "action", entry->action, "target", entry->target, "from",
-                  entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
-                  entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why", entry->why);
+    json_t *json = json_pack(
+        "{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:s?}", "at", ps_json_of_time(entry->at_ms), "who",
+        entry->who, "peer", entry->peer, "action", entry->action, "target", entry->target, "from",
+        entry->from != NULL ? json_deep_copy(entry->from) : json_null(), "to",
+        entry->to != NULL ? json_deep_copy(entry->to) : json_null(), "why", entry->why);
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(json);
     return text;
@@ -197,20 +195,6 @@ int cfg_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *fau
     return err;
 }
 
-static int write_line(int fd, const char *line, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, line, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        line += n;
-        len -= (size_t)n;
-    }
-    return fsync(fd);
-}
-
 int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_fault *fault)
 {
     int fd;
@@ -222,7 +206,7 @@ int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_
     int err = open_to_append(path, &fd, &end, fault);
     if (err != 0)
         goto out;
-    if (write_line(fd, line, (size_t)len) != 0) {
+    if (ps_file_write(fd, line, (size_t)len) != 0) {
         err = ps_fault(fault, ps_file_err(errno), path, "cannot be written: %s", strerror(errno));
         (void)!ftruncate(fd, end); /* else the next append cuts it off */
     }

@@ -1,6 +1,5 @@
-/* Users and address ranges that are refused, as workers look them up: one immutable list, in which
- * a change shares all that it does not touch. Made and changed by one thread, which also takes and
- * drops the references; read by any. */
+/* Users and address ranges that are refused. One thread makes and changes a list; workers look
+ * them up in frozen copies of it. */
 #ifndef CFG_BLOCKLIST_H
 #define CFG_BLOCKLIST_H
 
@@ -11,7 +10,7 @@ struct cfg_blocklist;
 
 /* An empty one, to be changed. Owner: the caller. PS_E_NOMEM. */
 int cfg_blocklist_new(struct cfg_blocklist **ret_list) PS_MUST_CHECK;
-/* A reference to what the list is now: it stays so whatever is changed afterwards. NULL: out of
+/* A copy of the list as it is now, for any thread to read. Owner: the caller. NULL: out of
  * memory. */
 struct cfg_blocklist *cfg_blocklist_freeze(const struct cfg_blocklist *list) PS_MUST_CHECK;
 void cfg_blocklist_free(struct cfg_blocklist *list); /* NULL is allowed */

@@ -376,26 +376,21 @@ int cfg_db_lines(struct cfg_db *db, int64_t after, cfg_db_line_fn *take, void *c
 static json_t *version_json(const struct ps_db_statement *row, bool whole)
 {
     const char *why = text_at(row, 12);
-    char at[PS_TIME_LEN + 1];
-    json_t *json = NULL, *document = NULL, *state = NULL;
+    json_t *json = json_pack(
+        "{s:I, s:I, s:b, s:o, s:s, s:s, s:s, s:s?}", "version", (json_int_t)ps_db_int(row, 2),
+        "revision", (json_int_t)ps_db_int(row, 3), "deleted", (int)ps_db_is_null(row, 4), "at",
+        ps_json_of_time(ps_db_int(row, 8)), "who", text_at(row, 9), "peer", text_at(row, 10),
+        "action", text_at(row, 11), "why", why[0] != '\0' ? why : NULL);
 
-    ps_time_format(ps_db_int(row, 8), at);
-    json =
-        json_pack("{s:I, s:I, s:b, s:s, s:s, s:s, s:s, s:s?}", "version",
-                  (json_int_t)ps_db_int(row, 2), "revision", (json_int_t)ps_db_int(row, 3),
-                  "deleted", (int)ps_db_is_null(row, 4), "at", at, "who", text_at(row, 9), "peer",
-                  text_at(row, 10), "action", text_at(row, 11), "why", why[0] != '\0' ? why : NULL);
     if (!whole || json == NULL)
         return json;
     /* What cannot be parsed was refused when the file was opened. */
-    document = json_loads(text_at(row, 4), 0, NULL);
-    state = json_loads(text_at(row, 5), 0, NULL);
-    if (json_object_set_new(json, "document", document != NULL ? document : json_null()) != 0 ||
-        (state != NULL && json_object_set_new(json, "state", state) != 0)) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
+    json_t *document = json_loads(text_at(row, 4), 0, NULL);
+    json_t *state = json_loads(text_at(row, 5), 0, NULL);
+    int err = json_object_set_new(json, "document", document != NULL ? document : json_null());
+    if (state != NULL)
+        err |= json_object_set_new(json, "state", state);
+    return ps_json_built(json, err);
 }
 
 /* Statements about one document begin with its kind and name. */

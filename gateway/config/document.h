@@ -143,7 +143,8 @@ struct cfg_kind {
     /* The action of the audit line when it ends by itself; NULL, and returning NULL: there is none.
      */
     const char *(*ended)(const void *parsed);
-    /* A version came into force: puts it into what is published. PS_E_NOMEM. */
+    /* A version came into force: puts it into what is published. PS_E_NOMEM. NULL: the control
+     * thread reads the kind's documents from the store. */
     int (*publish)(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to);
     /* An operator's or the settings' version came into force. NULL: nothing to do. */
     void (*changed)(const struct cfg_store *store, const struct cfg_doc *doc);

@@ -32,12 +32,7 @@ static void say_ended(struct cfg_store *store, const struct cfg_doc *doc)
 
     if (action == NULL)
         return;
-    struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "system",
-                                                   .peer = "",
-                                                   .action = action,
-                                                   .why = ""});
+    struct cfg_change *change = cfg_change_own(store, "system", action);
     if (change == NULL)
         return;
     (void)snprintf(target, sizeof target, "%s/%s", doc->kind->path, doc->name);

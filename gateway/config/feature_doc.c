@@ -71,16 +71,6 @@ static json_t *feature_write(const void *parsed)
     return json_pack("{s:o}", "level", level > 0 ? json_integer(level) : json_null());
 }
 
-/* The control thread reads it from the store (admission/overload.h). */
-static int feature_publish(struct cfg_store *store, const struct cfg_doc *from,
-                           const struct cfg_doc *to)
-{
-    (void)store;
-    (void)from;
-    (void)to;
-    return 0;
-}
-
 const struct cfg_kind cfg_kind_feature = {
     .path = "features",
     .word = "feature",
@@ -102,5 +92,4 @@ const struct cfg_kind cfg_kind_feature = {
     .parse = feature_parse,
     .free = free,
     .write = feature_write,
-    .publish = feature_publish,
 };

@@ -132,11 +132,8 @@ json_t *cfg_doc_shown(const struct cfg_doc *doc)
 {
     json_t *json = cfg_doc_json(doc);
 
-    if (json != NULL && doc->kind->show != NULL && doc->kind->show(doc, json) != 0) {
-        json_decref(json);
-        json = NULL;
-    }
-    return json;
+    return json != NULL && doc->kind->show != NULL ? ps_json_built(json, doc->kind->show(doc, json))
+                                                   : json;
 }
 
 /* Do the texts hold the same value? The order of members is no part of it (RFC 8259, 4), and some

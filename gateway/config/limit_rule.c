@@ -4,6 +4,7 @@
 #include "gateway/config/limit_rule.h"
 
 #include "common/log.h"
+#include "gateway/config/part.h"
 #include "gateway/config/store.h"
 
 #include <stdio.h>
@@ -138,33 +139,21 @@ int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointe
 json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
 {
     json_t *list = json_array();
-    for (size_t bit = 0; subjects[bit] != NULL; bit++) {
-        if ((rule->applies_to & 1u << bit) != 0 &&
-            json_array_append_new(list, json_string(subjects[bit])) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
+    int err = 0;
+    for (size_t bit = 0; subjects[bit] != NULL; bit++)
+        if ((rule->applies_to & 1u << bit) != 0)
+            err |= json_array_append_new(list, json_string(subjects[bit]));
     /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:s?}", "algorithm",
                      algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
                      (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
                      (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
-                     modes[rule->mode], "applies_to", list, "sale",
+                     modes[rule->mode], "applies_to", ps_json_built(list, err), "sale",
                      rule->sale[0] != '\0' ? rule->sale : NULL, "route",
                      rule->route[0] != '\0' ? rule->route : NULL);
 }
 
 /* --- The kind. --- */
-
-static int rule_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
-}
 
 static int rule_parse(const char *name, const json_t *json, const json_t *state,
                       const struct cfg_reading *reading, void **ret_parsed,
@@ -258,7 +247,7 @@ const struct cfg_kind cfg_kind_limit = {
     .shipped = shipped,
     .instead = "set its mode to \"off\"",
     .max = CFG_RULES_MAX,
-    .name = rule_name,
+    .name = cfg_plain_name,
     .parse = rule_parse,
     .free = free,
     .write = rule_write,

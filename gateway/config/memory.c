@@ -5,7 +5,6 @@
 #include "common/grow.h"
 #include "common/sorted.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind)

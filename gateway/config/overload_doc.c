@@ -125,31 +125,20 @@ static json_t *overload_write(const void *parsed)
     const struct cfg_overload *overload = parsed;
     const struct cfg_ladder *ladder = &overload->ladder;
     json_t *signals = json_object();
+    int err = 0;
 
     for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
         const struct cfg_signal_rule *rule = &overload->signals[i];
-        json_t *json = json_pack("{s:o, s:o}", "threshold", ps_json_of_number(rule->threshold),
-                                 "weight", ps_json_of_number(rule->weight));
-        if (json_object_set_new(signals, cfg_signals[i].name, json) != 0) {
-            json_decref(signals);
-            return NULL;
-        }
+        err |= json_object_set_new(signals, cfg_signals[i].name,
+                                   json_pack("{s:o, s:o}", "threshold",
+                                             ps_json_of_number(rule->threshold), "weight",
+                                             ps_json_of_number(rule->weight)));
     }
     return json_pack("{s:s, s:o, s:o, s:I, s:o, s:I}", "mode",
-                     modes[overload->is_off ? OFF : ENFORCE], "signals", signals, "enter",
-                     ps_json_of_number(ladder->enter), "enter_ticks",
-                     (json_int_t)ladder->enter_ticks, "leave", ps_json_of_number(ladder->leave),
-                     "leave_s", (json_int_t)ladder->leave_s);
-}
-
-/* The control thread reads it from the store (admission/overload.h). */
-static int overload_publish(struct cfg_store *store, const struct cfg_doc *from,
-                            const struct cfg_doc *to)
-{
-    (void)store;
-    (void)from;
-    (void)to;
-    return 0;
+                     modes[overload->is_off ? OFF : ENFORCE], "signals",
+                     ps_json_built(signals, err), "enter", ps_json_of_number(ladder->enter),
+                     "enter_ticks", (json_int_t)ladder->enter_ticks, "leave",
+                     ps_json_of_number(ladder->leave), "leave_s", (json_int_t)ladder->leave_s);
 }
 
 const struct cfg_kind cfg_kind_overload = {
@@ -173,5 +162,4 @@ const struct cfg_kind cfg_kind_overload = {
     .parse = overload_parse,
     .free = free,
     .write = overload_write,
-    .publish = overload_publish,
 };

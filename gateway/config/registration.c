@@ -82,13 +82,12 @@ static int registration_parse(const char *name, const json_t *json, const json_t
 json_t *cfg_registration_write(const struct cfg_registration *registration)
 {
     const struct cfg_endpoint *endpoint = &registration->endpoint;
-    char until[PS_TIME_LEN + 1];
 
-    ps_time_format(registration->until_ms, until);
-    return json_pack("{s:I, s:i, s:s?, s:s, s:b, s:s}", "ttl_s", (json_int_t)registration->ttl_s,
+    return json_pack("{s:I, s:i, s:s?, s:o, s:b, s:s}", "ttl_s", (json_int_t)registration->ttl_s,
                      "weight", (int)endpoint->weight, "zone",
-                     endpoint->zone[0] != '\0' ? endpoint->zone : NULL, "until", until, "gone",
-                     (int)registration->gone, "by", registration->by);
+                     endpoint->zone[0] != '\0' ? endpoint->zone : NULL, "until",
+                     ps_json_of_time(registration->until_ms), "gone", (int)registration->gone, "by",
+                     registration->by);
 }
 
 static json_t *registration_write(const void *parsed)

@@ -6,6 +6,7 @@
 #include "gateway/config/rehearsal_key.h"
 
 #include "common/clock.h"
+#include "gateway/config/part.h"
 #include "gateway/config/store.h"
 
 #include <sodium.h>
@@ -28,11 +29,11 @@ const struct cfg_rehearsal_key *cfg_rehearsal_key_find(const struct cfg_rehearsa
 static json_t *document(const uint8_t secret[PS_MARK_SECRET_LEN], int64_t until_ms,
                         const char *note)
 {
-    char hex[PS_MARK_HEX_LEN + 1], until[PS_TIME_LEN + 1];
+    char hex[PS_MARK_HEX_LEN + 1];
 
     ps_mark_secret_format(secret, hex);
-    ps_time_format(until_ms, until);
-    json_t *json = json_pack("{s:s, s:s, s:s}", "secret", hex, "expires_at", until, "note", note);
+    json_t *json = json_pack("{s:s, s:o, s:s}", "secret", hex, "expires_at",
+                             ps_json_of_time(until_ms), "note", note);
     sodium_memzero(hex, sizeof hex);
     return json;
 }
@@ -50,21 +51,10 @@ json_t *cfg_rehearsal_key_new(int64_t until_ms, const char *note)
 json_t *cfg_rehearsal_key_show(const struct cfg_doc *doc)
 {
     const struct cfg_stored_key *stored = cfg_rehearsal_key_of(doc);
-    char made[PS_TIME_LEN + 1], until[PS_TIME_LEN + 1];
 
-    ps_time_format(doc->created_at_ms, made);
-    ps_time_format(stored->key.until_ms, until);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "key", doc->name, "note", stored->note,
-                     "created_at", made, "expires_at", until, "by", doc->by.who);
-}
-
-static int key_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
+    return json_pack("{s:s, s:s, s:o, s:o, s:s}", "key", doc->name, "note", stored->note,
+                     "created_at", ps_json_of_time(doc->created_at_ms), "expires_at",
+                     ps_json_of_time(stored->key.until_ms), "by", doc->by.who);
 }
 
 static int key_parse(const char *name, const json_t *json, const json_t *state,
@@ -140,7 +130,7 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .drop = "rehearsal_key.delete",
     .max = CFG_REHEARSAL_KEYS_MAX,
     .is_private = true,
-    .name = key_name,
+    .name = cfg_plain_name,
     .parse = key_parse,
     .free = key_free,
     .write = key_write,

@@ -142,6 +142,8 @@ static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)
 extern const struct cfg_pin_words cfg_route_pins;
 int cfg_route_state_read(const json_t *state, struct cfg_route *route,
                          struct ps_faults *faults) PS_MUST_CHECK;
+/* The splits that were taken back, as answers show them. Owner: the caller. NULL: out of memory. */
+json_t *cfg_route_returned(const struct cfg_route *route);
 /* The state of a route with this pin (NULL: none), and with `returned` (taken over; NULL: as it
  * is). NULL: out of memory. */
 json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned);

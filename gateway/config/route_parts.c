@@ -143,11 +143,8 @@ json_t *cfg_header_rules_write(const struct cfg_header_rules *rules)
         err |= json_object_set_new(set, rules->set[i].name, json_string(rules->set[i].value));
     for (size_t i = 0; i < rules->remove_count; i++)
         err |= json_array_append_new(list, json_string(rules->remove[i]));
-    if (err == 0)
-        return json_pack("{s:o, s:o}", "set", set, "remove", list);
-    json_decref(set);
-    json_decref(list);
-    return NULL;
+    return json_pack("{s:o, s:o}", "set", ps_json_built(set, err), "remove",
+                     ps_json_built(list, err));
 }
 
 void cfg_header_rules_done(struct cfg_header_rules *rules)

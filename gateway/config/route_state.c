@@ -42,7 +42,7 @@ int cfg_route_state_read(const json_t *state, struct cfg_route *route, struct ps
     return err;
 }
 
-static json_t *returned_now(const struct cfg_route *route)
+json_t *cfg_route_returned(const struct cfg_route *route)
 {
     json_t *list = json_array();
     int err = list == NULL;
@@ -56,5 +56,5 @@ static json_t *returned_now(const struct cfg_route *route)
 json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned)
 {
     return json_pack("{s:o, s:o}", "pin", cfg_pin_write(pin, &cfg_route_pins), "returned",
-                     returned != NULL ? returned : returned_now(route));
+                     returned != NULL ? returned : cfg_route_returned(route));
 }

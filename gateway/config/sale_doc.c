@@ -305,18 +305,15 @@ static json_t *sku_json(const struct cfg_sku_doc *sku)
 json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
 {
     json_t *skus = json_array();
-    for (size_t i = 0; i < doc->sku_count && skus != NULL; i++) {
-        if (json_array_append_new(skus, sku_json(&doc->skus[i])) != 0) {
-            json_decref(skus);
-            skus = NULL;
-        }
-    }
+    int err = 0;
+    for (size_t i = 0; i < doc->sku_count; i++)
+        err |= json_array_append_new(skus, sku_json(&doc->skus[i]));
     return json_pack("{s:o, s:o, s:I, s:I, s:b, s:s*, s:o, s:o}", "opens_at",
                      ps_json_of_time(doc->opens_at_ms), "closes_at",
                      ps_json_of_time(doc->closes_at_ms), "per_user_cap", (json_int_t)doc->cap,
                      "reservation_ttl_s", (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal,
                      "twin_of", doc->twin_of[0] != '\0' ? doc->twin_of : NULL, "attributes",
-                     json_deep_copy(doc->attributes), "skus", skus);
+                     json_deep_copy(doc->attributes), "skus", ps_json_built(skus, err));
 }
 
 /* --- Comparing. --- */

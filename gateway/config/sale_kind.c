@@ -2,21 +2,13 @@
 #include "gateway/config/store_internal.h"
 
 #include "common/log.h"
+#include "gateway/config/part.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define POINTER_MAX 192
-
-static int sale_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
-{
-    if (!ps_name_ok(text, len))
-        return PS_E_INVALID;
-    memcpy(ret_name, text, len);
-    ret_name[len] = '\0';
-    return 0;
-}
 
 static void sale_free(void *parsed)
 {
@@ -133,7 +125,7 @@ const struct cfg_kind cfg_kind_sale = {
     .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
     .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
                                   "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments", NULL},
-    .name = sale_name,
+    .name = cfg_plain_name,
     .parse = sale_parse,
     .free = sale_free,
     .write = sale_write,
@@ -163,11 +155,7 @@ int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size
                          bool opened, cfg_done_fn *done, void *ctx)
 {
     struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "system",
-                                                   .peer = "",
-                                                   .action = opened ? "sale.open" : "sale.opening",
-                                                   .why = ""});
+        cfg_change_own(store, "system", opened ? "sale.open" : "sale.opening");
     int err = change == NULL ? PS_E_NOMEM : 0;
 
     for (size_t i = 0; i < count && err == 0; i++)

@@ -324,7 +324,7 @@ static bool put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
     struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);
     bool is_news = !cfg_doc_renews(doc, old);
-    int err = doc->kind->publish(store, old, doc);
+    int err = doc->kind->publish != NULL ? doc->kind->publish(store, old, doc) : 0;
 
     if (err < 0)
         ps_log(PS_LOG_ERROR, "document_not_in_force", PS_F_STR("kind", doc->kind->path),
@@ -489,15 +489,21 @@ void cfg_store_go_on(struct cfg_store *store)
     start_next(store);
 }
 
+struct cfg_change *cfg_change_own(struct cfg_store *store, const char *who, const char *action)
+{
+    const struct cfg_author author = {.at_ms = ps_clock_wall_ms(store->clock),
+                                      .who = who,
+                                      .peer = "",
+                                      .action = action,
+                                      .why = ""};
+
+    return cfg_change_new(store, &author);
+}
+
 int cfg_store_take(struct cfg_store *store, struct cfg_edit *edits, size_t count, cfg_done_fn *done,
                    void *ctx)
 {
-    struct cfg_change *change =
-        cfg_change_new(store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(store->clock),
-                                                   .who = "cluster",
-                                                   .peer = "",
-                                                   .action = "cluster.take",
-                                                   .why = ""});
+    struct cfg_change *change = cfg_change_own(store, "cluster", "cluster.take");
     struct cfg_change *first = STAILQ_FIRST(&store->changes);
 
     if (change == NULL) {
@@ -567,7 +573,7 @@ int cfg_store_start(struct cfg_store *store, const struct cfg_store_callbacks *c
     cfg_view_set_callbacks(store->view, &callbacks->view);
     for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL && err == 0; kind++) {
         const struct cfg_map *map = cfg_store_map(store, *kind);
-        for (size_t i = 0; i < map->count && err == 0; i++)
+        for (size_t i = 0; (*kind)->publish != NULL && i < map->count && err == 0; i++)
             err = (*kind)->publish(store, NULL, map->at[i]);
     }
     return err < 0 ? err : cfg_view_snapshot(store->view, 1, store->revision, &store->snapshot);

@@ -99,6 +99,8 @@ typedef void cfg_done_fn(int err, const struct ps_fault *fault, void *ctx);
 /* An empty one. `author` is copied; an action of "" becomes that of its document. NULL: out of
  * memory. */
 struct cfg_change *cfg_change_new(struct cfg_store *store, const struct cfg_author *author);
+/* The same by the gateway itself, at this moment: `who` stands for it. */
+struct cfg_change *cfg_change_own(struct cfg_store *store, const char *who, const char *action);
 void cfg_change_free(struct cfg_change *change); /* not submitted; NULL is allowed */
 
 /* Adds the next version of a document, validated against the one in force. Nothing is added when

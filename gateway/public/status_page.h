@@ -5,8 +5,6 @@
 
 #include "common/err.h"
 
-#include <stddef.h>
-
 struct pub_pages;
 struct pub_request;
 struct cfg_sale;

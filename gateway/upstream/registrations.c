@@ -160,12 +160,7 @@ static void flush(uv_timer_t *timer)
 
     if (registrations->is_writing || registrations->due.count == 0)
         return;
-    struct cfg_change *change = cfg_change_new(
-        store, &(struct cfg_author){.at_ms = ps_clock_wall_ms(cfg_store_clock(store)),
-                                    .who = "system",
-                                    .peer = "",
-                                    .action = "endpoint.renew",
-                                    .why = ""});
+    struct cfg_change *change = cfg_change_own(store, "system", "endpoint.renew");
     take_due(registrations);
     int err = change != NULL ? 0 : PS_E_NOMEM;
     for (size_t i = 0; i < registrations->sent.count && err == 0; i++)

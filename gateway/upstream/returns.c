@@ -23,12 +23,11 @@ static void take_back(struct up_returns *returns, const struct up_route_view *ro
                       const struct up_split_view *split, enum up_cause cause,
                       const struct up_tally *its, const struct up_tally *own)
 {
-    char since[PS_TIME_LEN + 1];
-
-    ps_time_format(ps_clock_wall_ms(returns->clock), since);
     json_t *entry =
-        json_pack("{s:o, s:s, s:s, s:o, s:o}", "split", cfg_split_write(split->as), "since", since,
-                  "why", up_cause_names[cause], "new", figures_json(its), "old", figures_json(own));
+        json_pack("{s:o, s:o, s:s, s:o, s:o}", "split", cfg_split_write(split->as), "since",
+                  ps_json_of_time(ps_clock_wall_ms(returns->clock)), "why", up_cause_names[cause],
+                  "new", figures_json(its), "old", figures_json(own));
+
     if (entry == NULL) {
         ps_log(PS_LOG_ERROR, "split_return_not_written", PS_F_STR("route", route->doc->name),
                PS_F_STR("pool", split->as->pool), PS_F_STR("error", ps_err_text(PS_E_NOMEM)));
@@ -71,12 +70,7 @@ static json_t *returned_json(const struct cfg_route *route, json_t *entry)
 
 static int submit(struct up_returns *returns, const struct cfg_route *route, json_t *entry)
 {
-    struct cfg_change *change = cfg_change_new(
-        returns->config, &(struct cfg_author){.at_ms = ps_clock_wall_ms(returns->clock),
-                                              .who = PENSTOCK,
-                                              .peer = "",
-                                              .action = "route.return",
-                                              .why = ""});
+    struct cfg_change *change = cfg_change_own(returns->config, PENSTOCK, "route.return");
     char target[PS_NAME_MAX + sizeof "routes/"];
     json_t *state = cfg_route_state(route, &route->fallback_pin, returned_json(route, entry));
     int err = change != NULL && state != NULL

@@ -7,21 +7,18 @@
 #ifndef UP_ROUTE_FIGURES_H
 #define UP_ROUTE_FIGURES_H
 
+#include "common/histogram.h"
 #include "gateway/upstream/pool.h"
 
 /* Why a split is taken back (tally.h). */
 enum up_cause { UP_CAUSE_NONE, UP_CAUSE_ERRORS, UP_CAUSE_LATENCY, UP_CAUSE_COUNT };
 extern const char *const up_cause_names[]; /* in order */
 
-/* Quarters of powers of two: the first holds all below 2^16 ns (66 us), the last all from 2^36 ns
- * (69 s) on. */
-#define UP_LATENCY_BUCKETS 82
-
 /* What one worker's requests have met in the pool of a target. */
 struct up_target_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
     _Atomic(int64_t) skipped; /* were to go there, but for the open breaker of its pool */
-    _Atomic(uint32_t) latency[UP_LATENCY_BUCKETS]; /* until the head of the answer; of a timeout:
+    _Atomic(uint32_t) latency[PS_TIME_BUCKETS]; /* until the head of the answer; of a timeout:
                                                       how long was waited */
 } PS_ALIGNED;
 

@@ -6,28 +6,6 @@
 
 const char *const up_cause_names[] = {"none", "errors", "latency", NULL};
 
-/* --- Latency. --- */
-
-#define FIRST_POWER 16 /* of two, in ns */
-
-size_t up_latency_bucket(int64_t ns)
-{
-    if (ns < INT64_C(1) << FIRST_POWER)
-        return 0;
-    unsigned power = 63u - (unsigned)__builtin_clzll((uint64_t)ns);
-    unsigned quarter = (unsigned)(ns >> (power - 2)) & 3u;
-    size_t bucket = 1 + 4 * (size_t)(power - FIRST_POWER) + quarter;
-    return bucket < UP_LATENCY_BUCKETS ? bucket : UP_LATENCY_BUCKETS - 1;
-}
-
-int64_t up_latency_from_ns(size_t bucket)
-{
-    if (bucket == 0)
-        return 0;
-    int64_t quarter = INT64_C(1) << (FIRST_POWER - 2 + (bucket - 1) / 4);
-    return quarter * (int64_t)(4 + (bucket - 1) % 4);
-}
-
 /* --- Figures. --- */
 
 void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
@@ -42,7 +20,7 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
             tally.failures += up_outcome_is_failure(j) ? count : 0;
         }
         tally.skipped += atomic_load_explicit(&cell->skipped, memory_order_relaxed);
-        for (size_t j = 0; j < UP_LATENCY_BUCKETS; j++)
+        for (size_t j = 0; j < PS_TIME_BUCKETS; j++)
             tally.latency[j] += atomic_load_explicit(&cell->latency[j], memory_order_relaxed);
     }
     *ret_tally = tally;
@@ -56,7 +34,7 @@ static void subtract(const struct up_tally *before, const struct up_tally *after
                              .failures = after->failures - before->failures,
                              .skipped = after->skipped - before->skipped};
 
-    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
         tally.latency[i] = after->latency[i] - before->latency[i];
     *ret_tally = tally;
 }
@@ -65,7 +43,7 @@ static int64_t measured(const struct up_tally *tally)
 {
     int64_t count = 0;
 
-    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
         count += tally->latency[i];
     return count;
 }
@@ -75,11 +53,11 @@ int64_t up_tally_p99_ns(const struct up_tally *tally)
     int64_t count = measured(tally), below = 0;
     int64_t rank = count - count / 100; /* the last of the 99 in 100 */
 
-    for (size_t i = 0; i < UP_LATENCY_BUCKETS && count > 0; i++) {
+    for (size_t i = 0; i < PS_TIME_BUCKETS && count > 0; i++) {
         below += tally->latency[i];
         if (below < rank)
             continue;
-        int64_t from = up_latency_from_ns(i), to = up_latency_from_ns(i + 1);
+        int64_t from = ps_time_bucket_from_ns(i), to = ps_time_bucket_from_ns(i + 1);
         double part = (double)(rank - (below - tally->latency[i])) / (double)tally->latency[i];
         return from + (int64_t)((double)(to - from) * part);
     }
@@ -95,8 +73,8 @@ static int64_t slower_than(const struct up_tally *tally, int64_t bound_ns)
 {
     int64_t count = 0;
 
-    for (size_t i = 0; i < UP_LATENCY_BUCKETS; i++)
-        count += up_latency_from_ns(i + 1) > bound_ns ? tally->latency[i] : 0;
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
+        count += ps_time_bucket_from_ns(i + 1) > bound_ns ? tally->latency[i] : 0;
     return count;
 }
 

@@ -20,15 +20,12 @@
 
 /* --- Figures: pure. --- */
 
-size_t up_latency_bucket(int64_t ns);
-int64_t up_latency_from_ns(size_t bucket); /* the least of it; of one too many: the end */
-
 /* What a target's cells say together. All counters only grow; those of latency go round. */
 struct up_tally {
     int64_t requests; /* without those whose client has left */
     int64_t failures;
     int64_t skipped; /* kept from the pool by its breaker; in no other figure */
-    uint32_t latency[UP_LATENCY_BUCKETS];
+    uint32_t latency[PS_TIME_BUCKETS];
 };
 
 /* Over all workers. Any thread. */

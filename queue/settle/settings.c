@@ -127,13 +127,7 @@ void st_settings_help(void)
 
 int st_settings_print_defaults(void)
 {
-    json_t *defaults = ps_options_defaults(st_options, st_option_count);
-    int err = defaults != NULL && json_dumpf(defaults, stdout, JSON_INDENT(2)) == 0 &&
-                      putchar('\n') != EOF
-                  ? 0
-                  : PS_E_IO;
-    json_decref(defaults);
-    return err;
+    return ps_options_print_defaults(st_options, st_option_count, stdout);
 }
 
 /* --- The file --- */

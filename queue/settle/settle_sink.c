@@ -86,7 +86,9 @@ int st_sink_create(struct st_sink *sink, struct ps_fault *fault)
 
 int st_sink_check(struct st_sink *sink, struct ps_fault *fault)
 {
-    return sink->ops->check(sink, fault);
+    int64_t version;
+    int err = sink->ops->version(sink, &version, fault);
+    return err == 0 ? st_schema_check(version, sink->database, fault) : err;
 }
 
 int st_sink_position(struct st_sink *sink, const char *name, uint32_t partition,
@@ -120,13 +122,20 @@ int st_sink_commit(struct st_sink *sink, struct ps_fault *fault)
 
 int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 {
-    return sink->ops->confirm_all(sink, fault);
+    int err = sink->ops->confirm_all(sink, false, fault);
+    return err == 0 ? sink->ops->confirm_all(sink, true, fault) : err;
 }
 
 int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                 size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    return sink->ops->due(sink, lease_ms, ret_decisions, max, ret_count, fault);
+    size_t count = 0;
+    int err = sink->ops->due(sink, false, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0 && count < max)
+        err = sink->ops->due(sink, true, lease_ms, ret_decisions, max, &count, fault);
+    if (err == 0)
+        *ret_count = count;
+    return err;
 }
 
 int st_sink_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,

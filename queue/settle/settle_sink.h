@@ -13,8 +13,8 @@
  *
  * Errors of all functions: PS_E_IO (also: not reachable), PS_E_BUSY, PS_E_NOMEM, PS_E_READ_ONLY,
  * PS_E_CORRUPT, PS_E_PERMISSION, PS_E_INVALID (the database refuses a statement). `fault` is never
- * NULL. After an error, but for a conflict, the sink is only good for close; the outcome of a failed
- * commit is unknown, and the positions tell. One thread at a time. */
+ * NULL. After an error, but for a conflict, the sink is only good for close; the outcome of a
+ * failed commit is unknown, and the positions tell. One thread at a time. */
 #ifndef ST_SETTLE_SINK_H
 #define ST_SETTLE_SINK_H
 
@@ -136,7 +136,8 @@ int st_sink_open_decisions(struct st_sink *sink, int64_t *ret_count,
 
 struct st_sink_ops {
     int (*create)(struct st_sink *sink, struct ps_fault *fault);
-    int (*check)(struct st_sink *sink, struct ps_fault *fault);
+    /* Of the tables; 0: there are none. */
+    int (*version)(struct st_sink *sink, int64_t *ret_version, struct ps_fault *fault);
     int (*position)(struct st_sink *sink, const char *name, uint32_t partition,
                     struct st_position *ret_position, struct ps_fault *fault);
     int (*begin)(struct st_sink *sink, const char *name, const struct st_claim *claims,
@@ -146,9 +147,11 @@ struct st_sink_ops {
     int (*store)(struct st_sink *sink, const char *name, const struct st_changes *changes,
                  struct ps_fault *fault);
     int (*commit)(struct st_sink *sink, struct ps_fault *fault);
-    int (*confirm_all)(struct st_sink *sink, struct ps_fault *fault);
-    int (*due)(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
-               size_t max, size_t *ret_count, struct ps_fault *fault);
+    int (*confirm_all)(struct st_sink *sink, bool rehearsal, struct ps_fault *fault);
+    /* Adds to the *count decisions that are there. */
+    int (*due)(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
+               struct st_decision *ret_decisions, size_t max, size_t *count,
+               struct ps_fault *fault);
     int (*answer)(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                   struct ps_fault *fault);
     int (*open_decisions)(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault);
@@ -157,6 +160,7 @@ struct st_sink_ops {
 
 struct st_sink {
     const struct st_sink_ops *ops;
+    const char *database; /* its name, for messages */
 };
 
 int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink,
@@ -178,7 +182,7 @@ int st_postgres_open(const char *conninfo, struct st_sink **ret_sink,
  * such a row, or void. */
 enum st_change { ST_NOTHING, ST_NEW, ST_STEP, ST_VOIDED };
 enum st_change st_order_change(const struct st_order *order);
-/* `version` is what the database has, 0 = nothing. */
+/* `version` is what the database has, 0 = nothing; `database` is its name. */
 int st_schema_check(int64_t version, const char *database, struct ps_fault *fault) PS_MUST_CHECK;
 /* The state and reason that a row of orders holds. PS_E_CORRUPT. */
 int st_state_parse(const char *state, const char *reason, enum st_state *ret_state,

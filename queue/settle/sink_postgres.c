@@ -123,8 +123,9 @@ static struct st_pg *connection_of(struct st_sink *sink)
 
 /* --- Tables --- */
 
-static int version_of(struct st_pg *pg, int64_t *ret_version, struct ps_fault *fault)
+static int postgres_version(struct st_sink *sink, int64_t *ret_version, struct ps_fault *fault)
 {
+    struct st_pg *pg = connection_of(sink);
     int64_t there;
     *ret_version = 0;
     int err = st_pg_number(pg, sql_has_schema, &there, fault);
@@ -141,7 +142,7 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
     if (err == 0)
         err = st_pg_run(pg, "SELECT pg_advisory_xact_lock(" INIT_LOCK ")", 0, NULL, fault);
     if (err == 0)
-        err = version_of(pg, &version, fault);
+        err = postgres_version(sink, &version, fault);
     if (err == 0 && version == 1)
         err = st_pg_run_text(pg, upgrade, fault);
     else if (err == 0 && version != 0)
@@ -157,13 +158,6 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
                  "%s, and it is none of settlement's: give settlement a schema of its own", text);
     }
     return err;
-}
-
-static int postgres_check(struct st_sink *sink, struct ps_fault *fault)
-{
-    int64_t version;
-    int err = version_of(connection_of(sink), &version, fault);
-    return err == 0 ? st_schema_check(version, connection_of(sink)->server, fault) : err;
 }
 
 /* --- Reading on --- */
@@ -452,17 +446,16 @@ static int postgres_commit(struct st_sink *sink, struct ps_fault *fault)
 
 /* --- Decisions --- */
 
-static int postgres_confirm_all(struct st_sink *sink, struct ps_fault *fault)
+static int postgres_confirm_all(struct st_sink *sink, bool rehearsal, struct ps_fault *fault)
 {
-    int err = st_pg_run(connection_of(sink), sql_confirm_all[false], 0, NULL, fault);
-    return err == 0 ? st_pg_run(connection_of(sink), sql_confirm_all[true], 0, NULL, fault) : err;
+    return st_pg_run(connection_of(sink), sql_confirm_all[rehearsal], 0, NULL, fault);
 }
 
-/* Adds to those that are there. */
-static int add_due(struct st_pg *pg, bool rehearsal, int64_t lease_ms,
-                   struct st_decision *ret_decisions, size_t max, size_t *count,
-                   struct ps_fault *fault)
+static int postgres_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
+                        struct st_decision *ret_decisions, size_t max, size_t *count,
+                        struct ps_fault *fault)
 {
+    struct st_pg *pg = connection_of(sink);
     PGresult *result;
     st_pg_put_number(pg, 0, lease_ms);
     st_pg_put_number(pg, 1, (int64_t)(max - *count));
@@ -480,19 +473,6 @@ static int add_due(struct st_pg *pg, bool rehearsal, int64_t lease_ms,
     }
     PQclear(result);
     return 0;
-}
-
-static int postgres_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
-                        size_t max, size_t *ret_count, struct ps_fault *fault)
-{
-    struct st_pg *pg = connection_of(sink);
-    size_t count = 0;
-    int err = add_due(pg, false, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0 && count < max)
-        err = add_due(pg, true, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0)
-        *ret_count = count;
-    return err;
 }
 
 static int write_answers(struct st_pg *pg, bool rehearsal, const struct st_decision *decisions,
@@ -537,7 +517,7 @@ static void postgres_close(struct st_sink *sink)
 }
 
 static const struct st_sink_ops postgres_ops = {.create = postgres_create,
-                                                .check = postgres_check,
+                                                .version = postgres_version,
                                                 .position = postgres_position,
                                                 .begin = postgres_begin,
                                                 .look_up = postgres_look_up,
@@ -555,6 +535,7 @@ int st_postgres_open(const char *conninfo, struct st_sink **ret_sink, struct ps_
     if (postgres == NULL)
         return ps_fault(fault, PS_E_NOMEM, "database", "out of memory");
     postgres->sink.ops = &postgres_ops;
+    postgres->sink.database = postgres->pg.server;
     int err = st_pg_open(&postgres->pg, conninfo, fault);
     if (err != 0) {
         postgres_close(&postgres->sink);

@@ -147,10 +147,11 @@ static void bind_id(struct ps_db_statement *statement, int at, const struct ps_u
 
 /* --- Tables --- */
 
-static int version_of(struct ps_db *db, int64_t *ret_version, struct ps_fault *fault)
+static int sqlite_version(struct st_sink *sink, int64_t *ret_version, struct ps_fault *fault)
 {
-    *ret_version = 0;
+    struct ps_db *db = db_of(sink);
     int64_t there;
+    *ret_version = 0;
     int err = ps_db_number(db, "SELECT count(*) FROM sqlite_schema WHERE name = 'penstock_schema'",
                            &there, fault);
     if (err == 0 && there > 0)
@@ -159,10 +160,11 @@ static int version_of(struct ps_db *db, int64_t *ret_version, struct ps_fault *f
     return err;
 }
 
-static int create_tables(struct ps_db *db, struct ps_fault *fault)
+static int create_tables(struct st_sink *sink, struct ps_fault *fault)
 {
+    struct ps_db *db = db_of(sink);
     int64_t version;
-    int err = version_of(db, &version, fault);
+    int err = sqlite_version(sink, &version, fault);
     if (err == 0 && version == 1)
         return ps_db_exec(db, upgrade, fault);
     if (err != 0 || version != 0)
@@ -183,17 +185,10 @@ static int sqlite_create(struct st_sink *sink, struct ps_fault *fault)
     if (err == 0)
         err = run_plain(db, BEGIN, fault);
     if (err == 0)
-        err = create_tables(db, fault);
+        err = create_tables(sink, fault);
     if (err == 0)
         err = run_plain(db, COMMIT, fault);
     return err;
-}
-
-static int sqlite_check(struct st_sink *sink, struct ps_fault *fault)
-{
-    int64_t version;
-    int err = version_of(db_of(sink), &version, fault);
-    return err == 0 ? st_schema_check(version, ps_db_path(db_of(sink)), fault) : err;
 }
 
 /* --- Reading on --- */
@@ -420,18 +415,16 @@ static int sqlite_commit(struct st_sink *sink, struct ps_fault *fault)
 
 /* --- Decisions --- */
 
-static int sqlite_confirm_all(struct st_sink *sink, struct ps_fault *fault)
+static int sqlite_confirm_all(struct st_sink *sink, bool rehearsal, struct ps_fault *fault)
 {
-    int err = run_plain(db_of(sink), CONFIRM_ALL, fault);
-    return err == 0 ? run_plain(db_of(sink), CONFIRM_ALL_OF_REHEARSAL, fault) : err;
+    return ps_db_run(statement_of(db_of(sink), CONFIRM_ALL, rehearsal), fault);
 }
 
-/* Adds to those that are there. */
-static int add_due(struct ps_db *db, bool rehearsal, int64_t lease_ms,
-                   struct st_decision *ret_decisions, size_t max, size_t *count,
-                   struct ps_fault *fault)
+static int sqlite_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
+                      struct st_decision *ret_decisions, size_t max, size_t *count,
+                      struct ps_fault *fault)
 {
-    struct ps_db_statement *statement = statement_of(db, DUE, rehearsal);
+    struct ps_db_statement *statement = statement_of(db_of(sink), DUE, rehearsal);
     ps_db_bind_int(statement, 1, lease_ms);
     ps_db_bind_int(statement, 2, (int64_t)(max - *count));
     int more;
@@ -447,18 +440,6 @@ static int add_due(struct ps_db *db, bool rehearsal, int64_t lease_ms,
         return more;
     ps_db_end_rows(statement);
     return 0;
-}
-
-static int sqlite_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
-                      size_t max, size_t *ret_count, struct ps_fault *fault)
-{
-    size_t count = 0;
-    int err = add_due(db_of(sink), false, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0 && count < max)
-        err = add_due(db_of(sink), true, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0)
-        *ret_count = count;
-    return err;
 }
 
 static int write_answer(struct ps_db *db, const struct st_decision *decision,
@@ -506,7 +487,7 @@ static void sqlite_close(struct st_sink *sink)
 }
 
 static const struct st_sink_ops sqlite_ops = {.create = sqlite_create,
-                                              .check = sqlite_check,
+                                              .version = sqlite_version,
                                               .position = sqlite_position,
                                               .begin = sqlite_begin,
                                               .look_up = sqlite_look_up,
@@ -539,6 +520,7 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink, struc
         sqlite_close(&sqlite->sink);
         return err;
     }
+    sqlite->sink.database = ps_db_path(sqlite->db);
     *ret_sink = &sqlite->sink;
     return 0;
 }

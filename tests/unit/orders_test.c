@@ -356,7 +356,7 @@ static void what_the_counter_refuses_frees_its_places(void **state)
 /* How many of `times` are `ms` long. */
 static unsigned counted_ms(const struct adm_times *times, int64_t ms)
 {
-    return times->count[adm_times_bucket(ms * PS_NS_PER_MS)];
+    return times->count[ps_time_bucket(ms * PS_NS_PER_MS)];
 }
 
 static void what_the_counter_and_the_log_take_is_measured(void **state)

@@ -22,19 +22,19 @@ static void assert_near(double got, double wanted, double off_at_most)
 
 static void add_to_window(struct adm_window *window, int64_t ns, uint32_t times)
 {
-    window->count[adm_times_bucket(ns)] += times;
+    window->count[ps_time_bucket(ns)] += times;
 }
 
 static void buckets_are_an_eighth_of_an_octave_wide(void **state)
 {
     (void)state;
-    assert_int_equal(adm_times_bucket(-5), 0);
-    assert_int_equal(adm_times_bucket(0), 0);
-    assert_int_equal(adm_times_bucket(65535), 0);
-    assert_int_equal(adm_times_bucket(65536), 1);
-    assert_int_equal(adm_times_bucket(131071), 8);
-    assert_int_equal(adm_times_bucket(131072), 9);
-    assert_int_equal(adm_times_bucket(INT64_MAX), ADM_TIMES_BUCKETS - 1);
+    assert_int_equal(ps_time_bucket(-5), 0);
+    assert_int_equal(ps_time_bucket(0), 0);
+    assert_int_equal(ps_time_bucket(65535), 0);
+    assert_int_equal(ps_time_bucket(65536), 1);
+    assert_int_equal(ps_time_bucket(131071), 8);
+    assert_int_equal(ps_time_bucket(131072), 9);
+    assert_int_equal(ps_time_bucket(INT64_MAX), PS_TIME_BUCKETS - 1);
     for (int64_t ns = 65536; ns < 20 * S; ns += ns / 50) {
         struct adm_window window = {{0}};
         add_to_window(&window, ns, 1);
@@ -98,9 +98,9 @@ static void a_window_has_what_was_counted_since_the_last_look(void **state)
     adm_times_add(&times, 5 * MS);
     adm_times_add(&times, 5 * MS);
     adm_window_take(&window, &times, &seen);
-    assert_int_equal(window.count[adm_times_bucket(5 * MS)], 2);
+    assert_int_equal(window.count[ps_time_bucket(5 * MS)], 2);
     adm_window_take(&window, &times, &seen);
-    assert_int_equal(window.count[adm_times_bucket(5 * MS)], 2);
+    assert_int_equal(window.count[ps_time_bucket(5 * MS)], 2);
     assert_int_equal(window.count[0], 0);
 }
 

@@ -479,6 +479,27 @@ static void a_long_blocklist_finds_each_entry(void **state)
     cfg_blocklist_free(list);
 }
 
+static void entries_that_go_hide_no_others(void **state)
+{
+    (void)state;
+    enum { COUNT = 5000 };
+    struct cfg_blocklist *list = new_list();
+    char text[64];
+    for (int i = 0; i < COUNT; i++) {
+        (void)snprintf(text, sizeof text, "user-%d", i);
+        put_user(list, text, INT64_MAX);
+    }
+    for (int i = 0; i < COUNT; i += 3) {
+        (void)snprintf(text, sizeof text, "user-%d", i);
+        put_user(list, text, 0);
+    }
+    for (int i = 0; i < COUNT; i++) {
+        (void)snprintf(text, sizeof text, "user-%d", i);
+        assert_int_equal(blocked(list, text, "192.0.2.1", 0), i % 3 != 0);
+    }
+    cfg_blocklist_free(list);
+}
+
 static void a_frozen_list_stays_as_it_was(void **state)
 {
     (void)state;
@@ -522,6 +543,7 @@ int main(void)
         TEST(blocked_users_and_ranges_are_refused_until_their_end),
         TEST(a_range_of_one_family_blocks_nobody_of_the_other),
         TEST(a_long_blocklist_finds_each_entry),
+        TEST(entries_that_go_hide_no_others),
         TEST(a_frozen_list_stays_as_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

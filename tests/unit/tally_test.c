@@ -30,7 +30,7 @@ static void answer(struct pool *pool, int requests)
         double ms = slow ? pool->slow_ms : pool->fast_ms * (1 + 0.5 * draw(pool));
         pool->so_far.requests++;
         pool->so_far.failures += draw(pool) < pool->failures;
-        pool->so_far.latency[up_latency_bucket((int64_t)(ms * (double)MS))]++;
+        pool->so_far.latency[ps_time_bucket((int64_t)(ms * (double)MS))]++;
     }
 }
 
@@ -271,10 +271,10 @@ static void a_bucket_holds_its_own_and_all_of_them_everything(void **state)
 {
     (void)state;
     for (int64_t ns = 1; ns < INT64_C(1) << 40; ns += 1 + ns / 50) {
-        size_t bucket = up_latency_bucket(ns);
-        assert_true(bucket < UP_LATENCY_BUCKETS);
-        assert_true(ns >= up_latency_from_ns(bucket));
-        assert_true(bucket + 1 == UP_LATENCY_BUCKETS || ns < up_latency_from_ns(bucket + 1));
+        size_t bucket = ps_time_bucket(ns);
+        assert_true(bucket < PS_TIME_BUCKETS);
+        assert_true(ns >= ps_time_bucket_from_ns(bucket));
+        assert_true(bucket + 1 == PS_TIME_BUCKETS || ns < ps_time_bucket_from_ns(bucket + 1));
     }
 }
 
