@@ -159,18 +159,10 @@ struct op_change {
     char name[CFG_NAME_MAX + 1]; /* its name; of a bundle its kinds, as asked */
     char secret[OP_TOKEN_LEN + 1];
     char token[PS_NAME_MAX + 1];
-    struct cfg_pin pin; /* what op_order puts into force */
 };
 
 /* An empty change by who asks. NULL: answered with 500. */
 struct op_change *op_change_new(struct op_request *request, const char *action, const char *target);
-/* Submits an order of an operator that no document keeps: it is in the audit log first, then `end`
- * puts `to` into force as change->pin (all zero: `to` is NULL, what was ordered is taken back),
- * then `answer` says it. */
-void op_order(struct op_request *request, const char *action, const char *target,
-              const struct cfg_pin_words *words, const struct cfg_pin *from,
-              const struct cfg_pin *to, void (*end)(struct op_change *change, bool written),
-              void (*answer)(struct op_request *request, struct op_change *change));
 /* Submits; the request waits for the end. Takes the change over. */
 void op_change_submit(struct op_request *request, struct op_change *change);
 void op_change_free(struct op_change *change); /* instead */
@@ -202,9 +194,6 @@ struct op_target {
 };
 bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
                     struct op_target *ret_target);
-/* The same; a document that is not there is answered, too, with 404. */
-bool op_read_there(struct op_request *request, const struct cfg_kind *kind,
-                   struct op_target *ret_target);
 /* A document as GET shows it; NULL: out of memory. */
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
 /* 200 or 201 with the document in force, or 404. */

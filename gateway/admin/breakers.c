@@ -3,10 +3,8 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define OBEY_WAIT_MS 2000
-#define TARGET       "breakers/"
 
 /* --- Showing. --- */
 
@@ -96,13 +94,7 @@ static void say_when_obeyed(struct op_request *request)
 
 static void end_order(struct op_change *change, bool written)
 {
-    const struct op_deps *deps = &change->admin->deps;
-    struct adm_breaker *breaker =
-        adm_breakers_find(deps->breakers, ps_str(change->target + strlen(TARGET)));
-
-    if (written && breaker != NULL) /* a pool, or an endpoint, may have gone meanwhile */
-        adm_breaker_order(deps->breakers, breaker, &change->pin,
-                          change->pin.until_ms - ps_clock_wall_ms(deps->clock));
+    adm_breakers_end_change(change->admin->deps.breakers, written);
 }
 
 static void answer_order(struct op_request *request, struct op_change *change)
@@ -113,14 +105,23 @@ static void answer_order(struct op_request *request, struct op_change *change)
 }
 
 /* `pin` NULL: releases. */
-static void order(struct op_request *request, const struct adm_breaker *breaker,
-                  const struct cfg_pin *pin)
+static void order(struct op_request *request, struct adm_breaker *breaker,
+                  const struct cfg_pin *pin, int64_t ttl_ms)
 {
-    char target[ADM_BREAKER_NAME_MAX + sizeof TARGET];
+    char target[ADM_BREAKER_NAME_MAX + 16];
 
-    (void)snprintf(target, sizeof target, TARGET "%s", breaker->source.name);
-    op_order(request, pin != NULL ? "breaker.force" : "breaker.release", target, &adm_breaker_pin,
-             adm_breaker_pinned(breaker), pin, end_order, answer_order);
+    (void)snprintf(target, sizeof target, "breakers/%s", breaker->source.name);
+    struct op_change *change =
+        op_change_new(request, pin != NULL ? "breaker.force" : "breaker.release", target);
+    if (change == NULL)
+        return;
+    adm_breakers_prepare(request->admin->deps.breakers, breaker, pin, ttl_ms);
+    cfg_change_line(change->change, target,
+                    cfg_pin_write(adm_breaker_pinned(breaker), &adm_breaker_pin),
+                    cfg_pin_write(pin, &adm_breaker_pin));
+    change->end = end_order;
+    change->answer = answer_order;
+    op_change_submit(request, change);
 }
 
 void op_force_breaker(struct op_request *request)
@@ -130,7 +131,7 @@ void op_force_breaker(struct op_request *request)
     struct cfg_pin pin;
 
     if (breaker != NULL && op_read_pin(request, &adm_breaker_pin, now_ms, &pin))
-        order(request, breaker, &pin);
+        order(request, breaker, &pin, pin.until_ms - now_ms);
 }
 
 void op_release_breaker(struct op_request *request)
@@ -142,5 +143,5 @@ void op_release_breaker(struct op_request *request)
     if (adm_breaker_pinned(breaker) == NULL)
         say_breaker(request);
     else
-        order(request, breaker, NULL);
+        order(request, breaker, NULL, 0);
 }

@@ -97,8 +97,12 @@ void op_purge_cache(struct op_request *request)
     enum cfg_purge_by by = CFG_PURGE_KEY;
     struct ps_str text = {"", 0};
 
-    if (!op_read_there(request, &cfg_kind_cache, &target))
+    if (!op_read_target(request, &cfg_kind_cache, &target))
         return;
+    if (target.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such cache");
+        return;
+    }
     if (cfg_purge_ask(request->body, &by, &text, &faults) < 0) {
         op_faults(request, ANS_V_invalid, &faults);
         return;

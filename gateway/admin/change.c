@@ -142,23 +142,6 @@ void op_change_submit(struct op_request *request, struct op_change *change)
     op_release(admin);
 }
 
-void op_order(struct op_request *request, const char *action, const char *target,
-              const struct cfg_pin_words *words, const struct cfg_pin *from,
-              const struct cfg_pin *to, void (*end)(struct op_change *change, bool written),
-              void (*answer)(struct op_request *request, struct op_change *change))
-{
-    struct op_change *change = op_change_new(request, action, target);
-
-    if (change == NULL)
-        return;
-    if (to != NULL)
-        change->pin = *to;
-    cfg_change_line(change->change, target, cfg_pin_write(from, words), cfg_pin_write(to, words));
-    change->end = end;
-    change->answer = answer;
-    op_change_submit(request, change);
-}
-
 /* --- Lines behind the order log. --- */
 
 static void line_done(int err, const struct ps_fault *fault, void *ctx)

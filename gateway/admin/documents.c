@@ -29,14 +29,15 @@ bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
     return true;
 }
 
-bool op_read_there(struct op_request *request, const struct cfg_kind *kind,
-                   struct op_target *ret_target)
+/* False: answered. */
+static bool read_there(struct op_request *request, struct op_target *ret_target)
 {
-    if (!op_read_target(request, kind, ret_target))
+    if (!op_read_target(request, request->kind, ret_target))
         return false;
-    if (ret_target->have == NULL)
-        op_no(request, ANS_V_not_found, "no such %s", kind->word);
-    return ret_target->have != NULL;
+    if (ret_target->have != NULL)
+        return true;
+    op_no(request, ANS_V_not_found, "no such %s", request->kind->word);
+    return false;
 }
 
 /* The versions fit, or the request is answered. */
@@ -425,7 +426,7 @@ void op_patch_document(struct op_request *request)
     struct op_target target;
     bool dry_run;
 
-    if (!op_read_dry_run(request, &dry_run) || !op_read_there(request, request->kind, &target) ||
+    if (!op_read_dry_run(request, &dry_run) || !read_there(request, &target) ||
         !check_match(request, &target, true))
         return;
     json_t *have = cfg_doc_json(target.have);
@@ -447,7 +448,7 @@ void op_delete_document(struct op_request *request)
     bool dry_run;
 
     if (!op_read_dry_run(request, &dry_run) || !op_only_reason(request) ||
-        !op_read_there(request, request->kind, &target) || !check_match(request, &target, true) ||
+        !read_there(request, &target) || !check_match(request, &target, true) ||
         (change = op_document_change(request, &target, target.kind->drop)) == NULL)
         return;
     int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);

@@ -6,9 +6,6 @@
 #include "gateway/orders/flow.h"
 
 #include <stdio.h>
-#include <string.h>
-
-#define TARGET "flow/"
 
 static json_t *milliseconds(int64_t ns)
 {
@@ -42,23 +39,18 @@ void op_list_flow(struct op_request *request)
     op_json(request, ANS_V_ok, json_pack("{s:o}", "flow", ps_json_built(list, err)));
 }
 
-static enum gw_flow target_of(struct ps_str name)
-{
-    size_t i = 0;
-
-    while (i < GW_FLOW_COUNT && !ps_str_is(name, gw_flow_names[i]))
-        i++;
-    return (enum gw_flow)i;
-}
-
 /* False: answered. */
 static bool read_flow_target(struct op_request *request, enum gw_flow *ret_target,
                              struct ord_flow_view *ret_view)
 {
-    *ret_target = target_of(request->arg[0]);
-    if (*ret_target < GW_FLOW_COUNT &&
-        ord_flow_view(request->admin->deps.flow, *ret_target, ret_view))
-        return true;
+    const struct ord_flow *flow = request->admin->deps.flow;
+
+    for (size_t i = 0; i < GW_FLOW_COUNT; i++)
+        if (ps_str_is(request->arg[0], gw_flow_names[i]) &&
+            ord_flow_view(flow, (enum gw_flow)i, ret_view)) {
+            *ret_target = (enum gw_flow)i;
+            return true;
+        }
     op_no(request, ANS_V_not_found,
           "no such target here: log is the order log, store a counter in Redis");
     return false;
@@ -75,12 +67,7 @@ static void say_target(struct op_request *request)
 
 static void end_order(struct op_change *change, bool written)
 {
-    const struct op_deps *deps = &change->admin->deps;
-    int64_t left_ms = change->pin.until_ms - ps_clock_wall_ms(deps->clock);
-
-    if (written)
-        ord_flow_order(deps->flow, target_of(ps_str(change->target + strlen(TARGET))), &change->pin,
-                       ps_clock_mono_ns(deps->clock) + left_ms * PS_NS_PER_MS);
+    ord_flow_end_change(change->admin->deps.flow, written);
 }
 
 static void answer_order(struct op_request *request, struct op_change *change)
@@ -90,25 +77,38 @@ static void answer_order(struct op_request *request, struct op_change *change)
 }
 
 /* `pin` NULL: unpins. */
-static void order(struct op_request *request, enum gw_flow target, const struct cfg_pin *pin)
+static void order(struct op_request *request, enum gw_flow target, const struct cfg_pin *pin,
+                  int64_t end_ns)
 {
+    struct ord_flow *flow = request->admin->deps.flow;
     char name[PS_NAME_MAX];
 
-    (void)snprintf(name, sizeof name, TARGET "%s", gw_flow_names[target]);
-    op_order(request, pin != NULL ? "flow.pin" : "flow.unpin", name, &ord_flow_pin_words,
-             ord_flow_pinned(request->admin->deps.flow, target), pin, end_order, answer_order);
+    (void)snprintf(name, sizeof name, "flow/%s", gw_flow_names[target]);
+    struct op_change *change =
+        op_change_new(request, pin != NULL ? "flow.pin" : "flow.unpin", name);
+    if (change == NULL)
+        return;
+    ord_flow_prepare(flow, target, pin, end_ns);
+    cfg_change_line(change->change, name,
+                    cfg_pin_write(ord_flow_pinned(flow, target), &ord_flow_pin_words),
+                    cfg_pin_write(pin, &ord_flow_pin_words));
+    change->end = end_order;
+    change->answer = answer_order;
+    op_change_submit(request, change);
 }
 
 void op_pin_flow(struct op_request *request)
 {
-    int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
+    const struct ps_clock *clock = request->admin->deps.clock;
+    int64_t now_ms = ps_clock_wall_ms(clock);
     struct ord_flow_view view;
     enum gw_flow target;
     struct cfg_pin pin;
 
     if (read_flow_target(request, &target, &view) &&
         op_read_pin(request, &ord_flow_pin_words, now_ms, &pin))
-        order(request, target, &pin);
+        order(request, target, &pin,
+              ps_clock_mono_ns(clock) + (pin.until_ms - now_ms) * PS_NS_PER_MS);
 }
 
 void op_unpin_flow(struct op_request *request)
@@ -121,5 +121,5 @@ void op_unpin_flow(struct op_request *request)
     if (ord_flow_pinned(request->admin->deps.flow, target) == NULL)
         say_target(request);
     else
-        order(request, target, NULL);
+        order(request, target, NULL, 0);
 }

@@ -288,6 +288,12 @@ void op_new_token(struct op_request *request)
     sodium_memzero(secret, sizeof secret);
 }
 
+static void answer_delete_token(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    op_empty(request);
+}
+
 void op_delete_token(struct op_request *request)
 {
     struct op_auth *auth = request->admin->deps.auth;
@@ -317,7 +323,7 @@ void op_delete_token(struct op_request *request)
         return;
     }
     change->end = end_tokens;
-    change->answer = op_answer_empty;
+    change->answer = answer_delete_token;
     if (put_file(request, change, op_token_write(token), NULL))
         op_change_submit(request, change);
 }

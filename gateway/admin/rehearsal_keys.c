@@ -98,8 +98,12 @@ void op_delete_rehearsal_key(struct op_request *request)
     struct op_target target;
     struct op_change *change;
 
-    if (!op_only_reason(request) || !op_read_there(request, &cfg_kind_rehearsal_key, &target))
+    if (!op_only_reason(request) || !op_read_target(request, &cfg_kind_rehearsal_key, &target))
         return;
+    if (target.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such rehearsal key");
+        return;
+    }
     change = op_document_change(request, &target, target.kind->drop);
     if (change == NULL)
         return;

@@ -246,8 +246,13 @@ static void command(struct op_request *request, enum order order)
     struct op_target target;
     char name[CFG_NAME_MAX + 8];
 
-    if (!op_only_reason(request) || !op_read_there(request, &cfg_kind_sale, &target) ||
-        !op_matches(request, target.have->version))
+    if (!op_only_reason(request) || !op_read_target(request, &cfg_kind_sale, &target))
+        return;
+    if (target.have == NULL) {
+        op_no(request, ANS_V_not_found, "no such sale");
+        return;
+    }
+    if (!op_matches(request, target.have->version))
         return;
     if (obeyed(cfg_sale_of(target.have), order, now)) {
         say_sale(request);

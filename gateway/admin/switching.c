@@ -18,8 +18,13 @@ int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_
 /* False: answered. */
 static bool read_route(struct op_request *request, struct op_target *ret_target)
 {
-    return op_read_there(request, &cfg_kind_route, ret_target) &&
-           op_matches(request, ret_target->have->version);
+    if (!op_read_target(request, &cfg_kind_route, ret_target))
+        return false;
+    if (ret_target->have == NULL) {
+        op_no(request, ANS_V_not_found, "no such route");
+        return false;
+    }
+    return op_matches(request, ret_target->have->version);
 }
 
 void op_fallback_route(struct op_request *request)

@@ -85,10 +85,13 @@ static void free_more(struct adm_breakers *breakers)
 {
     for (size_t i = 0; i < breakers->more_count; i++) {
         struct adm_breaker *breaker = breakers->more[i];
-        if (!breaker->stays)
-            free(breaker);
-        else
+        if (breaker->stays) {
             breaker->stays = false;
+            continue;
+        }
+        if (breakers->changing == breaker)
+            breakers->changing = NULL;
+        free(breaker);
     }
     free(breakers->more);
     breakers->more = NULL;
@@ -197,15 +200,27 @@ bool adm_breaker_is_obeyed(const struct adm_breaker *breaker)
     return sum.obeyed >= breaker->force.id;
 }
 
-void adm_breaker_order(struct adm_breakers *breakers, struct adm_breaker *breaker,
-                       const struct cfg_pin *pin, int64_t ttl_ms)
+void adm_breakers_prepare(struct adm_breakers *breakers, struct adm_breaker *breaker,
+                          const struct cfg_pin *pin, int64_t ttl_ms)
 {
+    breakers->changing = breaker;
+    breakers->next = pin != NULL ? *pin : (struct cfg_pin){0};
+    breakers->next_ns = now_ns() + ttl_ms * PS_NS_PER_MS;
+}
+
+void adm_breakers_end_change(struct adm_breakers *breakers, bool written)
+{
+    struct adm_breaker *breaker = breakers->changing;
+    const struct cfg_pin *pin = &breakers->next;
     bool forces = pin->until_ms != 0;
 
+    breakers->changing = NULL;
+    if (!written || breaker == NULL)
+        return;
     breaker->pin = *pin;
     breaker->force = (struct ps_breaker_force){
         .order = forces ? PS_BREAKER_FORCED_OPEN + (unsigned)pin->value : PS_BREAKER_FREE,
-        .until_ns = now_ns() + ttl_ms * PS_NS_PER_MS,
+        .until_ns = breakers->next_ns,
         .id = ++breakers->last_id};
     breaker->source.force(&breaker->force, breaker->source.ctx);
 }

@@ -58,6 +58,9 @@ struct adm_breakers {
     struct adm_breaker **more;
     size_t more_count;
     /* private */
+    struct adm_breaker *changing; /* by an order that is not sent yet */
+    struct cfg_pin next;
+    int64_t next_ns; /* mono: its end */
     uint64_t last_id;
 };
 
@@ -82,9 +85,11 @@ const struct cfg_pin *adm_breaker_pinned(const struct adm_breaker *breaker);
 /* All circuits obey the last order. */
 bool adm_breaker_is_obeyed(const struct adm_breaker *breaker);
 
-/* Sends an order to the circuits, for `ttl_ms` from now; an all-zero pin releases. */
-void adm_breaker_order(struct adm_breakers *breakers, struct adm_breaker *breaker,
-                       const struct cfg_pin *pin, int64_t ttl_ms);
+/* An order in two steps, so that it can be written down in between: prepared, one at a time, for
+ * `ttl_ms` from now (`pin` NULL: releases); then sent to the circuits, or dropped. */
+void adm_breakers_prepare(struct adm_breakers *breakers, struct adm_breaker *breaker,
+                          const struct cfg_pin *pin, int64_t ttl_ms);
+void adm_breakers_end_change(struct adm_breakers *breakers, bool written);
 
 /* Each 100 ms: logs what has changed. */
 void adm_breakers_watch(struct adm_breakers *breakers);

@@ -137,12 +137,21 @@ void ord_flow_follow(struct ord_flow *flow, bool follow)
         pin_limits(flow, (enum gw_flow)i);
 }
 
-void ord_flow_order(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
-                    int64_t end_ns)
+void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
+                      int64_t end_ns)
 {
-    flow->pins[target] =
-        (struct ord_flow_pin){.by = *pin, .end_ns = pin->until_ms != 0 ? end_ns : 0};
-    pin_limits(flow, target);
+    flow->changing = target;
+    flow->next = (struct ord_flow_pin){0};
+    if (pin != NULL)
+        flow->next = (struct ord_flow_pin){.by = *pin, .end_ns = end_ns};
+}
+
+void ord_flow_end_change(struct ord_flow *flow, bool written)
+{
+    if (!written)
+        return;
+    flow->pins[flow->changing] = flow->next;
+    pin_limits(flow, flow->changing);
 }
 
 static void allow(struct ps_adaptive_limit *limit, int64_t loop_delay_ns)

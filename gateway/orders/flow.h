@@ -31,7 +31,9 @@ struct ord_flow {
         struct cfg_pin by;
         int64_t end_ns; /* mono; 0: not pinned */
     } pins[GW_FLOW_COUNT];
-    bool released; /* limits are at their ceilings */
+    bool released;         /* limits are at their ceilings */
+    enum gw_flow changing; /* by an order that is not in force yet: */
+    struct ord_flow_pin next;
 };
 
 /* What all threads have together. */
@@ -55,9 +57,11 @@ bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target,
 extern const struct cfg_pin_words ord_flow_pin_words;
 /* What is ordered now; NULL: nothing. */
 const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow target);
-/* Orders it until `end_ns`; an all-zero pin takes back what was ordered. */
-void ord_flow_order(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
-                    int64_t end_ns);
+/* In two steps, so that it can be written down in between: prepared, one at a time, until `end_ns`
+ * (`pin` NULL: unpins); then in force, or dropped. */
+void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
+                      int64_t end_ns);
+void ord_flow_end_change(struct ord_flow *flow, bool written);
 /* Each 100 ms: ends and logs what is over. `loop_delay_ns`: what an event waits for its worker.
  * When that is more than the target, this process has too little of the processor: log and Redis
  * seem slow, too, but are not what is to be spared. */

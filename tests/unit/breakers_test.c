@@ -87,13 +87,17 @@ static void windows_and_openings_are_added_up(void **state)
     assert_int_equal(sum().openings, 15);
 }
 
-static void an_order_is_sent_at_once_and_obeyed_when_all_show_it(void **state)
+static void an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it(void **state)
 {
     struct adm_breaker *breaker = adm_breakers_find(&breakers, PS_STR("redis"));
     const struct cfg_pin pin = {.until_ms = 1, .value = 1, .who = "ann"};
     (void)state;
+    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
+    adm_breakers_end_change(&breakers, false);
+    assert_int_equal(sent.id, 0);
     assert_null(adm_breaker_pinned(breaker));
-    adm_breaker_order(&breakers, breaker, &pin, 60000);
+    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
+    adm_breakers_end_change(&breakers, true);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_CLOSED);
     assert_string_equal(adm_breaker_pinned(breaker)->who, "ann");
     for (size_t i = 0; i < CIRCUITS; i++) {
@@ -101,7 +105,8 @@ static void an_order_is_sent_at_once_and_obeyed_when_all_show_it(void **state)
         views[i].force = sent;
     }
     assert_true(adm_breaker_is_obeyed(breaker));
-    adm_breaker_order(&breakers, breaker, &(struct cfg_pin){0}, 0);
+    adm_breakers_prepare(&breakers, breaker, NULL, 0);
+    adm_breakers_end_change(&breakers, true);
     assert_int_equal(sent.order, PS_BREAKER_FREE);
     assert_null(adm_breaker_pinned(breaker));
     assert_false(adm_breaker_is_obeyed(breaker));
@@ -145,7 +150,8 @@ static void an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits(void 
     struct adm_breaker_source again = pools[0];
     (void)state;
     assert_ok(adm_breakers_follow(&breakers, pools, 3));
-    adm_breaker_order(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
+    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
+    adm_breakers_end_change(&breakers, true);
     sent = (struct ps_breaker_force){0};
     assert_ok(adm_breakers_follow(&breakers, pools, 1));
     assert_int_equal(sent.id, 0); /* the same circuits: they know */
@@ -158,6 +164,17 @@ static void an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits(void 
     assert_null(adm_breaker_pinned(adm_breakers_find(&breakers, PS_STR("pool:web"))));
 }
 
+static void an_order_for_what_has_gone_meanwhile_goes_nowhere(void **state)
+{
+    const struct cfg_pin pin = {.until_ms = 1, .value = 0, .who = "ann"};
+    (void)state;
+    assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
+    assert_ok(adm_breakers_follow(&breakers, NULL, 0));
+    adm_breakers_end_change(&breakers, true);
+    assert_int_equal(sent.id, 0);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -165,10 +182,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLAIM(the_worst_circuit_speaks_for_all),
         CLAIM(windows_and_openings_are_added_up),
-        CLAIM(an_order_is_sent_at_once_and_obeyed_when_all_show_it),
+        CLAIM(an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it),
         CLAIM(what_has_another_name_is_not_found),
         CLAIM(those_of_pools_come_and_go_by_name),
         CLAIM(an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits),
+        CLAIM(an_order_for_what_has_gone_meanwhile_goes_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
