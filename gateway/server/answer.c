@@ -76,17 +76,6 @@ static void put_fields(struct ps_buf *buf, struct srv_http *http, const struct a
         ps_buf_puts(buf, "Connection: close\r\n");
 }
 
-void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
-                  bool close)
-{
-    put_fields(buf, slot->http,
-               &(struct answer){.status = status,
-                                .content_type = content_type,
-                                .fields = {slot->fields, slot->fields_len},
-                                .request_id = slot->request.request_id,
-                                .close = close});
-}
-
 void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv_forward *head)
 {
     ps_http_put_status(buf, head->status);

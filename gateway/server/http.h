@@ -222,10 +222,6 @@ void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *an
 /* More parts of the body may come. */
 void srv_resume(struct srv_request *request);
 
-/* Begins the answer of a kept request. `len` < 0: its length is not known; it is sent in chunks, to
- * HTTP/1.0 until the connection ends. */
-void srv_answer_begin(struct srv_request *request, int status, const char *content_type,
-                      int64_t len);
 /* A part, which is copied if the client does not take it at once. False: 64 KiB wait; on_room
  * follows, or on_gone. A part beyond the length that was said: the connection is reset. */
 bool srv_answer_part(struct srv_request *request, struct ps_str part);
@@ -240,7 +236,8 @@ struct srv_forward {
     int status;
     struct ps_str fields; /* lines with their CRLF, without framing and X-Request-Id */
     bool is_dated;        /* Date is among them */
-    int64_t len;          /* of the body; -1: not known */
+    int64_t len;          /* of the body; -1: not known. It is sent in chunks then, to HTTP/1.0
+                             until the connection ends */
 };
 /* Begins the answer of a kept request with such a head and the first part of the body, or with all
  * of it: they leave in one piece. Then as srv_answer_part, or srv_answer_last. */

@@ -316,8 +316,6 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
 /* "HTTP/1.1 100 Continue" */
 void srv_go_on(struct srv_connection *connection);
 /* The fields of an answer of which the body follows in parts. */
-void srv_put_head(struct ps_buf *buf, struct srv_slot *slot, int status, const char *content_type,
-                  bool close);
 void srv_put_forward(struct ps_buf *buf, struct srv_slot *slot, const struct srv_forward *head);
 /* The request is answered: its slot goes back, and its connection goes on or ends. */
 void srv_finish_request(struct srv_slot *slot, bool close);

@@ -198,28 +198,6 @@ static void put_framing(struct ps_buf *buf, const struct srv_slot *slot, int sta
     ps_buf_puts(buf, "\r\n");
 }
 
-void srv_answer_begin(struct srv_request *request, int status, const char *content_type,
-                      int64_t len)
-{
-    struct srv_slot *slot = slot_of(request);
-    struct srv_connection *connection = slot->connection;
-    struct srv_segment *segment;
-    struct ps_buf buf;
-
-    if (slot->state == SRV_SLOT_LEFT)
-        return;
-    begin_answer(slot, status, len);
-    if (slot->broken || !srv_write_room(connection, SRV_ANSWER_HEADER_TEXT + 512, &buf, &segment)) {
-        srv_close(connection, true);
-        return;
-    }
-    srv_put_head(&buf, slot, status, content_type, slot->close);
-    put_framing(&buf, slot, status, len);
-    srv_written(connection, &buf, segment);
-    if (slot->http->reading != connection)
-        srv_flush(connection);
-}
-
 bool srv_answer_part(struct srv_request *request, struct ps_str part)
 {
     struct srv_slot *slot = slot_of(request);

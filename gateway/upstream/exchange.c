@@ -495,11 +495,6 @@ const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchang
     return exchange->tries > 0 ? exchange->tried[exchange->tries - 1] : NULL;
 }
 
-bool up_exchange_has_begun(const struct up_exchange *exchange)
-{
-    return exchange->begun;
-}
-
 /* --- The worker --- */
 
 int up_worker_new(const struct up_worker_deps *deps, struct up_worker **ret_worker)

@@ -96,7 +96,5 @@ void up_exchange_resume(struct up_exchange *exchange);
 void up_exchange_cancel(struct up_exchange *exchange);
 /* The endpoint that it was given to last, which lives as long as its table. */
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange);
-/* `answer` was called. */
-bool up_exchange_has_begun(const struct up_exchange *exchange);
 
 #endif

@@ -256,7 +256,7 @@ static void ignore_room(struct srv_request *request, void *ctx)
 
 static void begin_much(struct srv_request *request)
 {
-    srv_answer_begin(request, 200, "text/plain", -1);
+    http_begin_answer(request, -1);
     (void)srv_answer_part(request, (struct ps_str){much, MUCH});
 }
 
@@ -268,7 +268,7 @@ static void begin_answer(struct srv_request *request, void *ctx)
     if (request->query.len > 0)
         begin_much(request);
     else
-        srv_answer_begin(request, 200, "text/plain", -1);
+        http_begin_answer(request, -1);
 }
 
 static void start_script(struct http_fixture *fixture,

@@ -214,12 +214,21 @@ static void on_room(struct srv_request *request, void *ctx)
     srv_resume(request);
 }
 
+void http_begin_answer(struct srv_request *request, int64_t len)
+{
+    static const char type[] = "Content-Type: application/octet-stream\r\n";
+    (void)srv_answer_forward(
+        request,
+        &(struct srv_forward){.status = 200, .fields = {type, sizeof type - 1}, .len = len},
+        PS_STR(""), false);
+}
+
 static void begin_parts(struct srv_request *request)
 {
     bool sized = request->query.len == 5;
 
     srv_suspend(request);
-    srv_answer_begin(request, 200, "application/octet-stream", sized ? request->body_len : -1);
+    http_begin_answer(request, sized ? request->body_len : -1);
 }
 
 static void on_request(struct srv_request *request, void *ctx)

@@ -34,6 +34,8 @@ struct http_fixture {
 /* Settings for a quick test: timeouts long, limits generous. */
 void http_fixture_init(struct http_fixture *fixture);
 void http_fixture_start(struct http_fixture *fixture);
+/* Begins an answer of a kept request, in parts. */
+void http_begin_answer(struct srv_request *request, int64_t len);
 /* Both also let go who waits at the gate, when the server has the word. */
 void http_fixture_drain(struct http_fixture *fixture);
 /* Frees the server, lets the loop end and joins its thread. */
