@@ -50,18 +50,6 @@ static const enum oq_book_state next[][5] = {
 
 /* --- Entries --- */
 
-static uint64_t entry_hash(const struct ps_hash_key *key, const void *item)
-{
-    const struct oq_entry *entry = item;
-    return ps_hash64(key, entry->name.at, entry->name.len);
-}
-
-static bool entry_same(const void *item, const void *probe)
-{
-    return ps_str_same(((const struct oq_entry *)item)->name,
-                       ((const struct oq_entry *)probe)->name);
-}
-
 /* The longest: "k", a sale, "/", a length, a user and his key. */
 #define ENTRY_NAME_MAX (1 + PS_NAME_MAX + 1 + 4 + PS_USER_MAX + PS_KEY_MAX)
 
@@ -524,7 +512,7 @@ int oq_audit_new(struct oq_audit **ret_audit)
     if (audit == NULL)
         return PS_E_NOMEM;
     audit->seq = -1;
-    if (oq_index_init(&audit->entries, entry_hash, entry_same) != 0 ||
+    if (oq_index_init(&audit->entries, oq_hash_by_name, oq_same_name) != 0 ||
         oq_fold_new(&audit->fold) != 0) {
         oq_audit_free(audit);
         return PS_E_NOMEM;

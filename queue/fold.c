@@ -32,17 +32,6 @@ static uint64_t hash_in_sale(const struct ps_hash_key *key, const struct oq_sale
     return ps_hash64(key, text, sizeof sale + 1 + a_len + b_len);
 }
 
-static uint64_t sale_hash(const struct ps_hash_key *key, const void *item)
-{
-    const struct oq_sale *sale = item;
-    return ps_hash64(key, sale->name.at, sale->name.len);
-}
-
-static bool sale_same(const void *item, const void *probe)
-{
-    return ps_str_same(((const struct oq_sale *)item)->name, ((const struct oq_sale *)probe)->name);
-}
-
 static uint64_t sku_hash(const struct ps_hash_key *key, const void *item)
 {
     const struct oq_sku *sku = item;
@@ -53,30 +42,6 @@ static bool sku_same(const void *item, const void *probe)
 {
     const struct oq_sku *a = item, *b = probe;
     return a->sale == b->sale && ps_str_same(a->name, b->name);
-}
-
-static uint64_t adjustment_hash(const struct ps_hash_key *key, const void *item)
-{
-    const struct oq_adjustment *adjustment = item;
-    return ps_hash64(key, adjustment->ref.byte, sizeof adjustment->ref.byte);
-}
-
-static bool adjustment_same(const void *item, const void *probe)
-{
-    const struct oq_adjustment *a = item, *b = probe;
-    return ps_uuid_equal(&a->ref, &b->ref);
-}
-
-static uint64_t id_hash(const struct ps_hash_key *key, const void *item)
-{
-    const struct oq_order *order = item;
-    return ps_hash64(key, order->id.byte, sizeof order->id.byte);
-}
-
-static bool id_same(const void *item, const void *probe)
-{
-    const struct oq_order *a = item, *b = probe;
-    return ps_uuid_equal(&a->id, &b->id);
 }
 
 static uint64_t buyer_hash(const struct ps_hash_key *key, const void *item)
@@ -112,10 +77,10 @@ int oq_fold_new(struct oq_fold **ret_fold)
         return PS_E_NOMEM;
     for (size_t i = 0; i < OQ_PARTITION_MAX; i++)
         atomic_init(&fold->seq[i], -1);
-    if (oq_index_init(&fold->sales_by_name, sale_hash, sale_same) != 0 ||
+    if (oq_index_init(&fold->sales_by_name, oq_hash_by_name, oq_same_name) != 0 ||
         oq_index_init(&fold->skus_by_name, sku_hash, sku_same) != 0 ||
-        oq_index_init(&fold->adjustments, adjustment_hash, adjustment_same) != 0 ||
-        oq_index_init(&fold->by_id, id_hash, id_same) != 0 ||
+        oq_index_init(&fold->adjustments, oq_hash_by_id, oq_same_id) != 0 ||
+        oq_index_init(&fold->by_id, oq_hash_by_id, oq_same_id) != 0 ||
         oq_index_init(&fold->by_buyer, buyer_hash, buyer_same) != 0 ||
         oq_index_init(&fold->by_key, key_hash, key_same) != 0) {
         oq_fold_free(fold);

@@ -34,7 +34,7 @@ struct oq_fold;
 struct oq_sale;
 
 struct oq_order {
-    struct ps_uuid id;
+    struct ps_uuid id; /* first, for its index */
     struct oq_sale *sale;
     uint32_t sku; /* index in the sale */
     bool rehearsal;

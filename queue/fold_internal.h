@@ -32,7 +32,7 @@ struct oq_sku {
 };
 
 struct oq_adjustment {
-    struct ps_uuid ref;
+    struct ps_uuid ref; /* first, for its index */
     struct oq_sale *sale;
     uint32_t sku;
     bool in_force;
@@ -40,8 +40,8 @@ struct oq_adjustment {
 };
 
 struct oq_sale {
+    struct ps_str name; /* with a closing NUL behind it; first, for its index */
     struct oq_fold *fold;
-    struct ps_str name; /* with a closing NUL behind it */
     bool rehearsal;
     _Atomic(uint32_t) partitions;
     struct oq_list skus;        /* struct oq_sku */

@@ -178,6 +178,27 @@ int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same)
     return 0;
 }
 
+uint64_t oq_hash_by_name(const struct ps_hash_key *key, const void *item)
+{
+    const struct ps_str *name = item;
+    return ps_hash64(key, name->at, name->len);
+}
+
+bool oq_same_name(const void *item, const void *probe)
+{
+    return ps_str_same(*(const struct ps_str *)item, *(const struct ps_str *)probe);
+}
+
+uint64_t oq_hash_by_id(const struct ps_hash_key *key, const void *item)
+{
+    return ps_hash64(key, item, sizeof(struct ps_uuid));
+}
+
+bool oq_same_id(const void *item, const void *probe)
+{
+    return ps_uuid_equal(item, probe);
+}
+
 void oq_index_done(struct oq_index *index)
 {
     struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);

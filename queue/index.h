@@ -44,6 +44,12 @@ struct oq_index {
     _Atomic(struct oq_table *) table;
 };
 int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same) PS_MUST_CHECK;
+/* The two functions for items that begin with a struct ps_str, or with a struct ps_uuid, by which
+ * they are found. */
+uint64_t oq_hash_by_name(const struct ps_hash_key *key, const void *item);
+bool oq_same_name(const void *item, const void *probe);
+uint64_t oq_hash_by_id(const struct ps_hash_key *key, const void *item);
+bool oq_same_id(const void *item, const void *probe);
 void oq_index_done(struct oq_index *index);                 /* one of {0} is allowed */
 int oq_index_reserve(struct oq_index *index) PS_MUST_CHECK; /* writer; room for one more */
 /* Writer, after a reserve. Takes the place of the item of the same key, if there is one. */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 struct mark {
-    struct ps_str sale;
+    struct ps_str sale; /* first: by it the index finds it */
     uint32_t partitions;
     int64_t epoch;
 };
@@ -21,23 +21,12 @@ struct oq_sale_marks {
     struct oq_index index;
 };
 
-static uint64_t hash_name(const struct ps_hash_key *key, const void *item)
-{
-    const struct mark *mark = item;
-    return ps_hash64(key, mark->sale.at, mark->sale.len);
-}
-
-static bool is_same(const void *item, const void *probe)
-{
-    return ps_str_same(((const struct mark *)item)->sale, ((const struct mark *)probe)->sale);
-}
-
 int oq_sale_marks_new(struct oq_sale_marks **ret_marks)
 {
     struct oq_sale_marks *marks = calloc(1, sizeof *marks);
     if (marks == NULL)
         return PS_E_NOMEM;
-    int err = oq_index_init(&marks->index, hash_name, is_same);
+    int err = oq_index_init(&marks->index, oq_hash_by_name, oq_same_name);
     if (err != 0) {
         free(marks);
         return err;
