@@ -1,9 +1,9 @@
 /* The auditor's books. See audit.h for the rules.
  *
- * Everything is an entry of one index, found by a text that says what it is about ("u" sale "/"
- * user and so on), so that a book is one line to open. The state of an order follows `next`, the
- * protocol's table written down once more; the fold is asked only to be compared. What is found is
- * kept with its sale: the first hundred in words, all of them as a number. */
+ * Everything is an entry of one index, found by a text that says what it is about (a letter and its
+ * parts, as "u" sale, user), so that a book is one line to open. The state of an order follows
+ * `next`, the protocol's table written down once more; the fold is asked only to be compared. What
+ * is found is kept with its sale: the first hundred in words, all of them as a number. */
 #include "queue/audit_internal.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -13,12 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct epoch_book { /* "e" sale "/" partition */
+struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
 };
 
-struct key_book { /* "k" sale "/" length user key */
+struct key_book { /* "k" sale, user, key */
     struct oq_entry entry;
     struct oq_order_book *order; /* the first that was accepted under it */
 };
@@ -50,33 +50,24 @@ static const enum oq_book_state next[][5] = {
 
 /* --- Entries --- */
 
-/* The longest: "k", a sale, "/", a length, a user and his key. */
-#define ENTRY_NAME_MAX (1 + PS_NAME_MAX + 1 + 4 + PS_USER_MAX + PS_KEY_MAX)
+/* The longest: a letter, a sale, a SKU or key, and a user, with a line feed between them. */
+#define ENTRY_NAME_MAX (1 + PS_NAME_MAX + 1 + PS_NAME_MAX + 1 + PS_USER_MAX)
+_Static_assert(PS_KEY_MAX <= PS_NAME_MAX, "a key has room, too");
 
-struct entry_name {
+/* The entry whose name is the letter and `count` parts; none of them has a line feed, but the last
+ * may be a number's bytes. One that is new is zeroed, `size` bytes large; *ret_new says so. */
+static void *open_entry(struct oq_audit *audit, const char *letter, const struct ps_str *parts,
+                        size_t count, size_t size, bool *ret_new)
+{
+    char name[ENTRY_NAME_MAX];
     struct ps_buf buf;
-    char text[ENTRY_NAME_MAX];
-};
-
-/* Starts a name: its letter and `first`. */
-static void name_start(struct entry_name *name, const char *letter, struct ps_str first)
-{
-    ps_buf_init(&name->buf, name->text, sizeof name->text);
-    ps_buf_puts(&name->buf, letter);
-    ps_buf_put(&name->buf, first.at, first.len);
-}
-
-static void name_add(struct entry_name *name, const char *between, struct ps_str part)
-{
-    ps_buf_puts(&name->buf, between);
-    ps_buf_put(&name->buf, part.at, part.len);
-}
-
-/* The entry of that name. One that is new is zeroed, `size` bytes large; *ret_new says so. */
-static void *open_entry(struct oq_audit *audit, const struct entry_name *name, size_t size,
-                        bool *ret_new)
-{
-    struct oq_entry probe = {.name = {name->text, name->buf.len}};
+    ps_buf_init(&buf, name, sizeof name);
+    ps_buf_puts(&buf, letter);
+    for (size_t i = 0; i < count; i++) {
+        ps_buf_puts(&buf, i > 0 ? "\n" : "");
+        ps_buf_put(&buf, parts[i].at, parts[i].len);
+    }
+    struct oq_entry probe = {.name = {name, buf.len}};
     struct oq_entry *entry = oq_index_find(&audit->entries, &probe);
     *ret_new = entry == NULL;
     if (entry != NULL)
@@ -103,10 +94,8 @@ static const char *copy_text(struct oq_audit *audit, struct ps_str text)
 
 static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_book **ret_sale)
 {
-    struct entry_name entry_name;
     bool is_new;
-    name_start(&entry_name, "n", name);
-    struct oq_sale_book *sale = open_entry(audit, &entry_name, sizeof *sale, &is_new);
+    struct oq_sale_book *sale = open_entry(audit, "n", &name, 1, sizeof *sale, &is_new);
     if (sale == NULL)
         return PS_E_NOMEM;
     if (is_new) {
@@ -127,15 +116,13 @@ static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_
 static int open_sku(struct oq_audit *audit, const struct oq_event *event,
                     struct oq_sku_book **ret_sku)
 {
+    const struct ps_str parts[] = {event->sale, event->sku};
     struct oq_sale_book *sale;
-    struct entry_name entry_name;
     bool is_new;
     int err = open_sale(audit, event->sale, &sale);
     if (err != 0)
         return err;
-    name_start(&entry_name, "s", event->sale);
-    name_add(&entry_name, "/", event->sku);
-    struct oq_sku_book *sku = open_entry(audit, &entry_name, sizeof *sku, &is_new);
+    struct oq_sku_book *sku = open_entry(audit, "s", parts, 2, sizeof *sku, &is_new);
     if (sku == NULL)
         return PS_E_NOMEM;
     if (is_new) {
@@ -152,27 +139,19 @@ static int open_sku(struct oq_audit *audit, const struct oq_event *event,
 static int open_epoch(struct oq_audit *audit, struct ps_str sale, uint32_t partition,
                       struct epoch_book **ret_epoch)
 {
-    struct entry_name entry_name;
+    const struct ps_str parts[] = {sale, {(const char *)&partition, sizeof partition}};
     bool is_new;
-    name_start(&entry_name, "e", sale);
-    name_add(&entry_name, "/", PS_STR(""));
-    ps_buf_put_int(&entry_name.buf, partition);
-    *ret_epoch = open_entry(audit, &entry_name, sizeof **ret_epoch, &is_new);
+    *ret_epoch = open_entry(audit, "e", parts, 2, sizeof **ret_epoch, &is_new);
     return *ret_epoch != NULL ? 0 : PS_E_NOMEM;
 }
 
 static int open_units(struct oq_audit *audit, const struct oq_event *event,
                       struct oq_order_book *order)
 {
-    struct entry_name entry_name;
+    const struct ps_str parts[] = {event->sale, event->user, event->sku};
     bool is_new;
-    name_start(&entry_name, "u", event->sale);
-    name_add(&entry_name, "/", event->user);
-    order->user = open_entry(audit, &entry_name, sizeof *order->user, &is_new);
-    name_start(&entry_name, "v", event->sale);
-    name_add(&entry_name, "/", event->sku);
-    name_add(&entry_name, "/", event->user);
-    order->user_sku = open_entry(audit, &entry_name, sizeof *order->user_sku, &is_new);
+    order->user = open_entry(audit, "u", parts, 2, sizeof *order->user, &is_new);
+    order->user_sku = open_entry(audit, "v", parts, 3, sizeof *order->user_sku, &is_new);
     return order->user != NULL && order->user_sku != NULL ? 0 : PS_E_NOMEM;
 }
 
@@ -227,16 +206,11 @@ int oq_check_cap(struct oq_findings *findings, const struct oq_order_book *order
 static int check_key(struct oq_audit *audit, const struct oq_place *at,
                      const struct oq_event *event, struct oq_order_book *order)
 {
-    struct entry_name entry_name;
+    const struct ps_str parts[] = {event->sale, event->user, event->key};
     bool is_new;
     if (event->key.len == 0)
         return 0;
-    name_start(&entry_name, "k", event->sale);
-    name_add(&entry_name, "/", PS_STR(""));
-    ps_buf_put_int(&entry_name.buf, (int64_t)event->user.len);
-    name_add(&entry_name, ":", event->user);
-    name_add(&entry_name, "", event->key);
-    struct key_book *key = open_entry(audit, &entry_name, sizeof *key, &is_new);
+    struct key_book *key = open_entry(audit, "k", parts, 3, sizeof *key, &is_new);
     if (key == NULL)
         return PS_E_NOMEM;
     if (is_new) {
@@ -383,7 +357,7 @@ static int learn_order(struct oq_audit *audit, const struct oq_event *event,
 static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
                             const struct oq_event *event, const struct oq_change *change)
 {
-    struct entry_name entry_name;
+    const struct ps_str id = {(const char *)event->order_id.byte, sizeof event->order_id.byte};
     struct oq_sale_book *sale;
     enum verb verb;
     bool is_new;
@@ -393,9 +367,7 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
         err = judge_record(audit, at->partition, event, &verb);
     if (err != 0)
         return err;
-    name_start(&entry_name, "o",
-               (struct ps_str){(const char *)event->order_id.byte, sizeof event->order_id.byte});
-    struct oq_order_book *order = open_entry(audit, &entry_name, sizeof *order, &is_new);
+    struct oq_order_book *order = open_entry(audit, "o", &id, 1, sizeof *order, &is_new);
     if (order == NULL)
         return PS_E_NOMEM;
     order->id = event->order_id;
@@ -427,7 +399,6 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
 static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
                              const struct oq_event *event)
 {
-    struct entry_name entry_name;
     struct epoch_book *epoch;
     struct oq_sku_book *sku;
     bool is_new;
@@ -436,8 +407,8 @@ static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
         err = open_epoch(audit, event->sale, at->partition, &epoch);
     if (err != 0)
         return err;
-    name_start(&entry_name, "a", event->adjust_key);
-    struct adjust_book *adjust = open_entry(audit, &entry_name, sizeof *adjust, &is_new);
+    struct adjust_book *adjust =
+        open_entry(audit, "a", &event->adjust_key, 1, sizeof *adjust, &is_new);
     if (adjust == NULL)
         return PS_E_NOMEM;
     bool rejected = event->type == OQ_RELEASED;

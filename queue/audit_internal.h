@@ -25,7 +25,7 @@ struct oq_sale_book { /* "n" sale */
     struct oq_findings findings;
 };
 
-struct oq_sku_book { /* "s" sale "/" sku */
+struct oq_sku_book { /* "s" sale, sku */
     struct oq_entry entry;
     struct oq_sale_book *sale;
     const char *name; /* NUL-terminated */
@@ -36,7 +36,7 @@ struct oq_latest { /* of a buyer's reservations, among what was accepted */
     int64_t version, at_ms, cap;
 };
 
-struct oq_units { /* "u" sale "/" user, and "v" sale "/" sku "/" user */
+struct oq_units { /* "u" sale, user, and "v" sale, user, sku */
     struct oq_entry entry;
     int64_t held; /* and confirmed */
     struct oq_latest by_time, by_version;

@@ -54,11 +54,6 @@ struct oq_kafka_sender {
     struct oq_kafka_counters counters;
 };
 
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
-
 static void add_count(_Atomic uint64_t *counter, uint64_t more)
 {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -126,7 +121,7 @@ int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 {
     if (sender->group_ns == 0)
         return 0;
-    int64_t took_ns = now_ns() - sender->group_ns;
+    int64_t took_ns = oq_now_ns() - sender->group_ns;
     ps_durations_add(&sender->counters.groups, took_ns);
     sender->group_ns = 0;
     return took_ns;
@@ -139,7 +134,7 @@ static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *fligh
                          const char *why)
 {
     const struct oq_kafka_settings *settings = &sender->setup.config->set;
-    int64_t now = now_ns();
+    int64_t now = oq_now_ns();
     if (!certain)
         flight->doubt = true;
     add_count(&sender->counters.failures, 1);
@@ -168,9 +163,9 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
     struct oq_flight *flight = oq_flight_at(sender->flights, message->_private);
     if (flight == NULL) /* read back already */
         return;
-    sender->trip_ns += (now_ns() - flight->since_ns - sender->trip_ns) / 16;
+    sender->trip_ns += (oq_now_ns() - flight->since_ns - sender->trip_ns) / 16;
     if (message->err == 0) {
-        oq_flight_move(sender->flights, flight, OQ_FLIGHT_ACKED, now_ns());
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_ACKED, oq_now_ns());
         return;
     }
     bool certain = rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED &&
@@ -270,7 +265,7 @@ static uint32_t partition_of(const struct oq_kafka_sender *sender, const struct 
 
 bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender)
 {
-    int64_t now = now_ns();
+    int64_t now = oq_now_ns();
     int64_t patience = 3 * sender->trip_ns;
     if (patience < WAVE_MIN_NS)
         patience = WAVE_MIN_NS;
@@ -288,7 +283,7 @@ void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record
     struct ps_uuid id = record->event.order_id;
     if (record->event.type != OQ_ACCEPTED)
         ps_uuid_next(&sender->ids, ps_clock_wall_ms(sender->setup.config->set.clock), &id);
-    struct oq_flight *flight = oq_flight_take(sender->flights, record, &id, now_ns());
+    struct oq_flight *flight = oq_flight_take(sender->flights, record, &id, oq_now_ns());
     flight->partition = partition_of(sender, record, partitions);
     note_counts(sender);
     hand_over(sender, flight);
@@ -310,7 +305,7 @@ static void reject_flight(struct oq_kafka_sender *sender, struct oq_flight *flig
         return;
     struct ps_uuid id;
     ps_uuid_next(&sender->ids, rejected.at_ms, &id);
-    flight = oq_flight_take(sender->flights, record, &id, now_ns());
+    flight = oq_flight_take(sender->flights, record, &id, oq_now_ns());
     flight->partition = partition;
     flight->doubt = true;
     oq_flight_set_reported(sender->flights, flight);
@@ -323,7 +318,7 @@ static void resend_one(struct oq_kafka_sender *sender, struct oq_flight *flight)
     if (!oq_event_takes(event) ||
         oq_sale_marks_epoch(sender->setup.marks, event->sale) <= event->epoch) {
         add_count(&sender->counters.resent, 1);
-        oq_flight_move(sender->flights, flight, OQ_FLIGHT_SENT, now_ns());
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_SENT, oq_now_ns());
         hand_over(sender, flight);
     } else if (flight->doubt) {
         reject_flight(sender, flight);
@@ -337,7 +332,7 @@ void oq_kafka_sender_resend(struct oq_kafka_sender *sender)
 {
     /* What fails again goes to the end of the list: not looked at a second time. */
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
-    int64_t now = now_ns();
+    int64_t now = oq_now_ns();
     while (flight != NULL && flight->since_ns <= now && !sender->fatal) {
         struct oq_flight *next = oq_flight_next(flight);
         resend_one(sender, flight);
@@ -351,13 +346,13 @@ void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns)
     while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED)) != NULL &&
            flight->since_ns < look_ns) {
         flight->doubt = true;
-        oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now_ns());
+        oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, oq_now_ns());
     }
 }
 
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender)
 {
-    int64_t old = now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
+    int64_t old = oq_now_ns() - sender->setup.config->set.delivery_timeout_ms * PS_NS_PER_MS;
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_ACKED), *next;
     for (; flight != NULL && flight->since_ns < old; flight = oq_flight_next(flight))
         report_failed(sender, flight, OQ_UNKNOWN);
@@ -400,9 +395,9 @@ static void end_producer(struct oq_kafka_sender *sender)
 {
     if (sender->producer == NULL)
         return;
-    int64_t until = now_ns() + LAST_REPORTS_NS;
+    int64_t until = oq_now_ns() + LAST_REPORTS_NS;
     rd_kafka_purge(sender->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    while (sender->reports > 0 && now_ns() < until)
+    while (sender->reports > 0 && oq_now_ns() < until)
         rd_kafka_poll(sender->producer, 10);
     struct oq_flight *flight;
     while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_SENT)) != NULL)

@@ -2,6 +2,7 @@
  * behind the fetch under way, and the producer is replaced now and then. */
 #include "queue/kafka_watch.h"
 #include "queue/kafka_topic.h"
+#include "queue/log_backend.h"
 #include "common/thread.h"
 
 #include <stdio.h>
@@ -29,11 +30,6 @@ struct oq_kafka_watch {
     bool stop, check, is_new;
     struct oq_kafka_look look;
 };
-
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
 
 static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaque)
 {
@@ -71,7 +67,7 @@ static void take_cluster(struct oq_kafka_watch *watch, struct oq_kafka_look *loo
 static void look_once(struct oq_kafka_watch *watch, bool full)
 {
     struct oq_kafka_look *look = &watch->making;
-    look->began_ns = now_ns();
+    look->began_ns = oq_now_ns();
     look->notice[0] = '\0';
     look->err = find_out(watch, full, look);
     if (look->err == 0 && look->cluster[0] == '\0')
@@ -109,7 +105,7 @@ static void *run_watch(void *arg)
         bool full = watch->check;
         watch->check = false;
         pthread_mutex_unlock(&watch->lock);
-        if (now_ns() - watch->making.checked_ns > settings->check_ms * PS_NS_PER_MS)
+        if (oq_now_ns() - watch->making.checked_ns > settings->check_ms * PS_NS_PER_MS)
             full = true;
         look_once(watch, full);
         pthread_mutex_lock(&watch->lock);

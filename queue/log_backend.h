@@ -3,7 +3,14 @@
 #ifndef OQ_LOG_BACKEND_H
 #define OQ_LOG_BACKEND_H
 
+#include "common/clock.h"
 #include "queue/log.h"
+
+/* Waiting, retries and measuring go by the real clock: they are about this machine. */
+static inline int64_t oq_now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
 
 /* In place of a partition: the one that the record's key says. */
 #define OQ_BY_KEY UINT32_MAX

@@ -74,12 +74,6 @@ struct journal {
     int64_t retry_at_ns;
 };
 
-/* Waiting, retries and measuring go by the real clock: they are about this machine's disk. */
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
-
 static void count_up(_Atomic uint64_t *counter, uint64_t more)
 {
     uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
@@ -121,7 +115,7 @@ static void go_away(struct journal *journal, int err, const struct ps_fault *why
     char text[sizeof why->path + sizeof why->text + 2];
     snprintf(text, sizeof text, "%s: %s", why->path, why->text);
     atomic_store_explicit(&journal->state, OQ_LOG_AWAY, memory_order_relaxed);
-    journal->retry_at_ns = now_ns() + journal->retry_ns;
+    journal->retry_at_ns = oq_now_ns() + journal->retry_ns;
     if (journal->on.on_state != NULL && err != journal->away)
         journal->on.on_state(false, text, journal->on.ctx);
     journal->away = err;
@@ -165,7 +159,7 @@ static void commit_batch(struct journal *journal)
 {
     struct ps_fault fault;
     struct counters *counters = &journal->counters;
-    journal->commit_began_ns = now_ns();
+    journal->commit_began_ns = oq_now_ns();
     atomic_store(&journal->unread_since_ns, journal->commit_began_ns);
     bool unknown;
     int err = write_batch(journal, &unknown, &fault);
@@ -179,7 +173,7 @@ static void commit_batch(struct journal *journal)
         report_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
         return;
     }
-    ps_durations_add(&counters->commits, now_ns() - journal->commit_began_ns);
+    ps_durations_add(&counters->commits, oq_now_ns() - journal->commit_began_ns);
     report_landed(journal);
     atomic_store(&journal->unread_since_ns, 0);
     err = ps_db_file_tidy(journal->file, &fault);
@@ -271,7 +265,7 @@ static void wait_for_work(struct journal *journal)
 {
     int timeout_ms = -1;
     if (!is_available(journal)) {
-        int64_t left = journal->retry_at_ns - now_ns();
+        int64_t left = journal->retry_at_ns - oq_now_ns();
         timeout_ms = left <= 0 ? 0 : (int)(left / PS_NS_PER_MS) + 1;
     }
     oq_record_queue_wait(journal->queue, timeout_ms);
@@ -282,7 +276,7 @@ static void wait_for_more(const struct journal *journal)
 {
     if (oq_record_queue_count(journal->queue) == 0)
         return;
-    int64_t left = journal->commit_began_ns + COMMIT_EVERY_NS - now_ns();
+    int64_t left = journal->commit_began_ns + COMMIT_EVERY_NS - oq_now_ns();
     struct timespec pause = {.tv_nsec = left};
     if (left > 0)
         nanosleep(&pause, NULL);
@@ -302,7 +296,8 @@ static bool do_batch(struct journal *journal)
     if (waiting > atomic_load_explicit(&journal->counters.backlog_max, memory_order_relaxed))
         atomic_store_explicit(&journal->counters.backlog_max, waiting, memory_order_relaxed);
     if (journal->batch_count > 0) {
-        bool late = now_ns() >= atomic_load_explicit(&journal->deadline_ns, memory_order_relaxed);
+        bool late =
+            oq_now_ns() >= atomic_load_explicit(&journal->deadline_ns, memory_order_relaxed);
         if (is_available(journal) && !late)
             commit_batch(journal);
         else
@@ -320,7 +315,7 @@ static void *run_journal(void *arg)
     const struct sched_param none = {0};
     (void)sched_setscheduler(0, SCHED_BATCH, &none);
     while (!oq_record_queue_ended(journal->queue)) {
-        if (!is_available(journal) && now_ns() >= journal->retry_at_ns)
+        if (!is_available(journal) && oq_now_ns() >= journal->retry_at_ns)
             recover_file(journal);
         wait_for_more(journal);
         if (!do_batch(journal))
@@ -372,7 +367,7 @@ static void journal_view(const struct oq_log *log, struct oq_log_view *ret_view)
 {
     const struct journal *journal = const_journal_of(log);
     enum oq_log_state state = atomic_load_explicit(&journal->state, memory_order_relaxed);
-    int64_t now = now_ns(), unread_since = atomic_load(&journal->unread_since_ns);
+    int64_t now = oq_now_ns(), unread_since = atomic_load(&journal->unread_since_ns);
 
     *ret_view = (struct oq_log_view){.state = state,
                                      .available = state == OQ_LOG_WELL,
@@ -419,7 +414,7 @@ static int journal_close(struct oq_log *log, int64_t timeout_ms)
     struct journal *journal = journal_of(log);
     if (!journal->thread_runs)
         return 0;
-    atomic_store_explicit(&journal->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
+    atomic_store_explicit(&journal->deadline_ns, oq_now_ns() + timeout_ms * PS_NS_PER_MS,
                           memory_order_relaxed);
     oq_record_queue_close(journal->queue);
     if (ps_event_wait(journal->ended, timeout_ms + grace_ms) != 0)

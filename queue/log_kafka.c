@@ -62,16 +62,11 @@ struct kafka {
     bool held; /* the wave before is under way */
 };
 
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
-
 /* --- Its state --- */
 
 static bool is_behind(const struct kafka *kafka)
 {
-    int64_t now = now_ns();
+    int64_t now = oq_now_ns();
     int64_t allowed = kafka->config.set.behind_ms * PS_NS_PER_MS;
     int64_t acked = oq_kafka_sender_acked_ns(kafka->sender);
     if (acked < now && now - acked > allowed)
@@ -202,7 +197,7 @@ static int read_back(struct kafka *kafka)
 /* What the view has reached decides what is sent again, and whether the log is back. */
 static void go_on(struct kafka *kafka)
 {
-    int64_t now = now_ns();
+    int64_t now = oq_now_ns();
     if (now - kafka->expired_ns > IDLE_MS * PS_NS_PER_MS) {
         kafka->expired_ns = now;
         oq_kafka_sender_expire(kafka->sender);
@@ -223,7 +218,7 @@ static void go_on(struct kafka *kafka)
 
 static bool is_late(const struct kafka *kafka)
 {
-    return now_ns() >= atomic_load_explicit(&kafka->deadline_ns, memory_order_relaxed);
+    return oq_now_ns() >= atomic_load_explicit(&kafka->deadline_ns, memory_order_relaxed);
 }
 
 static bool has_room(const struct kafka *kafka)
@@ -441,7 +436,7 @@ static int kafka_close(struct oq_log *log, int64_t timeout_ms)
     struct kafka *kafka = kafka_of(log);
     if (!kafka->thread_runs)
         return 0;
-    atomic_store_explicit(&kafka->deadline_ns, now_ns() + timeout_ms * PS_NS_PER_MS,
+    atomic_store_explicit(&kafka->deadline_ns, oq_now_ns() + timeout_ms * PS_NS_PER_MS,
                           memory_order_relaxed);
     oq_record_queue_close(kafka->queue);
     if (ps_event_wait(kafka->ended, timeout_ms + CLOSE_GRACE_MS) != 0)

@@ -39,11 +39,6 @@ struct spill {
     bool closed;
 };
 
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
-
 static void add_count(_Atomic uint64_t *counter, uint64_t more)
 {
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
@@ -90,7 +85,7 @@ static void note_own(struct spill *spill, int64_t seq, enum oq_outcome outcome)
 
 static bool is_late(const struct spill *spill)
 {
-    return now_ns() >= atomic_load_explicit(&spill->deadline_ns, memory_order_relaxed);
+    return oq_now_ns() >= atomic_load_explicit(&spill->deadline_ns, memory_order_relaxed);
 }
 
 static void on_outcome(const struct oq_ticket *ticket, const struct oq_event *event,
@@ -329,10 +324,10 @@ static int spill_close(struct oq_log *log, int64_t timeout_ms)
     struct spill *spill = spill_of(log);
     if (spill->closed)
         return 0;
-    int64_t deadline_ns = now_ns() + timeout_ms * PS_NS_PER_MS;
+    int64_t deadline_ns = oq_now_ns() + timeout_ms * PS_NS_PER_MS;
     atomic_store_explicit(&spill->deadline_ns, deadline_ns, memory_order_relaxed);
     int err = oq_log_close(kafka_of(log), timeout_ms);
-    int64_t left_ns = deadline_ns - now_ns();
+    int64_t left_ns = deadline_ns - oq_now_ns();
     if (err == 0)
         err = oq_spill_writer_stop(spill->writer, left_ns > 0 ? left_ns / PS_NS_PER_MS : 0);
     spill->closed = err == 0;

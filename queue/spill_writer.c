@@ -12,6 +12,7 @@
  *    what an earlier process has sent and not dropped. */
 #include "queue/spill_writer.h"
 #include "common/thread.h"
+#include "queue/log_backend.h"
 #include "queue/spill_file.h"
 
 #include <poll.h>
@@ -71,11 +72,6 @@ struct oq_spill_writer {
     int64_t retry_at_ns;
 };
 
-static int64_t now_ns(void)
-{
-    return ps_clock_mono_ns(&ps_clock_system);
-}
-
 static bool is_held_by(const _Atomic(enum holder) *holder, enum holder who)
 {
     return atomic_load_explicit(holder, memory_order_acquire) == who;
@@ -108,7 +104,7 @@ static void give_notice(struct oq_spill_writer *writer, const struct ps_fault *w
 static void break_off(struct oq_spill_writer *writer, int err, const struct ps_fault *why)
 {
     atomic_store_explicit(&writer->broken, true, memory_order_relaxed);
-    writer->retry_at_ns = now_ns() + writer->retry_ns;
+    writer->retry_at_ns = oq_now_ns() + writer->retry_ns;
     if (err != writer->err)
         give_notice(writer, why, "; orders are refused while Kafka is away");
     writer->err = err;
@@ -330,7 +326,7 @@ static void wait_for_work(struct oq_spill_writer *writer)
     int timeout_ms = -1;
     eventfd_t count;
     if (is_to_recover(writer)) {
-        int64_t left = writer->retry_at_ns - now_ns();
+        int64_t left = writer->retry_at_ns - oq_now_ns();
         timeout_ms = left <= 0 ? 0 : (int)(left / PS_NS_PER_MS) + 1;
     }
     if (poll(&signal, 1, timeout_ms) > 0)
@@ -343,7 +339,7 @@ static void *run_writer(void *arg)
     while (!atomic_load(&writer->stop)) {
         bool busy = take_batch(writer);
         take_back_window(writer);
-        if (is_to_recover(writer) && now_ns() >= writer->retry_at_ns)
+        if (is_to_recover(writer) && oq_now_ns() >= writer->retry_at_ns)
             recover_file(writer);
         turn_window(writer);
         if (!busy)
