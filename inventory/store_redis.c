@@ -5,7 +5,6 @@
 #include "inventory/redis_ops.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 const struct inv_redis_settings inv_redis_defaults = {
     .link = {.connect_timeout_ms = 1000,

@@ -3,7 +3,6 @@
 #include "loadtest/decide.h"
 
 #include "common/buf.h"
-#include "common/json.h"
 #include "loadtest/plan.h"
 
 #include <stdlib.h>

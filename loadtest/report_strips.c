@@ -6,7 +6,6 @@
 #include "common/buf.h"
 
 #include <math.h>
-#include <string.h>
 
 #define POINTS_MAX 700
 #define PATH_SIZE  ((size_t)POINTS_MAX * 48)

@@ -3,7 +3,6 @@
 #include "loadtest/sale.h"
 
 #include "common/clock.h"
-#include "common/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

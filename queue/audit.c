@@ -6,7 +6,6 @@
  * is found is kept with its sale: the first hundred in words, all of them as a number. */
 #include "queue/audit_internal.h"
 #include "common/buf.h"
-#include "common/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>

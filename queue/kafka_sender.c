@@ -22,7 +22,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* How long reports of a producer that ends are waited for. */
 #define LAST_REPORTS_NS (2 * PS_NS_PER_S)

@@ -10,7 +10,6 @@
 #include "queue/kafka_view.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define READ_AT_ONCE  512
