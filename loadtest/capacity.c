@@ -11,7 +11,6 @@
 #include "loadtest/knee.h"
 #include "loadtest/proposal.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,16 +36,6 @@ struct search {
     bool pinned;
     json_t *steps, *burst_step, *thresholds;
 };
-
-static bool is_stopped(const struct search *search)
-{
-    return *search->stop != 0;
-}
-
-static double number_of(const json_t *object, const char *member)
-{
-    return json_number_value(json_object_get(object, member));
-}
 
 /* --- What the gateway says. --- */
 
@@ -181,13 +170,14 @@ static json_t *step_json(const json_t *report, int64_t rate, json_t *judged, jso
 {
     const json_t *latencies = json_object_get(report, "latency_ms");
     const json_t *client = json_object_get(report, "client");
-    double duration_s = number_of(report, "duration_s"), offered = number_of(report, "offered");
-    double cpu = number_of(client, "cpu_us_per_click") * offered / 1e6;
+    double duration_s = lt_number_of(report, "duration_s"),
+           offered = lt_number_of(report, "offered");
+    double cpu = lt_number_of(client, "cpu_us_per_click") * offered / 1e6;
     return json_pack(
         "{s:I, s:f, s:O, s:b, s:f, s:f, s:O, s:O, s:O, s:f, s:o, s:o}", "rate", (json_int_t)rate,
         "duration_s", duration_s, "offered", json_object_get(report, "offered"), "held",
         lt_thresholds_crossed(judged) == 0, "goodput", lt_goodput(report), "unanswered",
-        offered > 0 ? number_of(report, "unanswered") / offered : 0.0, "latency_ms",
+        offered > 0 ? lt_number_of(report, "unanswered") / offered : 0.0, "latency_ms",
         json_object_get(latencies, "all"), "answers", json_object_get(report, "answers"),
         "sent_late_ms", json_object_get(client, "sent_late_ms"), "client_cpu",
         duration_s > 0 ? cpu / duration_s : 0.0, "thresholds", judged, "signals", signals);
@@ -215,12 +205,12 @@ static int play_step(struct search *search, int64_t rate, const struct lt_phase 
     int64_t start_ms = from_ms;
     const char *started = json_string_value(json_object_get(report, "started_at"));
     (void)!ps_time_parse(started, strlen(started), &start_ms);
-    int64_t end_ms = start_ms + (int64_t)(1000 * number_of(report, "duration_s"));
+    int64_t end_ms = start_ms + (int64_t)(1000 * lt_number_of(report, "duration_s"));
     *ret_step = step_json(report, rate, lt_thresholds_judge(&search->options->thresholds, report),
                           signals_between(search, start_ms, end_ms));
     if (*ret_step == NULL)
         err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-    else if (json_is_true(json_object_get(report, "interrupted")) || is_stopped(search))
+    else if (json_is_true(json_object_get(report, "interrupted")) || *search->stop != 0)
         err = ps_fault(fault, PS_E_CLOSED, "", "told to stop");
     else if (!is_proved(report, why_not))
         err = ps_fault(fault, PS_E_CORRUPT, "", "at %lld clicks a second %s", (long long)rate,
@@ -251,12 +241,12 @@ static int check_answers(const json_t *step, struct ps_fault *fault)
         {"not_found", "are --public and --admin of the same gateway or cluster?"},
     };
     const json_t *answers = json_object_get(step, "answers");
-    double offered = number_of(step, "offered");
+    double offered = lt_number_of(step, "offered");
     for (size_t i = 0; i < PS_ARRAY_LEN(foreign); i++) {
-        double count = number_of(answers, foreign[i].answer);
+        double count = lt_number_of(answers, foreign[i].answer);
         if (count > 0.001 * offered)
             return ps_fault(fault, PS_E_CONFLICT, "", "at %lld clicks a second %.1f %% got %s: %s",
-                            (long long)number_of(step, "rate"), 100 * count / offered,
+                            (long long)lt_number_of(step, "rate"), 100 * count / offered,
                             foreign[i].answer, foreign[i].advice);
     }
     return 0;
@@ -388,7 +378,7 @@ static const json_t *lowest_step(const struct search *search)
     json_array_foreach(search->steps, index, step)
     {
         if (json_is_true(json_object_get(step, "held")) &&
-            (lowest == NULL || number_of(step, "rate") < number_of(lowest, "rate")))
+            (lowest == NULL || lt_number_of(step, "rate") < lt_number_of(lowest, "rate")))
             lowest = step;
     }
     return lowest;
@@ -398,19 +388,19 @@ static json_t *notes_json(const struct search *search)
 {
     json_t *notes = json_array();
     const json_t *broken = step_at(search, search->knee.broken, false);
-    if (number_of(broken, "client_cpu") >= CLIENT_FULL)
+    if (lt_number_of(broken, "client_cpu") >= CLIENT_FULL)
         (void)json_array_append_new(
             notes,
             json_sprintf("this program used %.0f %% of a core at %lld clicks a second: the "
                          "knee may be its own. Measure from several machines, or with k6.",
-                         100 * number_of(broken, "client_cpu"), (long long)search->knee.broken));
+                         100 * lt_number_of(broken, "client_cpu"), (long long)search->knee.broken));
     const json_t *lowest = lowest_step(search);
-    double busy = number_of(json_object_get(lowest, "signals"), "machine_cpu");
-    if (2 * number_of(lowest, "rate") <= (double)search->knee.held && busy >= MACHINE_BUSY)
+    double busy = lt_number_of(json_object_get(lowest, "signals"), "machine_cpu");
+    if (2 * lt_number_of(lowest, "rate") <= (double)search->knee.held && busy >= MACHINE_BUSY)
         (void)json_array_append_new(
             notes, json_sprintf("the gateway's machine was %.0f %% busy at %lld clicks a second "
                                 "already: others work on it, and the knee is theirs, too.",
-                                100 * busy, (long long)number_of(lowest, "rate")));
+                                100 * busy, (long long)lt_number_of(lowest, "rate")));
     if (search->target.loopback)
         (void)json_array_append_new(
             notes, json_string("the load came from this machine and took a part of it: from "
@@ -453,15 +443,6 @@ static json_t *result_json(const struct search *search, const json_t *config, co
     return ps_json_built(result, json_object_update_new(result, found));
 }
 
-static int write_file(const json_t *json, const char *option, const char *path)
-{
-    int failed = json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-    if (failed != 0)
-        fprintf(stderr, "penstock-rehearse: %s: %s could not be written: %s\n", option, path,
-                strerror(errno));
-    return failed;
-}
-
 /* The exit status. */
 static int write_result(const struct search *search, const json_t *config, const char *why_not)
 {
@@ -474,9 +455,10 @@ static int write_result(const struct search *search, const json_t *config, const
     lt_capacity_print_result(result, stdout);
     int failed = fflush(stdout) != 0;
     if (options->json_path != NULL)
-        failed |= write_file(result, "--json", options->json_path);
+        failed |= lt_rehearse_write(result, "--json", options->json_path);
     if (options->bundle_path != NULL && config != NULL)
-        failed |= write_file(json_object_get(result, "bundle"), "--bundle", options->bundle_path);
+        failed |=
+            lt_rehearse_write(json_object_get(result, "bundle"), "--bundle", options->bundle_path);
     json_decref(result);
     return config != NULL && failed == 0 ? LT_EXIT_PROVED : LT_EXIT_FAILED;
 }

@@ -5,11 +5,6 @@
 
 #include <string.h>
 
-static double number_of(const json_t *object, const char *member)
-{
-    return json_number_value(json_object_get(object, member));
-}
-
 void lt_capacity_print_head(FILE *out)
 {
     fputs("  clicks/s    goodput     p50 ms     p99 ms  unanswered\n", out);
@@ -22,7 +17,7 @@ static void print_why(const json_t *step, FILE *out)
     size_t index;
     const json_t *line, *count;
     const char *name, *gap = "";
-    double offered = number_of(step, "offered");
+    double offered = lt_number_of(step, "offered");
     json_array_foreach(json_object_get(step, "thresholds"), index, line)
     {
         if (json_is_true(json_object_get(line, "ok")))
@@ -43,9 +38,10 @@ void lt_capacity_print_step(const json_t *step, FILE *out)
     const json_t *latency = json_object_get(step, "latency_ms");
     const json_t *burst = json_object_get(step, "burst");
     bool held = json_is_true(json_object_get(step, "held"));
-    fprintf(out, "%10s %8.2f %% %10.3g %10.3g %9.2f %%  %s", LT_COUNT(number_of(step, "rate")),
-            100 * number_of(step, "goodput"), number_of(latency, "p50"), number_of(latency, "p99"),
-            100 * number_of(step, "unanswered"), held ? "holds" : "breaks: ");
+    fprintf(out, "%10s %8.2f %% %10.3g %10.3g %9.2f %%  %s", LT_COUNT(lt_number_of(step, "rate")),
+            100 * lt_number_of(step, "goodput"), lt_number_of(latency, "p50"),
+            lt_number_of(latency, "p99"), 100 * lt_number_of(step, "unanswered"),
+            held ? "holds" : "breaks: ");
     if (!held)
         print_why(step, out);
     if (burst != NULL)
@@ -61,9 +57,10 @@ static void print_knee(const json_t *result, FILE *out)
     fprintf(out,
             "\nKnee: %s clicks a second, each an order of another buyer, for %g s: goodput "
             "%.2f %%, p99 %.3g ms.\nAt %s it breaks: ",
-            LT_COUNT(number_of(result, "held")), number_of(result, "step_s"),
-            100 * number_of(knee, "goodput"), number_of(json_object_get(knee, "latency_ms"), "p99"),
-            LT_COUNT(number_of(result, "broken")));
+            LT_COUNT(lt_number_of(result, "held")), lt_number_of(result, "step_s"),
+            100 * lt_number_of(knee, "goodput"),
+            lt_number_of(json_object_get(knee, "latency_ms"), "p99"),
+            LT_COUNT(lt_number_of(result, "broken")));
     print_why(broken, out);
     fputs(".\n", out);
 }
@@ -78,8 +75,8 @@ static void print_proposal(const json_t *result, FILE *out)
             "Margin: %g %% of the knee.\n\n"
             "Limit (in the bundle): %s orders a second, %s at once. Both were played together, and "
             "held.\n",
-            100 * number_of(result, "margin"), LT_COUNT(number_of(limit, "rate")),
-            LT_COUNT(number_of(limit, "burst")));
+            100 * lt_number_of(result, "margin"), LT_COUNT(lt_number_of(limit, "rate")),
+            LT_COUNT(lt_number_of(limit, "burst")));
     if (json_object_size(json_object_get(result, "thresholds")) > 0)
         fputs("Overload (in the bundle): thresholds as measured at the knee:\n", out);
     json_object_foreach(json_object_get(result, "thresholds"), name, threshold)
@@ -93,16 +90,17 @@ static void print_proposal(const json_t *result, FILE *out)
             "  %lld connections of all proxies to this gateway together\n"
             "      so many requests at once are answered within %lld ms at the knee; more would "
             "wait inside\n",
-            (long long)number_of(json_object_get(settings, "http"), "connections"),
-            (long long)number_of(now, "connections"), number_of(now, "idle_timeout_ms") / 1000,
-            (long long)number_of(settings, "limit_nofile"),
-            (long long)number_of(settings, "proxy_connections"),
-            (long long)number_of(result, "in_time_ms"));
+            (long long)lt_number_of(json_object_get(settings, "http"), "connections"),
+            (long long)lt_number_of(now, "connections"),
+            lt_number_of(now, "idle_timeout_ms") / 1000,
+            (long long)lt_number_of(settings, "limit_nofile"),
+            (long long)lt_number_of(settings, "proxy_connections"),
+            (long long)lt_number_of(result, "in_time_ms"));
 }
 
 static void print_bundle(const json_t *result, FILE *out)
 {
-    long long revision = (long long)number_of(result, "revision");
+    long long revision = (long long)lt_number_of(result, "revision");
     fprintf(out,
             "\nBundle, made from revision %lld: PUT /admin/v1/config with If-Match: \"%lld\". It "
             "holds all\ndocuments of its kinds, those that it does not change as they are; other "

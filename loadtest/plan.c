@@ -62,18 +62,6 @@ int lt_duration_parse(const char *text, int64_t *ret_ms)
     return PS_E_INVALID;
 }
 
-static void read_share(struct ps_json_reader *reader, const char *member, double *ret)
-{
-    const json_t *value = ps_json_value(reader, member);
-    if (value == NULL)
-        return;
-    double share = json_number_value(value);
-    if (!json_is_number(value) || !(share >= 0 && share <= 1))
-        ps_json_fault(reader, member, "must be a number from 0 to 1");
-    else
-        *ret = share;
-}
-
 static int read_phase(const json_t *value, size_t index, struct lt_phase *ret_phase,
                       struct ps_fault *fault)
 {
@@ -123,8 +111,8 @@ int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec, struct ps_f
     ps_json_int(&reader, "stock", 1, PS_INT_MAX, &spec->stock);
     ps_json_int(&reader, "seed", 0, PS_INT_MAX, &seed);
     spec->seed = (uint64_t)seed;
-    read_share(&reader, "repeat_share", &spec->repeat_share);
-    read_share(&reader, "repeat_key_share", &spec->repeat_key_share);
+    ps_json_number(&reader, "repeat_share", 0, 1, &spec->repeat_share);
+    ps_json_number(&reader, "repeat_key_share", 0, 1, &spec->repeat_key_share);
     int err = reader.err < 0 ? reader.err : read_phases(&reader, spec);
     if (err == 0)
         err = ps_json_done(&reader);

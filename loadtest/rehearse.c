@@ -7,6 +7,7 @@
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
+#include "common/process.h"
 #include "loadtest/baseline.h"
 #include "loadtest/live_feed.h"
 #include "loadtest/pages.h"
@@ -19,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define SALE_OUTLIVES_MS 3600000
 #define AGREE_TRIES      5
@@ -43,7 +43,7 @@ struct rehearsal {
     struct lt_shadow shadow;
     struct lt_client *client;
     uint64_t missed; /* answers of the live sale */
-    char sku[PS_NAME_MAX + 1];
+    struct lt_sale made;
     char sale[PS_NAME_MAX + 1];
     char user_prefix[PS_NAME_MAX + 1];
 };
@@ -97,27 +97,17 @@ int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_publ
     return err < 0 ? err : read_token(options, ret_admin, fault);
 }
 
-static int open_sale(struct rehearsal *rehearsal, int64_t closes_at_ms, struct ps_fault *fault)
-{
-    int64_t stock = rehearsal->plan->spec.stock;
-    struct lt_twin twin = {rehearsal->shadow.of, stock, closes_at_ms, LT_SKU};
-    int err = twin.of != NULL
-                  ? lt_sale_open_twin(&rehearsal->admin, rehearsal->sale, &twin, fault)
-                  : lt_sale_open(&rehearsal->admin, rehearsal->sale, stock, closes_at_ms, fault);
-    memcpy(rehearsal->sku, twin.sku, sizeof rehearsal->sku);
-    return err;
-}
-
 /* A sale's name is used once: if another rehearsal has this second's name, take the next second's.
  */
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
+    struct lt_sale *sale = &rehearsal->made;
+    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .stock = rehearsal->plan->spec.stock};
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
-        int err =
-            open_sale(rehearsal,
-                      now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS, fault);
+        sale->closes_at_ms = now_ms + rehearsal->plan->length_ns / PS_NS_PER_MS + SALE_OUTLIVES_MS;
+        int err = lt_sale_open(&rehearsal->admin, rehearsal->sale, sale, fault);
         if (err != PS_E_EXISTS)
             return err;
         err = lt_admin_wait(&rehearsal->admin, 1000 - now_ms % 1000, fault);
@@ -161,14 +151,6 @@ static void on_second(const struct lt_progress *progress, void *ctx)
         print_second(rehearsal, progress);
     if (rehearsal->feed != NULL)
         lt_live_feed_second(rehearsal->feed, progress);
-}
-
-static int64_t cpu_us(void)
-{
-    struct rusage usage = {0};
-    (void)getrusage(RUSAGE_SELF, &usage); /* cannot fail with these arguments */
-    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * INT64_C(1000000) +
-           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
 }
 
 static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_live **ret_live,
@@ -225,7 +207,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .target = &rehearsal->public_target,
         .plan = rehearsal->plan,
         .sale = rehearsal->shadow.of != NULL ? rehearsal->shadow.of : rehearsal->sale,
-        .sku = rehearsal->sku,
+        .sku = rehearsal->made.sku,
         .user_prefix = rehearsal->user_prefix,
         .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
@@ -247,12 +229,12 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         err = show_live(rehearsal, &loop, &live, fault);
     if (err == 0) {
         rehearsal->client = client;
-        int64_t cpu_before_us = cpu_us();
+        int64_t cpu_before_ns = ps_process_cpu_ns();
         err = lt_client_run(client, fault);
         if (err == 0 && visitors != NULL)
             err = lt_client_run(visitors, fault);
         struct lt_report *report = &rehearsal->report;
-        report->cpu_us = cpu_us() - cpu_before_us;
+        report->cpu_us = (ps_process_cpu_ns() - cpu_before_ns) / 1000;
         lt_client_progress(client, &report->end);
         report->started_wall_ms =
             ps_clock_wall_ms(&ps_clock_system) - report->end.elapsed_ns / PS_NS_PER_MS;
@@ -295,7 +277,8 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err == 0)
             err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
                                    fault);
-        if (err < 0 || numbers_agree(gateway, rehearsal->audit, rehearsal->sale, rehearsal->sku))
+        if (err < 0 ||
+            numbers_agree(gateway, rehearsal->audit, rehearsal->sale, rehearsal->made.sku))
             break;
     }
     if (err == 0) {
@@ -316,12 +299,13 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static int write_json(const json_t *json, const char *path)
+int lt_rehearse_write(const json_t *json, const char *option, const char *path)
 {
     int failed =
         json == NULL ? -1 : json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
     if (failed != 0)
-        fprintf(stderr, "penstock-rehearse: --json: %s could not be written\n", path);
+        fprintf(stderr, "penstock-rehearse: %s: %s could not be written: %s\n", option, path,
+                strerror(errno));
     return failed;
 }
 
@@ -416,7 +400,7 @@ static int write_reports(struct rehearsal *rehearsal)
     int failed = write_form(report, options->summary ? LT_SUMMARY : LT_TEXT, stdout, "stdout");
     bool met = json != NULL && meets_criteria(rehearsal, json);
     if (options->json_path != NULL)
-        failed |= write_json(json, options->json_path);
+        failed |= lt_rehearse_write(json, "--json", options->json_path);
     if (options->html_path != NULL)
         failed |= write_html(report, options->html_path);
     bool proved = json != NULL && failed == 0 && rehearsal->proof.made && rehearsal->proof.ok;

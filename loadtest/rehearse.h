@@ -64,6 +64,8 @@ int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_publ
  * empty. NULL is allowed. PS_E_IO. */
 int lt_rehearse_try_file(const char *option, const char *path,
                          struct ps_fault *fault) PS_MUST_CHECK;
+/* The document into the file, or the error to stderr. Not 0: it could not be written. */
+int lt_rehearse_write(const json_t *json, const char *option, const char *path) PS_MUST_CHECK;
 /* One rehearsal, whose report (lt_report_json) is returned instead of printed. A proof that fails
  * is no error. Owner of *ret_report: the caller (json_decref). */
 int lt_rehearse_measure(const struct lt_options *options, const volatile sig_atomic_t *stop,

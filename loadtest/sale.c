@@ -52,53 +52,47 @@ static int put_sale(const struct lt_admin *admin, const char *sale, const char *
     return err;
 }
 
-static int create_sale(const struct lt_admin *admin, const char *sale, int64_t stock,
-                       int64_t closes_at_ms, struct ps_fault *fault)
+/* `of` is the sale that it is to be the twin of, and `first` its first SKU, or both are NULL. Its
+ * caps are those of every rehearsal. Heap; NULL: out of memory. */
+static char *sale_text(const struct lt_sale *sale, const json_t *of, const json_t *first)
 {
-    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1], body[512];
+    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1];
     ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
-    ps_time_format(closes_at_ms, closes_at);
-    (void)snprintf(body, sizeof body,
-                   "{\"opens_at\":\"%s\",\"closes_at\":\"%s\",\"per_user_cap\":1,"
-                   "\"rehearsal\":true,\"skus\":[{\"sku\":\"%s\",\"stock\":%lld}]}",
-                   opens_at, closes_at, LT_SKU, (long long)stock);
-    return put_sale(admin, sale, body, fault);
-}
-
-/* The document of a twin of this sale; its caps are those of every rehearsal. Heap; NULL: out of
- * memory. */
-static char *twin_text(const json_t *of, const json_t *first, const struct lt_twin *twin)
-{
+    ps_time_format(sale->closes_at_ms, closes_at);
+    /* "s*" and "O*" leave a NULL out. */
     json_t *json =
-        json_pack("{s:o, s:o, s:i, s:b, s:s, s:O, s:O, s:[{s:s, s:I, s:O, s:O}]}", "opens_at",
-                  ps_json_of_time(ps_clock_wall_ms(&ps_clock_system)), "closes_at",
-                  ps_json_of_time(twin->closes_at_ms), "per_user_cap", 1, "rehearsal", 1, "twin_of",
-                  twin->of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
-                  "attributes", json_object_get(of, "attributes"), "skus", "sku", twin->sku,
-                  "stock", (json_int_t)twin->stock, "price", json_object_get(first, "price"),
+        json_pack("{s:s, s:s, s:i, s:b, s:s*, s:O*, s:O*, s:[{s:s, s:I, s:O*, s:O*}]}", "opens_at",
+                  opens_at, "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
+                  sale->twin_of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
+                  "attributes", json_object_get(of, "attributes"), "skus", "sku", sale->sku,
+                  "stock", (json_int_t)sale->stock, "price", json_object_get(first, "price"),
                   "attributes", json_object_get(first, "attributes"));
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(json);
     return text;
 }
 
-static int create_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
+static int create_sale(const struct lt_admin *admin, const char *name, struct lt_sale *sale,
                        struct ps_fault *fault)
 {
-    char path[PATH_SIZE];
-    print_path(path, twin->of, "");
-    struct lt_call call = {"GET", path, NULL, MAKE_PATIENCE_MS};
     json_t *of = NULL;
-    int err = lt_admin_call_json(admin, &call, &of, fault);
-    if (err < 0)
-        return err;
-    const json_t *first = json_array_get(json_object_get(of, "skus"), 0);
-    const char *sku = json_string_value(json_object_get(first, "sku"));
-    (void)snprintf(twin->sku, sizeof twin->sku, "%s", sku != NULL ? sku : "");
-    char *body = twin_text(of, first, twin);
+    const json_t *first = NULL;
+    const char *sku = LT_SKU;
+    if (sale->twin_of != NULL) {
+        char path[PATH_SIZE];
+        print_path(path, sale->twin_of, "");
+        struct lt_call call = {"GET", path, NULL, MAKE_PATIENCE_MS};
+        int err = lt_admin_call_json(admin, &call, &of, fault);
+        if (err < 0)
+            return err;
+        first = json_array_get(json_object_get(of, "skus"), 0);
+        sku = json_string_value(json_object_get(first, "sku"));
+    }
+    (void)snprintf(sale->sku, sizeof sale->sku, "%s", sku != NULL ? sku : "");
+    char *body = sale_text(sale, of, first);
     json_decref(of);
-    err = body != NULL ? put_sale(admin, sale, body, fault)
-                       : ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    int err = body != NULL ? put_sale(admin, name, body, fault)
+                           : ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     free(body);
     return err;
 }
@@ -130,18 +124,11 @@ static int wait_until_open(const struct lt_admin *admin, const char *sale, struc
                     state);
 }
 
-int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
-                 int64_t closes_at_ms, struct ps_fault *fault)
+int lt_sale_open(const struct lt_admin *admin, const char *name, struct lt_sale *sale,
+                 struct ps_fault *fault)
 {
-    int err = create_sale(admin, sale, stock, closes_at_ms, fault);
-    return err < 0 ? err : wait_until_open(admin, sale, fault);
-}
-
-int lt_sale_open_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
-                      struct ps_fault *fault)
-{
-    int err = create_twin(admin, sale, twin, fault);
-    return err < 0 ? err : wait_until_open(admin, sale, fault);
+    int err = create_sale(admin, name, sale, fault);
+    return err < 0 ? err : wait_until_open(admin, name, fault);
 }
 
 int lt_sale_end(const struct lt_admin *admin, const char *sale, struct ps_fault *fault)

@@ -11,22 +11,17 @@
 /* "rehearsal-20300131T120000Z" of the moment. */
 void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1]);
 
-/* Creates a sale marked as a rehearsal, with `stock` units of LT_SKU, one a buyer, and waits until
- * it is open and says itself that it is a rehearsal. PS_E_EXISTS: the name is taken; PS_E_CONFLICT:
- * the gateway refused (the fault says why); PS_E_TIMEOUT: it did not open; PS_E_IO, PS_E_CLOSED. */
-int lt_sale_open(const struct lt_admin *admin, const char *sale, int64_t stock,
-                 int64_t closes_at_ms, struct ps_fault *fault) PS_MUST_CHECK;
-
-/* The same as the twin of a live sale: its first SKU, with its price, attributes and time to pay.
- */
-struct lt_twin {
-    const char *of;
+struct lt_sale {
+    const char *twin_of; /* a live sale: its first SKU, price, attributes, time to pay; or NULL */
     int64_t stock, closes_at_ms;
     char sku[PS_NAME_MAX + 1]; /* out: whose units these are */
 };
-/* Besides: PS_E_CONFLICT, too, where the sale that it is to be the twin of is not there. */
-int lt_sale_open_twin(const struct lt_admin *admin, const char *sale, struct lt_twin *twin,
-                      struct ps_fault *fault) PS_MUST_CHECK;
+/* Creates a sale marked as a rehearsal, with units of LT_SKU or those of a twin, one a buyer, and
+ * waits until it is open and says itself that it is a rehearsal. PS_E_EXISTS: the name is taken;
+ * PS_E_CONFLICT: the gateway refused (the fault says why), or the sale that it is to be the twin of
+ * is not there; PS_E_TIMEOUT: it did not open; PS_E_IO, PS_E_CLOSED. */
+int lt_sale_open(const struct lt_admin *admin, const char *name, struct lt_sale *sale,
+                 struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Ends the sale for good. */
 int lt_sale_end(const struct lt_admin *admin, const char *sale,

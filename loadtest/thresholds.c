@@ -188,7 +188,7 @@ int lt_thresholds_parse(const char *text, struct lt_thresholds *ret_thresholds,
 
 /* --- Judging. --- */
 
-static double number_of(const json_t *object, const char *member)
+double lt_number_of(const json_t *object, const char *member)
 {
     return json_number_value(json_object_get(object, member));
 }
@@ -197,22 +197,22 @@ double lt_goodput(const json_t *report)
 {
     const json_t *in_time = json_object_get(report, "in_time");
     const json_t *counts = json_object_get(json_is_object(in_time) ? in_time : report, "answers");
-    double offered = number_of(report, "offered");
-    return offered > 0 ? number_of(counts, "accepted") / offered : 0;
+    double offered = lt_number_of(report, "offered");
+    return offered > 0 ? lt_number_of(counts, "accepted") / offered : 0;
 }
 
 static double share_of(const json_t *report, const char *group)
 {
-    double offered = number_of(report, "offered"), count = 0;
+    double offered = lt_number_of(report, "offered"), count = 0;
     if (strcmp(group, "goodput") == 0)
         return lt_goodput(report);
     if (strcmp(group, "unanswered") == 0)
-        count = number_of(report, "unanswered");
+        count = lt_number_of(report, "unanswered");
     else if (strcmp(group, "refusals") == 0)
-        count =
-            number_of(json_object_get(json_object_get(report, "latency_ms"), "refusals"), "count");
+        count = lt_number_of(json_object_get(json_object_get(report, "latency_ms"), "refusals"),
+                             "count");
     else
-        count = number_of(json_object_get(report, "answers"), group);
+        count = lt_number_of(json_object_get(report, "answers"), group);
     return offered > 0 ? count / offered : 0;
 }
 
@@ -222,10 +222,10 @@ static bool measure(const struct lt_threshold *row, const json_t *report, double
     const json_t *latency = json_object_get(json_object_get(report, "latency_ms"), row->group);
     if (row->stat == NULL) {
         *ret_value = share_of(report, row->group);
-        return number_of(report, "offered") > 0;
+        return lt_number_of(report, "offered") > 0;
     }
-    *ret_value = number_of(latency, row->stat);
-    return number_of(latency, "count") > 0;
+    *ret_value = lt_number_of(latency, row->stat);
+    return lt_number_of(latency, "count") > 0;
 }
 
 json_t *lt_thresholds_judge(const struct lt_thresholds *thresholds, const json_t *report)
@@ -273,6 +273,6 @@ void lt_thresholds_print(const json_t *judged, FILE *out)
             fprintf(out, "%.3f %s", scale * json_number_value(value), unit);
         fprintf(out, ", %s %g %s\n",
                 json_is_true(json_object_get(line, "at_least")) ? "at least" : "at most",
-                scale * number_of(line, "bound"), unit);
+                scale * lt_number_of(line, "bound"), unit);
     }
 }

@@ -50,5 +50,7 @@ void lt_thresholds_print(const json_t *judged, FILE *out);
 
 /* The share of the clicks that were accepted, as `goodput` above; 0 when nobody clicked. */
 double lt_goodput(const json_t *report);
+/* A member of an object; 0 where it is no number, or not there. */
+double lt_number_of(const json_t *object, const char *member);
 
 #endif

@@ -109,7 +109,8 @@ static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
     };
     START(lines);
-    assert_ok(lt_sale_open(&script.admin, "s-1", 77, T0, &fault));
+    assert_ok(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 77, .closes_at_ms = T0},
+                           &fault));
     finish();
     asked(0, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
     asked(0, "Authorization: Bearer secret\r\n");
@@ -131,11 +132,11 @@ static void a_twin_is_made_after_its_sale(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
         {"404 Not Found", "{\"code\":\"not_found\"}"},
     };
-    struct lt_twin twin = {.of = "live", .stock = 33, .closes_at_ms = T0};
+    struct lt_sale twin = {.twin_of = "live", .stock = 33, .closes_at_ms = T0};
     START(lines);
-    assert_ok(lt_sale_open_twin(&script.admin, "s-1", &twin, &fault));
+    assert_ok(lt_sale_open(&script.admin, "s-1", &twin, &fault));
     assert_string_equal(twin.sku, "phone");
-    assert_int_equal(lt_sale_open_twin(&script.admin, "s-1", &twin, &fault), PS_E_CONFLICT);
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &twin, &fault), PS_E_CONFLICT);
     finish();
     asked(0, "GET /admin/v1/sales/live HTTP/1.1\r\n");
     asked(1, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
@@ -154,7 +155,8 @@ static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":false}"},
     };
     START(lines);
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+                     PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "rehearsal"));
     finish();
 }
@@ -167,9 +169,11 @@ static void a_refusal_is_told_with_its_reason(void **state)
         {"428 Precondition Required", "{\"code\":\"precondition_required\"}"},
     };
     START(lines);
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_CONFLICT);
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+                     PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "422 invalid: /skus/0/stock is too large"));
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", 1, T0, &fault), PS_E_EXISTS);
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+                     PS_E_EXISTS);
     finish();
 }
 
