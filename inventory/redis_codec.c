@@ -32,7 +32,7 @@ static char *put_byte(char *at, unsigned value)
     return at + 1;
 }
 
-static char *put_bytes(char *at, const void *bytes, size_t len)
+char *inv_put_bytes(char *at, const void *bytes, size_t len)
 {
     if (len > 0) /* else bytes may be NULL */
         memcpy(at, bytes, len);
@@ -49,12 +49,12 @@ char *inv_put_int(char *at, int64_t value)
 char *inv_put_text(char *at, struct ps_str text)
 {
     at = put_byte(at, (unsigned)text.len);
-    return put_bytes(at, text.at, text.len);
+    return inv_put_bytes(at, text.at, text.len);
 }
 
 char *inv_put_id(char *at, const struct ps_uuid *id)
 {
-    return put_bytes(at, id->byte, sizeof id->byte);
+    return inv_put_bytes(at, id->byte, sizeof id->byte);
 }
 
 /* SHA-256 of the SKU, a line feed and the quantity: what an order is about, so that it can be made
@@ -147,9 +147,9 @@ char *inv_put_key_field(char *at, struct ps_str user, struct ps_str key)
 {
     char number[8];
     int len = snprintf(number, sizeof number, "%u:", (unsigned)user.len);
-    at = put_bytes(at, number, (size_t)len);
-    at = put_bytes(at, user.at, user.len);
-    return put_bytes(at, key.at, key.len);
+    at = inv_put_bytes(at, number, (size_t)len);
+    at = inv_put_bytes(at, user.at, user.len);
+    return inv_put_bytes(at, key.at, key.len);
 }
 
 char *inv_put_key_value(char *at, const struct ps_uuid *id, struct ps_str sku, int64_t quantity)

@@ -70,6 +70,7 @@ void inv_keys_of(struct inv_keys *ret_keys, const char *sale, int64_t epoch);
 size_t inv_print_int(char ret_text[INV_INT_TEXT], int64_t value);
 
 /* --- Writing: each returns the place behind what it wrote. --- */
+char *inv_put_bytes(char *at, const void *bytes, size_t len);
 char *inv_put_int(char *at, int64_t value);
 char *inv_put_text(char *at, struct ps_str text);
 char *inv_put_id(char *at, const struct ps_uuid *id);

@@ -40,12 +40,6 @@ struct redis_load {
     struct inv_arena arena;
 };
 
-static char *put_bytes(char *at, const void *bytes, size_t len)
-{
-    memcpy(at, bytes, len);
-    return at + len;
-}
-
 /* --- what is loaded --- */
 
 int inv_redis_load_new(struct inv_store *head, const char *sale, int64_t epoch,
@@ -210,8 +204,9 @@ int inv_redis_load_applied(struct inv_load *head, uint32_t partition, int64_t of
     if (at == NULL)
         return load->feed.err;
     at = inv_feed_value(&load->feed, INV_KEY_APPLIED,
-                        put_bytes(at, text, inv_print_int(text, partition)));
-    inv_feed_end(&load->feed, INV_KEY_APPLIED, put_bytes(at, text, inv_print_int(text, offset)));
+                        inv_put_bytes(at, text, inv_print_int(text, partition)));
+    inv_feed_end(&load->feed, INV_KEY_APPLIED,
+                 inv_put_bytes(at, text, inv_print_int(text, offset)));
     return 0;
 }
 
@@ -224,9 +219,9 @@ static int write_count(struct redis_load *load, uint32_t sku, const char *suffix
     char *at = inv_feed_begin(&load->feed, INV_KEY_STOCK, PS_NAME_MAX + 24 + sizeof text);
     if (at == NULL)
         return load->feed.err;
-    at = put_bytes(put_bytes(at, name.at, name.len), suffix, strlen(suffix));
+    at = inv_put_bytes(inv_put_bytes(at, name.at, name.len), suffix, strlen(suffix));
     at = inv_feed_value(&load->feed, INV_KEY_STOCK, at);
-    inv_feed_end(&load->feed, INV_KEY_STOCK, put_bytes(at, text, inv_print_int(text, value)));
+    inv_feed_end(&load->feed, INV_KEY_STOCK, inv_put_bytes(at, text, inv_print_int(text, value)));
     return 0;
 }
 
@@ -291,7 +286,7 @@ static int write_buyers(struct redis_load *load)
             if (at == NULL)
                 return load->feed.err;
             at = inv_feed_value(&load->feed, INV_KEY_USER,
-                                put_bytes(at, buyer->user, buyer->user_len));
+                                inv_put_bytes(at, buyer->user, buyer->user_len));
             inv_feed_end(&load->feed, INV_KEY_USER, put_buyer(at, load, buyer));
         }
     }

@@ -225,3 +225,10 @@ int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call,
     free(reply.body);
     return err;
 }
+
+int lt_admin_get(const struct lt_admin *admin, const char *path, int64_t patience_ms,
+                 json_t **ret_json, struct ps_fault *fault)
+{
+    const struct lt_call call = {.method = "GET", .path = path, .patience_ms = patience_ms};
+    return lt_admin_call_json(admin, &call, ret_json, fault);
+}

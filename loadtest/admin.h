@@ -41,6 +41,9 @@ int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
  * of *ret_json: the caller (json_decref). */
 int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call, json_t **ret_json,
                        struct ps_fault *fault) PS_MUST_CHECK;
+/* The same of a GET. */
+int lt_admin_get(const struct lt_admin *admin, const char *path, int64_t patience_ms,
+                 json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
 /* PS_E_CONFLICT, and in the fault why the gateway refused to do `what`. */
 int lt_admin_refused(const struct lt_reply *reply, const char *what,
                      struct ps_fault *fault) PS_MUST_CHECK;

@@ -76,15 +76,14 @@ static void unpin_level(struct search *search)
 
 static int get_documents(const struct search *search, json_t **ret_config, struct ps_fault *fault)
 {
-    struct lt_call call = {"GET", "/admin/v1/config?kinds=limits,overload", NULL, CALL_PATIENCE_MS};
-    return lt_admin_call_json(&search->admin, &call, ret_config, fault);
+    return lt_admin_get(&search->admin, "/admin/v1/config?kinds=limits,overload", CALL_PATIENCE_MS,
+                        ret_config, fault);
 }
 
 static int get_settings(struct search *search, struct ps_fault *fault)
 {
-    struct lt_call call = {"GET", "/admin/v1/settings", NULL, CALL_PATIENCE_MS};
     json_t *answer = NULL;
-    int err = lt_admin_call_json(&search->admin, &call, &answer, fault);
+    int err = lt_admin_get(&search->admin, "/admin/v1/settings", CALL_PATIENCE_MS, &answer, fault);
     if (err == 0)
         search->settings = json_incref(json_object_get(answer, "settings"));
     json_decref(answer);

@@ -67,13 +67,6 @@ json_t *lt_waits_json(const struct lt_waits *waits)
 
 /* --- what the gateway saw --- */
 
-static int get(const struct lt_admin *admin, const char *path, json_t **ret_json,
-               struct ps_fault *fault)
-{
-    const struct lt_call call = {.method = "GET", .path = path, .patience_ms = PATIENCE_MS};
-    return lt_admin_call_json(admin, &call, ret_json, fault);
-}
-
 /* The points of a list from the `first` one on. */
 static json_t *points_from(const json_t *list, size_t first)
 {
@@ -135,7 +128,7 @@ int lt_curves_history(const struct lt_admin *admin, int64_t started_ms, json_t *
                       struct ps_fault *fault)
 {
     json_t *overload = NULL;
-    int err = get(admin, "/admin/v1/overload", &overload, fault);
+    int err = lt_admin_get(admin, "/admin/v1/overload", PATIENCE_MS, &overload, fault);
     if (err < 0)
         return err;
     *ret_json = history_json(overload, started_ms);
@@ -152,10 +145,11 @@ int lt_curves_read(const struct lt_admin *admin, int64_t started_ms, json_t **re
     struct ps_fault none;
     int err = lt_curves_history(admin, started_ms, &json, fault);
     if (err == 0)
-        err = get(admin, "/admin/v1/settings", &gateway, fault);
+        err = lt_admin_get(admin, "/admin/v1/settings", PATIENCE_MS, &gateway, fault);
     /* Only a token of the role admin may read the documents in one piece. */
-    bool has_documents = err == 0 && get(admin, "/admin/v1/config?kinds=limits,overload,features",
-                                         &bundle, &none) == 0;
+    bool has_documents =
+        err == 0 && lt_admin_get(admin, "/admin/v1/config?kinds=limits,overload,features",
+                                 PATIENCE_MS, &bundle, &none) == 0;
     if (err == 0 &&
         (json_object_set_new(json, "documents",
                              has_documents ? json_incref(json_object_get(bundle, "documents"))

@@ -144,6 +144,15 @@ int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally,
     return 0;
 }
 
+const struct lt_decision *lt_decisions_find(const struct lt_decisions *decisions,
+                                            const struct ps_uuid *order_id)
+{
+    const struct lt_decision probe = {.order_id = *order_id};
+    return decisions->count > 0
+               ? bsearch(&probe, decisions->list, decisions->count, sizeof probe, by_id)
+               : NULL;
+}
+
 void lt_decisions_done(struct lt_decisions *decisions)
 {
     free(decisions->list);

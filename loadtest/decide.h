@@ -33,6 +33,9 @@ struct lt_decide_settings {
 int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally,
               const struct lt_decide_settings *settings, struct lt_decisions *ret_decisions,
               struct ps_fault *fault) PS_MUST_CHECK;
+/* NULL: the order is none of them. */
+const struct lt_decision *lt_decisions_find(const struct lt_decisions *decisions,
+                                            const struct ps_uuid *order_id);
 void lt_decisions_done(struct lt_decisions *decisions);
 
 #endif

@@ -66,16 +66,8 @@ static bool is_order_of(const struct judging *judging, const struct oq_order *or
 /* The rehearsal itself cancelled it, after the last buyer: until then the order was in force. */
 static bool is_cancelled_after(const struct judging *judging, const struct ps_uuid *order_id)
 {
-    const struct lt_decisions *decisions = judging->decisions;
-    for (size_t low = 0, high = decisions->count; low < high;) {
-        size_t middle = low + (high - low) / 2;
-        const struct lt_decision *decision = &decisions->list[middle];
-        int order = memcmp(order_id->byte, decision->order_id.byte, sizeof order_id->byte);
-        if (order == 0)
-            return decision->said && !decision->confirm;
-        *(order < 0 ? &high : &low) = order < 0 ? middle : middle + 1;
-    }
-    return false;
+    const struct lt_decision *decision = lt_decisions_find(judging->decisions, order_id);
+    return decision != NULL && decision->said && !decision->confirm;
 }
 
 static void judge_promise(struct lt_proof *proof, struct judging *judging,

@@ -81,8 +81,7 @@ static int create_sale(const struct lt_admin *admin, const char *name, struct lt
     if (sale->twin_of != NULL) {
         char path[PATH_SIZE];
         print_path(path, sale->twin_of, "");
-        struct lt_call call = {"GET", path, NULL, MAKE_PATIENCE_MS};
-        int err = lt_admin_call_json(admin, &call, &of, fault);
+        int err = lt_admin_get(admin, path, MAKE_PATIENCE_MS, &of, fault);
         if (err < 0)
             return err;
         first = json_array_get(json_object_get(of, "skus"), 0);
@@ -101,10 +100,9 @@ static int wait_until_open(const struct lt_admin *admin, const char *sale, struc
 {
     char path[PATH_SIZE], state[32] = "?";
     print_path(path, sale, "");
-    struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
     for (int64_t waited = 0; waited < OPEN_PATIENCE_MS; waited += OPEN_POLL_MS) {
         json_t *json = NULL;
-        int err = lt_admin_call_json(admin, &call, &json, fault);
+        int err = lt_admin_get(admin, path, CALL_PATIENCE_MS, &json, fault);
         if (err < 0)
             return err;
         const char *now = json_string_value(json_object_get(json, "state"));
@@ -161,11 +159,10 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
 {
     char path[PATH_SIZE];
     print_path(path, sale, "/audit");
-    struct lt_call call = {"GET", path, NULL, patience_ms};
     int64_t give_up_ns = ps_clock_mono_ns(&ps_clock_system) + patience_ms * PS_NS_PER_MS;
     for (;;) {
         json_t *audit = NULL;
-        int err = lt_admin_call_json(admin, &call, &audit, fault);
+        int err = lt_admin_get(admin, path, patience_ms, &audit, fault);
         if (err < 0)
             return err;
         if (lt_sale_audit_sum(audit, "in_doubt") == 0 ||

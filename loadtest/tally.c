@@ -39,8 +39,7 @@ int lt_tally_new(struct lt_tally **ret_tally)
         return PS_E_NOMEM;
     }
     for (size_t i = 0; i < LT_V_FIXED; i++) {
-        struct ps_str name = {fixed_names[i], strlen(fixed_names[i])};
-        if (add_verdict(tally, name) == NULL) {
+        if (add_verdict(tally, ps_str(fixed_names[i])) == NULL) {
             lt_tally_free(tally);
             return PS_E_NOMEM;
         }
@@ -103,15 +102,23 @@ static struct ps_str find_member(struct ps_str body, struct ps_str name)
     return close != NULL ? (struct ps_str){at, (size_t)(close - at)} : none;
 }
 
-/* "garbled" when there is no room or memory for another verdict. */
-static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
-                                             bool refusal)
+/* NULL: nobody got this verdict. */
+static struct lt_verdict_tally *verdict_named(const struct lt_tally *tally, struct ps_str name)
 {
     for (size_t i = 0; i < tally->verdict_count; i++) {
         if (ps_str_is(name, tally->verdicts[i]->name))
             return tally->verdicts[i];
     }
-    struct lt_verdict_tally *verdict = NULL;
+    return NULL;
+}
+
+/* "garbled" when there is no room or memory for another verdict. */
+static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
+                                             bool refusal)
+{
+    struct lt_verdict_tally *verdict = verdict_named(tally, name);
+    if (verdict != NULL)
+        return verdict;
     if (tally->verdict_count < LT_VERDICTS_MAX)
         verdict = add_verdict(tally, name);
     if (verdict == NULL)
@@ -204,18 +211,8 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
         tally->never_sent += answer->outcome == LT_NO_ANSWER;
 }
 
-/* NULL: no buyer got this verdict. */
-static const struct lt_verdict_tally *verdict_named(const struct lt_tally *tally, const char *name)
-{
-    for (size_t i = 0; i < tally->verdict_count; i++) {
-        if (strcmp(tally->verdicts[i]->name, name) == 0)
-            return tally->verdicts[i];
-    }
-    return NULL;
-}
-
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name)
 {
-    const struct lt_verdict_tally *verdict = verdict_named(tally, name);
+    const struct lt_verdict_tally *verdict = verdict_named(tally, ps_str(name));
     return verdict != NULL ? verdict->latency.count : 0;
 }
