@@ -40,6 +40,8 @@ enum gw_metric {
     GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds */
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
+    GW_M_STANDBY_FOLLOWING,   /* penstock_standby_following */
+    GW_M_STANDBY_LAG,         /* penstock_standby_lag_records */
     /* Of a log in Kafka; 0 with a journal. */
     GW_M_KAFKA_IN_FLIGHT,    /* penstock_kafka_in_flight_records */
     GW_M_KAFKA_LAG,          /* penstock_kafka_lag_records */

@@ -43,7 +43,11 @@ struct op_admin {
     bool changing;                              /* a change is under way */
     uv_timer_t tick;                            /* runs while a request waits */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
-    struct op_reads reads;                      /* long ones, on work threads */
+    struct op_standby {
+        int64_t has;      /* the last record of the journal that is on its disk */
+        int64_t asked_ns; /* 0: never */
+    } standby;
+    struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
     struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
@@ -99,6 +103,8 @@ bool op_is_its_turn(struct op_request *request);
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
 /* NDJSON; `text` is heap and taken over. `last` < 0: no Penstock-Last-Seq. */
 void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last);
+/* Before the answer: its header Penstock-Last-Seq. */
+void op_last_seq(struct op_request *request, int64_t last);
 /* `text` is heap and taken over. */
 void op_text(struct op_request *request, const char *type, char *text, size_t len);
 void op_empty(struct op_request *request); /* 204 */
@@ -260,6 +266,16 @@ void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches)
 /* Adds what has become of a route; 0 or -1. */
 int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 
+/* --- export.c --- */
+/* Answers with up to `limit` (1..1,000) records of the log behind `after`, of all sales. */
+void op_export_journal(struct op_request *request, int64_t after, int64_t limit);
+
+/* --- standby.c --- */
+/* Has the standby this record of the journal on its disk? */
+bool op_standby_has(const struct op_admin *admin, int64_t seq);
+/* For a scrape. */
+void op_gather_standby(const struct op_admin *admin);
+
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
     op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
@@ -269,6 +285,7 @@ op_request_fn op_adjust;                                                       /
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
 op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
+op_request_fn op_get_standby, op_standby_journal, op_standby_control;          /* standby.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
 op_request_fn op_purge_cache;                                                  /* caches.c */

@@ -36,14 +36,18 @@ void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
                     strlen(text));
 }
 
-void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last)
+void op_last_seq(struct op_request *request, int64_t last)
 {
     char number[24];
+    int n = snprintf(number, sizeof number, "%lld", (long long)last);
 
-    if (last >= 0) {
-        int n = snprintf(number, sizeof number, "%lld", (long long)last);
-        srv_answer_header(request->http, "Penstock-Last-Seq", number, (size_t)n);
-    }
+    srv_answer_header(request->http, "Penstock-Last-Seq", number, (size_t)n);
+}
+
+void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last)
+{
+    if (last >= 0)
+        op_last_seq(request, last);
     op_text(request, "application/x-ndjson", text, len);
 }
 

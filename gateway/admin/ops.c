@@ -141,6 +141,7 @@ void op_metrics(struct op_request *request)
     char *text;
 
     deps->gather(deps->ctx);
+    op_gather_standby(request->admin);
     ps_metric_set(deps->shard, GW_M_BUILD_INFO, 0, 1);
     ps_metric_set(deps->shard, GW_M_START_SECONDS, 0, deps->started_ms * PS_NS_PER_MS);
     ps_process_read(&scrape.process);
