@@ -221,7 +221,10 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
 /* Answers with the sale, as soon as it can be bought from if it is due. */
 void op_answer_sale(struct op_request *request, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku);
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku);
+/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
+bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
+                  const struct cfg_doc *to);
 /* It was served since the start, and will be again if it is fenced now. */
 bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */

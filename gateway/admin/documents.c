@@ -147,7 +147,8 @@ void op_list_documents(struct op_request *request)
 
 /* --- Answers to changes. --- */
 
-static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
+static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *from,
+                           const struct cfg_doc *to)
 {
     char name[CFG_NAME_MAX + 64];
     json_t *before = from != NULL ? cfg_doc_json(from) : NULL;
@@ -155,12 +156,13 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
     json_t *json;
 
     (void)snprintf(name, sizeof name, "%s/%s", to->kind->path, to->name);
-    json = json_pack("{s:s, s:s, s:I, s:O?, s:o}", "document", name, "action",
+    bool opens = to->kind == &cfg_kind_sale && op_opens_now(admin, from, to);
+    json = json_pack("{s:s, s:s, s:I, s:O?, s:o, s:s*}", "document", name, "action",
                      from == NULL    ? "create"
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
-                     ps_json_difference(before, after));
+                     ps_json_difference(before, after), "opens", opens ? "now" : NULL);
     json_decref(before);
     json_decref(after);
     return json;
@@ -175,7 +177,7 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
     int err = json == NULL;
 
     for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
-        err = json_array_append_new(changes, change_json(from, to));
+        err = json_array_append_new(changes, change_json(change->admin, from, to));
         of_ladder |= to->kind == &cfg_kind_overload || to->kind == &cfg_kind_feature;
     }
     if (err == 0 && of_ladder)

@@ -79,12 +79,32 @@ static json_t *numbers_json(const struct numbers *numbers)
         (json_int_t)numbers->count.confirmed, "adjustments", (json_int_t)numbers->adjustments);
 }
 
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku)
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku)
 {
+    const struct cfg_sale_doc *doc = &sale->stored.doc;
     struct numbers numbers[CFG_SALE_SKUS_MAX];
 
     read_numbers(admin, sale, numbers);
-    return numbers_json(&numbers[sku]);
+    for (size_t i = 0; i < doc->sku_count; i++)
+        if (strcmp(doc->skus[i].name, sku) == 0)
+            return numbers_json(&numbers[i]);
+    return NULL; /* the SKUs of an opened sale stay */
+}
+
+static bool is_open(const struct cfg_doc *doc, int64_t wall_ms)
+{
+    const struct cfg_stored_sale *sale = doc != NULL && doc->json != NULL ? cfg_sale_of(doc) : NULL;
+
+    return sale != NULL &&
+           strcmp(cfg_sale_state_name(&sale->doc, &sale->state, wall_ms), "open") == 0;
+}
+
+bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
+                  const struct cfg_doc *to)
+{
+    int64_t now = ps_clock_wall_ms(admin->deps.clock);
+
+    return is_open(to, now) && !is_open(from, now);
 }
 
 bool op_is_served(const struct sale_entry *sale)

@@ -71,6 +71,7 @@ struct cfg_reading {
     const char *pointer;             /* of the document in what is read; "" = it is the whole */
     int64_t now_ms;                  /* an operator's: checked against the clock; 0: a stored one */
     const struct cfg_bounds *bounds; /* NULL: a stored one, whatever it names */
+    const struct cfg_doc *have;      /* the version in force, which it follows; NULL: none */
 };
 
 /* A document that another one names, and in which member ("/fallback/1/pool"). */

@@ -36,6 +36,8 @@ struct cfg_store_callbacks {
     void (*on_registration)(void *ctx, const char *pool, bool left);
     /* The order log has, or may have, records of the sale: its stock is fixed. */
     bool (*sale_is_used)(void *ctx, const char *sale);
+    /* Used, but nobody misses it: it may be deleted (sale_is_forgettable). */
+    bool (*sale_is_forgettable)(void *ctx, const char *sale);
     struct cfg_view_callbacks view;
 };
 
@@ -85,6 +87,7 @@ int64_t cfg_store_revision(const struct cfg_store *store);
 int64_t cfg_store_complete(const struct cfg_store *store);
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
+bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale);
 /* What is published; what it replaces is not yet acknowledged by all. */
 const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store);
 bool cfg_store_is_publishing(const struct cfg_store *store);

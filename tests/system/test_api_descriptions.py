@@ -167,7 +167,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     adjust = ADMIN_SALE + "/skus/{sku}/adjust"
     admin.call(409, "get", ADMIN_SALE + "/audit", sale=sale)
     admin.call(409, "post", adjust, {"delta": 1, "adjust_id": "early"}, sale=sale, sku="a")
-    document["opens_at"] = "2020-01-01T00:00:00+02:00"
+    document |= {"opens_at": "2020-01-01T00:00:00+02:00", "open": True}
     opened = admin.call(200, "put", ADMIN_SALE, {**document, "reason": "now"}, headers={"If-Match": version}, sale=sale)
     assert opened.json["state"] == "open"
 
