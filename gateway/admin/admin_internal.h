@@ -117,6 +117,8 @@ void op_no_read(struct op_request *request, int err, const char *why);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
 enum op_match op_if_match(const struct op_request *request, int64_t version);
+/* If-Match: *. */
+bool op_matches_any(const struct op_request *request);
 /* False: answered. For resources whose If-Match is optional. */
 bool op_matches(struct op_request *request, int64_t version);
 
@@ -211,6 +213,8 @@ void op_document_state(struct op_request *request, const struct op_target *targe
                        const char *action, json_t *state, json_t *from, json_t *to);
 /* The query of a change: dry_run alone. False: answered. */
 bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
+/* Takes out the members that only reading shows. */
+void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
 /* What a change would do: its documents, and what differs; `tag` is the version or revision in
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
@@ -265,8 +269,9 @@ int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_
 
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
-    op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
-op_request_fn op_get_config, op_put_config;                                    /* config.c */
+    op_delete_document, op_list_versions, op_get_version, op_rollback; /* documents.c */
+op_request_fn op_get_config, op_put_config, op_list_config_versions,
+    op_rollback_config;                                                        /* config.c */
 op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /* sales.c */
 op_request_fn op_adjust;                                                       /* adjust.c */
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */

@@ -174,7 +174,7 @@ enum op_match op_if_match(const struct op_request *request, int64_t version)
 
     if (list.at == NULL)
         return OP_MATCH_NONE;
-    if (list.len == 1 && list.at[0] == '*')
+    if (op_matches_any(request))
         return OP_MATCH_YES;
     for (size_t i = 0; i < list.len;) {
         size_t start = i;
@@ -186,6 +186,11 @@ enum op_match op_if_match(const struct op_request *request, int64_t version)
             i++;
     }
     return OP_MATCH_NO;
+}
+
+bool op_matches_any(const struct op_request *request)
+{
+    return ps_str_is(request->http->header[SRV_H_IF_MATCH], "*");
 }
 
 bool op_matches(struct op_request *request, int64_t version)

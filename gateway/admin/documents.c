@@ -350,6 +350,24 @@ static void take_out(json_t *object, const json_t *shown, const char *member, co
     (void)json_object_del(object, member);
 }
 
+static void drop(json_t *object, const json_t *shown, const char *member, const char *pointer,
+                 void *ctx)
+{
+    (void)shown;
+    (void)pointer;
+    (void)ctx;
+    (void)json_object_del(object, member);
+}
+
+void op_drop_read_only(json_t *json, const struct cfg_kind *kind)
+{
+    const char *const *const lists[] = {kind->read_only, kind->measured, kind->live};
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(lists); i++)
+        for (const char *const *at = lists[i]; at != NULL && *at != NULL; at++)
+            each_place(json, NULL, *at, "", drop, NULL);
+}
+
 /* Takes them out of `json`. Those that change by themselves may have changed since they were read:
  * they are faults only where `strict`, which is when nothing else changes. */
 static void take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind,
@@ -369,9 +387,10 @@ static void take_read_only(json_t *json, const json_t *shown, const struct cfg_k
 
 /* --- Changing. --- */
 
-/* Adds the document to the change, after taking out what only reading shows. */
+/* Adds the document to the change, after taking out what only reading shows: whatever it says where
+ * whatever is in force may go (`lenient`), so that what was saved can be put back. */
 static int put(struct op_change *change, const struct op_target *target, const json_t *json,
-               enum cfg_refusal *ret_refusal, struct ps_faults *faults)
+               bool lenient, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
     json_t *shown =
         target->have != NULL ? op_document_json(change->admin, target->have) : json_object();
@@ -382,12 +401,14 @@ static int put(struct op_change *change, const struct op_target *target, const j
     *ret_refusal = CFG_MAY;
     if (err == 0 && target->kind->keeps_reason && change->why[0] != '\0')
         err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
+    if (err == 0 && lenient)
+        op_drop_read_only(copy, target->kind);
     if (err == 0) {
         take_read_only(copy, shown, target->kind, target->have == NULL, faults);
         err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
                              faults);
     }
-    if (err == 0 && cfg_change_doc(change->change, 0, &from) == NULL) {
+    if (err == 0 && !lenient && cfg_change_doc(change->change, 0, &from) == NULL) {
         json_decref(copy);
         copy = json_deep_copy(json);
         take_read_only(copy, shown, target->kind, true, faults);
@@ -406,7 +427,7 @@ static void put_document(struct op_request *request, const struct op_target *tar
 
     if (change == NULL)
         return;
-    int err = put(change, target, json, &refusal, &faults);
+    int err = put(change, target, json, op_matches_any(request), &refusal, &faults);
     go_on(request, change, err, refusal, &faults, dry_run);
 }
 

@@ -150,6 +150,10 @@ int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size
 typedef void cfg_history_fn(int err, json_t *history, const struct ps_fault *fault, void *ctx);
 int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
                       int64_t version, cfg_history_fn *done, void *ctx) PS_MUST_CHECK;
+/* The same of all documents of these kinds ("": all kinds; at most CFG_NAME_MAX bytes): as they
+ * were at a revision (cfg_db_at_revision), or the changes there were (0: cfg_db_revisions). */
+int cfg_store_past(struct cfg_store *store, const char *kinds, int64_t revision,
+                   cfg_history_fn *done, void *ctx) PS_MUST_CHECK;
 
 /* --- Publishing. --- */
 

@@ -97,3 +97,108 @@ def test_a_seeded_sale_opens_however_long_ago_its_opening_was(tmp_path):
         gateway.wait_state("shoes", "open")
         assert len(gateway.orders("shoes")) == 1
         assert "seed_ignored" not in gateway.log()
+
+
+# --- What was saved is put back. ---
+
+
+def bundle(gateway, kinds):
+    return gateway.admin("GET", f"/admin/v1/config?kinds={kinds}").json
+
+
+def test_a_saved_bundle_is_put_back_after_others_have_changed_something(gateway):
+    saved = bundle(gateway, "limits,blocklist/users")
+    saved["documents"]["blocklist/users"]["mallory"] = gateway.admin(
+        "PUT", "/admin/v1/blocklist/users/mallory", {"reason": "a farm"}).json  # with what only reading shows
+    assert gateway.admin("PATCH", "/admin/v1/limits/ip", {"rate": 7}, ANY_VERSION).status == 200
+    assert gateway.admin("DELETE", "/admin/v1/blocklist/users/mallory", headers=ANY_VERSION).status == 204
+    revision = bundle(gateway, "limits")["revision"]
+    stale = gateway.admin("PUT", "/admin/v1/config", saved, {"If-Match": f'"{revision}"'})
+    assert (stale.status, stale.json["pointer"]) == (422, "/revision"), stale
+    answer = gateway.admin("PUT", "/admin/v1/config", saved, ANY_VERSION)
+    assert answer.status == 200 and set(answer.json["documents"]) == {"limits", "blocklist/users"}, answer
+    assert answer.json["documents"]["limits"] == saved["documents"]["limits"]
+    assert gateway.admin("GET", "/admin/v1/blocklist/users/mallory").json["reason"] == "a farm"
+
+
+def test_a_put_of_one_kind_is_answered_with_that_kind(gateway):
+    for path in ("/admin/v1/config", "/admin/v1/config?kinds=limits"):
+        answer = gateway.admin("PUT", path, {"documents": bundle(gateway, "limits")["documents"]}, ANY_VERSION)
+        assert answer.status == 200 and set(answer.json["documents"]) == {"limits"}, answer
+
+
+@pytest.mark.parametrize("path, change", [
+    ("sales/saved", {"per_user_cap": 3}), ("features/exports", {"level": 4}), ("overload", {"leave_s": 31}), ("pools/saved", {"slow_start_ms": 5})])
+def test_a_saved_document_is_put_back_over_whatever_version_is_there(gateway, path, change):
+    path = "/admin/v1/" + path
+    documents = {"sales/saved": {"skus": SKUS}, "pools/saved": {"endpoints": [{"address": "127.0.0.1:9"}]}}
+    document = documents.get(path.removeprefix("/admin/v1/"))
+    if document:
+        assert gateway.admin("PUT", path, document).status == 201
+    saved = gateway.admin("GET", path).json
+    assert gateway.admin("PATCH", path, change, ANY_VERSION).status == 200
+    strict = gateway.admin("PUT", path, saved, {"If-Match": gateway.admin("GET", path).headers["etag"]})
+    if "version" in saved:
+        assert (strict.status, strict.json["pointer"]) == (422, "/version"), strict
+    answer = gateway.admin("PUT", path, saved, ANY_VERSION)
+    assert answer.status == 200, answer
+    member = next(iter(change))
+    assert answer.json[member] == saved[member]
+
+
+# --- All documents as they were. ---
+
+
+def test_all_documents_go_back_to_a_revision_as_a_whole(gateway):
+    def rollback(revision, query="", headers=None):
+        return gateway.admin("POST", "/admin/v1/config/rollback?kinds=limits,blocklist/ips" + query, {"revision": revision, "reason": "undo"}, headers)
+
+    before = bundle(gateway, "limits,blocklist/ips")
+    assert gateway.admin("PATCH", "/admin/v1/limits/ip", {"rate": 9}, ANY_VERSION).status == 200
+    assert gateway.admin("PUT", "/admin/v1/limits/night", {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1}).status == 201
+    assert gateway.admin("PUT", "/admin/v1/blocklist/ips/198.51.100.0-24", {"reason": "bots", "ttl_s": 600}).status == 201
+    after = bundle(gateway, "limits,blocklist/ips")
+
+    listed = gateway.admin("GET", "/admin/v1/config/versions?kinds=limits,blocklist/ips").json["versions"]
+    newest = listed[0]
+    assert (newest["revision"], newest["documents"], newest["count"]) == (after["revision"], ["blocklist/ips/198.51.100.0/24"], 1), newest
+    assert [v["revision"] for v in listed] == sorted((v["revision"] for v in listed), reverse=True)
+
+    dry = rollback(before["revision"], "&dry_run=1")
+    assert {(c["document"], c["action"]) for c in dry.json["changes"]} == {
+        ("limits/ip", "change"), ("limits/night", "delete"), ("blocklist/ips/198.51.100.0/24", "delete")}, dry
+    assert bundle(gateway, "limits,blocklist/ips") == after
+    assert rollback(before["revision"], headers={"If-Match": f'"{before["revision"]}"'}).status == 412
+    answer = rollback(before["revision"], headers={"If-Match": f'"{after["revision"]}"'})
+    assert (answer.status, answer.json["documents"]) == (200, before["documents"]), answer
+    line = gateway.admin("GET", "/admin/v1/audit-log?limit=1").lines()[0]
+    assert (line["action"], line["why"], set(line["to"])) == ("config.rollback", "undo", {
+        "limits/ip", "limits/night", "blocklist/ips/198.51.100.0/24"}), line
+    assert rollback(after["revision"]).json["documents"]["limits"] == after["documents"]["limits"], "and forth again"
+
+
+@pytest.mark.parametrize("body, pointer", [
+    ({}, "/revision"), ({"revision": 0}, "/revision"), ({"revision": 10 ** 9}, "/revision"), ({"revision": 1, "version": 1}, "/version")])
+def test_a_bad_roll_back_names_its_fault(gateway, body, pointer):
+    answer = gateway.admin("POST", "/admin/v1/config/rollback", body)
+    assert (answer.status, answer.json["pointer"]) == (422, pointer), answer
+
+
+def test_a_roll_back_with_a_document_that_cannot_go_back_changes_nothing(gateway):
+    before = bundle(gateway, "limits")["revision"]
+    sale = gateway.make_sale()
+    assert gateway.buy(sale, "ann").status == 202
+    assert gateway.admin("PATCH", "/admin/v1/limits/ip", {"rate": 11}, ANY_VERSION).status == 200
+    answer = gateway.admin("POST", "/admin/v1/config/rollback", {"revision": before})
+    assert (answer.status, answer.json["pointer"]) == (409, f"/documents/sales/{sale}"), answer
+    assert gateway.admin("GET", "/admin/v1/limits/ip").json["rate"] == 11
+
+
+def test_a_revision_whose_versions_are_no_longer_kept_is_404(gateway):
+    limit = "/admin/v1/limits/often"
+    assert gateway.admin("PUT", limit, {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1}).status == 201
+    first = bundle(gateway, "limits")["revision"]
+    for rate in range(2, 106):
+        assert gateway.admin("PATCH", limit, {"rate": rate}, ANY_VERSION).status == 200
+    answer = gateway.admin("POST", "/admin/v1/config/rollback?kinds=limits", {"revision": first})
+    assert answer.status == 404 and "limits/often" in answer.json["detail"], answer
