@@ -133,6 +133,10 @@ struct op_param {
 };
 /* Reads all; an unknown, repeated or bad one is answered with 422: false. */
 bool op_query(struct op_request *request, const struct op_param *params, size_t count);
+/* The index of a word of the NULL-terminated list; `note` is added to what is said of others.
+ * False: answered with 422. */
+bool op_query_word(struct op_request *request, const char *param, const char *text,
+                   const char *const *words, const char *note, int *ret_index);
 /* Percent-decodes. PS_E_INVALID: not well-formed, a NUL, or too long for `cap` with its NUL. */
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
@@ -213,13 +217,30 @@ void op_document_state(struct op_request *request, const struct op_target *targe
                        const char *action, json_t *state, json_t *from, json_t *to);
 /* The query of a change: dry_run alone. False: answered. */
 bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
-/* Takes out the members that only reading shows. */
-void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
 /* What a change would do: its documents, and what differs; `tag` is the version or revision in
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
+/* --- read_only.c --- */
+/* Takes out the members that only reading shows, whatever they say. */
+void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
+/* The same of a document that was read as `shown`. What is not as it was read is a fault. Members
+ * that change by themselves may have changed since: they are faults only where `strict`, which is
+ * when nothing else changes. */
+void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
+                       struct ps_faults *faults);
+
 /* --- sales.c --- */
+/* Which sales a list is to have. */
+struct op_sale_filter {
+    int rehearsal;   /* 0, 1; -1: all */
+    unsigned states; /* by bit; 0: all */
+};
+/* From the texts of the query, "" = all. False: answered. */
+bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
+                         struct op_sale_filter *ret_filter);
+bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
+                       const struct op_sale_filter *filter);
 /* Adds to a sale's document what has become of it; 0 or -1. */
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* Answers with the sale, as soon as it can be bought from if it is due. */

@@ -291,6 +291,29 @@ static bool unknown_param(struct op_request *request, const struct op_param *par
     return false;
 }
 
+bool op_query_word(struct op_request *request, const char *param, const char *text,
+                   const char *const *words, const char *note, int *ret_index)
+{
+    const char *nearest = ps_nearest_word(text, words);
+    char list[128];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, list, sizeof list - 1);
+    for (int i = 0; words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret_index = i;
+            return true;
+        }
+        ps_buf_puts(&buf, i > 0 ? ", " : "");
+        ps_buf_puts(&buf, words[i]);
+    }
+    list[buf.len] = '\0';
+    op_no(request, ANS_V_invalid, "query parameter \"%s\": must be one of %s%s%s%s%s", param, list,
+          note, nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+          nearest != NULL ? "\"?" : "");
+    return false;
+}
+
 bool op_query(struct op_request *request, const struct op_param *params, size_t count)
 {
     struct ps_str query = request->http->query;

@@ -387,9 +387,12 @@ void op_rollback_config(struct op_request *request)
         return;
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"revision", NULL});
-    ps_json_int(&reader, "revision", 1, now, &revision);
+    ps_json_int(&reader, "revision", 1, PS_INT_MAX, &revision);
     if (ps_json_done(&reader) < 0 || faults.count > 0)
         op_faults(request, ANS_V_invalid, &faults);
+    else if (revision > now)
+        op_no(request, ANS_V_not_found, "there is no such revision yet: it is %lld now",
+              (long long)now);
     else
         look_back(request, kinds, revision, dry_run);
 }

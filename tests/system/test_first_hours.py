@@ -178,10 +178,11 @@ def test_all_documents_go_back_to_a_revision_as_a_whole(gateway):
 
 
 @pytest.mark.parametrize("body, pointer", [
-    ({}, "/revision"), ({"revision": 0}, "/revision"), ({"revision": 10 ** 9}, "/revision"), ({"revision": 1, "version": 1}, "/version")])
+    ({}, "/revision"), ({"revision": 0}, "/revision"), ({"revision": "1"}, "/revision"), ({"revision": 1, "version": 1}, "/version")])
 def test_a_bad_roll_back_names_its_fault(gateway, body, pointer):
     answer = gateway.admin("POST", "/admin/v1/config/rollback", body)
     assert (answer.status, answer.json["pointer"]) == (422, pointer), answer
+    assert gateway.admin("POST", "/admin/v1/config/rollback", {"revision": 10 ** 9}).status == 404
 
 
 def test_a_roll_back_with_a_document_that_cannot_go_back_changes_nothing(gateway):
@@ -202,3 +203,41 @@ def test_a_revision_whose_versions_are_no_longer_kept_is_404(gateway):
         assert gateway.admin("PATCH", limit, {"rate": rate}, ANY_VERSION).status == 200
     answer = gateway.admin("POST", "/admin/v1/config/rollback?kinds=limits", {"revision": first})
     assert answer.status == 404 and "limits/often" in answer.json["detail"], answer
+
+
+def test_a_purge_of_nothing_is_refused(gateway):
+    answer = gateway.admin("POST", "/admin/v1/caches/default/purge", {"key": ""})
+    assert (answer.status, answer.json["pointer"]) == (422, "/key"), answer
+
+
+# --- Lists with filters. ---
+
+
+def names(gateway, query):
+    answer = gateway.admin("GET", "/admin/v1/sales" + query)
+    assert answer.status == 200, answer
+    return [sale["sale"] for sale in answer.json["sales"]]
+
+
+def test_sales_are_listed_by_state_and_by_whether_they_are_rehearsals(gateway):
+    real, rehearsed = gateway.make_sale("f-real"), gateway.make_sale("f-rehearsed", rehearsal=True)
+    later, over = gateway.make_sale("f-later", opens_in=3600), gateway.make_sale("f-over", rehearsal=True)
+    assert gateway.admin("POST", f"/admin/v1/sales/{over}/end").status == 200
+    mine = {real, rehearsed, later, over}
+    assert mine & set(names(gateway, "?rehearsal=true")) == {rehearsed, over}
+    assert mine & set(names(gateway, "?rehearsal=false")) == {real, later}
+    assert mine & set(names(gateway, "?rehearsal=true&state=open")) == {rehearsed}
+    assert mine & set(names(gateway, "?state=scheduled,open")) == {real, rehearsed, later}
+    assert mine <= set(names(gateway, ""))
+    page = gateway.admin("GET", "/admin/v1/sales?rehearsal=true&after=f-&limit=1").json
+    assert [s["sale"] for s in page["sales"]] == [over] and page["next"] == over, page
+    assert mine & set(names(gateway, f"?rehearsal=true&after={page['next']}")) == {rehearsed}
+
+
+@pytest.mark.parametrize("path, words", [
+    ("sales?rehearsal=yes", "false, true"), ("sales?state=opened", 'did you mean "open"'), ("sales?state=open,", "one of"),
+    ("limits?state=open", "unknown query parameter"), ("sales?stat=open", 'did you mean "state"'),
+    ("orders?state=confirmd", 'did you mean "confirmed"')])
+def test_a_filter_that_there_is_not_is_named(gateway, path, words):
+    answer = gateway.admin("GET", "/admin/v1/" + path)
+    assert answer.status == 422 and words in answer.json["detail"], answer
