@@ -56,13 +56,12 @@ static int put_sale(const struct lt_admin *admin, const char *sale, const char *
  * caps are those of every rehearsal. Heap; NULL: out of memory. */
 static char *sale_text(const struct lt_sale *sale, const json_t *of, const json_t *first)
 {
-    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1];
-    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
+    char closes_at[PS_TIME_LEN + 1];
     ps_time_format(sale->closes_at_ms, closes_at);
     /* "s*" and "O*" leave a NULL out. */
     json_t *json =
-        json_pack("{s:s, s:s, s:i, s:b, s:s*, s:O*, s:O*, s:[{s:s, s:I, s:O*, s:O*}]}", "opens_at",
-                  opens_at, "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
+        json_pack("{s:b, s:s, s:i, s:b, s:s*, s:O*, s:O*, s:[{s:s, s:I, s:O*, s:O*}]}", "open", 1,
+                  "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
                   sale->twin_of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
                   "attributes", json_object_get(of, "attributes"), "skus", "sku", sale->sku,
                   "stock", (json_int_t)sale->stock, "price", json_object_get(first, "price"),

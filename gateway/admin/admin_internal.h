@@ -123,6 +123,8 @@ void op_no_read(struct op_request *request, int err, const char *why);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
 enum op_match op_if_match(const struct op_request *request, int64_t version);
+/* If-Match: *. */
+bool op_matches_any(const struct op_request *request);
 /* False: answered. For resources whose If-Match is optional. */
 bool op_matches(struct op_request *request, int64_t version);
 
@@ -137,6 +139,10 @@ struct op_param {
 };
 /* Reads all; an unknown, repeated or bad one is answered with 422: false. */
 bool op_query(struct op_request *request, const struct op_param *params, size_t count);
+/* The index of a word of the NULL-terminated list; `note` is added to what is said of others.
+ * False: answered with 422. */
+bool op_query_word(struct op_request *request, const char *param, const char *text,
+                   const char *const *words, const char *note, int *ret_index);
 /* Percent-decodes. PS_E_INVALID: not well-formed, a NUL, or too long for `cap` with its NUL. */
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
@@ -221,13 +227,35 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
+/* --- read_only.c --- */
+/* Takes out the members that only reading shows, whatever they say. */
+void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
+/* The same of a document that was read as `shown`. What is not as it was read is a fault. Members
+ * that change by themselves may have changed since: they are faults only where `strict`, which is
+ * when nothing else changes. */
+void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
+                       struct ps_faults *faults);
+
 /* --- sales.c --- */
+/* Which sales a list is to have. */
+struct op_sale_filter {
+    int rehearsal;   /* 0, 1; -1: all */
+    unsigned states; /* by bit; 0: all */
+};
+/* From the texts of the query, "" = all. False: answered. */
+bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
+                         struct op_sale_filter *ret_filter);
+bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
+                       const struct op_sale_filter *filter);
 /* Adds to a sale's document what has become of it; 0 or -1. */
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* Answers with the sale, as soon as it can be bought from if it is due. */
 void op_answer_sale(struct op_request *request, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku);
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku);
+/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
+bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
+                  const struct cfg_doc *to);
 /* It was served since the start, and will be again if it is fenced now. */
 bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
@@ -278,8 +306,9 @@ void op_gather_standby(const struct op_admin *admin);
 
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
-    op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
-op_request_fn op_get_config, op_put_config;                                    /* config.c */
+    op_delete_document, op_list_versions, op_get_version, op_rollback; /* documents.c */
+op_request_fn op_get_config, op_put_config, op_list_config_versions,
+    op_rollback_config;                                                        /* config.c */
 op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /* sales.c */
 op_request_fn op_adjust;                                                       /* adjust.c */
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */

@@ -309,20 +309,11 @@ static bool read_state(struct op_request *request, const char *text, int *ret_st
 {
     static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                          [OQ_STATE_CONFIRMED] = "confirmed",
-                                         [OQ_STATE_RELEASED] = "released"};
+                                         [OQ_STATE_RELEASED] = "released",
+                                         NULL};
 
-    if (text[0] == '\0')
-        return true;
-    for (size_t i = 0; i < PS_ARRAY_LEN(states); i++) {
-        if (strcmp(text, states[i]) != 0)
-            continue;
-        *ret_state = (int)i;
-        return true;
-    }
-    op_no(request, ANS_V_invalid,
-          "query parameter \"state\": accepted, confirmed or released (what is pending is "
-          "not in the log yet)");
-    return false;
+    return text[0] == '\0' || op_query_word(request, "state", text, states,
+                                            " (what is pending is not in the log yet)", ret_state);
 }
 
 /* False: answered. */

@@ -53,6 +53,8 @@ static const struct route {
     {"/admin/v1/pools/{}/endpoints/{}",       SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | REGISTERS,  op_delete_endpoint},
     {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
     {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
+    {"/admin/v1/config/versions",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_list_config_versions},
+    {"/admin/v1/config/rollback",             SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_rollback_config},
     {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
     {"/admin/v1/sales/{}/pause",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_pause_sale},
     {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},

@@ -113,7 +113,7 @@ enum ans_client {
       "The stock of an opened sale was changed in its document.", \
       "Change it by adjust.") \
     X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "Only a sale that was never opened can be deleted.", \
+      "A sale that was opened can be deleted only if nobody has ordered from it, some seconds after its end.", \
       "End it.") \
     X(in_use, 409, ANS_RETRY_NONE, "Others name it", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "What is to be deleted is named by other documents: a pool or a cache by routes, a route by limit rules. detail names them.", \

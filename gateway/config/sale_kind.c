@@ -25,7 +25,7 @@ static int sale_parse(const char *name, const json_t *json, const json_t *state,
     if (sale == NULL)
         return PS_E_NOMEM;
     memcpy(sale->name, name, strlen(name) + 1);
-    int err = cfg_sale_doc_read(json, reading->pointer, name, &sale->doc, faults);
+    int err = cfg_sale_doc_read(json, reading, name, &sale->doc, faults);
     if (err == 0)
         err = cfg_sale_state_read(state, &sale->state, faults);
     if (err < 0)
@@ -75,9 +75,10 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                             "is a twin itself: name the sale that both are twins of");
         return CFG_CONFLICT;
     }
-    if (to->json == NULL && used) {
+    if (to->json == NULL && used && !cfg_store_sale_is_forgettable(store, from->name)) {
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "only a sale that was never opened can be deleted; end it instead");
+                            "was opened: it can be deleted when it has ended, a few seconds later, "
+                            "if nobody has ordered from it");
         return CFG_HAS_ORDERS;
     }
     if (from == NULL || to->json == NULL)

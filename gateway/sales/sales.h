@@ -148,6 +148,9 @@ const struct sale_view *sale_view(const struct sale_run *run);
 /* May its document change neither stock nor SKUs? The sale's records are in the log or may be, or
  * another gateway has begun to bring them there. */
 bool sale_is_fixed(const struct sale_run *run, const struct cfg_sale_state *state);
+/* Opened, over, settled for a while, and no order of it was ever in the log: nobody misses it. */
+bool sale_is_forgettable(const struct sale_run *run, const struct cfg_sale_doc *doc,
+                         const struct cfg_sale_state *state);
 /* It was opened, and its counters are not known here, as after a start without Redis: an order that
  * the log does not show may be in doubt there, or lie in this gateway's spill. */
 bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *state);
