@@ -19,6 +19,9 @@
  *    the stock change, whatever its view shows; so the stock that goes into the log is the
  *    document's. And a gateway that cannot write fences nothing. Then `opened`: the log has all of
  *    it.
+ *  - An opening is this cluster's alone. If the log has fences of a sale whose opening nobody here
+ *    has noted, or first ones that name another opening, another cluster sells it from the same
+ *    topic, with a Redis of its own: refused.
  *  - A gateway that keeps failing locally behind its fences backs off longer than its claim lasts,
  *    so that another can try.
  *  - A fence has landed when this gateway's own view shows it. A higher one than ours, or the same
@@ -57,8 +60,11 @@
 #define REPEAT_NS   (60 * PS_NS_PER_S)
 #define REPEAT_MS   250
 #define REPEAT_MOST 8
-#define ASIDE_MS    800 /* who would wait for this long after a local failure stands aside */
-#define ASIDE_NS    (CLAIM_NS + 5 * PS_NS_PER_S)
+/* Epochs rise by 2^20: no log comes to this by itself. Above it one more would soon not fit. */
+#define EPOCH_MOST (INT64_C(1) << 52)
+#define STRANGE_NS (5 * PS_NS_PER_S) /* for a note of this cluster to show up here */
+#define ASIDE_MS   800 /* who would wait for this long after a local failure stands aside */
+#define ASIDE_NS   (CLAIM_NS + 5 * PS_NS_PER_S)
 
 static bool is_under_way(const struct sale_run *run)
 {
@@ -176,6 +182,29 @@ static bool is_claimed(const struct sale_run *run, int64_t installed)
 
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided);
 
+/* Does the log have fences of the sale that are of no opening that this cluster has noted? A note
+ * is on its way for less than STRANGE_NS. True: the try has ended. */
+static bool is_strange(struct sale_run *run, const struct sale_decided *decided)
+{
+    struct sale_rebuild *rebuild = &run->rebuild;
+    int64_t now_ns = sale_now_ns(run->runs);
+    struct oq_log_view log;
+
+    oq_log_view(run->runs->log, &log);
+    if (!rebuild->opening || !decided->shared || decided->state->opening || !log.shared ||
+        run->view.log_sale == NULL || oq_sale_highest_epoch(run->view.log_sale) == 0) {
+        rebuild->strange_ns = 0;
+        return false;
+    }
+    if (rebuild->strange_ns == 0)
+        rebuild->strange_ns = now_ns;
+    if (now_ns - rebuild->strange_ns < STRANGE_NS)
+        wait_for_another(run);
+    else
+        sale_refuse_opened_elsewhere(run);
+    return true;
+}
+
 /* The sale is this gateway's to build, as far as others are concerned. */
 static void begin_work(struct sale_run *run, const struct sale_decided *decided)
 {
@@ -215,7 +244,8 @@ static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, voi
     }
     if (clu_is_own(run->runs->cluster, holder)) /* else its holder is dead */
         rebuild->locked_ns = sale_now_ns(run->runs);
-    begin_work(run, &decided);
+    if (!is_strange(run, &decided))
+        begin_work(run, &decided);
 }
 
 /* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
@@ -240,6 +270,11 @@ static void on_installed(int err, const struct inv_installed *installed, void *c
                      "log: sell under another name, use another database, or delete them");
         return;
     }
+    if (err == 0 && installed->epoch >= EPOCH_MOST) {
+        give_up(run, "Redis has counters of it under an epoch that no gateway chooses: delete its "
+                     "key ps:{sale}:current");
+        return;
+    }
     /* What is installed was opened, and its document will soon say so here, too. */
     if (err < 0 || (rebuild->opening && installed->epoch >= 0) ||
         is_claimed(run, installed->epoch)) {
@@ -262,7 +297,8 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
         !sale_log_takes_all(runs->log) || !clu_may_act(runs->cluster))
         return;
     /* An earlier try may have left records all the same. */
-    if (opening && !sale_check_skus(run, decided->doc))
+    if (!sale_check_opening(run, decided->state) ||
+        (opening && !sale_check_skus(run, decided->doc)))
         return;
     rebuild->opening = opening;
     rebuild->installed = -1;
@@ -349,12 +385,13 @@ static int make_slots(struct sale_run *run, size_t count)
     return 0;
 }
 
-/* Higher than every epoch of the log, low 20 bits random, below 2^53. */
+/* Higher than every epoch of the sale, low 20 bits random, below 2^53. */
 static int64_t next_epoch(const struct sale_run *run)
 {
     const struct sale_rebuild *rebuild = &run->rebuild;
     const int random_bits = 20;
-    int64_t highest = sale_effects_highest_epoch(run->runs->effects);
+    const struct oq_sale *log_sale = run->view.log_sale;
+    int64_t highest = log_sale != NULL ? oq_sale_highest_epoch(log_sale) : 0;
 
     if (rebuild->installed > highest)
         highest = rebuild->installed;
@@ -364,8 +401,26 @@ static int64_t next_epoch(const struct sale_run *run)
            (int64_t)randombytes_uniform(1u << random_bits);
 }
 
+/* A stranger's record: nothing could be counted above it for long. */
+static void refuse_epoch(struct sale_run *run)
+{
+    char why[sizeof run->view.refused_why];
+    struct sale_fence fence = {0};
+
+    sale_effects_last_fence(run->runs->effects, run->view.log_sale, &fence);
+    (void)snprintf(why, sizeof why,
+                   "the log has a sale.fenced of it by \"%s\" with the epoch %lld, which no "
+                   "gateway chooses; find out who writes there, and sell under another name",
+                   fence.gateway, (long long)oq_sale_highest_epoch(run->view.log_sale));
+    sale_refuse(run, why);
+}
+
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided)
 {
+    if (run->view.log_sale != NULL && oq_sale_highest_epoch(run->view.log_sale) >= EPOCH_MOST) {
+        refuse_epoch(run);
+        return;
+    }
     run->rebuild.epoch = next_epoch(run);
     sale_set_state(run, SALE_FENCING);
     run->rebuild.partitions = partitions_of(run);
@@ -396,11 +451,12 @@ static bool is_overtaken(struct sale_run *run)
 }
 
 /* Appends the fences that the view does not show. True: it shows them all. */
-static bool fence_all(struct sale_run *run, const struct cfg_sale_doc *doc)
+static bool fence_all(struct sale_run *run, const struct sale_decided *decided)
 {
     const struct sale_settings *settings = &run->runs->settings;
     struct sale_rebuild *rebuild = &run->rebuild;
     const struct oq_sale *log_sale = run->view.log_sale;
+    const char *opening_id = decided->state->opening_id;
     bool all = true;
 
     for (uint32_t i = 0; i < rebuild->partitions; i++) {
@@ -410,13 +466,14 @@ static bool fence_all(struct sale_run *run, const struct cfg_sale_doc *doc)
         append_record(
             &rebuild->slots[i], i,
             &(struct oq_event){.type = OQ_FENCED,
-                               .rehearsal = doc->rehearsal,
+                               .rehearsal = decided->doc->rehearsal,
                                .sale = {run->name, strlen(run->name)},
                                .epoch = rebuild->epoch,
                                .at_ms = ps_clock_wall_ms(settings->clock),
                                .gateway = {settings->gateway_id, strlen(settings->gateway_id)},
                                .partitions = rebuild->partitions,
-                               .first = rebuild->opening});
+                               .first = rebuild->opening,
+                               .opening_id = {opening_id, strlen(opening_id)}});
     }
     return all;
 }
@@ -561,9 +618,9 @@ void sale_rebuild_noted(struct sale_run *run, bool noted)
 
 static void read_records_back(struct sale_run *run, const struct sale_decided *decided)
 {
-    if (is_overtaken(run))
+    if (!sale_check_opening(run, decided->state) || is_overtaken(run))
         return;
-    if (run->view.state == SALE_FENCING && fence_all(run, decided->doc)) {
+    if (run->view.state == SALE_FENCING && fence_all(run, decided)) {
         if (!run->rebuild.opening) {
             begin_load(run, decided->doc);
             return;

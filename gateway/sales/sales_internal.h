@@ -38,6 +38,7 @@ struct sale_rebuild {
     int64_t wait_ms;         /* after the next failure */
     int64_t installed_ns;    /* the last time */
     int64_t repeats;         /* how often, each soon after the one before */
+    int64_t strange_ns;      /* since when the log's fences are none that are noted here; 0: not */
     int64_t locked_ns;       /* 0: the lock is not ours */
     size_t heartbeats;       /* answered when peers began to be drained */
     int64_t installed;       /* epoch, as Redis said; -1: none */
@@ -149,6 +150,10 @@ extern const struct clu_sales sale_watch;
 bool sale_check_beginning(struct sale_run *run, const struct cfg_sale_doc *doc);
 /* Of that, the SKUs alone. */
 bool sale_check_skus(struct sale_run *run, const struct cfg_sale_doc *doc);
+/* Is the opening that is noted here the one of the log's first fence? If they are of two clusters,
+ * it is refused. */
+bool sale_check_opening(struct sale_run *run, const struct cfg_sale_state *state);
+void sale_refuse_opened_elsewhere(struct sale_run *run);
 bool sale_is_stocked(const struct sale_run *run, const char *sku);
 /* Counts and names a SKU that only a stranger's record knows of. */
 void sale_note_stranger(struct sale_run *run, const char *sku);
