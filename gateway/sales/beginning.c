@@ -1,8 +1,7 @@
 /* Has the log the beginning of an opened sale: its first fence in each partition and its initial
  * stock? Without it (a journal or a topic that was replaced) the sale's counters cannot be built;
  * it is refused, loudly, and the others go on. So is a sale of which the log knows a SKU that its
- * document does not have (a control.db that was replaced), and one that another cluster has opened
- * in the same topic. */
+ * document does not have (a control.db that was replaced). */
 #include "gateway/sales/sales_internal.h"
 
 #include "common/log.h"
@@ -128,21 +127,4 @@ static bool check_stock(struct sale_run *run, const struct cfg_sale_doc *doc)
 bool sale_check_beginning(struct sale_run *run, const struct cfg_sale_doc *doc)
 {
     return check_fences(run) && check_stock(run, doc) && sale_check_skus(run, doc);
-}
-
-void sale_refuse_opened_elsewhere(struct sale_run *run)
-{
-    sale_refuse(run, "opened by another cluster, with a Redis of its own, in the same topic: give "
-                     "each cluster a topic of its own, or sell under another name; if this cluster "
-                     "has lost its documents, restore a gateway's control.db");
-}
-
-bool sale_check_opening(struct sale_run *run, const struct cfg_sale_state *state)
-{
-    const char *first = run->view.log_sale != NULL ? oq_sale_opening_id(run->view.log_sale) : "";
-
-    if (first[0] == '\0' || state->opening_id[0] == '\0' || strcmp(first, state->opening_id) == 0)
-        return true;
-    sale_refuse_opened_elsewhere(run);
-    return false;
 }

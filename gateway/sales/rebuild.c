@@ -41,15 +41,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCK_MS      3000
-#define RELOCK_NS    PS_NS_PER_S
-#define CLAIM_NS     (30 * PS_NS_PER_S)
-#define ELSEWHERE_NS (500 * PS_NS_PER_MS)
-#define DRAIN_NS     (500 * PS_NS_PER_MS)
-#define SPILL_NS     (10 * PS_NS_PER_S)
-#define HEARTBEATS   3 /* after so many, what the others say of themselves is new */
-#define PATIENCE_NS  (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
-#define UNKNOWN_NS   PS_NS_PER_S        /* for an install without a reply to show */
+#define LOCK_MS     3000
+#define RELOCK_NS   PS_NS_PER_S
+#define DRAIN_NS    (500 * PS_NS_PER_MS)
+#define SPILL_NS    (10 * PS_NS_PER_S)
+#define HEARTBEATS  3                  /* after so many, what the others say of themselves is new */
+#define PATIENCE_NS (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
+#define UNKNOWN_NS  PS_NS_PER_S        /* for an install without a reply to show */
 #define RECORDS_MAX                                                                                \
     4096 /* under way, of all sales: each outcome is mail, and the box has its bounds */
 #define RETRY_MS     200
@@ -60,11 +58,9 @@
 #define REPEAT_NS   (60 * PS_NS_PER_S)
 #define REPEAT_MS   250
 #define REPEAT_MOST 8
-/* Epochs rise by 2^20: no log comes to this by itself. Above it one more would soon not fit. */
-#define EPOCH_MOST (INT64_C(1) << 52)
-#define STRANGE_NS (5 * PS_NS_PER_S) /* for a note of this cluster to show up here */
-#define ASIDE_MS   800 /* who would wait for this long after a local failure stands aside */
-#define ASIDE_NS   (CLAIM_NS + 5 * PS_NS_PER_S)
+#define STRANGE_NS  (5 * PS_NS_PER_S) /* for a note of this cluster to show up here */
+#define ASIDE_MS    800 /* who would wait for this long after a local failure stands aside */
+#define ASIDE_NS    (SALE_CLAIM_NS + 5 * PS_NS_PER_S)
 
 static bool is_under_way(const struct sale_run *run)
 {
@@ -161,49 +157,7 @@ static void wait_for_another(struct sale_run *run)
 
 /* --- claim --- */
 
-/* A living gateway is at it: its fence is higher than what is installed, and young. */
-static bool is_claimed(const struct sale_run *run, int64_t installed)
-{
-    const struct sale_runs *runs = run->runs;
-    int64_t now_ns = sale_now_ns(runs);
-    struct sale_fence fence = {0};
-
-    if (run->view.log_sale != NULL)
-        sale_effects_last_fence(runs->effects, run->view.log_sale, &fence);
-    if (fence.epoch <= installed || fence.epoch <= run->view.epoch ||
-        fence.epoch == run->rebuild.epoch || fence.read_ns < now_ns - CLAIM_NS)
-        return false;
-    int64_t heard_ns = clu_heard_ns(runs->cluster, fence.gateway);
-    bool elsewhere = heard_ns < fence.read_ns - ELSEWHERE_NS &&
-                     strcmp(fence.gateway, runs->settings.gateway_id) != 0;
-    return heard_ns > now_ns - CLU_ALIVE_MS * PS_NS_PER_MS ||
-           (elsewhere && clu_is_alone(runs->cluster));
-}
-
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided);
-
-/* Does the log have fences of the sale that are of no opening that this cluster has noted? A note
- * is on its way for less than STRANGE_NS. True: the try has ended. */
-static bool is_strange(struct sale_run *run, const struct sale_decided *decided)
-{
-    struct sale_rebuild *rebuild = &run->rebuild;
-    int64_t now_ns = sale_now_ns(run->runs);
-    struct oq_log_view log;
-
-    oq_log_view(run->runs->log, &log);
-    if (!rebuild->opening || !decided->shared || decided->state->opening || !log.shared ||
-        run->view.log_sale == NULL || oq_sale_highest_epoch(run->view.log_sale) == 0) {
-        rebuild->strange_ns = 0;
-        return false;
-    }
-    if (rebuild->strange_ns == 0)
-        rebuild->strange_ns = now_ns;
-    if (now_ns - rebuild->strange_ns < STRANGE_NS)
-        wait_for_another(run);
-    else
-        sale_refuse_opened_elsewhere(run);
-    return true;
-}
 
 /* The sale is this gateway's to build, as far as others are concerned. */
 static void begin_work(struct sale_run *run, const struct sale_decided *decided)
@@ -227,6 +181,25 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
     }
 }
 
+/* A note is on its way for less than STRANGE_NS. True: the try has ended. */
+static bool is_strange(struct sale_run *run, const struct sale_decided *decided)
+{
+    struct sale_rebuild *rebuild = &run->rebuild;
+    int64_t now_ns = sale_now_ns(run->runs);
+
+    if (!sale_is_opened_elsewhere(run, decided)) {
+        rebuild->strange_ns = 0;
+        return false;
+    }
+    if (rebuild->strange_ns == 0)
+        rebuild->strange_ns = now_ns;
+    if (now_ns - rebuild->strange_ns < STRANGE_NS)
+        wait_for_another(run);
+    else
+        sale_refuse_opened_elsewhere(run);
+    return true;
+}
+
 static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
     struct sale_run *run = ctx;
@@ -248,15 +221,6 @@ static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, voi
         begin_work(run, &decided);
 }
 
-/* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
- * next try will see.) */
-static bool is_of_another_log(const struct sale_run *run, int64_t installed)
-{
-    const struct oq_sale *log_sale = run->view.log_sale;
-
-    return installed > (log_sale != NULL ? oq_sale_highest_epoch(log_sale) : -1);
-}
-
 static void on_installed(int err, const struct inv_installed *installed, void *ctx)
 {
     struct sale_run *run = ctx;
@@ -265,19 +229,19 @@ static void on_installed(int err, const struct inv_installed *installed, void *c
     rebuild->asking = false;
     if (run->runs->stopped || run->view.state != SALE_CLAIMING)
         return;
-    if (err == 0 && rebuild->opening && is_of_another_log(run, installed->epoch)) {
+    if (err == 0 && rebuild->opening && sale_is_of_another_log(run, installed->epoch)) {
         give_up(run, "Redis has counters of a sale of this name that were not built from this "
                      "log: sell under another name, use another database, or delete them");
         return;
     }
-    if (err == 0 && installed->epoch >= EPOCH_MOST) {
+    if (err == 0 && installed->epoch >= SALE_EPOCH_MOST) {
         give_up(run, "Redis has counters of it under an epoch that no gateway chooses: delete its "
                      "key ps:{sale}:current");
         return;
     }
     /* What is installed was opened, and its document will soon say so here, too. */
     if (err < 0 || (rebuild->opening && installed->epoch >= 0) ||
-        is_claimed(run, installed->epoch)) {
+        sale_is_claimed(run, installed->epoch)) {
         wait_for_another(run);
         return;
     }
@@ -385,43 +349,10 @@ static int make_slots(struct sale_run *run, size_t count)
     return 0;
 }
 
-/* Higher than every epoch of the sale, low 20 bits random, below 2^53. */
-static int64_t next_epoch(const struct sale_run *run)
-{
-    const struct sale_rebuild *rebuild = &run->rebuild;
-    const int random_bits = 20;
-    const struct oq_sale *log_sale = run->view.log_sale;
-    int64_t highest = log_sale != NULL ? oq_sale_highest_epoch(log_sale) : 0;
-
-    if (rebuild->installed > highest)
-        highest = rebuild->installed;
-    if (rebuild->epoch > highest) /* an earlier try, which the log may still show */
-        highest = rebuild->epoch;
-    return (((highest >> random_bits) + 1) << random_bits) |
-           (int64_t)randombytes_uniform(1u << random_bits);
-}
-
-/* A stranger's record: nothing could be counted above it for long. */
-static void refuse_epoch(struct sale_run *run)
-{
-    char why[sizeof run->view.refused_why];
-    struct sale_fence fence = {0};
-
-    sale_effects_last_fence(run->runs->effects, run->view.log_sale, &fence);
-    (void)snprintf(why, sizeof why,
-                   "the log has a sale.fenced of it by \"%s\" with the epoch %lld, which no "
-                   "gateway chooses; find out who writes there, and sell under another name",
-                   fence.gateway, (long long)oq_sale_highest_epoch(run->view.log_sale));
-    sale_refuse(run, why);
-}
-
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided)
 {
-    if (run->view.log_sale != NULL && oq_sale_highest_epoch(run->view.log_sale) >= EPOCH_MOST) {
-        refuse_epoch(run);
+    if (!sale_choose_epoch(run))
         return;
-    }
-    run->rebuild.epoch = next_epoch(run);
     sale_set_state(run, SALE_FENCING);
     run->rebuild.partitions = partitions_of(run);
     if (make_slots(run, run->rebuild.partitions + decided->doc->sku_count) < 0)

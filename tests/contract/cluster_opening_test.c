@@ -149,7 +149,7 @@ static void a_sale_opens_at_who_came_second_with_its_creation(void **state)
     assert_int_equal(left(), STOCK);
 }
 
-/* Another cluster, with a Redis of its own, has the sale's name and this topic. */
+/* F22: Another cluster, with a Redis of its own, has the sale's name and this topic. */
 static void a_sale_that_another_cluster_has_opened_is_refused_by_name(void **state)
 {
     (void)state;
@@ -170,7 +170,7 @@ static void a_sale_that_another_cluster_has_opened_is_refused_by_name(void **sta
     assert_false(is_installed(SALE));
 }
 
-/* Its fences are first in the log, although both have noted their openings before. */
+/* F22: Its fences are first in the log, although both have noted their openings before. */
 static void of_two_clusters_that_open_a_sale_at_once_the_log_chooses_one(void **state)
 {
     (void)state;

@@ -455,7 +455,7 @@ static void a_fence_of_two_authors_is_nobodys_R14(void **state)
     assert_string_equal(last_fence(a).author, "");
 }
 
-/* Nothing can be counted above it; sales that have nothing to do with it are sold. */
+/* F23: Nothing can be counted above it; sales that have nothing to do with it are sold. */
 static void an_epoch_that_no_gateway_chooses_refuses_its_sale_by_name_and_no_other(void **state)
 {
     (void)state;
