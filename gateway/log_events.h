@@ -79,6 +79,7 @@
     X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
       "Report it.") \
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
+    X(expiry_stalled, ERROR, "The clock has been set again and again since since_ms: all that time nothing has expired, and unpaid orders keep their units.", "Mend time synchronisation: one program sets the clock, and it slews. What is due expires a minute after the last step.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
     X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \
     X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \

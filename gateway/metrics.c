@@ -64,6 +64,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_LIMIT_SHARED_ASKED]  = {"penstock_limit_shared_asked_total", "Requests that asked a limit of the key global or sale.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_LIMIT_SHARE]         = {"penstock_limit_share_ratio", "This gateway's share of the limits of the keys global and sale, 0 to 1; 1 alone.", PS_GAUGE_BILLIONTHS, NULL, NULL, NULL},
     [GW_M_EXPIRED]             = {"penstock_orders_expired_total", "Expiries of unpaid orders that this gateway has written, without those of rehearsal sales.", PS_COUNTER, NULL, NULL, NULL},
+    [GW_M_EXPIRY_PAUSED]       = {"penstock_expiry_paused", "1 while no unpaid order expires, because the wall clock, or Redis's, has been set within the last minute.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_MEMBERS]             = {"penstock_cluster_members", "Gateways heard of in the last three seconds, this one too.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_LEADER]              = {"penstock_cluster_leader", "1 while this gateway leads: it alone, or by the lease in Redis.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_FENCED]              = {"penstock_sales_fenced", "Opened sales that cannot be sold from until their counters are built again.", PS_GAUGE, NULL, NULL, NULL},

@@ -56,6 +56,7 @@ enum gw_metric {
     GW_M_LIMIT_SHARED_ASKED, /* penstock_limit_shared_asked_total: this gateway's demand */
     GW_M_LIMIT_SHARE,        /* penstock_limit_share_ratio */
     GW_M_EXPIRED,            /* penstock_orders_expired_total */
+    GW_M_EXPIRY_PAUSED,      /* penstock_expiry_paused */
     GW_M_MEMBERS,            /* penstock_cluster_members */
     GW_M_LEADER,             /* penstock_cluster_leader */
     GW_M_FENCED,             /* penstock_sales_fenced */

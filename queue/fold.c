@@ -428,13 +428,23 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
             return PS_E_NOMEM;
         atomic_store_explicit(place, block, memory_order_release);
     }
+    bool first = partition == 0 && oq_sale_partitions(sale) == 0;
+    char *id = NULL;
+    if (first && event->opening_id.len > 0 &&
+        (id = oq_arena_take(&fold->arena, event->opening_id.len + 1)) == NULL)
+        return PS_E_NOMEM;
     _Atomic(int64_t) *epoch = &block->epoch[partition % OQ_EPOCHS_A_BLOCK];
     if (event->epoch > oq_total(epoch)) {
         atomic_store_explicit(epoch, event->epoch, memory_order_release);
         change->effect = OQ_EFFECT_FENCED;
     }
-    if (partition == 0 && oq_sale_partitions(sale) == 0)
+    if (first) {
+        if (id != NULL) {
+            (void)copy_text(id, event->opening_id);
+            atomic_store_explicit(&sale->opening_id, id, memory_order_release);
+        }
         atomic_store_explicit(&sale->partitions, (uint32_t)event->partitions, memory_order_release);
+    }
     change->sale = sale;
     change->epoch = oq_total(epoch);
     return 0;

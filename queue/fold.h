@@ -134,6 +134,8 @@ int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
 /* Over how many partitions the sale's keys are spread, for ever: as the first fence in partition 0
  * says. 0 = there is none yet. */
 uint32_t oq_sale_partitions(const struct oq_sale *sale);
+/* Which opening of the sale that fence belongs to; "": it names none. */
+const char *oq_sale_opening_id(const struct oq_sale *sale);
 /* The highest epoch that any partition shows; 0 = not fenced yet. */
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale);
 /* As the sale's first record says. */

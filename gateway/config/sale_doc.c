@@ -497,8 +497,16 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
 {
-    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
-                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+    json_t *json =
+        json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
+                  (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+
+    if (state->opening_id[0] != '\0' && json != NULL &&
+        json_object_set_new(json, "opening_id", json_string(state->opening_id)) < 0) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
 }
 
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
@@ -509,6 +517,14 @@ int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct
     ps_json_bool(&reader, "opened", &state->opened);
     ps_json_bool(&reader, "paused", &state->paused);
     ps_json_bool(&reader, "ended", &state->ended);
+    struct ps_str id = {"", 0};
+    struct ps_uuid uuid;
+    if (ps_json_has(&reader, "opening_id"))
+        ps_json_string(&reader, "opening_id", PS_UUID_LEN, &id);
+    if (id.len > 0 && ps_uuid_parse(id.at, id.len, &uuid) == 0)
+        ps_uuid_format(&uuid, state->opening_id);
+    else if (id.len > 0)
+        ps_json_fault(&reader, "opening_id", "is not a UUID");
     return ps_json_done(&reader);
 }
 

@@ -42,8 +42,11 @@ struct cfg_sale_state {
     int64_t created_at_ms;
     bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
                      its SKUs are fixed at all of them */
-    bool opened;  /* its stock is, or is about to be, in the log; noted before the counters are
-                     installed, never taken back */
+    /* Of the opening that was noted, the same at all gateways of the cluster and in all fences of
+     * the sale; "": none was noted, or by a gateway alone. */
+    char opening_id[PS_UUID_LEN + 1];
+    bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
+                    installed, never taken back */
     bool paused;
     bool ended; /* by an operator, for good */
 };

@@ -146,6 +146,13 @@ static int add_note(struct cfg_change *change, const char *sale, bool opened)
     struct cfg_sale_state state = cfg_sale_of(have)->state;
     state.opening = !opened;
     state.opened = opened;
+    if (state.opening && state.opening_id[0] == '\0') {
+        struct ps_uuid_source source;
+        struct ps_uuid id;
+        ps_uuid_source_init(&source);
+        ps_uuid_next(&source, ps_clock_wall_ms(cfg_store_clock(change->store)), &id);
+        ps_uuid_format(&id, state.opening_id);
+    }
     json_t *json = cfg_sale_state_write(&state);
     int err = json != NULL ? cfg_change_state(change, &cfg_kind_sale, sale, json) : PS_E_NOMEM;
     json_decref(json);

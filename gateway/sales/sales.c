@@ -519,8 +519,8 @@ void sale_tick(struct sale_runs *runs)
         return;
     clu_tick(runs->cluster);
     sale_apply_take(runs);
+    sale_expiry_tick(runs->expiry); /* its start is before the first record of this one */
     sale_go_on_all(runs);
-    sale_expiry_tick(runs->expiry);
 }
 
 /* --- mail --- */

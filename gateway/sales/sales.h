@@ -31,6 +31,7 @@ struct sale_decided {
     /* No change of it is being written, and it is the newest that the cluster is known to have: its
      * stock may be brought into the log. */
     bool settled;
+    bool shared; /* several gateways decide: an opening is noted before its first record */
 };
 
 /* What the host is to note in a sale's state, as a new version that every gateway sees. */
