@@ -2,8 +2,8 @@
  *
  * Its numbers: a cut of the log is taken, all that it shows has reached Redis, the numbers are
  * asked for at one moment, and a second cut is taken. So they must lie between the two. If they do
- * not, or more is in doubt than Redis has entries of, all of this is done again, for some seconds:
- * what stays wrong is told as it is.
+ * not, or more is in doubt than Redis has entries of, all of this is done again, for some seconds
+ * while the sale is busy: what stays wrong is told as it is.
  *
  * Its orders and buyers: each of the log's orders is compared with its entry, and each buyer with
  * what the log's orders add up to. What differs on the way is a suspect: the log may have gone on.
@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define TRIES      50
+#define ALIKE      10 /* so many tries in which nothing has changed are enough */
 #define TRY_MS     100
 #define EFFECTS_MS 20
 #define EFFECTS_NS (10 * PS_NS_PER_S)
@@ -266,6 +267,22 @@ static bool doubts_fit(const struct op_audit *audit, uint32_t sku)
     return entries < 0 || entries == audit->counts[sku].in_doubt;
 }
 
+/* Have the log and the counter said the same for a while? */
+static bool is_at_rest(struct op_audit *audit)
+{
+    struct op_counter_look *look = audit->look;
+    bool alike = true;
+
+    for (uint32_t i = 0; i < audit->sku_count; i++) {
+        const struct oq_totals *before = &audit->before.totals[i], *after = &audit->after.totals[i];
+        alike = alike && memcmp(before, after, sizeof *before) == 0 &&
+                memcmp(&look->tried[i], &audit->counts[i], sizeof look->tried[i]) == 0;
+        look->tried[i] = audit->counts[i];
+    }
+    look->alike = alike ? look->alike + 1 : 0;
+    return look->alike >= ALIKE;
+}
+
 static void have_numbers(struct op_audit *audit)
 {
     struct oq_audit_counter counters[CFG_SALE_SKUS_MAX];
@@ -279,7 +296,7 @@ static void have_numbers(struct op_audit *audit)
         fits = fits && oq_audit_fits(counter) && doubts_fit(audit, i) &&
                taken >= counter->before.held + counter->before.confirmed;
     }
-    if (!fits && ++look->tries < TRIES) {
+    if (!fits && ++look->tries < TRIES && !is_at_rest(audit)) {
         op_audit_wait(audit, TRY_MS, try_numbers);
         return;
     }

@@ -39,7 +39,9 @@ struct op_counter_fault {
 /* The look at a counter in Redis. */
 struct op_counter_look {
     unsigned tries;
-    int64_t since_ns; /* waits for effects */
+    unsigned alike;                            /* the last of them */
+    struct inv_count tried[CFG_SALE_SKUS_MAX]; /* what the last one has found */
+    int64_t since_ns;                          /* waits for effects */
     struct op_cut cut;
     int64_t in_doubt[CFG_SALE_SKUS_MAX]; /* by the entries; -1: too many to add up */
     size_t next;                         /* order, or suspect */
