@@ -52,6 +52,8 @@
     X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
       "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
+    X(audit_violation, ERROR, "The audit of a sale has found violations (violations; why: the first).", \
+      "Ask for the audit: it lists them. Count the sale anew if it says cut: POST .../rebuild.") \
     X(audit_line_lost, ERROR, "The audit log misses an entry.", "Look at the disk of state_dir.") \
     X(tokens_not_synced, ERROR, \
       "A change of tokens is in force, but the disk may not have it (error): after a loss of power the tokens from before may be back.", \

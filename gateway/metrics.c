@@ -11,6 +11,7 @@ static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired
 static const char *const page_ends[] = {"shop",    "cache",  "own",    "fallback",
                                         "refused", "failed", "broken", "left",
                                         NULL};
+static const char *const audit_results[] = {"ok", "violations", "failed", NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
 const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
@@ -115,6 +116,10 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_PAGES]               = {"penstock_pages_total", "Pages by how they ended: shop (the answer of the pool that was meant), cache, own (the redirect or the answer of its route), fallback, refused (by this gateway), failed (nothing answered), broken (the answer broke off), left (the client left first).", PS_COUNTER, "end", page_ends, NULL},
     [GW_M_BUILD_INFO]          = {"penstock_build_info", "1; the label names the version.", PS_GAUGE, "version", versions, NULL},
     [GW_M_SALE_UNITS]          = {"penstock_sale_units", "Units of open sales, all SKUs together: left, held by orders that are not paid, confirmed. At most metrics.sales_max sales, by name.", PS_GAUGE_ASKED, "sale, state", NULL, NULL},
+    [GW_M_AUDIT_OK]            = {"penstock_audit_ok", "1: the last audit of the sale found nothing; 0: it found violations. Of open sales, of ended ones until all is settled, and of all that have violations; at most metrics.sales_max, those with violations first. In a cluster the leader shows them.", PS_GAUGE_ASKED, "sale", NULL, NULL},
+    [GW_M_AUDIT_VIOLATIONS]    = {"penstock_audit_violations", "Violations that the last audit of the sale found.", PS_GAUGE_ASKED, "sale", NULL, NULL},
+    [GW_M_AUDIT_SECONDS]       = {"penstock_audit_timestamp_seconds", "When the last audit of the sale was made, seconds since 1970.", PS_GAUGE_ASKED, "sale", NULL, NULL},
+    [GW_M_AUDITS]              = {"penstock_audits_total", "Audits of sales by what came of them; failed: one could not be made.", PS_COUNTER, "result", audit_results, NULL},
     [GW_M_CPU_SECONDS]         = {"process_cpu_seconds_total", "Processor time of this process, in user mode and in the kernel.", PS_COUNTER_ASKED, NULL, NULL, NULL},
     [GW_M_RESIDENT_BYTES]      = {"process_resident_memory_bytes", "Memory of this process that is in RAM.", PS_GAUGE_ASKED, NULL, NULL, NULL},
     [GW_M_VIRTUAL_BYTES]       = {"process_virtual_memory_bytes", "Address space of this process.", PS_GAUGE_ASKED, NULL, NULL, NULL},

@@ -296,6 +296,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     if (order == NULL)
         return PS_E_NOMEM;
 
+    order->number = old != NULL && old->sale == sku->sale ? old->number : sku->sale->numbers++;
     set_state(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
     oq_index_put_hashed(&fold->by_id, id, order);
     oq_index_put_hashed(&fold->by_buyer, buyer, order);
@@ -345,6 +346,7 @@ static int apply_released_first(struct oq_fold *fold, int64_t place, const struc
     order->rehearsal = event->rehearsal;
     order->user = order->key = PS_STR("");
     order->place = place;
+    order->number = sku->sale->numbers++;
     set_state(order, OQ_STATE_VOID, OQ_REJECTED);
     oq_index_put(&fold->by_id, order);
     change->order = order;

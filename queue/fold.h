@@ -53,6 +53,8 @@ struct oq_order {
     int64_t place;             /* of its first accepted record; while not known, of the release */
     struct oq_order *older;    /* the same user's order before this one in the same sale, or NULL */
     _Atomic(uint32_t) decided; /* state | reason << 8 */
+    uint32_t number; /* 0, 1, 2… in its sale, in the order of their first records; who takes the
+                        place of another has its number */
 };
 
 static inline enum oq_state oq_order_state(const struct oq_order *order)

@@ -45,8 +45,9 @@ struct oq_sale {
     bool rehearsal;
     _Atomic(uint32_t) partitions;
     _Atomic(const char *) opening_id; /* NULL: none */
-    struct oq_list skus;              /* struct oq_sku */
-    struct oq_list orders;            /* struct oq_order, known ones */
+    uint32_t numbers;           /* the writer's: how many have been given to orders */
+    struct oq_list skus;        /* struct oq_sku */
+    struct oq_list orders;      /* struct oq_order, known ones */
     struct oq_list marks;       /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */
     struct oq_place_mark *mark; /* the writer's: will be the next one; NULL: not made yet */
     struct oq_list adjusted;    /* struct oq_adjustment, those in force */

@@ -93,6 +93,8 @@ void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
 void op_handle(struct srv_request *http, void *admin);
+/* False: answered; exports and large audits give way. */
+bool op_exports_are_on(struct op_request *request);
 /* For a handler that finds out by itself whether it changes something: false: it is called again in
  * its turn. */
 bool op_is_its_turn(struct op_request *request);
@@ -316,6 +318,7 @@ op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
 op_request_fn op_get_standby, op_standby_journal, op_standby_control;          /* standby.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
+op_request_fn op_rebuild_sale;                                                 /* rebuild.c */
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
 op_request_fn op_purge_cache;                                                  /* caches.c */
 op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
@@ -327,11 +330,13 @@ op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, 
 op_request_fn op_list_rehearsal_keys, op_new_rehearsal_key,
     op_delete_rehearsal_key; /* rehearsal_keys.c */
 
-/* --- audit.c: the kept auditor --- */
+/* --- audit.c --- */
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;
-/* Before its memory goes: its timer ends. */
+/* Before its memory goes: its timers end. */
 void op_audit_stop(struct op_audit *audit);
 void op_audit_free(struct op_audit *audit);
+/* The samples of a row of audits. */
+void op_print_audits(FILE *out, enum gw_metric row, const struct op_deps *deps);
 /* On every wake: has a cut been taken? */
 void op_audit_wake(struct op_admin *admin);
 

@@ -116,6 +116,8 @@ static void print_asked(FILE *out, size_t row, void *ctx)
 
     if (row == GW_M_SALE_UNITS)
         sale_each_open(deps->sales, deps->metrics_sales_max, print_units, out);
+    else if (is_between(row, GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS))
+        op_print_audits(out, (enum gw_metric)row, deps);
     else if (row == GW_M_SIGNAL)
         print_signals(out, row, adm_signals_now(deps->overload->signals)->value);
     else if (row == GW_M_SIGNAL_SHARE)

@@ -212,6 +212,17 @@ static void apply_effects(struct sale_run *run)
         sale_effect_list_drop(&run->effects, count);
 }
 
+bool sale_has_applied(struct sale_run *run, const int64_t *seq)
+{
+    sale_apply_take(run->runs);
+    for (size_t i = 0; i < run->effects.count; i++) {
+        const struct sale_effect *effect = &run->effects.at[run->effects.first + i];
+        if (effect->seq <= seq[effect->partition])
+            return false;
+    }
+    return run->forgotten == NULL;
+}
+
 void sale_apply_step(struct sale_run *run)
 {
     bool leads = clu_leads(run->runs->cluster);

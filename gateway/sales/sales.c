@@ -297,12 +297,14 @@ static void on_attached(int err, struct inv_sale *counter, void *ctx)
     run->foreign = foreign;
 }
 
-/* What was served lacks what was forgotten. */
+/* What was served may lack what was forgotten, or is known to be wrong. */
 static int64_t least_epoch(const struct sale_run *run)
 {
     int64_t epoch = oq_sale_highest_epoch(run->view.log_sale);
 
-    return run->forgotten != NULL && epoch <= run->view.epoch ? run->view.epoch + 1 : epoch;
+    if (run->forgotten != NULL && epoch <= run->view.epoch)
+        epoch = run->view.epoch + 1;
+    return epoch <= run->outdated_epoch ? run->outdated_epoch + 1 : epoch;
 }
 
 /* Asks Redis what is installed. A load of ours under way would be taken for another gateway's. */

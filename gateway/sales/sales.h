@@ -166,6 +166,13 @@ bool sale_all_settled(struct sale_runs *runs);
 /* Logs which sales the log knows and the host does not. */
 void sale_report_unknown(const struct sale_runs *runs);
 
+/* Has the counter in Redis all that the log has decided up to `seq` of each partition, but for
+ * accepted orders, as far as this gateway has read it and has had its effects answered? */
+bool sale_has_applied(struct sale_run *run, const int64_t *seq);
+/* Counts a sale anew from the log, under a new epoch: buyers get `fenced` meanwhile. False: it is
+ * not served now. `why` is for the program's log. */
+bool sale_count_anew(struct sale_run *run, const char *why);
+
 struct sale_numbers {
     size_t fenced;  /* opened sales that cannot be sold from now */
     size_t effects; /* decided by the log, and not yet known to be in Redis */

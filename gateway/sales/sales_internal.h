@@ -61,14 +61,15 @@ struct sale_run {
     bool rehearsal;        /* as its document says */
     int64_t since_ns;      /* in its state; of SALE_CHECKING, by the system's clock */
     int64_t idle_until_ms; /* by the wall clock, while it waits and its document stays */
-    bool logged;      /* a record of its beginning may be in the log, whatever the fold shows */
-    bool attaching;   /* Redis is asked for its counters */
-    bool gone;        /* Redis has said that it has none that could be used */
-    bool foreign;     /* Redis has said that a key of it is somebody else's */
-    size_t sku_count; /* that the log has named and that were looked at */
-    int64_t in_doubt; /* units, as Redis last said; -1: not known */
-    int64_t busy_ns;  /* when it was last not over, or not settled */
-    bool resting;     /* over and settled for a while: looked at rarely */
+    bool logged;    /* a record of its beginning may be in the log, whatever the fold shows */
+    bool attaching; /* Redis is asked for its counters */
+    int64_t outdated_epoch; /* counters up to it are not taken up again; 0: any may be */
+    bool gone;              /* Redis has said that it has none that could be used */
+    bool foreign;           /* Redis has said that a key of it is somebody else's */
+    size_t sku_count;       /* that the log has named and that were looked at */
+    int64_t in_doubt;       /* units, as Redis last said; -1: not known */
+    int64_t busy_ns;        /* when it was last not over, or not settled */
+    bool resting;           /* over and settled for a while: looked at rarely */
     struct sale_rebuild rebuild;
 
     /* apply.c: read and not yet known to be in Redis */
