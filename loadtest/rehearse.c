@@ -102,7 +102,7 @@ int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_publ
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     struct lt_sale *sale = &rehearsal->made;
-    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .stock = rehearsal->plan->spec.stock};
+    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .plan = &rehearsal->plan->spec};
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
@@ -207,7 +207,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .target = &rehearsal->public_target,
         .plan = rehearsal->plan,
         .sale = rehearsal->shadow.of != NULL ? rehearsal->shadow.of : rehearsal->sale,
-        .sku = rehearsal->made.sku,
+        .skus = rehearsal->made.skus,
         .user_prefix = rehearsal->user_prefix,
         .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
@@ -249,17 +249,22 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static bool numbers_agree(const json_t *gateway, const struct oq_audit *audit, const char *name,
-                          const char *sku_name)
+/* The gateway and the log have the same numbers of each SKU. */
+static bool numbers_agree(const struct rehearsal *rehearsal, const json_t *gateway)
 {
-    const struct oq_fold *fold = oq_audit_fold(audit);
-    const struct oq_sale *sale = oq_fold_sale(fold, name, strlen(name));
-    struct oq_totals totals = {0};
-    uint32_t sku;
-    if (sale != NULL && oq_sale_sku_find(sale, sku_name, strlen(sku_name), &sku) == 0)
-        oq_sale_totals(sale, sku, &totals);
-    return lt_sale_audit_sum(gateway, "held") == totals.held &&
-           lt_sale_audit_sum(gateway, "confirmed") == totals.confirmed;
+    const struct oq_fold *fold = oq_audit_fold(rehearsal->audit);
+    const struct oq_sale *sale = oq_fold_sale(fold, rehearsal->sale, strlen(rehearsal->sale));
+    for (size_t i = 0; i < (size_t)rehearsal->plan->spec.skus; i++) {
+        const char *name = rehearsal->made.skus[i].name;
+        struct oq_totals totals = {0};
+        uint32_t sku;
+        if (sale != NULL && oq_sale_sku_find(sale, name, strlen(name), &sku) == 0)
+            oq_sale_totals(sale, sku, &totals);
+        if (lt_sale_audit_number(gateway, name, "held") != totals.held ||
+            lt_sale_audit_number(gateway, name, "confirmed") != totals.confirmed)
+            return false;
+    }
+    return true;
 }
 
 /* Orders may expire while the log is read: if the gateway's numbers differ, both are read again. A
@@ -277,8 +282,7 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err == 0)
             err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
                                    fault);
-        if (err < 0 ||
-            numbers_agree(gateway, rehearsal->audit, rehearsal->sale, rehearsal->made.sku))
+        if (err < 0 || numbers_agree(rehearsal, gateway))
             break;
     }
     if (err == 0) {
@@ -289,6 +293,8 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
             .records = records,
             .gateway = gateway,
             .sale = rehearsal->sale,
+            .plan = &rehearsal->plan->spec,
+            .skus = rehearsal->made.skus,
             .user_prefix = rehearsal->user_prefix,
         };
         err = lt_proof_make(&evidence, &rehearsal->proof);

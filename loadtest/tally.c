@@ -141,7 +141,8 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
 {
     struct ps_str id = find_member(answer->body, PS_STR("\"order_id\""));
     struct ps_str state = find_member(answer->body, PS_STR("\"state\""));
-    struct lt_promise promise = {.buyer = answer->click->buyer};
+    struct lt_promise promise = {
+        .buyer = answer->click->buyer, .wish = answer->click->wish, .replayed = answer->replayed};
     if (ps_uuid_parse(id.at, id.len, &promise.order_id) < 0)
         return LT_V_GARBLED;
     if (ps_str_is(state, "accepted") || ps_str_is(state, "confirmed"))
@@ -190,7 +191,7 @@ static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struc
     return find_verdict(tally, code, answer->status >= 400);
 }
 
-void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
+const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
 {
     struct lt_verdict_tally *verdict = judge_answer(tally, answer);
     ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
@@ -209,6 +210,7 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
         ps_histogram_record(&tally->sent_late, (uint64_t)answer->sent_late_ns);
     else
         tally->never_sent += answer->outcome == LT_NO_ANSWER;
+    return verdict->name;
 }
 
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name)

@@ -37,6 +37,8 @@ struct lt_promise {
     struct ps_uuid order_id;
     uint32_t buyer;
     uint8_t told; /* enum lt_told */
+    uint8_t wish; /* of the buyer */
+    bool replayed;
 };
 
 struct lt_tally {
@@ -60,7 +62,8 @@ struct lt_tally {
 
 int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
 void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
-void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
+/* Returns the name of the verdict, which lives as long as the tally. */
+const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
 /* The slot that a moment falls into; widens the slots when need be. */
 size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns);
