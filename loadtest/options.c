@@ -171,6 +171,9 @@ static const struct ps_flag flags[] = {
     {"--baseline", "FILE", "compare with the JSON report of an earlier run; exit with 99 when a figure has regressed", ps_flag_set_text, OPTION(baseline_path), 0, 0},
     {"--regression", "X", "by which share a figure must be worse for that, 0 to 1 (0.1)", set_share, OPTION(regression), 0, 0},
     {"--html", "FILE", "write the report as one HTML page, with pictures", ps_flag_set_text, OPTION(html_path), 0, 0},
+    {"--history", "FILE", "write what clients saw, a JSON object a line, and judge it against the log", ps_flag_set_text, OPTION(history_path), 0, 0},
+    {"--check-history", "FILE", "play nothing: judge such a file against the log of --sale", ps_flag_set_text, OPTION(check_history), 0, 0},
+    {"--sale", "NAME", "with --check-history: whose log", set_sale, OPTION(sale), 0, 0},
     {"--live", "PORT", "show the rehearsal while it runs, at http://127.0.0.1:PORT/", ps_flag_set_int, OPTION(live_port), 1, 65535},
     {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
     {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
@@ -238,6 +241,7 @@ static int check_search(const struct arrivals *arrivals, const struct lt_options
         {arrivals->unique_users, "--unique-users", foreign},
         {options->retries > 0, "--retry", foreign},
         {options->baseline_path != NULL, "--baseline", foreign},
+        {options->history_path != NULL, "--history", foreign},
         {options->html_path != NULL, "--html", foreign},
         {options->shadow_of != NULL, "--shadow-of",
          "does not go with --find-capacity, which takes a gateway to its end"},
@@ -261,6 +265,10 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
     bool counted = options->plan.buyers > 0, measured = arrivals->rate > 0;
     bool steps = options->find_capacity;
     const struct rule rules[] = {
+        {options->check_history != NULL && options->sale == NULL, "--check-history",
+         "needs --sale"},
+        {options->check_history == NULL && options->sale != NULL, "--sale",
+         "needs --check-history"},
         {options->patience_ms > options->timeout_ms, "--patience", "is longer than --timeout"},
         {options->confirm_share + options->cancel_share > 1, "--cancel-share",
          "and --confirm-share are more than 1 together"},

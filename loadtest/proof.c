@@ -386,9 +386,11 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
     return 0;
 }
 
-void lt_proof_history(struct lt_proof *proof, bool ok, const char *text)
+void lt_proof_history(struct lt_proof *proof, const struct lt_history_verdict *verdict)
 {
-    set_check(proof, LT_CHECK_HISTORY, ok, "%s", text);
+    char text[LT_HISTORY_WORDS_MAX];
+    set_check(proof, LT_CHECK_HISTORY, verdict->contradictions == 0, "%s",
+              lt_history_words(verdict, text));
 }
 
 const char *lt_proof_words(const struct lt_proof *proof)

@@ -4,6 +4,7 @@
 #define LT_PROOF_H
 
 #include "loadtest/decide.h"
+#include "loadtest/history_check.h"
 #include "loadtest/tally.h"
 #include "queue/audit.h"
 
@@ -33,7 +34,7 @@ struct lt_check {
     const char *name; /* "oversold" */
     bool ok;
     bool applied;   /* false: there was nothing to check, which is ok */
-    char text[320]; /* what was found, for people */
+    char text[400]; /* what was found, for people */
 };
 
 struct lt_proof {
@@ -72,7 +73,7 @@ struct lt_evidence {
  * its own; owner: the caller (lt_proof_done). */
 int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof) PS_MUST_CHECK;
 /* Adds to a proof that was made what --history found. */
-void lt_proof_history(struct lt_proof *proof, bool ok, const char *text);
+void lt_proof_history(struct lt_proof *proof, const struct lt_history_verdict *verdict);
 void lt_proof_done(struct lt_proof *proof);
 /* The outcome in a few words, for people. */
 const char *lt_proof_words(const struct lt_proof *proof);

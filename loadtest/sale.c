@@ -218,32 +218,36 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
     }
 }
 
-static int add_lines(struct oq_audit *audit, const struct lt_reply *page, int64_t *io_records,
-                     struct ps_fault *fault)
+/* *io_seq becomes that of the last line. */
+static int take_lines(const struct lt_reply *page, lt_line_fn *take, void *ctx, int64_t *io_seq,
+                      int64_t *io_records, struct ps_fault *fault)
 {
     const char *at = page->body, *end = page->body + page->len;
     while (at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         if (line_end == NULL)
             return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends within a line");
-        int err = oq_audit_add_line(audit, at, (size_t)(line_end - at));
+        int err = take(at, (size_t)(line_end - at), ctx);
+        long long seq = -1;
+        if (err == 0 && (sscanf(at, "{\"seq\":%lld", &seq) != 1 || seq <= *io_seq))
+            err = PS_E_CORRUPT;
         if (err < 0)
             return ps_fault(fault, err, "--admin", "the log has a record that makes no sense: %.*s",
                             (int)(line_end - at < 200 ? line_end - at : 200), at);
+        *io_seq = seq;
         (*io_records)++;
         at = line_end + 1;
     }
     return 0;
 }
 
-int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
-                     int64_t *io_records, struct ps_fault *fault)
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
+                       lt_line_fn *take, void *ctx, int64_t *io_records, struct ps_fault *fault)
 {
     char path[PATH_SIZE], rest[40];
     struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
-    for (;;) {
-        int64_t seq = oq_audit_seq(audit);
-        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)(seq < 0 ? 0 : seq));
+    for (int64_t seq = after;;) {
+        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)seq);
         print_path(path, sale, rest);
         struct lt_reply page;
         int err = lt_admin_call(admin, &call, &page, fault);
@@ -252,13 +256,23 @@ int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_a
         if (page.status != 200)
             err = lt_admin_refused(&page, "reading the log", fault);
         else
-            err = add_lines(audit, &page, io_records, fault);
+            err = take_lines(&page, take, ctx, &seq, io_records, fault);
         bool more = page.len > 0;
         free(page.body);
         if (err < 0 || !more)
             return err;
-        if (oq_audit_seq(audit) <= seq)
-            return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log does not go on after %lld",
-                            (long long)seq);
     }
+}
+
+static int add_to_audit(const char *line, size_t len, void *ctx)
+{
+    return oq_audit_add_line(ctx, line, len);
+}
+
+int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
+                     int64_t *io_records, struct ps_fault *fault)
+{
+    int64_t seq = oq_audit_seq(audit);
+    return lt_sale_read_lines(admin, sale, seq < 0 ? 0 : seq, add_to_audit, audit, io_records,
+                              fault);
 }

@@ -42,7 +42,14 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member);
 /* That of one SKU; 0: the audit has none of it. */
 int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member);
 
-/* Reads the sale's records after the audit's last one into it, to the end. *io_records counts. */
+/* Takes one record in line form, without its end. An error ends the reading. */
+typedef int lt_line_fn(const char *line, size_t len, void *ctx);
+/* Gives `take` the sale's records behind `after` (0: all), to the end. *io_records counts.
+ * PS_E_CORRUPT, PS_E_IO, the error of `take`. */
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
+                       lt_line_fn *take, void *ctx, int64_t *io_records,
+                       struct ps_fault *fault) PS_MUST_CHECK;
+/* The same of the records after the audit's last one, into the audit. */
 int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
                      int64_t *io_records, struct ps_fault *fault) PS_MUST_CHECK;
 
