@@ -22,6 +22,7 @@ struct oq_place_mark {
 
 struct oq_epoch_block {
     _Atomic(int64_t) epoch[OQ_EPOCHS_A_BLOCK];
+    bool archived[OQ_EPOCHS_A_BLOCK]; /* the writer's: nothing of the partition counts any more */
 };
 
 struct oq_sku {
@@ -44,11 +45,13 @@ struct oq_sale {
     struct oq_fold *fold;
     bool rehearsal;
     _Atomic(uint32_t) partitions;
-    struct oq_list skus;        /* struct oq_sku */
-    struct oq_list orders;      /* struct oq_order, known ones */
-    struct oq_list marks;       /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */
-    struct oq_place_mark *mark; /* the writer's: will be the next one; NULL: not made yet */
-    struct oq_list adjusted;    /* struct oq_adjustment, those in force */
+    uint32_t partitions_archived; /* the writer's: so many of them have its sale.archived */
+    _Atomic(bool) archived;       /* all have */
+    struct oq_list skus;          /* struct oq_sku */
+    struct oq_list orders;        /* struct oq_order, known ones */
+    struct oq_list marks;         /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */
+    struct oq_place_mark *mark;   /* the writer's: will be the next one; NULL: not made yet */
+    struct oq_list adjusted;      /* struct oq_adjustment, those in force */
     /* Most sales live in one partition: blocks are made when first needed. */
     _Atomic(struct oq_epoch_block *) epochs[OQ_PARTITION_MAX / OQ_EPOCHS_A_BLOCK];
 };
@@ -61,7 +64,8 @@ struct oq_fold {
     struct oq_index adjustments;  /* ref */
     struct oq_index by_id, by_buyer, by_key;
     struct oq_sku
-        *subject; /* the writer's: of the last record; the next one is mostly about it too */
+        *subject;      /* the writer's: of the last record; the next one is mostly about it too */
+    bool has_archived; /* the writer's: some partition has a sale.archived */
     _Atomic(int64_t) seq[OQ_PARTITION_MAX];
 };
 

@@ -107,6 +107,64 @@ static void bring_to(struct log *log, uint32_t id, enum start start)
         put(log, released(id, OQ_CANCELLED));
 }
 
+static void behind_its_sale_archived_nothing_of_a_sale_counts(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "", 2));
+    put(&log, confirmed(1));
+    struct oq_change change = put(&log, archived());
+    assert_int_equal(change.effect, OQ_EFFECT_ARCHIVED);
+    assert_ptr_equal(change.sale, the_sale(&log));
+    assert_true(oq_sale_archived(the_sale(&log)));
+    assert_totals(&log, 100, 0, 60, 7); /* the record's */
+    const struct oq_event late[] = {
+        accepted(9, 5, "bob", "", 1),       released(9, OQ_EXPIRED), confirmed(9),
+        adjusted("adjust:sale/late", 5, 0), fenced(9, 1, false),     archived()};
+    for (size_t i = 0; i < PS_ARRAY_LEN(late); i++) {
+        change = put(&log, late[i]);
+        assert_int_equal(change.effect, OQ_EFFECT_NONE);
+        assert_false(change.anomaly);
+        assert_null(change.order);
+        assert_ptr_equal(change.sale, the_sale(&log));
+    }
+    assert_null(order(&log, 9));
+    assert_int_equal(oq_sale_epoch(the_sale(&log), 0), 5);
+    assert_totals(&log, 100, 0, 60, 7);
+    oq_fold_free(log.fold);
+}
+
+static void a_log_that_has_only_the_archived_record_of_a_sale_knows_its_numbers(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    assert_int_equal(put(&log, archived()).effect, OQ_EFFECT_ARCHIVED);
+    assert_true(oq_sale_archived(the_sale(&log)));
+    assert_string_equal(oq_sale_sku(the_sale(&log), 0), "sku");
+    assert_totals(&log, 100, 0, 60, 7);
+    oq_fold_free(log.fold);
+}
+
+static void a_sale_is_archived_when_each_of_its_partitions_is(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    put_in(&log, 0, fenced(5, 2, true));
+    put_in(&log, 1, fenced(5, 2, true));
+    put_in(&log, 0, adjusted("initial:sale/sku", 100, 5));
+    struct oq_event record = archived();
+    record.partitions = 2;
+    assert_int_equal(put_in(&log, 3, record).effect, OQ_EFFECT_NONE); /* none of the sale's */
+    assert_int_equal(put_in(&log, 1, record).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 1, record).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 1, accepted(1, 5, "alice", "", 1)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 0, accepted(2, 5, "alice", "", 1)).effect, OQ_EFFECT_ACCEPTED);
+    assert_false(oq_sale_archived(the_sale(&log)));
+    assert_int_equal(put_in(&log, 0, record).effect, OQ_EFFECT_ARCHIVED);
+    assert_true(oq_sale_archived(the_sale(&log)));
+    oq_fold_free(log.fold);
+}
+
 static void every_cell_of_the_table_holds(void **state)
 {
     (void)state;
@@ -831,6 +889,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cell_of_the_table_holds),
+        cmocka_unit_test(behind_its_sale_archived_nothing_of_a_sale_counts),
+        cmocka_unit_test(a_log_that_has_only_the_archived_record_of_a_sale_knows_its_numbers),
+        cmocka_unit_test(a_sale_is_archived_when_each_of_its_partitions_is),
         cmocka_unit_test(an_order_is_what_its_first_record_says),
         cmocka_unit_test(R3_a_rejection_that_comes_first_voids_the_order_for_good),
         cmocka_unit_test(R4_a_rejection_never_undoes_an_accepted_order),
