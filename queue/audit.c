@@ -15,6 +15,7 @@
 struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
+    bool archived; /* what comes behind counts for nothing */
 };
 
 struct key_book { /* "k" sale, user, key */
@@ -447,15 +448,47 @@ static int add_fence(struct oq_audit *audit, const struct oq_place *at,
                          (long long)epoch->epoch);
 }
 
+/* The record takes the place of the sale's orders, which the log may have dropped, wholly or in
+ * part: from now on its numbers are the sale's. They were judged before it was written. */
+static int add_archived(struct oq_audit *audit, const struct oq_event *event, bool whole)
+{
+    struct oq_event about = {.sale = event->sale};
+    struct ps_str rest = event->counts;
+    struct oq_sale_book *sale;
+    struct oq_sku_book *sku;
+    struct oq_count count;
+    int err = open_sale(audit, event->sale, &sale);
+    while (whole && err == 0 && oq_counts_next(&rest, &count)) {
+        about.sku = count.sku;
+        err = open_sku(audit, &about, &sku);
+        if (err != 0)
+            break;
+        sku->adjustments = count.adjustments;
+        sku->held = count.held;
+        sku->confirmed = count.confirmed;
+        sku->released = count.released;
+    }
+    return err;
+}
+
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event)
 {
     struct oq_change change;
+    struct epoch_book *epoch;
     const struct oq_place at = {partition, seq};
     int err = oq_fold_apply(audit->fold, partition, seq, event, &change);
+    if (err == 0)
+        err = open_epoch(audit, event->sale, partition, &epoch);
     if (err != 0)
         return err;
     audit->seq = oq_place(partition, seq);
+    if (epoch->archived)
+        return 0;
+    if (event->type == OQ_ARCHIVED) {
+        epoch->archived = true;
+        return add_archived(audit, event, change.effect == OQ_EFFECT_ARCHIVED);
+    }
     if (event->type == OQ_FENCED)
         return add_fence(audit, &at, event);
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))

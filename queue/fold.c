@@ -579,19 +579,13 @@ static int apply_adjusted(struct oq_fold *fold, uint32_t partition, const struct
     return 0;
 }
 
-int oq_fold_set_epoch(struct oq_sale *sale, uint32_t partition, int64_t epoch)
+struct oq_epoch_block *oq_fold_epochs(struct oq_sale *sale, uint32_t partition)
 {
     _Atomic(struct oq_epoch_block *) *place = &sale->epochs[partition / OQ_EPOCHS_A_BLOCK];
     struct oq_epoch_block *block = atomic_load_explicit(place, memory_order_relaxed);
-    if (block == NULL) {
-        block = oq_arena_take(&sale->fold->arena, sizeof *block);
-        if (block == NULL)
-            return PS_E_NOMEM;
+    if (block == NULL && (block = oq_arena_take(&sale->fold->arena, sizeof *block)) != NULL)
         atomic_store_explicit(place, block, memory_order_release);
-    }
-    atomic_store_explicit(&block->epoch[partition % OQ_EPOCHS_A_BLOCK], epoch,
-                          memory_order_release);
-    return 0;
+    return block;
 }
 
 static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct oq_event *event,
@@ -599,12 +593,16 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
 {
     struct oq_sale *sale;
     int err = sale_of(fold, event, &sale);
-    if (err == 0 && event->epoch > oq_sale_epoch(sale, partition)) {
-        err = oq_fold_set_epoch(sale, partition, event->epoch);
-        change->effect = OQ_EFFECT_FENCED;
-    }
     if (err != 0)
         return err;
+    struct oq_epoch_block *block = oq_fold_epochs(sale, partition);
+    if (block == NULL)
+        return PS_E_NOMEM;
+    _Atomic(int64_t) *epoch = &block->epoch[partition % OQ_EPOCHS_A_BLOCK];
+    if (event->epoch > oq_total(epoch)) {
+        atomic_store_explicit(epoch, event->epoch, memory_order_release);
+        change->effect = OQ_EFFECT_FENCED;
+    }
     if (partition == 0 && oq_sale_partitions(sale) == 0)
         atomic_store_explicit(&sale->partitions, (uint32_t)event->partitions, memory_order_release);
     change->sale = sale;
@@ -612,9 +610,77 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
     return 0;
 }
 
+static void set_units(_Atomic(int64_t) *total, int64_t units)
+{
+    atomic_store_explicit(total, units, memory_order_relaxed);
+}
+
+/* What is left of an archived sale: its SKUs and their numbers. */
+static int keep_counts(struct oq_sale *sale, const struct oq_event *event)
+{
+    struct ps_str rest = event->counts;
+    struct oq_count count;
+    while (oq_counts_next(&rest, &count)) {
+        struct oq_sku *sku = oq_fold_sku(sale, count.sku);
+        int err = sku == NULL ? oq_fold_make_sku(sale, count.sku, &sku) : 0;
+        if (err != 0)
+            return err;
+        set_units(&sku->adjustments, count.adjustments);
+        set_units(&sku->held, count.held);
+        set_units(&sku->confirmed, count.confirmed);
+        set_units(&sku->released, count.released);
+    }
+    return 0;
+}
+
+static int apply_archived(struct oq_fold *fold, uint32_t partition, const struct oq_event *event,
+                          struct oq_change *change)
+{
+    struct oq_sale *sale;
+    int err = sale_of(fold, event, &sale);
+    if (err != 0)
+        return err;
+    /* A log that has lost the sale's fences knows from the record how many partitions it has. */
+    uint32_t partitions = oq_sale_partitions(sale);
+    if (partitions == 0)
+        partitions = (uint32_t)event->partitions;
+    struct oq_epoch_block *block = oq_fold_epochs(sale, partition);
+    if (block == NULL)
+        return PS_E_NOMEM;
+    change->sale = sale;
+    bool last = partition < partitions && sale->partitions_archived + 1 == partitions;
+    if (last && (err = keep_counts(sale, event)) != 0)
+        return err;
+    block->archived[partition % OQ_EPOCHS_A_BLOCK] = true;
+    fold->has_archived = true;
+    sale->partitions_archived += partition < partitions;
+    if (last) {
+        atomic_store_explicit(&sale->archived, true, memory_order_release);
+        change->effect = OQ_EFFECT_ARCHIVED;
+    }
+    return 0;
+}
+
+/* The record's sale, if it is archived in that partition; or NULL. */
+static struct oq_sale *archived_sale(const struct oq_fold *fold, uint32_t partition,
+                                     const struct oq_event *event)
+{
+    if (!fold->has_archived)
+        return NULL;
+    struct oq_sale *sale = oq_fold_sale(fold, event->sale.at, event->sale.len);
+    if (sale == NULL)
+        return NULL;
+    const struct oq_epoch_block *block =
+        atomic_load_explicit(&sale->epochs[partition / OQ_EPOCHS_A_BLOCK], memory_order_relaxed);
+    return block != NULL && block->archived[partition % OQ_EPOCHS_A_BLOCK] ? sale : NULL;
+}
+
 static int apply_record(struct oq_fold *fold, uint32_t partition, int64_t place,
                         const struct oq_event *event, struct oq_change *change)
 {
+    change->sale = archived_sale(fold, partition, event);
+    if (change->sale != NULL)
+        return 0;
     switch (event->type) {
     case OQ_ACCEPTED:
         return apply_accepted(fold, partition, place, event, change);
@@ -628,6 +694,8 @@ static int apply_record(struct oq_fold *fold, uint32_t partition, int64_t place,
         return apply_adjusted(fold, partition, event, change);
     case OQ_FENCED:
         return apply_fenced(fold, partition, event, change);
+    case OQ_ARCHIVED:
+        return apply_archived(fold, partition, event, change);
     }
     return PS_E_INVALID;
 }

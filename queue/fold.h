@@ -12,7 +12,9 @@
  * stock.adjusted, by adjust key, first wins: raising counts at once; lowering is judged like
  * accepted (epoch). A released{rejected} that comes first makes the adjust key void for good.
  * sale.fenced: the partition's epoch of that sale = max(epoch, its epoch). Duplicates are harmless
- * everywhere. An order becomes void by the first record of it or never: what was accepted once
+ * everywhere. Behind a sale.archived nothing of its sale counts in its partition; when each of the
+ * sale's partitions has one, the sale is archived and its totals are the record's. An order becomes
+ * void by the first record of it or never: what was accepted once
  * stays accepted, confirmed or released for ever.
  *
  * A sale can be forgotten: its orders, keys and adjustments go, its name, totals, partitions and
@@ -73,7 +75,8 @@ enum oq_effect {
     OQ_EFFECT_RAISED,     /* sku, ref, delta >= 0 (0 only in an initial record) */
     OQ_EFFECT_LOWERED,    /* sku, ref, delta < 0 */
     OQ_EFFECT_LOWER_VOID, /* sku, ref; delta < 0: the units that were not taken out */
-    OQ_EFFECT_FENCED      /* the partition's epoch rose */
+    OQ_EFFECT_FENCED,     /* the partition's epoch rose */
+    OQ_EFFECT_ARCHIVED    /* the sale is archived from this record on */
 };
 
 /* `sale` is always set, save when a confirmed of an unknown order names an unknown sale; `order`
@@ -161,6 +164,8 @@ int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
 uint32_t oq_sale_partitions(const struct oq_sale *sale);
 /* The highest epoch that any partition shows; 0 = not fenced yet. */
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale);
+/* Each of its partitions has its sale.archived: nothing of it changes any more. */
+bool oq_sale_archived(const struct oq_sale *sale);
 /* As the sale's first record says. */
 bool oq_sale_rehearsal(const struct oq_sale *sale);
 /* Its orders are found no more; totals, epochs and partitions are as they were. */

@@ -56,6 +56,7 @@ struct oq_place_mark {
 
 struct oq_epoch_block {
     _Atomic(int64_t) epoch[OQ_EPOCHS_A_BLOCK];
+    bool archived[OQ_EPOCHS_A_BLOCK]; /* the writer's: nothing of the partition counts any more */
 };
 
 struct oq_sku {
@@ -94,7 +95,9 @@ struct oq_sale {
     struct oq_fold *fold;
     bool rehearsal;
     _Atomic(uint32_t) partitions;
-    struct oq_list skus; /* struct oq_sku */
+    uint32_t partitions_archived; /* the writer's: so many of them have its sale.archived */
+    _Atomic(bool) archived;       /* all have */
+    struct oq_list skus;          /* struct oq_sku */
     /* Most sales live in one partition: blocks are made when first needed. */
     _Atomic(struct oq_epoch_block *) epochs[OQ_PARTITION_MAX / OQ_EPOCHS_A_BLOCK];
     struct oq_arena arena;                   /* the writer's */
@@ -111,7 +114,8 @@ struct oq_fold {
     struct oq_index skus_by_name; /* sale, name */
     struct oq_index by_id;
     struct oq_sku
-        *subject; /* the writer's: of the last record; the next one is mostly about it too */
+        *subject;      /* the writer's: of the last record; the next one is mostly about it too */
+    bool has_archived; /* the writer's: some partition has a sale.archived */
     /* The writer's: sales whose orders are still in by_id, and those that leave it now. */
     struct oq_sale *forgotten, *purged;
     struct oq_cut *cut; /* the writer's: a checkpoint that is being written, or NULL */
@@ -158,7 +162,8 @@ int oq_fold_make_sku(struct oq_sale *sale, struct ps_str name,
 int oq_fold_make_terms(struct oq_sale *sale, const struct oq_terms *like,
                        struct oq_terms **ret_terms) PS_MUST_CHECK;
 int oq_fold_make_adjustment(struct oq_sale *sale, const struct oq_adjustment *like) PS_MUST_CHECK;
-int oq_fold_set_epoch(struct oq_sale *sale, uint32_t partition, int64_t epoch) PS_MUST_CHECK;
+/* The block of the partition's epoch, made when first asked for. NULL: out of memory. */
+struct oq_epoch_block *oq_fold_epochs(struct oq_sale *sale, uint32_t partition);
 /* Enters an order like `probe`, whose user and key are set by oq_order_probe, in every list and
  * index. Totals stay as they are. */
 struct oq_order_hashes {

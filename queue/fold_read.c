@@ -250,6 +250,11 @@ int64_t oq_sale_highest_epoch(const struct oq_sale *sale)
     return highest;
 }
 
+bool oq_sale_archived(const struct oq_sale *sale)
+{
+    return atomic_load_explicit(&sale->archived, memory_order_acquire);
+}
+
 bool oq_sale_rehearsal(const struct oq_sale *sale)
 {
     return sale->rehearsal;

@@ -121,7 +121,7 @@ static void start(struct op_request *request, struct lines *lines, size_t line_m
 static int take_record(int64_t seq, struct ps_str json, void *ctx)
 {
     struct lines *lines = ctx;
-    char text[OQ_EVENT_TEXT_MAX];
+    char text[OQ_EVENT_LONG_MAX];
     struct oq_event event;
     struct ps_buf own;
     void *owner;
@@ -187,7 +187,7 @@ void op_read_log(struct op_request *request)
     if (!read_place(request, lines))
         return;
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
-    start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+    start(request, lines, OQ_EVENT_LONG_MAX + OQ_SEQ_TEXT_MAX);
 }
 
 /* --- Orders, from the fold. --- */

@@ -35,6 +35,7 @@ bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effe
         enum inv_verdict verdict;
     } told[] = {[OQ_EFFECT_NONE] = {0},
                 [OQ_EFFECT_FENCED] = {0},
+                [OQ_EFFECT_ARCHIVED] = {0},
                 [OQ_EFFECT_ACCEPTED] = {true, true, INV_ACCEPTED},
                 [OQ_EFFECT_CONFIRMED] = {true, true, INV_CONFIRMED},
                 [OQ_EFFECT_RELEASED] = {true, true, INV_RELEASED},

@@ -94,6 +94,24 @@ static inline struct oq_event fenced(int64_t epoch, int64_t partitions, bool fir
                              .at_ms = T0};
 }
 
+#define A_HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static inline struct oq_event archived(void)
+{
+    return (struct oq_event){
+        .type = OQ_ARCHIVED,
+        .sale = PS_STR("sale"),
+        .epoch = 5,
+        .partitions = 1,
+        .counts = PS_STR("[{\"sku\":\"sku\",\"adjustments\":100,\"held\":0,\"confirmed\":60,"
+                         "\"released\":7}]"),
+        .orders = 67,
+        .lines = 140,
+        .last_hash = PS_STR(A_HASH),
+        .sha256 = PS_STR(A_HASH),
+        .at_ms = T0 + 9};
+}
+
 /* xorshift64*: 0 .. below-1. `seed` is never 0. */
 static inline uint32_t random_below(uint64_t *seed, uint32_t below)
 {
