@@ -58,9 +58,10 @@ static int by_buyer(const void *left, const void *right)
 static bool is_order_of(const struct judging *judging, const struct oq_order *order, uint32_t buyer)
 {
     char user[PS_USER_MAX + 1];
-    int len = snprintf(user, sizeof user, "%s%u", judging->user_prefix, buyer);
-    return strcmp(oq_sale_name(order->sale), judging->sale) == 0 &&
-           order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0;
+    struct oq_order_view view;
+    snprintf(user, sizeof user, "%s%u", judging->user_prefix, buyer);
+    oq_order_get(order, &view);
+    return strcmp(oq_sale_name(view.sale), judging->sale) == 0 && ps_str_is(view.user, user);
 }
 
 /* The rehearsal itself cancelled it, after the last buyer: until then the order was in force. */
@@ -74,7 +75,8 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
                           const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    bool found = order != NULL && order->known && is_order_of(judging, order, promise->buyer);
+    bool found =
+        order != NULL && oq_order_known(order) && is_order_of(judging, order, promise->buyer);
     enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
     judging->known += found && state != OQ_STATE_VOID;
     switch ((enum lt_told)promise->told) {
@@ -103,7 +105,7 @@ static void judge_end(struct lt_proof *proof, const struct judging *judging,
                       const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    if (order == NULL || !order->known || !is_order_of(judging, order, promise->buyer))
+    if (order == NULL || !oq_order_known(order) || !is_order_of(judging, order, promise->buyer))
         return;
     enum oq_state state = oq_order_state(order);
     proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
@@ -143,7 +145,8 @@ static void judge_decisions(struct lt_proof *proof, const struct oq_fold *fold,
         const struct lt_decision *decision = &decisions->list[i];
         const struct oq_order *order = oq_fold_order(fold, &decision->order_id);
         enum oq_state said = decision->confirm ? OQ_STATE_CONFIRMED : OQ_STATE_RELEASED;
-        if (decision->said && (order == NULL || !order->known || oq_order_state(order) != said))
+        if (decision->said &&
+            (order == NULL || !oq_order_known(order) || oq_order_state(order) != said))
             proof->broken_decisions++;
     }
 }
@@ -153,7 +156,7 @@ static int64_t count_in_log(const struct oq_sale *sale)
     int64_t count = 0;
     for (size_t i = 0; i < oq_sale_order_count(sale); i++) {
         const struct oq_order *order = oq_sale_order_at(sale, i);
-        count += order->known && oq_order_state(order) != OQ_STATE_VOID;
+        count += oq_order_known(order) && oq_order_state(order) != OQ_STATE_VOID;
     }
     return count;
 }

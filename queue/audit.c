@@ -224,14 +224,16 @@ static int check_key(struct oq_audit *audit, const struct oq_place *at,
 }
 
 /* Does the fold remember what this accepted record says? */
-static bool same_order(const struct oq_order *order, const struct oq_event *event)
+static bool same_order(const struct oq_order *folded, const struct oq_event *event)
 {
-    return ps_str_is(event->sale, oq_sale_name(order->sale)) &&
-           ps_str_is(event->sku, oq_sale_sku(order->sale, order->sku)) &&
-           ps_str_same(order->user, event->user) && ps_str_same(order->key, event->key) &&
-           order->quantity == event->quantity && order->epoch == event->epoch &&
-           order->reserved_at_ms == event->reserved_at_ms && order->pay_by_ms == event->pay_by_ms &&
-           order->cap == event->cap && order->sku_cap == event->sku_cap;
+    struct oq_order_view order;
+    oq_order_get(folded, &order);
+    return ps_str_is(event->sale, oq_sale_name(order.sale)) &&
+           ps_str_is(event->sku, oq_sale_sku(order.sale, order.sku)) &&
+           ps_str_same(order.user, event->user) && ps_str_same(order.key, event->key) &&
+           order.quantity == event->quantity && order.epoch == event->epoch &&
+           order.reserved_at_ms == event->reserved_at_ms && order.pay_by_ms == event->pay_by_ms &&
+           order.cap == event->cap && order.sku_cap == event->sku_cap;
 }
 
 /* --- Records --- */

@@ -205,8 +205,8 @@ struct cursor {
 static void seek(struct cursor *cursor, int64_t after)
 {
     while ((cursor->order = oq_sale_order_at(cursor->log_sale, cursor->next)) != NULL &&
-           (oq_place_partition(cursor->order->place) != cursor->partition ||
-            cursor->order->place <= after))
+           (oq_place_partition(oq_order_place(cursor->order)) != cursor->partition ||
+            oq_order_place(cursor->order) <= after))
         cursor->next++;
 }
 
@@ -216,7 +216,7 @@ static struct cursor *next_of(struct cursor *cursors, size_t count)
 
     for (size_t i = 0; i < count; i++)
         if (cursors[i].order != NULL &&
-            (best == NULL || cursors[i].order->place < best->order->place))
+            (best == NULL || oq_order_place(cursors[i].order) < oq_order_place(best->order)))
             best = &cursors[i];
     return best;
 }
@@ -224,12 +224,14 @@ static struct cursor *next_of(struct cursor *cursors, size_t count)
 static bool is_wanted(const struct lines *lines, const struct oq_order *order)
 {
     enum oq_state state = oq_order_state(order);
+    struct oq_order_view view;
 
     if (state == OQ_STATE_VOID)
         state = OQ_STATE_RELEASED;
     if (lines->state >= 0 && (int)state != lines->state)
         return false;
-    return lines->user[0] == '\0' || ps_str_is(order->user, lines->user);
+    oq_order_get(order, &view);
+    return lines->user[0] == '\0' || ps_str_is(view.user, lines->user);
 }
 
 /* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of
@@ -267,7 +269,7 @@ static int read_partition(struct lines *lines, int64_t after)
     if (cursors == NULL)
         return PS_E_NOMEM;
     while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
-        lines->last = at->order->place;
+        lines->last = oq_order_place(at->order);
         if (is_wanted(lines, at->order)) {
             ord_order_text_put_admin(&lines->buf, at->order);
             ps_buf_puts(&lines->buf, "\n");

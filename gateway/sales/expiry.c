@@ -34,7 +34,7 @@
 
 struct sale_expiry {
     struct sale_runs *runs;
-    struct ps_heap *due; /* by monotonic time; the value is the order */
+    struct ps_heap *due; /* by monotonic time; the value is value_of an order */
     size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
     size_t next_count;
     int64_t read_ns;
@@ -86,8 +86,10 @@ static size_t *find_next(struct sale_expiry *expiry, size_t sale)
  * has written. */
 static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
 {
-    int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
-    int64_t left_ms = order->pay_by_ms - wall_ms;
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    int64_t whole_ms = view.pay_by_ms - view.reserved_at_ms;
+    int64_t left_ms = view.pay_by_ms - wall_ms;
 
     if (left_ms > whole_ms)
         left_ms = whole_ms;
@@ -97,42 +99,61 @@ static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now
     return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
 }
 
-static void read_new_orders(struct sale_expiry *expiry, const struct oq_sale *log_sale,
-                            size_t *next, int64_t wall_ms, int64_t now_ns)
+/* An order by its place in the fold, since its sale may be forgotten while it waits. */
+static uint64_t value_of(size_t sale, size_t order)
 {
+    return (uint64_t)sale << 32 | order;
+}
+
+/* NULL: it was forgotten. */
+static struct oq_order *order_of(const struct sale_expiry *expiry, uint64_t value)
+{
+    const struct oq_sale *sale =
+        oq_fold_sale_at(expiry->runs->settings.fold, (size_t)(value >> 32));
+
+    return sale != NULL ? oq_sale_order_at(sale, (uint32_t)value) : NULL;
+}
+
+static void read_new_orders(struct sale_expiry *expiry, size_t sale, size_t *next, int64_t wall_ms,
+                            int64_t now_ns)
+{
+    const struct oq_sale *log_sale = oq_fold_sale_at(expiry->runs->settings.fold, sale);
     size_t count = oq_sale_order_count(log_sale);
 
     for (size_t n = 0; *next < count && n < READ_MAX; (*next)++, n++) {
-        struct oq_order *order = oq_sale_order_at(log_sale, *next);
-        if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+        const struct oq_order *order = oq_sale_order_at(log_sale, *next);
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(expiry->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
-            0)
+        if (ps_heap_put(expiry->due, due_ns(order, wall_ms, now_ns), value_of(sale, *next)) < 0)
             return; /* no memory: read it again with the next turn */
     }
 }
 
 /* False: the log takes nothing now. */
-static bool expire_order(struct sale_expiry *expiry, struct oq_order *order, int64_t wall_ms,
+static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wall_ms,
                          int64_t now_ns)
 {
     const struct sale_runs *runs = expiry->runs;
+    const struct oq_order *order = order_of(expiry, value);
     struct oq_ticket nobody = {.owner = runs->settings.owner};
-    int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    int64_t again_ns = now_ns + AGAIN_NS, early_ms;
+    struct oq_order_view view;
     bool taken = true;
 
-    if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+    if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
         return true;
+    oq_order_get(order, &view);
+    early_ms = view.pay_by_ms + GRACE_MS - wall_ms;
     if (early_ms > 0) {
         /* The wall clock goes slower, or stands in the past and may be put right. */
         again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
                                     ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
-        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !order->rehearsal);
+        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !view.rehearsal);
     } else {
         taken = false;
     }
-    if (ps_heap_put(expiry->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
+    if (ps_heap_put(expiry->due, again_ns, value) < 0)
         ps_log(PS_LOG_ERROR, "expiry_out_of_memory");
     return taken;
 }
@@ -156,16 +177,15 @@ static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_n
 
 static void read_all(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
 {
-    const struct oq_sale *log_sale;
     size_t *next;
 
     if (now_ns - expiry->read_ns < READ_NS)
         return;
     expiry->read_ns = now_ns;
-    for (size_t i = 0; (log_sale = oq_fold_sale_at(expiry->runs->settings.fold, i)) != NULL &&
+    for (size_t i = 0; oq_fold_sale_at(expiry->runs->settings.fold, i) != NULL &&
                        (next = find_next(expiry, i)) != NULL;
          i++)
-        read_new_orders(expiry, log_sale, next, wall_ms, now_ns);
+        read_new_orders(expiry, i, next, wall_ms, now_ns);
 }
 
 static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
@@ -178,7 +198,7 @@ static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_
     int batch = stats.backlog > WAITING_MAX ? expiry->batch / 2 : expiry->batch + BATCH_STEP;
     batch = batch < BATCH_MIN ? BATCH_MIN : batch > BATCH_MAX ? BATCH_MAX : batch;
     while (n < batch && ps_heap_take(expiry->due, now_ns, &value) &&
-           expire_order(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+           expire_order(expiry, value, wall_ms, now_ns))
         n++;
     expiry->batch = n < batch ? 0 : batch;
 }
