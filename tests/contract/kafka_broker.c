@@ -154,6 +154,11 @@ void kafka_network(struct kafka_broker *broker, enum kafka_network network)
 
 /* --- Topics --- */
 
+/* What differs from Kafka's defaults. */
+static const struct {
+    const char *name, *value;
+} as_wanted[] = {{"retention.ms", "-1"}, {"message.timestamp.type", "LogAppendTime"}};
+
 static rd_kafka_t *admin_of(const struct kafka_broker *broker)
 {
     char why[256];
@@ -215,7 +220,8 @@ void kafka_topic(struct kafka_broker *broker, const char *name, int partitions,
     rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
     rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, partitions, 1, why, sizeof why);
     assert_non_null(topic);
-    rd_kafka_NewTopic_set_config(topic, "retention.ms", "-1");
+    for (size_t i = 0; i < PS_ARRAY_LEN(as_wanted); i++)
+        rd_kafka_NewTopic_set_config(topic, as_wanted[i].name, as_wanted[i].value);
     for (; settings != NULL && settings[0] != NULL; settings += 2)
         rd_kafka_NewTopic_set_config(topic, settings[0], settings[1]);
     rd_kafka_CreateTopics(admin, &topic, 1, NULL, queue);
@@ -260,8 +266,9 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
     rd_kafka_t *admin = admin_of(broker);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
     rd_kafka_ConfigResource_t *topic = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
-    if (strcmp(setting, "retention.ms") != 0) /* the call replaces all settings */
-        rd_kafka_ConfigResource_set_config(topic, "retention.ms", "-1");
+    for (size_t i = 0; i < PS_ARRAY_LEN(as_wanted); i++) /* the call replaces all settings */
+        if (strcmp(setting, as_wanted[i].name) != 0)
+            rd_kafka_ConfigResource_set_config(topic, as_wanted[i].name, as_wanted[i].value);
     rd_kafka_ConfigResource_set_config(topic, setting, value);
     rd_kafka_AlterConfigs(admin, &topic, 1, NULL, queue);
     assert_int_equal(answer_of(queue), 0);
