@@ -188,3 +188,31 @@ void oq_kafka_watch_check(struct oq_kafka_watch *watch)
     pthread_cond_signal(&watch->wake);
     pthread_mutex_unlock(&watch->lock);
 }
+
+int oq_kafka_check(const struct oq_kafka_settings *settings, int64_t timeout_ms,
+                   char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault)
+{
+    int64_t until_ns = oq_now_ns() + timeout_ms * PS_NS_PER_MS;
+    struct oq_kafka_config config = {0};
+    struct oq_kafka_watch *watch = calloc(1, sizeof *watch);
+    if (watch == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    watch->config = &config;
+    watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
+    int err = oq_kafka_config_init(&config, settings, fault);
+    if (err == 0)
+        err = oq_kafka_client_new(&config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
+    if (err == 0) {
+        do
+            look_once(watch, true);
+        while (watch->making.err == PS_E_IO && oq_now_ns() < until_ns);
+        err = watch->making.err;
+        *fault = err != 0 ? watch->making.fault : *fault;
+        memcpy(ret_notice, watch->making.notice, OQ_KAFKA_NOTICE);
+    }
+    if (watch->handle != NULL)
+        rd_kafka_destroy(watch->handle);
+    oq_kafka_config_done(&config);
+    free(watch);
+    return err;
+}
