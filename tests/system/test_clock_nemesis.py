@@ -241,7 +241,7 @@ def test_whatever_the_clocks_of_a_cluster_show_no_order_expires_early(world):
                 shown = states(cluster[0], [order.order_id])[order.order_id]
                 return shown is None or shown[0] != "pending"
 
-            wait_until(decided, 60, 0.1, "a decision")
+            wait_until(decided, 60, 0.1, f"a decision of {order}\n{story}\n")
             if states(cluster[0], [order.order_id])[order.order_id] == ("accepted", None):  # else a jump of Redis made it void
                 orders.append(order)
                 written = max(offsets)
