@@ -17,7 +17,7 @@
 
 #define AUDIT_WAIT_MS 60000
 #define READ_AT_ONCE  1000
-#define SMALL_ORDERS  100000 /* so many are judged in a moment, also under overload */
+#define SMALL_ORDERS  10000 /* so many are judged in a moment, also under overload */
 
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
 {

@@ -70,8 +70,11 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = 0; i < deps->known->count; i++) {
         struct sale_entry *sale = deps->known->at[i];
         enum wish wish = wish_of(deps, sale);
-        if (wish != NOT && sale->audited.due_ns == 0)
+        if (wish == WHEN_ENDED && !sale->audited.ended)
+            sale->audited.due_ns = now_ns;
+        else if (wish != NOT && sale->audited.due_ns == 0)
             sale->audited.due_ns = now_ns + EVERY_NS;
+        sale->audited.ended = wish == WHEN_ENDED;
         if (wish != NOT && deps->overload->level < (wish == WHILE_OPEN ? 1 : ENDED_LEVEL) &&
             now_ns >= sale->audited.due_ns &&
             (next == NULL || sale->audited.due_ns < next->audited.due_ns))
@@ -107,7 +110,7 @@ void op_audit_note(struct op_audit *audit)
         return;
     sale->audited.at_ms = audit->at_ms;
     sale->audited.violations = audit->violations;
-    sale->audited.final = wish_of(deps, sale) == WHEN_ENDED && is_settled(sale) &&
+    sale->audited.final = audit->ok && wish_of(deps, sale) == WHEN_ENDED && is_settled(sale) &&
                           !sale_has_doubts(sale->run, &sale->stored.state);
 }
 
