@@ -291,7 +291,7 @@ static void end(struct op_audit *audit)
     audit->running = false;
     free(audit->look);
     audit->look = NULL;
-    if (audit->err < 0)
+    if (audit->err < 0 && !atomic_load(&audit->cancelled))
         ps_log(PS_LOG_ERROR, "audit_failed", PS_F_STR("sale", audit->sale),
                PS_F_STR("error", ps_err_text(audit->err)));
     else if (!audit->ok)

@@ -5,6 +5,7 @@ import sqlite3
 import uuid
 
 import pytest
+from load import Load, judge
 from mutations import changed_record
 from penstock import ANY_VERSION, PATIENT_LOG, Gateway, call, wait_until
 
@@ -50,6 +51,20 @@ def test_every_record_that_is_gone_or_changed_is_named(gateway, how):
             assert ("lost", json.loads(body)["order_id"]) in [(v["rule"], v.get("order_id")) for v in found["violations"]], found
     db.close()
     gateway.assert_books(sale)
+
+
+def test_a_sale_counted_anew_among_buyers_breaks_no_promise(gateway):
+    sale = gateway.make_sale(stock=100000)
+    with Load(gateway, sale) as load:
+        for turn in range(4):
+            told = len(load.told)
+            wait_until(lambda: len(load.told) > told + 100, 60, what="more buyers")
+            before = gateway.sale(sale)
+            answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/rebuild", {"reason": f"turn {turn}"})
+            assert answer.status == 200 and before["state"] == "open", answer
+            assert gateway.audit(sale)["ok"]
+    wait_until(lambda: not any(sku["in_doubt"] for sku in gateway.audit(sale)["skus"]), 60, what="rest")
+    judge(gateway, sale, [load], 100000)
 
 
 def feature(gateway, state):

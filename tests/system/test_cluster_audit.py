@@ -134,6 +134,16 @@ def test_a_busy_sale_is_audited_without_a_false_alarm(cluster):
             assert found["ok"], found
 
 
+def test_a_busy_sale_that_is_counted_anew_breaks_no_promise(cluster):
+    with cluster.busy_sale(100000, rate=300) as (sale, crowd):
+        for turn in range(3):
+            told = len(crowd.told)
+            wait_until(lambda: len(crowd.told) >= told + 100, 60, what="more buyers")
+            before = cluster.epoch(sale)
+            answer = cluster[turn % 2].admin("POST", f"/admin/v1/sales/{sale}/rebuild", {}, timeout=30)
+            assert answer.status == 200 and cluster.epoch(sale) != before, answer
+
+
 def test_only_operators_have_a_sale_counted_anew_and_it_is_written_down(cluster):
     sale = cluster.make_sale(stock=10)
     path = f"/admin/v1/sales/{sale}/rebuild"
