@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AUDIT_WAIT_MS 60000
+#define AUDIT_WAIT_MS 120000
 #define READ_AT_ONCE  1000
 #define SMALL_ORDERS  10000 /* so many are judged in a moment, also under overload */
 
