@@ -378,10 +378,11 @@ bool op_exports_are_on(struct op_request *request)
     if (adm_feature_on(&deps->overload->shared, deps->shard, CFG_FEATURE_exports))
         return true;
     op_leave(request);
-    srv_problem_answer(request->http, ANS_V_shed,
-                       &(struct ans_problem_detail){
-                           .policy = cfg_feature_names[CFG_FEATURE_exports],
-                           .text = "exports and large audits give way while the gateway is overloaded"});
+    srv_problem_answer(
+        request->http, ANS_V_shed,
+        &(struct ans_problem_detail){
+            .policy = cfg_feature_names[CFG_FEATURE_exports],
+            .text = "exports and large audits give way while the gateway is overloaded"});
     return false;
 }
 

@@ -207,6 +207,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(200, "post", adjust, {"delta": -1, "adjust_id": "broken", "reason": "fell"}, sale=sale, sku="a")
     admin.call(409, "post", adjust, {"delta": -2, "adjust_id": "broken"}, sale=sale, sku="a")
     admin.call(200, "get", ADMIN_SALE + "/audit", sale=sale)
+    admin.call(200, "post", ADMIN_SALE + "/rebuild", {"reason": "to be sure"}, sale=sale)
     admin.call(200, "get", "/admin/v1/sales")
     admin.call(200, "get", ADMIN_SALE, sale=sale)
     for command in ("pause", "resume", "end"):
