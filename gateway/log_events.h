@@ -66,7 +66,7 @@
     X(overload_level_raised, WARN, "The ladder has gone up (from, to, cause; the pressure and the signal that is highest): features give way.", \
       "Nothing: it comes down by itself. GET /admin/v1/overload says what gives way; often: more capacity, or a lower global limit.") \
     X(overload_level_lowered, INFO, "The ladder has come down (from, to, cause).", "") \
-    X(access, INFO, "A request of a buyer was answered (verdict, took_us); one for a page: by which route, endpoint, what the cache had (hit, miss, stale, request, bypass) and with which status; trouble is why the shop did not answer as it should (refused, reset, malformed, timeout...). An answer that broke off has a second line, with the same request_id (trouble: broken). user is a hash that holds until the next start.", "") \
+    X(access, INFO, "A request of a buyer was answered (verdict, took_us); one for a page: by which route, endpoint, what the cache had (hit, miss, stale, request, bypass) and with which status; trouble is why the shop did not answer as it should (refused, reset, malformed, timeout...). An answer that broke off has a second line, with the same request_id (trouble: broken). user is a hash that holds until the next start; address is there with access_log.addresses. rule is the limit (or the feature of the ladder) that has refused it.", "") \
     X(log_available, INFO, "The log takes records again.", "") \
     X(log_unavailable, ERROR, "The log takes no records (why): disk full, read-only or broken; or Kafka is away or slow.", \
       "Make room on the disk or repair it; look at Kafka. It recovers without a restart.") \

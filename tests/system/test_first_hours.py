@@ -155,7 +155,7 @@ def test_all_documents_go_back_to_a_revision_as_a_whole(gateway):
 
     before = bundle(gateway, "limits,blocklist/ips")
     assert gateway.admin("PATCH", "/admin/v1/limits/ip", {"rate": 9}, ANY_VERSION).status == 200
-    assert gateway.admin("PUT", "/admin/v1/limits/night", {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1}).status == 201
+    assert gateway.admin("PUT", "/admin/v1/limits/night", {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1, "mode": "off"}).status == 201
     assert gateway.admin("PUT", "/admin/v1/blocklist/ips/198.51.100.0-24", {"reason": "bots", "ttl_s": 600}).status == 201
     after = bundle(gateway, "limits,blocklist/ips")
 
@@ -197,7 +197,7 @@ def test_a_roll_back_with_a_document_that_cannot_go_back_changes_nothing(gateway
 
 def test_a_revision_whose_versions_are_no_longer_kept_is_404(gateway):
     limit = "/admin/v1/limits/often"
-    assert gateway.admin("PUT", limit, {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1}).status == 201
+    assert gateway.admin("PUT", limit, {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "burst": 1, "mode": "off"}).status == 201
     first = bundle(gateway, "limits")["revision"]
     for rate in range(2, 106):
         assert gateway.admin("PATCH", limit, {"rate": rate}, ANY_VERSION).status == 200
@@ -241,3 +241,54 @@ def test_sales_are_listed_by_state_and_by_whether_they_are_rehearsals(gateway):
 def test_a_filter_that_there_is_not_is_named(gateway, path, words):
     answer = gateway.admin("GET", "/admin/v1/" + path)
     assert answer.status == 422 and words in answer.json["detail"], answer
+
+
+# --- "Why did u7 get 429?" ---
+
+
+def test_an_order_is_found_by_the_request_id_of_its_answer(gateway):
+    sale = gateway.make_sale(stock=20)
+    ids = [gateway.buy(sale, f"u{i}").headers["x-request-id"] for i in range(3)]
+    own = gateway.buy(sale, "own", headers={"X-Request-Id": "checkout-4711"})
+    assert own.status == 202, own
+    assert own.headers["x-request-id"] == "checkout-4711"
+
+    def found(request_id, **query):
+        more = "".join(f"&{k}={v}" for k, v in query.items())
+        answer = gateway.admin("GET", f"/admin/v1/orders?sale={sale}&request_id={request_id}{more}")
+        assert answer.status == 200, answer
+        return [order["user"] for order in answer.lines()]
+
+    wait_until(lambda: len(gateway.orders(sale)) == 4, what="four orders")
+
+    assert [found(request_id) for request_id in ids] == [["u0"], ["u1"], ["u2"]]
+    assert found("checkout-4711") == ["own"] and found("checkout-471") == [] and found("nobody") == []
+    assert found("checkout-4711", state="confirmed") == [] and found("checkout-4711", user="own") == ["own"]
+    answer = gateway.admin("GET", f"/admin/v1/orders?request_id={ids[0]}")
+    assert answer.status == 422 and '"sale"' in answer.json["detail"], answer
+
+
+def access_lines(gateway):
+    return [json.loads(line) for line in gateway.log_path.read_text().splitlines() if '"event":"access"' in line]
+
+
+def test_the_access_log_says_which_limit_has_refused_whom_in_which_sale():
+    with Gateway(settings={"workers": 1, "access_log": {"every": 1}}) as gateway:
+        gateway.limit("user", rate=1, burst=1, period_s=3600)
+        sale = gateway.make_sale(per_user_cap=5)
+        taken, refused = gateway.buy(sale, "u7", key="a"), gateway.buy(sale, "u7", key="b")
+        assert (taken.status, refused.code) == (202, "user_rate")
+        gateway.wait_log(refused.headers["x-request-id"])
+        line = next(at for at in access_lines(gateway) if at["request_id"] == refused.headers["x-request-id"])
+        assert (line["sale"], line["verdict"], line["rule"], line["address"]) == (sale, "user_rate", "user", None), line
+        line = next(at for at in access_lines(gateway) if at["request_id"] == taken.headers["x-request-id"])
+        assert (line["sale"], line["verdict"], line["rule"]) == (sale, "accepted", None), line
+        assert "u7" not in gateway.log_path.read_text()
+
+
+def test_the_access_log_names_addresses_where_the_settings_want_them():
+    with Gateway(settings={"access_log": {"every": 1, "addresses": True}}) as gateway:
+        answer = gateway.public("GET", "/v1/sales/nothing", headers={"X-Forwarded-For": "203.0.113.9"})
+        gateway.wait_log(answer.headers["x-request-id"])
+        line = next(at for at in access_lines(gateway) if at["request_id"] == answer.headers["x-request-id"])
+        assert (line["address"], line["sale"], line["verdict"]) == ("203.0.113.9", None, "not_found"), line
