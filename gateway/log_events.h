@@ -48,7 +48,7 @@
       "Check the name; twin_of is fixed, so a twin of another sale is another sale.") \
     X(admin_change, INFO, "An operator changed something: who, what and why. The audit log has before and after.", "") \
     X(admin_change_failed, ERROR, "A change was not made (error).", "error says why; repeat the change afterwards.") \
-    X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \
+    X(admin_denied, WARN, "An unknown token came from peer, or the expired one that token names (why).", "Find the program that has it; an expired one needs a new token.") \
     X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
       "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \

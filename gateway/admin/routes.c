@@ -216,7 +216,9 @@ static bool metrics_are_open(const struct op_deps *deps)
            ps_address_is_loopback(&own);
 }
 
-static void deny(struct op_request *request, enum op_auth_result result, int64_t wait_s)
+/* `expired` is the token that has; NULL: the token is unknown, or there is none. */
+static void deny(struct op_request *request, enum op_auth_result result,
+                 const struct op_token *expired, int64_t wait_s)
 {
     ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
     if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
@@ -235,23 +237,26 @@ static void deny(struct op_request *request, enum op_auth_result result, int64_t
     }
     srv_answer_header(request->http, "WWW-Authenticate", wrong, sizeof wrong - 1);
     ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", request->peer),
-           PS_F_STR("why", "unknown or expired token"));
+           PS_F_STR("why", expired != NULL ? "expired token" : "unknown token"),
+           PS_F_STR("token", expired != NULL ? expired->id : NULL));
     if (result == OP_AUTH_LAST)
         ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", request->peer));
-    op_no(request, ANS_V_unauthenticated, "the token is unknown or has expired");
+    op_no(request, ANS_V_unauthenticated, "%s",
+          expired != NULL ? "the token has expired: an admin can make a new one"
+                          : "the token is unknown here: it was removed, or is another gateway's");
 }
 
 /* False: answered. */
 static bool authenticated(struct op_request *request)
 {
-    const struct op_token *token;
+    const struct op_token *token = NULL;
     int64_t wait_s = 1;
     enum op_auth_result result =
         op_auth_check(request->admin->deps.auth, request->http->header[SRV_H_AUTHORIZATION],
                       &request->http->peer, &token, &wait_s);
 
     if (result != OP_AUTH_OK) {
-        deny(request, result, wait_s);
+        deny(request, result, token, wait_s);
         return false;
     }
     srv_trust(request->http);

@@ -1,9 +1,10 @@
 """What operators stumble over in their first hours with a gateway, and what it says then."""
 import json
+import subprocess
 
 import pytest
 
-from penstock import ANY_VERSION, Gateway, call, rfc3339, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, rfc3339, wait_until
 
 SKUS = [{"sku": "phone", "stock": 3}]
 
@@ -292,3 +293,29 @@ def test_the_access_log_names_addresses_where_the_settings_want_them():
         gateway.wait_log(answer.headers["x-request-id"])
         line = next(at for at in access_lines(gateway) if at["request_id"] == answer.headers["x-request-id"])
         assert (line["address"], line["sale"], line["verdict"]) == ("203.0.113.9", None, "not_found"), line
+
+
+# --- Tokens. ---
+
+
+def test_a_token_is_removed_only_by_who_says_that_it_is_meant(gateway):
+    made = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "ttl_s": 600, "note": "for tonight"})
+    path = f"/admin/v1/tokens/{made.json['id']}"
+    assert rfc3339(590) < made.json["expires_at"] < rfc3339(610)
+    assert gateway.admin("DELETE", path).status == 428
+    assert gateway.admin("DELETE", path, headers={"If-Match": '"2"'}).status == 412
+    assert gateway.admin("GET", "/admin/v1/sales", token=made.json["token"]).status == 200
+    assert gateway.admin("DELETE", path, headers={"If-Match": made.headers["etag"]}).status == 204
+    assert gateway.admin("DELETE", path, headers=ANY_VERSION).status == 404
+
+
+def test_all_faults_of_a_token_are_named_at_once(gateway):
+    answer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "pools": ["a"], "ttl_s": "week", "note": "a\nb", "colour": 1})
+    assert answer.status == 422 and {pointer for pointer, _ in pointers(answer)} == {"/pools", "/ttl_s", "/note", "/colour"}, answer
+
+
+def test_a_rehearsal_with_an_unknown_token_names_the_remedy(gateway, tmp_path):
+    (tmp_path / "token").write_text("pst_" + "x" * 43 + "\n")
+    run = subprocess.run([REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}",
+                          "--token-file", tmp_path / "token", "--buyers", "1", "--stock", "1"], capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0 and "--token-file" in run.stderr and "401" in run.stderr, run
