@@ -386,13 +386,31 @@ static bool exports_are_on(struct op_request *request)
     return false;
 }
 
+/* A range is written with its slash everywhere but in a path. */
+static void say_no_path(struct op_request *request)
+{
+    static const char ranges[] = "/admin/v1/blocklist/ips/";
+    struct ps_str path = request->http->path;
+    size_t len = sizeof ranges - 1;
+    char name[CFG_NAME_MAX + 1];
+
+    if (path.len <= len || memcmp(path.at, ranges, len) != 0 ||
+        cfg_kind_range.name(path.at + len, path.len - len, name) < 0) {
+        op_no(request, ANS_V_not_found, "no such path");
+        return;
+    }
+    *strchr(name, '/') = '-';
+    op_no(request, ANS_V_not_found, "no such path: in a path the slash of a range is a dash: %s%s",
+          ranges, name);
+}
+
 static void dispatch(struct op_request *request, const struct route *route, const char *allow)
 {
     struct srv_request *http = request->http;
     enum op_role role = request->role;
 
     if (allow[0] == '\0') {
-        op_no(request, ANS_V_not_found, "no such path");
+        say_no_path(request);
         return;
     }
     if (route == NULL) {

@@ -319,3 +319,48 @@ def test_a_rehearsal_with_an_unknown_token_names_the_remedy(gateway, tmp_path):
     run = subprocess.run([REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}",
                           "--token-file", tmp_path / "token", "--buyers", "1", "--stock", "1"], capture_output=True, text=True, timeout=60)
     assert run.returncode != 0 and "--token-file" in run.stderr and "401" in run.stderr, run
+
+
+# --- Words that help. ---
+
+
+RULE = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10, "mode": "off"}
+
+
+def test_a_limit_for_a_sale_that_there_is_not_is_refused_unless_it_is_meant(gateway):
+    sale, path = gateway.make_sale("eleventh"), "/admin/v1/limits/of-a-sale"
+    answer = gateway.admin("PUT", path, {**RULE, "sale": "elevenht"})
+    assert (answer.status, answer.json["pointer"]) == (422, "/sale"), answer
+    assert 'did you mean "eleventh"?' in answer.json["detail"] and '"allow_unknown":true' in answer.json["detail"], answer
+    assert gateway.admin("PUT", path, {**RULE, "sale": sale}).status == 201
+    assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end").status == 200
+    in_use = wait_until(lambda: (a := gateway.admin("DELETE", f"/admin/v1/sales/{sale}", headers=ANY_VERSION)).code == "in_use" and a, what="in_use")
+    assert "of-a-sale" in in_use.json["detail"]
+    early = gateway.admin("PUT", path, {**RULE, "sale": "twelfth", "allow_unknown": True}, ANY_VERSION)
+    assert early.status == 200 and early.json["allow_unknown"] is True, early
+    assert gateway.admin("DELETE", f"/admin/v1/sales/{sale}", headers=ANY_VERSION).status == 204
+    saved = bundle(gateway, "limits")
+    assert gateway.admin("DELETE", path, headers=ANY_VERSION).status == 204
+    assert gateway.admin("PUT", "/admin/v1/config", saved, ANY_VERSION).status == 200, "what was saved is put back"
+    assert gateway.admin("DELETE", path, headers=ANY_VERSION).status == 204
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_range_with_its_slash_is_told_how_it_is_written_in_a_path(gateway, method):
+    answer = gateway.admin(method, "/admin/v1/blocklist/ips/198.51.100.0/24")
+    assert answer.status == 404 and answer.json["detail"].endswith("/admin/v1/blocklist/ips/198.51.100.0-24"), answer
+    assert gateway.admin(method, "/admin/v1/blocklist/ips/a/b").json["detail"] == "no such path"
+
+
+def test_an_adjustment_names_all_its_faults_and_its_detail_what_is_missing(gateway):
+    path = f"/admin/v1/sales/{gateway.make_sale()}/skus/phone/adjust"
+    answer = gateway.admin("POST", path, {"dleta": 5, "adjust_id": "a b"})
+    assert answer.status == 422 and pointers(answer)[0] == ("/delta", "is missing") and answer.json["detail"] == "/delta: is missing", answer
+    assert dict(pointers(answer)).keys() == {"/delta", "/adjust_id", "/dleta"} and 'did you mean "delta"' in dict(pointers(answer))["/dleta"]
+    answer = gateway.admin("POST", path, {"delta": 0, "adjust_id": 7})
+    assert dict(pointers(answer)).keys() == {"/delta", "/adjust_id"}, answer
+
+
+def test_a_word_that_begins_alike_is_near(gateway):
+    answer = gateway.admin("PUT", "/admin/v1/sales/words", {"per_user_limit": 2, "skus": SKUS})
+    assert answer.status == 422 and 'did you mean "per_user_cap"?' in answer.json["detail"], answer
