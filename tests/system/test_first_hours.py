@@ -1,10 +1,12 @@
 """What operators stumble over in their first hours with a gateway, and what it says then."""
+import contextlib
 import json
+import socket
 import subprocess
 
 import pytest
 
-from penstock import ANY_VERSION, REHEARSE, Gateway, rfc3339, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, free_port, rfc3339, wait_until
 
 SKUS = [{"sku": "phone", "stock": 3}]
 
@@ -364,3 +366,43 @@ def test_an_adjustment_names_all_its_faults_and_its_detail_what_is_missing(gatew
 def test_a_word_that_begins_alike_is_near(gateway):
     answer = gateway.admin("PUT", "/admin/v1/sales/words", {"per_user_limit": 2, "skus": SKUS})
     assert answer.status == 422 and 'did you mean "per_user_cap"?' in answer.json["detail"], answer
+
+
+# --- A start. ---
+
+
+def test_a_start_that_fails_for_its_settings_leaves_no_state_behind(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        stopped = Gateway(tmp_path, settings={"admin": {"port": taken.getsockname()[1]}}).spawn()
+        assert stopped.process.wait(30) == 1 and not stopped.state.exists(), stopped.log()
+        stopped.state.mkdir(mode=0o700)
+        assert stopped.spawn().process.wait(30) == 1 and stopped.state.exists(), "it was there before"
+
+
+def test_what_is_shipped_has_the_date_of_the_first_start(tmp_path):
+    began = rfc3339()
+    with Gateway(tmp_path) as gateway:
+        for path in ("limits/user", "caches/default", "overload"):
+            first = gateway.admin("GET", f"/admin/v1/{path}/versions").json["versions"][-1]
+            assert (first["version"], first["who"]) == (1, "penstock") and began <= first["at"] <= rfc3339(), first
+
+
+def test_a_start_is_no_overload(tmp_path):
+    """However high its signals are: what starts has much to read. Not ready for ever: its Redis is away."""
+    with Gateway(tmp_path) as gateway:
+        tight = {"mode": "enforce", "enter_ticks": 1, "leave_s": 3600, "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
+        assert gateway.admin("PUT", "/admin/v1/overload", tight, ANY_VERSION).status == 200
+        wait_until(lambda: gateway.admin("GET", "/admin/v1/overload?history_s=0").json["level"] > 0, what="a level, once it is ready")
+        assert gateway.stop() == 0
+        gateway.configure({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{free_port()}/0"}}})
+        gateway.spawn()
+
+        def overload():
+            with contextlib.suppress(OSError):
+                return gateway.admin("GET", "/admin/v1/overload?history_s=10").json
+
+        seen = wait_until(lambda: (its := overload()) and sum((p or 0) > 1 for p in its["history"]["pressure"]) >= 2 and its, what="two seconds of pressure")
+        assert seen["level"] == 0 and "overload_level_raised" not in gateway.log_path.read_text().split('"event":"stopped"')[-1], seen
+        assert gateway.public("GET", "/readyz").status == 503
