@@ -21,11 +21,24 @@ void op_text(struct op_request *request, const char *type, char *text, size_t le
     srv_answer_heap(request->http, ans_verdicts[ANS_V_ok].status, type, text, len);
 }
 
-void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
+char *op_json_line(json_t *json)
 {
     char *text = json != NULL ? json_dumps(json, CFG_JSON_FLAGS) : NULL;
+    size_t len = text != NULL ? strlen(text) : 0;
+    char *line = text != NULL ? realloc(text, len + 2) : NULL;
 
     json_decref(json);
+    if (line == NULL)
+        free(text);
+    else
+        memcpy(line + len, "\n", sizeof "\n");
+    return line;
+}
+
+void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
+{
+    char *text = op_json_line(json);
+
     if (text == NULL) {
         op_no(request, ANS_V_internal, "out of memory");
         return;
@@ -126,8 +139,7 @@ void op_faults(struct op_request *request, enum ans_verdict verdict, const struc
     for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
         err |= json_array_append_new(errors, fault_json(&faults->at[i]));
     err |= json_object_set_new(problem, "errors", errors);
-    char *body = err == 0 ? json_dumps(problem, JSON_COMPACT) : NULL;
-    json_decref(problem);
+    char *body = op_json_line(ps_json_built(problem, err));
     if (body == NULL) {
         op_fault(request, verdict, first);
         return;

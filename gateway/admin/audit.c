@@ -172,8 +172,7 @@ static int report(struct op_audit *audit)
     int err = oq_audit_report(audit->auditor, audit->sale, audit->at_ms, counters, count, &json);
     if (err < 0)
         return err;
-    audit->text = json_dumps(json, JSON_COMPACT);
-    json_decref(json);
+    audit->text = op_json_line(json);
     return audit->text != NULL ? 0 : PS_E_NOMEM;
 }
 

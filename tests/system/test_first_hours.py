@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from penstock import ANY_VERSION, REHEARSE, Gateway, free_port, rfc3339, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, free_port, raw, rfc3339, wait_until
 
 SKUS = [{"sku": "phone", "stock": 3}]
 
@@ -406,3 +406,26 @@ def test_a_start_is_no_overload(tmp_path):
         seen = wait_until(lambda: (its := overload()) and sum((p or 0) > 1 for p in its["history"]["pressure"]) >= 2 and its, what="two seconds of pressure")
         assert seen["level"] == 0 and "overload_level_raised" not in gateway.log_path.read_text().split('"event":"stopped"')[-1], seen
         assert gateway.public("GET", "/readyz").status == 503
+
+
+# --- Answers in a terminal. ---
+
+
+def test_every_json_answer_ends_with_one_newline(gateway):
+    sale = gateway.make_sale(stock=5)
+    bought = gateway.buy(sale, "ann", key="k")
+    order = bought.json["order_id"]
+    wait_until(lambda: len(gateway.orders(sale)) == 1, what="the order")
+    answers = [
+        bought, gateway.buy(sale, "ann", key="k"), gateway.buy(sale, "ann", key="other"), gateway.buy("nowhere", "ann"),
+        gateway.public("GET", f"/v1/sales/{sale}"), gateway.public("GET", f"/v1/sales/{sale}/orders", user="ann"),
+        gateway.public("GET", f"/v1/orders/{order}", user="ann"), gateway.public("POST", "/livez"),
+        gateway.admin("GET", f"/admin/v1/sales/{sale}"), gateway.admin("GET", "/admin/v1/sales"), gateway.admin("GET", f"/admin/v1/orders/{order}"),
+        gateway.admin("POST", f"/admin/v1/orders/{order}/confirm"), gateway.admin("GET", f"/admin/v1/sales/{sale}/audit"),
+        gateway.admin("GET", "/admin/v1/config"), gateway.admin("GET", "/admin/v1/nothing"), gateway.admin("PUT", "/admin/v1/limits/x", {"rate": 0})]
+    assert {answer.status // 100 for answer in answers} == {2, 4}
+    for answer in answers:
+        assert answer.text.endswith("}\n") and not answer.text.endswith("\n\n"), answer
+        assert answer.headers["content-length"] == str(len(answer.text.encode())), answer
+    refused = raw(gateway.port, b"nonsense\r\n\r\n")
+    assert refused.startswith(b"HTTP/1.1 400") and refused.endswith(b"}\n"), refused
