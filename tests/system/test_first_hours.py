@@ -147,6 +147,8 @@ def test_a_saved_document_is_put_back_over_whatever_version_is_there(gateway, pa
     assert answer.status == 200, answer
     member = next(iter(change))
     assert answer.json[member] == saved[member]
+    again = gateway.admin("PUT", path, saved, ANY_VERSION)
+    assert (again.status, again.headers["etag"]) == (200, answer.headers["etag"]), "nothing is left to change"
 
 
 # --- All documents as they were. ---
