@@ -176,8 +176,7 @@ static int report(struct op_audit *audit)
         (void)snprintf(audit->first, sizeof audit->first, "%s: %s",
                        json_string_value(json_object_get(first, "rule")),
                        json_string_value(json_object_get(first, "text")));
-    audit->text = json_dumps(json, JSON_COMPACT);
-    json_decref(json);
+    audit->text = op_json_line(json);
     return audit->text != NULL ? 0 : PS_E_NOMEM;
 }
 

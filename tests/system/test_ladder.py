@@ -296,7 +296,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(gateway):
             answer = gateway.admin(method, f"/admin/v1/features/{path}", body)
             assert answer.status == 422 and "what is core" in answer.json["detail"], answer
     answer = gateway.admin("PUT", "/admin/v1/config", {"documents": {"features": {"orders": {"level": 1}}}}, ANY_VERSION)
-    assert answer.json["detail"].startswith("the name must be a feature that may give way"), answer
+    assert answer.json["errors"][0]["detail"].startswith("the name must be a feature that may give way"), answer
     assert all("can neither be deleted nor left out" in fault["detail"] for fault in answer.json["errors"][1:]), answer
     assert gateway.admin("PUT", "/admin/v1/overload", {}).status == 428
     assert gateway.admin("DELETE", "/admin/v1/features/exports", headers=ANY_VERSION).status == 405
