@@ -172,7 +172,8 @@ static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_liv
     if (lt_live_feed_new(loop, *ret_live, &rehearsal->admin, rehearsal->sale, rehearsal->tally,
                          &rehearsal->feed) < 0)
         return ps_fault(fault, PS_E_NOMEM, "--live", "out of memory");
-    fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
+    if (!rehearsal->options->live_said)
+        fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
     return 0;
 }
 

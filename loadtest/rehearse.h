@@ -27,6 +27,7 @@ struct lt_options {
     int64_t patience_ms; /* at most timeout_ms */
     int64_t in_time_ms;  /* 0: not asked for */
     int64_t live_port;   /* 0: no live page */
+    bool live_said;      /* its address has been printed already */
     struct lt_plan_spec plan;
     bool find_capacity;
     double margin;           /* of a knee, with find_capacity */

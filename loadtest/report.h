@@ -44,6 +44,8 @@ json_t *lt_report_timeline(const struct lt_tally *tally);
 /* The narrow charts of the page, of the JSON report, on a time axis of so many ms. A new reference;
  * NULL = out of memory. */
 json_t *lt_report_strips(const json_t *data, double length_ms);
+/* The next number above that looks well on an axis. */
+double lt_report_round_up(double value);
 /* The highest of a list of numbers and nulls; 0: of none. */
 double lt_report_highest(const json_t *points);
 
