@@ -15,6 +15,7 @@
 #define COLUMNS_MAX 100
 #define ROWS_MAX    25
 #define GROUP_MAX   6
+#define TICKS_MAX   20
 
 static const unsigned char page[] = {
 #include "report.html.inc"
@@ -143,24 +144,35 @@ double lt_report_round_up(double value)
     return steps[i] * power;
 }
 
-/* The labels of an axis up to `top`, from above: its half is among them where that is a round
- * number. */
-static json_t *axis_json(double top)
+json_t *lt_report_axis(double top)
 {
     bool halved = top >= 10 || fmod(top, 2) == 0;
     return halved ? json_pack("[f,f,f]", top, top / 2, 0.0) : json_pack("[f,f]", top, 0.0);
 }
 
-/* The labels of a time axis: multiples of a round number of milliseconds, and where they stand. */
-static json_t *times_json(double length_ms)
+/* A round step of which at most six or so make the length. */
+static double time_step(double length_ms)
+{
+    static const double longer_s[] = {60,   120,   300,   600,   1800,   3600,
+                                      7200, 14400, 43200, 86400, 604800, 2592000};
+    size_t i = 0;
+    if (length_ms >= 300000) {
+        while (i + 1 < PS_ARRAY_LEN(longer_s) && 6000 * longer_s[i] < length_ms)
+            i++;
+        return 1000 * longer_s[i];
+    }
+    double power = pow(10, floor(log10(length_ms / 5)));
+    double parts = length_ms / (5 * power); /* 1 to 10 */
+    return power * (parts <= 2 ? 2 : parts <= 5 ? 5 : 10);
+}
+
+json_t *lt_report_times(double length_ms)
 {
     json_t *times = json_array();
-    double power = pow(10, floor(log10(fmax(length_ms, 1) / 5)));
-    double parts = fmax(length_ms, 1) / (5 * power); /* 1 to 10 */
-    double step_ms = power * (parts <= 2 ? 2 : parts <= 5 ? 5 : 10);
-    for (double ms = 0; ms <= length_ms; ms += step_ms)
+    double whole_ms = fmax(length_ms, 1), step_ms = time_step(whole_ms);
+    for (double ms = 0; ms <= whole_ms && json_array_size(times) < TICKS_MAX; ms += step_ms)
         (void)json_array_append_new(
-            times, json_pack("{s:f, s:f}", "ms", ms, "percent", 100 * ms / fmax(length_ms, 1)));
+            times, json_pack("{s:f, s:f}", "ms", ms, "percent", 100 * ms / whole_ms));
     return times;
 }
 
@@ -181,9 +193,9 @@ static json_t *chart_json(const struct lt_report *report)
     double top = fmax(1, lt_report_round_up(most / width_s));
     double length_s = (double)json_array_size(columns) * width_s;
     return json_pack("{s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "rows", rows, "columns", columns,
-                     "groups", groups_json(&total, &total), "rates", axis_json(top), "bar_top",
+                     "groups", groups_json(&total, &total), "rates", lt_report_axis(top), "bar_top",
                      top * width_s, "axis_ms", 1000 * length_s, "times",
-                     times_json(1000 * length_s));
+                     lt_report_times(1000 * length_s));
 }
 
 /* What the second chart needs; null: there is nothing to draw. It has a time axis of its own: the
@@ -204,8 +216,8 @@ static json_t *curve_json(const struct lt_report *report)
     double top = lt_report_round_up((double)proof->sum.stock);
     double length_ms = (double)(steps * report->curve_ns) / (double)PS_NS_PER_MS;
     return json_pack("{s:I, s:I, s:f, s:o, s:o, s:o}", "steps", (json_int_t)steps, "reserved",
-                     (json_int_t)reserved, "top", top, "left", left, "units", axis_json(top),
-                     "times", times_json(length_ms));
+                     (json_int_t)reserved, "top", top, "left", left, "units", lt_report_axis(top),
+                     "times", lt_report_times(length_ms));
 }
 
 /* When the last unit was sold, if none is left; 0: there are some, or it is not known. */
@@ -258,8 +270,7 @@ static json_t *latencies_json(json_t *latencies)
     return list;
 }
 
-/* "hit 120, miss 3" of numbers by name. */
-static json_t *count_words(json_t *counts)
+json_t *lt_report_words(json_t *counts)
 {
     json_t *words = json_string(""), *count;
     const char *name;
@@ -282,8 +293,8 @@ static json_t *visits_json(json_t *pages)
         return json_null();
     return json_pack("{s:O, s:O, s:o, s:o, s:O}", "offered", json_object_get(pages, "offered"),
                      "all", json_object_get(json_object_get(pages, "latency_ms"), "all"), "answers",
-                     count_words(json_object_get(pages, "answers")), "cache",
-                     count_words(json_object_get(pages, "cache")), "paths",
+                     lt_report_words(json_object_get(pages, "answers")), "cache",
+                     lt_report_words(json_object_get(pages, "cache")), "paths",
                      json_object_get(pages, "paths"));
 }
 
@@ -390,6 +401,11 @@ static json_t *split_json(json_t *data)
     return json_array_size(skus) > 1 ? json_pack("{s:O}", "skus", skus) : json_null();
 }
 
+void lt_report_fill_page(const json_t *data, FILE *out)
+{
+    lt_template_fill((const char *)page, data, true, out);
+}
+
 int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out)
 {
     json_t *data = lt_report_json(report), *chart = chart_json(report);
@@ -403,10 +419,11 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
     double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}",
-        "summary", form == LT_SUMMARY, "criteria", report->criteria, "crossed", report->crossed,
-        "started", started, "outcome", lt_proof_words(report->proof), "loud", loud, "length_ms",
-        (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
+        "{s:b, s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, "
+        "s:f}",
+        "summary", form == LT_SUMMARY, "over_time", 1, "criteria", report->criteria, "crossed",
+        report->crossed, "started", started, "outcome", lt_proof_words(report->proof), "loud", loud,
+        "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
         told_json(report->tally, report->proof), "notes", notes_json(report, form), "curve",
         curve_json(report), "latencies", latencies_json(json_object_get(data, "latency_ms")),
         "visits", visits_json(json_object_get(data, "pages")), "strips",
@@ -416,7 +433,8 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
                   ? 0
                   : PS_E_NOMEM;
     if (err == 0)
-        lt_template_fill((const char *)(form == LT_PAGE ? page : text), data, form == LT_PAGE, out);
+        form == LT_PAGE ? lt_report_fill_page(data, out)
+                        : lt_template_fill((const char *)text, data, false, out);
     json_decref(data);
     json_decref(chart);
     json_decref(rest);

@@ -130,6 +130,39 @@ def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
     assert done.returncode == 2 and "--history" in done.stderr, done
 
 
+def report_on(gateway, sale, *options):
+    words = [REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--state-dir", gateway.state,
+             "--report-sale", sale, *options]
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+
+
+def test_a_real_sale_is_reported_on_while_it_sells_and_when_it_is_over(gateway, tmp_path):
+    """Nothing is played: what the log, the audit and the gateway's memory say."""
+    sale = gateway.make_sale(skus=[{"sku": "phone", "stock": 5}, {"sku": "case", "stock": 9}], per_user_cap=3, reservation_ttl_s=1800)
+    ids = [gateway.buy(sale, user, sku=sku, quantity=quantity, key=key).json["order_id"] for user, sku, quantity, key in
+           (("ann", "phone", 2, "1"), ("ann", "case", 1, "2"), ("bob", "phone", 1, "3"), ("cid", "case", 3, "4"))]
+    assert gateway.admin("POST", f"/admin/v1/orders/{ids[0]}/confirm").status == 200
+    assert gateway.admin("POST", f"/admin/v1/orders/{ids[2]}/cancel").status == 200
+    html, file = tmp_path / "s.html", tmp_path / "s.json"
+    for state in ("open", "ended"):
+        done = report_on(gateway, sale, "--html", html, "--json", file)
+        assert done.returncode == 0 and f"Sale {sale} ({state})" in done.stdout and "The books are in order" in done.stdout, done
+        report = json.loads(file.read_text())
+        assert [(sku["sku"], sku["total"], sku["sold"], sku["confirmed"], sku["released"]) for sku in report["stock"]["skus"]] == [("phone", 5, 2, 2, 1), ("case", 9, 4, 0, 0)]
+        assert {row["name"]: (row["orders"], row["units"]) for row in report["outcomes"]} == {"confirmed": (1, 2), "accepted, not paid yet": (2, 4), "cancelled": (1, 1)}
+        assert (report["buyers"], report["empty_handed"]) == (3, 1) and [(row["units"], row["buyers"]) for row in report["buyers_by_units"]] == [(3, 2)]
+        assert sum(report["timeline"]["units"]) == 7 and report["proof"]["ok"] is True
+        page = html.read_text()
+        assert "Who got what" in page and "The books are in order" in page and "http:" not in page and "How it was run" not in page
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end").status == 200
+    assert gateway.admin("GET", f"/admin/v1/sales/{sale}").json["state"] == "ended"  # and nothing else has changed
+    wait_until(lambda: "accepted" in report_on(gateway, sale).stdout.partition("the gateway answered:")[2], what="the second of the orders is in the history")
+    done = report_on(gateway, "no-such-sale")
+    assert done.returncode == 1 and "404" in done.stderr, done
+    done = report_on(gateway, sale, "--html", tmp_path / "no-such-directory" / "s")
+    assert done.returncode == 2 and "--html" in done.stderr, done
+
+
 def test_visitors_of_pages_are_counted_apart_from_buyers(gateway, tmp_path):
     """3 of 4 ask for a page that is there; buyers notice nothing of those that get a 404."""
     report = tmp_path / "report.json"

@@ -884,7 +884,7 @@ static void a_template_is_filled(void **state)
          "   1,234,567|0.5  |  0.5|a<b\"&    |"},
         {true, "{{n}} {{&n}} {{real}} {{half}} {{text}}",
          "1,234,567 1234567 3.14 0.5 a&lt;b&quot;&amp;"},
-        {true, "{{~zero}} {{~real}} {{~n}} {{~sixty}}", "0 ms 3.14 ms 1,235 s 60 s"},
+        {true, "{{~zero}} {{~real}} {{~n}} {{~sixty}}", "0 ms 3.14 ms 20.6 min 60 s"},
         {true, "{{o.inner}} {{#o}}{{inner}} {{n}}{{/o}}", "in in 1,234,567"},
         {true, "{{#list}}<{{.}}>{{/list}}{{^list}}none{{/list}}", "<1><2>"},
         {true, "{{#rows}}{{a}}{{#yes}}y{{/yes}};{{/rows}}", "1y;2y;"},
