@@ -119,9 +119,10 @@ def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
         assert done.returncode == 1 and f"line {number + 1}" in done.stdout.replace("lines", "line").replace("and ", "line "), done
         return done.stdout
 
-    assert "lost: " in lie(lambda line: line["f"] == "buy", order_id="01900000-0000-7000-8000-000000000009")
+    promised = {line["value"]["order_id"] for line in lines if line["f"] == "buy" and line["value"].get("state") == "accepted"}
+    assert "lost: " in lie(lambda line: line["f"] == "buy" and line["value"]["state"] == "accepted", order_id="01900000-0000-7000-8000-000000000009")
     assert "lost: " in lie(lambda line: line["f"] == "cancel", state="confirmed")
-    assert "back: " in lie(lambda line: line["f"] == "read", state=None)
+    assert "back: " in lie(lambda line: line["f"] == "read" and line["value"]["order_id"] in promised, state=None)
     history.write_text('{"process":1,"type":"invoke"}\n')
     done = check(gateway, history, sale)
     assert done.returncode == 2 and "line 1: /f is missing" in done.stderr, done
