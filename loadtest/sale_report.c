@@ -387,6 +387,25 @@ static json_t *chart_json(const json_t *timeline)
     return json;
 }
 
+/* Of answers a second, how many answers that makes from the moment 0 on. Where a busy machine left
+ * seconds out, the rate before them is that of them, too. */
+static double sum_rates(const json_t *rates, double from_s, double step_s)
+{
+    double sum = 0, before = 0;
+    size_t left_out = 0;
+    for (size_t i = 0; i < json_array_size(rates); i++) {
+        const json_t *rate = json_array_get(rates, i);
+        if (!json_is_number(rate) || from_s + (double)(i + 1) * step_s <= 0) {
+            left_out += json_is_null(rate);
+            continue;
+        }
+        sum += step_s * (json_number_value(rate) + before * (double)left_out);
+        before = json_number_value(rate);
+        left_out = 0;
+    }
+    return sum;
+}
+
 /* What the gateway answered since the first order: numbers by verdict. */
 static json_t *answers_json(const json_t *saw)
 {
@@ -396,11 +415,7 @@ static json_t *answers_json(const json_t *saw)
     const char *name;
     json_object_foreach(json_object_get(saw, "answers"), name, points)
     {
-        double sum = 0;
-        for (size_t i = 0; i < json_array_size(points); i++) {
-            if (from_ms + (double)(i + 1) * step_ms > 0)
-                sum += json_number_value(json_array_get(points, i)) * step_ms / 1000;
-        }
+        double sum = sum_rates(points, from_ms / 1000, step_ms / 1000);
         if (sum >= 0.5)
             (void)json_object_set_new(counts, name, json_integer(llround(sum)));
     }

@@ -157,7 +157,7 @@ def test_a_real_sale_is_reported_on_while_it_sells_and_when_it_is_over(gateway, 
         assert "Who got what" in page and "The books are in order" in page and "http:" not in page and "How it was run" not in page
         assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end").status == 200
     assert gateway.admin("GET", f"/admin/v1/sales/{sale}").json["state"] == "ended"  # and nothing else has changed
-    wait_until(lambda: "accepted" in report_on(gateway, sale).stdout.partition("the gateway answered:")[2], what="the second of the orders is in the history")
+    wait_until(lambda: "accepted" in report_on(gateway, sale).stdout.partition("the gateway answered about:")[2], what="the second of the orders is in the history")
     done = report_on(gateway, "no-such-sale")
     assert done.returncode == 1 and "404" in done.stderr, done
     done = report_on(gateway, sale, "--html", tmp_path / "no-such-directory" / "s")
