@@ -314,7 +314,11 @@ static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_wa
 static void assert_refused(const struct oq_kafka_settings *settings, const char *part_of_message)
 {
     static struct gateway gateway;
-    assert_int_equal(gateway_try(&gateway, settings), PS_E_INVALID);
+    int err = gateway_try(&gateway, settings);
+    if (err == 0)
+        fail_msg("not refused for \"%s\": %s", part_of_message,
+                 oq_log_available(gateway.log) ? "it is well" : gateway.watch.why);
+    assert_int_equal(err, PS_E_INVALID);
     assert_string_equal(gateway.fault.path, topic);
     if (strstr(gateway.fault.text, part_of_message) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", gateway.fault.text, part_of_message);

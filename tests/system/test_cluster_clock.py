@@ -102,7 +102,7 @@ def test_an_order_that_lies_in_a_spill_for_hours_is_pending_wherever_it_is_asked
 
 
 def test_orders_of_gateways_whose_clocks_are_days_back_are_not_deleted_by_retention(clocks):
-    """The broker dates the records: none is older than the topic keeps them (seven days), whatever the gateways' clocks say."""
+    """F15, I2: the broker dates the records: none is older than the topic keeps them (seven days), whatever the gateways' clocks say."""
     quick = ("log.retention.check.interval.ms=500", "log.initial.task.delay.ms=500")
     with Kafka(settings=quick) as kafka:
         make = kafka.bad_topic
