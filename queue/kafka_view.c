@@ -317,6 +317,7 @@ static int prove(struct oq_kafka_view *view, const rd_kafka_message_t *message,
                         "or restart the gateways to go by what is there",
                         at->mark.seq - 1, partition);
     at->checking = false;
+    at->position = message->offset + 1; /* an end that was behind it is asked for again */
     at->broker = rd_kafka_message_broker_id(message);
     stop_one(view, partition);
     if (--view->unproved > 0)
