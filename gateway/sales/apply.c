@@ -65,6 +65,19 @@ int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_
     return 0;
 }
 
+void sale_counters_drop(struct sale_counters *counters, const struct oq_sale *log_sale)
+{
+    bool there;
+    size_t place = ps_sorted_place(log_sale, counters->at, counters->count, sizeof *counters->at,
+                                   sale_compare_log_sale, &there);
+
+    if (!there)
+        return;
+    counters->count--;
+    memmove(&counters->at[place], &counters->at[place + 1],
+            (counters->count - place) * sizeof *counters->at);
+}
+
 int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
                    const struct oq_event *event, const struct oq_change *change)
 {
@@ -75,6 +88,8 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
         return sale_effects_fence(
             runs->effects, change->sale, event->epoch, event->gateway,
             atomic_load(&runs->started) ? ps_clock_mono_ns(runs->settings.clock) : INT64_MIN);
+    if (change->effect == OQ_EFFECT_ARCHIVED)
+        oq_fold_forget(runs->settings.fold, change->sale);
     if (!sale_effect_of(change, &effect))
         return 0;
     effect.partition = partition;
