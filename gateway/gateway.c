@@ -491,6 +491,8 @@ static int new_admin(struct gateway *gateway)
                                  .hosts = &settings->admin.hosts,
                                  .metrics_open = &settings->admin.metrics_open,
                                  .state_dir = settings->state_dir,
+                                 .archive_dir = gateway->archive_dir,
+                                 .archive_key = gateway->archive_key,
                                  .gateway_id = gateway->dir.gateway_id,
                                  .ack_timeout_ms = settings->log.ack_timeout_ms,
                                  .metrics_sales_max = (size_t)settings->metrics.sales_max,

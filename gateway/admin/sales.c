@@ -125,8 +125,8 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     if (sale_view(sale->run)->state == SALE_REFUSED)
         err |= json_object_set_new(json, "refused", json_string(sale_view(sale->run)->refused_why));
     if (sale_archive_trouble(sale->run)[0] != '\0')
-        err |= json_object_set_new(json, "not_archived",
-                                   json_string(sale_archive_trouble(sale->run)));
+        err |=
+            json_object_set_new(json, "not_archived", json_string(sale_archive_trouble(sale->run)));
     for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
         err |= json_object_update_new(json_array_get(skus, i), numbers_json(&numbers[i]));
     return err;
@@ -185,6 +185,43 @@ void op_answer_sale(struct op_request *request, struct op_change *change)
     request->on_tick = say_when_opened;
     request->on_deadline = say_sale;
     (void)op_wait(request, OPENING_WAIT_MS);
+}
+
+/* --- A rehearsal is deleted. --- */
+
+/* The note in its state, which every gateway sees, is what lets the document go. */
+static void delete_when_archived(struct op_request *request)
+{
+    const struct sale_entry *sale = op_sale(request);
+
+    if (sale == NULL || !sale->stored.state.archived || request->admin->changing)
+        return;
+    request->on_tick = NULL;
+    request->on_deadline = NULL;
+    op_delete_discarded(request);
+}
+
+static void not_discarded_yet(struct op_request *request)
+{
+    op_no(request, ANS_V_log_unavailable, "the rehearsal is being dropped: ask again");
+}
+
+bool op_discard_sale(struct op_request *request)
+{
+    const struct sale_entry *sale =
+        sale_list_find(request->admin->deps.known, request->arg[0].at, request->arg[0].len);
+
+    if (sale == NULL || !sale->stored.doc.rehearsal || sale->stored.state.archived ||
+        !sale_is_fixed(sale->run, &sale->stored.state))
+        return false;
+    if (sale_discard(sale->run) < 0) {
+        not_discarded_yet(request);
+        return true;
+    }
+    request->on_tick = delete_when_archived;
+    request->on_deadline = not_discarded_yet;
+    (void)op_wait(request, OP_WAIT_MS);
+    return true;
 }
 
 /* --- Open, pause, resume, end. --- */
