@@ -261,19 +261,20 @@ static int check_mark(int64_t seq, struct ps_str json, struct ps_fault *fault, v
 static int begin_at(struct journal *journal, const struct oq_mark *mark, struct ps_fault *fault)
 {
     struct mark_check check = {.mark = mark, .fits = mark->seq == 0};
+    int64_t seq = mark->seq; /* on_marks may free the mark */
     char why[96] = "";
     int err = 0;
-    if (mark->seq > 0)
-        err = oq_journal_file_record(journal->file, mark->seq, check_mark, &check, fault);
+    if (seq > 0)
+        err = oq_journal_file_record(journal->file, seq, check_mark, &check, fault);
     if (err != 0 && err != PS_E_NOT_FOUND)
         return err;
     if (!check.fits)
-        snprintf(why, sizeof why, "record %lld of the journal %s", (long long)mark->seq,
+        snprintf(why, sizeof why, "record %lld of the journal %s", (long long)seq,
                  err != 0 ? "is not there" : "is another one");
     err = journal->on.on_marks(check.fits, why, journal->on.ctx);
     if (err != 0)
         return ps_fault(fault, err, journal->path, "%s", ps_err_text(err));
-    journal->seq = check.fits ? mark->seq : 0;
+    journal->seq = check.fits ? seq : 0;
     return 0;
 }
 
