@@ -31,6 +31,7 @@
 #include "gateway/sockets.h"
 #include "gateway/state_dir.h"
 #include "gateway/cluster/cluster.h"
+#include "gateway/keeper.h"
 #include "gateway/worker.h"
 
 #include <signal.h>
@@ -40,9 +41,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define CONTROL_MAIL 16384
-#define FLUSH_MS     2000 /* at least, for the log to write what it has */
-#define LEAVE_MS     2500 /* after that, for everything else */
+#define CONTROL_MAIL  16384
+#define FLUSH_MS      2000 /* at least, for the log to write what it has */
+#define CHECKPOINT_MS 5000 /* at most, for the last checkpoint */
+#define LEAVE_MS      2500 /* after that, for everything else */
 enum stage { RUNNING, DELAYING, FINISHING };
 
 struct gateway {
@@ -57,6 +59,7 @@ struct gateway {
     struct oq_fold *fold;
     struct ord_events *events;
     struct oq_log *log;
+    struct gw_keeper *keeper;
     struct ord_flow *flow;
     struct ps_metrics *metrics;
     struct gw_mailboxes mail;
@@ -174,6 +177,7 @@ static void on_housekeeping(uv_timer_t *timer)
     double delay_ms = adm_signals_now(gateway->overload->signals)->value[CFG_SIGNAL_LOOP_DELAY];
     ord_flow_watch(gateway->flow, now_ns(gateway),
                    delay_ms > 0 ? (int64_t)(delay_ms * (double)PS_NS_PER_MS) : 0);
+    gw_keeper_tick(gateway->keeper, gateway->overload->level > 0);
     drain_step(gateway);
 }
 
@@ -185,6 +189,8 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         if (gateway->admin != NULL)
             op_admin_outcome(gateway->admin, mail->handle, (enum oq_outcome)mail->result,
                              mail->ptr);
+    } else if (mail->kind == GW_MAIL_FOLD) {
+        gw_keeper_mail(gateway->keeper, mail);
     } else if (gateway->control != NULL)
         gw_control_mail(mail, gateway->control);
 }
@@ -282,8 +288,30 @@ static int new_events(struct gateway *gateway)
                                                         .flow = gateway->flow,
                                                         .deliver = gw_mail_outcome,
                                                         .on_state = gw_mail_log_state,
-                                                        .ctx = &gateway->mail},
+                                                        .ctx = &gateway->mail,
+                                                        .on_marks = gw_keeper_on_marks,
+                                                        .marks_ctx = gateway->keeper},
                           &gateway->events);
+}
+
+static int new_keeper(struct gateway *gateway)
+{
+    const struct gw_settings *settings = gateway->settings;
+    char *path = gw_state_dir_file(&gateway->dir, "fold.checkpoint");
+    int err = PS_E_NOMEM;
+
+    if (path != NULL)
+        err = gw_keeper_new(
+            &(struct gw_keeper_deps){.clock = gateway->clock,
+                                     .fold = gateway->fold,
+                                     .sales = gateway->sales,
+                                     .workers = &gateway->workers,
+                                     .path = path,
+                                     .checkpoints = settings->log.kind != GW_LOG_KAFKA &&
+                                                    !inv_store_is_shared(gateway->store)},
+            &gateway->keeper);
+    free(path);
+    return err;
 }
 
 static int open_parts(struct gateway *gateway)
@@ -305,7 +333,8 @@ static int open_parts(struct gateway *gateway)
         err = PS_E_NOMEM;
     if (err < 0 || (err = open_counter(gateway)) < 0 || (err = oq_fold_new(&gateway->fold)) < 0 ||
         (err = gw_flow_new(settings, gateway->workers.count, &gateway->flow)) < 0 ||
-        (err = new_sales(gateway)) < 0 || (err = new_events(gateway)) < 0)
+        (err = new_sales(gateway)) < 0 || (err = new_keeper(gateway)) < 0 ||
+        (err = new_events(gateway)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -313,12 +342,18 @@ static int open_parts(struct gateway *gateway)
 static int open_log(struct gateway *gateway)
 {
     struct ps_fault fault = {0};
+    uint32_t mark_count;
+    const struct oq_mark *marks = gw_keeper_marks(gateway->keeper, &mark_count);
     int err = gw_log_open(&(struct gw_log_deps){.settings = gateway->settings,
                                                 .clock = gateway->clock,
                                                 .dir = &gateway->dir,
-                                                .events = gateway->events},
+                                                .events = gateway->events,
+                                                .marks = marks,
+                                                .mark_count = mark_count},
                           &gateway->log, &fault);
 
+    if (err == 0)
+        gw_keeper_open(gateway->keeper, gateway->log, gateway->events);
     return err < 0 ? say(&fault, err) : 0;
 }
 
@@ -602,7 +637,8 @@ static void stop_parts(struct gateway *gateway)
 
     if (left_ms < FLUSH_MS)
         left_ms = FLUSH_MS;
-    gw_leave_at_the_latest(left_ms + LEAVE_MS);
+    gw_leave_at_the_latest(left_ms + CHECKPOINT_MS + LEAVE_MS);
+    gw_keeper_finish(gateway->keeper, CHECKPOINT_MS);
     if (oq_log_close(gateway->log, left_ms) < 0) { /* while the workers still take mail */
         /* The log's thread is still at work on everything: nothing can be taken apart. */
         ps_log(PS_LOG_ERROR, "log_not_flushed", PS_F_STR("why", "the disk does not answer"));
@@ -635,6 +671,7 @@ static void free_parts(struct gateway *gateway)
 {
     op_auth_free(gateway->auth);
     gw_breakers_done(&gateway->breakers);
+    gw_keeper_free(gateway->keeper);
     oq_log_free(gateway->log);
     ord_events_free(gateway->events);
     ord_flow_free(gateway->flow);

@@ -314,11 +314,13 @@ static void read_orders(struct lines *lines)
     uint32_t partitions = oq_log_partitions(lines->admin->deps.log);
     uint32_t partition = oq_place_partition(lines->after);
 
+    oq_fold_enter(lines->admin->deps.fold); /* not on a thread that can be asked */
     lines->last = lines->after;
     for (; lines->err == 0 && lines->count < lines->limit && partition < partitions; partition++)
         lines->err = read_partition(lines, partition == oq_place_partition(lines->after)
                                                ? lines->after
                                                : oq_place(partition, 0));
+    oq_fold_leave(lines->admin->deps.fold);
 }
 
 /* False: answered. */

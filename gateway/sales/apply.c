@@ -101,6 +101,19 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
     return 0;
 }
 
+int sale_on_restored(struct sale_runs *runs)
+{
+    const struct oq_fold *fold = runs->settings.fold;
+    const struct oq_sale *log_sale;
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && (log_sale = oq_fold_sale_at(fold, i)) != NULL; i++)
+        if (oq_sale_highest_epoch(log_sale) > 0) /* who wrote the fence matters only for a moment */
+            err = sale_effects_fence(runs->effects, log_sale, oq_sale_highest_epoch(log_sale),
+                                     (struct ps_str){"", 0}, INT64_MIN);
+    return err;
+}
+
 void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)
 {
     bool reserved = event->type == OQ_ACCEPTED || (event->type == OQ_ADJUSTED && event->delta < 0);

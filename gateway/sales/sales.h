@@ -197,6 +197,8 @@ unsigned sale_refused(const struct sale_runs *runs);
 
 /* --- The log's thread. --- */
 
+/* The fold was filled from a checkpoint, before any record. PS_E_NOMEM. */
+int sale_on_restored(struct sale_runs *runs) PS_MUST_CHECK;
 /* The fold has taken a record in and says what changed: the counter is told, at once or (in Redis)
  * by way of the control thread. PS_E_NOMEM: what the counter must be told was lost. */
 int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
