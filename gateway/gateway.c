@@ -235,14 +235,6 @@ static bool is_calm(void *ctx)
     return gateway->stage == RUNNING && gateway->overload != NULL && gateway->overload->level == 0;
 }
 
-static bool is_idle(void *ctx)
-{
-    const struct gateway *gateway = ctx;
-
-    return gateway->control != NULL && gw_control_is_published(gateway->control) &&
-           gateway->admin != NULL && !op_admin_reads(gateway->admin);
-}
-
 /* Where archives go, unless the settings say so, and their key. */
 static int find_archive(struct gateway *gateway)
 {
@@ -274,7 +266,6 @@ static int new_sales(struct gateway *gateway)
                                             .command = settings->archive.command,
                                             .after_ms = settings->log.archive_after_h * 3600000},
                                 .is_calm = is_calm,
-                                .is_idle = is_idle,
                                 .ctx = gateway},
         &gateway->sales);
 }

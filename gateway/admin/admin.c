@@ -196,11 +196,6 @@ bool op_admin_idle(const struct op_admin *admin)
            admin->open == OPEN_AT_REST;
 }
 
-bool op_admin_reads(const struct op_admin *admin)
-{
-    return admin->reads.running > 0 || !STAILQ_EMPTY(&admin->reads.waiting);
-}
-
 void op_admin_free(struct op_admin *admin)
 {
     struct srv_http *http;

@@ -65,8 +65,6 @@ struct op_deps {
  */
 int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
-/* A long read is under way, or waits for its turn. */
-bool op_admin_reads(const struct op_admin *admin);
 /* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);
 /* The outcome of a record whose ticket names the control thread as its owner. */

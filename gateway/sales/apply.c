@@ -88,8 +88,6 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
         return sale_effects_fence(
             runs->effects, change->sale, event->epoch, event->gateway,
             atomic_load(&runs->started) ? ps_clock_mono_ns(runs->settings.clock) : INT64_MIN);
-    if (change->effect == OQ_EFFECT_ARCHIVED)
-        oq_fold_forget(runs->settings.fold, change->sale);
     if (!sale_effect_of(change, &effect))
         return 0;
     effect.partition = partition;

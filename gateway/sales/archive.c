@@ -5,17 +5,13 @@
  *   the archive is written, read back and judged (archive_job.c, a thread of its own)
  *   -> the fold still has the numbers that the archive has
  *   -> sale.archived into each of its partitions
- *   -> every gateway sees it there: the fold forgets the sale (the log's thread, with the record),
+ *   -> every gateway sees it there: the fold forgets the sale (order_events.c, with the record),
  *      the counter is emptied, the journal deletes its records (queue/log_journal.c)
  *   -> the leader notes it in the sale's state, for logs that forget the record too
  *
  * A crash before the record leaves a file that is written anew; behind it there is nothing left to
  * do that the next start would not do. A rehearsal that is deleted goes the same way without an
- * archive, whatever is held of it.
- *
- * Memory of the fold that other threads may be in is freed when all have let go of it: what was
- * retired so far is counted, a new snapshot is published, and when every worker has acknowledged
- * it and no long read is under way, nobody can be in it any more. */
+ * archive, whatever is held of it. The memory of what was forgotten is freed by keeper.c. */
 #include "gateway/sales/archive_job.h"
 #include "gateway/sales/sales_internal.h"
 
@@ -31,7 +27,6 @@
 #define RETRY_FIRST_MS 5000
 #define RETRY_MAX_MS   600000
 #define REHEARSAL_MS   INT64_C(3600000)
-#define TIDY_STEPS     4 /* of a millisecond, each tick */
 
 /* One sale is archived at a time. */
 struct sale_archives {
@@ -40,11 +35,6 @@ struct sale_archives {
     struct sale_archive_job job;
     bool writing; /* the thread has the job */
     char counts[OQ_EVENT_LONG_MAX];
-    /* Letting go. */
-    enum { SETTLED, TIDYING, TIDIED, MARKED } stage;
-    _Atomic(int) tidied; /* 1: there is more, 0: done, -1: under way */
-    int64_t mark;
-    char last[PS_NAME_MAX + 1]; /* whose publication is awaited */
 };
 
 int sale_archives_new(struct sale_runs *runs, struct sale_archives **ret_archives)
@@ -338,59 +328,8 @@ static void let_go(struct sale_run *run)
     } else if (counter != NULL && clu_leads(runs->cluster)) {
         sale_loader_add(runs->archives->thread, &run->archive.empty);
     }
-    (void)snprintf(runs->archives->last, PS_NAME_MAX + 1, "%s", run->name);
-    runs->archives->stage = TIDYING;
-    atomic_store(&runs->archives->tidied, 1);
     runs->host.changed(run->name, runs->host.ctx);
     ps_log(PS_LOG_INFO, "sale_archived", SALE_LOG_NAME(run), PS_F_FLAG("discarded", discarded));
-}
-
-static void tidy_fold(void *arg)
-{
-    struct sale_archives *archives = arg;
-    bool more = true;
-
-    for (int i = 0; i < TIDY_STEPS && more; i++)
-        more = oq_fold_tidy(archives->runs->settings.fold);
-    atomic_store(&archives->tidied, more);
-}
-
-static void reclaim_fold(void *arg)
-{
-    const struct sale_archives *archives = arg;
-
-    oq_fold_reclaim(archives->runs->settings.fold, archives->mark);
-}
-
-void sale_archives_tick(struct sale_archives *archives)
-{
-    const struct sale_settings *settings = &archives->runs->settings;
-    struct oq_log *log = archives->runs->log;
-    int tidied = atomic_load(&archives->tidied);
-
-    switch (archives->stage) {
-    case SETTLED:
-        break;
-    case TIDYING:
-        if (tidied == 0) {
-            archives->stage = TIDIED;
-        } else if (tidied > 0) {
-            atomic_store(&archives->tidied, -1);
-            if (oq_log_call(log, tidy_fold, archives) < 0)
-                atomic_store(&archives->tidied, 1);
-        }
-        break;
-    case TIDIED:
-        archives->mark = oq_fold_retired(settings->fold);
-        archives->runs->host.changed(archives->last, archives->runs->host.ctx);
-        archives->stage = MARKED;
-        break;
-    case MARKED:
-        if ((settings->is_idle == NULL || settings->is_idle(settings->ctx)) && !archives->writing &&
-            sale_none_loads(archives->runs) && oq_log_call(log, reclaim_fold, archives) == 0)
-            archives->stage = SETTLED;
-        break;
-    }
 }
 
 /* --- One sale --- */
@@ -418,7 +357,7 @@ static void look(struct sale_run *run, const struct sale_decided *decided, int64
     }
     if (archive->stage == SALE_ARCHIVE_IDLE && archive->slots_out == 0 && may &&
         now_ns >= archive->retry_ns && now_ns - archive->final_ns >= FINAL_NS &&
-        !archives->writing && archives->stage == SETTLED && is_calm(run->runs))
+        !archives->writing && is_calm(run->runs))
         begin(run);
 }
 

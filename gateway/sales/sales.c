@@ -497,15 +497,6 @@ void sale_tick(struct sale_runs *runs)
     sale_apply_take(runs);
     sale_go_on_all(runs);
     sale_expiry_tick(runs->expiry);
-    sale_archives_tick(runs->archives);
-}
-
-bool sale_none_loads(const struct sale_runs *runs)
-{
-    for (size_t i = 0; i < runs->count; i++)
-        if (runs->at[i]->rebuild.loading)
-            return false;
-    return true;
 }
 
 /* --- mail --- */

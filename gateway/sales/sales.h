@@ -112,10 +112,7 @@ struct sale_settings {
         const char *command; /* run with each archive; NULL = none */
         int64_t after_ms;    /* a sale is over for so long */
     } archive;
-    /* May there be work that can wait? Does no other thread hold an order, and has every worker
-     * acknowledged what was published last? NULL: always. The control thread. */
-    bool (*is_calm)(void *ctx);
-    bool (*is_idle)(void *ctx);
+    bool (*is_calm)(void *ctx); /* may there be work that can wait? NULL: always */
     void *ctx;
 };
 

@@ -152,8 +152,6 @@ struct sale_runs {
 int64_t sale_now_ns(const struct sale_runs *runs);
 /* Makes it known if need be. NULL: out of memory. */
 struct sale_run *sale_run_of(struct sale_runs *runs, const char *name);
-/* No other thread loads a counter from the fold. */
-bool sale_none_loads(const struct sale_runs *runs);
 /* False: the host has no such sale. */
 bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decided);
 void sale_set_state(struct sale_run *run, enum sale_state state);
@@ -221,8 +219,6 @@ int sale_archives_new(struct sale_runs *runs, struct sale_archives **ret_archive
 /* Waits for what its thread does: at most as long as a record or a disk takes. */
 void sale_archives_stop(struct sale_archives *archives);
 void sale_archives_free(struct sale_archives *archives); /* NULL is allowed */
-/* Each 100 ms: what was let go is given back. */
-void sale_archives_tick(struct sale_archives *archives);
 /* True: the sale is archived, and there is nothing else to do for it. */
 bool sale_archive_step(struct sale_run *run);
 void sale_archive_landed(struct sale_slot *slot, enum oq_outcome outcome);
