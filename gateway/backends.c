@@ -131,6 +131,7 @@ static int open_journal(const struct gw_log_deps *deps, struct oq_log **ret_log,
                                           .queue_capacity = (size_t)settings->log.queue,
                                           .batch_max = (size_t)settings->log.batch_max,
                                           .retry_ms = settings->log.retry_ms,
+                                          .mark = deps->mark_count == 1 ? deps->marks : NULL,
                                           .clock = deps->clock};
     int err = path == NULL ? PS_E_NOMEM : oq_journal_open(&journal, &callbacks, ret_log, fault);
 

@@ -48,6 +48,8 @@ struct gw_log_deps {
     const struct ps_clock *clock;
     const struct gw_state_dir *dir;
     struct ord_events *events;
+    const struct oq_mark *marks; /* where to begin to read; NULL: at the start */
+    uint32_t mark_count;
 };
 
 /* Opens it and reads it back through the callbacks of `events`. `fault` says what people can do. */

@@ -31,6 +31,7 @@
 #include "gateway/sockets.h"
 #include "gateway/state_dir.h"
 #include "gateway/cluster/cluster.h"
+#include "gateway/keeper.h"
 #include "gateway/worker.h"
 
 #include <signal.h>
@@ -40,9 +41,10 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define CONTROL_MAIL 16384
-#define FLUSH_MS     2000 /* at least, for the log to write what it has */
-#define LEAVE_MS     2500 /* after that, for everything else */
+#define CONTROL_MAIL  16384
+#define FLUSH_MS      2000 /* at least, for the log to write what it has */
+#define CHECKPOINT_MS 5000 /* at most, for the last checkpoint */
+#define LEAVE_MS      2500 /* after that, for everything else */
 enum stage { RUNNING, DELAYING, FINISHING };
 
 struct gateway {
@@ -50,12 +52,14 @@ struct gateway {
     const char *config_path;
     const struct ps_clock *clock;
     struct gw_state_dir dir;
+    char *archive_dir, *archive_key; /* paths */
     /* What threads share, and what they are told by. */
     struct adm_limit_table *limits;
     struct gw_counter *counter;
     struct oq_fold *fold;
     struct ord_events *events;
     struct oq_log *log;
+    struct gw_keeper *keeper;
     struct ord_flow *flow;
     struct ps_metrics *metrics;
     struct gw_mailboxes mail;
@@ -174,6 +178,7 @@ static void on_housekeeping(uv_timer_t *timer)
     double delay_ms = adm_signals_now(gateway->overload->signals)->value[CFG_SIGNAL_LOOP_DELAY];
     ord_flow_watch(gateway->flow, now_ns(gateway),
                    delay_ms > 0 ? (int64_t)(delay_ms * (double)PS_NS_PER_MS) : 0);
+    gw_keeper_tick(gateway->keeper, gateway->overload->level > 0);
     drain_step(gateway);
 }
 
@@ -185,6 +190,8 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         if (gateway->admin != NULL)
             op_admin_outcome(gateway->admin, mail->handle, (enum oq_outcome)mail->result,
                              mail->ptr);
+    } else if (mail->kind == GW_MAIL_FOLD) {
+        gw_keeper_mail(gateway->keeper, mail);
     } else if (gateway->control != NULL)
         gw_control_mail(mail, gateway->control);
 }
@@ -222,17 +229,46 @@ static int open_counter(struct gateway *gateway)
                    : gw_counter_store(gateway->counter, &gateway->loop, false, &gateway->store);
 }
 
+static bool is_calm(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    return gateway->stage == RUNNING && gateway->overload != NULL && gateway->overload->level == 0;
+}
+
+/* Where archives go, unless the settings say so, and their key. */
+static int find_archive(struct gateway *gateway)
+{
+    const char *dir = gateway->settings->archive.dir;
+
+    gateway->archive_dir = dir != NULL ? strdup(dir) : gw_state_dir_file(&gateway->dir, "archive");
+    gateway->archive_key = gw_state_dir_file(&gateway->dir, "archive.key");
+    return gateway->archive_dir != NULL && gateway->archive_key != NULL ? 0 : PS_E_NOMEM;
+}
+
 static int new_sales(struct gateway *gateway)
 {
-    return sale_runs_new(&(struct sale_settings){.clock = gateway->clock,
-                                                 .gateway_id = gateway->dir.gateway_id,
-                                                 .store = gateway->store,
-                                                 .fold = gateway->fold,
-                                                 .metrics = gateway->metrics,
-                                                 .mailbox = gateway->mail.control,
-                                                 .mail_kind = GW_MAIL_SALES,
-                                                 .owner = GW_OWNER_CONTROL},
-                         &gateway->sales);
+    const struct gw_settings *settings = gateway->settings;
+
+    if (find_archive(gateway) < 0)
+        return PS_E_NOMEM;
+    return sale_runs_new(
+        &(struct sale_settings){.clock = gateway->clock,
+                                .gateway_id = gateway->dir.gateway_id,
+                                .store = gateway->store,
+                                .fold = gateway->fold,
+                                .metrics = gateway->metrics,
+                                .mailbox = gateway->mail.control,
+                                .mail_kind = GW_MAIL_SALES,
+                                .owner = GW_OWNER_CONTROL,
+                                .archive = {.dir = gateway->archive_dir,
+                                            .make_dir = settings->archive.dir == NULL,
+                                            .key = gateway->archive_key,
+                                            .command = settings->archive.command,
+                                            .after_ms = settings->log.archive_after_h * 3600000},
+                                .is_calm = is_calm,
+                                .ctx = gateway},
+        &gateway->sales);
 }
 
 static int new_events(struct gateway *gateway)
@@ -244,8 +280,30 @@ static int new_events(struct gateway *gateway)
                                                         .flow = gateway->flow,
                                                         .deliver = gw_mail_outcome,
                                                         .on_state = gw_mail_log_state,
-                                                        .ctx = &gateway->mail},
+                                                        .ctx = &gateway->mail,
+                                                        .on_marks = gw_keeper_on_marks,
+                                                        .marks_ctx = gateway->keeper},
                           &gateway->events);
+}
+
+static int new_keeper(struct gateway *gateway)
+{
+    const struct gw_settings *settings = gateway->settings;
+    char *path = gw_state_dir_file(&gateway->dir, "fold.checkpoint");
+    int err = PS_E_NOMEM;
+
+    if (path != NULL)
+        err = gw_keeper_new(
+            &(struct gw_keeper_deps){.clock = gateway->clock,
+                                     .fold = gateway->fold,
+                                     .sales = gateway->sales,
+                                     .workers = &gateway->workers,
+                                     .path = path,
+                                     .checkpoints = settings->log.kind != GW_LOG_KAFKA &&
+                                                    !inv_store_is_shared(gateway->store)},
+            &gateway->keeper);
+    free(path);
+    return err;
 }
 
 static int open_parts(struct gateway *gateway)
@@ -267,7 +325,8 @@ static int open_parts(struct gateway *gateway)
         err = PS_E_NOMEM;
     if (err < 0 || (err = open_counter(gateway)) < 0 || (err = oq_fold_new(&gateway->fold)) < 0 ||
         (err = gw_flow_new(settings, gateway->workers.count, &gateway->flow)) < 0 ||
-        (err = new_sales(gateway)) < 0 || (err = new_events(gateway)) < 0)
+        (err = new_sales(gateway)) < 0 || (err = new_keeper(gateway)) < 0 ||
+        (err = new_events(gateway)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
     return err < 0 ? say(&fault, err) : 0;
 }
@@ -275,12 +334,18 @@ static int open_parts(struct gateway *gateway)
 static int open_log(struct gateway *gateway)
 {
     struct ps_fault fault = {0};
+    uint32_t mark_count;
+    const struct oq_mark *marks = gw_keeper_marks(gateway->keeper, &mark_count);
     int err = gw_log_open(&(struct gw_log_deps){.settings = gateway->settings,
                                                 .clock = gateway->clock,
                                                 .dir = &gateway->dir,
-                                                .events = gateway->events},
+                                                .events = gateway->events,
+                                                .marks = marks,
+                                                .mark_count = mark_count},
                           &gateway->log, &fault);
 
+    if (err == 0)
+        gw_keeper_open(gateway->keeper, gateway->log, gateway->events);
     return err < 0 ? say(&fault, err) : 0;
 }
 
@@ -453,6 +518,8 @@ static int new_admin(struct gateway *gateway)
                                  .hosts = &settings->admin.hosts,
                                  .metrics_open = &settings->admin.metrics_open,
                                  .state_dir = settings->state_dir,
+                                 .archive_dir = gateway->archive_dir,
+                                 .archive_key = gateway->archive_key,
                                  .gateway_id = gateway->dir.gateway_id,
                                  .ack_timeout_ms = settings->log.ack_timeout_ms,
                                  .confirm_on_standby = settings->log.confirm_on_standby,
@@ -563,7 +630,8 @@ static void stop_parts(struct gateway *gateway)
 
     if (left_ms < FLUSH_MS)
         left_ms = FLUSH_MS;
-    gw_leave_at_the_latest(left_ms + LEAVE_MS);
+    gw_leave_at_the_latest(left_ms + CHECKPOINT_MS + LEAVE_MS);
+    gw_keeper_finish(gateway->keeper, CHECKPOINT_MS);
     if (oq_log_close(gateway->log, left_ms) < 0) { /* while the workers still take mail */
         /* The log's thread is still at work on everything: nothing can be taken apart. */
         ps_log(PS_LOG_ERROR, "log_not_flushed", PS_F_STR("why", "the disk does not answer"));
@@ -596,6 +664,7 @@ static void free_parts(struct gateway *gateway)
 {
     op_auth_free(gateway->auth);
     gw_breakers_done(&gateway->breakers);
+    gw_keeper_free(gateway->keeper);
     oq_log_free(gateway->log);
     ord_events_free(gateway->events);
     ord_flow_free(gateway->flow);
@@ -606,6 +675,8 @@ static void free_parts(struct gateway *gateway)
     adm_overload_free(gateway->overload);
     ps_metrics_free(gateway->metrics);
     free(gateway->workers.at);
+    free(gateway->archive_dir);
+    free(gateway->archive_key);
     gw_state_dir_close(&gateway->dir);
 }
 

@@ -9,6 +9,11 @@
 #define GW_LOG_EVENTS(X) \
     X(ready, INFO, "The gateway serves.", "") \
     X(signal, INFO, "SIGTERM or SIGINT arrived.", "") \
+    X(checkpoint_loaded, INFO, "The start took so many orders from fold.checkpoint and reads only what came later.", "") \
+    X(checkpoint_refused, WARN, "fold.checkpoint is not used (why): the whole log is read, and another one is written.", \
+      "Nothing, after a change of version or of the log. Else look at the disk of state_dir.") \
+    X(checkpoint_failed, WARN, "fold.checkpoint was not written (error, why): the next start reads more of the log. It is tried again.", \
+      "why says what to mend; mostly the disk of state_dir is full.") \
     X(draining, INFO, "/readyz fails; serving goes on for delay_ms.", "") \
     X(stopped, INFO, "The process ends.", "") \
     X(reloaded, INFO, "SIGHUP: the settings file was read again.", "") \
@@ -83,6 +88,9 @@
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
     X(expiry_stalled, ERROR, "The clock has been set again and again since since_ms: all that time nothing has expired, and unpaid orders keep their units.", "Mend time synchronisation: one program sets the clock, and it slews. What is due expires a minute after the last step.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
+    X(sale_archived, INFO, "A sale that is over is in its archive, and this gateway has let go of it; discarded: a rehearsal, without an archive.", "") \
+    X(sale_not_archived, ERROR, "A sale that is over could not be archived (why). Nothing was dropped; it is tried again.", \
+      "Put right what it says: room on the disk, the directory of archive.dir, archive.command, or what the audit has found.") \
     X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \
     X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \
     X(opening_not_noted, ERROR, "The opening of a sale could not be stored (error: control.db or Redis). It is tried again.", \

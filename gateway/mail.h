@@ -23,6 +23,8 @@ enum gw_mail_kind {
     GW_MAIL_CACHE, /* worker or control -> worker: cache_wakeups_deliver */
     GW_MAIL_STATE, /* log -> control: the log's state changed; value = available */
     GW_MAIL_SALES, /* any thread -> control: sale_mail */
+    GW_MAIL_FOLD,  /* control -> worker -> control: value = what the fold had retired: the worker
+                      holds no order now */
     GW_MAIL_DONE   /* job thread -> control: a job of the control store is done; ptr = job */
 };
 

@@ -87,6 +87,9 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     case GW_MAIL_BREAKER:
         force_breaker(worker, mail);
         break;
+    case GW_MAIL_FOLD: /* between two events no order is held */
+        (void)!ps_mailbox_post(worker->deps.control_mail, mail);
+        break;
     case GW_MAIL_DRAIN:
         worker->draining = true;
         srv_drain(worker->http);

@@ -757,6 +757,7 @@ void oq_fold_forget(struct oq_fold *fold, struct oq_sale *sale)
     oq_index_retire(&orders->by_key, fold->space);
     sale->next_forgotten = fold->forgotten;
     fold->forgotten = sale;
+    atomic_store(&fold->untidy, true);
 }
 
 /* Orders of forgotten sales leave the index by id by a table that is made without them. */
@@ -776,7 +777,28 @@ bool oq_fold_tidy(struct oq_fold *fold)
         return true;
     for (; fold->purged != NULL; fold->purged = fold->purged->next_forgotten)
         oq_arena_retire(&fold->purged->arena);
+    atomic_store(&fold->untidy, fold->forgotten != NULL);
     return fold->forgotten != NULL;
+}
+
+bool oq_fold_untidy(const struct oq_fold *fold)
+{
+    return atomic_load(&fold->untidy);
+}
+
+void oq_fold_enter(struct oq_fold *fold)
+{
+    atomic_fetch_add(&fold->guests, 1);
+}
+
+void oq_fold_leave(struct oq_fold *fold)
+{
+    atomic_fetch_sub(&fold->guests, 1);
+}
+
+bool oq_fold_entered(const struct oq_fold *fold)
+{
+    return atomic_load(&fold->guests) > 0;
 }
 
 int64_t oq_fold_retired(const struct oq_fold *fold)

@@ -120,6 +120,13 @@ bool oq_fold_tidy(struct oq_fold *fold);
  * count when every reader has held no order once since it was read (the writer's thread). */
 int64_t oq_fold_retired(const struct oq_fold *fold);
 void oq_fold_reclaim(struct oq_fold *fold, int64_t upto);
+/* Is there something to tidy? Any thread. */
+bool oq_fold_untidy(const struct oq_fold *fold);
+/* For readers that nobody can ask whether they hold an order: from enter to leave they may. Any
+ * thread. */
+void oq_fold_enter(struct oq_fold *fold);
+void oq_fold_leave(struct oq_fold *fold);
+bool oq_fold_entered(const struct oq_fold *fold); /* is one within? */
 
 /* --- Readers: an order --- */
 /* Everything about it. Fields that are asked for often have a function of their own. */

@@ -122,6 +122,8 @@ struct oq_fold {
     /* The writer's: sales whose orders are still in by_id, and those that leave it now. */
     struct oq_sale *forgotten, *purged;
     struct oq_cut *cut; /* the writer's: a checkpoint that is being written, or NULL */
+    _Atomic(bool) untidy;
+    _Atomic(int) guests; /* oq_fold_enter */
     _Atomic(int64_t) seq[OQ_PARTITION_MAX];
 };
 

@@ -54,6 +54,10 @@ struct oq_log_callbacks {
     void (*on_record)(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx);
     void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event,
                        enum oq_outcome outcome, int64_t seq, void *ctx);
+    /* Only of a log that is opened with marks: once, before the first on_record. `fits`: the log
+     * begins with the marked records, and what stands behind them comes; the others are taken as
+     * read. Else all of it comes, and `why` is a sentence. A negative value ends it: PS_E_NOMEM. */
+    int (*on_marks)(bool fits, const char *why, void *ctx);
     /* When it changes, or the kind of error that keeps the log away does; a log opens available.
      * `why` is a sentence for people, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);

@@ -244,7 +244,43 @@ static int feed_record(int64_t seq, struct ps_str json, struct ps_fault *fault, 
     return 0;
 }
 
-static int open_and_read(struct journal *journal, struct ps_fault *fault)
+struct mark_check {
+    const struct oq_mark *mark;
+    bool fits;
+};
+
+static int check_mark(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
+{
+    struct mark_check *check = ctx;
+    (void)fault;
+    check->fits = oq_mark_fits(check->mark, seq, json);
+    return 0;
+}
+
+/* Begins to read behind the mark, if that is of this journal. */
+static int begin_at(struct journal *journal, const struct oq_mark *mark, struct ps_fault *fault)
+{
+    struct mark_check check = {.mark = mark, .fits = mark->seq == 0};
+    int64_t seq = mark->seq; /* on_marks may free the mark */
+    char why[96] = "";
+    int err = 0;
+    if (seq > 0)
+        err = oq_journal_file_record(journal->file, seq, check_mark, &check, fault);
+    if (err != 0 && err != PS_E_NOT_FOUND)
+        return err;
+    if (!check.fits)
+        snprintf(why, sizeof why, "record %lld of the journal %s", (long long)seq,
+                 err != 0 ? "is not there" : "is another one");
+    err = journal->on.on_marks(check.fits, why, journal->on.ctx);
+    if (err != 0)
+        return ps_fault(fault, err, journal->path, "%s", ps_err_text(err));
+    journal->seq = check.fits ? seq : 0;
+    return 0;
+}
+
+/* `mark` NULL: go on behind what was read. */
+static int open_and_read(struct journal *journal, const struct oq_mark *mark,
+                         struct ps_fault *fault)
 {
     const struct ps_db_file_settings settings = {&oq_journal_kind, journal->path, journal->vfs,
                                                  journal->lock};
@@ -255,6 +291,9 @@ static int open_and_read(struct journal *journal, struct ps_fault *fault)
     if (err != 0)
         return err;
     journal->dropping = true;
+    err = mark != NULL ? begin_at(journal, mark, fault) : 0;
+    if (err != 0)
+        return err;
     return oq_journal_file_read(journal->file, journal->seq, feed_record, journal, &last, fault);
 }
 
@@ -279,7 +318,7 @@ static void recover_file(struct journal *journal)
     struct ps_fault fault;
     ps_db_file_close(journal->file);
     journal->file = NULL;
-    int err = open_and_read(journal, &fault);
+    int err = open_and_read(journal, NULL, &fault);
     if (err == 0)
         err = write_first(journal, OQ_JOURNAL_RECOVERED, &fault);
     if (err != 0) {
@@ -448,6 +487,21 @@ static int journal_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
     return oq_record_queue_call(journal_of(log)->queue, fn, arg);
 }
 
+static int set_mark(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
+{
+    (void)fault;
+    oq_mark_set(ctx, seq, json);
+    return 0;
+}
+
+static int journal_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
+{
+    const struct journal *journal = const_journal_of(log);
+    if (partition != 0 || journal->file == NULL)
+        return PS_E_NOT_FOUND;
+    return oq_journal_file_record(journal->file, journal->seq, set_mark, ret_mark, NULL);
+}
+
 static void release_lock(struct journal *journal)
 {
     if (journal->lock >= 0)
@@ -501,6 +555,7 @@ static const struct oq_log_ops journal_ops = {
     .view = journal_view,
     .stats = journal_stats,
     .call = journal_call,
+    .mark = journal_mark,
     .close = journal_close,
     .free = journal_free,
     .reader_new = journal_reader_new,
@@ -551,7 +606,7 @@ int oq_journal_open(const struct oq_journal_settings *settings,
     if (err == 0)
         err = ps_db_file_create(&oq_journal_kind, settings->path, settings->vfs, fault);
     if (err == 0)
-        err = open_and_read(journal, fault);
+        err = open_and_read(journal, settings->mark, fault);
     if (err == 0)
         err = write_first(journal, OQ_JOURNAL_STARTED, fault);
     if (err != 0)

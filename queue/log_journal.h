@@ -12,6 +12,9 @@ struct oq_journal_settings {
     size_t batch_max;      /* most records a commit */
     int64_t retry_ms;      /* how often a broken journal is tried again: 200 */
     const char *vfs;       /* NULL = SQLite's default (tests pass a faulty one) */
+    /* Where reading begins, if the log has that record (on_marks); NULL = at the start. Borrowed
+     * for the call of oq_journal_open. */
+    const struct oq_mark *mark;
     const struct ps_clock *clock; /* the wall clock of records that the log itself writes */
 };
 

@@ -323,6 +323,10 @@ static bool find_sku(struct op_request *request, const struct sale_entry *sale,
         if (!ps_str_is(name, doc->skus[i].name))
             continue;
         memcpy(adjust->sku, doc->skus[i].name, sizeof adjust->sku);
+        if (sale_is_archiving(adjust->run)) {
+            op_no(request, ANS_V_archived, "the sale is over, and goes into its archive");
+            return false;
+        }
         if (op_is_served(sale) && oq_sale_sku_find(sale_view(adjust->run)->log_sale, name.at,
                                                    name.len, &adjust->index) == 0)
             return true;

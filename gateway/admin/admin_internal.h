@@ -232,6 +232,10 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
+/* The document that the path names is deleted, whatever its version: a rehearsal, once it is
+ * archived. */
+void op_delete_discarded(struct op_request *request);
+
 /* --- read_only.c --- */
 /* Takes out the members that only reading shows, whatever they say. */
 void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
@@ -242,6 +246,9 @@ void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind 
                        struct ps_faults *faults);
 
 /* --- sales.c --- */
+/* Before the document of a rehearsal that has been opened is deleted: the sale goes without an
+ * archive. False: there is nothing in the way. */
+bool op_discard_sale(struct op_request *request);
 /* Which sales a list is to have. */
 struct op_sale_filter {
     int rehearsal;   /* 0, 1; -1: all */

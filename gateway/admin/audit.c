@@ -7,6 +7,7 @@
  * A work thread then reads the sale's records up to the cut, no further, and has them judged beside
  * the gateway's fold, while the sale runs on. It keeps eight bytes an order, and gives them back at
  * the end. One audit at a time; requests wait for theirs. */
+#include "gateway/admin/archived.h"
 #include "gateway/admin/audit_internal.h"
 
 #include "common/log.h"
@@ -366,6 +367,10 @@ void op_audit_sale(struct op_request *request)
 
     if (sale == NULL)
         return;
+    if (op_is_archived(sale)) {
+        op_archived_audit(request, sale);
+        return;
+    }
     view = sale_view(sale->run);
     if (view->counter == NULL && sale->stored.state.opened) {
         op_no(request, ANS_V_fenced, "the sale is not served at the moment");

@@ -500,13 +500,15 @@ json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
     json_t *json =
         json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
                   (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+    int err = json == NULL ? -1 : 0;
 
-    if (state->opening_id[0] != '\0' && json != NULL &&
-        json_object_set_new(json, "opening_id", json_string(state->opening_id)) < 0) {
-        json_decref(json);
-        return NULL;
-    }
-    return json;
+    if (err == 0 && state->opening_id[0] != '\0')
+        err |= json_object_set_new(json, "opening_id", json_string(state->opening_id));
+    if (err == 0 && state->ended_at_ms > 0)
+        err |= json_object_set_new(json, "ended_at", ps_json_of_time(state->ended_at_ms));
+    if (err == 0 && state->archived)
+        err |= json_object_set_new(json, "archived", json_true());
+    return ps_json_built(json, err);
 }
 
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
@@ -525,6 +527,8 @@ int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct
         ps_uuid_format(&uuid, state->opening_id);
     else if (id.len > 0)
         ps_json_fault(&reader, "opening_id", "is not a UUID");
+    ps_json_time(&reader, "ended_at", &state->ended_at_ms);
+    ps_json_bool(&reader, "archived", &state->archived);
     return ps_json_done(&reader);
 }
 

@@ -97,6 +97,8 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         ps_log_stop();
         abort();
     }
+    if (change.effect == OQ_EFFECT_ARCHIVED)
+        oq_fold_forget(events->settings.fold, change.sale);
     events->last_seq = seq;
     events->last_order = change.order;
     if (!atomic_load_explicit(&events->going, memory_order_relaxed))
@@ -158,11 +160,25 @@ static void on_notice(const char *text, void *ctx)
     ps_log(PS_LOG_WARN, "log_notice", PS_F_STR("why", text));
 }
 
+static int on_marks(bool fits, const char *why, void *ctx)
+{
+    const struct ord_events *events = ctx;
+
+    return events->settings.on_marks(fits, why, events->settings.marks_ctx);
+}
+
+void ord_events_reclaim(struct ord_events *events, int64_t upto)
+{
+    events->last_order = NULL;
+    oq_fold_reclaim(events->settings.fold, upto);
+}
+
 struct oq_log_callbacks ord_events_callbacks(struct ord_events *events)
 {
     return (struct oq_log_callbacks){.on_record = on_record,
                                      .on_outcome = on_outcome,
                                      .on_state = on_state,
                                      .on_notice = on_notice,
+                                     .on_marks = on_marks,
                                      .ctx = events};
 }

@@ -27,6 +27,9 @@ struct ord_events_settings {
     void (*deliver)(const struct oq_ticket *ticket, enum oq_outcome outcome, struct oq_order *order,
                     void *ctx);
     void (*on_state)(bool available, void *ctx); /* the log takes records again, or none */
+    /* on_marks of log.h; NULL: the log is opened without marks. */
+    int (*on_marks)(bool fits, const char *why, void *ctx);
+    void *marks_ctx;
     void *ctx;
 };
 
@@ -36,6 +39,8 @@ int ord_events_new(const struct ord_events_settings *settings,
 void ord_events_free(struct ord_events *events); /* NULL is allowed */
 /* For opening the log. During the read-back nothing is counted. */
 struct oq_log_callbacks ord_events_callbacks(struct ord_events *events);
+/* oq_fold_reclaim, on the log's thread. */
+void ord_events_reclaim(struct ord_events *events, int64_t upto);
 /* Start-up is over: from here on orders are counted for /metrics. */
 void ord_events_go(struct ord_events *events);
 

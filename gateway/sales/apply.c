@@ -65,6 +65,19 @@ int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_
     return 0;
 }
 
+void sale_counters_drop(struct sale_counters *counters, const struct oq_sale *log_sale)
+{
+    bool there;
+    size_t place = ps_sorted_place(log_sale, counters->at, counters->count, sizeof *counters->at,
+                                   sale_compare_log_sale, &there);
+
+    if (!there)
+        return;
+    counters->count--;
+    memmove(&counters->at[place], &counters->at[place + 1],
+            (counters->count - place) * sizeof *counters->at);
+}
+
 int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
                    const struct oq_event *event, const struct oq_change *change)
 {
@@ -84,6 +97,19 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
     if ((counter = counter_of(&runs->counters, change->sale)) != NULL)
         sale_effect_apply(&effect, runs->settings.store, counter);
     return 0;
+}
+
+int sale_on_restored(struct sale_runs *runs)
+{
+    const struct oq_fold *fold = runs->settings.fold;
+    const struct oq_sale *log_sale;
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && (log_sale = oq_fold_sale_at(fold, i)) != NULL; i++)
+        if (oq_sale_highest_epoch(log_sale) > 0) /* who wrote the fence matters only for a moment */
+            err = sale_effects_fence(runs->effects, log_sale, oq_sale_highest_epoch(log_sale),
+                                     (struct ps_str){"", 0}, INT64_MIN);
+    return err;
 }
 
 void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)

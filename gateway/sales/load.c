@@ -133,7 +133,9 @@ int sale_load(const struct sale_run *run, size_t sku_count, int64_t epoch,
     walk->stop = stop;
     err = new_load(walk, epoch);
     if (err == 0) {
+        oq_fold_enter(run->runs->settings.fold);
         err = fill_load(walk);
+        oq_fold_leave(run->runs->settings.fold);
         if (err == 0)
             err = inv_load_install(walk->load, ret_counter);
         else

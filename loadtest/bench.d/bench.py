@@ -23,6 +23,7 @@ import instructions
 import overload
 import peers
 import rebuild
+import restart
 import shapes
 import upstream
 from harness import CONNECTIONS, LOAD_CORE, RELEASE, RICH, ROOT, SERVER_CORE, TICK, Nginx, Penstock, get_request, median_row, post_request, raw_answer, wrk
@@ -117,6 +118,7 @@ def main():
     parser.add_argument("--cluster", action="store_true", help="instead: the counter in Redis, the log in Kafka, and both, beside the default")
     parser.add_argument("--instructions", action="store_true", help="instead: instructions of a \"no\" with the counter in memory and in Redis, by callgrind")
     parser.add_argument("--rebuild", action="store_true", help="instead: seconds until a counter in Redis that lost everything is rebuilt from Kafka, with 100,000 and 1,000,000 orders")
+    parser.add_argument("--restart", action="store_true", help="instead: seconds until a gateway is ready and its memory, with 0.1, 1 and 5 million orders, from a checkpoint and without one")
     parser.add_argument("--connections", action="store_true", help="instead: memory of idle connections, and buyers' p99 beside hostile ones")
     parser.add_argument("--overload", action="store_true", help="instead: orders in time at 1, 2 and 10 times the capacity, log-bound and CPU-bound, with the overload controller and without")
     parser.add_argument("--peers", action="store_true", help="with --overload: log-bound, beside nginx's limit_req and Envoy's adaptive concurrency before the same gateway")
@@ -146,6 +148,8 @@ def main():
             result = instructions.run(directory)
         elif arguments.rebuild:
             result = rebuild.run(directory)
+        elif arguments.restart:
+            result = restart.run(directory)
         elif arguments.overload:
             result = run_overload(arguments, directory)
         elif arguments.upstream:

@@ -148,10 +148,21 @@ static bool next_line(const char **at, char *json, struct ps_str *ret_json, stru
     return true;
 }
 
+/* NULL in place of a text that is another one. */
+static int compare_record(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx)
+{
+    struct ps_str *text = ctx;
+
+    (void)seq, (void)fault;
+    if (!ps_str_same(json, *text))
+        text->at = NULL;
+    return 0;
+}
+
 /* Is the last record here the gateway's of that number? */
 static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
 {
-    char path[96], json[OQ_EVENT_TEXT_MAX], own[OQ_EVENT_TEXT_MAX] = "";
+    char path[96], json[OQ_EVENT_TEXT_MAX];
     struct ps_str text, sale;
     struct sb_reply reply;
     int64_t seq = 0;
@@ -162,11 +173,14 @@ static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, stru
     enum sb_turn turn = ask(caller, path, &reply, fault);
     if (turn != SB_MORE)
         return turn;
-    if (oq_journal_file_body(copy->file, copy->seq, own, sizeof own, fault) < 0)
-        return SB_DISK_FAILED;
     const char *at = reply.body;
-    bool same = next_line(&at, json, &text, &sale, &seq, &owner) && seq == copy->seq &&
-                ps_str_is(text, own);
+    bool same = next_line(&at, json, &text, &sale, &seq, &owner) && seq == copy->seq;
+    int err = same ? oq_journal_file_record(copy->file, seq, compare_record, &text, fault) : 0;
+    if (err < 0) {
+        oq_event_release(owner);
+        return SB_DISK_FAILED;
+    }
+    same = same && text.at != NULL;
     oq_event_release(owner);
     if (same)
         return SB_MORE;

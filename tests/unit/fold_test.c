@@ -989,7 +989,7 @@ static void sales_come_and_are_forgotten_while_others_go_on(void **state)
     uint32_t id = 0;
     size_t most = 0;
     for (int round = 0; round < 40; round++) {
-        char name[16], user[40], key[40];
+        char name[24], user[40], key[40];
         snprintf(name, sizeof name, "sale-%d", round);
         put(&log, of_sale(fenced(5, 1, true), name));
         for (int i = 0; i < 5000; i++) {
@@ -1060,7 +1060,7 @@ static void readers_may_look_while_sales_are_forgotten(void **state)
         assert_ok(pthread_create(&threads[i], NULL, read_while_sales_go, &readers[i]));
     uint32_t id = 0;
     for (int round = 0; round < 20; round++) {
-        char name[16], user[40], key[40];
+        char name[24], user[40], key[40];
         snprintf(name, sizeof name, "sale-%d", round);
         put(&log, of_sale(fenced(5, 1, true), name));
         for (int i = 0; i < 2000; i++) {

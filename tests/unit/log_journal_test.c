@@ -28,9 +28,28 @@ static struct ps_fault fault;
 
 /* --- words for the tests --- */
 
+/* Where the next open begins to read; what on_marks was told. */
+static struct oq_mark *mark;
+static struct {
+    int asked, err;
+    bool fits;
+    char why[128];
+} marks;
+
+static int on_marks(bool fits, const char *why, void *ctx)
+{
+    (void)ctx;
+    marks.asked++;
+    marks.fits = fits;
+    snprintf(marks.why, sizeof marks.why, "%s", why);
+    memset(mark, 0xff, sizeof *mark); /* it is free to go */
+    return marks.err;
+}
+
 static int try_open(void)
 {
     const struct oq_journal_settings settings = {.path = path,
+                                                 .mark = mark,
                                                  .queue_capacity = 1024,
                                                  .batch_max = 256,
                                                  .retry_ms = 10,
@@ -39,6 +58,7 @@ static int try_open(void)
     log_watch_init(&watch);
     memset(&fault, 0, sizeof fault);
     struct oq_log_callbacks callbacks = log_watch_callbacks(&watch);
+    callbacks.on_marks = on_marks;
     int err = oq_journal_open(&settings, &callbacks, &log_, &fault);
     if (err != 0)
         log_watch_done(&watch);
@@ -744,12 +764,112 @@ static void what_is_read_back_at_start_is_in_the_database_itself(void **state)
     assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 300);
 }
 
+static void take_mark(void *arg)
+{
+    struct log_hold *hold = arg;
+    int err = oq_log_mark(log_, 0, mark);
+    pthread_mutex_lock(&hold->lock);
+    hold->let_go = true;
+    hold->holds = err == 0;
+    pthread_cond_broadcast(&hold->news);
+    pthread_mutex_unlock(&hold->lock);
+}
+
+/* A journal of eight orders, and the mark of the fifth. */
+static void make_marked_journal(struct oq_mark *room)
+{
+    struct log_hold hold = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, false};
+    mark = NULL;
+    marks.asked = marks.err = 0;
+    assert_ok(try_open());
+    append_orders(5);
+    log_watch_wait_outcomes(&watch, 5);
+    mark = room;
+    assert_ok(oq_log_call(log_, take_mark, &hold));
+    pthread_mutex_lock(&hold.lock);
+    while (!hold.let_go)
+        pthread_cond_wait(&hold.news, &hold.lock);
+    pthread_mutex_unlock(&hold.lock);
+    assert_true(hold.holds);
+    append_orders_from(5, 3);
+    log_watch_wait_outcomes(&watch, 8);
+    stop();
+    assert_int_equal(marks.asked, 0);
+}
+
+static void a_journal_with_the_marked_record_is_read_from_there(void **state)
+{
+    (void)state;
+    struct oq_mark room;
+    make_marked_journal(&room);
+    assert_ok(try_open());
+    assert_int_equal(marks.asked, 1);
+    assert_true(marks.fits);
+    assert_int_equal(watch.record_count, 3);
+    assert_int_equal(watch.record[0].seq, 6);
+    append_orders_from(8, 1);
+    log_watch_wait_outcomes(&watch, 1);
+    assert_int_equal(watch.record[3].seq, 9);
+    stop();
+    mark = NULL;
+}
+
+static void a_journal_without_the_marked_record_is_read_from_its_start(void **state)
+{
+    (void)state;
+    static const char *const changes[] = {
+        "UPDATE records SET body = replace(body, 'somebody', 'anybodys') WHERE seq = 5",
+        "DELETE FROM records WHERE seq >= 5"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(changes); i++) {
+        struct oq_mark room;
+        make_marked_journal(&room);
+        with_sqlite(changes[i]);
+        assert_ok(try_open());
+        assert_int_equal(marks.asked, 1);
+        assert_false(marks.fits);
+        assert_string_not_equal(marks.why, "");
+        assert_int_equal(watch.record[0].seq, 1);
+        assert_int_equal(watch.record_count, i == 0 ? 8 : 4);
+        stop();
+        assert_ok(unlink(path));
+    }
+    mark = NULL;
+}
+
+static void records_that_are_missing_behind_the_mark_are_noticed(void **state)
+{
+    (void)state;
+    struct oq_mark room;
+    make_marked_journal(&room);
+    with_sqlite("DELETE FROM records WHERE seq = 7");
+    assert_int_equal(try_open(), PS_E_CORRUPT);
+    assert_non_null(strstr(fault.text, "record 7 is missing"));
+    log_ = NULL;
+    mark = NULL;
+}
+
+static void an_open_ends_when_the_marked_part_cannot_be_taken(void **state)
+{
+    (void)state;
+    struct oq_mark room;
+    make_marked_journal(&room);
+    marks.err = PS_E_NOMEM;
+    assert_int_equal(try_open(), PS_E_NOMEM);
+    log_ = NULL;
+    marks.err = 0;
+    mark = NULL;
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(all_files_are_private),
+        CLAIM(a_journal_with_the_marked_record_is_read_from_there),
+        CLAIM(a_journal_without_the_marked_record_is_read_from_its_start),
+        CLAIM(records_that_are_missing_behind_the_mark_are_noticed),
+        CLAIM(an_open_ends_when_the_marked_part_cannot_be_taken),
         CLAIM(a_journal_has_one_gateway),
         CLAIM(a_creation_that_was_cut_off_is_no_obstacle),
         CLAIM(a_missing_directory_is_named),

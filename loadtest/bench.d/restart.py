@@ -1,0 +1,53 @@
+"""How long a start takes and how much memory it needs, by the number of orders: after a clean end (the fold's checkpoint is there), and without a
+checkpoint, when all of the log is read. The log is filled without a gateway, then read by one."""
+import shutil
+import signal
+import subprocess
+import time
+
+import harness
+
+ORDERS = (100_000, 1_000_000, 5_000_000)
+BARS = {1_000_000: 1.0}  # seconds, from a checkpoint
+SALE, SKU = "plenty", "rehearsal"
+
+
+def memory_mb(gateway):
+    for line in open(f"/proc/{gateway.process.pid}/status"):
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def started(directory, patience=600):
+    began = time.monotonic()
+    gateway = harness.Penstock(directory, patience=patience)
+    return gateway, time.monotonic() - began
+
+
+def measure(directory, orders, kind):
+    gateway, seconds = started(directory)
+    row = {"orders": orders, "start": kind, "ready_s": round(seconds, 2), "cpu_s": round(harness.cpu_seconds(gateway.pids()), 2), "rss_mb": memory_mb(gateway)}
+    gateway.process.send_signal(signal.SIGTERM)
+    gateway.process.wait(60)
+    bar = BARS.get(orders) if kind == "checkpoint" else None
+    print(f"{orders:>9} orders, {kind:10}: ready in {seconds:6.2f} s, {row['cpu_s']:6.2f} s of CPU, {row['rss_mb']:>5} MB" +
+          (f"  (bar {bar:.0f} s, {'holds' if seconds <= bar else 'MISSED'})" if bar else ""), flush=True)
+    return row
+
+
+def run(directory, sizes=ORDERS):
+    rows = []
+    for orders in sizes:
+        place = directory / str(orders)
+        place.mkdir()
+        gateway, _ = started(place)
+        gateway.make_sale(SALE, 50_000_000)
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.process.wait(60)
+        subprocess.run([harness.RELEASE / "loadtest" / "fill-log", place / "state" / "journal.db", SALE, SKU, str(orders), "0"], check=True)
+        (place / "state" / "fold.checkpoint").unlink(missing_ok=True)
+        rows.append(measure(place, orders, "whole log"))
+        rows.append(measure(place, orders, "checkpoint"))
+        shutil.rmtree(place)
+    return {"restart": rows}
