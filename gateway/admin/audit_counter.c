@@ -238,8 +238,7 @@ static bool is_applied(struct op_audit *audit, const struct op_cut *cut,
     const struct op_deps *deps = &audit->admin->deps;
     int64_t now_ns = ps_clock_mono_ns(deps->clock);
 
-    if (sale_view(audit->run)->state != SALE_SERVING ||
-        sale_view(audit->run)->counter != audit->counter)
+    if (sale_view(audit->run)->state != SALE_SERVING || !inv_store_ready(deps->store))
         fail(audit, PS_E_CLOSED);
     else if (sale_has_applied(audit->run, cut->seq) && !inv_store_busy(deps->store))
         return true;

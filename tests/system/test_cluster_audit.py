@@ -2,7 +2,7 @@
 import pytest
 from cluster import Cluster
 from mutations import RawRedis, mutations
-from penstock import wait_until
+from penstock import ANY_VERSION, wait_until
 
 STOCK = 40
 
@@ -185,3 +185,18 @@ def test_every_item_of_a_counter_that_is_changed_is_named_or_makes_no_difference
     print("\n".join(sorted(set(survivors))))
     assert set(survivors) <= set(SURVIVORS), sorted(set(survivors) - set(SURVIVORS))
     assert samples or set(survivors) == set(SURVIVORS), sorted(set(SURVIVORS) - set(survivors))  # one that is named now
+
+
+def test_the_leader_alone_audits_a_sale_that_nobody_asks_about(cluster):
+    def made():
+        return [gateway.metric('penstock_audits_total{result="ok"}') for gateway in cluster.gateways]
+
+    sale = cluster.make_sale(stock=10)
+    order = buy(cluster, sale, "ann")
+    command(cluster, order, "confirm")
+    cluster.wait_rest(sale)
+    before, leads = made(), [gateway.metric("penstock_cluster_leader") for gateway in cluster.gateways]
+    assert sorted(leads) == [0, 1]
+    assert cluster[0].admin("POST", f"/admin/v1/sales/{sale}/end", headers=ANY_VERSION).status == 200
+    wait_until(lambda: made() != before, 60, what="an audit")
+    assert all(now == then for now, then, leader in zip(made(), before, leads) if not leader)
