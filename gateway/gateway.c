@@ -153,7 +153,6 @@ static void on_started(void *ctx)
     struct gateway *gateway = ctx;
 
     atomic_store(&gateway->report.started, true);
-    adm_overload_begin(gateway->overload);
     sd_notify(0, "READY=1");
     ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
            PS_F_INT("port", gateway->sockets.port),
@@ -172,7 +171,7 @@ static void on_housekeeping(uv_timer_t *timer)
         gateway->watchdog_fed_ns = now_ns(gateway);
         sd_notify(0, "WATCHDOG=1");
     }
-    adm_overload_tick(gateway->overload);
+    adm_overload_tick(gateway->overload, atomic_load(&gateway->report.started));
     ord_flow_follow(gateway->flow, !gateway->overload->is_off);
     adm_breakers_watch(&gateway->breakers.known);
     double delay_ms = adm_signals_now(gateway->overload->signals)->value[CFG_SIGNAL_LOOP_DELAY];
@@ -315,10 +314,12 @@ static int open_parts(struct gateway *gateway)
 
     if ((err = gw_state_dir_open(settings->state_dir, &gateway->dir, &fault)) < 0 ||
         (err = gw_sockets_open(settings, gateway->workers.count, &gateway->sockets, &fault)) < 0)
-        return say(&fault, err);
+        return gw_state_dir_undo(&gateway->dir, say(&fault, err));
     if ((err = adm_limit_table_new((size_t)mib, &gateway->limits)) < 0)
-        return say(&fault, ps_fault(&fault, err, "limits_table.mib",
-                                    "%lld MiB of memory are not to be had", (long long)mib));
+        return gw_state_dir_undo(
+            &gateway->dir,
+            say(&fault, ps_fault(&fault, err, "limits_table.mib",
+                                 "%lld MiB of memory are not to be had", (long long)mib)));
     if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, gateway->workers.count + 3,
                               &gateway->metrics)) == 0 &&
         (gateway->shard = ps_metrics_shard(gateway->metrics)) == NULL)
@@ -328,7 +329,7 @@ static int open_parts(struct gateway *gateway)
         (err = new_sales(gateway)) < 0 || (err = new_keeper(gateway)) < 0 ||
         (err = new_events(gateway)) < 0)
         ps_fault(&fault, err, "", "start-up: %s", ps_err_text(err));
-    return err < 0 ? say(&fault, err) : 0;
+    return err < 0 ? gw_state_dir_undo(&gateway->dir, say(&fault, err)) : 0;
 }
 
 static int open_log(struct gateway *gateway)
@@ -473,9 +474,7 @@ static void gather_metrics(void *ctx)
 
 static void tell_readiness(void *ctx, struct ans_readiness *ret_readiness)
 {
-    struct gateway *gateway = ctx;
-
-    gw_report_readiness(&gateway->report, ret_readiness);
+    gw_report_readiness(&((struct gateway *)ctx)->report, ret_readiness);
 }
 
 static bool is_published(void *ctx)
@@ -705,12 +704,8 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     gw_sockets_raise_limit(settings, workers->count);
     gw_settings_warn(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
-    if ((err = open_parts(gateway)) < 0) {
-        gw_state_dir_undo(&gateway->dir);
-        return err;
-    }
-    if ((err = open_log(gateway)) < 0 || (err = open_control(gateway)) < 0 ||
-        (err = open_sync(gateway)) < 0)
+    if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
+        (err = open_control(gateway)) < 0 || (err = open_sync(gateway)) < 0)
         return err;
     ord_events_go(gateway->events);
     if ((err = start_threads(gateway)) < 0)

@@ -144,23 +144,22 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_
         err = check_directory(dir.fd, path, fault);
     if (err == 0)
         err = find_id(&dir, fault);
-    if (err != 0) {
-        gw_state_dir_undo(&dir);
-        return err;
-    }
+    if (err != 0)
+        return gw_state_dir_undo(&dir, err);
     *ret_dir = dir;
     return 0;
 }
 
-void gw_state_dir_undo(struct gw_state_dir *dir)
+int gw_state_dir_undo(struct gw_state_dir *dir, int err)
 {
     if (dir->path == NULL)
-        return;
+        return err;
     if (dir->made) {
         (void)unlinkat(dir->fd, "gateway.id", 0);
         (void)rmdir(dir->path); /* unless somebody else has put something there */
     }
     gw_state_dir_close(dir);
+    return err;
 }
 
 void gw_state_dir_close(struct gw_state_dir *dir)

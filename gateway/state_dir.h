@@ -27,7 +27,7 @@ int gw_state_dir_check_fs(const char *path, struct ps_fault *fault) PS_MUST_CHEC
 /* Before the rest of the start has written anything there: if this start has made the directory, it
  * goes again, so that a mistake in the settings leaves nothing behind. Then it is closed. One that
  * was not opened is left alone. */
-void gw_state_dir_undo(struct gw_state_dir *dir);
+int gw_state_dir_undo(struct gw_state_dir *dir, int err);
 void gw_state_dir_close(struct gw_state_dir *dir);
 /* "<dir>/<name>", heap; NULL = out of memory. */
 char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name);

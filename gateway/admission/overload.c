@@ -243,19 +243,15 @@ void adm_overload_apply(struct adm_overload *overload)
     publish(overload, wall_ms);
 }
 
-void adm_overload_begin(struct adm_overload *overload)
-{
-    /* Signals look back for a second. */
-    overload->judges_from_ns = ps_clock_mono_ns(overload->deps.signals.clock) + PS_NS_PER_S;
-}
-
-void adm_overload_tick(struct adm_overload *overload)
+void adm_overload_tick(struct adm_overload *overload, bool started)
 {
     const struct cfg_overload *settings = adm_overload_settings(overload);
     int64_t now_ns = ps_clock_mono_ns(overload->deps.signals.clock);
 
     adm_signals_set_rules(overload->signals, settings->signals);
     adm_signals_sample(overload->signals);
+    if (started && overload->judges_from_ns == INT64_MAX)
+        overload->judges_from_ns = now_ns + PS_NS_PER_S; /* signals look back for a second */
     if (now_ns >= overload->judges_from_ns)
         (void)adm_ladder_step(&overload->ladder, &settings->ladder,
                               adm_signals_now(overload->signals)->pressure, now_ns);

@@ -67,11 +67,9 @@ int adm_overload_new(const struct adm_overload_deps *deps,
                      struct adm_overload **ret_overload) PS_MUST_CHECK;
 void adm_overload_free(struct adm_overload *overload); /* NULL is allowed */
 
-/* Each ADM_TICK_MS: takes a sample of the signals and goes by it. */
-void adm_overload_tick(struct adm_overload *overload);
-/* The gateway is ready. Until then no signal raises the level: reading a large log again is no
- * overload. */
-void adm_overload_begin(struct adm_overload *overload);
+/* Each ADM_TICK_MS: takes a sample of the signals and goes by it. Until the start is over no signal
+ * raises the level: reading a large log again is no overload. */
+void adm_overload_tick(struct adm_overload *overload, bool started);
 /* After a change of a document: it is in force for every worker when this returns. */
 void adm_overload_apply(struct adm_overload *overload);
 
