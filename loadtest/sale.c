@@ -183,6 +183,13 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member)
     return sum;
 }
 
+const char *lt_sale_violation(const json_t *audit)
+{
+    const json_t *violation = json_array_get(json_object_get(audit, "violations"), 0);
+    const char *text = json_string_value(json_object_get(violation, "text"));
+    return text != NULL ? text : "no fault";
+}
+
 int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member)
 {
     size_t index;
