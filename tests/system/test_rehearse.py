@@ -139,8 +139,9 @@ def test_what_clients_saw_fits_the_log_when_the_gateway_is_killed_in_the_middle(
         gateway.kill()
         gateway.start()
         out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, (out, err)
     report = json.loads((tmp_path / "r.json").read_text())
-    assert running.returncode == 0 and re.search(r"ok +history +what clients saw in [\d,]+ operations fits", out), (out, err)
+    assert re.search(r"ok +history +what clients saw in [\d,]+ operations fits", out), (out, err)
     assert '"type":"info"' in (tmp_path / "h.jsonl").read_text()
     lost = report["proof"]["found_again"] + report["proof"]["unreported"]
     assert report["proof"]["orders"] == report["answers"]["accepted"] + report["proof"]["pending"]["accepted"] + lost, report["proof"]
