@@ -87,6 +87,8 @@ void lt_history_write(struct lt_history_file *file, const struct lt_history_line
         put_text(&buf, "state", ps_str(seen_words[line->seen].state));
     if (line->seen == LT_SEEN_REJECTED)
         put_text(&buf, "reason", ps_str(seen_words[line->seen].reason));
+    if (line->anywhere)
+        ps_buf_puts(&buf, "\"at\":null,");
     if (buf.at[buf.len - 1] == ',')
         buf.len--;
     ps_buf_printf(&buf, "},\"time\":%lld}\n",
@@ -185,7 +187,9 @@ static void read_value(struct ps_json_reader *reader, struct lt_op *ret_op)
     ps_json_string(reader, "user", max, &ret_op->user);
     ps_json_string(reader, "key", max, &ret_op->key);
     ps_json_string(reader, "sku", max, &ret_op->sku);
-    ps_json_string(reader, "at", max, &ret_op->at);
+    ret_op->anywhere = json_is_null(json_object_get(reader->object, "at"));
+    if (!ret_op->anywhere)
+        ps_json_string(reader, "at", max, &ret_op->at);
     ps_json_string(reader, "verdict", max, &verdict);
     ps_json_int(reader, "quantity", 1, PS_INT_MAX, &ret_op->quantity);
     ps_json_string(reader, "order_id", max, &id);
@@ -272,6 +276,7 @@ static int end(struct lt_history *history, const struct event *event, size_t pla
         op->ended_ns = event->time_ns;
     op->seen = event->op.seen;
     op->replayed = event->op.replayed;
+    op->anywhere = event->op.anywhere;
     if (event->op.has_order) {
         op->has_order = true;
         op->order_id = event->op.order_id;

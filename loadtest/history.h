@@ -6,12 +6,12 @@
  *   {"process":7,"type":"ok","f":"buy","value":{"order_id":"0190…","state":"accepted",
  *    "verdict":"accepted"},"time":13000}
  *
- * type   ok: it was done · fail: it surely was not · info: nobody knows
- * f      buy, read, confirm, cancel
- * value  what was asked and what was answered: user, key, sku, quantity, order_id, verdict; `state`
- *        of the order that the answer shows (null: there is no such order) and `reason`; `at`,
- * which gateway answered, where there are several: those read the log at different speeds time
- * nanoseconds, of one clock that never goes back
+ * - type: "ok", it was done; "fail", it surely was not; "info", nobody knows.
+ * - f: "buy", "read", "confirm" or "cancel".
+ * - value: what was asked (user, key, sku, quantity, order_id) and answered (order_id, verdict). Of
+ *   the order: `state`, null where there is no such order, and `reason`. `at` says which gateway
+ *   answered, where there are several: each reads the log at its own speed. Null: one of several.
+ * - time: nanoseconds of one clock that never goes back.
  *
  * A process does one thing after the other. After an "info" it must not go on under its number. */
 #ifndef LT_HISTORY_H
@@ -56,6 +56,7 @@ struct lt_history_line {
     int64_t quantity;               /* 0: left out */
     const struct ps_uuid *order_id; /* NULL: left out */
     enum lt_seen seen;              /* LT_SEEN_UNKNOWN: left out */
+    bool anywhere;                  /* one of several gateways has answered */
 };
 
 /* Makes the file empty. PS_E_IO, PS_E_NOMEM. One thread. */
@@ -75,6 +76,7 @@ struct lt_op {
     enum lt_op_f f;
     enum lt_seen seen;
     bool has_order, replayed;
+    bool anywhere;           /* nobody knows which gateway answered */
     uint32_t line, end_line; /* from 1; end_line 0: it never ended */
     int64_t invoked_ns;
     int64_t ended_ns; /* INT64_MAX: nobody knows when, or if */

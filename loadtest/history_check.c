@@ -218,10 +218,11 @@ static void check_back(struct check *check, const struct sight *sights, size_t c
     qsort(ended, count, sizeof *ended, by_end);
     for (size_t i = 0; i < count; i++) {
         const struct lt_op *op = sights[i].op;
-        if (op->seen == LT_SEEN_UNKNOWN)
+        if (op->seen == LT_SEEN_UNKNOWN || op->anywhere)
             continue;
         for (; over < count && ended[over].op->ended_ns < op->invoked_ns; over++) {
-            if (furthest == NULL || stage(ended[over].op->seen) > stage(furthest->seen))
+            if (!ended[over].op->anywhere &&
+                (furthest == NULL || stage(ended[over].op->seen) > stage(furthest->seen)))
                 furthest = ended[over].op;
         }
         if (furthest != NULL && stage(op->seen) < stage(furthest->seen))

@@ -192,14 +192,6 @@ static int64_t count_in_log(const struct oq_sale *sale)
     return count;
 }
 
-/* The text of the first violation, or "". */
-static const char *first_violation(const json_t *audit)
-{
-    const json_t *violation = json_array_get(json_object_get(audit, "violations"), 0);
-    const char *text = json_string_value(json_object_get(violation, "text"));
-    return text != NULL ? text : "";
-}
-
 /* Violations of I3, I4 and duplicate_id: a buyer has more than allowed. */
 static int64_t count_too_much(const json_t *audit)
 {
@@ -220,7 +212,7 @@ static void check_gateway(struct lt_proof *proof)
     static const char *const members[] = {"adjustments", "held", "confirmed"};
     if (!json_is_true(json_object_get(proof->gateway, "ok"))) {
         set_check(proof, LT_CHECK_GATEWAY, false, "the gateway's own audit finds a fault: %s",
-                  first_violation(proof->gateway));
+                  lt_sale_violation(proof->gateway));
         return;
     }
     for (size_t i = 0; i < proof->sku_count * PS_ARRAY_LEN(members); i++) {
@@ -311,10 +303,9 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally,
     uint64_t garbled = lt_tally_count(tally, "garbled");
     set_check(proof, LT_CHECK_LEGIBLE, garbled == 0, "%s answers could not be read",
               LT_COUNT(garbled));
-    const char *violation = first_violation(proof->auditor);
     set_check(proof, LT_CHECK_AUDITOR, json_is_true(json_object_get(proof->auditor, "ok")),
               "the auditor read %s records and found %s", LT_COUNT(proof->records),
-              violation[0] != '\0' ? violation : "no fault");
+              lt_sale_violation(proof->auditor));
     check_gateway(proof);
     int64_t in_doubt = lt_sale_audit_sum(proof->gateway, "in_doubt");
     set_check(proof, LT_CHECK_SETTLED, in_doubt == 0, "%s units are still in doubt",

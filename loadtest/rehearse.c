@@ -488,6 +488,8 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
                                              .user_prefix = rehearsal->user_prefix};
     int err = 0;
     if (options->history_path != NULL)
+        rehearsal->witness.several = lt_witness_several(&rehearsal->admin);
+    if (options->history_path != NULL)
         err = lt_history_open(options->history_path, &rehearsal->witness.file, fault);
     if (err == 0)
         err = make_sale(rehearsal, fault);

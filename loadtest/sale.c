@@ -13,6 +13,7 @@
 #define OPEN_PATIENCE_MS 15000
 #define OPEN_POLL_MS     20
 #define SETTLE_POLL_MS   50
+#define SEQ_FIRST        "{\"seq\":" /* how each record's line begins */
 #define PATH_SIZE        (PS_NAME_MAX + 96)
 
 void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1])
@@ -181,6 +182,13 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member)
     return sum;
 }
 
+const char *lt_sale_violation(const json_t *audit)
+{
+    const json_t *violation = json_array_get(json_object_get(audit, "violations"), 0);
+    const char *text = json_string_value(json_object_get(violation, "text"));
+    return text != NULL ? text : "no fault";
+}
+
 int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member)
 {
     size_t index;
@@ -227,8 +235,9 @@ static int take_lines(const struct lt_reply *page, lt_line_fn *take, void *ctx, 
         if (line_end == NULL)
             return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends within a line");
         int err = take(at, (size_t)(line_end - at), ctx);
-        long long seq = -1;
-        if (err == 0 && (sscanf(at, "{\"seq\":%lld", &seq) != 1 || seq <= *io_seq))
+        bool has_seq = strncmp(at, SEQ_FIRST, strlen(SEQ_FIRST)) == 0;
+        int64_t seq = has_seq ? strtoll(at + strlen(SEQ_FIRST), NULL, 10) : -1;
+        if (err == 0 && seq <= *io_seq)
             err = PS_E_CORRUPT;
         if (err < 0)
             return ps_fault(fault, err, "--admin", "the log has a record that makes no sense: %.*s",

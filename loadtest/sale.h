@@ -36,6 +36,8 @@ int lt_sale_end(const struct lt_admin *admin, const char *sale,
  * answer stands. Owner: the caller (json_decref). */
 int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patience_ms,
                    json_t **ret_audit, struct ps_fault *fault) PS_MUST_CHECK;
+/* The text of an audit's first violation, or "no fault". */
+const char *lt_sale_violation(const json_t *audit);
 /* Sums of a member over the SKUs of an audit. */
 int64_t lt_sale_audit_sum(const json_t *audit, const char *member);
 

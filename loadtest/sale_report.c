@@ -207,13 +207,6 @@ static bool is_same(const json_t *ours, const json_t *theirs)
     return true;
 }
 
-static const char *first_violation(const json_t *audit)
-{
-    const json_t *violation = json_array_get(json_object_get(audit, "violations"), 0);
-    const char *words = json_string_value(json_object_get(violation, "text"));
-    return words != NULL ? words : "no fault";
-}
-
 static json_t *proof_json(const struct lt_sale_log *log, const json_t *ours, json_t *gateway,
                           bool selling, int64_t oversold, int64_t expired)
 {
@@ -223,14 +216,14 @@ static json_t *proof_json(const struct lt_sale_log *log, const json_t *ours, jso
     add_check(checks, &ok, "oversold", oversold == 0,
               json_sprintf("%s units are oversold", LT_COUNT(oversold)));
     add_check(checks, &ok, "auditor", json_is_true(json_object_get(ours, "ok")),
-              json_sprintf("the auditor read the log and found %s", first_violation(ours)));
+              json_sprintf("the auditor read the log and found %s", lt_sale_violation(ours)));
     /* While orders are made, the log is further on than the audit. */
-    add_check(checks, &ok, "gateway",
-              json_is_true(json_object_get(gateway, "ok")) && (same || selling),
-              json_sprintf("the gateway's own audit finds %s and has %s", first_violation(gateway),
-                           same      ? "the same numbers"
-                           : selling ? "other numbers, as it sells meanwhile"
-                                     : "OTHER numbers"));
+    add_check(
+        checks, &ok, "gateway", json_is_true(json_object_get(gateway, "ok")) && (same || selling),
+        json_sprintf("the gateway's own audit finds %s and has %s", lt_sale_violation(gateway),
+                     same      ? "the same numbers"
+                     : selling ? "other numbers, as it sells meanwhile"
+                               : "OTHER numbers"));
     add_check(checks, &ok, "settled", in_doubt == 0 || selling,
               json_sprintf("%s units are still in doubt", LT_COUNT(in_doubt)));
     add_check(checks, &ok, "expiry", log->expired_early == 0,

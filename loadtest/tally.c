@@ -139,12 +139,13 @@ static void note_promise(struct lt_tally *tally, const struct lt_promise *promis
 
 bool lt_tally_order(const struct lt_answer *answer, struct lt_told_order *ret_told)
 {
+    if (answer->outcome != LT_ANSWERED || answer->status / 100 != 2)
+        return false;
     struct ps_str id = find_member(answer->body, PS_STR("\"order_id\""));
     struct ps_str state = find_member(answer->body, PS_STR("\"state\""));
     struct ps_str reason = find_member(answer->body, PS_STR("\"reason\""));
     struct lt_told_order told = {.seen = lt_seen_parse(state, reason)};
-    if (answer->outcome != LT_ANSWERED || answer->status / 100 != 2 ||
-        ps_uuid_parse(id.at, id.len, &told.order_id) < 0 || told.seen == LT_SEEN_UNKNOWN)
+    if (ps_uuid_parse(id.at, id.len, &told.order_id) < 0 || told.seen == LT_SEEN_UNKNOWN)
         return false;
     /* Nobody is told at first that an order is over. */
     bool over = told.seen == LT_SEEN_RELEASED || told.seen == LT_SEEN_REJECTED;

@@ -11,6 +11,19 @@
 
 #define READ_PATIENCE_MS 15000
 
+bool lt_witness_several(const struct lt_admin *admin)
+{
+    json_t *json = NULL;
+    struct ps_fault none;
+    if (lt_admin_get(admin, "/admin/v1/settings", READ_PATIENCE_MS, &json, &none) < 0)
+        return true;
+    const json_t *log = json_object_get(json_object_get(json, "settings"), "log");
+    const char *kind = json_string_value(json_object_get(log, "kind"));
+    bool alone = kind != NULL && strcmp(kind, "journal") == 0; /* nobody else can read it */
+    json_decref(json);
+    return !alone;
+}
+
 void lt_witness_send(const struct lt_witness *witness, const struct lt_click *click,
                      uint64_t process)
 {
@@ -42,6 +55,7 @@ void lt_witness_answer(const struct lt_witness *witness, const struct lt_answer 
                                             .type = named     ? LT_OP_OK
                                                     : refused ? LT_OP_FAIL
                                                               : LT_OP_INFO,
+                                            .anywhere = named && witness->several,
                                             .verdict = ps_str(verdict),
                                             .order_id = named ? &told.order_id : NULL,
                                             .seen = named ? told.seen : LT_SEEN_UNKNOWN,

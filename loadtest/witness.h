@@ -13,7 +13,11 @@ struct lt_witness {
     const struct lt_plan_spec *plan;
     const struct lt_sku *skus;
     const char *user_prefix;
+    bool several; /* gateways answer the buyers */
 };
+
+/* Has the gateway others beside it, as far as its settings tell? True where they cannot be read. */
+bool lt_witness_several(const struct lt_admin *admin);
 
 /* A buyer's click goes out, and ends. `verdict` is that of the tally. */
 void lt_witness_send(const struct lt_witness *witness, const struct lt_click *click,

@@ -131,6 +131,22 @@ def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
     assert done.returncode == 2 and "--history" in done.stderr, done
 
 
+def test_what_clients_saw_fits_the_log_when_the_gateway_is_killed_in_the_middle(tmp_path):
+    with Gateway(settings=PATIENT_LOG) as gateway:
+        words = words_of(gateway, "--buyers", 4000, "--stock", 3000, "--over", "4s", "--shape", "step", "--retry", 100, "--history", tmp_path / "h.jsonl", "--json", tmp_path / "r.json")
+        running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert "offered" in running.stderr.readline()
+        gateway.kill()
+        gateway.start()
+        out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, (out, err)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert re.search(r"ok +history +what clients saw in [\d,]+ operations fits", out), (out, err)
+    assert '"type":"info"' in (tmp_path / "h.jsonl").read_text()
+    lost = report["proof"]["found_again"] + report["proof"]["unreported"]
+    assert report["proof"]["orders"] == report["answers"]["accepted"] + report["proof"]["pending"]["accepted"] + lost, report["proof"]
+
+
 def report_on(gateway, sale, *options):
     words = [REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--state-dir", gateway.state,
              "--report-sale", sale, *options]

@@ -318,9 +318,12 @@ static void another_gateway_may_be_behind(void **state)
     seen(world, 1, 10, 20, "'accepted','at':'g1'");
     seen(world, 1, 30, 40, "'pending','at':'g2'");
     seen(world, 1, 50, 60, "'accepted','at':'g2'");
+    seen(world, 1, 61, 62, "'confirmed','at':null");
+    seen(world, 1, 63, 64, "'pending','at':null");
+    add_record(world, 0, confirmed(1));
     fits(world);
     seen(world, 1, 70, 80, "'pending','at':'g2'");
-    contradicts(world, "back: lines 6 and 8: ", "afterwards pending");
+    contradicts(world, "back: lines 6 and 12: ", "afterwards pending");
 }
 
 static void the_log_has_real_times_order(void **state)
