@@ -23,15 +23,19 @@
  * What remains is a topic that is deleted, made and filled beyond the position between two looks,
  * while all connections stay. */
 #include "queue/kafka_view.h"
+#include "common/thread.h"
 #include "queue/log_backend.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define READ_AT_ONCE  512
 #define SHORTER_LOOKS 4
+#define END_MS        5000
 #define STILL_NS      PS_NS_PER_S /* the log's thread comes round ten times as often */
 
 struct place {
@@ -50,6 +54,7 @@ struct oq_kafka_view {
     const struct oq_kafka_config *config;
     struct oq_kafka_hooks hooks;
     rd_kafka_t *handle;
+    int ended; /* eventfd: the handle is destroyed */
     rd_kafka_topic_t *topic;
     rd_kafka_queue_t *queue;
     uint32_t partitions;
@@ -85,9 +90,12 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
     if (view == NULL)
         return ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
     view->config = config;
+    view->ended = eventfd(0, EFD_CLOEXEC);
     view->hooks = (struct oq_kafka_hooks){.on_connect = on_connect, .opaque = view};
     view->doubt_ns = view->halted_ns = view->round_ns = oq_now_ns();
-    int err = oq_kafka_client_new(config, OQ_KAFKA_CONSUMER, &view->hooks, &view->handle, fault);
+    int err = view->ended >= 0 ? 0 : ps_fault(fault, PS_E_IO, config->set.topic, "no descriptor");
+    if (err == 0)
+        err = oq_kafka_client_new(config, OQ_KAFKA_CONSUMER, &view->hooks, &view->handle, fault);
     if (err != 0)
         goto fail;
     view->topic = rd_kafka_topic_new(view->handle, config->set.topic, NULL);
@@ -117,8 +125,19 @@ static void stop_all(struct oq_kafka_view *view)
         stop_one(view, i);
 }
 
+static void *end_handle(void *arg)
+{
+    struct oq_kafka_view *view = arg;
+    rd_kafka_destroy(view->handle);
+    (void)eventfd_write(view->ended, 1);
+    return NULL;
+}
+
+/* librdkafka 2.0.2 may wait for ever for a partition whose topic was deleted meanwhile (seen). The
+ * process ends soon; what hangs is left to it. */
 void oq_kafka_view_free(struct oq_kafka_view *view)
 {
+    pthread_t thread;
     if (view == NULL)
         return;
     stop_all(view);
@@ -126,8 +145,15 @@ void oq_kafka_view_free(struct oq_kafka_view *view)
         rd_kafka_queue_destroy(view->queue);
     if (view->topic != NULL)
         rd_kafka_topic_destroy(view->topic);
-    if (view->handle != NULL)
-        rd_kafka_destroy(view->handle);
+    if (view->handle != NULL && ps_thread_start("kafka-end", end_handle, view, &thread) == 0) {
+        if (ps_event_wait(view->ended, END_MS) != 0) {
+            pthread_detach(thread);
+            return;
+        }
+        pthread_join(thread, NULL);
+    }
+    if (view->ended >= 0)
+        close(view->ended);
     free(view);
 }
 
