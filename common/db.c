@@ -143,6 +143,33 @@ int64_t ps_db_changes(const struct ps_db *db)
     return sqlite3_changes64(db->handle);
 }
 
+int ps_db_copy(struct ps_db *db, int64_t max, char **ret_bytes, size_t *ret_len,
+               struct ps_fault *fault)
+{
+    int64_t pages, page_size;
+    sqlite3_int64 len = 0;
+    int err = ps_db_exec(db, "BEGIN", fault);
+    if (err == 0)
+        err = ps_db_number(db, "PRAGMA page_count", &pages, fault);
+    if (err == 0)
+        err = ps_db_number(db, "PRAGMA page_size", &page_size, fault);
+    if (err < 0)
+        return err;
+    if (pages * page_size > max)
+        return ps_fault(fault, PS_E_FULL, db->path, "is longer than %lld bytes", (long long)max);
+    unsigned char *bytes = sqlite3_serialize(db->handle, "main", &len, 0);
+    if (bytes == NULL)
+        return ps_fault(fault, PS_E_NOMEM, db->path, "reading all of it: out of memory");
+    *ret_bytes = malloc((size_t)len);
+    if (*ret_bytes != NULL)
+        memcpy(*ret_bytes, bytes, (size_t)len);
+    *ret_len = (size_t)len;
+    sqlite3_free(bytes);
+    if (*ret_bytes == NULL)
+        return ps_fault(fault, PS_E_NOMEM, db->path, "reading all of it: out of memory");
+    return ps_db_exec(db, "COMMIT", fault);
+}
+
 bool ps_db_in_transaction(const struct ps_db *db)
 {
     return sqlite3_get_autocommit(db->handle) == 0;

@@ -45,6 +45,10 @@ int ps_db_number(struct ps_db *db, const char *sql, int64_t *ret_number,
                  struct ps_fault *fault) PS_MUST_CHECK;
 /* Rows that the last statement has changed. */
 int64_t ps_db_changes(const struct ps_db *db);
+/* The whole database as bytes of a file, as one moment has it, what is only in its WAL included
+ * (heap, the caller's). PS_E_FULL: more than `max` bytes. */
+int ps_db_copy(struct ps_db *db, int64_t max, char **ret_bytes, size_t *ret_len,
+               struct ps_fault *fault) PS_MUST_CHECK;
 bool ps_db_in_transaction(const struct ps_db *db);
 /* PS_E_CORRUPT: `what` is wrong with the content. */
 int ps_db_damaged(const struct ps_db *db, const char *what, struct ps_fault *fault);

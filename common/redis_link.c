@@ -217,7 +217,7 @@ static bool info_value(const char *info, const char *name, char *ret, size_t cap
 static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTITY_MAX + 1],
                       char ret_why[WHY_MAX])
 {
-    char run_id[48], replid[48], role[16], policy[32], version[16];
+    char run_id[48], replid[48], role[16], policy[32], version[16], mode[16];
     if (reply->type != REDIS_REPLY_STRING || strlen(reply->str) != reply->len ||
         !info_value(reply->str, "run_id", run_id, sizeof run_id) ||
         !info_value(reply->str, "master_replid", replid, sizeof replid) ||
@@ -226,6 +226,12 @@ static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTI
         !info_value(reply->str, "redis_version", version, sizeof version)) {
         (void)snprintf(ret_why, WHY_MAX, "INFO does not say what a Redis of version 7 says: %.80s",
                        reply->type == REDIS_REPLY_ERROR ? reply->str : "a line is missing");
+        return PS_E_INVALID;
+    }
+    if (info_value(reply->str, "redis_mode", mode, sizeof mode) && strcmp(mode, "cluster") == 0) {
+        (void)snprintf(ret_why, WHY_MAX,
+                       "it is a node of a Redis Cluster, which cannot count all sales in one "
+                       "script: take one master, with replicas and Sentinel");
         return PS_E_INVALID;
     }
     if (strcmp(role, "master") != 0) {

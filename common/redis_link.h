@@ -2,10 +2,10 @@
  * greeted before anything else, watched, and found again when it is lost.
  *
  * The greeting is AUTH, SELECT and INFO. Only a master whose maxmemory-policy is noeviction is
- * accepted; what it is (run_id and master_replid: its *identity*) comes with `on_ready`, before
- * any other command can be sent, and looked at again every `check_ms`. When it changes, or the
- * server says that it is no master any more, the link is lost and greets anew: two servers are
- * never taken for one.
+ * accepted, and no node of a Redis Cluster; what it is (run_id and master_replid: its *identity*)
+ * comes with `on_ready`, before any other command can be sent, and looked at again every
+ * `check_ms`. When it changes, or the server says that it is no master any more, the link is lost
+ * and greets anew: two servers are never taken for one.
  *
  * A circuit breaker (breaker.h) stands before the server:
  *   away    open: nothing goes through until its pause is over

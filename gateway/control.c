@@ -56,6 +56,14 @@ static bool sale_is_used(void *ctx, const char *name)
                         : oq_fold_sale(control->deps.fold, name, strlen(name)) != NULL;
 }
 
+static bool sale_is_forgettable_here(void *ctx, const char *name)
+{
+    const struct gw_control *control = ctx;
+    const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
+
+    return sale != NULL && sale_is_forgettable(sale->run, &sale->stored.doc, &sale->stored.state);
+}
+
 static void decorate(void *ctx, const char *name, struct cfg_sale_run *ret_run)
 {
     const struct gw_control *control = ctx;
@@ -256,6 +264,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .on_changing = on_changing,
                                                   .on_registration = on_registration,
                                                   .sale_is_used = sale_is_used,
+                                                  .sale_is_forgettable = sale_is_forgettable_here,
                                                   .view = {.ctx = control,
                                                            .decorate = decorate,
                                                            .log_sku = oq_sale_sku,

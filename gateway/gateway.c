@@ -454,6 +454,7 @@ static int new_admin(struct gateway *gateway)
                                  .state_dir = settings->state_dir,
                                  .gateway_id = gateway->dir.gateway_id,
                                  .ack_timeout_ms = settings->log.ack_timeout_ms,
+                                 .confirm_on_standby = settings->log.confirm_on_standby,
                                  .metrics_sales_max = (size_t)settings->metrics.sales_max,
                                  .started_ms = gateway->started_ms,
                                  .http = {.head_timeout_ms = settings->http.head_timeout_ms,

@@ -52,6 +52,8 @@
     X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
       "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
+    X(audit_violation, ERROR, "The audit of a sale has found violations (violations; why: the first).", \
+      "Ask for the audit: it lists them. Count the sale anew if it says cut: POST .../rebuild.") \
     X(audit_line_lost, ERROR, "The audit log misses an entry.", "Look at the disk of state_dir.") \
     X(tokens_not_synced, ERROR, \
       "A change of tokens is in force, but the disk may not have it (error): after a loss of power the tokens from before may be back.", \
@@ -79,6 +81,7 @@
     X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
       "Report it.") \
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
+    X(expiry_stalled, ERROR, "The clock has been set again and again since since_ms: all that time nothing has expired, and unpaid orders keep their units.", "Mend time synchronisation: one program sets the clock, and it slews. What is due expires a minute after the last step.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
     X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \
     X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \

@@ -40,6 +40,8 @@ enum gw_metric {
     GW_M_LOG_COMMIT_SECONDS,  /* penstock_log_commit_seconds */
     GW_M_LOG_BACKLOG,         /* penstock_log_backlog_records */
     GW_M_LOG_AVAILABLE,       /* penstock_log_available */
+    GW_M_STANDBY_FOLLOWING,   /* penstock_standby_following */
+    GW_M_STANDBY_LAG,         /* penstock_standby_lag_records */
     /* Of a log in Kafka; 0 with a journal. */
     GW_M_KAFKA_IN_FLIGHT,    /* penstock_kafka_in_flight_records */
     GW_M_KAFKA_LAG,          /* penstock_kafka_lag_records */
@@ -54,6 +56,7 @@ enum gw_metric {
     GW_M_LIMIT_SHARED_ASKED, /* penstock_limit_shared_asked_total: this gateway's demand */
     GW_M_LIMIT_SHARE,        /* penstock_limit_share_ratio */
     GW_M_EXPIRED,            /* penstock_orders_expired_total */
+    GW_M_EXPIRY_PAUSED,      /* penstock_expiry_paused */
     GW_M_MEMBERS,            /* penstock_cluster_members */
     GW_M_LEADER,             /* penstock_cluster_leader */
     GW_M_FENCED,             /* penstock_sales_fenced */
@@ -104,6 +107,10 @@ enum gw_metric {
     GW_M_PAGES,                /* penstock_pages_total{end}, of enum page_end */
     GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
+    GW_M_AUDIT_OK,             /* penstock_audit_ok{sale} */
+    GW_M_AUDIT_VIOLATIONS,     /* penstock_audit_violations{sale} */
+    GW_M_AUDIT_SECONDS,        /* penstock_audit_timestamp_seconds{sale} */
+    GW_M_AUDITS,               /* penstock_audits_total{result}, of enum gw_audit */
     GW_M_CPU_SECONDS,          /* process_cpu_seconds_total; these are left out where not known */
     GW_M_RESIDENT_BYTES,       /* process_resident_memory_bytes */
     GW_M_VIRTUAL_BYTES,        /* process_virtual_memory_bytes */
@@ -112,6 +119,8 @@ enum gw_metric {
     GW_M_START_SECONDS,        /* process_start_time_seconds */
     GW_M_COUNT
 };
+
+enum gw_audit { GW_AUDIT_OK, GW_AUDIT_VIOLATIONS, GW_AUDIT_FAILED };
 
 /* What flow control (orders/flow.h) limits the way to. */
 enum gw_flow { GW_FLOW_LOG, GW_FLOW_STORE, GW_FLOW_COUNT };

@@ -20,7 +20,8 @@ static bool get_decided(const char *name, struct sale_decided *ret_decided, void
         return false;
     *ret_decided = (struct sale_decided){.doc = &sale->stored.doc,
                                          .state = &sale->stored.state,
-                                         .settled = !sale->changing && gw_control_synced(control)};
+                                         .settled = !sale->changing && gw_control_synced(control),
+                                         .shared = cfg_store_is_shared(control->deps.config)};
     return true;
 }
 

@@ -70,6 +70,7 @@ struct gw_settings {
         int64_t ack_timeout_ms;
         int64_t retry_ms;
         int64_t backlog_percent; /* above: log_backlog */
+        bool confirm_on_standby;
         int64_t target_ms;
     } log;
     struct {

@@ -7,6 +7,7 @@
 #include "common/file_lock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "common/network_fs.h"
 #include "common/private_file.h"
 
 #include <errno.h>
@@ -69,6 +70,28 @@ static int check_directory(int fd, const char *path, struct ps_fault *fault)
                : 0;
 }
 
+int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
+{
+    static const char *const names[] = {"", "/journal.db", "/control.db", "/spill.db"};
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        char *file; /* which may be a link to elsewhere */
+        if (asprintf(&file, "%s%s", path, names[i]) < 0)
+            return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
+        const char *network = ps_network_fs(file);
+        int err = network == NULL ? 0
+                                  : ps_fault(fault, PS_E_INVALID, file,
+                                             "lies on a network file system (%s), where neither "
+                                             "locks nor fsync can be relied on: set state_dir to a "
+                                             "directory on a disk of this machine",
+                                             network);
+        free(file);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
 /* The name in gateway.id, which is made on the first start. */
 static int find_id(struct gw_state_dir *dir, struct ps_fault *fault)
 {
@@ -114,6 +137,8 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_
     if (dir.path == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     err = open_directory(path, &dir.fd, fault);
+    if (err == 0)
+        err = gw_state_dir_check_fs(path, fault);
     if (err == 0)
         err = check_directory(dir.fd, path, fault);
     if (err == 0)

@@ -15,10 +15,14 @@ struct gw_state_dir {
 
 /* Opens `path`; creates it (mode 0700, its parent must exist) when it is not there. Start-up only:
  * blocks. PS_E_PERMISSION: wrong mode or owner, the fault says the chmod or chown to run;
- * PS_E_BUSY: another gateway has it; PS_E_INVALID: no directory, or gateway.id holds no name;
+ * PS_E_BUSY: another gateway has it; PS_E_INVALID: no directory, on a network file
+ * system, or gateway.id holds no name;
  * PS_E_READ_ONLY, PS_E_FULL, PS_E_IO. */
 int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir,
                       struct ps_fault *fault) PS_MUST_CHECK;
+/* Of that: do the directory and its databases, as far as they are there, lie on this machine?
+ * PS_E_INVALID. */
+int gw_state_dir_check_fs(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
 void gw_state_dir_close(struct gw_state_dir *dir);
 /* "<dir>/<name>", heap; NULL = out of memory. */
 char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name);

@@ -55,32 +55,70 @@ bool inv_reply_is_array(const redisReply *reply, size_t elements)
 
 /* --- looking at a sale --- */
 
-/* read.lua under the sale's epoch, at one or two keys (`second` 0: one). */
+#define KEYS_MOST 5
+#define ARGS_MOST (KEYS_MOST + 3 + 2 * INV_LOOK_MAX)
+
+/* A call of read.lua under the sale's epoch that is being put together. */
+struct reading {
+    struct inv_call *call;
+    const struct inv_channel *channel; /* NULL: out of memory */
+    char epoch[INV_INT_TEXT];
+    int key_count;
+    size_t count;
+    const char *at[ARGS_MOST];
+    size_t len[ARGS_MOST];
+};
+
+static void add_arg(struct reading *reading, const char *at, size_t len)
+{
+    reading->at[reading->count] = at;
+    reading->len[reading->count++] = len;
+}
+
+/* At `current` and these keys. */
+static void begin_reading(struct reading *reading, struct inv_call *call, const int *keys,
+                          int count, const char *what)
+{
+    reading->call = call;
+    reading->count = 0;
+    reading->key_count = count + 1;
+    reading->channel = inv_redis_channel(call->store, call->sale);
+    if (reading->channel == NULL)
+        return;
+    const struct inv_keys *names = &reading->channel->keys;
+    add_arg(reading, names->name[INV_KEY_CURRENT], names->len[INV_KEY_CURRENT]);
+    for (int i = 0; i < count; i++)
+        add_arg(reading, names->name[keys[i]], names->len[keys[i]]);
+    add_arg(reading, reading->epoch, inv_print_int(reading->epoch, reading->channel->epoch));
+    add_arg(reading, what, strlen(what));
+}
+
+static int submit_reading(struct reading *reading, ps_redis_reply_fn *fn)
+{
+    const struct inv_channel *channel = reading->channel;
+    int err = channel == NULL ? PS_E_NOMEM : 0;
+    if (err == 0 &&
+        (ps_redis_link_state(reading->call->store->link) != PS_REDIS_READY || !channel->fits))
+        err = PS_E_CLOSED;
+    if (err < 0) {
+        inv_call_free(reading->call);
+        return err;
+    }
+    return inv_call_submit(reading->call, INV_SCRIPT_READ, reading->key_count,
+                           (struct ps_redis_args){(int)reading->count, reading->at, reading->len},
+                           fn);
+}
+
+/* At one or two keys (`second` 0: one). */
 static int read_sale(struct inv_call *call, int first, int second, const char *what,
                      struct ps_str arg, ps_redis_reply_fn *fn)
 {
-    struct inv_channel *channel = inv_redis_channel(call->store, call->sale);
-    int err = channel == NULL ? PS_E_NOMEM : 0;
-    if (err == 0 && (ps_redis_link_state(call->store->link) != PS_REDIS_READY || !channel->fits))
-        err = PS_E_CLOSED;
-    if (err < 0) {
-        inv_call_free(call);
-        return err;
-    }
-    const int keys[] = {INV_KEY_CURRENT, first, second};
-    int key_count = second != 0 ? 3 : 2;
-    char epoch[INV_INT_TEXT];
-    const char *at[7];
-    size_t len[7];
-    for (int i = 0; i < key_count; i++) {
-        at[i] = channel->keys.name[keys[i]];
-        len[i] = channel->keys.len[keys[i]];
-    }
-    at[key_count] = epoch, len[key_count] = inv_print_int(epoch, channel->epoch);
-    at[key_count + 1] = what, len[key_count + 1] = strlen(what);
-    at[key_count + 2] = arg.at, len[key_count + 2] = arg.len;
-    return inv_call_submit(call, INV_SCRIPT_READ, key_count,
-                           (struct ps_redis_args){key_count + 3, at, len}, fn);
+    const int keys[] = {first, second};
+    struct reading reading;
+    begin_reading(&reading, call, keys, second != 0 ? 2 : 1, what);
+    if (reading.channel != NULL)
+        add_arg(&reading, arg.at, arg.len);
+    return submit_reading(&reading, fn);
 }
 
 static int entry_of(const struct inv_redis_sale *sale, const struct inv_packed *packed,
@@ -154,6 +192,15 @@ static void count_field(const struct inv_redis_sale *sale, const redisReply *nam
         counts[sku].confirmed = value;
 }
 
+static void read_counts(const struct inv_redis_sale *sale, const redisReply *fields,
+                        struct inv_count *counts)
+{
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        if (fields->element[i]->type == REDIS_REPLY_STRING)
+            count_field(sale, fields->element[i], inv_reply_number(fields->element[i + 1]), counts);
+    }
+}
+
 static void on_counts(int err, const redisReply *reply, void *ctx)
 {
     struct inv_call *call = ctx;
@@ -164,12 +211,10 @@ static void on_counts(int err, const redisReply *reply, void *ctx)
         err = PS_E_NOMEM;
     if (err == 0 && reply->type != REDIS_REPLY_ARRAY)
         err = PS_E_CORRUPT;
-    for (size_t i = 0; err == 0 && i + 1 < reply->elements; i += 2) {
-        if (reply->element[i]->type == REDIS_REPLY_STRING)
-            count_field(sale, reply->element[i], inv_reply_number(reply->element[i + 1]), counts);
-    }
-    if (err == 0)
+    if (err == 0) {
+        read_counts(sale, reply, counts);
         inv_redis_learn_left(call->sale, reply);
+    }
     if (call->to.on_counts != NULL)
         call->to.on_counts(call->to.handle, err, err == 0 ? counts : NULL, call->ctx);
     free(counts);
@@ -279,4 +324,96 @@ int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cu
     call->number = age_ms;
     int len = snprintf(text, sizeof text, "%llu", (unsigned long long)cursor);
     return read_sale(call, INV_KEY_DOUBT, 0, "page", (struct ps_str){text, (size_t)len}, on_doubts);
+}
+
+/* --- orders and their buyers --- */
+
+/* An entry that is none, or a buyer that is none, says nothing good: it is shown as missing. */
+static void read_seen(const redisReply *doubt, const redisReply *order, const redisReply *buyer,
+                      struct inv_seen *ret_seen)
+{
+    const redisReply *entry = doubt->type == REDIS_REPLY_STRING ? doubt : order;
+    struct inv_packed packed;
+    *ret_seen = (struct inv_seen){0};
+    if (entry->type == REDIS_REPLY_STRING && inv_get_packed(entry->str, entry->len, &packed) == 0 &&
+        packed.state <= INV_GIVEN_BACK) {
+        ret_seen->known = true;
+        ret_seen->state = packed.state;
+    }
+    if (buyer->type == REDIS_REPLY_STRING) {
+        struct inv_cursor cursor = {buyer->str, buyer->str + buyer->len, false};
+        ret_seen->buyer_units = inv_get_int(&cursor);
+    }
+}
+
+static void add_doubts(const struct inv_redis_sale *sale, const redisReply *fields,
+                       int64_t *in_doubt)
+{
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        const redisReply *name = fields->element[i];
+        uint32_t sku = name->type == REDIS_REPLY_STRING ? inv_redis_sku(sale, name->str, name->len)
+                                                        : UINT32_MAX;
+        if (sku != UINT32_MAX)
+            in_doubt[sku] = inv_reply_number(fields->element[i + 1]);
+    }
+}
+
+static bool is_look(const redisReply *reply, size_t count)
+{
+    return inv_reply_is_array(reply, 5) && reply->element[0]->type == REDIS_REPLY_ARRAY &&
+           inv_reply_is_array(reply->element[2], count) &&
+           inv_reply_is_array(reply->element[3], count) &&
+           inv_reply_is_array(reply->element[4], count);
+}
+
+static void on_looked(int err, const redisReply *reply, void *ctx)
+{
+    struct inv_call *call = ctx;
+    size_t count = (size_t)call->number, skus = call->sale->sku_count;
+    struct inv_count *counts = calloc(skus + 1, sizeof *counts);
+    int64_t *in_doubt = calloc(skus + 1, sizeof *in_doubt);
+    struct inv_seen *seen = calloc(count + 1, sizeof *seen);
+    struct inv_looked looked = {.counts = counts, .seen = seen};
+    err = inv_call_come(call, err, reply);
+    if (err == 0 && (counts == NULL || in_doubt == NULL || seen == NULL))
+        err = PS_E_NOMEM;
+    if (err == 0 && !is_look(reply, count))
+        err = PS_E_CORRUPT;
+    if (err == 0) {
+        read_counts(call->sale, reply->element[0], counts);
+        if (reply->element[1]->type == REDIS_REPLY_ARRAY) {
+            add_doubts(call->sale, reply->element[1], in_doubt);
+            looked.in_doubt = in_doubt;
+        }
+        for (size_t i = 0; i < count; i++)
+            read_seen(reply->element[2]->element[i], reply->element[3]->element[i],
+                      reply->element[4]->element[i], &seen[i]);
+    }
+    call->done.looked(err, err == 0 ? &looked : NULL, call->ctx);
+    free(counts);
+    free(in_doubt);
+    free(seen);
+    inv_call_free(call);
+}
+
+int inv_redis_look(struct inv_store *store, struct inv_sale *sale, const struct inv_look *what,
+                   inv_looked_fn *done, void *ctx)
+{
+    static const int keys[] = {INV_KEY_STOCK, INV_KEY_DOUBT, INV_KEY_ORDER, INV_KEY_USER};
+    struct inv_call *call = inv_call_new(store, sale, ctx);
+    struct reading reading;
+    char text[INV_INT_TEXT];
+    if (call == NULL)
+        return PS_E_NOMEM;
+    call->done.looked = done;
+    call->number = (int64_t)what->count;
+    begin_reading(&reading, call, keys, PS_ARRAY_LEN(keys), "look");
+    if (reading.channel != NULL) {
+        add_arg(&reading, text, inv_print_int(text, (int64_t)what->count));
+        for (size_t i = 0; i < what->count; i++)
+            add_arg(&reading, (const char *)what->order_ids[i].byte, INV_ID_LEN);
+        for (size_t i = 0; i < what->count; i++)
+            add_arg(&reading, what->users[i].at, what->users[i].len);
+    }
+    return submit_reading(&reading, on_looked);
 }

@@ -16,11 +16,12 @@ struct inv_call {
         inv_installed_fn *installed;
         inv_attached_fn *attached;
         inv_doubts_fn *doubts;
+        inv_looked_fn *looked;
         inv_applied_fn *applied;
         inv_heartbeat_fn *heartbeat;
         inv_lease_fn *lease;
     } done;
-    int64_t number; /* attach: least epoch; doubts: age; applied: epoch */
+    int64_t number; /* attach: least epoch; doubts: age; applied: epoch; look: how many */
     char name[PS_NAME_MAX + 1];
     size_t sku_count; /* attach */
     char (*skus)[PS_NAME_MAX + 1];
@@ -63,6 +64,8 @@ int inv_redis_applied(struct inv_store *head, struct inv_sale *sale, inv_applied
                       void *ctx);
 int inv_redis_doubts(struct inv_store *head, struct inv_sale *sale, uint64_t cursor, int64_t age_ms,
                      inv_doubts_fn *done, void *ctx);
+int inv_redis_look(struct inv_store *head, struct inv_sale *sale, const struct inv_look *what,
+                   inv_looked_fn *done, void *ctx);
 
 /* --- redis_members.c --- */
 int inv_redis_installed(struct inv_store *head, const char *sale, inv_installed_fn *done,

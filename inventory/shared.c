@@ -21,6 +21,14 @@ int inv_shared_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t c
     return store->backend->shared->doubts(store, sale, cursor, age_ms, done, ctx);
 }
 
+int inv_shared_look(struct inv_store *store, struct inv_sale *sale, const struct inv_look *what,
+                    inv_looked_fn *done, void *ctx)
+{
+    if (what->count > INV_LOOK_MAX)
+        return PS_E_INVALID;
+    return store->backend->shared->look(store, sale, what, done, ctx);
+}
+
 int inv_shared_note_applied(struct inv_store *store, struct inv_sale *sale, uint32_t partition,
                             int64_t offset)
 {

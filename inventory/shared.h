@@ -48,6 +48,31 @@ typedef void inv_doubts_fn(int err, const struct inv_doubt *doubts, size_t count
 int inv_shared_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cursor,
                       int64_t age_ms, inv_doubts_fn *done, void *ctx) PS_MUST_CHECK;
 
+/* How the counter has some orders and their buyers, and the numbers of all SKUs, at one moment. At
+ * most INV_LOOK_MAX orders; none asks for the numbers alone. `order_ids` and `users` are needed for
+ * the call only. PS_E_CLOSED: also when fenced. */
+#define INV_LOOK_MAX 100
+struct inv_look {
+    size_t count;
+    const struct ps_uuid *order_ids;
+    const struct ps_str *users; /* whose order each is */
+};
+struct inv_seen {
+    bool known;          /* the counter has the order, in state: */
+    int state;           /* as in struct inv_entry */
+    int64_t buyer_units; /* which count against the buyer's cap, over all SKUs */
+};
+struct inv_looked {
+    const struct inv_count *counts; /* inv_sale_sku_count many */
+    /* Of each SKU the units of all orders and lowerings that are in doubt, added up. NULL: too many
+     * for one call. */
+    const int64_t *in_doubt;
+    const struct inv_seen *seen; /* as many as were asked for */
+};
+typedef void inv_looked_fn(int err, const struct inv_looked *looked, void *ctx);
+int inv_shared_look(struct inv_store *store, struct inv_sale *sale, const struct inv_look *what,
+                    inv_looked_fn *done, void *ctx) PS_MUST_CHECK;
+
 /* Up to which offset of each partition the effects of the log are applied. Resolve and raise what
  * lies before an offset, then note the offset: the server takes them in that order. PS_E_NOMEM: not
  * noted, because this effect or one since the last note was lost. */

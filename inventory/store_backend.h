@@ -22,6 +22,7 @@ struct inv_shared_ops {
     int (*installed)(struct inv_store *store, const char *sale, inv_installed_fn *done, void *ctx);
     int (*attach)(struct inv_store *store, const struct inv_attach *what, inv_attached_fn *done, void *ctx);
     int (*doubts)(struct inv_store *store, struct inv_sale *sale, uint64_t cursor, int64_t age_ms, inv_doubts_fn *done, void *ctx);
+    int (*look)(struct inv_store *store, struct inv_sale *sale, const struct inv_look *what, inv_looked_fn *done, void *ctx);
     int (*note_applied)(struct inv_store *store, struct inv_sale *sale, uint32_t partition, int64_t offset);
     int (*applied)(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done, void *ctx);
     int (*heartbeat)(struct inv_store *store, const struct inv_heartbeat_call *call, inv_heartbeat_fn *done, void *ctx);

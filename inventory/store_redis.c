@@ -138,6 +138,7 @@ static const struct inv_shared_ops redis_shared = {
     .load_applied = inv_redis_load_applied,
     .installed = inv_redis_installed,
     .attach = inv_redis_attach,
+    .look = inv_redis_look,
     .doubts = inv_redis_doubts,
     .note_applied = inv_redis_note_applied,
     .applied = inv_redis_applied,

@@ -49,6 +49,7 @@ struct conn {
     TAILQ_ENTRY(conn) link;
     enum state state;
     int64_t since_ns; /* in this state */
+    uint64_t number;  /* of all that were connected, from 1 */
     /* BUSY: */
     struct lt_click click;
     int64_t sent_ns; /* from the start of the plan */
@@ -120,6 +121,7 @@ static void report_click(struct lt_client *client, const struct lt_click *click,
         .outcome = outcome,
         .click = click,
         .ended_ns = now_ns,
+        .process = conn != NULL ? conn->number : 0,
         .latency_ns = now_ns - click->at_ns,
         .sent_late_ns = conn != NULL ? conn->sent_ns - click->at_ns : -1,
         .cache = "",
@@ -174,6 +176,8 @@ static void send_click(struct conn *conn, const struct lt_click *click)
     conn->click = *click;
     conn->sent_ns = conn->since_ns - conn->client->start_ns;
     lt_response_reset(&conn->response);
+    if (conn->client->set.on_send != NULL)
+        conn->client->set.on_send(click, conn->number, conn->client->set.ctx);
     const struct lt_pages *pages = conn->client->set.pages;
     const struct lt_request *request =
         pages != NULL ? &pages->page[lt_pages_pick(pages, click)].request : &conn->client->request;
@@ -282,7 +286,7 @@ static void on_connect(uv_connect_t *request, int status)
     if (status == 0)
         status = uv_read_start((uv_stream_t *)&conn->tcp, on_alloc, on_read);
     if (status == 0) {
-        client->connects++;
+        conn->number = ++client->connects;
         move_conn(conn, IDLE);
         return;
     }
@@ -508,7 +512,8 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
     err = settings->pages != NULL
               ? 0
               : lt_request_init(&client->request, settings->target->authority, settings->sale,
-                                settings->sku, settings->client_ip_header, settings->user_prefix);
+                                &settings->plan->spec, settings->skus, settings->client_ip_header,
+                                settings->user_prefix);
     if (err < 0) {
         err = ps_fault(fault, err, "--public",
                        "the names of the host and of the address header are too long");

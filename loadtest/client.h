@@ -23,6 +23,7 @@ enum lt_outcome {
 struct lt_answer {
     enum lt_outcome outcome;
     const struct lt_click *click;
+    uint64_t process;     /* which connection carried it, counted from 1; 0: it was never sent */
     int64_t ended_ns;     /* from the start of the plan */
     int64_t latency_ns;   /* ended minus the click's moment */
     int64_t sent_late_ns; /* sent minus the click's moment; -1: never sent */
@@ -48,7 +49,7 @@ struct lt_client_settings {
     const struct lt_plan *plan;
     const struct lt_pages *pages; /* what they ask for, instead of buying; NULL: orders */
     const char *sale;
-    const char *sku;
+    const struct lt_sku *skus;    /* as many as the plan has */
     const char *user_prefix;      /* buyer n is user "<prefix><n>" */
     const char *client_ip_header; /* which header has a buyer's address */
     size_t connections;
@@ -60,6 +61,8 @@ struct lt_client_settings {
                                           waited for; may be NULL */
     /* The mark that requests carry; asked for at the start and then once a minute. NULL: none. */
     void (*mark)(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx);
+    /* A click is about to be sent, and its answer has the same process; may be NULL. */
+    void (*on_send)(const struct lt_click *click, uint64_t process, void *ctx);
     void (*on_answer)(const struct lt_answer *answer, void *ctx);     /* once a click */
     void (*on_second)(const struct lt_progress *progress, void *ctx); /* may be NULL */
     void *ctx;

@@ -81,9 +81,47 @@ static bool take_result(const json_t *result, struct lt_decision *decision,
     return false;
 }
 
+/* What the gateway says of a decision; `result` NULL: nothing that could be understood. */
+static void note_result(struct lt_history_file *history, const struct lt_decision *decision,
+                        const json_t *result)
+{
+    const char *state = json_string_value(json_object_get(result, "state"));
+    const char *reason = json_string_value(json_object_get(result, "reason"));
+    const char *code = json_string_value(json_object_get(result, "code"));
+    json_int_t status = json_integer_value(json_object_get(result, "status"));
+    struct lt_history_line line = {
+        .process = decision->process,
+        .type = status == 200                   ? LT_OP_OK
+                : status >= 400 && status < 500 ? LT_OP_FAIL
+                                                : LT_OP_INFO,
+        .f = decision->confirm ? LT_OP_CONFIRM : LT_OP_CANCEL,
+        .order_id = &decision->order_id,
+        .verdict = ps_str(code != NULL ? code : ""),
+        .seen =
+            lt_seen_parse(ps_str(state != NULL ? state : ""), ps_str(reason != NULL ? reason : "")),
+    };
+    if (history != NULL)
+        lt_history_write(history, &line);
+}
+
+static void note_calls(struct lt_history_file *history, struct lt_decision *const *batch,
+                       size_t count)
+{
+    for (size_t i = 0; history != NULL && i < count; i++) {
+        batch[i]->process = lt_history_process(history);
+        lt_history_write(history, &(struct lt_history_line){
+                                      .process = batch[i]->process,
+                                      .type = LT_OP_INVOKE,
+                                      .f = batch[i]->confirm ? LT_OP_CONFIRM : LT_OP_CANCEL,
+                                      .order_id = &batch[i]->order_id,
+                                  });
+    }
+}
+
 /* Calls for `batch`; those without a definite answer move to its front, *io_count says how many. */
 static int call_batch(const struct lt_admin *admin, struct lt_decision **batch, size_t *io_count,
-                      struct lt_decisions *decisions, struct ps_fault *fault)
+                      struct lt_decisions *decisions, struct lt_history_file *history,
+                      struct ps_fault *fault)
 {
     char text[BODY_MAX];
     struct ps_buf body;
@@ -96,6 +134,7 @@ static int call_batch(const struct lt_admin *admin, struct lt_decision **batch, 
 
     struct lt_call call = {"POST", "/admin/v1/orders:batch", text, PATIENCE_MS};
     json_t *json = NULL;
+    note_calls(history, batch, *io_count);
     int err = lt_admin_call_json(admin, &call, &json, fault);
     const json_t *results = json_object_get(json, "results");
     if (err == 0 && json_array_size(results) != *io_count)
@@ -105,9 +144,11 @@ static int call_batch(const struct lt_admin *admin, struct lt_decision **batch, 
     /* Results come in the order asked: the confirmed ones first. */
     for (int round = 0; err == 0 && round < 2; round++) {
         for (size_t i = 0; i < *io_count; i++) {
-            if (batch[i]->confirm == (round == 0) &&
-                take_result(json_array_get(results, index++), batch[i], decisions))
-                batch[i]->done = true;
+            if (batch[i]->confirm != (round == 0))
+                continue;
+            const json_t *result = json_array_get(results, index++);
+            batch[i]->done = take_result(result, batch[i], decisions);
+            note_result(history, batch[i], result);
         }
     }
     for (size_t i = 0; err == 0 && i < *io_count; i++) {
@@ -133,7 +174,7 @@ int lt_decide(const struct lt_admin *admin, const struct lt_tally *tally,
         for (size_t i = 0; i < count; i++)
             batch[i] = &ret_decisions->list[at + i];
         for (int round = 0; count > 0 && round < ROUNDS; round++) {
-            int err = call_batch(admin, batch, &count, ret_decisions, fault);
+            int err = call_batch(admin, batch, &count, ret_decisions, settings->history, fault);
             if (err == 0 && count > 0)
                 err = lt_admin_wait(admin, ROUND_MS, fault);
             if (err < 0)

@@ -4,13 +4,15 @@
 #define LT_DECIDE_H
 
 #include "loadtest/admin.h"
+#include "loadtest/history.h"
 #include "loadtest/tally.h"
 
 struct lt_decision {
     struct ps_uuid order_id;
-    bool confirm; /* else cancel */
-    bool done;    /* a definite answer came */
-    bool said;    /* and it was yes: so it must be in the log, for ever */
+    bool confirm;    /* else cancel */
+    bool done;       /* a definite answer came */
+    bool said;       /* and it was yes: so it must be in the log, for ever */
+    int64_t process; /* of the last try, in the history */
 };
 
 struct lt_decisions {
@@ -25,6 +27,7 @@ struct lt_decisions {
 struct lt_decide_settings {
     double confirm_share, cancel_share;
     uint64_t seed;
+    struct lt_history_file *history; /* what the gateway said is written there; NULL: nowhere */
 };
 
 /* Draws among the orders that buyers were promised. PS_E_NOMEM, PS_E_IO, PS_E_CONFLICT (the

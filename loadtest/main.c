@@ -34,5 +34,7 @@ int main(int argc, char **argv)
         perror("penstock-rehearse: sigaction");
         return LT_EXIT_FAILED;
     }
+    if (options.check_history != NULL)
+        return lt_check_history(&options, &stop);
     return options.find_capacity ? lt_find_capacity(&options, &stop) : lt_rehearse(&options, &stop);
 }

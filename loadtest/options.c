@@ -69,6 +69,26 @@ static int set_time(const struct ps_flag *flag, const char *value, void *field,
     return err < 0 ? refuse_value(flag, value, "no time such as 3s", fault) : 0;
 }
 
+/* "2" or "1..3". */
+static int set_quantity(const struct ps_flag *flag, const char *value, void *field,
+                        struct ps_fault *fault)
+{
+    struct lt_plan_spec *plan = field;
+    char rest;
+    int least, most;
+    int got = sscanf(value, "%3d..%3d%c", &least, &most, &rest);
+    if (got == 1 && strchr(value, '.') == NULL)
+        most = least;
+    else if (got != 2 || strspn(value, "0123456789.") != strlen(value))
+        least = 0;
+    if (least < 1 || most < least || most > LT_QUANTITY_MAX)
+        return refuse_value(flag, value, "no quantity from 1 to 100, and no range such as 1..3",
+                            fault);
+    plan->quantity_min = least;
+    plan->quantity_max = most;
+    return 0;
+}
+
 static int set_shape(const struct ps_flag *flag, const char *value, void *field,
                      struct ps_fault *fault)
 {
@@ -119,6 +139,10 @@ static const struct ps_flag flags[] = {
     {"--rehearsal-key", "FILE", "with --shadow-of: the key that marks the clicks, as POST /admin/v1/rehearsal-keys has answered it", ps_flag_set_text, OPTION(rehearsal_key), 0, 0},
     {"--buyers", "N", "how many people come (20000)", ps_flag_set_int, OPTION(plan.buyers), 1, LT_CLICKS_MAX},
     {"--stock", "N", "how many units there are (1000; with --unique-users enough for all)", ps_flag_set_int, OPTION(plan.stock), 1, PS_INT_MAX},
+    {"--skus", "N", "of how many SKUs; the stock is split among them (1)", ps_flag_set_int, OPTION(plan.skus), 1, LT_SKUS_MAX},
+    {"--quantity", "N", "units of an order, or a range such as 1..3 (1)", set_quantity, OPTION(plan), 0, 0},
+    {"--cap", "N", "units that one buyer may have (as many as one order); above 1, buyers come back until they are refused", ps_flag_set_int, OPTION(plan.cap), 1, LT_QUANTITY_MAX},
+    {"--sku-cap", "N", "units that one buyer may have of each SKU (no cap)", ps_flag_set_int, OPTION(plan.sku_cap), 1, LT_QUANTITY_MAX},
     {"--over", "TIME", "within which time they come, such as 500ms, 3s, 2m (3s)", set_time, ARRIVALS(over_ms), 0, 0},
     {"--shape", "SHAPE", "how they come: spike, ramp, step, constant (spike)", set_shape, ARRIVALS(shape), 0, 0},
     {"--repeat-share", "X", "share of clicks that are repeated, 0 to 1 (0.2; with --rate 0)", set_share, OPTION(plan.repeat_share), 0, 0},
@@ -147,6 +171,9 @@ static const struct ps_flag flags[] = {
     {"--baseline", "FILE", "compare with the JSON report of an earlier run; exit with 99 when a figure has regressed", ps_flag_set_text, OPTION(baseline_path), 0, 0},
     {"--regression", "X", "by which share a figure must be worse for that, 0 to 1 (0.1)", set_share, OPTION(regression), 0, 0},
     {"--html", "FILE", "write the report as one HTML page, with pictures", ps_flag_set_text, OPTION(html_path), 0, 0},
+    {"--history", "FILE", "write what clients saw, a JSON object a line, and judge it against the log", ps_flag_set_text, OPTION(history_path), 0, 0},
+    {"--check-history", "FILE", "play nothing: judge such a file against the log of --sale", ps_flag_set_text, OPTION(check_history), 0, 0},
+    {"--sale", "NAME", "with --check-history: whose log", set_sale, OPTION(sale), 0, 0},
     {"--live", "PORT", "show the rehearsal while it runs, at http://127.0.0.1:PORT/", ps_flag_set_int, OPTION(live_port), 1, 65535},
     {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
     {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
@@ -206,10 +233,15 @@ static int check_search(const struct arrivals *arrivals, const struct lt_options
         {arrivals->file != NULL, "--plan", foreign},
         {plan->buyers > 0, "--buyers", foreign},
         {plan->stock > 0, "--stock", foreign},
+        {plan->skus > 0, "--skus", foreign},
+        {plan->quantity_max > 0, "--quantity", foreign},
+        {plan->cap > 0, "--cap", foreign},
+        {plan->sku_cap > 0, "--sku-cap", foreign},
         {plan->repeat_share >= 0, "--repeat-share", foreign},
         {arrivals->unique_users, "--unique-users", foreign},
         {options->retries > 0, "--retry", foreign},
         {options->baseline_path != NULL, "--baseline", foreign},
+        {options->history_path != NULL, "--history", foreign},
         {options->html_path != NULL, "--html", foreign},
         {options->shadow_of != NULL, "--shadow-of",
          "does not go with --find-capacity, which takes a gateway to its end"},
@@ -233,6 +265,10 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
     bool counted = options->plan.buyers > 0, measured = arrivals->rate > 0;
     bool steps = options->find_capacity;
     const struct rule rules[] = {
+        {options->check_history != NULL && options->sale == NULL, "--check-history",
+         "needs --sale"},
+        {options->check_history == NULL && options->sale != NULL, "--sale",
+         "needs --check-history"},
         {options->patience_ms > options->timeout_ms, "--patience", "is longer than --timeout"},
         {options->confirm_share + options->cancel_share > 1, "--cancel-share",
          "and --confirm-share are more than 1 together"},
@@ -275,6 +311,18 @@ static int make_search(const struct arrivals *arrivals, struct lt_options *optio
                : lt_thresholds_parse(LT_CAPACITY_THRESHOLDS, &options->thresholds, fault);
 }
 
+/* Could anybody buy? */
+static int check_wishes(const struct lt_plan_spec *spec, struct ps_fault *fault)
+{
+    const struct rule rules[] = {
+        {spec->cap < spec->quantity_min, "--cap", "is less than --quantity: nobody could buy"},
+        {spec->sku_cap > 0 && spec->sku_cap < spec->quantity_min, "--sku-cap",
+         "is less than --quantity: nobody could buy"},
+        {spec->stock < spec->skus, "--stock", "is less than a unit of each SKU"},
+    };
+    return check_rules(rules, PS_ARRAY_LEN(rules), fault);
+}
+
 static int make_plan(const struct arrivals *arrivals, struct lt_plan_spec *spec,
                      struct ps_fault *fault)
 {
@@ -285,8 +333,10 @@ static int make_plan(const struct arrivals *arrivals, struct lt_plan_spec *spec,
                         clicks, LT_CLICKS_MAX);
     if (spec->buyers == 0 && !arrivals->unique_users && arrivals->file == NULL)
         spec->buyers = 20000;
+    lt_plan_spec_fill(spec);
+    int64_t each = ((int64_t)clicks + spec->skus - 1) / spec->skus * spec->quantity_max;
     if (spec->stock == 0)
-        spec->stock = arrivals->unique_users ? (int64_t)clicks : 1000;
+        spec->stock = arrivals->unique_users ? each * spec->skus : 1000;
     if (spec->repeat_share < 0)
         spec->repeat_share = measured ? 0 : 0.2;
     spec->phase_count = 1;
@@ -295,7 +345,8 @@ static int make_plan(const struct arrivals *arrivals, struct lt_plan_spec *spec,
                           arrivals->over_ms > 0 ? arrivals->over_ms : 3000, spec->buyers};
     if (measured)
         spec->phases[0] = (struct lt_phase){LT_CONSTANT, arrivals->duration_ms, (int64_t)clicks};
-    return arrivals->file != NULL ? read_plan_file(arrivals->file, spec, fault) : 0;
+    int err = arrivals->file != NULL ? read_plan_file(arrivals->file, spec, fault) : 0;
+    return err < 0 ? err : check_wishes(spec, fault);
 }
 
 int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struct ps_fault *fault)

@@ -5,7 +5,9 @@
  * bursts and gaps are those of life, the number is exact, and the same seed gives the same plan.
  *
  * A repeated click is the same person once more, at least REPEAT_MIN_NS after the click before,
- * at random on average REPEAT_MEAN_NS later: an impatient finger, not a robot. */
+ * at random on average REPEAT_MEAN_NS later: an impatient finger, not a robot. Where a buyer may
+ * have several units, those who come back want more, a new order each time and at times with the
+ * key of the one before, until they have asked for more than they may have. So caps are met. */
 #include "loadtest/plan.h"
 
 #include "common/clock.h"
@@ -165,24 +167,66 @@ static int64_t round_to_moment(double at_ns)
     return whole_ns - whole_ns % LT_MOMENT_NS;
 }
 
-static void add_repeat(struct lt_plan *plan, const struct lt_click *first, uint64_t *random)
+struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uint8_t wish)
+{
+    uint64_t state = spec->seed + ((uint64_t)buyer << 8 | wish);
+    uint64_t choices = (uint64_t)(spec->quantity_max - spec->quantity_min + 1);
+    return (struct lt_wish){.sku = ((size_t)buyer + wish) % (size_t)spec->skus,
+                            .quantity =
+                                spec->quantity_min + (int64_t)(draw_number(&state) % choices)};
+}
+
+/* One more click of the buyer of `last`, after it, which it becomes. */
+static void add_repeat(struct lt_plan *plan, struct lt_click *last, uint8_t wish, bool with_key,
+                       uint64_t *random)
 {
     double delay = -log(lt_draw_unit(random)) * (double)REPEAT_MEAN_NS;
     if (delay > (double)REPEAT_MAX_NS)
         delay = (double)REPEAT_MAX_NS;
-    plan->clicks[plan->count++] = (struct lt_click){
-        .at_ns = first->at_ns + REPEAT_MIN_NS + round_to_moment(delay),
-        .buyer = first->buyer,
-        .with_key = lt_draw_unit(random) < plan->spec.repeat_key_share,
+    *last = (struct lt_click){
+        .at_ns = last->at_ns + REPEAT_MIN_NS + round_to_moment(delay),
+        .buyer = last->buyer,
+        .wish = wish,
+        .with_key = with_key,
         .repeat = true,
     };
+    plan->clicks[plan->count++] = *last;
+}
+
+/* A buyer comes back: at most `most` clicks; how many. */
+static size_t add_repeats(struct lt_plan *plan, struct lt_click click, size_t most,
+                          uint64_t *random)
+{
+    const struct lt_plan_spec *spec = &plan->spec;
+    size_t before = plan->count;
+    if (spec->cap == 1)
+        add_repeat(plan, &click, 0, lt_draw_unit(random) < spec->repeat_key_share, random);
+    int64_t asked = lt_plan_wish(spec, click.buyer, 0).quantity;
+    for (uint8_t wish = 1; spec->cap > 1 && asked <= spec->cap && wish < UINT8_MAX; wish++) {
+        asked += lt_plan_wish(spec, click.buyer, wish).quantity;
+        for (int i = lt_draw_unit(random) < spec->repeat_key_share ? 2 : 1; i > 0; i--) {
+            if (plan->count - before == most)
+                return most;
+            add_repeat(plan, &click, wish, true, random);
+        }
+    }
+    return plan->count - before;
+}
+
+/* How many clicks of a buyer who comes back are to be expected. */
+static double expect_repeats(const struct lt_plan_spec *spec)
+{
+    if (spec->cap == 1)
+        return 1;
+    double mean = (double)(spec->quantity_min + spec->quantity_max) / 2;
+    return fmax(1, (double)spec->cap / mean) * (1 + spec->repeat_key_share);
 }
 
 /* Repeats take the place that is left of `room` clicks. */
 static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_t start_ns,
                       int64_t *first_index, size_t *repeats_left, uint64_t *random)
 {
-    double v = 0;
+    double v = 0, comes_back = plan->spec.repeat_share / expect_repeats(&plan->spec);
     for (int64_t i = 0; i < phase->clicks; i++) {
         if (phase->shape == LT_CONSTANT)
             v = (double)i / (double)phase->clicks;
@@ -198,11 +242,19 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
             .repeat = again,
         };
         plan->clicks[plan->count++] = click;
-        if (*repeats_left > 0 && lt_draw_unit(random) < plan->spec.repeat_share) {
-            (*repeats_left)--;
-            add_repeat(plan, &click, random);
-        }
+        if (*repeats_left > 0 && lt_draw_unit(random) < comes_back)
+            *repeats_left -= add_repeats(plan, click, *repeats_left, random);
     }
+}
+
+void lt_plan_spec_fill(struct lt_plan_spec *spec)
+{
+    if (spec->skus == 0)
+        spec->skus = 1;
+    if (spec->quantity_max == 0)
+        spec->quantity_min = spec->quantity_max = 1;
+    if (spec->cap == 0)
+        spec->cap = spec->quantity_max;
 }
 
 int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan, struct ps_fault *fault)
@@ -223,6 +275,7 @@ int lt_plan_new(const struct lt_plan_spec *spec, struct lt_plan **ret_plan, stru
     plan->spec = *spec;
     if (plan->spec.buyers == 0 || plan->spec.buyers > first_clicks)
         plan->spec.buyers = first_clicks;
+    lt_plan_spec_fill(&plan->spec);
     plan->clicks = malloc(((size_t)first_clicks + repeats_left) * sizeof *plan->clicks);
     if (plan->clicks == NULL) {
         lt_plan_free(plan);

@@ -3,6 +3,7 @@
 #ifndef LT_PLAN_H
 #define LT_PLAN_H
 
+#include "common/id.h"
 #include "common/json.h"
 
 enum lt_shape {
@@ -12,8 +13,10 @@ enum lt_shape {
     LT_CONSTANT /* evenly spaced: for measuring, not life-like */
 };
 
-#define LT_PHASES_MAX 16
-#define LT_CLICKS_MAX 20000000 /* of a plan; 16 bytes of memory each */
+#define LT_PHASES_MAX   16
+#define LT_CLICKS_MAX   20000000 /* of a plan; 16 bytes of memory each */
+#define LT_SKUS_MAX     16
+#define LT_QUANTITY_MAX 100
 
 struct lt_phase {
     enum lt_shape shape;
@@ -24,7 +27,11 @@ struct lt_phase {
 struct lt_plan_spec {
     int64_t buyers; /* distinct people, at most as many as come; 0 = each click of the phases is by
                        a new one */
-    int64_t stock;
+    int64_t stock;  /* units of all SKUs together */
+    int64_t skus;   /* 0: 1 */
+    int64_t quantity_min, quantity_max; /* units of an order; 0: 1 */
+    int64_t cap;             /* units that one buyer may have; 0: as many as one order may have */
+    int64_t sku_cap;         /* the same of each SKU; 0: none */
     double repeat_share;     /* 0..1 of the clicks are repeated by the same buyer soon after */
     double repeat_key_share; /* 0..1 of the repeated clicks carry the first one's key */
     uint64_t seed;
@@ -39,13 +46,24 @@ struct lt_plan_spec {
 struct lt_click {
     int64_t at_ns; /* from the start of the plan */
     uint32_t buyer;
-    bool with_key;  /* sends the buyer's Idempotency-Key */
-    bool repeat;    /* not the buyer's first click */
-    uint16_t tries; /* how often it was tried before (the client's) */
+    uint8_t wish;      /* which of the buyer's wishes it is for: each is an order of its own */
+    bool with_key : 1; /* sends the wish's Idempotency-Key */
+    bool repeat : 1;   /* not the buyer's first click */
+    uint16_t tries;    /* how often it was tried before (the client's) */
+};
+
+struct lt_sku {
+    char name[PS_NAME_MAX + 1];
+};
+
+/* What a buyer wants. */
+struct lt_wish {
+    size_t sku; /* 0 .. skus - 1 */
+    int64_t quantity;
 };
 
 struct lt_plan {
-    struct lt_plan_spec spec; /* `buyers` filled in */
+    struct lt_plan_spec spec; /* with every 0 filled in that stands for something */
     int64_t length_ns;        /* the phases; repeated clicks may come later */
     size_t count;
     struct lt_click *clicks; /* in the order of time */
@@ -61,6 +79,13 @@ int lt_duration_parse(const char *text, int64_t *ret_ms) PS_MUST_CHECK;
  * are replaced). PS_E_INVALID names the member; `spec` is then half filled. */
 int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec,
                       struct ps_fault *fault) PS_MUST_CHECK;
+
+/* Fills in what SKUs, quantities and the cap are when they are 0. */
+void lt_plan_spec_fill(struct lt_plan_spec *spec);
+
+/* The same for every click of this wish. SKUs take turns, so that as many want each of them;
+ * quantities are drawn. Of a plan's own `spec`. */
+struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uint8_t wish);
 
 /* A random number in (0, 1); `state` is the seed, and moves on. */
 double lt_draw_unit(uint64_t *state);

@@ -15,12 +15,10 @@
 #include <string.h>
 
 struct judging {
+    const struct lt_evidence *evidence;
     const struct oq_fold *fold;
-    const char *sale;
-    const char *user_prefix;
-    const struct lt_decisions *decisions;
-    int64_t living; /* promises that were in force when the last buyer had got an answer */
-    int64_t known;  /* different orders of buyers that are in the log and not void */
+    int64_t living[LT_SKUS_MAX]; /* units of one buyer, by the plan's SKUs */
+    int64_t known;               /* different orders of buyers that are in the log and not void */
 };
 
 static const char *const check_names[LT_CHECKS] = {
@@ -28,7 +26,8 @@ static const char *const check_names[LT_CHECKS] = {
     [LT_CHECK_TWICE] = "twice",       [LT_CHECK_PROMISES] = "promises",
     [LT_CHECK_DECIDED] = "decided",   [LT_CHECK_LEGIBLE] = "legible",
     [LT_CHECK_AUDITOR] = "auditor",   [LT_CHECK_GATEWAY] = "gateway",
-    [LT_CHECK_SETTLED] = "settled",   [LT_CHECK_TRIED] = "tried",
+    [LT_CHECK_SETTLED] = "settled",   [LT_CHECK_HISTORY] = "history",
+    [LT_CHECK_TRIED] = "tried",
 };
 
 static void __attribute__((format(printf, 4, 5)))
@@ -55,35 +54,54 @@ static int by_buyer(const void *left, const void *right)
     return ids != 0 ? ids : a->told - b->told;
 }
 
-static bool is_order_of(const struct judging *judging, const struct oq_order *order, uint32_t buyer)
+/* Whose order it is, of what and how much of it. */
+static bool is_as_promised(const struct judging *judging, const struct oq_order *order,
+                           const struct lt_promise *promise)
 {
+    const struct lt_evidence *evidence = judging->evidence;
+    struct lt_wish wish = lt_plan_wish(evidence->plan, promise->buyer, promise->wish);
     char user[PS_USER_MAX + 1];
-    int len = snprintf(user, sizeof user, "%s%u", judging->user_prefix, buyer);
-    return strcmp(oq_sale_name(order->sale), judging->sale) == 0 &&
-           order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0;
+    int len = snprintf(user, sizeof user, "%s%u", evidence->user_prefix, promise->buyer);
+    return strcmp(oq_sale_name(order->sale), evidence->sale) == 0 &&
+           order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0 &&
+           order->quantity == wish.quantity &&
+           strcmp(oq_sale_sku(order->sale, order->sku), evidence->skus[wish.sku].name) == 0;
 }
 
 /* The rehearsal itself cancelled it, after the last buyer: until then the order was in force. */
 static bool is_cancelled_after(const struct judging *judging, const struct ps_uuid *order_id)
 {
-    const struct lt_decision *decision = lt_decisions_find(judging->decisions, order_id);
+    const struct lt_decision *decision = lt_decisions_find(judging->evidence->decisions, order_id);
     return decision != NULL && decision->said && !decision->confirm;
 }
 
-static void judge_promise(struct lt_proof *proof, struct judging *judging,
+static void add_lost(struct lt_proof *proof, const struct judging *judging,
+                     const struct lt_promise *promise)
+{
+    char id[PS_UUID_LEN + 1];
+    ps_uuid_format(&promise->order_id, id);
+    if (proof->lost++ == 0)
+        (void)snprintf(proof->first_lost, sizeof proof->first_lost, "%s of %s%u", id,
+                       judging->evidence->user_prefix, promise->buyer);
+}
+
+/* True: the log has the order, and it is not void. */
+static bool judge_promise(struct lt_proof *proof, struct judging *judging,
                           const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    bool found = order != NULL && order->known && is_order_of(judging, order, promise->buyer);
+    bool found = order != NULL && order->known && is_as_promised(judging, order, promise);
     enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
+    struct lt_wish wish = lt_plan_wish(judging->evidence->plan, promise->buyer, promise->wish);
     judging->known += found && state != OQ_STATE_VOID;
     switch ((enum lt_told)promise->told) {
     case LT_TOLD_ACCEPTED:
         proof->promised++;
-        proof->lost += !found || state == OQ_STATE_VOID;
-        judging->living +=
-            state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED ||
-            (state == OQ_STATE_RELEASED && is_cancelled_after(judging, &promise->order_id));
+        if (!found || state == OQ_STATE_VOID)
+            add_lost(proof, judging, promise);
+        if (state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED ||
+            (state == OQ_STATE_RELEASED && is_cancelled_after(judging, &promise->order_id)))
+            judging->living[wish.sku] += wish.quantity;
         break;
     case LT_TOLD_RELEASED:
         break;
@@ -96,6 +114,7 @@ static void judge_promise(struct lt_proof *proof, struct judging *judging,
             proof->pending_accepted++;
         break;
     }
+    return found && state != OQ_STATE_VOID;
 }
 
 /* The buyer was told that the order is over: then it must be, whatever else they were told. */
@@ -103,10 +122,26 @@ static void judge_end(struct lt_proof *proof, const struct judging *judging,
                       const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    if (order == NULL || !order->known || !is_order_of(judging, order, promise->buyer))
+    if (order == NULL || !order->known || !is_as_promised(judging, order, promise))
         return;
     enum oq_state state = oq_order_state(order);
-    proof->lost += state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
+    if (state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED)
+        add_lost(proof, judging, promise);
+}
+
+/* After the last promise of a buyer: do they have more than one may? */
+static void judge_buyer(struct lt_proof *proof, struct judging *judging)
+{
+    const struct lt_plan_spec *plan = judging->evidence->plan;
+    int64_t units = 0, most = 0;
+    for (size_t i = 0; i < (size_t)plan->skus; i++) {
+        units += judging->living[i];
+        most = judging->living[i] > most ? judging->living[i] : most;
+        proof->skus[i].promised += judging->living[i];
+        judging->living[i] = 0;
+    }
+    proof->sum.promised += units;
+    proof->twice += units > plan->cap || (plan->sku_cap > 0 && most > plan->sku_cap);
 }
 
 /* `promises` are sorted. Each order of a buyer is judged once, by the strongest state that the
@@ -114,23 +149,20 @@ static void judge_end(struct lt_proof *proof, const struct judging *judging,
 static void judge_promises(struct lt_proof *proof, struct judging *judging,
                            const struct lt_promise *promises, size_t count)
 {
-    int64_t living_before = 0;
-    for (size_t i = 0; i < count; i++) {
-        bool same_buyer = i > 0 && promises[i].buyer == promises[i - 1].buyer;
-        bool same_order =
-            same_buyer && ps_uuid_equal(&promises[i].order_id, &promises[i - 1].order_id);
-        if (promises[i].told == LT_TOLD_RELEASED &&
-            (!same_order || promises[i - 1].told != LT_TOLD_RELEASED))
-            judge_end(proof, judging, &promises[i]);
-        if (same_order)
-            continue;
-        if (!same_buyer)
-            living_before = judging->living;
-        judge_promise(proof, judging, &promises[i]);
-        if (judging->living > living_before + 1) {
-            proof->twice++;
-            living_before = judging->living - 1;
+    for (size_t i = 0, end; i < count; i = end) {
+        const struct lt_promise *promise = &promises[i];
+        bool answered = false, ended = false;
+        for (end = i; end < count && promises[end].buyer == promise->buyer &&
+                      ps_uuid_equal(&promises[end].order_id, &promise->order_id);
+             end++) {
+            answered = answered || !promises[end].replayed;
+            ended = ended || promises[end].told == LT_TOLD_RELEASED;
         }
+        proof->found_again += judge_promise(proof, judging, promise) && !answered;
+        if (ended)
+            judge_end(proof, judging, promise);
+        if (end == count || promises[end].buyer != promise->buyer)
+            judge_buyer(proof, judging);
     }
 }
 
@@ -189,12 +221,14 @@ static void check_gateway(struct lt_proof *proof)
                   first_violation(proof->gateway));
         return;
     }
-    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
-        int64_t ours = lt_sale_audit_sum(proof->auditor, members[i]);
-        int64_t theirs = lt_sale_audit_sum(proof->gateway, members[i]);
+    for (size_t i = 0; i < proof->sku_count * PS_ARRAY_LEN(members); i++) {
+        const char *sku = proof->skus[i / PS_ARRAY_LEN(members)].name;
+        const char *member = members[i % PS_ARRAY_LEN(members)];
+        int64_t ours = lt_sale_audit_number(proof->auditor, sku, member);
+        int64_t theirs = lt_sale_audit_number(proof->gateway, sku, member);
         if (ours != theirs) {
-            set_check(proof, LT_CHECK_GATEWAY, false, "%s: %s by the log, %s by the gateway",
-                      members[i], LT_COUNT(ours), LT_COUNT(theirs));
+            set_check(proof, LT_CHECK_GATEWAY, false, "%s of %s: %s by the log, %s by the gateway",
+                      member, sku, LT_COUNT(ours), LT_COUNT(theirs));
             return;
         }
     }
@@ -239,19 +273,38 @@ static void check_decided(struct lt_proof *proof)
     proof->checks[LT_CHECK_DECIDED].applied = false;
 }
 
-static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int64_t living)
+/* More promises than units of a SKU? The text names the first such SKU. */
+static void check_promises(struct lt_proof *proof)
+{
+    for (size_t i = 0; i < proof->sku_count; i++) {
+        const struct lt_proof_sku *sku = &proof->skus[i];
+        if (sku->promised > sku->stock) {
+            set_check(proof, LT_CHECK_PROMISES, false,
+                      "%s units of %s were promised and in force, and there are %s",
+                      LT_COUNT(sku->promised), sku->name, LT_COUNT(sku->stock));
+            return;
+        }
+    }
+    set_check(proof, LT_CHECK_PROMISES, true, "%s promised units were in force, of %s%s",
+              LT_COUNT(proof->sum.promised), LT_COUNT(proof->sum.stock),
+              proof->sku_count > 1 ? ", and no SKU was promised too often" : "");
+}
+
+static void check_all(struct lt_proof *proof, const struct lt_tally *tally,
+                      const struct lt_plan_spec *plan)
 {
     proof->ok = true;
     set_check(proof, LT_CHECK_OVERSOLD, proof->oversold == 0,
-              "%s of %s units are sold: %s oversold", LT_COUNT(proof->held + proof->confirmed),
-              LT_COUNT(proof->stock), LT_COUNT(proof->oversold));
+              "%s of %s units are sold: %s oversold",
+              LT_COUNT(proof->sum.held + proof->sum.confirmed), LT_COUNT(proof->sum.stock),
+              LT_COUNT(proof->oversold));
     set_check(proof, LT_CHECK_LOST, proof->lost == 0,
-              "of %s orders promised to buyers, %s are missing from the log",
-              LT_COUNT(proof->promised), LT_COUNT(proof->lost));
-    set_check(proof, LT_CHECK_TWICE, proof->twice == 0, "%s buyers have more than one order",
-              LT_COUNT(proof->twice));
-    set_check(proof, LT_CHECK_PROMISES, living <= proof->stock,
-              "%s promises were in force for %s units", LT_COUNT(living), LT_COUNT(proof->stock));
+              "of %s orders promised to buyers, %s are missing from the log%s%s",
+              LT_COUNT(proof->promised), LT_COUNT(proof->lost),
+              proof->lost > 0 ? "; the first: " : "", proof->first_lost);
+    set_check(proof, LT_CHECK_TWICE, proof->twice == 0, "%s buyers have more than %s",
+              LT_COUNT(proof->twice), plan->cap > 1 ? "they may have" : "one order");
+    check_promises(proof);
     check_decided(proof);
     uint64_t garbled = lt_tally_count(tally, "garbled");
     set_check(proof, LT_CHECK_LEGIBLE, garbled == 0, "%s answers could not be read",
@@ -266,16 +319,39 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally, int6
               LT_COUNT(in_doubt));
 }
 
+/* What the log says of each SKU of the rehearsal. */
+static void add_units(struct lt_proof *proof, const struct lt_evidence *evidence)
+{
+    proof->sku_count = (size_t)evidence->plan->skus;
+    for (size_t i = 0; i < proof->sku_count; i++) {
+        struct lt_proof_sku *sku = &proof->skus[i];
+        const struct {
+            const char *member;
+            int64_t *units, *sum;
+        } members[] = {
+            {"adjustments", &sku->stock, &proof->sum.stock},
+            {"held", &sku->held, &proof->sum.held},
+            {"confirmed", &sku->confirmed, &proof->sum.confirmed},
+            {"released", &sku->released, &proof->sum.released},
+            {"available", &sku->available, &proof->sum.available},
+        };
+        (void)snprintf(sku->name, sizeof sku->name, "%s", evidence->skus[i].name);
+        for (size_t m = 0; m < PS_ARRAY_LEN(members); m++) {
+            *members[m].units = lt_sale_audit_number(proof->auditor, sku->name, members[m].member);
+            *members[m].sum += *members[m].units;
+        }
+        int64_t over = sku->held + sku->confirmed - sku->stock;
+        proof->oversold += over > 0 ? over : 0;
+    }
+}
+
 int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof)
 {
     const struct lt_tally *tally = evidence->tally;
     const char *sale = evidence->sale;
     struct lt_proof proof = {
         .made = true, .records = evidence->records, .gateway = json_incref(evidence->gateway)};
-    struct judging judging = {.fold = oq_audit_fold(evidence->audit),
-                              .sale = sale,
-                              .user_prefix = evidence->user_prefix,
-                              .decisions = evidence->decisions};
+    struct judging judging = {.evidence = evidence, .fold = oq_audit_fold(evidence->audit)};
     int err = tally->out_of_memory ? PS_E_NOMEM : 0;
     if (err == 0)
         err = oq_audit_report(evidence->audit, sale, ps_clock_wall_ms(&ps_clock_system), NULL, 0,
@@ -294,24 +370,27 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
         memcpy(promises, tally->promises, size);
         qsort(promises, tally->promise_count, sizeof *promises, by_buyer);
     }
+    add_units(&proof, evidence);
     judge_promises(&proof, &judging, promises, tally->promise_count);
     free(promises);
     judge_decisions(&proof, judging.fold, evidence->decisions);
 
-    proof.stock = lt_sale_audit_sum(proof.auditor, "adjustments");
-    proof.held = lt_sale_audit_sum(proof.auditor, "held");
-    proof.confirmed = lt_sale_audit_sum(proof.auditor, "confirmed");
-    proof.released = lt_sale_audit_sum(proof.auditor, "released");
-    proof.available = lt_sale_audit_sum(proof.auditor, "available");
-    int64_t over = proof.held + proof.confirmed - proof.stock;
-    proof.oversold = over > 0 ? over : 0;
     proof.twice += count_too_much(proof.auditor);
-    int64_t orders = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale)));
-    proof.unreported = orders - judging.known;
-    check_all(&proof, tally, judging.living);
-    check_tried(&proof, tally, orders);
+    proof.orders = count_in_log(oq_fold_sale(judging.fold, sale, strlen(sale)));
+    proof.unreported = proof.orders - judging.known;
+    check_all(&proof, tally, evidence->plan);
+    check_tried(&proof, tally, proof.orders);
+    set_check(&proof, LT_CHECK_HISTORY, true, "nobody wrote what clients saw");
+    proof.checks[LT_CHECK_HISTORY].applied = false;
     *ret_proof = proof;
     return 0;
+}
+
+void lt_proof_history(struct lt_proof *proof, const struct lt_history_verdict *verdict)
+{
+    char text[LT_HISTORY_WORDS_MAX];
+    set_check(proof, LT_CHECK_HISTORY, verdict->contradictions == 0, "%s",
+              lt_history_words(verdict, text));
 }
 
 const char *lt_proof_words(const struct lt_proof *proof)

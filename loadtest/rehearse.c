@@ -15,6 +15,7 @@
 #include "loadtest/sale.h"
 #include "loadtest/shadow.h"
 #include "loadtest/template.h"
+#include "loadtest/witness.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,6 +39,7 @@ struct rehearsal {
     struct lt_pages *pages; /* of visitors, or NULL */
     struct lt_proof proof;
     struct lt_report report;
+    struct lt_witness witness; /* of --history */
     struct lt_live_feed *feed; /* of --live, while buyers come; or NULL */
     json_t *baseline;          /* the report of --baseline, or NULL */
     struct lt_shadow shadow;
@@ -102,7 +104,7 @@ int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_publ
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     struct lt_sale *sale = &rehearsal->made;
-    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .stock = rehearsal->plan->spec.stock};
+    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .plan = &rehearsal->plan->spec};
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
@@ -119,11 +121,19 @@ static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 static void on_answer(const struct lt_answer *answer, void *ctx)
 {
     struct rehearsal *rehearsal = ctx;
-    lt_tally_add(rehearsal->tally, answer);
+    const char *verdict = lt_tally_add(rehearsal->tally, answer);
+    if (rehearsal->witness.file != NULL)
+        lt_witness_answer(&rehearsal->witness, answer, verdict);
     if (rehearsal->shadow.of != NULL && lt_shadow_missed(answer)) {
         rehearsal->missed++;
         lt_client_stop(rehearsal->client);
     }
+}
+
+static void on_send(const struct lt_click *click, uint64_t process, void *ctx)
+{
+    const struct rehearsal *rehearsal = ctx;
+    lt_witness_send(&rehearsal->witness, click, process);
 }
 
 static void put_mark(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx)
@@ -207,7 +217,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .target = &rehearsal->public_target,
         .plan = rehearsal->plan,
         .sale = rehearsal->shadow.of != NULL ? rehearsal->shadow.of : rehearsal->sale,
-        .sku = rehearsal->made.sku,
+        .skus = rehearsal->made.skus,
         .user_prefix = rehearsal->user_prefix,
         .client_ip_header = options->client_ip_header,
         .connections = (size_t)options->connections,
@@ -216,6 +226,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .retries = (uint16_t)options->retries,
         .stop = rehearsal->stop,
         .mark = rehearsal->shadow.of != NULL ? put_mark : NULL,
+        .on_send = rehearsal->witness.file != NULL ? on_send : NULL,
         .on_answer = on_answer,
         .on_second = on_second,
         .ctx = rehearsal,
@@ -249,17 +260,22 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-static bool numbers_agree(const json_t *gateway, const struct oq_audit *audit, const char *name,
-                          const char *sku_name)
+/* The gateway and the log have the same numbers of each SKU. */
+static bool numbers_agree(const struct rehearsal *rehearsal, const json_t *gateway)
 {
-    const struct oq_fold *fold = oq_audit_fold(audit);
-    const struct oq_sale *sale = oq_fold_sale(fold, name, strlen(name));
-    struct oq_totals totals = {0};
-    uint32_t sku;
-    if (sale != NULL && oq_sale_sku_find(sale, sku_name, strlen(sku_name), &sku) == 0)
-        oq_sale_totals(sale, sku, &totals);
-    return lt_sale_audit_sum(gateway, "held") == totals.held &&
-           lt_sale_audit_sum(gateway, "confirmed") == totals.confirmed;
+    const struct oq_fold *fold = oq_audit_fold(rehearsal->audit);
+    const struct oq_sale *sale = oq_fold_sale(fold, rehearsal->sale, strlen(rehearsal->sale));
+    for (size_t i = 0; i < (size_t)rehearsal->plan->spec.skus; i++) {
+        const char *name = rehearsal->made.skus[i].name;
+        struct oq_totals totals = {0};
+        uint32_t sku;
+        if (sale != NULL && oq_sale_sku_find(sale, name, strlen(name), &sku) == 0)
+            oq_sale_totals(sale, sku, &totals);
+        if (lt_sale_audit_number(gateway, name, "held") != totals.held ||
+            lt_sale_audit_number(gateway, name, "confirmed") != totals.confirmed)
+            return false;
+    }
+    return true;
 }
 
 /* Orders may expire while the log is read: if the gateway's numbers differ, both are read again. A
@@ -277,8 +293,7 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
         if (err == 0)
             err = lt_sale_read_log(&rehearsal->admin, rehearsal->sale, rehearsal->audit, &records,
                                    fault);
-        if (err < 0 ||
-            numbers_agree(gateway, rehearsal->audit, rehearsal->sale, rehearsal->made.sku))
+        if (err < 0 || numbers_agree(rehearsal, gateway))
             break;
     }
     if (err == 0) {
@@ -289,6 +304,8 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
             .records = records,
             .gateway = gateway,
             .sale = rehearsal->sale,
+            .plan = &rehearsal->plan->spec,
+            .skus = rehearsal->made.skus,
             .user_prefix = rehearsal->user_prefix,
         };
         err = lt_proof_make(&evidence, &rehearsal->proof);
@@ -461,7 +478,46 @@ static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
         err = lt_baseline_load(options->baseline_path, &rehearsal->baseline, fault);
     if (err == 0)
         err = lt_rehearse_try_file("--json", options->json_path, fault);
+    if (err == 0)
+        err = lt_rehearse_try_file("--history", options->history_path, fault);
     return err < 0 ? err : lt_rehearse_try_file("--html", options->html_path, fault);
+}
+
+/* Part of the orders is confirmed or cancelled; a history looks orders up before and after. */
+static int decide(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    const struct lt_options *options = rehearsal->options;
+    const struct lt_witness *witness = &rehearsal->witness;
+    const struct lt_decide_settings settings = {
+        .confirm_share = options->confirm_share,
+        .cancel_share = options->cancel_share,
+        .seed = options->plan.seed,
+        .history = witness->file,
+    };
+    int err = 0;
+    if (witness->file != NULL)
+        err = lt_witness_read(witness, &rehearsal->admin, rehearsal->tally, fault);
+    if (err == 0)
+        err =
+            lt_decide(&rehearsal->admin, rehearsal->tally, &settings, &rehearsal->decisions, fault);
+    if (err == 0 && witness->file != NULL)
+        err = lt_witness_read(witness, &rehearsal->admin, rehearsal->tally, fault);
+    return err;
+}
+
+/* Of what was written to the end, and as others will read it. */
+static int judge_history(struct rehearsal *rehearsal, struct ps_fault *fault)
+{
+    struct lt_history_verdict verdict;
+    struct lt_history_file *file = rehearsal->witness.file;
+    rehearsal->witness.file = NULL;
+    int err = lt_history_close(file, fault);
+    if (err == 0)
+        err = lt_witness_judge(&rehearsal->admin, rehearsal->sale, rehearsal->options->history_path,
+                               &verdict, fault);
+    if (err == 0)
+        lt_proof_history(&rehearsal->proof, &verdict);
+    return err;
 }
 
 /* From the making of the sale to the proof. A proof that could not be made is no error. */
@@ -471,7 +527,14 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     if (lt_tally_new(&rehearsal->tally) < 0 || oq_audit_new(&rehearsal->audit) < 0)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     rehearsal->tally->in_time_ns = options->in_time_ms * PS_NS_PER_MS;
-    int err = make_sale(rehearsal, fault);
+    rehearsal->witness = (struct lt_witness){.plan = &rehearsal->plan->spec,
+                                             .skus = rehearsal->made.skus,
+                                             .user_prefix = rehearsal->user_prefix};
+    int err = 0;
+    if (options->history_path != NULL)
+        err = lt_history_open(options->history_path, &rehearsal->witness.file, fault);
+    if (err == 0)
+        err = make_sale(rehearsal, fault);
     if (err < 0)
         return err;
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
@@ -494,15 +557,15 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);
         return err;
     }
-    const struct lt_decide_settings shares = {options->confirm_share, options->cancel_share,
-                                              options->plan.seed};
     struct ps_fault why_not;
     if (!options->quiet)
         fputs("reading the order log back (a gateway that was overloaded lets that wait)\n",
               stderr);
-    err = lt_decide(&rehearsal->admin, rehearsal->tally, &shares, &rehearsal->decisions, &why_not);
+    err = decide(rehearsal, &why_not);
     if (err == 0)
         err = make_proof(rehearsal, &why_not);
+    if (err == 0 && options->history_path != NULL)
+        err = judge_history(rehearsal, &why_not);
     if (err < 0) {
         rehearsal->proof.made = rehearsal->proof.ok = false;
         (void)snprintf(rehearsal->proof.why_not, sizeof rehearsal->proof.why_not, "%s",
@@ -534,6 +597,7 @@ static struct rehearsal *new_rehearsal(const struct lt_options *options,
 
 static void free_rehearsal(struct rehearsal *rehearsal)
 {
+    (void)!lt_history_close(rehearsal->witness.file, NULL); /* only when there was no proof */
     free(rehearsal->report.criteria);
     json_decref(rehearsal->baseline);
     json_decref(rehearsal->report.gateway);
@@ -566,6 +630,23 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
     }
     free_rehearsal(rehearsal);
     return status;
+}
+
+int lt_check_history(const struct lt_options *options, const volatile sig_atomic_t *stop)
+{
+    struct ps_fault fault = {.path = ""};
+    struct lt_target public;
+    struct lt_admin admin = {.stop = stop};
+    struct lt_history_verdict verdict;
+    if (lt_rehearse_aim(options, &public, &admin, &fault) < 0)
+        return lt_rehearse_fail(&fault, LT_EXIT_USAGE);
+    int err = lt_witness_judge(&admin, options->sale, options->check_history, &verdict, &fault);
+    if (err < 0)
+        return lt_rehearse_fail(&fault, err == PS_E_INVALID || err == PS_E_FULL ? LT_EXIT_USAGE
+                                                                                : LT_EXIT_FAILED);
+    char text[LT_HISTORY_WORDS_MAX];
+    printf("%s\n", lt_history_words(&verdict, text));
+    return verdict.contradictions == 0 ? LT_EXIT_PROVED : LT_EXIT_FAILED;
 }
 
 int lt_rehearse_measure(const struct lt_options *options, const volatile sig_atomic_t *stop,

@@ -14,6 +14,8 @@ struct lt_options {
     const char *token_file;            /* NULL: "<state_dir>/admin.token" */
     const char *client_ip_header;      /* which header has the buyers' addresses */
     const char *json_path, *html_path; /* NULL: none */
+    const char *history_path;          /* where what clients saw is written; NULL: nowhere */
+    const char *check_history, *sale;  /* a file to judge against the log of a sale; or NULL */
     const char *shadow_of;             /* the live sale beside which it runs; NULL: none */
     const char *rehearsal_key;         /* the file of the key that signs its marks; with it */
     const char *pages;                 /* what visitors ask for beside the buyers; NULL: nothing */
@@ -53,6 +55,9 @@ enum {
 /* Runs it: result on stdout, progress and errors on stderr. `stop`: 1 = end the plan and report, 2
  * = give up. Returns the exit status. */
 int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *stop);
+
+/* Judges options->check_history. The same statuses; LT_EXIT_USAGE: it is no history. */
+int lt_check_history(const struct lt_options *options, const volatile sig_atomic_t *stop);
 
 /* The parts of it, for who plays several. */
 

@@ -83,8 +83,11 @@ static json_t *plan_json(const struct lt_plan *plan)
             phases, json_pack("{s:s, s:I, s:I}", "shape", lt_shape_name(spec->phases[i].shape),
                               "over_ms", (json_int_t)spec->phases[i].over_ms, "clicks",
                               (json_int_t)spec->phases[i].clicks));
-    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:o}", "buyers", (json_int_t)spec->buyers,
-                     "clicks", (json_int_t)plan->count, "stock", (json_int_t)spec->stock, "seed",
+    return json_pack("{s:I, s:I, s:I, s:I, s:[I,I], s:I, s:I, s:I, s:f, s:f, s:o}", "buyers",
+                     (json_int_t)spec->buyers, "clicks", (json_int_t)plan->count, "stock",
+                     (json_int_t)spec->stock, "skus", (json_int_t)spec->skus, "quantity",
+                     (json_int_t)spec->quantity_min, (json_int_t)spec->quantity_max, "cap",
+                     (json_int_t)spec->cap, "sku_cap", (json_int_t)spec->sku_cap, "seed",
                      (json_int_t)spec->seed, "repeat_share", spec->repeat_share, "repeat_key_share",
                      spec->repeat_key_share, "phases", phases);
 }
@@ -210,16 +213,25 @@ static json_t *proof_json(const struct lt_proof *proof)
                               proof->checks[i].ok, "applied", proof->checks[i].applied, "text",
                               found_json(proof->checks[i].text)));
     return json_pack(
-        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:O, "
-        "s:O}",
+        "{s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, "
+        "s:o, s:O, s:O}",
         "made", 1, "ok", proof->ok, "records", (json_int_t)proof->records, "oversold",
         (json_int_t)proof->oversold, "lost", (json_int_t)proof->lost, "twice",
-        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "unreported",
+        (json_int_t)proof->twice, "promised", (json_int_t)proof->promised, "orders",
+        (json_int_t)proof->orders, "found_again", (json_int_t)proof->found_again, "unreported",
         (json_int_t)proof->unreported, "pending", "accepted", (json_int_t)proof->pending_accepted,
         "void", (json_int_t)proof->pending_void, "gone", (json_int_t)proof->pending_gone,
         "decisions", "confirmed", (json_int_t)proof->confirmed_said, "cancelled",
         (json_int_t)proof->cancelled_said, "broken", (json_int_t)proof->broken_decisions, "checks",
         checks, "auditor", proof->auditor, "gateway", proof->gateway);
+}
+
+static json_t *units_json(const struct lt_proof_sku *sku)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)sku->stock, "sold",
+                     (json_int_t)(sku->held + sku->confirmed), "held", (json_int_t)sku->held,
+                     "confirmed", (json_int_t)sku->confirmed, "released", (json_int_t)sku->released,
+                     "available", (json_int_t)sku->available);
 }
 
 static json_t *stock_json(const struct lt_report *report)
@@ -230,11 +242,15 @@ static json_t *stock_json(const struct lt_report *report)
     json_t *last = report->last_sold_ns >= 0
                        ? json_real((double)report->last_sold_ns / (double)PS_NS_PER_MS)
                        : json_null();
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "total", (json_int_t)proof->stock,
-                     "sold", (json_int_t)(proof->held + proof->confirmed), "held",
-                     (json_int_t)proof->held, "confirmed", (json_int_t)proof->confirmed, "released",
-                     (json_int_t)proof->released, "available", (json_int_t)proof->available,
-                     "last_sold_ms", last);
+    json_t *stock = units_json(&proof->sum), *skus = json_array();
+    for (size_t i = 0; i < proof->sku_count; i++) {
+        json_t *sku = units_json(&proof->skus[i]);
+        (void)json_object_set_new(sku, "sku", json_string(proof->skus[i].name));
+        (void)json_array_append_new(skus, sku);
+    }
+    (void)json_object_set_new(stock, "skus", skus);
+    (void)json_object_set_new(stock, "last_sold_ms", last);
+    return stock;
 }
 
 static json_t *cache_json(const struct lt_pages *pages, const struct lt_page *page)

@@ -180,7 +180,7 @@ static json_t *chart_json(const struct lt_report *report)
 static json_t *curve_json(const struct lt_report *report)
 {
     const struct lt_proof *proof = report->proof;
-    if (!proof->made || proof->stock < 1 || report->last_sold_ns < 0)
+    if (!proof->made || proof->sum.stock < 1 || report->last_sold_ns < 0)
         return json_null();
     int64_t steps = report->last_sold_ns / report->curve_ns + 1, reserved = 0;
     json_t *left = json_array();
@@ -188,9 +188,9 @@ static json_t *curve_json(const struct lt_report *report)
         reserved += report->curve[i];
         (void)json_array_append_new(left,
                                     json_pack("{s:I, s:I}", "step", (json_int_t)i + 1, "units",
-                                              (json_int_t)(proof->stock - reserved)));
+                                              (json_int_t)(proof->sum.stock - reserved)));
     }
-    double top = round_up((double)proof->stock);
+    double top = round_up((double)proof->sum.stock);
     double length_ms = (double)(steps * report->curve_ns) / (double)PS_NS_PER_MS;
     return json_pack("{s:I, s:I, s:f, s:o, s:o, s:o}", "steps", (json_int_t)steps, "reserved",
                      (json_int_t)reserved, "top", top, "left", left, "units", axis_json(top, 0, 2),
@@ -201,7 +201,7 @@ static json_t *curve_json(const struct lt_report *report)
 static double sold_out_ms(const struct lt_report *report)
 {
     const struct lt_proof *proof = report->proof;
-    bool sold_out = proof->made && proof->available == 0 && report->last_sold_ns >= 0;
+    bool sold_out = proof->made && proof->sum.available == 0 && report->last_sold_ns >= 0;
     return sold_out ? (double)report->last_sold_ns / (double)PS_NS_PER_MS : 0;
 }
 

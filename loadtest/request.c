@@ -1,6 +1,6 @@
 /* One request costs the client a few copies: everything but buyer, address and key is printed once
- * for the whole run. A buyer's key follows from the buyer's number, so a repeated click can carry
- * it. */
+ * for the whole run. A key follows from the buyer's number and which wish it is, so a repeated
+ * click can carry it. */
 #include "loadtest/request.h"
 
 #include <assert.h>
@@ -19,7 +19,8 @@ static int init_address(struct lt_request *request, const char *address_header)
 }
 
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const char *sku, const char *address_header, const char *user_prefix)
+                    const struct lt_plan_spec *wants, const struct lt_sku *skus,
+                    const char *address_header, const char *user_prefix)
 {
     struct ps_buf buf;
     ps_buf_init(&buf, request->head, sizeof request->head);
@@ -30,31 +31,26 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
     if (buf.overflow)
         return PS_E_FULL;
     request->head_len = buf.len;
-
-    char body[128];
-    struct ps_buf body_buf;
-    ps_buf_init(&body_buf, body, sizeof body);
-    ps_buf_printf(&body_buf, "{\"sku\":\"%s\",\"quantity\":1}", sku);
-    ps_buf_init(&buf, request->tail, sizeof request->tail);
-    ps_buf_printf(&buf, "\r\nContent-Length: %zu\r\n\r\n", body_buf.len);
-    ps_buf_put(&buf, body, body_buf.len);
-    if (body_buf.overflow || buf.overflow)
-        return PS_E_FULL;
-    request->tail_len = buf.len;
+    request->wants = wants;
+    for (size_t i = 0; i < (size_t)wants->skus; i++) {
+        ps_buf_init(&buf, request->body[i].text, sizeof request->body[i].text);
+        ps_buf_printf(&buf, "{\"sku\":\"%s\",\"quantity\":", skus[i].name);
+        if (buf.overflow)
+            return PS_E_FULL;
+        request->body[i].len = buf.len;
+    }
     return init_address(request, address_header);
 }
 
 int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
                          const char *address_header, const char *user_prefix)
 {
-    static const char end[] = "\r\n\r\n";
     struct ps_buf buf;
     ps_buf_init(&buf, request->head, sizeof request->head);
     ps_buf_printf(&buf, "GET %s HTTP/1.1\r\nHost: %s\r\nX-User-Id: %s", path, authority,
                   user_prefix);
     request->head_len = buf.len;
-    memcpy(request->tail, end, sizeof end);
-    request->tail_len = sizeof end - 1;
+    request->wants = NULL;
     return buf.overflow ? PS_E_FULL : init_address(request, address_header);
 }
 
@@ -65,6 +61,35 @@ void lt_request_mark(struct lt_request *request, const char *mark)
     ps_buf_printf(&buf, "\r\nPenstock-Rehearsal: %s", mark);
     assert(!buf.overflow);
     request->mark_len = buf.len;
+}
+
+size_t lt_request_key(const struct lt_click *click, char ret_key[LT_KEY_SIZE])
+{
+    struct ps_buf buf;
+    ps_buf_init(&buf, ret_key, LT_KEY_SIZE);
+    ps_buf_puts(&buf, "click-");
+    ps_buf_put_int(&buf, click->buyer);
+    if (click->wish > 0) {
+        ps_buf_puts(&buf, "-");
+        ps_buf_put_int(&buf, click->wish);
+    }
+    return buf.len;
+}
+
+static void put_body(struct ps_buf *buf, const struct lt_request *request,
+                     const struct lt_click *click)
+{
+    struct lt_wish wish = lt_plan_wish(request->wants, click->buyer, click->wish);
+    char number[24];
+    struct ps_buf digits;
+    ps_buf_init(&digits, number, sizeof number);
+    ps_buf_put_int(&digits, wish.quantity);
+    ps_buf_puts(buf, "\r\nContent-Length: ");
+    ps_buf_put_int(buf, (int64_t)(request->body[wish.sku].len + digits.len + 1));
+    ps_buf_puts(buf, "\r\n\r\n");
+    ps_buf_put(buf, request->body[wish.sku].text, request->body[wish.sku].len);
+    ps_buf_put(buf, number, digits.len);
+    ps_buf_puts(buf, "}");
 }
 
 size_t lt_request_write(const struct lt_request *request, const struct lt_click *click,
@@ -82,12 +107,17 @@ size_t lt_request_write(const struct lt_request *request, const struct lt_click 
     ps_buf_puts(&buf, ".");
     ps_buf_put_int(&buf, address & 0xff);
     if (click->with_key) {
-        ps_buf_puts(&buf, "\r\nIdempotency-Key: \"click-");
-        ps_buf_put_int(&buf, click->buyer);
+        char key[LT_KEY_SIZE];
+        size_t key_len = lt_request_key(click, key);
+        ps_buf_puts(&buf, "\r\nIdempotency-Key: \"");
+        ps_buf_put(&buf, key, key_len);
         ps_buf_puts(&buf, "\"");
     }
     ps_buf_put(&buf, request->mark, request->mark_len);
-    ps_buf_put(&buf, request->tail, request->tail_len);
+    if (request->wants != NULL)
+        put_body(&buf, request, click);
+    else
+        ps_buf_puts(&buf, "\r\n\r\n");
     assert(!buf.overflow);
     return buf.len;
 }

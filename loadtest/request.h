@@ -3,6 +3,7 @@
 #define LT_REQUEST_H
 
 #include "common/buf.h"
+#include "common/id.h"
 #include "common/mark.h"
 #include "loadtest/plan.h"
 
@@ -16,17 +17,25 @@ struct lt_request {
     size_t address_len;
     char mark[PS_MARK_TEXT_MAX + 32]; /* the header of a rehearsal's mark; "" = none */
     size_t mark_len;
-    char tail[160]; /* Content-Length, the empty line and the body */
-    size_t tail_len;
+    const struct lt_plan_spec *wants; /* who wants what; NULL: a page, without a body */
+    struct {
+        char text[96]; /* the body up to the quantity */
+        size_t len;
+    } body[LT_SKUS_MAX];
 };
 
-/* PS_E_FULL: names, host and header together are too long. */
+/* `skus` are the names of `wants->skus` SKUs; `wants` is a plan's and is kept. PS_E_FULL: names,
+ * host and header together are too long. */
 int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const char *sku, const char *address_header,
-                    const char *user_prefix) PS_MUST_CHECK;
+                    const struct lt_plan_spec *wants, const struct lt_sku *skus,
+                    const char *address_header, const char *user_prefix) PS_MUST_CHECK;
 /* The same for visitors who ask for a page, by its path with its query. */
 int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
                          const char *address_header, const char *user_prefix) PS_MUST_CHECK;
+/* The Idempotency-Key of the click's wish: "click-5", and "click-5-1" for the second one. Its
+ * length; it ends with no NUL. */
+#define LT_KEY_SIZE 32
+size_t lt_request_key(const struct lt_click *click, char ret_key[LT_KEY_SIZE]);
 /* From now on requests carry this mark, of at most PS_MARK_TEXT_MAX bytes. */
 void lt_request_mark(struct lt_request *request, const char *mark);
 /* Writes at most LT_REQUEST_MAX bytes into `text`; how many. Buyers come from addresses of

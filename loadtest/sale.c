@@ -52,21 +52,38 @@ static int put_sale(const struct lt_admin *admin, const char *sale, const char *
     return err;
 }
 
-/* `of` is the sale that it is to be the twin of, and `first` its first SKU, or both are NULL. Its
- * caps are those of every rehearsal. Heap; NULL: out of memory. */
-static char *sale_text(const struct lt_sale *sale, const json_t *of, const json_t *first)
+int64_t lt_sale_stock(const struct lt_plan_spec *plan, size_t sku)
 {
-    char opens_at[PS_TIME_LEN + 1], closes_at[PS_TIME_LEN + 1];
-    ps_time_format(ps_clock_wall_ms(&ps_clock_system), opens_at);
+    return plan->stock / plan->skus + ((int64_t)sku < plan->stock % plan->skus);
+}
+
+/* Those of `of`, the sale that it is to be the twin of, or its own when that is NULL. */
+static json_t *skus_json(const struct lt_sale *sale, const json_t *of)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < (size_t)sale->plan->skus; i++) {
+        const json_t *like = json_array_get(json_object_get(of, "skus"), i);
+        json_t *cap = sale->plan->sku_cap > 0 ? json_integer(sale->plan->sku_cap) : NULL;
+        /* A "*" leaves a NULL out. */
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:I, s:o*, s:O*, s:O*}", "sku", sale->skus[i].name, "stock",
+                            (json_int_t)lt_sale_stock(sale->plan, i), "per_user_cap", cap, "price",
+                            json_object_get(like, "price"), "attributes",
+                            json_object_get(like, "attributes")));
+    }
+    return list;
+}
+
+/* Its caps are those of the rehearsal. Heap; NULL: out of memory. */
+static char *sale_text(const struct lt_sale *sale, const json_t *of)
+{
+    char closes_at[PS_TIME_LEN + 1];
     ps_time_format(sale->closes_at_ms, closes_at);
-    /* "s*" and "O*" leave a NULL out. */
     json_t *json =
-        json_pack("{s:s, s:s, s:i, s:b, s:s*, s:O*, s:O*, s:[{s:s, s:I, s:O*, s:O*}]}", "opens_at",
-                  opens_at, "closes_at", closes_at, "per_user_cap", 1, "rehearsal", 1, "twin_of",
+        json_pack("{s:b, s:s, s:I, s:b, s:s*, s:O*, s:O*, s:o}", "open", 1, "closes_at",
+                  closes_at, "per_user_cap", (json_int_t)sale->plan->cap, "rehearsal", 1, "twin_of",
                   sale->twin_of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
-                  "attributes", json_object_get(of, "attributes"), "skus", "sku", sale->sku,
-                  "stock", (json_int_t)sale->stock, "price", json_object_get(first, "price"),
-                  "attributes", json_object_get(first, "attributes"));
+                  "attributes", json_object_get(of, "attributes"), "skus", skus_json(sale, of));
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(json);
     return text;
@@ -76,19 +93,29 @@ static int create_sale(const struct lt_admin *admin, const char *name, struct lt
                        struct ps_fault *fault)
 {
     json_t *of = NULL;
-    const json_t *first = NULL;
-    const char *sku = LT_SKU;
     if (sale->twin_of != NULL) {
         char path[PATH_SIZE];
         print_path(path, sale->twin_of, "");
         int err = lt_admin_get(admin, path, MAKE_PATIENCE_MS, &of, fault);
         if (err < 0)
             return err;
-        first = json_array_get(json_object_get(of, "skus"), 0);
-        sku = json_string_value(json_object_get(first, "sku"));
     }
-    (void)snprintf(sale->sku, sizeof sale->sku, "%s", sku != NULL ? sku : "");
-    char *body = sale_text(sale, of, first);
+    const json_t *skus = json_object_get(of, "skus");
+    for (size_t i = 0; i < (size_t)sale->plan->skus; i++) {
+        const char *like = json_string_value(json_object_get(json_array_get(skus, i), "sku"));
+        if (like != NULL)
+            (void)snprintf(sale->skus[i].name, sizeof sale->skus[i].name, "%s", like);
+        else if (i == 0)
+            (void)snprintf(sale->skus[i].name, sizeof sale->skus[i].name, LT_SKU);
+        else
+            (void)snprintf(sale->skus[i].name, sizeof sale->skus[i].name, LT_SKU "-%zu", i + 1);
+    }
+    size_t has = json_array_size(skus);
+    if (of != NULL && has < (size_t)sale->plan->skus) {
+        json_decref(of);
+        return ps_fault(fault, PS_E_CONFLICT, "--skus", "the sale %s has %zu", sale->twin_of, has);
+    }
+    char *body = sale_text(sale, of);
     json_decref(of);
     int err = body != NULL ? put_sale(admin, name, body, fault)
                            : ps_fault(fault, PS_E_NOMEM, "", "out of memory");
@@ -154,6 +181,19 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member)
     return sum;
 }
 
+int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member)
+{
+    size_t index;
+    const json_t *row;
+    json_array_foreach(json_object_get(audit, "skus"), index, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "sku"));
+        if (name != NULL && strcmp(name, sku) == 0)
+            return json_integer_value(json_object_get(row, member));
+    }
+    return 0;
+}
+
 int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patience_ms,
                    json_t **ret_audit, struct ps_fault *fault)
 {
@@ -177,32 +217,36 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
     }
 }
 
-static int add_lines(struct oq_audit *audit, const struct lt_reply *page, int64_t *io_records,
-                     struct ps_fault *fault)
+/* *io_seq becomes that of the last line. */
+static int take_lines(const struct lt_reply *page, lt_line_fn *take, void *ctx, int64_t *io_seq,
+                      int64_t *io_records, struct ps_fault *fault)
 {
     const char *at = page->body, *end = page->body + page->len;
     while (at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         if (line_end == NULL)
             return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends within a line");
-        int err = oq_audit_add_line(audit, at, (size_t)(line_end - at));
+        int err = take(at, (size_t)(line_end - at), ctx);
+        long long seq = -1;
+        if (err == 0 && (sscanf(at, "{\"seq\":%lld", &seq) != 1 || seq <= *io_seq))
+            err = PS_E_CORRUPT;
         if (err < 0)
             return ps_fault(fault, err, "--admin", "the log has a record that makes no sense: %.*s",
                             (int)(line_end - at < 200 ? line_end - at : 200), at);
+        *io_seq = seq;
         (*io_records)++;
         at = line_end + 1;
     }
     return 0;
 }
 
-int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
-                     int64_t *io_records, struct ps_fault *fault)
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
+                       lt_line_fn *take, void *ctx, int64_t *io_records, struct ps_fault *fault)
 {
     char path[PATH_SIZE], rest[40];
     struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
-    for (;;) {
-        int64_t seq = oq_audit_seq(audit);
-        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)(seq < 0 ? 0 : seq));
+    for (int64_t seq = after;;) {
+        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)seq);
         print_path(path, sale, rest);
         struct lt_reply page;
         int err = lt_admin_call(admin, &call, &page, fault);
@@ -211,13 +255,23 @@ int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_a
         if (page.status != 200)
             err = lt_admin_refused(&page, "reading the log", fault);
         else
-            err = add_lines(audit, &page, io_records, fault);
+            err = take_lines(&page, take, ctx, &seq, io_records, fault);
         bool more = page.len > 0;
         free(page.body);
         if (err < 0 || !more)
             return err;
-        if (oq_audit_seq(audit) <= seq)
-            return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log does not go on after %lld",
-                            (long long)seq);
     }
+}
+
+static int add_to_audit(const char *line, size_t len, void *ctx)
+{
+    return oq_audit_add_line(ctx, line, len);
+}
+
+int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
+                     int64_t *io_records, struct ps_fault *fault)
+{
+    int64_t seq = oq_audit_seq(audit);
+    return lt_sale_read_lines(admin, sale, seq < 0 ? 0 : seq, add_to_audit, audit, io_records,
+                              fault);
 }

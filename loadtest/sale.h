@@ -4,6 +4,7 @@
 
 #include "common/id.h"
 #include "loadtest/admin.h"
+#include "loadtest/plan.h"
 #include "queue/audit.h"
 
 #define LT_SKU "rehearsal"
@@ -12,14 +13,18 @@
 void lt_sale_name(int64_t wall_ms, char ret_name[PS_NAME_MAX + 1]);
 
 struct lt_sale {
-    const char *twin_of; /* a live sale: its first SKU, price, attributes, time to pay; or NULL */
-    int64_t stock, closes_at_ms;
-    char sku[PS_NAME_MAX + 1]; /* out: whose units these are */
+    const char *twin_of; /* a live sale: its first SKUs, prices, attributes, time to pay; or NULL */
+    const struct lt_plan_spec *plan; /* stock, number of SKUs, caps */
+    int64_t closes_at_ms;
+    struct lt_sku skus[LT_SKUS_MAX]; /* out: whose units these are */
 };
-/* Creates a sale marked as a rehearsal, with units of LT_SKU or those of a twin, one a buyer, and
- * waits until it is open and says itself that it is a rehearsal. PS_E_EXISTS: the name is taken;
- * PS_E_CONFLICT: the gateway refused (the fault says why), or the sale that it is to be the twin of
- * is not there; PS_E_TIMEOUT: it did not open; PS_E_IO, PS_E_CLOSED. */
+/* The part of the stock that the SKU of this index gets: all get the same, but for the rest. */
+int64_t lt_sale_stock(const struct lt_plan_spec *plan, size_t sku);
+/* Creates a sale marked as a rehearsal, with units of LT_SKU ("rehearsal", "rehearsal-2"...) or of
+ * its twin's SKUs, and waits until it is open and says itself that it is a rehearsal. PS_E_EXISTS:
+ * the name is taken; PS_E_CONFLICT: the gateway refused (the fault says why), or the sale that it
+ * is to be the twin of is not there or has fewer SKUs; PS_E_TIMEOUT: it did not open; PS_E_IO,
+ * PS_E_CLOSED. */
 int lt_sale_open(const struct lt_admin *admin, const char *name, struct lt_sale *sale,
                  struct ps_fault *fault) PS_MUST_CHECK;
 
@@ -34,7 +39,17 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
 /* Sums of a member over the SKUs of an audit. */
 int64_t lt_sale_audit_sum(const json_t *audit, const char *member);
 
-/* Reads the sale's records after the audit's last one into it, to the end. *io_records counts. */
+/* That of one SKU; 0: the audit has none of it. */
+int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member);
+
+/* Takes one record in line form, without its end. An error ends the reading. */
+typedef int lt_line_fn(const char *line, size_t len, void *ctx);
+/* Gives `take` the sale's records behind `after` (0: all), to the end. *io_records counts.
+ * PS_E_CORRUPT, PS_E_IO, the error of `take`. */
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
+                       lt_line_fn *take, void *ctx, int64_t *io_records,
+                       struct ps_fault *fault) PS_MUST_CHECK;
+/* The same of the records after the audit's last one, into the audit. */
 int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,
                      int64_t *io_records, struct ps_fault *fault) PS_MUST_CHECK;
 

@@ -137,21 +137,35 @@ static void note_promise(struct lt_tally *tally, const struct lt_promise *promis
     tally->promises[tally->promise_count++] = *promise;
 }
 
-static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer *answer)
+bool lt_tally_order(const struct lt_answer *answer, struct lt_told_order *ret_told)
 {
     struct ps_str id = find_member(answer->body, PS_STR("\"order_id\""));
     struct ps_str state = find_member(answer->body, PS_STR("\"state\""));
-    struct lt_promise promise = {.buyer = answer->click->buyer};
-    if (ps_uuid_parse(id.at, id.len, &promise.order_id) < 0)
+    struct ps_str reason = find_member(answer->body, PS_STR("\"reason\""));
+    struct lt_told_order told = {.seen = lt_seen_parse(state, reason)};
+    if (answer->outcome != LT_ANSWERED || answer->status / 100 != 2 ||
+        ps_uuid_parse(id.at, id.len, &told.order_id) < 0 || told.seen == LT_SEEN_UNKNOWN)
+        return false;
+    /* Nobody is told at first that an order is over. */
+    bool over = told.seen == LT_SEEN_RELEASED || told.seen == LT_SEEN_REJECTED;
+    *ret_told = told;
+    return !over || answer->replayed;
+}
+
+static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer *answer)
+{
+    struct lt_told_order told;
+    if (!lt_tally_order(answer, &told))
         return LT_V_GARBLED;
-    if (ps_str_is(state, "accepted") || ps_str_is(state, "confirmed"))
-        promise.told = LT_TOLD_ACCEPTED;
-    else if (ps_str_is(state, "pending"))
-        promise.told = LT_TOLD_PENDING;
-    else if (ps_str_is(state, "released") && answer->replayed)
-        promise.told = LT_TOLD_RELEASED;
-    else
-        return LT_V_GARBLED;
+    struct lt_promise promise = {
+        .order_id = told.order_id,
+        .buyer = answer->click->buyer,
+        .told = told.seen == LT_SEEN_PENDING   ? LT_TOLD_PENDING
+                : told.seen < LT_SEEN_RELEASED ? LT_TOLD_ACCEPTED
+                                               : LT_TOLD_RELEASED,
+        .wish = answer->click->wish,
+        .replayed = answer->replayed,
+    };
     note_promise(tally, &promise);
     if (answer->replayed)
         return LT_V_REPLAYED;
@@ -190,7 +204,7 @@ static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struc
     return find_verdict(tally, code, answer->status >= 400);
 }
 
-void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
+const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
 {
     struct lt_verdict_tally *verdict = judge_answer(tally, answer);
     ps_histogram_record(&verdict->latency, (uint64_t)answer->latency_ns);
@@ -209,6 +223,7 @@ void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
         ps_histogram_record(&tally->sent_late, (uint64_t)answer->sent_late_ns);
     else
         tally->never_sent += answer->outcome == LT_NO_ANSWER;
+    return verdict->name;
 }
 
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name)

@@ -7,6 +7,7 @@
 #include "common/id.h"
 #include "loadtest/client.h"
 #include "loadtest/curves.h"
+#include "loadtest/history.h"
 
 #define LT_VERDICTS_MAX 48
 #define LT_SLOTS        512
@@ -37,6 +38,8 @@ struct lt_promise {
     struct ps_uuid order_id;
     uint32_t buyer;
     uint8_t told; /* enum lt_told */
+    uint8_t wish; /* of the buyer */
+    bool replayed;
 };
 
 struct lt_tally {
@@ -60,7 +63,14 @@ struct lt_tally {
 
 int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
 void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
-void lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
+/* Returns the name of the verdict, which lives as long as the tally. */
+const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
+/* The order that a success names; false: it names none, or is none. */
+struct lt_told_order {
+    struct ps_uuid order_id;
+    enum lt_seen seen;
+};
+bool lt_tally_order(const struct lt_answer *answer, struct lt_told_order *ret_told);
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
 /* The slot that a moment falls into; widens the slots when need be. */
 size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns);

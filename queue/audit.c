@@ -1,9 +1,10 @@
 /* The auditor's books. See audit.h for the rules.
  *
- * Everything is an entry of one index, found by a text that says what it is about (a letter and its
- * parts, as "u" sale, user), so that a book is one line to open. The state of an order follows
- * `next`, the protocol's table written down once more; the fold is asked only to be compared. What
- * is found is kept with its sale: the first hundred in words, all of them as a number. */
+ * Sales, SKUs, epochs and adjustments are entries of one index, found by a text that says what it
+ * is about (a letter and its parts, as "s" sale, SKU), so that a book is one line to open. An order
+ * is a slot of eight bytes, by its number in the fold. Its state follows `next`, the protocol's
+ * table written down once more; the fold's is asked only to be compared. What is found is kept with
+ * its sale: the first hundred in words, all of them as a number. */
 #include "queue/audit_internal.h"
 #include "common/buf.h"
 
@@ -15,11 +16,7 @@
 struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
-};
-
-struct key_book { /* "k" sale, user, key */
-    struct oq_entry entry;
-    struct oq_order_book *order; /* the first that was accepted under it */
+    int64_t at_ms; /* of the last record that waits for nothing; 0 = none yet */
 };
 
 struct adjust_book { /* "a" adjust key */
@@ -27,8 +24,10 @@ struct adjust_book { /* "a" adjust key */
     bool decided; /* by its first adjustment, or by a release before that */
 };
 
-/* After so long, two orders of a buyer do not land the other way round than they were reserved. */
-#define OTHER_WAY_ROUND_MS 10000
+/* Clocks of gateways may differ by so much. */
+#define STEP_MS 2000
+
+#define SLOTS_LEAST 1024
 
 static const char *const state_names[] = {"unknown", "accepted", "confirmed", "released", "void"};
 
@@ -49,9 +48,9 @@ static const enum oq_book_state next[][5] = {
 
 /* --- Entries --- */
 
-/* The longest: a letter, a sale, a SKU or key, and a user, with a line feed between them. */
-#define ENTRY_NAME_MAX (1 + PS_NAME_MAX + 1 + PS_NAME_MAX + 1 + PS_USER_MAX)
-_Static_assert(PS_KEY_MAX <= PS_NAME_MAX, "a key has room, too");
+/* The longest: a letter and an adjust key; a sale and a SKU are shorter. */
+#define ENTRY_NAME_MAX (1 + OQ_ADJUST_KEY_MAX)
+_Static_assert(PS_NAME_MAX + 1 + PS_NAME_MAX <= OQ_ADJUST_KEY_MAX, "an adjust key is longest");
 
 /* The entry whose name is the letter and `count` parts; none of them has a line feed, but the last
  * may be a number's bytes. One that is new is zeroed, `size` bytes large; *ret_new says so. */
@@ -100,6 +99,7 @@ static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_
     if (is_new) {
         sale->name = copy_text(audit, name);
         sale->findings.list = json_array();
+        sale->first_seq = -1;
         if (sale->name == NULL || sale->findings.list == NULL ||
             oq_list_reserve(&audit->sales) != 0) {
             json_decref(sale->findings.list);
@@ -112,13 +112,13 @@ static int open_sale(struct oq_audit *audit, struct ps_str name, struct oq_sale_
     return 0;
 }
 
-static int open_sku(struct oq_audit *audit, const struct oq_event *event,
+static int open_sku(struct oq_audit *audit, struct ps_str sale_name, struct ps_str name,
                     struct oq_sku_book **ret_sku)
 {
-    const struct ps_str parts[] = {event->sale, event->sku};
+    const struct ps_str parts[] = {sale_name, name};
     struct oq_sale_book *sale;
     bool is_new;
-    int err = open_sale(audit, event->sale, &sale);
+    int err = open_sale(audit, sale_name, &sale);
     if (err != 0)
         return err;
     struct oq_sku_book *sku = open_entry(audit, "s", parts, 2, sizeof *sku, &is_new);
@@ -126,7 +126,7 @@ static int open_sku(struct oq_audit *audit, const struct oq_event *event,
         return PS_E_NOMEM;
     if (is_new) {
         sku->sale = sale;
-        sku->name = copy_text(audit, event->sku);
+        sku->name = copy_text(audit, name);
         if (sku->name == NULL || oq_list_reserve(&sale->skus) != 0)
             return PS_E_NOMEM;
         oq_list_append(&sale->skus, sku);
@@ -144,14 +144,29 @@ static int open_epoch(struct oq_audit *audit, struct ps_str sale, uint32_t parti
     return *ret_epoch != NULL ? 0 : PS_E_NOMEM;
 }
 
-static int open_units(struct oq_audit *audit, const struct oq_event *event,
-                      struct oq_order_book *order)
+/* The slot of an order of that sale; new ones are zeroed. NULL: out of memory. */
+static struct oq_slot *open_slot(struct oq_audit *audit, struct oq_sale_book *sale,
+                                 const struct oq_order *order)
 {
-    const struct ps_str parts[] = {event->sale, event->user, event->sku};
-    bool is_new;
-    order->user = open_entry(audit, "u", parts, 2, sizeof *order->user, &is_new);
-    order->user_sku = open_entry(audit, "v", parts, 3, sizeof *order->user_sku, &is_new);
-    return order->user != NULL && order->user_sku != NULL ? 0 : PS_E_NOMEM;
+    if (order->number >= sale->slot_count) {
+        size_t count = sale->slot_count > 0 ? sale->slot_count + sale->slot_count / 4 : SLOTS_LEAST;
+        if (audit->own == NULL && count < audit->cut.orders)
+            count = audit->cut.orders;
+        if (count <= order->number)
+            count = (size_t)order->number + 1;
+        struct oq_slot *more = realloc(sale->slots, count * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        memset(more + sale->slot_count, 0, (count - sale->slot_count) * sizeof *more);
+        sale->slots = more;
+        sale->slot_count = count;
+    }
+    return &sale->slots[order->number];
+}
+
+struct oq_slot oq_slot_of(const struct oq_sale_book *sale, const struct oq_order *order)
+{
+    return order->number < sale->slot_count ? sale->slots[order->number] : (struct oq_slot){0};
 }
 
 /* --- Findings --- */
@@ -192,34 +207,24 @@ int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
                          (long long)sku->adjustments);
 }
 
-int oq_check_cap(struct oq_findings *findings, const struct oq_order_book *order,
-                 const struct oq_units *units, int64_t cap, const struct oq_place *at)
+/* Of all orders that were accepted under a key, the fold knows the first. */
+static int check_key(const struct oq_audit *audit, const struct oq_place *at,
+                     struct oq_sale_book *sale, const struct oq_order *order)
 {
-    if (cap == 0 || units->held <= cap)
+    char text[PS_UUID_LEN + 1];
+    if (order->key.len == 0)
         return 0;
-    return oq_find_fault(findings, "I3", order->sku->name, &order->id, at,
-                         "the buyer has %lld units%s, the cap is %lld", (long long)units->held,
-                         units == order->user_sku ? " of the SKU" : "", (long long)cap);
-}
-
-static int check_key(struct oq_audit *audit, const struct oq_place *at,
-                     const struct oq_event *event, struct oq_order_book *order)
-{
-    const struct ps_str parts[] = {event->sale, event->user, event->key};
-    bool is_new;
-    if (event->key.len == 0)
+    const struct oq_order *first =
+        oq_fold_by_key(audit->fold, order->sale, order->user, order->key);
+    if (first == order)
         return 0;
-    struct key_book *key = open_entry(audit, "k", parts, 3, sizeof *key, &is_new);
-    if (key == NULL)
-        return PS_E_NOMEM;
-    if (is_new) {
-        key->order = order;
-        return 0;
-    }
-    char first[PS_UUID_LEN + 1];
-    ps_uuid_format(&key->order->id, first);
-    return oq_find_fault(&order->sku->sale->findings, "I4", order->sku->name, &order->id, at,
-                         "accepted under an idempotency key that order %s has", first);
+    const char *sku = oq_sale_sku(order->sale, order->sku);
+    if (first == NULL)
+        return oq_find_fault(&sale->findings, "fold", sku, &order->id, at,
+                             "the fold does not have the order's idempotency key");
+    ps_uuid_format(&first->id, text);
+    return oq_find_fault(&sale->findings, "I4", sku, &order->id, at,
+                         "accepted under an idempotency key that order %s has", text);
 }
 
 /* Does the fold remember what this accepted record says? */
@@ -245,69 +250,14 @@ static enum oq_book_state state_in_fold(const struct oq_order *order)
 }
 
 /* An order that was held, or is from now on. */
-static void move_units(struct oq_order_book *order, enum oq_book_state to)
+static void move_units(struct oq_sku_book *sku, const struct oq_order *order, enum oq_book_state to)
 {
-    struct oq_sku_book *sku = order->sku;
-    int64_t owned = to == OQ_BOOK_HELD       ? order->quantity
-                    : to == OQ_BOOK_RELEASED ? -order->quantity
-                                             : 0;
-    order->user->held += owned;
-    order->user_sku->held += owned;
     sku->held += to == OQ_BOOK_HELD ? order->quantity : -order->quantity;
     sku->confirmed += to == OQ_BOOK_CONFIRMED ? order->quantity : 0;
     if (to == OQ_BOOK_RELEASED) /* stops at the end of what can be counted, as in the fold */
         sku->released = sku->released > PS_INT_MAX - order->quantity
                             ? PS_INT_MAX
                             : sku->released + order->quantity;
-}
-
-static int compare_numbers(int64_t a, int64_t b)
-{
-    return (a > b) - (a < b);
-}
-
-/* Two orders of a buyer may land in another order than they were reserved, and a cap may have been
- * raised in between. So the cap of the latest reservation judges the buyer's units. Two things say
- * which reservation is the latest, and either may be wrong: the time, if a clock was set back, and
- * the version of the sale, if a gateway did not have the new one yet. The wider cap of the two
- * counts. But orders change places only within seconds: if a later version lands later and its time
- * is much earlier, the clock was set back, and times from before do not count any more. */
-static int check_units(const struct oq_place *at, const struct oq_event *event,
-                       const struct oq_order_book *order, struct oq_units *units, int64_t cap)
-{
-    const struct oq_latest own = {event->sale_version, event->reserved_at_ms,
-                                  cap > 0 ? cap : PS_INT_MAX};
-    if (own.version > units->by_version.version &&
-        own.at_ms < units->by_time.at_ms - OTHER_WAY_ROUND_MS)
-        units->by_time = own;
-    int time = compare_numbers(own.at_ms, units->by_time.at_ms);
-    if (time > 0 || (time == 0 && own.cap > units->by_time.cap))
-        units->by_time = own;
-    int version = compare_numbers(own.version, units->by_version.version);
-    if (version == 0)
-        version = compare_numbers(own.at_ms, units->by_version.at_ms);
-    if (version > 0 || (version == 0 && own.cap > units->by_version.cap))
-        units->by_version = own;
-    int64_t widest =
-        units->by_time.cap > units->by_version.cap ? units->by_time.cap : units->by_version.cap;
-    return oq_check_cap(&order->sku->sale->findings, order, units, widest, at);
-}
-
-/* What must hold right after an order was accepted. */
-static int check_accepted(struct oq_audit *audit, const struct oq_place *at,
-                          const struct oq_event *event, struct oq_order_book *order)
-{
-    struct oq_sale_book *sale = order->sku->sale;
-    int err = check_key(audit, at, event, order);
-    if (sale->partitions > 1)
-        return err;
-    if (err == 0)
-        err = oq_check_stock(&sale->findings, order->sku, at);
-    if (err == 0)
-        err = check_units(at, event, order, order->user, order->cap);
-    if (err == 0)
-        err = check_units(at, event, order, order->user_sku, order->sku_cap);
-    return err;
 }
 
 static int judge_record(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
@@ -331,67 +281,98 @@ static int judge_record(struct oq_audit *audit, uint32_t partition, const struct
     }
 }
 
-/* First sight of an accepted record: its facts. Later ones must say the same. */
-static int learn_order(struct oq_audit *audit, const struct oq_event *event,
-                       struct oq_order_book *order, const struct oq_order *folded)
+/* First sight of an accepted record: the fold must have it word for word. */
+static int learn_order(struct oq_sale_book *sale, const struct oq_place *at,
+                       const struct oq_event *event, const struct oq_order *folded,
+                       struct oq_slot *slot)
 {
-    int err = open_sku(audit, event, &order->sku);
-    if (err == 0)
-        err = open_units(audit, event, order);
+    const int64_t most = (INT64_C(1) << OQ_SLOT_VERSION_BITS) - 1;
+    int64_t version = event->sale_version < most ? event->sale_version : most;
+    slot->known = true;
+    slot->version = (uint32_t)version & (uint32_t)most;
+    sale->known++;
+    if (same_order(folded, event) && folded->place == oq_place(at->partition, at->seq))
+        return 0;
+    return oq_find_fault(&sale->findings, "fold", oq_sale_sku(folded->sale, folded->sku),
+                         &folded->id, NULL, "the fold has the order otherwise than the log");
+}
+
+/* An order that the fold does not have: a confirmed leaves no trace there. */
+static int add_unknown(struct oq_sale_book *sale, const struct oq_place *at,
+                       const struct oq_event *event)
+{
+    if (event->type == OQ_CONFIRMED)
+        return oq_find_fault(&sale->findings, "I7", NULL, &event->order_id, at,
+                             "%s without an accepted before it", oq_type_name(event->type));
+    return oq_find_fault(&sale->findings, "fold", NULL, &event->order_id, at,
+                         "the fold does not have the order of %s", oq_type_name(event->type));
+}
+
+/* What a record has made of the order beyond its state. */
+static int follow_change(struct oq_audit *audit, const struct oq_place *at,
+                         const struct oq_event *event, struct oq_sale_book *sale,
+                         const struct oq_order *order, struct oq_slot *slot)
+{
+    struct oq_sku_book *sku;
+    enum oq_book_state state = slot->state;
+    int64_t since = at->seq - sale->first_seq;
+    int err =
+        open_sku(audit, ps_str(sale->name), ps_str(oq_sale_sku(order->sale, order->sku)), &sku);
     if (err != 0)
         return err;
-    order->known = true;
-    order->quantity = event->quantity;
-    order->cap = event->cap;
-    order->sku_cap = event->sku_cap;
-    if (oq_list_reserve(&order->sku->sale->orders) != 0)
-        return PS_E_NOMEM;
-    oq_list_append(&order->sku->sale->orders, order);
-    if (folded == NULL || !same_order(folded, event))
-        return oq_find_fault(&order->sku->sale->findings, "fold", order->sku->name, &order->id,
-                             NULL, "the fold has the order otherwise than the log");
-    return 0;
+    move_units(sku, order, state);
+    if (state == OQ_BOOK_RELEASED)
+        slot->ended = since < UINT32_MAX ? (uint32_t)since : UINT32_MAX;
+    if (state == OQ_BOOK_RELEASED && event->reason == OQ_EXPIRED && event->at_ms < order->pay_by_ms)
+        return oq_find_fault(&sale->findings, "early", sku->name, &order->id, at,
+                             "expired %lld ms before its pay_by",
+                             (long long)(order->pay_by_ms - event->at_ms));
+    if (state != OQ_BOOK_HELD)
+        return 0;
+    err = check_key(audit, at, sale, order);
+    return err == 0 && sale->partitions <= 1 ? oq_check_stock(&sale->findings, sku, at) : err;
 }
 
 static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
                             const struct oq_event *event, const struct oq_change *change)
 {
-    const struct ps_str id = {(const char *)event->order_id.byte, sizeof event->order_id.byte};
-    struct oq_sale_book *sale;
-    enum verb verb;
-    bool is_new;
     const struct oq_order *folded = oq_fold_order(audit->fold, &event->order_id);
+    struct oq_sale_book *sale, *home;
+    enum verb verb;
     int err = open_sale(audit, event->sale, &sale);
     if (err == 0)
         err = judge_record(audit, at->partition, event, &verb);
     if (err != 0)
         return err;
-    struct oq_order_book *order = open_entry(audit, "o", &id, 1, sizeof *order, &is_new);
-    if (order == NULL)
+    if (folded == NULL)
+        return add_unknown(sale, at, event);
+    err = open_sale(audit, ps_str(oq_sale_name(folded->sale)), &home);
+    if (err != 0)
+        return err;
+    struct oq_slot *slot = open_slot(audit, home, folded);
+    if (slot == NULL)
         return PS_E_NOMEM;
-    order->id = event->order_id;
-    if (event->type == OQ_ACCEPTED && !order->known)
-        err = learn_order(audit, event, order, folded);
-    else if (event->type == OQ_ACCEPTED && (folded == NULL || !same_order(folded, event)))
-        err = oq_find_fault(&sale->findings, "duplicate_id", NULL, &order->id, at,
+    if (event->type == OQ_ACCEPTED && !slot->known)
+        err = learn_order(home, at, event, folded, slot);
+    else if (event->type == OQ_ACCEPTED && !same_order(folded, event))
+        err = oq_find_fault(&sale->findings, "duplicate_id", NULL, &folded->id, at,
                             "accepted twice, with different contents");
     if (err != 0)
         return err;
 
-    enum oq_book_state from = order->state;
-    order->state = next[verb][from];
+    enum oq_book_state from = slot->state, to = next[verb][from];
     bool anomaly = from == OQ_BOOK_NONE && (verb == CONFIRM || verb == GO);
-    if (from != order->state && order->state != OQ_BOOK_VOID)
-        move_units(order, order->state);
-    if (from == OQ_BOOK_NONE && order->state == OQ_BOOK_HELD)
-        err = check_accepted(audit, at, event, order);
+    slot->state = to;
+    if (from != to && to != OQ_BOOK_VOID)
+        err = follow_change(audit, at, event, home, folded, slot);
     if (err == 0 && anomaly)
-        err = oq_find_fault(&sale->findings, "I7", NULL, &order->id, at,
+        err = oq_find_fault(&sale->findings, "I7", NULL, &folded->id, at,
                             "%s without an accepted before it", oq_type_name(event->type));
-    if (err == 0 && (state_in_fold(folded) != order->state || change->anomaly != anomaly))
-        err = oq_find_fault(&sale->findings, "fold", NULL, &order->id, at,
+    if (err == 0 && audit->own != NULL &&
+        (state_in_fold(folded) != to || change->anomaly != anomaly))
+        err = oq_find_fault(&sale->findings, "fold", NULL, &folded->id, at,
                             "the fold has the order as %s, these books as %s",
-                            state_names[state_in_fold(folded)], state_names[order->state]);
+                            state_names[state_in_fold(folded)], state_names[to]);
     return err;
 }
 
@@ -401,7 +382,7 @@ static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
     struct epoch_book *epoch;
     struct oq_sku_book *sku;
     bool is_new;
-    int err = open_sku(audit, event, &sku);
+    int err = open_sku(audit, event->sale, event->sku, &sku);
     if (err == 0)
         err = open_epoch(audit, event->sale, at->partition, &epoch);
     if (err != 0)
@@ -436,21 +417,51 @@ static int add_fence(struct oq_audit *audit, const struct oq_place *at,
         sale->partitions = event->partitions;
     if (event->epoch > epoch->epoch)
         epoch->epoch = event->epoch;
-    int64_t folded =
-        oq_sale_epoch(oq_fold_sale(audit->fold, event->sale.at, event->sale.len), at->partition);
-    if (folded == epoch->epoch)
+    const struct oq_sale *log_sale = oq_fold_sale(audit->fold, event->sale.at, event->sale.len);
+    int64_t folded = log_sale != NULL ? oq_sale_epoch(log_sale, at->partition) : 0;
+    if (folded == epoch->epoch || (audit->own == NULL && folded > epoch->epoch)) /* it went on */
         return 0;
     return oq_find_fault(&sale->findings, "fold", NULL, NULL, at,
                          "the fold has epoch %lld, these books %lld", (long long)folded,
                          (long long)epoch->epoch);
 }
 
+/* The times of a partition's records rise, but for those that may have waited in a spill. */
+static int note_time(struct oq_audit *audit, const struct oq_place *at,
+                     const struct oq_event *event)
+{
+    struct oq_sale_book *sale;
+    struct epoch_book *epoch;
+    int err = open_sale(audit, event->sale, &sale);
+    if (err == 0)
+        err = open_epoch(audit, event->sale, at->partition, &epoch);
+    if (err != 0)
+        return err;
+    if (sale->first_seq < 0)
+        sale->first_seq = at->seq;
+    if (event->type == OQ_ACCEPTED)
+        return 0;
+    int64_t step_ms = epoch->at_ms - event->at_ms;
+    epoch->at_ms = event->at_ms;
+    if (step_ms <= STEP_MS)
+        return 0;
+    sale->steps.count++;
+    if (step_ms > sale->steps.largest_ms) {
+        sale->steps.largest_ms = step_ms;
+        sale->steps.place = oq_place(at->partition, at->seq);
+    }
+    return 0;
+}
+
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event)
 {
-    struct oq_change change;
+    struct oq_change change = {0};
     const struct oq_place at = {partition, seq};
-    int err = oq_fold_apply(audit->fold, partition, seq, event, &change);
+    int err = audit->own != NULL ? oq_fold_apply(audit->own, partition, seq, event, &change)
+                                 : oq_event_check(event, NULL);
+    if (err == 0)
+        err = note_time(audit, &at, event);
     if (err != 0)
         return err;
     audit->seq = oq_place(partition, seq);
@@ -459,6 +470,14 @@ int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
         return add_adjust_record(audit, &at, event);
     return add_order_record(audit, &at, event, &change);
+}
+
+int oq_audit_add_fault(struct oq_audit *audit, const char *name, const char *sku,
+                       const struct ps_uuid *order, const char *text)
+{
+    struct oq_sale_book *sale;
+    int err = open_sale(audit, ps_str(name), &sale);
+    return err == 0 ? oq_find_fault(&sale->findings, "cut", sku, order, NULL, "%s", text) : err;
 }
 
 int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len)
@@ -476,17 +495,44 @@ int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len)
 
 /* --- Making, freeing, looking --- */
 
-int oq_audit_new(struct oq_audit **ret_audit)
+static int new_audit(struct oq_audit **ret_audit)
 {
     struct oq_audit *audit = calloc(1, sizeof *audit);
     if (audit == NULL)
         return PS_E_NOMEM;
     audit->seq = -1;
-    if (oq_index_init(&audit->entries, oq_hash_by_name, oq_same_name) != 0 ||
-        oq_fold_new(&audit->fold) != 0) {
+    if (oq_index_init(&audit->entries, oq_hash_by_name, oq_same_name) != 0) {
         oq_audit_free(audit);
         return PS_E_NOMEM;
     }
+    *ret_audit = audit;
+    return 0;
+}
+
+int oq_audit_new(struct oq_audit **ret_audit)
+{
+    struct oq_audit *audit;
+    int err = new_audit(&audit);
+    if (err != 0)
+        return err;
+    err = oq_fold_new(&audit->own);
+    if (err != 0) {
+        oq_audit_free(audit);
+        return err;
+    }
+    audit->fold = audit->own;
+    *ret_audit = audit;
+    return 0;
+}
+
+int oq_audit_new_beside(const struct oq_audit_cut *cut, struct oq_audit **ret_audit)
+{
+    struct oq_audit *audit;
+    int err = new_audit(&audit);
+    if (err != 0)
+        return err;
+    audit->fold = cut->fold;
+    audit->cut = *cut;
     *ret_audit = audit;
     return 0;
 }
@@ -498,19 +544,31 @@ void oq_audit_free(struct oq_audit *audit)
     struct oq_sale_book *sale;
     for (size_t i = 0; (sale = oq_list_at(&audit->sales, i)) != NULL; i++) {
         oq_list_done(&sale->skus);
-        oq_list_done(&sale->orders);
+        free(sale->slots);
         json_decref(sale->findings.list);
     }
     oq_list_done(&audit->sales);
     oq_index_done(&audit->entries);
     oq_arena_done(&audit->arena);
-    oq_fold_free(audit->fold);
+    oq_fold_free(audit->own);
     free(audit);
 }
 
 int64_t oq_audit_seq(const struct oq_audit *audit)
 {
     return audit->seq;
+}
+
+const struct oq_sale *oq_folded_sale(const struct oq_audit *audit, const struct oq_sale_book *sale,
+                                     size_t *ret_orders)
+{
+    const struct oq_sale *folded = oq_fold_sale(audit->fold, sale->name, strlen(sale->name));
+    *ret_orders = 0;
+    if (folded != NULL)
+        *ret_orders = audit->own != NULL          ? oq_sale_order_count(folded)
+                      : folded == audit->cut.sale ? audit->cut.orders
+                                                  : 0;
+    return folded;
 }
 
 const struct oq_fold *oq_audit_fold(const struct oq_audit *audit)

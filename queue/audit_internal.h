@@ -1,5 +1,5 @@
-/* The auditor's books, shared by audit.c, which keeps them, and audit_report.c, which judges
- * them. */
+/* The auditor's books, shared by audit.c, which keeps them, audit_report.c, which judges them, and
+ * audit_buyers.c, which judges what buyers have. */
 #ifndef OQ_AUDIT_INTERNAL_H
 #define OQ_AUDIT_INTERNAL_H
 
@@ -11,36 +11,11 @@ struct oq_entry {
     struct ps_str name;
 };
 
+#define OQ_SLOT_VERSION_BITS 28
+
 struct oq_findings {
     json_t *list;
     uint64_t count;
-};
-
-struct oq_sale_book { /* "n" sale */
-    struct oq_entry entry;
-    const char *name;      /* NUL-terminated */
-    int64_t partitions;    /* of its first fence; 0 = none yet */
-    struct oq_list skus;   /* struct oq_sku_book */
-    struct oq_list orders; /* struct oq_order_book */
-    struct oq_findings findings;
-};
-
-struct oq_sku_book { /* "s" sale, sku */
-    struct oq_entry entry;
-    struct oq_sale_book *sale;
-    const char *name; /* NUL-terminated */
-    int64_t adjustments, held, confirmed, released;
-};
-
-struct oq_latest { /* of a buyer's reservations, among what was accepted */
-    int64_t version, at_ms, cap;
-};
-
-struct oq_units { /* "u" sale, user, and "v" sale, user, sku */
-    struct oq_entry entry;
-    int64_t held; /* and confirmed */
-    struct oq_latest by_time, by_version;
-    int64_t cap; /* only while a report judges units at rest: the largest of the orders' caps */
 };
 
 enum oq_book_state {
@@ -51,18 +26,44 @@ enum oq_book_state {
     OQ_BOOK_VOID
 };
 
-struct oq_order_book { /* "o" id */
+/* What the records have made of the order that has this number in the fold. */
+struct oq_slot {
+    uint32_t state : 3;                      /* enum oq_book_state */
+    uint32_t known : 1;                      /* an accepted was seen */
+    uint32_t version : OQ_SLOT_VERSION_BITS; /* of the sale, stops at the end */
+    uint32_t ended; /* of a released one: records of its partition after the sale's first; stops */
+};
+
+struct oq_steps { /* back in the time of records */
+    uint64_t count;
+    int64_t largest_ms;
+    int64_t place; /* of the largest */
+};
+
+struct oq_sale_book { /* "n" sale */
     struct oq_entry entry;
-    struct ps_uuid id;
-    enum oq_book_state state;
-    bool known; /* an accepted was seen */
-    struct oq_sku_book *sku;
-    int64_t quantity, cap, sku_cap;
-    struct oq_units *user, *user_sku; /* set when accepted */
+    const char *name;    /* NUL-terminated */
+    int64_t partitions;  /* of its first fence; 0 = none yet */
+    struct oq_list skus; /* struct oq_sku_book */
+    struct oq_slot *slots;
+    size_t slot_count;
+    size_t known;      /* slots that are */
+    int64_t first_seq; /* of its first record; -1 = none yet */
+    struct oq_steps steps;
+    struct oq_findings findings;
+};
+
+struct oq_sku_book { /* "s" sale, sku */
+    struct oq_entry entry;
+    struct oq_sale_book *sale;
+    const char *name; /* NUL-terminated */
+    int64_t adjustments, held, confirmed, released;
 };
 
 struct oq_audit {
-    struct oq_fold *fold;
+    const struct oq_fold *fold;
+    struct oq_fold *own;     /* NULL: beside another's, up to `cut` */
+    struct oq_audit_cut cut; /* of that one */
     struct oq_arena arena;
     struct oq_index entries;
     struct oq_list sales; /* struct oq_sale_book */
@@ -80,11 +81,19 @@ int oq_find_fault(struct oq_findings *findings, const char *rule, const char *sk
                   const struct ps_uuid *order, const struct oq_place *at, const char *fmt, ...)
     PS_PRINTF(6, 7) PS_MUST_CHECK;
 
-/* I1 of a SKU, and I3 of an order's buyer in `units` (`cap` 0 = none). `at` may be NULL. */
+/* I1 of a SKU. `at` may be NULL. */
 int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
                    const struct oq_place *at) PS_MUST_CHECK;
-int oq_check_cap(struct oq_findings *findings, const struct oq_order_book *order,
-                 const struct oq_units *units, int64_t cap,
-                 const struct oq_place *at) PS_MUST_CHECK;
+
+/* The fold's sale, or NULL, and how many of its orders the books are about. */
+const struct oq_sale *oq_folded_sale(const struct oq_audit *audit, const struct oq_sale_book *sale,
+                                     size_t *ret_orders);
+/* The slot of an order of that sale; one of zeros if no record has named it. */
+struct oq_slot oq_slot_of(const struct oq_sale_book *sale, const struct oq_order *order);
+
+/* --- audit_buyers.c --- */
+/* I3 of every buyer, and that the fold has every order with its buyer. */
+int oq_check_buyers(const struct oq_audit *audit, const struct oq_sale_book *sale,
+                    struct oq_findings *findings) PS_MUST_CHECK;
 
 #endif

@@ -75,6 +75,7 @@ static const struct member members[] = {
     MEMBER("gateway",         gateway,        TEXT,   false, F,          1,            OQ_GATEWAY_MAX),
     MEMBER("partitions",      partitions,     INT,    false, F,          1,            OQ_PARTITION_MAX),
     MEMBER("first",           first,          BOOL,   false, F,          0,            0),
+    MEMBER("opening_id",      opening_id,     NAME,   true,  F,          0,            0),
     MEMBER("at",              at_ms,          TIME,   false, ALL,        0,            TIME_MAX_MS),
     MEMBER("rehearsal",       rehearsal,      BOOL,   true,  ALL,        0,            0),
     MEMBER("traceparent",     traceparent,    TRACE,  true,  A,          0,            0),

@@ -78,6 +78,7 @@ struct oq_event {
     struct ps_str gateway;
     int64_t partitions;
     bool first;
+    struct ps_str opening_id; /* of the cluster's opening of the sale; .len == 0: none */
 };
 
 /* "penstock.order.accepted.v1" and so on. */

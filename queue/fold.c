@@ -296,6 +296,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     if (order == NULL)
         return PS_E_NOMEM;
 
+    order->number = old != NULL && old->sale == sku->sale ? old->number : sku->sale->numbers++;
     set_state(order, wins ? OQ_STATE_ACCEPTED : OQ_STATE_VOID, wins ? OQ_REASON_NONE : OQ_REJECTED);
     oq_index_put_hashed(&fold->by_id, id, order);
     oq_index_put_hashed(&fold->by_buyer, buyer, order);
@@ -345,6 +346,7 @@ static int apply_released_first(struct oq_fold *fold, int64_t place, const struc
     order->rehearsal = event->rehearsal;
     order->user = order->key = PS_STR("");
     order->place = place;
+    order->number = sku->sale->numbers++;
     set_state(order, OQ_STATE_VOID, OQ_REJECTED);
     oq_index_put(&fold->by_id, order);
     change->order = order;
@@ -428,13 +430,23 @@ static int apply_fenced(struct oq_fold *fold, uint32_t partition, const struct o
             return PS_E_NOMEM;
         atomic_store_explicit(place, block, memory_order_release);
     }
+    bool first = partition == 0 && oq_sale_partitions(sale) == 0;
+    char *id = NULL;
+    if (first && event->opening_id.len > 0 &&
+        (id = oq_arena_take(&fold->arena, event->opening_id.len + 1)) == NULL)
+        return PS_E_NOMEM;
     _Atomic(int64_t) *epoch = &block->epoch[partition % OQ_EPOCHS_A_BLOCK];
     if (event->epoch > oq_total(epoch)) {
         atomic_store_explicit(epoch, event->epoch, memory_order_release);
         change->effect = OQ_EFFECT_FENCED;
     }
-    if (partition == 0 && oq_sale_partitions(sale) == 0)
+    if (first) {
+        if (id != NULL) {
+            (void)copy_text(id, event->opening_id);
+            atomic_store_explicit(&sale->opening_id, id, memory_order_release);
+        }
         atomic_store_explicit(&sale->partitions, (uint32_t)event->partitions, memory_order_release);
+    }
     change->sale = sale;
     change->epoch = oq_total(epoch);
     return 0;

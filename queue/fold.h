@@ -53,6 +53,8 @@ struct oq_order {
     int64_t place;             /* of its first accepted record; while not known, of the release */
     struct oq_order *older;    /* the same user's order before this one in the same sale, or NULL */
     _Atomic(uint32_t) decided; /* state | reason << 8 */
+    uint32_t number; /* 0, 1, 2… in its sale, in the order of their first records; who takes the
+                        place of another has its number */
 };
 
 static inline enum oq_state oq_order_state(const struct oq_order *order)
@@ -134,6 +136,8 @@ int64_t oq_sale_epoch(const struct oq_sale *sale, uint32_t partition);
 /* Over how many partitions the sale's keys are spread, for ever: as the first fence in partition 0
  * says. 0 = there is none yet. */
 uint32_t oq_sale_partitions(const struct oq_sale *sale);
+/* Which opening of the sale that fence belongs to; "": it names none. */
+const char *oq_sale_opening_id(const struct oq_sale *sale);
 /* The highest epoch that any partition shows; 0 = not fenced yet. */
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale);
 /* As the sale's first record says. */

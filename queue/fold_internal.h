@@ -44,6 +44,8 @@ struct oq_sale {
     struct oq_fold *fold;
     bool rehearsal;
     _Atomic(uint32_t) partitions;
+    _Atomic(const char *) opening_id; /* NULL: none */
+    uint32_t numbers;           /* the writer's: how many have been given to orders */
     struct oq_list skus;        /* struct oq_sku */
     struct oq_list orders;      /* struct oq_order, known ones */
     struct oq_list marks;       /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */

@@ -82,6 +82,12 @@ uint32_t oq_sale_partitions(const struct oq_sale *sale)
     return atomic_load_explicit(&sale->partitions, memory_order_acquire);
 }
 
+const char *oq_sale_opening_id(const struct oq_sale *sale)
+{
+    const char *id = atomic_load_explicit(&sale->opening_id, memory_order_acquire);
+    return id != NULL ? id : "";
+}
+
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale)
 {
     int64_t highest = 0;

@@ -67,6 +67,23 @@ int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file
     return err;
 }
 
+int oq_journal_file_body(struct ps_db_file *file, int64_t seq, char *ret_json, size_t cap,
+                         struct ps_fault *fault)
+{
+    struct ps_db_statement *rows = ps_db_statement(ps_db_file_db(file), SELECT_SOME);
+    ps_db_bind_int(rows, 1, seq - 1);
+    ps_db_bind_int(rows, 2, 1);
+    int found = ps_db_row(rows, fault), err = found < 0 ? found : 0;
+    if (err == 0 && (found == 0 || ps_db_int(rows, 0) != seq))
+        err = ps_db_damaged(ps_db_file_db(file), "a record is missing", fault);
+    else if (err == 0 && ps_db_text(rows, 2).len >= cap)
+        err = PS_E_FULL;
+    if (err == 0)
+        memcpy(ret_json, ps_db_text(rows, 2).at, ps_db_text(rows, 2).len + 1);
+    ps_db_end_rows(rows);
+    return err;
+}
+
 /* --- Writing --- */
 
 int oq_journal_file_begin(struct ps_db_file *file, enum oq_journal_note note,

@@ -15,6 +15,10 @@ typedef int oq_journal_file_fn(int64_t seq, struct ps_str json, struct ps_fault 
 int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file_fn *fn, void *ctx,
                          int64_t *ret_last, struct ps_fault *fault) PS_MUST_CHECK;
 
+/* The JSON of a record, NUL-terminated. PS_E_CORRUPT: there is no such record; PS_E_FULL. */
+int oq_journal_file_body(struct ps_db_file *file, int64_t seq, char *ret_json, size_t cap,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+
 /* Begin of a transaction that also writes this note. */
 enum oq_journal_note { OQ_JOURNAL_NO_NOTE, OQ_JOURNAL_STARTED, OQ_JOURNAL_RECOVERED };
 int oq_journal_file_begin(struct ps_db_file *file, enum oq_journal_note note,

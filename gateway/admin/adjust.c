@@ -16,10 +16,14 @@
 #include <string.h>
 
 struct adjust {
-    struct op_task task;     /* first */
-    struct sale_entry *sale; /* one that is opened is never deleted */
-    uint32_t index;          /* of the SKU in the log */
-    size_t sku;              /* in the document */
+    struct op_task task; /* first */
+    /* The sale's entry may go while this waits: another gateway may delete a sale that has ended.
+     */
+    struct sale_run *run;
+    char sale[PS_NAME_MAX + 1];
+    char sku[PS_NAME_MAX + 1];
+    bool rehearsal;
+    uint32_t index; /* of the SKU in the log */
     char key[OQ_ADJUST_KEY_MAX + 1];
     struct ps_uuid ref;
     char id[PS_NAME_MAX + 1];
@@ -68,7 +72,7 @@ static int64_t units_under_way(const struct adjust *like)
     TAILQ_FOREACH(task, &admin_of(like)->tasks, next)
     {
         const struct adjust *adjust = adjust_of(task);
-        if (adjust != NULL && adjust->sale == like->sale && adjust->index == like->index &&
+        if (adjust != NULL && adjust->run == like->run && adjust->index == like->index &&
             adjust->delta > 0)
             units += adjust->delta;
     }
@@ -82,7 +86,7 @@ enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
 
 static enum shown look_up(struct adjust *adjust)
 {
-    const struct oq_sale *log_sale = sale_view(adjust->sale->run)->log_sale;
+    const struct oq_sale *log_sale = sale_view(adjust->run)->log_sale;
     int decided = oq_sale_adjusted(log_sale, &adjust->ref);
     struct ps_uuid ref;
     uint32_t sku;
@@ -105,11 +109,17 @@ static enum shown look_up(struct adjust *adjust)
 
 static void say_numbers(struct op_request *request, const struct adjust *adjust)
 {
-    json_t *json = op_sku_json(request->admin, adjust->sale, adjust->sku);
-    json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale->stored.name, "sku",
-                             adjust->sale->stored.doc.skus[adjust->sku].name, "adjust_id",
-                             adjust->id, "delta", (json_int_t)adjust->delta);
+    const struct sale_entry *sale =
+        sale_list_find(request->admin->deps.known, adjust->sale, strlen(adjust->sale));
+    json_t *json = sale != NULL ? op_sku_json(request->admin, sale, adjust->sku) : NULL;
+    json_t *head = json_pack("{s:s, s:s, s:s, s:I}", "sale", adjust->sale, "sku", adjust->sku,
+                             "adjust_id", adjust->id, "delta", (json_int_t)adjust->delta);
 
+    if (sale == NULL) {
+        json_decref(head);
+        op_no(request, ANS_V_not_found, "the sale has been deleted meanwhile");
+        return;
+    }
     op_json(request, ANS_V_ok, ps_json_built(head, json_object_update_new(head, json)));
 }
 
@@ -189,16 +199,14 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
 static void append(struct op_request *request, struct adjust *adjust)
 {
     const struct op_deps *deps = &request->admin->deps;
-    const struct cfg_stored_sale *stored = &adjust->sale->stored;
-    const char *sku = stored->doc.skus[adjust->sku].name;
     struct oq_event event = {
         .type = OQ_ADJUSTED,
-        .rehearsal = stored->doc.rehearsal,
+        .rehearsal = adjust->rehearsal,
         .adjust_key = {adjust->key, strlen(adjust->key)},
-        .sale = {stored->name, strlen(stored->name)},
+        .sale = ps_str(adjust->sale),
         .epoch = adjust->epoch,
         .at_ms = ps_clock_wall_ms(deps->clock),
-        .sku = {sku, strlen(sku)},
+        .sku = ps_str(adjust->sku),
         .by = {request->who, strlen(request->who)},
         .delta = adjust->delta,
         .note = {request->why, ps_utf8_cut(request->why, strlen(request->why), OQ_NOTE_MAX)}};
@@ -210,7 +218,7 @@ static void append(struct op_request *request, struct adjust *adjust)
         op_outcomes_forget(request->admin->outcomes, &ticket);
     if (err < 0) {
         if (adjust->delta < 0 && !inv_store_is_shared(deps->store))
-            inv_store_resolve(deps->store, sale_view(adjust->sale->run)->counter, &adjust->ref,
+            inv_store_resolve(deps->store, sale_view(adjust->run)->counter, &adjust->ref,
                               INV_VOID); /* nothing was submitted */
         op_no_log(request, err);
         free(adjust);
@@ -253,7 +261,6 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
 static void lower(struct op_request *request, struct adjust *adjust)
 {
     struct op_admin *admin = request->admin;
-    struct sale_entry *sale = adjust->sale;
     struct inv_answer answer;
 
     op_task_keep(&admin->tasks, &adjust->task);
@@ -262,7 +269,7 @@ static void lower(struct op_request *request, struct adjust *adjust)
         adjust->task.handle = op_wait(request, admin->deps.ack_timeout_ms);
     }
     int result = inv_store_lower(
-        admin->deps.store, sale_view(sale->run)->counter,
+        admin->deps.store, sale_view(adjust->run)->counter,
         &(struct inv_lowering){.id = adjust->ref,
                                .epoch = adjust->epoch,
                                .name = ps_str(adjust->id),
@@ -299,26 +306,27 @@ static bool read_adjust(struct op_request *request, struct adjust *adjust)
         return false;
     }
     memcpy(adjust->id, id.at, id.len);
-    size_t len = oq_adjust_key(adjust->sale->stored.name, id, adjust->key);
+    size_t len = oq_adjust_key(adjust->sale, id, adjust->key);
     oq_adjust_ref((struct ps_str){adjust->key, len}, &adjust->ref);
     return true;
 }
 
 /* The SKU in the document and in the log. False: answered. */
-static bool find_sku(struct op_request *request, struct adjust *adjust)
+static bool find_sku(struct op_request *request, const struct sale_entry *sale,
+                     struct adjust *adjust)
 {
-    const struct cfg_sale_doc *doc = &adjust->sale->stored.doc;
+    const struct cfg_sale_doc *doc = &sale->stored.doc;
     struct ps_str name = request->arg[1];
 
     for (size_t i = 0; i < doc->sku_count; i++) {
         if (!ps_str_is(name, doc->skus[i].name))
             continue;
-        adjust->sku = i;
-        if (op_is_served(adjust->sale) && oq_sale_sku_find(sale_view(adjust->sale->run)->log_sale,
-                                                           name.at, name.len, &adjust->index) == 0)
+        memcpy(adjust->sku, doc->skus[i].name, sizeof adjust->sku);
+        if (op_is_served(sale) && oq_sale_sku_find(sale_view(adjust->run)->log_sale, name.at,
+                                                   name.len, &adjust->index) == 0)
             return true;
         /* It may even have landed before a restart; and the document takes no change any more. */
-        if (sale_is_fixed(adjust->sale->run, &adjust->sale->stored.state))
+        if (sale_is_fixed(sale->run, &sale->stored.state))
             op_no(request, ANS_V_fenced, "the sale is not served at the moment");
         else
             op_no(request, ANS_V_conflict,
@@ -366,7 +374,7 @@ static bool may_start(struct op_request *request, struct adjust *adjust)
         op_no_log(request, PS_E_CLOSED);
         return false;
     }
-    oq_sale_totals(sale_view(adjust->sale->run)->log_sale, adjust->index, &totals);
+    oq_sale_totals(sale_view(adjust->run)->log_sale, adjust->index, &totals);
     if (adjust->delta > 0 &&
         adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
         op_no(request, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
@@ -377,7 +385,7 @@ static bool may_start(struct op_request *request, struct adjust *adjust)
 
 void op_adjust(struct op_request *request)
 {
-    struct sale_entry *sale = op_sale(request);
+    const struct sale_entry *sale = op_sale(request);
     struct adjust *adjust;
 
     if (sale == NULL)
@@ -388,14 +396,16 @@ void op_adjust(struct op_request *request)
         return;
     }
     op_task_init(&adjust->task, request, "stock.adjust", free_adjust);
-    adjust->sale = sale;
+    adjust->run = sale->run;
+    memcpy(adjust->sale, sale->stored.name, sizeof adjust->sale);
+    adjust->rehearsal = sale->stored.doc.rehearsal;
     adjust->epoch = sale_view(sale->run)->epoch;
-    if (!find_sku(request, adjust) || !read_adjust(request, adjust)) {
+    if (!find_sku(request, sale, adjust) || !read_adjust(request, adjust)) {
         free(adjust);
         return;
     }
     (void)snprintf(adjust->task.entry.target, sizeof adjust->task.entry.target, "sales/%s/skus/%s",
-                   sale->stored.name, sale->stored.doc.skus[adjust->sku].name);
+                   adjust->sale, adjust->sku);
     if (!may_start(request, adjust))
         free(adjust);
     else if (adjust->delta < 0)

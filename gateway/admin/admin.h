@@ -55,6 +55,7 @@ struct op_deps {
     const char *state_dir;
     const char *gateway_id;
     int64_t ack_timeout_ms;
+    bool confirm_on_standby;
     size_t metrics_sales_max;
     int64_t started_ms;       /* wall clock */
     struct srv_settings http; /* its timeouts and clock; the rest is the listener's */

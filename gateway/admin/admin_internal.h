@@ -43,7 +43,11 @@ struct op_admin {
     bool changing;                              /* a change is under way */
     uv_timer_t tick;                            /* runs while a request waits */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
-    struct op_reads reads;                      /* long ones, on work threads */
+    struct op_standby {
+        int64_t has;      /* the last record of the journal that is on its disk */
+        int64_t asked_ns; /* 0: never */
+    } standby;
+    struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
     struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
@@ -89,6 +93,8 @@ void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
 void op_handle(struct srv_request *http, void *admin);
+/* False: answered; exports and large audits give way. */
+bool op_exports_are_on(struct op_request *request);
 /* For a handler that finds out by itself whether it changes something: false: it is called again in
  * its turn. */
 bool op_is_its_turn(struct op_request *request);
@@ -99,6 +105,8 @@ bool op_is_its_turn(struct op_request *request);
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
 /* NDJSON; `text` is heap and taken over. `last` < 0: no Penstock-Last-Seq. */
 void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last);
+/* Before the answer: its header Penstock-Last-Seq. */
+void op_last_seq(struct op_request *request, int64_t last);
 /* `text` is heap and taken over. */
 void op_text(struct op_request *request, const char *type, char *text, size_t len);
 void op_empty(struct op_request *request); /* 204 */
@@ -117,6 +125,8 @@ void op_no_read(struct op_request *request, int err, const char *why);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
 enum op_match op_if_match(const struct op_request *request, int64_t version);
+/* If-Match: *. */
+bool op_matches_any(const struct op_request *request);
 /* False: answered. For resources whose If-Match is optional. */
 bool op_matches(struct op_request *request, int64_t version);
 
@@ -131,6 +141,10 @@ struct op_param {
 };
 /* Reads all; an unknown, repeated or bad one is answered with 422: false. */
 bool op_query(struct op_request *request, const struct op_param *params, size_t count);
+/* The index of a word of the NULL-terminated list; `note` is added to what is said of others.
+ * False: answered with 422. */
+bool op_query_word(struct op_request *request, const char *param, const char *text,
+                   const char *const *words, const char *note, int *ret_index);
 /* Percent-decodes. PS_E_INVALID: not well-formed, a NUL, or too long for `cap` with its NUL. */
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
@@ -215,13 +229,35 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
+/* --- read_only.c --- */
+/* Takes out the members that only reading shows, whatever they say. */
+void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
+/* The same of a document that was read as `shown`. What is not as it was read is a fault. Members
+ * that change by themselves may have changed since: they are faults only where `strict`, which is
+ * when nothing else changes. */
+void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
+                       struct ps_faults *faults);
+
 /* --- sales.c --- */
+/* Which sales a list is to have. */
+struct op_sale_filter {
+    int rehearsal;   /* 0, 1; -1: all */
+    unsigned states; /* by bit; 0: all */
+};
+/* From the texts of the query, "" = all. False: answered. */
+bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
+                         struct op_sale_filter *ret_filter);
+bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
+                       const struct op_sale_filter *filter);
 /* Adds to a sale's document what has become of it; 0 or -1. */
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* Answers with the sale, as soon as it can be bought from if it is due. */
 void op_answer_sale(struct op_request *request, struct op_change *change);
 /* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku);
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku);
+/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
+bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
+                  const struct cfg_doc *to);
 /* It was served since the start, and will be again if it is fenced now. */
 bool op_is_served(const struct sale_entry *sale);
 /* NULL: answered with 404. */
@@ -260,16 +296,29 @@ void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches)
 /* Adds what has become of a route; 0 or -1. */
 int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 
+/* --- export.c --- */
+/* Answers with up to `limit` (1..1,000) records of the log behind `after`, of all sales. */
+void op_export_journal(struct op_request *request, int64_t after, int64_t limit);
+
+/* --- standby.c --- */
+/* Has the standby this record of the journal on its disk? */
+bool op_standby_has(const struct op_admin *admin, int64_t seq);
+/* For a scrape. */
+void op_gather_standby(const struct op_admin *admin);
+
 /* --- handlers of routes --- */
 op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
-    op_delete_document, op_list_versions, op_get_version, op_rollback;         /* documents.c */
-op_request_fn op_get_config, op_put_config;                                    /* config.c */
+    op_delete_document, op_list_versions, op_get_version, op_rollback; /* documents.c */
+op_request_fn op_get_config, op_put_config, op_list_config_versions,
+    op_rollback_config;                                                        /* config.c */
 op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /* sales.c */
 op_request_fn op_adjust;                                                       /* adjust.c */
 op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
 op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
 op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
+op_request_fn op_get_standby, op_standby_journal, op_standby_control;          /* standby.c */
 op_request_fn op_audit_sale;                                                   /* audit.c */
+op_request_fn op_rebuild_sale;                                                 /* rebuild.c */
 op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
 op_request_fn op_purge_cache;                                                  /* caches.c */
 op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
@@ -281,11 +330,13 @@ op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, 
 op_request_fn op_list_rehearsal_keys, op_new_rehearsal_key,
     op_delete_rehearsal_key; /* rehearsal_keys.c */
 
-/* --- audit.c: the kept auditor --- */
+/* --- audit.c --- */
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;
-/* Before its memory goes: its timer ends. */
+/* Before its memory goes: its timers end. */
 void op_audit_stop(struct op_audit *audit);
 void op_audit_free(struct op_audit *audit);
+/* The samples of a row of audits. */
+void op_print_audits(FILE *out, enum gw_metric row, const struct op_deps *deps);
 /* On every wake: has a cut been taken? */
 void op_audit_wake(struct op_admin *admin);
 

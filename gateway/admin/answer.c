@@ -36,14 +36,18 @@ void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
                     strlen(text));
 }
 
-void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last)
+void op_last_seq(struct op_request *request, int64_t last)
 {
     char number[24];
+    int n = snprintf(number, sizeof number, "%lld", (long long)last);
 
-    if (last >= 0) {
-        int n = snprintf(number, sizeof number, "%lld", (long long)last);
-        srv_answer_header(request->http, "Penstock-Last-Seq", number, (size_t)n);
-    }
+    srv_answer_header(request->http, "Penstock-Last-Seq", number, (size_t)n);
+}
+
+void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last)
+{
+    if (last >= 0)
+        op_last_seq(request, last);
     op_text(request, "application/x-ndjson", text, len);
 }
 
@@ -174,7 +178,7 @@ enum op_match op_if_match(const struct op_request *request, int64_t version)
 
     if (list.at == NULL)
         return OP_MATCH_NONE;
-    if (list.len == 1 && list.at[0] == '*')
+    if (op_matches_any(request))
         return OP_MATCH_YES;
     for (size_t i = 0; i < list.len;) {
         size_t start = i;
@@ -186,6 +190,11 @@ enum op_match op_if_match(const struct op_request *request, int64_t version)
             i++;
     }
     return OP_MATCH_NO;
+}
+
+bool op_matches_any(const struct op_request *request)
+{
+    return ps_str_is(request->http->header[SRV_H_IF_MATCH], "*");
 }
 
 bool op_matches(struct op_request *request, int64_t version)
@@ -283,6 +292,29 @@ static bool unknown_param(struct op_request *request, const struct op_param *par
     const char *nearest = ps_nearest_word(text, words);
     op_no(request, ANS_V_invalid, "unknown query parameter \"%s\"%s%s%s", text,
           nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+    return false;
+}
+
+bool op_query_word(struct op_request *request, const char *param, const char *text,
+                   const char *const *words, const char *note, int *ret_index)
+{
+    const char *nearest = ps_nearest_word(text, words);
+    char list[128];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, list, sizeof list - 1);
+    for (int i = 0; words[i] != NULL; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret_index = i;
+            return true;
+        }
+        ps_buf_puts(&buf, i > 0 ? ", " : "");
+        ps_buf_puts(&buf, words[i]);
+    }
+    list[buf.len] = '\0';
+    op_no(request, ANS_V_invalid, "query parameter \"%s\": must be one of %s%s%s%s%s", param, list,
+          note, nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest : "",
+          nearest != NULL ? "\"?" : "");
     return false;
 }
 

@@ -1,58 +1,23 @@
-/* The audit of a running sale, by a cut.
+/* Audits: the records in the log, the fold, and the counter's numbers, at one cut.
  *
- * On the log's thread, between two batches, the fold, the log and a counter in memory agree; there
- * the counter's numbers and the log's ends are noted: the cut. A counter in Redis is asked right
- * after it: its own numbers are one moment, a little later than the log's. What it holds beyond
- * what the cut shows as held or confirmed is in doubt; if it holds less, or other adjustments, then
- * the two moments lie around a change that is under way, and the cut is taken again, for some
- * seconds. What stays wrong is told as it is.
+ * On the log's thread, between two batches, nothing is half done: the fold and a counter in this
+ * process's memory agree; there the counter's numbers and the log's ends are noted: the cut. A
+ * counter in Redis is asked between two cuts (audit_counter.c).
  *
- * A work thread then feeds a kept auditor with the log's records up to the cut, no further, and
- * lets it judge. So the sale runs on meanwhile, and each audit reads only what is new since the
- * last one. One audit at a time; others wait for theirs, because the auditor has one place in each
- * partition. */
-#include "gateway/admin/admin_internal.h"
+ * A work thread then reads the sale's records up to the cut, no further, and has them judged beside
+ * the gateway's fold, while the sale runs on. It keeps eight bytes an order, and gives them back at
+ * the end. One audit at a time; requests wait for theirs. */
+#include "gateway/admin/audit_internal.h"
 
 #include "common/log.h"
-#include "queue/audit.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define AUDIT_WAIT_MS 60000 /* the first one reads the whole log */
+#define AUDIT_WAIT_MS 60000
 #define READ_AT_ONCE  1000
-#define TRIES         50
-#define TRY_MS        100
-
-/* Where the one cut is. */
-enum stage { IDLE, ASKED, TAKEN, JUDGED };
-
-struct op_audit {
-    struct op_read job; /* first */
-    struct op_admin *admin;
-    struct oq_audit *auditor; /* NULL: begins anew. The work thread's while `stage` is JUDGED */
-    _Atomic(enum stage) stage;
-    uint64_t handle; /* of the request whose audit is under way */
-    char sale[PS_NAME_MAX + 1];
-    /* The cut: written on the log's thread, read after TAKEN. */
-    struct inv_sale *counter;
-    struct oq_sale *log_sale;
-    uint32_t partitions;
-    int64_t seq[OQ_PARTITION_MAX]; /* the last record of each */
-    struct oq_totals totals[CFG_SALE_SKUS_MAX];
-    int64_t at_ms;
-    int err;
-    char why[320];       /* of err, where the log has lost records */
-    bool counter_failed; /* err is the counter's, not the log's */
-    struct inv_count counts[CFG_SALE_SKUS_MAX];
-    unsigned tries;
-    uv_timer_t again;   /* until the next try */
-    uint32_t partition; /* the work thread reads */
-    /* Found by the work thread. */
-    char *text;
-};
+#define SMALL_ORDERS  100000 /* so many are judged in a moment, also under overload */
 
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
 {
@@ -61,8 +26,10 @@ int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
     if (audit == NULL)
         return PS_E_NOMEM;
     audit->admin = admin;
-    uv_timer_init(admin->deps.loop, &audit->again);
-    audit->again.data = audit;
+    uv_timer_init(admin->deps.loop, &audit->wait);
+    uv_timer_init(admin->deps.loop, &audit->schedule);
+    audit->wait.data = audit->schedule.data = audit;
+    op_audit_schedule(audit);
     *ret_audit = audit;
     return 0;
 }
@@ -71,7 +38,7 @@ void op_audit_free(struct op_audit *audit)
 {
     if (audit == NULL)
         return;
-    oq_audit_free(audit->auditor);
+    free(audit->look);
     free(audit);
 }
 
@@ -83,8 +50,11 @@ static void on_closed(uv_handle_t *handle)
 
 void op_audit_stop(struct op_audit *audit)
 {
+    atomic_store(&audit->cancelled, true);
     op_hold(audit->admin);
-    uv_close((uv_handle_t *)&audit->again, on_closed);
+    op_hold(audit->admin);
+    uv_close((uv_handle_t *)&audit->wait, on_closed);
+    uv_close((uv_handle_t *)&audit->schedule, on_closed);
 }
 
 /* --- The work thread. --- */
@@ -95,7 +65,7 @@ static int take_record(int64_t place, struct ps_str json, void *ctx)
     struct oq_event event;
     void *owner;
 
-    if (place > oq_place(audit->partition, audit->seq[audit->partition]))
+    if (place > oq_place(audit->partition, audit->before.seq[audit->partition]))
         return 1;
     int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
     if (err < 0)
@@ -128,13 +98,14 @@ static bool is_log_shared(const struct op_audit *audit)
 
 static int read_partition(struct op_audit *audit, struct oq_reader *reader)
 {
-    int64_t end = oq_place(audit->partition, audit->seq[audit->partition]);
-    int64_t seq = oq_fold_seq(oq_audit_fold(audit->auditor), audit->partition);
-    int64_t after = oq_place(audit->partition, seq < 0 ? 0 : seq), last = after;
+    int64_t end = oq_place(audit->partition, audit->before.seq[audit->partition]);
+    int64_t after = oq_place(audit->partition, 0), last = after;
 
     while (after < end) {
+        if (atomic_load(&audit->cancelled))
+            return PS_E_CLOSED;
         int err = oq_reader_read(
-            reader, &(struct oq_read){after, READ_AT_ONCE, NULL, take_record, audit}, &last);
+            reader, &(struct oq_read){after, READ_AT_ONCE, audit->sale, take_record, audit}, &last);
         if (err == 0 && last == after) /* it ends before a record that was committed */
             return is_log_shared(audit) ? gone(audit, after, end) : PS_E_CORRUPT;
         if (err < 0) {
@@ -153,25 +124,57 @@ static int read_up_to_cut(struct op_audit *audit)
 
     if (err < 0)
         return err;
-    for (audit->partition = 0; err == 0 && audit->partition < audit->partitions; audit->partition++)
+    for (audit->partition = 0; err == 0 && audit->partition < audit->before.partitions;
+         audit->partition++)
         err = read_partition(audit, reader);
     oq_reader_free(reader);
     return err;
 }
 
+static int add_faults(struct op_audit *audit)
+{
+    int err = 0;
+
+    for (size_t i = 0; err == 0 && i < audit->fault_count; i++) {
+        size_t at = i < OP_AUDIT_LISTED ? i : OP_AUDIT_LISTED - 1; /* no more are listed */
+        const struct op_counter_fault *fault = &audit->faults[at];
+        err = oq_audit_add_fault(audit->auditor, audit->sale,
+                                 fault->sku[0] != '\0' ? fault->sku : NULL,
+                                 fault->has_order ? &fault->order : NULL, fault->text);
+    }
+    return err;
+}
+
+void op_audit_counters(const struct op_audit *audit, struct oq_audit_counter *ret_counters)
+{
+    for (uint32_t i = 0; i < audit->sku_count; i++)
+        ret_counters[i] = (struct oq_audit_counter){.sku = oq_sale_sku(audit->log_sale, i),
+                                                    .available = audit->counts[i].available,
+                                                    .in_doubt = audit->counts[i].in_doubt,
+                                                    .held = audit->counts[i].held,
+                                                    .confirmed = audit->counts[i].confirmed,
+                                                    .before = audit->before.totals[i],
+                                                    .after = audit->after.totals[i]};
+}
+
 static int report(struct op_audit *audit)
 {
     struct oq_audit_counter counters[CFG_SALE_SKUS_MAX];
-    size_t count = inv_sale_sku_count(audit->counter);
     json_t *json;
 
-    for (uint32_t i = 0; i < count; i++)
-        counters[i] = (struct oq_audit_counter){.sku = oq_sale_sku(audit->log_sale, i),
-                                                .available = audit->counts[i].available,
-                                                .in_doubt = audit->counts[i].in_doubt};
-    int err = oq_audit_report(audit->auditor, audit->sale, audit->at_ms, counters, count, &json);
+    op_audit_counters(audit, counters);
+    int err = oq_audit_report(audit->auditor, audit->sale, audit->at_ms, counters, audit->sku_count,
+                              &json);
     if (err < 0)
         return err;
+    const json_t *first = json_array_get(json_object_get(json, "violations"), 0);
+    audit->violations = json_integer_value(json_object_get(json, "violation_count"));
+    audit->ok = audit->violations == 0;
+    audit->first[0] = '\0';
+    if (first != NULL)
+        (void)snprintf(audit->first, sizeof audit->first, "%s: %s",
+                       json_string_value(json_object_get(first, "rule")),
+                       json_string_value(json_object_get(first, "text")));
     audit->text = json_dumps(json, JSON_COMPACT);
     json_decref(json);
     return audit->text != NULL ? 0 : PS_E_NOMEM;
@@ -180,18 +183,22 @@ static int report(struct op_audit *audit)
 static void judge(struct op_read *job)
 {
     struct op_audit *audit = (struct op_audit *)job;
+    const struct oq_audit_cut cut = {.fold = audit->admin->deps.fold,
+                                     .sale = audit->log_sale,
+                                     .orders = audit->before.orders,
+                                     .totals = audit->before.totals,
+                                     .sku_count = audit->sku_count};
 
-    audit->why[0] = '\0';
-    if (audit->auditor == NULL)
-        audit->err = oq_audit_new(&audit->auditor);
+    audit->err = oq_audit_new_beside(&cut, &audit->auditor);
+    if (audit->err < 0)
+        return;
+    audit->err = read_up_to_cut(audit);
     if (audit->err == 0)
-        audit->err = read_up_to_cut(audit);
+        audit->err = add_faults(audit);
     if (audit->err == 0)
         audit->err = report(audit);
-    if (audit->err < 0) { /* what it has read may be incomplete */
-        oq_audit_free(audit->auditor);
-        audit->auditor = NULL;
-    }
+    oq_audit_free(audit->auditor);
+    audit->auditor = NULL;
 }
 
 /* --- The log's thread. --- */
@@ -200,20 +207,55 @@ static void take_cut(void *arg)
 {
     struct op_audit *audit = arg;
     const struct op_deps *deps = &audit->admin->deps;
+    struct op_cut *cut = audit->cut_into;
 
-    audit->partitions = oq_log_partitions(deps->log);
-    for (uint32_t i = 0; i < audit->partitions; i++)
-        audit->seq[i] = oq_fold_seq(deps->fold, i);
-    for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++)
-        oq_sale_totals(audit->log_sale, i, &audit->totals[i]);
+    cut->partitions = oq_log_partitions(deps->log);
+    for (uint32_t i = 0; i < cut->partitions; i++)
+        cut->seq[i] = oq_fold_seq(deps->fold, i);
+    cut->orders = oq_sale_order_count(audit->log_sale);
+    for (uint32_t i = 0; i < audit->sku_count; i++)
+        oq_sale_totals(audit->log_sale, i, &cut->totals[i]);
     if (!inv_store_is_shared(deps->store))
         audit->err = inv_store_counts(deps->store, audit->counter,
                                       (struct inv_reply_to){.ret_counts = audit->counts});
-    atomic_store_explicit(&audit->stage, TAKEN, memory_order_release);
+    atomic_store_explicit(&audit->cut_taken, true, memory_order_release);
     ps_wake(&audit->admin->wake);
 }
 
 /* --- The control thread. --- */
+
+void op_audit_cut(struct op_audit *audit, struct op_cut *into, void (*then)(struct op_audit *audit))
+{
+    audit->cut_into = into;
+    audit->then = then;
+    audit->err = 0; /* from the call on it is the log's thread's */
+    int err = oq_log_call(audit->admin->deps.log, take_cut, audit);
+    if (err < 0) {
+        audit->err = err;
+        op_audit_judge(audit);
+    }
+}
+
+void op_audit_wake(struct op_admin *admin)
+{
+    struct op_audit *audit = admin->audit;
+
+    if (atomic_exchange_explicit(&audit->cut_taken, false, memory_order_acq_rel))
+        audit->then(audit);
+}
+
+static void on_wait(uv_timer_t *timer)
+{
+    struct op_audit *audit = timer->data;
+    audit->then(audit);
+}
+
+void op_audit_wait(struct op_audit *audit, uint64_t ms, void (*then)(struct op_audit *audit))
+{
+    audit->then = then;
+    if (audit->admin->http != NULL)
+        uv_timer_start(&audit->wait, on_wait, ms, 0);
+}
 
 static void next_audit(struct op_admin *admin)
 {
@@ -241,14 +283,20 @@ static void say_failure(struct op_request *request, const struct op_audit *audit
 static void end(struct op_audit *audit)
 {
     struct op_admin *admin = audit->admin;
-    struct op_request *request = op_find(admin, audit->handle);
+    struct op_request *request = audit->handle != 0 ? op_find(admin, audit->handle) : NULL;
     char *text = audit->text;
 
     audit->text = NULL;
-    atomic_store_explicit(&audit->stage, IDLE, memory_order_relaxed);
+    audit->running = false;
+    free(audit->look);
+    audit->look = NULL;
     if (audit->err < 0)
         ps_log(PS_LOG_ERROR, "audit_failed", PS_F_STR("sale", audit->sale),
                PS_F_STR("error", ps_err_text(audit->err)));
+    else if (!audit->ok)
+        ps_log(PS_LOG_ERROR, "audit_violation", PS_F_STR("sale", audit->sale),
+               PS_F_INT("violations", audit->violations), PS_F_STR("why", audit->first));
+    op_audit_note(audit);
     if (request != NULL && audit->err < 0)
         say_failure(request, audit);
     else if (request != NULL)
@@ -267,7 +315,7 @@ static void end_judging(struct op_read *job)
     op_release(admin);
 }
 
-static void start_judging(struct op_audit *audit)
+void op_audit_judge(struct op_audit *audit)
 {
     struct op_admin *admin = audit->admin;
 
@@ -280,72 +328,33 @@ static void start_judging(struct op_audit *audit)
     }
 }
 
-static void ask_for_cut(struct op_audit *audit)
+static void have_cut(struct op_audit *audit)
 {
-    atomic_store_explicit(&audit->stage, ASKED, memory_order_relaxed);
-    audit->err = 0; /* from the call on it is the log's thread's */
-    int err = oq_log_call(audit->admin->deps.log, take_cut, audit);
-    if (err < 0) {
-        audit->err = err;
-        end(audit);
-    }
+    memcpy(audit->after.totals, audit->before.totals, sizeof audit->after.totals);
+    op_audit_judge(audit);
 }
 
-static void on_again(uv_timer_t *timer)
+void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint64_t handle)
 {
-    ask_for_cut(timer->data);
-}
+    const struct sale_view *view = sale_view(sale->run);
+    const struct op_deps *deps = &audit->admin->deps;
 
-/* Two moments as one: what the counter holds beyond the cut is in doubt. False: they lie around a
- * change. */
-static bool reconcile(struct op_audit *audit)
-{
-    bool fits = true;
-
-    for (uint32_t i = 0; i < inv_sale_sku_count(audit->counter); i++) {
-        struct inv_count *count = &audit->counts[i];
-        const struct oq_totals *log = &audit->totals[i];
-        int64_t taken = count->in_doubt + count->held + count->confirmed;
-        count->in_doubt = taken - log->held - log->confirmed;
-        fits = fits && count->in_doubt >= 0 && count->available + taken == log->adjustments;
-    }
-    return fits;
-}
-
-static void on_counts(uint64_t handle, int err, const struct inv_count *counts, void *ctx)
-{
-    struct op_audit *audit = ctx;
-
-    (void)handle;
-    audit->err = err;
-    audit->counter_failed = err < 0;
-    if (err == 0)
-        memcpy(audit->counts, counts, inv_sale_sku_count(audit->counter) * sizeof *counts);
-    if (err == 0 && !reconcile(audit) && ++audit->tries < TRIES && audit->admin->http != NULL)
-        uv_timer_start(&audit->again, on_again, TRY_MS, 0);
+    memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
+    audit->running = true;
+    audit->handle = handle;
+    audit->run = sale->run;
+    audit->counter = view->counter;
+    audit->log_sale = view->log_sale;
+    audit->sku_count = inv_sale_sku_count(view->counter);
+    audit->at_ms = ps_clock_wall_ms(deps->clock);
+    audit->began_ns = ps_clock_mono_ns(deps->clock);
+    audit->counter_failed = false;
+    audit->fault_count = 0;
+    audit->why[0] = '\0';
+    if (inv_store_is_shared(deps->store))
+        op_audit_look(audit);
     else
-        start_judging(audit);
-}
-
-void op_audit_wake(struct op_admin *admin)
-{
-    struct op_audit *audit = admin->audit;
-
-    if (atomic_load_explicit(&audit->stage, memory_order_acquire) != TAKEN)
-        return;
-    atomic_store_explicit(&audit->stage, JUDGED, memory_order_relaxed);
-    if (!inv_store_is_shared(admin->deps.store)) {
-        start_judging(audit);
-        return;
-    }
-    int result = inv_store_counts(
-        admin->deps.store, audit->counter,
-        (struct inv_reply_to){.on_counts = on_counts, .ctx = audit, .ret_counts = audit->counts});
-    if (result != INV_PENDING) {
-        audit->err = result;
-        audit->counter_failed = true;
-        end(audit);
-    }
+        op_audit_cut(audit, &audit->before, have_cut);
 }
 
 void op_audit_sale(struct op_request *request)
@@ -366,17 +375,9 @@ void op_audit_sale(struct op_request *request)
         op_no(request, ANS_V_conflict, "the sale has no counter: it is not open yet");
         return;
     }
-    if (atomic_load_explicit(&audit->stage, memory_order_relaxed) != IDLE) {
-        (void)op_wait(request, AUDIT_WAIT_MS); /* found again by next_audit */
+    if (oq_sale_order_count(view->log_sale) > SMALL_ORDERS && !op_exports_are_on(request))
         return;
-    }
-    memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
-    audit->counter = view->counter;
-    audit->log_sale = view->log_sale;
-    audit->at_ms = ps_clock_wall_ms(admin->deps.clock);
-    audit->err = 0;
-    audit->counter_failed = false;
-    audit->tries = 0;
-    audit->handle = op_wait(request, AUDIT_WAIT_MS);
-    ask_for_cut(audit);
+    uint64_t handle = op_wait(request, AUDIT_WAIT_MS);
+    if (!audit->running) /* else it is found again by next_audit */
+        op_audit_begin(audit, sale, handle);
 }

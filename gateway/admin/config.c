@@ -4,6 +4,7 @@
 #include "gateway/admin/admin_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* --- Which kinds. --- */
@@ -39,19 +40,6 @@ static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text
     return true;
 }
 
-static bool is_listed(const char *kinds, const struct cfg_kind *kind)
-{
-    size_t len = strlen(kind->path);
-
-    for (const char *at = kinds; *at != '\0';) {
-        size_t word = strcspn(at, ",");
-        if (word == len && memcmp(at, kind->path, len) == 0)
-            return true;
-        at += word + (at[word] == ',');
-    }
-    return kinds[0] == '\0';
-}
-
 /* --- Reading. --- */
 
 static json_t *kind_json(const struct cfg_store *store, const struct cfg_kind *kind)
@@ -72,7 +60,7 @@ static void say_config(struct op_request *request, const char *kinds)
     int err = 0;
 
     for (const struct cfg_kind *const *kind = cfg_kinds; err == 0 && *kind != NULL; kind++)
-        if (!(*kind)->is_private && is_listed(kinds, *kind))
+        if (!(*kind)->is_private && cfg_kind_is_listed(*kind, kinds))
             err = json_object_set_new(documents, (*kind)->path, kind_json(store, *kind));
     op_etag(request, cfg_store_complete(store));
     op_json(request, ANS_V_ok,
@@ -92,6 +80,7 @@ void op_get_config(struct op_request *request)
 
 struct bundle {
     struct op_change *change;
+    bool lenient; /* what only reading shows of a document is passed over */
     struct ps_faults faults;
     enum cfg_refusal refusal; /* the first one */
     int err;                  /* the first one */
@@ -156,9 +145,15 @@ static void put_document(struct bundle *bundle, const struct cfg_kind *kind, con
                             kind->name_rule);
     else if (strcmp(name, given) != 0) /* one spelling, so that none is there twice */
         err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "is to be named \"%s\"", name);
-    else
-        err = cfg_change_put(bundle->change->change, kind, name, json, pointer, &refusal,
-                             &bundle->faults);
+    else {
+        json_t *copy = json_deep_copy(json);
+        if (bundle->lenient)
+            op_drop_read_only(copy, kind);
+        err = copy != NULL ? cfg_change_put(bundle->change->change, kind, name, copy, pointer,
+                                            &refusal, &bundle->faults)
+                           : PS_E_NOMEM;
+        json_decref(copy);
+    }
     note(bundle, err, refusal);
 }
 
@@ -211,7 +206,7 @@ static void put_kinds(struct bundle *bundle, const json_t *documents, const char
         const struct cfg_kind *kind = find_kind(path, strlen(path));
         char pointer[192];
         (void)snprintf(pointer, sizeof pointer, "/documents/%.64s", path);
-        if (kind == NULL || !is_listed(kinds, kind))
+        if (kind == NULL || !cfg_kind_is_listed(kind, kinds))
             note(bundle,
                  ps_faults_add(&bundle->faults, PS_E_INVALID, pointer,
                                kind == NULL ? "is no kind of documents"
@@ -238,7 +233,8 @@ static bool check_revision(struct op_request *request, int64_t revision)
     return false;
 }
 
-/* The documents of the body; a revision beside them must be the one in force. NULL: answered. */
+/* The documents of the body; a revision beside them must be the one in force, unless whatever is in
+ * force may go. NULL: answered. */
 static const json_t *read_bundle(struct op_request *request, int64_t revision)
 {
     struct ps_faults faults = {0};
@@ -248,7 +244,7 @@ static const json_t *read_bundle(struct op_request *request, int64_t revision)
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"documents", NULL});
     ps_json_int(&reader, "revision", 1, PS_INT_MAX, &said);
-    if (said != revision)
+    if (said != revision && !op_matches_any(request))
         ps_json_fault(&reader, "revision",
                       "is shown by reading only, as %lld: leave it out or as it is",
                       (long long)revision);
@@ -261,18 +257,30 @@ static const json_t *read_bundle(struct op_request *request, int64_t revision)
     return NULL;
 }
 
-void op_put_config(struct op_request *request)
+/* The kinds that a bundle has: of them the answer tells. */
+static void list_kinds(const json_t *documents, char ret_kinds[CFG_NAME_MAX + 1])
+{
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, ret_kinds, CFG_NAME_MAX);
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL; kind++) {
+        if (json_object_get(documents, (*kind)->path) == NULL)
+            continue;
+        ps_buf_puts(&buf, buf.len > 0 ? "," : "");
+        ps_buf_puts(&buf, (*kind)->path);
+    }
+    ret_kinds[buf.len] = '\0';
+}
+
+static void put_bundle(struct op_request *request, const json_t *documents, const char *kinds,
+                       const char *action, bool dry_run)
 {
     int64_t revision = cfg_store_revision(request->admin->deps.config);
-    struct bundle bundle = {0};
+    struct bundle bundle = {.lenient = op_matches_any(request)};
     const struct cfg_doc *from;
-    const json_t *documents;
-    char kinds[CFG_NAME_MAX + 1];
-    bool dry_run;
 
-    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !check_revision(request, revision) ||
-        (documents = read_bundle(request, revision)) == NULL ||
-        (bundle.change = op_change_new(request, "config.put", "config")) == NULL)
+    bundle.change = op_change_new(request, action, "config");
+    if (bundle.change == NULL)
         return;
     put_kinds(&bundle, documents, kinds);
     check_together(&bundle);
@@ -285,7 +293,106 @@ void op_put_config(struct op_request *request)
         say_config(request, kinds);
     } else {
         bundle.change->answer = answer_config;
-        memcpy(bundle.change->name, kinds, sizeof kinds);
+        (void)snprintf(bundle.change->name, sizeof bundle.change->name, "%s", kinds);
         op_change_submit(request, bundle.change);
     }
+}
+
+void op_put_config(struct op_request *request)
+{
+    int64_t revision = cfg_store_revision(request->admin->deps.config);
+    const json_t *documents;
+    char kinds[CFG_NAME_MAX + 1];
+    bool dry_run;
+
+    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !check_revision(request, revision) ||
+        (documents = read_bundle(request, revision)) == NULL)
+        return;
+    if (kinds[0] == '\0')
+        list_kinds(documents, kinds);
+    put_bundle(request, documents, kinds, "config.put", dry_run);
+}
+
+/* --- What there was. --- */
+
+/* A look at control.db for a request that waits. */
+struct past {
+    struct op_admin *admin;
+    uint64_t handle;
+    char kinds[CFG_NAME_MAX + 1];
+    bool rolls_back, dry_run;
+};
+
+static void on_past(int err, json_t *json, const struct ps_fault *fault, void *ctx)
+{
+    struct past *past = ctx;
+    struct op_admin *admin = past->admin;
+    struct op_request *request = op_find(admin, past->handle);
+
+    if (request == NULL)
+        ; /* nobody waits for it any more */
+    else if (err == PS_E_NOT_FOUND)
+        op_fault(request, ANS_V_not_found, fault);
+    else if (err < 0)
+        op_no(request, ANS_V_control_unavailable, "%s",
+              fault->text[0] != '\0' ? fault->text : ps_err_text(err));
+    else if (!past->rolls_back)
+        op_json(request, ANS_V_ok, json_incref(json));
+    else if (op_matches(request, cfg_store_revision(admin->deps.config)))
+        put_bundle(request, json_object_get(json, "documents"), past->kinds, "config.rollback",
+                   past->dry_run);
+    json_decref(json);
+    free(past);
+    op_release(admin);
+}
+
+/* At a revision, for a roll-back; 0: the changes there were. */
+static void look_back(struct op_request *request, const char *kinds, int64_t revision, bool dry_run)
+{
+    struct op_admin *admin = request->admin;
+    struct past *past = calloc(1, sizeof *past);
+    int err = PS_E_NOMEM;
+
+    if (past != NULL) {
+        *past = (struct past){.admin = admin, .rolls_back = revision > 0, .dry_run = dry_run};
+        (void)snprintf(past->kinds, sizeof past->kinds, "%s", kinds);
+        past->handle = op_wait(request, OP_WAIT_MS);
+        err = cfg_store_past(admin->deps.config, kinds, revision, on_past, past);
+    }
+    if (err == 0) {
+        op_hold(admin);
+        return;
+    }
+    free(past);
+    op_no(request, ANS_V_control_unavailable, "%s", ps_err_text(err));
+}
+
+void op_list_config_versions(struct op_request *request)
+{
+    char kinds[CFG_NAME_MAX + 1];
+
+    if (read_kinds(request, NULL, kinds, sizeof kinds))
+        look_back(request, kinds, 0, false);
+}
+
+void op_rollback_config(struct op_request *request)
+{
+    int64_t now = cfg_store_revision(request->admin->deps.config), revision = 0;
+    struct ps_faults faults = {0};
+    struct ps_json_reader reader;
+    char kinds[CFG_NAME_MAX + 1];
+    bool dry_run;
+
+    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !op_matches(request, now))
+        return;
+    ps_json_reader_init_all(&reader, request->body, "", &faults);
+    ps_json_require(&reader, (const char *const[]){"revision", NULL});
+    ps_json_int(&reader, "revision", 1, PS_INT_MAX, &revision);
+    if (ps_json_done(&reader) < 0 || faults.count > 0)
+        op_faults(request, ANS_V_invalid, &faults);
+    else if (revision > now)
+        op_no(request, ANS_V_not_found, "there is no such revision yet: it is %lld now",
+              (long long)now);
+    else
+        look_back(request, kinds, revision, dry_run);
 }

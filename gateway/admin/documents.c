@@ -110,19 +110,23 @@ void op_get_document(struct op_request *request)
 
 /* A page of documents; *ret_last is the name of the last one, if there are more. */
 static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *kind,
-                         const char *after, int64_t limit, const char **ret_last)
+                         const struct op_sale_filter *filter, const char *after, int64_t limit,
+                         const char **ret_last)
 {
     const struct cfg_store *store = admin->deps.config;
     json_t *list = kind->lists_names ? json_object() : json_array();
     const struct cfg_doc *doc = cfg_store_behind(store, kind, after), *last = NULL;
     int err = 0;
 
-    for (; err == 0 && doc != NULL && limit > 0; limit--) {
+    for (; err == 0 && doc != NULL; doc = cfg_store_next(store, kind, doc)) {
+        if (kind == &cfg_kind_sale && !op_sale_is_wanted(admin, doc, filter))
+            continue;
+        if (limit-- == 0)
+            break;
         json_t *json = op_document_json(admin, doc);
         err = kind->lists_names ? json_object_set_new(list, doc->name, json)
                                 : json_array_append_new(list, json);
         last = doc;
-        doc = cfg_store_next(store, kind, doc);
     }
     *ret_last = doc != NULL && last != NULL ? last->name : NULL;
     return ps_json_built(list, err);
@@ -131,23 +135,28 @@ static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *ki
 void op_list_documents(struct op_request *request)
 {
     const struct cfg_kind *kind = request->kind;
-    char after[CFG_NAME_MAX + 1];
+    char after[CFG_NAME_MAX + 1], rehearsal[16], states[80];
     int64_t limit = PAGE_MAX;
     const struct op_param params[] = {
         {.name = "after", .text = after, .cap = sizeof after},
-        {.name = "limit", .number = &limit, .min = 1, .max = PAGE_MAX}};
+        {.name = "limit", .number = &limit, .min = 1, .max = PAGE_MAX},
+        {.name = "rehearsal", .text = rehearsal, .cap = sizeof rehearsal}, /* of sales alone */
+        {.name = "state", .text = states, .cap = sizeof states}};
+    struct op_sale_filter filter;
     const char *last;
 
-    if (!op_query(request, params, PS_ARRAY_LEN(params)))
+    if (!op_query(request, params, kind == &cfg_kind_sale ? PS_ARRAY_LEN(params) : 2) ||
+        (kind == &cfg_kind_sale && !op_read_sale_filter(request, rehearsal, states, &filter)))
         return;
-    json_t *list = list_json(request->admin, kind, after, limit, &last);
+    json_t *list = list_json(request->admin, kind, &filter, after, limit, &last);
     op_json(request, ANS_V_ok,
             list != NULL ? json_pack("{s:o, s:s?}", kind->listed, list, "next", last) : NULL);
 }
 
 /* --- Answers to changes. --- */
 
-static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
+static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *from,
+                           const struct cfg_doc *to)
 {
     char name[CFG_NAME_MAX + 64];
     json_t *before = from != NULL ? cfg_doc_json(from) : NULL;
@@ -155,12 +164,13 @@ static json_t *change_json(const struct cfg_doc *from, const struct cfg_doc *to)
     json_t *json;
 
     (void)snprintf(name, sizeof name, "%s/%s", to->kind->path, to->name);
-    json = json_pack("{s:s, s:s, s:I, s:O?, s:o}", "document", name, "action",
+    bool opens = to->kind == &cfg_kind_sale && op_opens_now(admin, from, to);
+    json = json_pack("{s:s, s:s, s:I, s:O?, s:o, s:s*}", "document", name, "action",
                      from == NULL    ? "create"
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
-                     ps_json_difference(before, after));
+                     ps_json_difference(before, after), "opens", opens ? "now" : NULL);
     json_decref(before);
     json_decref(after);
     return json;
@@ -175,7 +185,7 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
     int err = json == NULL;
 
     for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
-        err = json_array_append_new(changes, change_json(from, to));
+        err = json_array_append_new(changes, change_json(change->admin, from, to));
         of_ladder |= to->kind == &cfg_kind_overload || to->kind == &cfg_kind_feature;
     }
     if (err == 0 && of_ladder)
@@ -289,87 +299,12 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run)
     return true;
 }
 
-/* --- Members that only reading shows. --- */
-
-/* Calls `take` for each place in `json` that the pattern names: "/skus/" and "*" and "/held". */
-typedef void place_fn(json_t *object, const json_t *shown, const char *member, const char *pointer,
-                      void *ctx);
-
-static void each_place(json_t *json, const json_t *shown, const char *pattern, const char *pointer,
-                       place_fn *take, void *ctx)
-{
-    char member[64], place[192];
-    size_t len = strcspn(pattern + 1, "/");
-
-    (void)snprintf(member, sizeof member, "%.*s", (int)len, pattern + 1);
-    if (pattern[1 + len] == '\0') {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
-        if (json_object_get(json, member) != NULL)
-            take(json, json_object_get(shown, member), member, place, ctx);
-        return;
-    }
-    if (strcmp(member, "*") != 0) {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
-        each_place(json_object_get(json, member), json_object_get(shown, member), pattern + 1 + len,
-                   place, take, ctx);
-        return;
-    }
-    const char *name;
-    json_t *value;
-    json_object_foreach(json, name, value)
-    {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, name);
-        each_place(value, json_object_get(shown, name), pattern + 1 + len, place, take, ctx);
-    }
-    for (size_t i = 0; i < json_array_size(json); i++) {
-        (void)snprintf(place, sizeof place, "%s/%zu", pointer, i);
-        each_place(json_array_get(json, i), json_array_get(shown, i), pattern + 1 + len, place,
-                   take, ctx);
-    }
-}
-
-struct reading {
-    struct ps_faults *faults;
-    bool strict; /* a member that is not as it is shown is a fault */
-};
-
-static void take_out(json_t *object, const json_t *shown, const char *member, const char *pointer,
-                     void *ctx)
-{
-    const struct reading *reading = ctx;
-
-    if (reading->strict && !json_equal(json_object_get(object, member), shown)) {
-        char *is = shown != NULL ? json_dumps(shown, JSON_ENCODE_ANY | CFG_JSON_FLAGS) : NULL;
-        (void)ps_faults_add(reading->faults, PS_E_INVALID, pointer,
-                            "is shown by reading only%s%s: leave it out or as it is",
-                            is != NULL ? ", as " : "", is != NULL ? is : "");
-        free(is);
-    }
-    (void)json_object_del(object, member);
-}
-
-/* Takes them out of `json`. Those that change by themselves may have changed since they were read:
- * they are faults only where `strict`, which is when nothing else changes. */
-static void take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind,
-                           bool strict, struct ps_faults *faults)
-{
-    struct reading reading = {faults, true};
-
-    for (const char *const *at = kind->read_only; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
-    reading.strict = false;
-    for (const char *const *at = kind->measured; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
-    reading.strict = strict;
-    for (const char *const *at = kind->live; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
-}
-
 /* --- Changing. --- */
 
-/* Adds the document to the change, after taking out what only reading shows. */
+/* Adds the document to the change, after taking out what only reading shows: whatever it says where
+ * whatever is in force may go (`lenient`), so that what was saved can be put back. */
 static int put(struct op_change *change, const struct op_target *target, const json_t *json,
-               enum cfg_refusal *ret_refusal, struct ps_faults *faults)
+               bool lenient, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
     json_t *shown =
         target->have != NULL ? op_document_json(change->admin, target->have) : json_object();
@@ -380,15 +315,17 @@ static int put(struct op_change *change, const struct op_target *target, const j
     *ret_refusal = CFG_MAY;
     if (err == 0 && target->kind->keeps_reason && change->why[0] != '\0')
         err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
+    if (err == 0 && lenient)
+        op_drop_read_only(copy, target->kind);
     if (err == 0) {
-        take_read_only(copy, shown, target->kind, target->have == NULL, faults);
+        op_take_read_only(copy, shown, target->kind, target->have == NULL, faults);
         err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
                              faults);
     }
-    if (err == 0 && cfg_change_doc(change->change, 0, &from) == NULL) {
+    if (err == 0 && !lenient && cfg_change_doc(change->change, 0, &from) == NULL) {
         json_decref(copy);
         copy = json_deep_copy(json);
-        take_read_only(copy, shown, target->kind, true, faults);
+        op_take_read_only(copy, shown, target->kind, true, faults);
     }
     json_decref(copy);
     json_decref(shown);
@@ -404,7 +341,7 @@ static void put_document(struct op_request *request, const struct op_target *tar
 
     if (change == NULL)
         return;
-    int err = put(change, target, json, &refusal, &faults);
+    int err = put(change, target, json, op_matches_any(request), &refusal, &faults);
     go_on(request, change, err, refusal, &faults, dry_run);
 }
 

@@ -152,7 +152,8 @@ static void read_log(struct lines *lines)
     while (lines->count < lines->limit) {
         lines->err = oq_reader_read(reader,
                                     &(struct oq_read){after, (size_t)(lines->limit - lines->count),
-                                                      lines->sale, take_record, lines},
+                                                      lines->sale[0] != '\0' ? lines->sale : NULL,
+                                                      take_record, lines},
                                     &last);
         if (lines->err < 0 || last == after)
             break;
@@ -187,6 +188,17 @@ void op_read_log(struct op_request *request)
     if (!read_place(request, lines))
         return;
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
+    start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+}
+
+void op_export_journal(struct op_request *request, int64_t after, int64_t limit)
+{
+    struct lines *lines = lines_new(request, read_log);
+
+    if (lines == NULL)
+        return;
+    lines->after = after;
+    lines->limit = limit;
     start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
 }
 
@@ -297,20 +309,11 @@ static bool read_state(struct op_request *request, const char *text, int *ret_st
 {
     static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                          [OQ_STATE_CONFIRMED] = "confirmed",
-                                         [OQ_STATE_RELEASED] = "released"};
+                                         [OQ_STATE_RELEASED] = "released",
+                                         NULL};
 
-    if (text[0] == '\0')
-        return true;
-    for (size_t i = 0; i < PS_ARRAY_LEN(states); i++) {
-        if (strcmp(text, states[i]) != 0)
-            continue;
-        *ret_state = (int)i;
-        return true;
-    }
-    op_no(request, ANS_V_invalid,
-          "query parameter \"state\": accepted, confirmed or released (what is pending is "
-          "not in the log yet)");
-    return false;
+    return text[0] == '\0' || op_query_word(request, "state", text, states,
+                                            " (what is pending is not in the log yet)", ret_state);
 }
 
 /* False: answered. */

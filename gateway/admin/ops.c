@@ -116,6 +116,8 @@ static void print_asked(FILE *out, size_t row, void *ctx)
 
     if (row == GW_M_SALE_UNITS)
         sale_each_open(deps->sales, deps->metrics_sales_max, print_units, out);
+    else if (is_between(row, GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS))
+        op_print_audits(out, (enum gw_metric)row, deps);
     else if (row == GW_M_SIGNAL)
         print_signals(out, row, adm_signals_now(deps->overload->signals)->value);
     else if (row == GW_M_SIGNAL_SHARE)
@@ -141,6 +143,7 @@ void op_metrics(struct op_request *request)
     char *text;
 
     deps->gather(deps->ctx);
+    op_gather_standby(request->admin);
     ps_metric_set(deps->shard, GW_M_BUILD_INFO, 0, 1);
     ps_metric_set(deps->shard, GW_M_START_SECONDS, 0, deps->started_ms * PS_NS_PER_MS);
     ps_process_read(&scrape.process);

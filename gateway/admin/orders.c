@@ -33,6 +33,7 @@ struct order_command {
     struct op_task task; /* first */
     bool batch;
     size_t open; /* outcomes */
+    int64_t seq; /* of the log when all was decided; 0: not yet */
     size_t count;
     struct item items[];
 };
@@ -249,6 +250,14 @@ static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *
     return false;
 }
 
+/* Goods leave on a confirm 200: where a standby is to have it first, it is said then. */
+static bool is_standby_behind(const struct order_command *command)
+{
+    const struct op_admin *admin = admin_of(command);
+
+    return admin->deps.confirm_on_standby && !op_standby_has(admin, command->seq);
+}
+
 static enum ans_verdict verdict_of(const struct item *item)
 {
     static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
@@ -265,7 +274,9 @@ static enum ans_verdict verdict_of(const struct item *item)
     case OQ_STATE_ACCEPTED:
         return not_decided(item->err);
     case OQ_STATE_CONFIRMED:
-        return item->confirm ? ANS_V_ok : ANS_V_order_confirmed;
+        if (!item->confirm)
+            return ANS_V_order_confirmed;
+        return is_standby_behind(item->command) ? ANS_V_standby_behind : ANS_V_ok;
     case OQ_STATE_RELEASED:
         return item->confirm ? no[oq_order_reason(order)] : ANS_V_ok;
     case OQ_STATE_VOID:
@@ -325,13 +336,59 @@ static void free_command(struct op_task *task)
     free(task);
 }
 
+/* The fold shows all that was decided: what the command came to is in the log up to here. */
+static void note_seq(struct order_command *command)
+{
+    command->seq = oq_fold_seq(admin_of(command)->deps.fold, 0);
+}
+
+static void say(struct op_request *request)
+{
+    struct order_command *command = (struct order_command *)request->task;
+
+    op_task_take(&request->admin->tasks, &command->task);
+    answer(request, command);
+    free(command);
+}
+
+static void look_at_standby(struct op_request *request)
+{
+    if (!is_standby_behind((const struct order_command *)request->task))
+        say(request);
+}
+
+static bool confirms(const struct order_command *command)
+{
+    for (size_t i = 0; i < command->count; i++)
+        if (verdict_of(&command->items[i]) == ANS_V_standby_behind)
+            return true;
+    return false;
+}
+
+/* Answers, as soon as the standby has what is confirmed. */
+static void conclude(struct op_request *request, struct order_command *command)
+{
+    note_seq(command);
+    if (!confirms(command)) {
+        answer(request, command);
+        free(command);
+        return;
+    }
+    op_task_keep(&request->admin->tasks, &command->task);
+    request->task = &command->task;
+    request->on_tick = look_at_standby;
+    request->on_deadline = say;
+    command->task.handle = op_wait(request, request->admin->deps.ack_timeout_ms);
+}
+
 static void end(struct order_command *command)
 {
     struct op_request *request = op_task_request(&command->task);
 
     if (request != NULL)
-        answer(request, command);
-    free(command);
+        conclude(request, command);
+    else
+        free(command);
 }
 
 static void on_entry_written(struct op_audit_entry *entry)
@@ -391,7 +448,11 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
 
 static void on_deadline(struct op_request *request)
 {
-    answer(request, (const struct order_command *)request->task);
+    struct order_command *command = (struct order_command *)request->task;
+
+    note_seq(command);
+    answer(request, command);
+    command->seq = 0; /* its audit line is not written yet */
 }
 
 static int append(struct item *item, const struct oq_order *order)
@@ -442,8 +503,7 @@ static void start(struct op_request *request, struct order_command *command)
             command->open++;
     }
     if (command->open == 0) {
-        answer(request, command);
-        free(command);
+        conclude(request, command);
         return;
     }
     op_task_keep(&request->admin->tasks, &command->task);

@@ -53,12 +53,15 @@ static const struct route {
     {"/admin/v1/pools/{}/endpoints/{}",       SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | REGISTERS,  op_delete_endpoint},
     {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
     {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
+    {"/admin/v1/config/versions",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_list_config_versions},
+    {"/admin/v1/config/rollback",             SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_rollback_config},
     {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
     {"/admin/v1/sales/{}/pause",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_pause_sale},
     {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},
     {"/admin/v1/sales/{}/end",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_end_sale},
     {"/admin/v1/sales/{}/skus/{}/adjust",     SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_adjust},
-    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   EXPORT,               op_audit_sale},
+    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_audit_sale},
+    {"/admin/v1/sales/{}/rebuild",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_rebuild_sale},
     {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_read_log},
     {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_list_orders},
     {"/admin/v1/orders:batch",                SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_order_batch},
@@ -76,6 +79,9 @@ static const struct route {
     {"/admin/v1/flow/{}/unpin",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_flow},
     {"/admin/v1/breakers/{}/release",         SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_release_breaker},
     {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_audit_log},
+    {"/admin/v1/standby",                     SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_standby},
+    {"/admin/v1/standby/journal",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_standby_journal},
+    {"/admin/v1/standby/control",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_standby_control},
     {"/admin/v1/settings",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_settings},
     {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
     {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
@@ -365,7 +371,7 @@ static void run(struct op_request *request, const struct route *route)
 }
 
 /* False: answered. */
-static bool exports_are_on(struct op_request *request)
+bool op_exports_are_on(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
 
@@ -375,7 +381,7 @@ static bool exports_are_on(struct op_request *request)
     srv_problem_answer(request->http, ANS_V_shed,
                        &(struct ans_problem_detail){
                            .policy = cfg_feature_names[CFG_FEATURE_exports],
-                           .text = "exports and audits give way while the gateway is overloaded"});
+                           .text = "exports and large audits give way while the gateway is overloaded"});
     return false;
 }
 
@@ -406,7 +412,7 @@ static void dispatch(struct op_request *request, const struct route *route, cons
         op_no(request, ANS_V_too_large, NULL);
         return;
     }
-    if ((route->flags & EXPORT) != 0 && !exports_are_on(request))
+    if ((route->flags & EXPORT) != 0 && !op_exports_are_on(request))
         return;
     run(request, route);
 }

@@ -79,12 +79,32 @@ static json_t *numbers_json(const struct numbers *numbers)
         (json_int_t)numbers->count.confirmed, "adjustments", (json_int_t)numbers->adjustments);
 }
 
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, size_t sku)
+json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku)
 {
+    const struct cfg_sale_doc *doc = &sale->stored.doc;
     struct numbers numbers[CFG_SALE_SKUS_MAX];
 
     read_numbers(admin, sale, numbers);
-    return numbers_json(&numbers[sku]);
+    for (size_t i = 0; i < doc->sku_count; i++)
+        if (strcmp(doc->skus[i].name, sku) == 0)
+            return numbers_json(&numbers[i]);
+    return NULL; /* the SKUs of an opened sale stay */
+}
+
+static bool is_open(const struct cfg_doc *doc, int64_t wall_ms)
+{
+    const struct cfg_stored_sale *sale = doc != NULL && doc->json != NULL ? cfg_sale_of(doc) : NULL;
+
+    return sale != NULL &&
+           strcmp(cfg_sale_state_name(&sale->doc, &sale->state, wall_ms), "open") == 0;
+}
+
+bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
+                  const struct cfg_doc *to)
+{
+    int64_t now = ps_clock_wall_ms(admin->deps.clock);
+
+    return is_open(to, now) && !is_open(from, now);
 }
 
 bool op_is_served(const struct sale_entry *sale)
@@ -93,6 +113,9 @@ bool op_is_served(const struct sale_entry *sale)
 
     return view->counter != NULL && view->state != SALE_REFUSED;
 }
+
+static const char *const state_names[] = {"draft", "scheduled", "open", "paused",
+                                          "ended", "archived",  NULL};
 
 static const char *state_of(const struct op_admin *admin, const struct sale_entry *sale,
                             const struct numbers *numbers)
@@ -108,6 +131,45 @@ static const char *state_of(const struct op_admin *admin, const struct sale_entr
     for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
         at_rest = at_rest && numbers[i].count.held == 0 && numbers[i].count.in_doubt == 0;
     return at_rest ? "archived" : state;
+}
+
+bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
+                         struct op_sale_filter *ret_filter)
+{
+    static const char *const no_yes[] = {"false", "true", NULL};
+    char word[16];
+    int index;
+
+    *ret_filter = (struct op_sale_filter){.rehearsal = -1};
+    if (rehearsal[0] != '\0' &&
+        !op_query_word(request, "rehearsal", rehearsal, no_yes, "", &ret_filter->rehearsal))
+        return false;
+    for (const char *at = states; at != NULL && *states != '\0'; at = strchr(at, ',')) {
+        at += *at == ',';
+        (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(at, ","), at);
+        if (!op_query_word(request, "state", word, state_names, "", &index))
+            return false;
+        ret_filter->states |= 1u << index;
+    }
+    return true;
+}
+
+bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
+                       const struct op_sale_filter *filter)
+{
+    const struct sale_entry *sale = sale_list_find(admin->deps.known, doc->name, strlen(doc->name));
+    struct numbers numbers[CFG_SALE_SKUS_MAX];
+    unsigned index = 0;
+
+    if (sale == NULL || (filter->rehearsal >= 0 && sale->stored.doc.rehearsal != filter->rehearsal))
+        return false;
+    if (filter->states == 0)
+        return true;
+    read_numbers(admin, sale, numbers);
+    const char *state = state_of(admin, sale, numbers);
+    while (strcmp(state_names[index], state) != 0)
+        index++;
+    return (filter->states >> index & 1) != 0;
 }
 
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)

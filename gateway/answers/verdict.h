@@ -113,7 +113,7 @@ enum ans_client {
       "The stock of an opened sale was changed in its document.", \
       "Change it by adjust.") \
     X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "Only a sale that was never opened can be deleted.", \
+      "A sale that was opened can be deleted only if nobody has ordered from it, some seconds after its end.", \
       "End it.") \
     X(in_use, 409, ANS_RETRY_NONE, "Others name it", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "What is to be deleted is named by other documents: a pool or a cache by routes, a route by limit rules. detail names them.", \
@@ -208,6 +208,9 @@ enum ans_client {
     X(order_pending, 503, ANS_RETRY_SOON, "The order is not decided yet", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The order is being decided at this moment; for operators: the outcome is not known yet.", \
       "Ask again.") \
+    X(standby_behind, 503, ANS_RETRY_SOON, "The standby does not have it yet", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
+      "log.confirm_on_standby: the order is confirmed here, but the standby has not acknowledged the record within log.ack_timeout_ms.", \
+      "Ask again. Lasting: look at penstock-standby, or set log.confirm_on_standby to false.") \
     X(control_unavailable, 503, ANS_RETRY_SOON, "Changes cannot be written now", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "control.db cannot be written. Nothing has changed here.", \
       "Make room on the disk of state_dir, or repair it.") \

@@ -52,6 +52,8 @@ int cfg_purge_ask(const json_t *json, enum cfg_purge_by *ret_by, struct ps_str *
 
     ps_json_reader_init_all(&reader, json, "", faults);
     read_purge(&reader, ret_by, ret_text);
+    if (faults->count == 0 && ret_text->len == 0)
+        ps_json_fault(&reader, cfg_purge_names[*ret_by], "must not be empty");
     (void)ps_json_has(&reader, "reason");
     return ps_json_done(&reader);
 }

@@ -185,8 +185,9 @@ int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const
                    const json_t *json, const char *pointer, enum cfg_refusal *ret_refusal,
                    struct ps_faults *faults)
 {
-    const struct cfg_reading reading = {pointer, change->by.at_ms, change->store->bounds};
-    json_t *state = state_of(kind, cfg_store_find(change->store, kind, name));
+    const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
+    const struct cfg_reading reading = {pointer, change->by.at_ms, change->store->bounds, have};
+    json_t *state = state_of(kind, have);
     struct cfg_edit edit;
     int err = make_next(change, kind, name, json, state, &reading, &edit, faults);
 

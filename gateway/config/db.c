@@ -4,7 +4,7 @@
  *
  * `documents` has the version in force of each document, `history` those before it; both have the
  * same columns. A deletion is a version whose json is null. */
-#include "gateway/config/db.h"
+#include "gateway/config/db_internal.h"
 
 #include "common/clock.h"
 #include "common/db_file.h"
@@ -22,27 +22,6 @@
 
 #define TEXT(x)  #x
 #define VALUE(x) TEXT(x)
-
-enum statement {
-    CHECK,
-    LOAD,
-    LINES,
-    HISTORY,
-    ARCHIVE,
-    PUT,
-    TRIM,
-    FORGET,
-    FORGET_HISTORY,
-    SET_REVISION,
-    SHIP,
-    ADD_LINE,
-    DROP_LINES
-};
-
-struct cfg_db {
-    struct ps_db_file *file;
-    struct ps_db *db; /* the file's */
-};
 
 /* clang-format off */
 #define COLUMNS \
@@ -115,6 +94,12 @@ static const char *const statements[] = {
         " SELECT " COLUMNS " FROM history"
         " WHERE kind = ?1 AND name = ?2 AND ?3 IN (0, version)"
         " ORDER BY version DESC",
+    [PAST] =
+        "SELECT " COLUMNS " FROM documents UNION ALL SELECT " COLUMNS " FROM history"
+        " ORDER BY kind, name, version",
+    [REVISIONS] =
+        "SELECT " COLUMNS " FROM documents UNION ALL SELECT " COLUMNS " FROM history"
+        " ORDER BY revision DESC, kind, name",
     [ARCHIVE] =
         "INSERT OR REPLACE INTO history SELECT * FROM documents"
         " WHERE kind = ?1 AND name = ?2 AND version < ?3",
@@ -394,8 +379,8 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
 }
 
 /* Statements about one document begin with its kind and name. */
-static struct ps_db_statement *about(struct cfg_db *db, enum statement which, const char *path,
-                                     const char *name)
+static struct ps_db_statement *about(struct cfg_db *db, enum cfg_db_statement which,
+                                     const char *path, const char *name)
 {
     struct ps_db_statement *statement = ps_db_statement(db->db, which);
 
@@ -450,7 +435,7 @@ int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault)
 }
 
 /* Moves the version that is there to the history; removes what is too old there. */
-static int change_history(struct cfg_db *db, enum statement which, const struct cfg_doc *doc,
+static int change_history(struct cfg_db *db, enum cfg_db_statement which, const struct cfg_doc *doc,
                           int64_t version, struct ps_fault *fault)
 {
     if (doc->kind->has_no_history)

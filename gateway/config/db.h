@@ -65,5 +65,14 @@ int cfg_db_lines(struct cfg_db *db, int64_t after, cfg_db_line_fn *take, void *c
  * version (> 0) all. Owner: the caller. PS_E_NOT_FOUND. */
 int cfg_db_history(struct cfg_db *db, const char *kind, const char *name, int64_t version,
                    json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
+/* `kinds` as of cfg_kind_is_listed, private ones never. */
+/* The last 100 changes, newest first: {"versions":[{"revision","at","who","peer","action","why",
+ * "documents":[…],"count"}]}, of each the first 100 documents. */
+int cfg_db_revisions(struct cfg_db *db, const char *kinds, json_t **ret_json,
+                     struct ps_fault *fault) PS_MUST_CHECK;
+/* {"documents":{"limits":{…},…}} as they were once that revision was in force, without those that
+ * have ended by `now_ms`. PS_E_NOT_FOUND: of one that is not known. */
+int cfg_db_at_revision(struct cfg_db *db, const char *kinds, int64_t revision, int64_t now_ms,
+                       json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

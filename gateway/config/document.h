@@ -71,6 +71,7 @@ struct cfg_reading {
     const char *pointer;             /* of the document in what is read; "" = it is the whole */
     int64_t now_ms;                  /* an operator's: checked against the clock; 0: a stored one */
     const struct cfg_bounds *bounds; /* NULL: a stored one, whatever it names */
+    const struct cfg_doc *have;      /* the version in force, which it follows; NULL: none */
 };
 
 /* A document that another one names, and in which member ("/fallback/1/pool"). */
@@ -160,6 +161,8 @@ const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: the
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);
 
 bool cfg_kind_ships(const struct cfg_kind *kind, const char *name);
+/* Is its path in the list "limits,routes"? In "" there are all. */
+bool cfg_kind_is_listed(const struct cfg_kind *kind, const char *paths);
 
 /* A version from its parts, which are copied; `json` and `state` are parsed. A `json` of NULL is a
  * deletion. PS_E_INVALID, PS_E_NOMEM: all faults are added. */

@@ -37,6 +37,19 @@ bool cfg_kind_ships(const struct cfg_kind *kind, const char *name)
     return false;
 }
 
+bool cfg_kind_is_listed(const struct cfg_kind *kind, const char *paths)
+{
+    size_t len = strlen(kind->path);
+
+    for (const char *at = paths; *at != '\0';) {
+        size_t word = strcspn(at, ",");
+        if (word == len && memcmp(at, kind->path, len) == 0)
+            return true;
+        at += word + (at[word] == ',');
+    }
+    return paths[0] == '\0';
+}
+
 /* --- Documents. --- */
 
 /* Compact text, heap; NULL: out of memory. */

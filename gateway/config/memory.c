@@ -150,6 +150,12 @@ const struct ps_clock *cfg_store_clock(const struct cfg_store *store)
     return store->clock;
 }
 
+bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale)
+{
+    return store->callbacks.sale_is_forgettable != NULL &&
+           store->callbacks.sale_is_forgettable(store->callbacks.ctx, sale);
+}
+
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
 {
     return store->callbacks.sale_is_used != NULL &&

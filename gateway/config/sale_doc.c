@@ -226,7 +226,33 @@ static void read_twin_of(struct ps_json_reader *reader, const char *name, struct
         memcpy(doc->twin_of, twin_of.at, twin_of.len + 1);
 }
 
-int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
+/* The opening of an operator's document; `have` is the sale in force, or NULL. */
+static void check_opening(struct ps_json_reader *reader, const struct cfg_reading *reading,
+                          struct cfg_sale_doc *doc)
+{
+    const struct cfg_stored_sale *have = reading->have != NULL ? cfg_sale_of(reading->have) : NULL;
+    bool open = false;
+
+    ps_json_bool(reader, "open", &open);
+    if (open && doc->opens_at_ms == INT64_MAX)
+        doc->opens_at_ms = have != NULL && have->doc.opens_at_ms <= reading->now_ms
+                               ? have->doc.opens_at_ms
+                               : reading->now_ms;
+    bool kept = have != NULL && have->doc.opens_at_ms == doc->opens_at_ms;
+    bool opened = have != NULL && have->state.opened; /* its opening cannot change anyway */
+
+    if (open && doc->opens_at_ms > reading->now_ms)
+        ps_json_fault(reader, "open",
+                      "is true, but opens_at is still to come: leave one of them out");
+    else if (!open && !kept && !opened && doc->closes_at_ms > reading->now_ms &&
+             doc->opens_at_ms < reading->now_ms - CFG_SALE_PAST_MS)
+        ps_json_fault(
+            reader, "opens_at",
+            "has passed already, so the sale would open at once and for good: correct it, "
+            "or send \"open\":true with it");
+}
+
+int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading, const char *name,
                       struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
 {
     struct ps_json_reader reader;
@@ -236,10 +262,12 @@ int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
                                .ttl_s = CFG_SALE_TTL_DEFAULT_S};
     size_t before = faults->count;
     bool ticket = false;
-    ps_json_reader_init_all(&reader, json, pointer, faults);
+    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
     check_name(&reader, name);
     read_time(&reader, "opens_at", &doc.opens_at_ms);
     read_time(&reader, "closes_at", &doc.closes_at_ms);
+    if (reading->now_ms != 0)
+        check_opening(&reader, reading, &doc);
     if (doc.opens_at_ms != INT64_MAX && doc.closes_at_ms <= doc.opens_at_ms)
         ps_json_fault(&reader, "closes_at", "must be later than opens_at");
     ps_json_int(&reader, "per_user_cap", 1, PS_INT_MAX, &doc.cap);
@@ -469,8 +497,16 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
 {
-    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
-                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+    json_t *json =
+        json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
+                  (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+
+    if (state->opening_id[0] != '\0' && json != NULL &&
+        json_object_set_new(json, "opening_id", json_string(state->opening_id)) < 0) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
 }
 
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
@@ -481,6 +517,14 @@ int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct
     ps_json_bool(&reader, "opened", &state->opened);
     ps_json_bool(&reader, "paused", &state->paused);
     ps_json_bool(&reader, "ended", &state->ended);
+    struct ps_str id = {"", 0};
+    struct ps_uuid uuid;
+    if (ps_json_has(&reader, "opening_id"))
+        ps_json_string(&reader, "opening_id", PS_UUID_LEN, &id);
+    if (id.len > 0 && ps_uuid_parse(id.at, id.len, &uuid) == 0)
+        ps_uuid_format(&uuid, state->opening_id);
+    else if (id.len > 0)
+        ps_json_fault(&reader, "opening_id", "is not a UUID");
     return ps_json_done(&reader);
 }
 

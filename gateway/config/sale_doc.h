@@ -42,8 +42,11 @@ struct cfg_sale_state {
     int64_t created_at_ms;
     bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
                      its SKUs are fixed at all of them */
-    bool opened;  /* its stock is, or is about to be, in the log; noted before the counters are
-                     installed, never taken back */
+    /* Of the opening that was noted, the same at all gateways of the cluster and in all fences of
+     * the sale; "": none was noted, or by a gateway alone. */
+    char opening_id[PS_UUID_LEN + 1];
+    bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
+                    installed, never taken back */
     bool paused;
     bool ended; /* by an operator, for good */
 };
@@ -55,11 +58,17 @@ struct cfg_stored_sale {
     struct cfg_sale_state state;
 };
 
-/* Reads a document. `pointer` is where it stands ("" = it is the whole body). `name` is the sale's:
- * a member "sale" is allowed and must equal it. PS_E_INVALID (unknown members too; members that
- * only reading shows, such as "state", say that they are read-only), PS_E_NOMEM: all faults are
- * added. Owner of *ret_doc: the caller, cfg_sale_doc_done. Any thread. */
-int cfg_sale_doc_read(const json_t *json, const char *pointer, const char *name,
+/* Reads a document that stands at reading->pointer. `name` is the sale's: a member "sale" is
+ * allowed and must equal it. PS_E_INVALID (unknown members too; members that only reading shows,
+ * such as "state", say that they are read-only), PS_E_NOMEM: all faults are added. Owner of
+ * *ret_doc: the caller, cfg_sale_doc_done. Any thread.
+ *
+ * An operator's document (now_ms is not 0) that would open the sale at once, by an opening more
+ * than CFG_SALE_PAST_MS ago, must say so with "open": a mistyped year cannot be taken back. With
+ * "open" and no opening the sale opens now, or has the opening that it had, so that the same
+ * document may be put again. "open" is no member of the document that is kept. */
+#define CFG_SALE_PAST_MS 60000
+int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading, const char *name,
                       struct cfg_sale_doc *ret_doc, struct ps_faults *faults) PS_MUST_CHECK;
 /* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
  * PS_E_INVALID. */

@@ -25,7 +25,7 @@ static int sale_parse(const char *name, const json_t *json, const json_t *state,
     if (sale == NULL)
         return PS_E_NOMEM;
     memcpy(sale->name, name, strlen(name) + 1);
-    int err = cfg_sale_doc_read(json, reading->pointer, name, &sale->doc, faults);
+    int err = cfg_sale_doc_read(json, reading, name, &sale->doc, faults);
     if (err == 0)
         err = cfg_sale_state_read(state, &sale->state, faults);
     if (err < 0)
@@ -75,9 +75,10 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                             "is a twin itself: name the sale that both are twins of");
         return CFG_CONFLICT;
     }
-    if (to->json == NULL && used) {
+    if (to->json == NULL && used && !cfg_store_sale_is_forgettable(store, from->name)) {
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "only a sale that was never opened can be deleted; end it instead");
+                            "was opened: it can be deleted when it has ended, a few seconds later, "
+                            "if nobody has ordered from it");
         return CFG_HAS_ORDERS;
     }
     if (from == NULL || to->json == NULL)
@@ -145,6 +146,13 @@ static int add_note(struct cfg_change *change, const char *sale, bool opened)
     struct cfg_sale_state state = cfg_sale_of(have)->state;
     state.opening = !opened;
     state.opened = opened;
+    if (state.opening && state.opening_id[0] == '\0') {
+        struct ps_uuid_source source;
+        struct ps_uuid id;
+        ps_uuid_source_init(&source);
+        ps_uuid_next(&source, ps_clock_wall_ms(cfg_store_clock(change->store)), &id);
+        ps_uuid_format(&id, state.opening_id);
+    }
     json_t *json = cfg_sale_state_write(&state);
     int err = json != NULL ? cfg_change_state(change, &cfg_kind_sale, sale, json) : PS_E_NOMEM;
     json_decref(json);

@@ -28,11 +28,12 @@ static void check_sales(const json_t *sales, struct ps_faults *faults)
     json_array_foreach(sales, i, seed)
     {
         char pointer[40], name[PS_NAME_MAX + 1];
+        const struct cfg_reading reading = {.pointer = pointer};
         struct cfg_sale_doc doc;
         (void)snprintf(pointer, sizeof pointer, "/sales/%zu", i);
         if (cfg_sale_doc_name(seed, pointer, name, faults) < 0)
             continue;
-        if (cfg_sale_doc_read(seed, pointer, name, &doc, faults) == 0)
+        if (cfg_sale_doc_read(seed, &reading, name, &doc, faults) == 0)
             cfg_sale_doc_done(&doc);
         (void)snprintf(pointer, sizeof pointer, "/sales/%zu/sale", i);
         if (is_named_before(sales, i, name))
@@ -182,11 +183,12 @@ static struct cfg_change *new_change(struct cfg_store *store, const char *action
 /* What is there may differ from what the settings say: by the one that is not written. */
 static void warn_of_difference(const struct cfg_doc *have, const json_t *seed)
 {
+    const struct cfg_reading reading = {.pointer = ""};
     struct ps_faults faults = {0};
     struct cfg_sale_doc doc;
     char differences[256];
 
-    if (cfg_sale_doc_read(seed, "", have->name, &doc, &faults) < 0)
+    if (cfg_sale_doc_read(seed, &reading, have->name, &doc, &faults) < 0)
         return; /* checked before: only memory can be missing */
     if (cfg_sale_doc_differences(&cfg_sale_of(have)->doc, &doc, differences, sizeof differences) >
         0)
@@ -217,23 +219,39 @@ static void end_sale(int err, const struct ps_fault *fault, void *ctx)
     free(seed);
 }
 
-static int create_sale(struct cfg_store *store, const char *name, json_t *json,
+/* The same file is read at every start: a sale that is missing opens by it, however long ago its
+ * opening was. NULL: out of memory. */
+static json_t *with_its_opening(json_t *json, int64_t now_ms)
+{
+    const char *text = json_string_value(json_object_get(json, "opens_at"));
+    json_t *copy = json_copy(json);
+    int64_t opens_at_ms;
+
+    if (text == NULL || ps_time_parse(text, strlen(text), &opens_at_ms) != 0 ||
+        opens_at_ms > now_ms)
+        return copy;
+    return ps_json_built(copy, json_object_set_new(copy, "open", json_true()));
+}
+
+static int create_sale(struct cfg_store *store, const char *name, json_t *seed_json,
                        struct ps_faults *faults)
 {
+    json_t *json = with_its_opening(seed_json, ps_clock_wall_ms(cfg_store_clock(store)));
     struct cfg_change *change = new_change(store, "");
     struct sale_seed *seed = calloc(1, sizeof *seed);
     enum cfg_refusal refusal;
-    int err = change != NULL && seed != NULL
+    int err = json != NULL && change != NULL && seed != NULL
                   ? cfg_change_put(change, &cfg_kind_sale, name, json, "", &refusal, faults)
                   : PS_E_NOMEM;
 
+    json_decref(json);
     if (err < 0) {
         cfg_change_free(change);
         free(seed);
         return err;
     }
     seed->store = store;
-    seed->json = json_incref(json);
+    seed->json = json_incref(seed_json);
     memcpy(seed->name, name, strlen(name) + 1);
     err = cfg_change_submit(change, end_sale, seed);
     if (err < 0) {

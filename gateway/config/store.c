@@ -378,7 +378,7 @@ void cfg_store_mail(struct cfg_store *store, const struct ps_mail *mail)
     struct cfg_job *job = mail->ptr;
     struct cfg_change *change = mail->ptr;
 
-    if (job->kind != NULL) {
+    if (job->look != CFG_LOOK_NOT) {
         look_done(mail->ptr, job->err);
         return;
     }
@@ -422,15 +422,14 @@ int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx)
     return 0;
 }
 
-int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
-                      int64_t version, cfg_history_fn *done, void *ctx)
+static int look(struct cfg_store *store, const struct cfg_job *wanted, const char *name,
+                cfg_history_fn *done, void *ctx)
 {
     struct cfg_history *look = calloc(1, sizeof *look);
 
     if (look == NULL)
         return PS_E_NOMEM;
-    *look =
-        (struct cfg_history){.job = {.kind = kind, .version = version}, .done = done, .ctx = ctx};
+    *look = (struct cfg_history){.job = *wanted, .done = done, .ctx = ctx};
     STAILQ_INIT(&look->job.ended);
     memcpy(look->job.name, name, strlen(name) + 1);
     int err = cfg_writer_submit(store->writer, &look->job);
@@ -439,6 +438,23 @@ int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, cons
     else
         LIST_INSERT_HEAD(&store->looks, look, next);
     return err;
+}
+
+int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
+                      int64_t version, cfg_history_fn *done, void *ctx)
+{
+    const struct cfg_job job = {.look = CFG_LOOK_DOCUMENT, .kind = kind, .version = version};
+
+    return look(store, &job, name, done, ctx);
+}
+
+int cfg_store_past(struct cfg_store *store, const char *kinds, int64_t revision,
+                   cfg_history_fn *done, void *ctx)
+{
+    const struct cfg_job job = {.look = revision > 0 ? CFG_LOOK_AT_REVISION : CFG_LOOK_REVISIONS,
+                                .version = revision};
+
+    return look(store, &job, kinds, done, ctx);
 }
 
 /* --- The cluster. --- */

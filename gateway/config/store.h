@@ -36,6 +36,8 @@ struct cfg_store_callbacks {
     void (*on_registration)(void *ctx, const char *pool, bool left);
     /* The order log has, or may have, records of the sale: its stock is fixed. */
     bool (*sale_is_used)(void *ctx, const char *sale);
+    /* Used, but nobody misses it: it may be deleted (sale_is_forgettable). */
+    bool (*sale_is_forgettable)(void *ctx, const char *sale);
     struct cfg_view_callbacks view;
 };
 
@@ -85,6 +87,7 @@ int64_t cfg_store_revision(const struct cfg_store *store);
 int64_t cfg_store_complete(const struct cfg_store *store);
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
+bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale);
 /* What is published; what it replaces is not yet acknowledged by all. */
 const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store);
 bool cfg_store_is_publishing(const struct cfg_store *store);
@@ -147,6 +150,10 @@ int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size
 typedef void cfg_history_fn(int err, json_t *history, const struct ps_fault *fault, void *ctx);
 int cfg_store_history(struct cfg_store *store, const struct cfg_kind *kind, const char *name,
                       int64_t version, cfg_history_fn *done, void *ctx) PS_MUST_CHECK;
+/* The same of all documents of these kinds ("": all kinds; at most CFG_NAME_MAX bytes): as they
+ * were at a revision (cfg_db_at_revision), or the changes there were (0: cfg_db_revisions). */
+int cfg_store_past(struct cfg_store *store, const char *kinds, int64_t revision,
+                   cfg_history_fn *done, void *ctx) PS_MUST_CHECK;
 
 /* --- Publishing. --- */
 

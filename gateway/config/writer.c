@@ -25,6 +25,7 @@ struct cfg_writer {
     char *path, *vfs, *audit_path;
     struct ps_mailbox *mailbox;
     uint32_t mail_kind;
+    const struct ps_clock *clock;
     int64_t seq;     /* last given out */
     int64_t written; /* last in audit.log */
     pthread_t thread;
@@ -194,9 +195,18 @@ static int do_job(struct cfg_writer *writer, struct cfg_job *job)
 {
     if (writer->db == NULL) /* closing, and it cannot be opened */
         return ps_fault(&job->fault, PS_E_CLOSED, writer->path, "could not be opened again");
-    if (job->kind != NULL)
+    switch (job->look) {
+    case CFG_LOOK_NOT:
+        break;
+    case CFG_LOOK_DOCUMENT:
         return cfg_db_history(writer->db, job->kind->path, job->name, job->version, &job->history,
                               &job->fault);
+    case CFG_LOOK_REVISIONS:
+        return cfg_db_revisions(writer->db, job->name, &job->history, &job->fault);
+    case CFG_LOOK_AT_REVISION:
+        return cfg_db_at_revision(writer->db, job->name, job->version,
+                                  ps_clock_wall_ms(writer->clock), &job->history, &job->fault);
+    }
     return do_change(writer, job);
 }
 
@@ -274,6 +284,7 @@ int cfg_writer_open(const struct cfg_writer_settings *settings, cfg_db_take_fn *
     writer->file_lock = -1;
     writer->mailbox = settings->mailbox;
     writer->mail_kind = settings->mail_kind;
+    writer->clock = settings->clock;
     STAILQ_INIT(&writer->jobs);
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->wake, NULL);

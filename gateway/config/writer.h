@@ -56,7 +56,13 @@ struct cfg_job {
     char *line;                  /* of the audit log; NULL: there is none */
     char *file_path, *file_text; /* a private file to replace with it; NULL: none */
     int64_t revision;
-    /* A look at the history: with `kind` the job changes nothing. Version 0: all. */
+    /* A look at the history, which changes nothing. */
+    enum cfg_look {
+        CFG_LOOK_NOT,
+        CFG_LOOK_DOCUMENT,   /* a version of one; 0: all */
+        CFG_LOOK_REVISIONS,  /* cfg_db_revisions; `name` is the list of kinds */
+        CFG_LOOK_AT_REVISION /* cfg_db_at_revision, the same; `version` is the revision */
+    } look;
     const struct cfg_kind *kind;
     char name[CFG_NAME_MAX + 1];
     int64_t version;

@@ -75,6 +75,8 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
         return sale_effects_fence(
             runs->effects, change->sale, event->epoch, event->gateway,
             atomic_load(&runs->started) ? ps_clock_mono_ns(runs->settings.clock) : INT64_MIN);
+    if (event->type != OQ_FENCED) /* which each start writes, under whatever time */
+        atomic_store_explicit(&runs->logged_ms, event->at_ms, memory_order_relaxed);
     if (!sale_effect_of(change, &effect))
         return 0;
     effect.partition = partition;
@@ -208,6 +210,17 @@ static void apply_effects(struct sale_run *run)
     free(applied);
     if (err == 0) /* else all of them are applied again: some may be lost */
         sale_effect_list_drop(&run->effects, count);
+}
+
+bool sale_has_applied(struct sale_run *run, const int64_t *seq)
+{
+    sale_apply_take(run->runs);
+    for (size_t i = 0; i < run->effects.count; i++) {
+        const struct sale_effect *effect = &run->effects.at[run->effects.first + i];
+        if (effect->seq <= seq[effect->partition])
+            return false;
+    }
+    return run->forgotten == NULL;
 }
 
 void sale_apply_step(struct sale_run *run)

@@ -21,7 +21,6 @@ struct sale_effects {
     struct sale_effect_list pushed; /* under the lock */
     struct last_fence *fences;      /* under the lock; by address of the sale */
     size_t fence_count;
-    _Atomic(int64_t) highest_epoch;
     _Atomic(size_t) waiting;
     struct sale_effect_list taken; /* the taker's: left from the time before */
 };
@@ -239,8 +238,6 @@ int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_s
     if (err == 0)
         note_fence(&effects->fences[place].fence, epoch, gateway, read_ns);
     pthread_mutex_unlock(&effects->lock);
-    if (epoch > atomic_load(&effects->highest_epoch))
-        atomic_store(&effects->highest_epoch, epoch);
     return err;
 }
 
@@ -253,9 +250,4 @@ void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale 
     size_t place = find_fence(effects, log_sale, &there);
     *ret_fence = there ? effects->fences[place].fence : (struct sale_fence){0};
     pthread_mutex_unlock(&effects->lock);
-}
-
-int64_t sale_effects_highest_epoch(const struct sale_effects *effects)
-{
-    return atomic_load(&effects->highest_epoch);
 }

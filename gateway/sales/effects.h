@@ -68,7 +68,5 @@ struct sale_fence {
 /* The highest of the sale. Any thread. */
 void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence);
-/* Of all fences of the log. Any thread. */
-int64_t sale_effects_highest_epoch(const struct sale_effects *effects);
 
 #endif

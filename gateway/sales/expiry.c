@@ -2,7 +2,13 @@
  * paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock, in which
  * pay_by is written, and the monotonic clock, by which this run has seen the time pass. When the
  * wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong clock that
- * is put right at once does no harm.
+ * is put right at once does no harm. A clock that jumps again within each minute is said as an
+ * error, since meanwhile nothing expires at all.
+ *
+ * How long this machine was off no clock of its own tells. So an order that the log has at the
+ * start keeps at least the time that it had when the log's last record was written, and at least
+ * 60 s. It expires too early only if the clock is ahead both there and for that minute; too late by
+ * as long as nothing was written.
  *
  * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
  * stands, and nobody here need know. An order whose record did not get through is looked at again.
@@ -22,6 +28,7 @@
 #define AGAIN_NS     (5 * PS_NS_PER_S)
 #define JUMP_MS      2000
 #define JUMP_REST_MS 60000
+#define STALLED_NS   (300 * PS_NS_PER_S)
 #define ORDERS_MAX   ((size_t)1 << 32)
 #define READ_MAX     20000
 /* The log's queue is for buyers first: in each turn a step more expiries than in the one before,
@@ -32,16 +39,27 @@
 #define BATCH_MAX   400
 #define WAITING_MAX 64
 
+/* Of one sale in the fold. */
+struct sale_reading {
+    size_t next; /* the first order not read yet */
+    size_t old;  /* so many the log had at the start */
+};
+
 struct sale_expiry {
     struct sale_runs *runs;
-    struct ps_heap *due; /* by monotonic time; the value is the order */
-    size_t *next;        /* of each sale in the fold, by its place: the first order not read yet */
-    size_t next_count;
+    struct ps_heap *due;        /* by monotonic time; the value is the order */
+    struct sale_reading *sales; /* by their place in the fold */
+    size_t sale_count;
     int64_t read_ns;
     int batch; /* expiries of this turn */
     bool clock_known;
     int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
+    int64_t rests_since_ns; /* the first of the jumps that each came before the rest was over */
+    /* the start */
+    bool started;
+    int64_t old_until_ns; /* until then no order that was there expires */
+    int64_t logged_ms;    /* when the log's last record was written, by its writer's clock */
 };
 
 int sale_expiry_new(struct sale_runs *runs, struct sale_expiry **ret_expiry)
@@ -64,50 +82,55 @@ void sale_expiry_free(struct sale_expiry *expiry)
     if (expiry == NULL)
         return;
     ps_heap_free(expiry->due);
-    free(expiry->next);
+    free(expiry->sales);
     free(expiry);
 }
 
 /* Where to read on in a sale. NULL: out of memory. */
-static size_t *find_next(struct sale_expiry *expiry, size_t sale)
+static struct sale_reading *find_reading(struct sale_expiry *expiry, size_t sale)
 {
-    if (sale == expiry->next_count) {
-        size_t *more = realloc(expiry->next, (sale + 1) * sizeof *more);
+    if (sale == expiry->sale_count) {
+        struct sale_reading *more = realloc(expiry->sales, (sale + 1) * sizeof *more);
         if (more == NULL)
             return NULL;
-        more[expiry->next_count++] = 0;
-        expiry->next = more;
+        more[expiry->sale_count++] = (struct sale_reading){0};
+        expiry->sales = more;
     }
-    return &expiry->next[sale];
+    return &expiry->sales[sale];
 }
 
 /* When an order that was just read is due by the monotonic clock. No order has longer than from its
- * reservation to pay_by, whatever the wall clock says, nor than any sale gives, whatever a stranger
- * has written. */
-static int64_t due_ns(const struct oq_order *order, int64_t wall_ms, int64_t now_ns)
+ * reservation to pay_by, whatever the clocks say, nor than any sale gives, whatever a stranger has
+ * written. */
+static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *order, bool old,
+                      int64_t wall_ms, int64_t now_ns)
 {
     int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
     int64_t left_ms = order->pay_by_ms - wall_ms;
 
+    if (old && left_ms < order->pay_by_ms - expiry->logged_ms)
+        left_ms = order->pay_by_ms - expiry->logged_ms;
     if (left_ms > whole_ms)
         left_ms = whole_ms;
     if (left_ms > CFG_SALE_TTL_MAX_S * 1000)
         left_ms = CFG_SALE_TTL_MAX_S * 1000;
     left_ms += GRACE_MS;
-    return now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
+    int64_t due = now_ns + (left_ms > 0 ? left_ms * PS_NS_PER_MS : 0);
+    return old && due < expiry->old_until_ns ? expiry->old_until_ns : due;
 }
 
 static void read_new_orders(struct sale_expiry *expiry, const struct oq_sale *log_sale,
-                            size_t *next, int64_t wall_ms, int64_t now_ns)
+                            struct sale_reading *reading, int64_t wall_ms, int64_t now_ns)
 {
     size_t count = oq_sale_order_count(log_sale);
 
-    for (size_t n = 0; *next < count && n < READ_MAX; (*next)++, n++) {
-        struct oq_order *order = oq_sale_order_at(log_sale, *next);
+    for (size_t n = 0; reading->next < count && n < READ_MAX; reading->next++, n++) {
+        struct oq_order *order = oq_sale_order_at(log_sale, reading->next);
+        bool old = reading->next < reading->old;
         if (oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
-        if (ps_heap_put(expiry->due, due_ns(order, wall_ms, now_ns), (uint64_t)(uintptr_t)order) <
-            0)
+        if (ps_heap_put(expiry->due, due_ns(expiry, order, old, wall_ms, now_ns),
+                        (uint64_t)(uintptr_t)order) < 0)
             return; /* no memory: read it again with the next turn */
     }
 }
@@ -149,23 +172,46 @@ static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_n
     }
     if (moved > -JUMP_MS && moved < JUMP_MS)
         return;
+    if (now_ns >= expiry->rest_until_ns)
+        expiry->rests_since_ns = now_ns;
     expiry->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
-    ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
-           PS_F_STR("why", "nothing expires for 60 s"));
+    if (now_ns - expiry->rests_since_ns < STALLED_NS)
+        ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
+               PS_F_STR("why", "nothing expires for 60 s"));
+    else
+        ps_log(PS_LOG_ERROR, "expiry_stalled", PS_F_INT("by_ms", moved),
+               PS_F_INT("since_ms", (now_ns - expiry->rests_since_ns) / PS_NS_PER_MS),
+               PS_F_STR("why", "the wall clock jumps again and again, and nothing expires"));
+}
+
+/* Before anything of this start is in the log. False: out of memory, again with the next turn. */
+static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
+{
+    const struct oq_sale *log_sale;
+    struct sale_reading *reading;
+
+    for (size_t i = 0; (log_sale = oq_fold_sale_at(expiry->runs->settings.fold, i)) != NULL; i++) {
+        if ((reading = find_reading(expiry, i)) == NULL)
+            return false;
+        reading->old = oq_sale_order_count(log_sale);
+    }
+    expiry->logged_ms = atomic_load(&expiry->runs->logged_ms);
+    expiry->old_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
+    return true;
 }
 
 static void read_all(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
 {
     const struct oq_sale *log_sale;
-    size_t *next;
+    struct sale_reading *reading;
 
     if (now_ns - expiry->read_ns < READ_NS)
         return;
     expiry->read_ns = now_ns;
     for (size_t i = 0; (log_sale = oq_fold_sale_at(expiry->runs->settings.fold, i)) != NULL &&
-                       (next = find_next(expiry, i)) != NULL;
+                       (reading = find_reading(expiry, i)) != NULL;
          i++)
-        read_new_orders(expiry, log_sale, next, wall_ms, now_ns);
+        read_new_orders(expiry, log_sale, reading, wall_ms, now_ns);
 }
 
 static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
@@ -189,9 +235,12 @@ void sale_expiry_tick(struct sale_expiry *expiry)
     int64_t now_ns = sale_now_ns(runs);
     int64_t wall_ms = clu_earlier_ms(runs->cluster, ps_clock_wall_ms(runs->settings.clock));
 
-    if (wall_ms == INT64_MIN) /* what time it is */
+    if (!clu_has_view(runs->cluster) || wall_ms == INT64_MIN) /* what time it is */
         return;
     note_jump(expiry, wall_ms, now_ns);
+    if (!expiry->started && !(expiry->started = note_start(expiry, now_ns)))
+        return;
+    ps_metric_set(runs->shard, GW_M_EXPIRY_PAUSED, 0, now_ns < expiry->rest_until_ns);
     read_all(expiry, wall_ms, now_ns);
     if (now_ns >= expiry->rest_until_ns && oq_log_available(runs->log) && clu_leads(runs->cluster))
         expire_due(expiry, wall_ms, now_ns);

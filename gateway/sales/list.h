@@ -5,12 +5,21 @@
 
 #include "gateway/sales/sales.h"
 
+/* What the last audit of a sale said. */
+struct sale_audited {
+    int64_t at_ms;      /* wall clock; 0: there was none */
+    int64_t violations; /* -1: it could not be made */
+    int64_t due_ns;     /* of the next one that nobody asks for; 0: not looked at yet */
+    bool final;         /* made after the sale's last order was settled */
+};
+
 struct sale_entry {
     struct cfg_stored_sale stored; /* name, document, state: the version in force, which is the
                                       store's */
     unsigned changing; /* changes of it that are being written: not opened meanwhile, for they may
                           be of the stock */
     struct sale_run *run; /* how far it is here */
+    struct sale_audited audited;
 };
 
 struct sale_list {

@@ -19,6 +19,9 @@
  *    the stock change, whatever its view shows; so the stock that goes into the log is the
  *    document's. And a gateway that cannot write fences nothing. Then `opened`: the log has all of
  *    it.
+ *  - An opening is this cluster's alone. If the log has fences of a sale whose opening nobody here
+ *    has noted, or first ones that name another opening, another cluster sells it from the same
+ *    topic, with a Redis of its own: refused.
  *  - A gateway that keeps failing locally behind its fences backs off longer than its claim lasts,
  *    so that another can try.
  *  - A fence has landed when this gateway's own view shows it. A higher one than ours, or the same
@@ -38,15 +41,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCK_MS      3000
-#define RELOCK_NS    PS_NS_PER_S
-#define CLAIM_NS     (30 * PS_NS_PER_S)
-#define ELSEWHERE_NS (500 * PS_NS_PER_MS)
-#define DRAIN_NS     (500 * PS_NS_PER_MS)
-#define SPILL_NS     (10 * PS_NS_PER_S)
-#define HEARTBEATS   3 /* after so many, what the others say of themselves is new */
-#define PATIENCE_NS  (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
-#define UNKNOWN_NS   PS_NS_PER_S        /* for an install without a reply to show */
+#define LOCK_MS     3000
+#define RELOCK_NS   PS_NS_PER_S
+#define DRAIN_NS    (500 * PS_NS_PER_MS)
+#define SPILL_NS    (10 * PS_NS_PER_S)
+#define HEARTBEATS  3                  /* after so many, what the others say of themselves is new */
+#define PATIENCE_NS (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
+#define UNKNOWN_NS  PS_NS_PER_S        /* for an install without a reply to show */
 #define RECORDS_MAX                                                                                \
     4096 /* under way, of all sales: each outcome is mail, and the box has its bounds */
 #define RETRY_MS     200
@@ -57,8 +58,9 @@
 #define REPEAT_NS   (60 * PS_NS_PER_S)
 #define REPEAT_MS   250
 #define REPEAT_MOST 8
+#define STRANGE_NS  (5 * PS_NS_PER_S) /* for a note of this cluster to show up here */
 #define ASIDE_MS    800 /* who would wait for this long after a local failure stands aside */
-#define ASIDE_NS    (CLAIM_NS + 5 * PS_NS_PER_S)
+#define ASIDE_NS    (SALE_CLAIM_NS + 5 * PS_NS_PER_S)
 
 static bool is_under_way(const struct sale_run *run)
 {
@@ -155,25 +157,6 @@ static void wait_for_another(struct sale_run *run)
 
 /* --- claim --- */
 
-/* A living gateway is at it: its fence is higher than what is installed, and young. */
-static bool is_claimed(const struct sale_run *run, int64_t installed)
-{
-    const struct sale_runs *runs = run->runs;
-    int64_t now_ns = sale_now_ns(runs);
-    struct sale_fence fence = {0};
-
-    if (run->view.log_sale != NULL)
-        sale_effects_last_fence(runs->effects, run->view.log_sale, &fence);
-    if (fence.epoch <= installed || fence.epoch <= run->view.epoch ||
-        fence.epoch == run->rebuild.epoch || fence.read_ns < now_ns - CLAIM_NS)
-        return false;
-    int64_t heard_ns = clu_heard_ns(runs->cluster, fence.gateway);
-    bool elsewhere = heard_ns < fence.read_ns - ELSEWHERE_NS &&
-                     strcmp(fence.gateway, runs->settings.gateway_id) != 0;
-    return heard_ns > now_ns - CLU_ALIVE_MS * PS_NS_PER_MS ||
-           (elsewhere && clu_is_alone(runs->cluster));
-}
-
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided);
 
 /* The sale is this gateway's to build, as far as others are concerned. */
@@ -198,6 +181,25 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
     }
 }
 
+/* A note is on its way for less than STRANGE_NS. True: the try has ended. */
+static bool is_strange(struct sale_run *run, const struct sale_decided *decided)
+{
+    struct sale_rebuild *rebuild = &run->rebuild;
+    int64_t now_ns = sale_now_ns(run->runs);
+
+    if (!sale_is_opened_elsewhere(run, decided)) {
+        rebuild->strange_ns = 0;
+        return false;
+    }
+    if (rebuild->strange_ns == 0)
+        rebuild->strange_ns = now_ns;
+    if (now_ns - rebuild->strange_ns < STRANGE_NS)
+        wait_for_another(run);
+    else
+        sale_refuse_opened_elsewhere(run);
+    return true;
+}
+
 static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
     struct sale_run *run = ctx;
@@ -215,16 +217,8 @@ static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, voi
     }
     if (clu_is_own(run->runs->cluster, holder)) /* else its holder is dead */
         rebuild->locked_ns = sale_now_ns(run->runs);
-    begin_work(run, &decided);
-}
-
-/* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
- * next try will see.) */
-static bool is_of_another_log(const struct sale_run *run, int64_t installed)
-{
-    const struct oq_sale *log_sale = run->view.log_sale;
-
-    return installed > (log_sale != NULL ? oq_sale_highest_epoch(log_sale) : -1);
+    if (!is_strange(run, &decided))
+        begin_work(run, &decided);
 }
 
 static void on_installed(int err, const struct inv_installed *installed, void *ctx)
@@ -235,14 +229,19 @@ static void on_installed(int err, const struct inv_installed *installed, void *c
     rebuild->asking = false;
     if (run->runs->stopped || run->view.state != SALE_CLAIMING)
         return;
-    if (err == 0 && rebuild->opening && is_of_another_log(run, installed->epoch)) {
+    if (err == 0 && rebuild->opening && sale_is_of_another_log(run, installed->epoch)) {
         give_up(run, "Redis has counters of a sale of this name that were not built from this "
                      "log: sell under another name, use another database, or delete them");
         return;
     }
+    if (err == 0 && installed->epoch >= SALE_EPOCH_MOST) {
+        give_up(run, "Redis has counters of it under an epoch that no gateway chooses: delete its "
+                     "key ps:{sale}:current");
+        return;
+    }
     /* What is installed was opened, and its document will soon say so here, too. */
     if (err < 0 || (rebuild->opening && installed->epoch >= 0) ||
-        is_claimed(run, installed->epoch)) {
+        sale_is_claimed(run, installed->epoch)) {
         wait_for_another(run);
         return;
     }
@@ -262,7 +261,8 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
         !sale_log_takes_all(runs->log) || !clu_may_act(runs->cluster))
         return;
     /* An earlier try may have left records all the same. */
-    if (opening && !sale_check_skus(run, decided->doc))
+    if (!sale_check_opening(run, decided->state) ||
+        (opening && !sale_check_skus(run, decided->doc)))
         return;
     rebuild->opening = opening;
     rebuild->installed = -1;
@@ -349,24 +349,10 @@ static int make_slots(struct sale_run *run, size_t count)
     return 0;
 }
 
-/* Higher than every epoch of the log, low 20 bits random, below 2^53. */
-static int64_t next_epoch(const struct sale_run *run)
-{
-    const struct sale_rebuild *rebuild = &run->rebuild;
-    const int random_bits = 20;
-    int64_t highest = sale_effects_highest_epoch(run->runs->effects);
-
-    if (rebuild->installed > highest)
-        highest = rebuild->installed;
-    if (rebuild->epoch > highest) /* an earlier try, which the log may still show */
-        highest = rebuild->epoch;
-    return (((highest >> random_bits) + 1) << random_bits) |
-           (int64_t)randombytes_uniform(1u << random_bits);
-}
-
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided)
 {
-    run->rebuild.epoch = next_epoch(run);
+    if (!sale_choose_epoch(run))
+        return;
     sale_set_state(run, SALE_FENCING);
     run->rebuild.partitions = partitions_of(run);
     if (make_slots(run, run->rebuild.partitions + decided->doc->sku_count) < 0)
@@ -396,11 +382,12 @@ static bool is_overtaken(struct sale_run *run)
 }
 
 /* Appends the fences that the view does not show. True: it shows them all. */
-static bool fence_all(struct sale_run *run, const struct cfg_sale_doc *doc)
+static bool fence_all(struct sale_run *run, const struct sale_decided *decided)
 {
     const struct sale_settings *settings = &run->runs->settings;
     struct sale_rebuild *rebuild = &run->rebuild;
     const struct oq_sale *log_sale = run->view.log_sale;
+    const char *opening_id = decided->state->opening_id;
     bool all = true;
 
     for (uint32_t i = 0; i < rebuild->partitions; i++) {
@@ -410,13 +397,14 @@ static bool fence_all(struct sale_run *run, const struct cfg_sale_doc *doc)
         append_record(
             &rebuild->slots[i], i,
             &(struct oq_event){.type = OQ_FENCED,
-                               .rehearsal = doc->rehearsal,
+                               .rehearsal = decided->doc->rehearsal,
                                .sale = {run->name, strlen(run->name)},
                                .epoch = rebuild->epoch,
                                .at_ms = ps_clock_wall_ms(settings->clock),
                                .gateway = {settings->gateway_id, strlen(settings->gateway_id)},
                                .partitions = rebuild->partitions,
-                               .first = rebuild->opening});
+                               .first = rebuild->opening,
+                               .opening_id = {opening_id, strlen(opening_id)}});
     }
     return all;
 }
@@ -561,9 +549,9 @@ void sale_rebuild_noted(struct sale_run *run, bool noted)
 
 static void read_records_back(struct sale_run *run, const struct sale_decided *decided)
 {
-    if (is_overtaken(run))
+    if (!sale_check_opening(run, decided->state) || is_overtaken(run))
         return;
-    if (run->view.state == SALE_FENCING && fence_all(run, decided->doc)) {
+    if (run->view.state == SALE_FENCING && fence_all(run, decided)) {
         if (!run->rebuild.opening) {
             begin_load(run, decided->doc);
             return;

@@ -206,7 +206,8 @@ void sale_report_unknown(const struct sale_runs *runs)
     struct sale_decided decided;
 
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL; i++)
-        if (!runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
+        if (oq_sale_order_count(log_sale) > 0 && /* else it was deleted */
+            !runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", oq_sale_name(log_sale)),
                    PS_F_FLAG("rehearsal", oq_sale_rehearsal(log_sale)),
                    PS_F_STR("why", "the log has orders of it, control.db does not know it; it is "
@@ -296,12 +297,14 @@ static void on_attached(int err, struct inv_sale *counter, void *ctx)
     run->foreign = foreign;
 }
 
-/* What was served lacks what was forgotten. */
+/* What was served may lack what was forgotten, or is known to be wrong. */
 static int64_t least_epoch(const struct sale_run *run)
 {
     int64_t epoch = oq_sale_highest_epoch(run->view.log_sale);
 
-    return run->forgotten != NULL && epoch <= run->view.epoch ? run->view.epoch + 1 : epoch;
+    if (run->forgotten != NULL && epoch <= run->view.epoch)
+        epoch = run->view.epoch + 1;
+    return epoch <= run->outdated_epoch ? run->outdated_epoch + 1 : epoch;
 }
 
 /* Asks Redis what is installed. A load of ours under way would be taken for another gateway's. */
@@ -365,6 +368,35 @@ static bool is_at_rest(const struct sale_run *run, const struct sale_decided *de
             return false;
     }
     return true;
+}
+
+static bool holds_nothing(const struct sale_run *run)
+{
+    struct inv_count counts[CFG_SALE_SKUS_MAX];
+    size_t count = inv_sale_sku_count(run->view.counter);
+
+    if (count > PS_ARRAY_LEN(counts) ||
+        inv_store_counts(run->runs->settings.store, run->view.counter,
+                         (struct inv_reply_to){.ret_counts = counts}) != INV_DONE)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (counts[i].held > 0 || counts[i].in_doubt > 0)
+            return false;
+    return true;
+}
+
+bool sale_is_forgettable(const struct sale_run *run, const struct cfg_sale_doc *doc,
+                         const struct cfg_sale_state *state)
+{
+    const struct sale_runs *runs = run->runs;
+    const struct sale_decided decided = {.doc = doc, .state = state};
+
+    if (run->view.state != SALE_SERVING || oq_sale_order_count(run->view.log_sale) > 0)
+        return false;
+    if (runs->shared) /* other gateways may be a moment behind */
+        return run->resting;
+    return is_over(&decided, ps_clock_wall_ms(runs->settings.clock) - REST_NS / PS_NS_PER_MS) &&
+           holds_nothing(run);
 }
 
 static void look_whether_it_rests(struct sale_run *run, const struct sale_decided *decided)
@@ -489,8 +521,8 @@ void sale_tick(struct sale_runs *runs)
         return;
     clu_tick(runs->cluster);
     sale_apply_take(runs);
+    sale_expiry_tick(runs->expiry); /* its start is before the first record of this one */
     sale_go_on_all(runs);
-    sale_expiry_tick(runs->expiry);
 }
 
 /* --- mail --- */

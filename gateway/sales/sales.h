@@ -31,6 +31,7 @@ struct sale_decided {
     /* No change of it is being written, and it is the newest that the cluster is known to have: its
      * stock may be brought into the log. */
     bool settled;
+    bool shared; /* several gateways decide: an opening is noted before its first record */
 };
 
 /* What the host is to note in a sale's state, as a new version that every gateway sees. */
@@ -148,6 +149,9 @@ const struct sale_view *sale_view(const struct sale_run *run);
 /* May its document change neither stock nor SKUs? The sale's records are in the log or may be, or
  * another gateway has begun to bring them there. */
 bool sale_is_fixed(const struct sale_run *run, const struct cfg_sale_state *state);
+/* Opened, over, settled for a while, and no order of it was ever in the log: nobody misses it. */
+bool sale_is_forgettable(const struct sale_run *run, const struct cfg_sale_doc *doc,
+                         const struct cfg_sale_state *state);
 /* It was opened, and its counters are not known here, as after a start without Redis: an order that
  * the log does not show may be in doubt there, or lie in this gateway's spill. */
 bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *state);
@@ -161,6 +165,13 @@ bool sale_has_doubts(const struct sale_run *run, const struct cfg_sale_state *st
 bool sale_all_settled(struct sale_runs *runs);
 /* Logs which sales the log knows and the host does not. */
 void sale_report_unknown(const struct sale_runs *runs);
+
+/* Has the counter in Redis all that the log has decided up to `seq` of each partition, but for
+ * accepted orders, as far as this gateway has read it and has had its effects answered? */
+bool sale_has_applied(struct sale_run *run, const int64_t *seq);
+/* Counts a sale anew from the log, under a new epoch: buyers get `fenced` meanwhile. False: it is
+ * not served now. `why` is for the program's log. */
+bool sale_count_anew(struct sale_run *run, const char *why);
 
 struct sale_numbers {
     size_t fenced;  /* opened sales that cannot be sold from now */

@@ -1,5 +1,6 @@
 /* What the files of sales/ share: sales.c (all sales, and how one goes from state to state),
- * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), rebuild.c
+ * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c
+ * (whose it is to build), rebuild.c
  * (from the claim to the install), load.c and loader.c (the counters from the fold), effects.c and
  * apply.c (what the log decides, to the counter), sweep.c (what stays in doubt), expiry.c (what is
  * not paid). */
@@ -38,6 +39,7 @@ struct sale_rebuild {
     int64_t wait_ms;         /* after the next failure */
     int64_t installed_ns;    /* the last time */
     int64_t repeats;         /* how often, each soon after the one before */
+    int64_t strange_ns;      /* since when the log's fences are none that are noted here; 0: not */
     int64_t locked_ns;       /* 0: the lock is not ours */
     size_t heartbeats;       /* answered when peers began to be drained */
     int64_t installed;       /* epoch, as Redis said; -1: none */
@@ -59,14 +61,15 @@ struct sale_run {
     bool rehearsal;        /* as its document says */
     int64_t since_ns;      /* in its state; of SALE_CHECKING, by the system's clock */
     int64_t idle_until_ms; /* by the wall clock, while it waits and its document stays */
-    bool logged;      /* a record of its beginning may be in the log, whatever the fold shows */
-    bool attaching;   /* Redis is asked for its counters */
-    bool gone;        /* Redis has said that it has none that could be used */
-    bool foreign;     /* Redis has said that a key of it is somebody else's */
-    size_t sku_count; /* that the log has named and that were looked at */
-    int64_t in_doubt; /* units, as Redis last said; -1: not known */
-    int64_t busy_ns;  /* when it was last not over, or not settled */
-    bool resting;     /* over and settled for a while: looked at rarely */
+    bool logged;    /* a record of its beginning may be in the log, whatever the fold shows */
+    bool attaching; /* Redis is asked for its counters */
+    int64_t outdated_epoch; /* counters up to it are not taken up again; 0: any may be */
+    bool gone;              /* Redis has said that it has none that could be used */
+    bool foreign;           /* Redis has said that a key of it is somebody else's */
+    size_t sku_count;       /* that the log has named and that were looked at */
+    int64_t in_doubt;       /* units, as Redis last said; -1: not known */
+    int64_t busy_ns;        /* when it was last not over, or not settled */
+    bool resting;           /* over and settled for a while: looked at rarely */
     struct sale_rebuild rebuild;
 
     /* apply.c: read and not yet known to be in Redis */
@@ -107,7 +110,8 @@ struct sale_runs {
     _Atomic(bool) started;
     _Atomic(bool) mailed; /* sale_on_fenced: a mail is on its way */
     _Atomic(unsigned) refused;
-    struct sale_run **at; /* sorted by name */
+    _Atomic(int64_t) logged_ms; /* `at` of the last record that is no fence */
+    struct sale_run **at;       /* sorted by name */
     size_t count, cap;
     size_t records_out;      /* rebuild.c: whose outcome is awaited */
     struct sale_run **asked; /* by the heartbeat under way; has room for all */
@@ -151,6 +155,26 @@ bool sale_check_skus(struct sale_run *run, const struct cfg_sale_doc *doc);
 bool sale_is_stocked(const struct sale_run *run, const char *sku);
 /* Counts and names a SKU that only a stranger's record knows of. */
 void sale_note_stranger(struct sale_run *run, const char *sku);
+
+/* --- claim.c --- */
+/* A fence claims a sale for so long. */
+#define SALE_CLAIM_NS (30 * PS_NS_PER_S)
+/* Epochs rise by 2^20: no log comes to this by itself. Above it one more would soon not fit. */
+#define SALE_EPOCH_MOST (INT64_C(1) << 52)
+/* A living gateway is at it: its fence is higher than what is installed, and young. */
+bool sale_is_claimed(const struct sale_run *run, int64_t installed);
+/* Is what is installed of an epoch that this log does not have? (If it is about to show it, the
+ * next try will see.) */
+bool sale_is_of_another_log(const struct sale_run *run, int64_t installed);
+/* At an opening: has the log fences of the sale, although nobody here has noted an opening, or not
+ * yet told this gateway? */
+bool sale_is_opened_elsewhere(const struct sale_run *run, const struct sale_decided *decided);
+void sale_refuse_opened_elsewhere(struct sale_run *run);
+/* Is the opening that is noted here the one of the log's first fence? If they are of two clusters,
+ * it is refused. */
+bool sale_check_opening(struct sale_run *run, const struct cfg_sale_state *state);
+/* For the fences to come. False: a stranger's record leaves no room for one, and it is refused. */
+bool sale_choose_epoch(struct sale_run *run);
 
 /* --- rebuild.c --- */
 /* Begins, unless it has to wait after a failure; `opening`: for the first time. */

@@ -11,7 +11,6 @@ import statistics
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta, timezone
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RELEASE = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build" / "release"))
@@ -115,8 +114,7 @@ class Penstock:
         return json.loads(text) if text else None
 
     def make_sale(self, name, stock):
-        opens = (datetime.now(timezone.utc) - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.admin("PUT", f"/admin/v1/sales/{name}", {"opens_at": opens, "rehearsal": True, "reservation_ttl_s": 86400, "skus": [{"sku": "rehearsal", "stock": stock}]})
+        self.admin("PUT", f"/admin/v1/sales/{name}", {"open": True, "rehearsal": True, "reservation_ttl_s": 86400, "skus": [{"sku": "rehearsal", "stock": stock}]})
         wait_for(lambda: self.admin("GET", f"/admin/v1/sales/{name}")["state"] == "open", f"sale {name}")
 
     def limit(self, rule, **members):

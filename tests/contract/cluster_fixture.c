@@ -537,6 +537,11 @@ void install_epoch(int64_t epoch)
     redis_do(&server, "HSET %s epoch %lld", current_key(SALE), (long long)epoch);
 }
 
+void spoil_identity(void)
+{
+    redis_do(&server, "HSET %s identity another", current_key(SALE));
+}
+
 void install_foreign_counters(void)
 {
     assert_int_equal(redis_number(&server, "HSET %s %s %s %s %s", current_key(SALE), "epoch", "77",

@@ -114,9 +114,11 @@ long long count_of(const char *field);
 enum redis_entries { IN_DOUBT, DECIDED, APPLIED };
 long long entries(enum redis_entries kind);
 bool is_installed(const char *name);
-/* Another hand writes there: an epoch in place of the one in force; the counters of a log that is
+/* Another hand writes there: an epoch in place of the one in force; an identity that is not this
+ * server's; the counters of a log that is
  * not this one; a foreign key in place of the sale's, until it is put back. */
 void install_epoch(int64_t epoch);
+void spoil_identity(void);
 void install_foreign_counters(void);
 bool remove_counters(void); /* true: there were some */
 void replace_sale(const char *name);

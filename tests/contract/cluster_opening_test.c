@@ -149,6 +149,66 @@ static void a_sale_opens_at_who_came_second_with_its_creation(void **state)
     assert_int_equal(left(), STOCK);
 }
 
+/* F22: Another cluster, with a Redis of its own, has the sale's name and this topic. */
+static void a_sale_that_another_cluster_has_opened_is_refused_by_name(void **state)
+{
+    (void)state;
+    start(a);
+    share(a);
+    assert_ok(put_stock(a, STOCK));
+    until_served(a);
+    stop(a);
+    size_t before = fences();
+    redis_do(&server, "FLUSHALL");
+    start(b);
+    share(b);
+    assert_ok(put_stock(b, OTHER_STOCK));
+    while (refusal_at(b) == NULL)
+        turn();
+    assert_non_null(strstr(refusal_at(b), "another cluster"));
+    assert_int_equal(fences(), before);
+    assert_false(is_installed(SALE));
+}
+
+/* F22: Its fences are first in the log, although both have noted their openings before. */
+static void of_two_clusters_that_open_a_sale_at_once_the_log_chooses_one(void **state)
+{
+    (void)state;
+    begin();
+    let_go(a);
+    while (shared_version() < 2)
+        turn();
+    hold_log(a, true, true);
+    assert_int_equal(fences(), 0);
+    struct oq_event fence = fence_of(1 << 20);
+    fence.first = true;
+    fence.opening_id = PS_STR("0199aaaa-0000-7000-8000-000000000001");
+    for (uint32_t p = 0; p < SHARED_PARTITIONS; p++)
+        shared_topic_put(topic, p, &fence);
+    let_go(a);
+    let_go(b);
+    while (refusal_at(a) == NULL || refusal_at(b) == NULL)
+        turn();
+    assert_non_null(strstr(refusal_at(a), "another cluster"));
+    assert_false(is_installed(SALE));
+}
+
+static void a_sale_that_is_ones_own_stays_so_when_another_cluster_fences_it(void **state)
+{
+    (void)state;
+    begin();
+    let_go(a);
+    let_go(b);
+    assert_opens_with(STOCK);
+    struct oq_event fence = fence_of(epoch_at(a) + (1 << 20));
+    fence.opening_id = PS_STR("0199aaaa-0000-7000-8000-000000000001");
+    for (uint32_t p = 0; p < SHARED_PARTITIONS; p++)
+        shared_topic_put(topic, p, &fence);
+    while (epoch_at(a) <= fence.epoch || epoch_at(b) <= fence.epoch)
+        turn();
+    assert_opens_with(STOCK);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -159,6 +219,9 @@ int main(void)
         CLAIM(that_an_opening_has_begun_is_known_after_a_restart),
         CLAIM(a_gateway_that_can_write_nothing_does_not_begin_to_open_a_sale),
         CLAIM(who_fails_to_open_a_sale_stands_aside_for_another),
+        CLAIM(a_sale_that_another_cluster_has_opened_is_refused_by_name),
+        CLAIM(of_two_clusters_that_open_a_sale_at_once_the_log_chooses_one),
+        CLAIM(a_sale_that_is_ones_own_stays_so_when_another_cluster_fences_it),
         CLAIM(a_sale_opens_at_who_came_second_with_its_creation),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);

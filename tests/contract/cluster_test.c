@@ -455,6 +455,39 @@ static void a_fence_of_two_authors_is_nobodys_R14(void **state)
     assert_string_equal(last_fence(a).author, "");
 }
 
+/* F23: Nothing can be counted above it; sales that have nothing to do with it are sold. */
+static void an_epoch_that_no_gateway_chooses_refuses_its_sale_by_name_and_no_other(void **state)
+{
+    (void)state;
+    open_sale();
+    struct oq_event fence = fence_of(PS_INT_MAX);
+    for (uint32_t p = 0; p < SHARED_PARTITIONS; p++)
+        shared_topic_put(topic, p, &fence);
+    while (refusal_at(a) == NULL || refusal_at(b) == NULL)
+        turn();
+    assert_non_null(strstr(refusal_at(a), "9007199254740991"));
+    assert_non_null(strstr(refusal_at(a), "stranger"));
+    put_sale(a, "autumn", 1, false, INT64_MAX);
+    while (!serves_sale(a, "autumn"))
+        turn();
+}
+
+static void an_epoch_that_no_gateway_chooses_in_redis_is_named_and_can_be_deleted(void **state)
+{
+    (void)state;
+    open_sale();
+    install_epoch(PS_INT_MAX);
+    spoil_identity();
+    while (!is_fenced(a) || !is_fenced(b))
+        turn();
+    turn_ms(1500);
+    assert_false(serves(a));
+    assert_null(refusal_at(a));
+    redis_do(&server, "FLUSHALL");
+    until_served(a);
+    assert_int_equal(left(), STOCK);
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -483,6 +516,8 @@ int main(void)
         CLAIM(a_sale_of_which_a_stranger_has_named_a_sku_first_is_refused_by_name),
         CLAIM(a_sale_is_not_opened_over_counters_of_another_log),
         CLAIM(a_fence_of_two_authors_is_nobodys_R14),
+        CLAIM(an_epoch_that_no_gateway_chooses_refuses_its_sale_by_name_and_no_other),
+        CLAIM(an_epoch_that_no_gateway_chooses_in_redis_is_named_and_can_be_deleted),
         CLAIM(a_strangers_record_that_cannot_be_counted_ends_nobody),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);

@@ -12,10 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
     if (ps_json_parse((const char *)bytes, size, &json, &fault) < 0)
         return 0;
-    if (cfg_sale_doc_read(json, "", "fuzz", &doc, &faults) == 0) {
+    if (cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, "fuzz", &doc, &faults) == 0) {
         json_t *written = cfg_sale_doc_write(&doc), *written_again;
         MUST(faults.count == 0 && written != NULL);
-        MUST(cfg_sale_doc_read(written, "", "fuzz", &again, &faults) == 0);
+        MUST(cfg_sale_doc_read(written, &(struct cfg_reading){.pointer = ""}, "fuzz", &again,
+                               &faults) == 0);
         written_again = cfg_sale_doc_write(&again);
         MUST(json_equal(written, written_again));
         json_decref(written);

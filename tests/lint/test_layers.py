@@ -31,7 +31,7 @@ ARROWS = {
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 PREFIXES = {
-    "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "loadtest": "lt_", "gateway": "gw_",
+    "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
@@ -44,7 +44,8 @@ FENCES = {
     "systemd/": ["gateway/gateway.c"],
     "hiredis": ["common/redis_wire.h"],
     "libpq-fe.h": ["queue/settle/postgres.h"],
-    "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "loadtest/admin.c"],
+    "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c",
+             "loadtest/admin.c"],
     "rdkafka": ["queue/kafka_client.h", "queue/kafka_conf.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
     "jansson.h": ["common/json.h", "queue/audit.h", "loadtest/template.h"],
 }
@@ -165,7 +166,7 @@ def test_public_symbols_begin_with_the_prefix_of_their_room():
     for name, text in sources():
         if not name.endswith(".h"):
             continue
-        prefix = PREFIXES["queue/settle" if name.startswith("queue/settle/") else room(name)]
+        prefix = PREFIXES.get("/".join(name.split("/")[:2]) if name.startswith("queue/") else None) or PREFIXES[room(name)]
         wrong += [f"{name}: {symbol}" for symbol in sorted(public_symbols(text)) if not symbol.lower().startswith(prefix)]
     assert not wrong, "\n".join(wrong)
 

@@ -248,6 +248,8 @@ class Gateway:
     def make_sale(self, name=None, stock=10, opens_in=-1.0, wait=True, skus=None, **document):
         name = name or "sale-" + uuid.uuid4().hex[:8]
         document.setdefault("opens_at", rfc3339(opens_in))
+        if document["opens_at"] is not None and document["opens_at"] <= rfc3339():
+            document.setdefault("open", True)  # one that is long past is refused without it
         document["skus"] = skus or [{"sku": "phone", "stock": stock}]
         answer = self.admin("PUT", f"/admin/v1/sales/{name}", document)
         assert answer.status == 201, answer

@@ -167,7 +167,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     adjust = ADMIN_SALE + "/skus/{sku}/adjust"
     admin.call(409, "get", ADMIN_SALE + "/audit", sale=sale)
     admin.call(409, "post", adjust, {"delta": 1, "adjust_id": "early"}, sale=sale, sku="a")
-    document["opens_at"] = "2020-01-01T00:00:00+02:00"
+    document |= {"opens_at": "2020-01-01T00:00:00+02:00", "open": True}
     opened = admin.call(200, "put", ADMIN_SALE, {**document, "reason": "now"}, headers={"If-Match": version}, sale=sale)
     assert opened.json["state"] == "open"
 
@@ -212,6 +212,11 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     for command in ("pause", "resume", "end"):
         admin.call(200, "post", f"{ADMIN_SALE}/{command}", {"reason": None if command == "resume" else "to see it"}, sale=sale)
     admin.call(409, "post", ADMIN_SALE + "/resume", sale=sale)
+    admin.call(200, "get", "/admin/v1/config/versions", query="?kinds=sales,limits")
+    now = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits").json["revision"]
+    admin.call(200, "post", "/admin/v1/config/rollback", {"revision": now, "reason": "to see it"}, query="?kinds=limits&dry_run=1")
+    admin.call(200, "post", "/admin/v1/config/rollback", {"revision": now}, query="?kinds=limits")
+    admin.call(404, "post", "/admin/v1/config/rollback", {"revision": 10 ** 9})
     admin.call(409, "delete", ADMIN_SALE, headers=ANY_VERSION, sale=sale)
     admin.call(201, "put", ADMIN_SALE, {"skus": [{"sku": "a", "stock": 0}]}, sale="draft")
     admin.call(428, "delete", ADMIN_SALE, sale="draft")

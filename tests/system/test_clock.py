@@ -171,7 +171,84 @@ def test_a_restart_under_another_time_keeps_order_and_books(clock, seconds):
         gateway.assert_books(sale)
 
 
+def expired_since(gateway, ttl_s=5):
+    """Until an order that is bought now has expired, and with it whatever else was due."""
+    mark = gateway.make_sale(stock=1, opens_in=-2 * HOUR, reservation_ttl_s=ttl_s)
+    gateway.buy(mark, "mark")
+    wait_until(lambda: state(gateway, mark, "mark") == "released", 60, what="an expiry")
+
+
+@pytest.mark.parametrize("seconds", [HOUR, 8 * 24 * HOUR, -HOUR, -8 * 24 * HOUR, -int(time.time())], ids=["1h", "8d", "-1h", "-8d", "1970"])
+def test_no_order_expires_at_once_when_a_start_is_under_another_time(clock, seconds):
+    """F21: Orders that the log shows at the start; those that are made after it expire in time."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=10, opens_in=-2 * HOUR, closes_at=rfc3339(30 * 24 * HOUR), reservation_ttl_s=1800)
+        assert gateway.buy(sale, "ann", key="k").json["state"] == "accepted"
+        gateway.kill()
+        clock.jump(seconds)
+        gateway.start()
+        if seconds > -HOUR:  # else no sale is open
+            expired_since(gateway)
+        else:
+            clock.jump(0)
+            wait_until(lambda: jumps(gateway) == 1, what="a jump noticed")
+        assert state(gateway, sale, "ann") == "accepted"
+        assert gateway.assert_books(sale)["skus"][0]["held"] == 1
+
+
 # --- The long part. ---
+
+
+@pytest.mark.soak
+def test_an_order_has_the_time_that_the_log_left_it_whatever_the_time_at_the_start(clock):
+    """F21: The clock stays an hour ahead; the order had 100 s when the gateway was stopped."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=1, opens_in=-2 * HOUR, closes_at=rfc3339(24 * HOUR), reservation_ttl_s=100)
+        bought = time.monotonic()
+        assert gateway.buy(sale, "ann").json["state"] == "accepted"
+        gateway.kill()
+        clock.jump(HOUR)
+        gateway.start()
+        wait_until(lambda: state(gateway, sale, "ann") == "released", 150, what="an expiry")
+        assert time.monotonic() - bought >= 100
+        assert gateway.buy(sale, "bob").status == 202
+
+
+@pytest.mark.soak
+def test_a_clock_that_is_put_right_within_a_minute_of_the_start_does_no_harm(clock):
+    """F21: Also where the log itself was written under the wrong time."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=2, opens_in=-2 * HOUR, closes_at=rfc3339(24 * HOUR), reservation_ttl_s=1800)
+        assert gateway.buy(sale, "ann").json["state"] == "accepted"
+        clock.jump(HOUR)
+        wait_until(lambda: jumps(gateway) == 1, what="a jump noticed")
+        assert gateway.buy(sale, "bob").json["state"] == "accepted"
+        gateway.kill()
+        gateway.start()
+        time.sleep(40)
+        assert state(gateway, sale, "ann") == "accepted"
+        clock.jump(0)
+        wait_until(lambda: jumps(gateway) == 2, what="a jump noticed")
+        time.sleep(70)
+        assert state(gateway, sale, "ann") == "accepted"
+
+
+@pytest.mark.soak
+def test_a_clock_that_is_set_again_and_again_is_told(clock):
+    """While it lasts nothing expires."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=1, opens_in=-2 * HOUR, reservation_ttl_s=5)
+        assert gateway.buy(sale, "ann").json["state"] == "accepted"
+        assert gateway.metric("penstock_expiry_paused") == 0
+        for number in range(1, 9):
+            clock.jump(5 * (number % 2))
+            wait_until(lambda: jumps(gateway) + gateway.log().count('"expiry_stalled"') == number, what="a jump noticed")
+            assert gateway.metric("penstock_expiry_paused") == 1
+            time.sleep(45)
+            assert state(gateway, sale, "ann") == "accepted"
+        assert '"event":"expiry_stalled"' in gateway.log()
+        wait_until(lambda: state(gateway, sale, "ann") == "released", 60, what="an expiry")
+        assert gateway.metric("penstock_expiry_paused") == 0
 
 
 @pytest.mark.soak

@@ -58,7 +58,7 @@ def test_every_link_of_a_packaged_document_leads_somewhere(files):
 
 
 def test_the_programs_and_manuals_run_where_they_lie(files):
-    for program in ("sbin/penstock", "bin/penstock-rehearse", "bin/penstock-settle"):
+    for program in ("sbin/penstock", "bin/penstock-rehearse", "bin/penstock-settle", "bin/penstock-standby"):
         assert run(files / "usr" / program, "--version").strip()
         flags = run("readelf", "-d", files / "usr" / program)
         assert "BIND_NOW" in flags and "PIE" in flags
@@ -101,7 +101,7 @@ def stage(tmp_path, package):
 
 def test_a_removal_stops_the_services_and_leaves_no_file(stage, tmp_path):
     calls = stage('act -i "$DEB"; : >"$ROOT/calls"; act -r penstock')
-    assert calls == ["deb-systemd-invoke stop penstock-settle.service penstock.service", "systemctl --system daemon-reload"]
+    assert calls == ["deb-systemd-invoke stop penstock-settle.service penstock-standby.service penstock.service", "systemctl --system daemon-reload"]
     assert not list((tmp_path / "usr").rglob("*penstock*"))
 
 

@@ -29,6 +29,14 @@ static void put(struct log *log, struct oq_event event)
     put_in(log, 0, event);
 }
 
+/* Released as expired, in time. */
+static struct oq_event expired(uint32_t id)
+{
+    struct oq_event event = released(id, OQ_EXPIRED);
+    event.at_ms = T0 + 900000;
+    return event;
+}
+
 /* Epoch 5 has begun, and `stock` units are on sale. */
 static struct log open_sale(int64_t stock)
 {
@@ -73,6 +81,13 @@ static void assert_report(json_t *report, const char *rules)
     json_decref(report);
 }
 
+/* The counter's numbers, when the log has that much held and confirmed of a stock. */
+static struct oq_audit_counter counted(int64_t available, int64_t in_doubt, int64_t held,
+                                       int64_t confirmed, struct oq_totals log)
+{
+    return (struct oq_audit_counter){"sku", available, in_doubt, held, confirmed, log, log};
+}
+
 /* Ends the log: what does the auditor say of it? */
 static void assert_verdict(struct log *log, const char *rules)
 {
@@ -91,8 +106,8 @@ static void a_sale_by_the_rules_has_no_violation(void **state)
     put(&log, accepted(2, 5, "bob", "k", 2)); /* resent */
     put(&log, confirmed(1));
     put(&log, confirmed(1));
-    put(&log, released(2, OQ_EXPIRED));
-    put(&log, released(2, OQ_EXPIRED));
+    put(&log, expired(2));
+    put(&log, expired(2));
     put(&log, accepted(3, 5, "carol", "", 1));
     put(&log, adjusted("adjust:sale/less", -1, 5));
     put(&log, adjusted("adjust:sale/less", -1, 5));
@@ -122,7 +137,8 @@ static void a_sale_by_the_rules_has_no_violation(void **state)
     assert_string_equal(json_string_value(json_object_get(found, "at")),
                         "2030-03-17T17:46:40.000Z");
     assert_report(found, "");
-    const struct oq_audit_counter counter = {"sku", 1, 0};
+    const struct oq_audit_counter counter =
+        counted(1, 0, 1, 2, (struct oq_totals){.adjustments = 4, .held = 1, .confirmed = 2});
     assert_report(report(&log, &counter, 1), "");
     assert_verdict(&log, "");
 }
@@ -143,9 +159,10 @@ static void random_faultless_logs_have_no_violation(void **state)
             id = random_below(&seed, 500);
             struct ps_uuid uuid = id_of(id);
             if (oq_fold_order(oq_audit_fold(log.audit), &uuid) != NULL)
-                put(&log, random_below(&seed, 2) == 0
-                              ? confirmed(id)
-                              : released(id, (enum oq_reason)(1 + random_below(&seed, 3))));
+                put(&log, random_below(&seed, 2) == 0 ? confirmed(id)
+                          : random_below(&seed, 3) == 0
+                              ? expired(id)
+                              : released(id, (enum oq_reason)(2 + random_below(&seed, 2))));
             else
                 put(&log, released(id, OQ_REJECTED));
         }
@@ -202,7 +219,7 @@ static void I3_a_buyer_above_the_sales_cap_is_found(void **state)
     put(&log, confirmed(1)); /* confirmed units count, released ones do not */
     event.order_id = id_of(2);
     put(&log, event);
-    put(&log, released(2, OQ_EXPIRED));
+    put(&log, expired(2));
     event.order_id = id_of(3);
     put(&log, event);
     event.order_id = id_of(4);
@@ -343,7 +360,7 @@ static void I7_anomalies_are_found(void **state)
     (void)state;
     struct log log = open_sale(100);
     put(&log, confirmed(1));
-    put(&log, released(2, OQ_EXPIRED));
+    put(&log, expired(2));
     put(&log, released(3, OQ_CANCELLED));
     assert_verdict(&log, "I7 I7 I7");
 }
@@ -416,6 +433,121 @@ static void a_fold_whose_totals_are_wrong_is_found(void **state)
     assert_verdict(&log, "fold");
 }
 
+/* --- Beside a fold that goes on --- */
+
+/* The log up to a cut, judged beside the fold of all of it; the records at `skip` are not shown. */
+static void assert_beside(const struct oq_event *events, size_t count, size_t cut, size_t skip,
+                          const char *rules)
+{
+    struct oq_fold *fold;
+    struct oq_change change;
+    struct oq_totals totals = {0};
+    struct oq_audit_cut at = {.totals = &totals, .sku_count = 1};
+    json_t *found;
+    struct log log = {0};
+    assert_ok(oq_fold_new(&fold));
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(oq_fold_apply(fold, 0, (int64_t)i + 1, &events[i], &change));
+        if (i + 1 != cut)
+            continue;
+        at.fold = fold;
+        at.sale = oq_fold_sale(fold, "sale", 4);
+        at.orders = oq_sale_order_count(at.sale);
+        oq_sale_totals(at.sale, 0, &totals);
+    }
+    assert_ok(oq_audit_new_beside(&at, &log.audit));
+    for (size_t i = 0; i < cut; i++)
+        if (i != skip)
+            assert_ok(oq_audit_add(log.audit, 0, (int64_t)i + 1, &events[i]));
+    assert_ok(oq_audit_report(log.audit, "sale", T0, NULL, 0, &found));
+    assert_report(found, rules);
+    oq_audit_free(log.audit);
+    oq_fold_free(fold);
+}
+
+static void a_fold_that_has_gone_on_since_the_cut_agrees_with_the_log(void **state)
+{
+    (void)state;
+    const struct oq_event events[] = {fenced(5, 1, true),
+                                      adjusted("initial:sale/sku", 10, 5),
+                                      released(7, OQ_REJECTED),
+                                      accepted(7, 5, "alice", "", 1),
+                                      accepted(1, 5, "alice", "k", 1),
+                                      accepted(2, 5, "bob", "", 1),
+                                      accepted(3, 5, "alice", "", 1),
+                                      released(1, OQ_CANCELLED),
+                                      confirmed(2),
+                                      accepted(4, 5, "alice", "", 1),
+                                      confirmed(3),
+                                      fenced(6, 1, false)};
+    for (size_t cut = 2; cut <= PS_ARRAY_LEN(events); cut++)
+        assert_beside(events, PS_ARRAY_LEN(events), cut, SIZE_MAX, "");
+}
+
+static void an_order_that_the_log_shows_no_more_is_lost(void **state)
+{
+    (void)state;
+    const struct oq_event events[] = {fenced(5, 1, true), adjusted("initial:sale/sku", 10, 5),
+                                      accepted(1, 5, "alice", "", 1), accepted(2, 5, "bob", "", 1)};
+    /* Its units miss in the sum, too. */
+    assert_beside(events, 4, 4, 3, "lost fold");
+    assert_beside(events, 4, 4, 1, "I1 I1 fold");
+}
+
+static void an_end_that_the_log_shows_no_more_is_found(void **state)
+{
+    (void)state;
+    const struct oq_event events[] = {fenced(5, 1, true), adjusted("initial:sale/sku", 10, 5),
+                                      accepted(1, 5, "alice", "", 1), confirmed(1)};
+    assert_beside(events, 4, 4, 3, "fold"); /* the sum alone: an order may be confirmed later */
+    assert_beside(events, 4, 4, 2, "I7 lost fold");
+}
+
+/* --- When --- */
+
+static void an_order_that_expired_before_its_time_is_found(void **state)
+{
+    (void)state;
+    for (int64_t early = 0; early <= 1; early++) {
+        struct log log = open_sale(10);
+        struct oq_event event = released(1, OQ_EXPIRED);
+        put(&log, accepted(1, 5, "alice", "", 1));
+        event.at_ms = T0 + 900000 - early;
+        put(&log, event);
+        assert_verdict(&log, early == 1 ? "early" : "");
+    }
+    struct log log = open_sale(10);
+    put(&log, accepted(1, 5, "alice", "", 1));
+    put(&log, released(1, OQ_CANCELLED)); /* at any time */
+    assert_verdict(&log, "");
+}
+
+static void a_time_that_steps_back_is_a_notice_and_no_violation(void **state)
+{
+    (void)state;
+    struct log log = open_sale(10);
+    struct oq_event event = confirmed(1);
+    put(&log, accepted(1, 5, "alice", "", 1));
+    event.at_ms = T0 + 10000;
+    put(&log, event);
+    event.at_ms -= 2000; /* clocks of gateways differ */
+    put(&log, event);
+    json_t *found = report(&log, NULL, 0);
+    assert_int_equal(json_array_size(json_object_get(found, "notices")), 0);
+    json_decref(found);
+    event.at_ms -= 2001;
+    put(&log, event);
+    event = accepted(2, 5, "bob", "", 1);
+    event.at_ms = T0 - 60000; /* it waited in a spill */
+    put(&log, event);
+    found = report(&log, NULL, 0);
+    const char *notice = json_string_value(json_array_get(json_object_get(found, "notices"), 0));
+    assert_non_null(strstr(notice, "1 records"));
+    assert_non_null(strstr(notice, "2001 ms (partition 0, record 5)"));
+    json_decref(found);
+    assert_verdict(&log, "");
+}
+
 /* --- The counter --- */
 
 /* 10 units, 2 held, 3 confirmed: the counter should have 5. */
@@ -425,7 +557,8 @@ static void assert_cut(int64_t available, int64_t in_doubt, const char *rules, c
     put(&log, accepted(1, 5, "alice", "", 2));
     put(&log, accepted(2, 5, "bob", "", 3));
     put(&log, confirmed(2));
-    const struct oq_audit_counter counter = {"sku", available, in_doubt};
+    const struct oq_totals totals = {.adjustments = 10, .held = 2, .confirmed = 3};
+    const struct oq_audit_counter counter = counted(available, in_doubt, 2, 3, totals);
     json_t *found = report(&log, &counter, 1);
     const json_t *row = json_array_get(json_object_get(found, "skus"), 0);
     assert_int_equal(number(row, "counter_available"), available);
@@ -438,7 +571,7 @@ static void assert_cut(int64_t available, int64_t in_doubt, const char *rules, c
     }
     assert_report(found, rules);
     /* A report leaves nothing behind: with the right counter all is well again. */
-    const struct oq_audit_counter right = {"sku", 5, 0};
+    const struct oq_audit_counter right = counted(5, 0, 2, 3, totals);
     assert_report(report(&log, &right, 1), "");
     assert_verdict(&log, "");
 }
@@ -456,13 +589,43 @@ static void I5_a_counter_that_disagrees_is_found(void **state)
     assert_cut(INT64_MAX, 1, "cut", "available 9223372036854775807");
 }
 
+/* The log went from `before` to `after` around the counter's numbers. */
+static void assert_between(struct oq_audit_counter counter, struct oq_totals after, bool fits)
+{
+    counter.after = after;
+    assert_int_equal(oq_audit_fits(&counter), fits);
+}
+
+static void a_counter_between_two_moments_of_the_log_fits(void **state)
+{
+    (void)state;
+    const struct oq_totals before = {.adjustments = 10, .held = 2, .confirmed = 3};
+    /* One more is accepted, one of the held ones confirmed, one released. */
+    const struct oq_totals after = {.adjustments = 10, .held = 1, .confirmed = 4, .released = 1};
+    assert_between(counted(5, 0, 2, 3, before), before, true);
+    assert_between(counted(5, 0, 2, 3, before), after, true);
+    assert_between(counted(5, 0, 1, 4, before), after, true);
+    assert_between(counted(6, 0, 0, 4, before), after, true);
+    assert_between(counted(4, 1, 1, 4, before), after, true);
+    assert_between(counted(4, 0, 3, 3, before), after, true);
+    assert_between(counted(3, 0, 4, 3, before), after, false); /* held for good */
+    assert_between(counted(4, 0, 3, 3, before), before, false);
+    assert_between(counted(4, 1, 2, 3, before), before, true);
+    assert_between(counted(5, 1, 1, 3, before), before,
+                   true); /* not told yet that it is accepted */
+    assert_between(counted(6, 0, 1, 3, before), before, false);
+    assert_between(counted(5, 0, 1, 4, before), before, false);
+    assert_between(counted(5, 0, 3, 2, before), before, false);
+}
+
 static void a_counter_that_took_a_unit_for_an_order_of_an_ended_epoch_is_found(void **state)
 {
     (void)state;
     struct log log = open_sale(10);
     put(&log, fenced(6, 1, false));
     put(&log, accepted(1, 5, "alice", "", 1));
-    const struct oq_audit_counter counter = {"sku", 9, 0};
+    const struct oq_audit_counter counter =
+        counted(9, 0, 0, 0, (struct oq_totals){.adjustments = 10});
     assert_report(report(&log, &counter, 1), "cut");
     assert_verdict(&log, "");
 }
@@ -471,7 +634,9 @@ static void counter_and_log_must_have_the_same_skus(void **state)
 {
     (void)state;
     struct log log = open_sale(10);
-    const struct oq_audit_counter counters[] = {{"sku", 10, 0}, {"stranger", 1, 0}};
+    const struct oq_totals ten = {.adjustments = 10}, one = {.adjustments = 1};
+    const struct oq_audit_counter counters[] = {counted(10, 0, 0, 0, ten),
+                                                {"stranger", 1, 0, 0, 0, one, one}};
     assert_report(report(&log, counters, 2), "cut");
     assert_report(report(&log, counters + 1, 1), "cut cut");
     assert_report(report(&log, counters, 0), "cut");
@@ -608,7 +773,13 @@ int main(void)
         cmocka_unit_test(a_fold_with_another_epoch_is_found),
         cmocka_unit_test(a_fold_that_has_an_order_otherwise_is_found),
         cmocka_unit_test(a_fold_whose_totals_are_wrong_is_found),
+        cmocka_unit_test(a_fold_that_has_gone_on_since_the_cut_agrees_with_the_log),
+        cmocka_unit_test(an_order_that_the_log_shows_no_more_is_lost),
+        cmocka_unit_test(an_end_that_the_log_shows_no_more_is_found),
+        cmocka_unit_test(an_order_that_expired_before_its_time_is_found),
+        cmocka_unit_test(a_time_that_steps_back_is_a_notice_and_no_violation),
         cmocka_unit_test(I5_a_counter_that_disagrees_is_found),
+        cmocka_unit_test(a_counter_between_two_moments_of_the_log_fits),
         cmocka_unit_test(a_counter_that_took_a_unit_for_an_order_of_an_ended_epoch_is_found),
         cmocka_unit_test(counter_and_log_must_have_the_same_skus),
         cmocka_unit_test(partitions_read_in_no_common_order_raise_no_false_alarm),

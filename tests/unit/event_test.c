@@ -266,6 +266,11 @@ static void type_comes_first_and_order_of_members_is_stable(void **state)
     assert_string_equal(text, "{\"type\":\"penstock.sale.fenced.v1\",\"sale\":\"sale\",\"epoch\":7,"
                               "\"gateway\":\"gw-1\",\"partitions\":1,\"first\":true,"
                               "\"at\":\"2030-03-17T17:46:40.000Z\"}");
+    event.opening_id = PS_STR("0199aaaa-0000-7000-8000-000000000001");
+    text[encode(&event, text, sizeof text)] = '\0';
+    assert_non_null(strstr(text, "\"first\":true,"
+                                 "\"opening_id\":\"0199aaaa-0000-7000-8000-000000000001\","
+                                 "\"at\":"));
 }
 
 static void the_longest_record_fits(void **state)

@@ -247,6 +247,7 @@ static void a_server_that_will_not_do_is_refused(void **state)
         {INFO_OF("7.0.15", "slave", "aaaa", "noeviction"), PS_E_READ_ONLY, "no master"},
         {INFO_OF("7.0.15", "master", "aaaa", "allkeys-lru"), PS_E_INVALID, "set noeviction"},
         {INFO_OF("6.2.7", "master", "aaaa", "noeviction"), PS_E_INVALID, "7.0 or newer"},
+        {"redis_mode:cluster\r\n" INFO, PS_E_INVALID, "Redis Cluster"},
         {"# Server\r\nuptime:1\r\n", PS_E_INVALID, "INFO does not say"},
     };
     (void)state;

@@ -284,6 +284,8 @@ struct game {
     int stop_after, stop_with;
 };
 
+static const struct lt_sku skus[] = {{"sku"}, {"other"}};
+
 static void play(const struct game *game)
 {
     int64_t over_ms = game->over_ms != 0 ? game->over_ms : 20;
@@ -299,7 +301,7 @@ static void play(const struct game *game)
         .target = &server.target,
         .plan = plan,
         .sale = "sale",
-        .sku = "sku",
+        .skus = skus,
         .user_prefix = "buyer-",
         .client_ip_header = "X-Forwarded-For",
         .connections = game->connections,
@@ -344,16 +346,22 @@ static void a_request_says_who_where_and_which(void **state)
     (void)state;
     struct lt_request request;
     char text[LT_REQUEST_MAX];
-    assert_ok(lt_request_init(&request, "shop:80", "sale", "sku", "X-Forwarded-For", "buyer-"));
+    struct lt_plan_spec wants = {.skus = 2, .quantity_min = 12, .quantity_max = 12};
+    assert_ok(
+        lt_request_init(&request, "shop:80", "sale", &wants, skus, "X-Forwarded-For", "buyer-"));
     struct lt_click click = {.buyer = 66000, .with_key = true};
     size_t len = lt_request_write(&request, &click, text);
     static const char expected[] =
         "POST /v1/sales/sale/orders HTTP/1.1\r\nHost: shop:80\r\n"
         "Content-Type: application/json\r\nX-User-Id: buyer-66000\r\n"
         "X-Forwarded-For: 198.19.1.208\r\nIdempotency-Key: \"click-66000\"\r\n"
-        "Content-Length: 26\r\n\r\n{\"sku\":\"sku\",\"quantity\":1}";
+        "Content-Length: 27\r\n\r\n{\"sku\":\"sku\",\"quantity\":12}";
     assert_int_equal(len, sizeof expected - 1);
     assert_memory_equal(text, expected, len);
+    click.wish = 3;
+    len = lt_request_write(&request, &click, text);
+    assert_non_null(memmem(text, len, "Idempotency-Key: \"click-66000-3\"\r\n", 34));
+    assert_non_null(memmem(text, len, "{\"sku\":\"other\",\"quantity\":12}", 29));
     click.with_key = false;
     len = lt_request_write(&request, &click, text);
     assert_null(memmem(text, len, "Idempotency", 11));

@@ -125,6 +125,71 @@ static void a_repeated_click_follows_its_first(void **state)
     lt_plan_free(plan);
 }
 
+/* One of five comes back, and with few who ask for more than the cap none would be met. */
+static void buyers_come_back_until_they_ask_for_more_than_the_cap(void **state)
+{
+    (void)state;
+    struct lt_plan_spec spec = spec_of(LT_STEP, 10000);
+    spec.repeat_share = 0.4;
+    spec.repeat_key_share = 0.5;
+    spec.quantity_min = 1;
+    spec.quantity_max = 3;
+    spec.skus = 3;
+    spec.cap = 5;
+    struct lt_plan *plan = plan_of(&spec);
+    struct {
+        int64_t at_ns[16];
+        uint8_t wishes;
+    } *buyers = calloc(10000, sizeof *buyers);
+    assert_non_null(buyers);
+    size_t again = 0, over = 0, came_back = 0, by_sku[3] = {0};
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct lt_click *click = &plan->clicks[i];
+        assert_true(click->with_key && click->wish < 16);
+        assert_int_equal(click->wish > 0, click->repeat);
+        int64_t *at_ns = buyers[click->buyer].at_ns;
+        assert_true(click->wish == 0 || at_ns[click->wish - 1] > 0);
+        again += at_ns[click->wish] > 0;
+        at_ns[click->wish] = click->at_ns + 1;
+        buyers[click->buyer].wishes = click->wish + 1;
+        by_sku[lt_plan_wish(&plan->spec, click->buyer, click->wish).sku]++;
+    }
+    for (uint32_t buyer = 0; buyer < 10000; buyer++) {
+        int64_t asked = 0, before = 0;
+        for (uint8_t wish = 0; wish < buyers[buyer].wishes; wish++) {
+            before = asked;
+            asked += lt_plan_wish(&plan->spec, buyer, wish).quantity;
+        }
+        came_back += buyers[buyer].wishes > 1;
+        over += buyers[buyer].wishes > 1 && asked > spec.cap && before <= spec.cap;
+    }
+    assert_in_range(plan->count, 13000, 14000);
+    assert_in_range(over, came_back - 1, came_back); /* the last may have found no room */
+    assert_in_range(came_back, 800, 1400);
+    assert_in_range(again, 700, 1700);
+    for (size_t i = 0; i < 3; i++)
+        assert_in_range(by_sku[i], plan->count / 3 - 300, plan->count / 3 + 300);
+    free(buyers);
+    lt_plan_free(plan);
+}
+
+static void a_wish_is_the_same_at_every_click_and_within_its_bounds(void **state)
+{
+    (void)state;
+    struct lt_plan_spec spec = {.seed = 3, .quantity_min = 2, .quantity_max = 4, .skus = 2};
+    size_t drawn[5] = {0};
+    for (uint32_t buyer = 0; buyer < 3000; buyer++) {
+        struct lt_wish wish = lt_plan_wish(&spec, buyer, 0);
+        assert_int_equal(wish.sku, buyer % 2);
+        assert_in_range(wish.quantity, 2, 4);
+        assert_int_equal(lt_plan_wish(&spec, buyer, 0).quantity, wish.quantity);
+        assert_int_equal(lt_plan_wish(&spec, buyer, 1).sku, (buyer + 1) % 2);
+        drawn[wish.quantity]++;
+    }
+    for (size_t i = 2; i <= 4; i++)
+        assert_in_range(drawn[i], 900, 1100);
+}
+
 static void more_clicks_than_buyers_come_from_them_in_turn(void **state)
 {
     (void)state;
@@ -262,6 +327,17 @@ static void options_become_a_plan(void **state)
     assert_int_equal(options.plan.buyers, 0); /* all different */
     assert_int_equal(options.plan.stock, 500);
     assert_true(options.plan.repeat_share == 0);
+
+    assert_ok(read_options("--rate 1 --duration 5s --unique-users --skus 2 --quantity 1..3",
+                           &options, &fault));
+    assert_int_equal(options.plan.stock, 18); /* three of five want the first SKU, at most 3 each */
+    assert_int_equal(options.plan.cap, 3);
+    assert_int_equal(options.plan.quantity_min, 1);
+    assert_ok(read_options("--quantity 2 --cap 5 --sku-cap 4", &options, &fault));
+    assert_int_equal(options.plan.quantity_min, 2);
+    assert_int_equal(options.plan.quantity_max, 2);
+    assert_int_equal(options.plan.cap, 5);
+    assert_int_equal(options.plan.sku_cap, 4);
 }
 
 static void a_bad_option_is_named(void **state)
@@ -291,6 +367,16 @@ static void a_bad_option_is_named(void **state)
         {"--summary=yes", "--summary"},
         {"--connections 0", "--connections"},
         {"buyers", "buyers"},
+        {"--skus 17", "--skus"},
+        {"--skus 3 --stock 2", "--stock"},
+        {"--quantity 0", "--quantity"},
+        {"--quantity 3..2", "--quantity"},
+        {"--quantity 1..", "--quantity"},
+        {"--quantity 1..3x", "--quantity"},
+        {"--quantity 2 --cap 1", "--cap"},
+        {"--quantity 2..3 --sku-cap 1", "--sku-cap"},
+        {"--find-capacity --skus 2", "--skus"},
+        {"--find-capacity --quantity 1", "--quantity"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         struct lt_options options;
@@ -327,6 +413,8 @@ int main(void)
         cmocka_unit_test(every_phase_has_its_clicks_in_its_time),
         cmocka_unit_test(shapes_are_what_they_are_called),
         cmocka_unit_test(a_repeated_click_follows_its_first),
+        cmocka_unit_test(buyers_come_back_until_they_ask_for_more_than_the_cap),
+        cmocka_unit_test(a_wish_is_the_same_at_every_click_and_within_its_bounds),
         cmocka_unit_test(more_clicks_than_buyers_come_from_them_in_turn),
         cmocka_unit_test(no_more_buyers_come_than_click),
         cmocka_unit_test(a_plan_file_is_read),

@@ -11,6 +11,8 @@
 
 #define STOCK 2
 
+static const struct lt_sku skus[] = {{"sku"}, {"other"}};
+
 /* A small world: a tally, a log, what the gateway says of itself, and what is made of it. */
 struct world {
     struct lt_tally *tally;
@@ -19,6 +21,7 @@ struct world {
     struct lt_decisions decisions;
     int64_t in_doubt;
     bool gateway_lies;
+    struct lt_plan_spec wants;
     struct lt_proof proof;
     struct lt_plan *plan;
     struct lt_report report;
@@ -44,6 +47,7 @@ static void begin(struct world *world, int64_t partitions)
     *world = (struct world){.records = 0};
     assert_ok(lt_tally_new(&world->tally));
     assert_ok(oq_audit_new(&world->audit));
+    lt_plan_spec_fill(&world->wants);
     add_record(world, fenced(1, partitions, true));
     add_record(world, adjusted("initial:sale/sku", STOCK, 1));
 }
@@ -71,10 +75,12 @@ static void log_order(struct world *world, uint32_t id, const char *user)
     add_record(world, event);
 }
 
+static uint8_t wished; /* of the next click */
+
 static void answered(struct world *world, uint32_t buyer, int status, bool replayed,
                      const char *body)
 {
-    struct lt_click click = {.at_ns = 10 * PS_NS_PER_MS, .buyer = buyer};
+    struct lt_click click = {.at_ns = 10 * PS_NS_PER_MS, .buyer = buyer, .wish = wished};
     struct lt_answer answer = {.outcome = LT_ANSWERED,
                                .click = &click,
                                .ended_ns = 12 * PS_NS_PER_MS,
@@ -110,6 +116,8 @@ static void judge(struct world *world)
                                    .records = world->records,
                                    .gateway = gateway,
                                    .sale = "sale",
+                                   .plan = &world->wants,
+                                   .skus = skus,
                                    .user_prefix = "b-"};
     lt_proof_done(&world->proof);
     assert_ok(lt_proof_make(&evidence, &world->proof));
@@ -141,7 +149,7 @@ static void kept_promises_are_a_proof(void **state)
     answered(world, 3, 409, false, "{\"code\": \"sold_out\"}");
     judge(world);
     assert_true(world->proof.made && world->proof.ok);
-    assert_int_equal(world->proof.held, 2);
+    assert_int_equal(world->proof.sum.held, 2);
     assert_int_equal(world->proof.promised, 1);
     assert_int_equal(world->proof.pending_accepted, 1);
     assert_int_equal(world->proof.unreported, 0);
@@ -188,7 +196,7 @@ static void an_order_may_end_by_expiry(void **state)
     log_order(world, 2, "b-1"); /* they may buy again then */
     told(world, 1, 2, "accepted", false);
     judge_well(world);
-    assert_int_equal(world->proof.released, 1);
+    assert_int_equal(world->proof.sum.released, 1);
 }
 
 static void an_order_that_lives_must_not_be_called_over(void **state)
@@ -254,6 +262,98 @@ static void a_buyer_with_two_is_found(void **state)
     assert_int_equal(world->proof.twice, 1);
 }
 
+/* Two SKUs of two units; a buyer may have three units, two of each. */
+static void begin_wide(struct world *world)
+{
+    begin(world, 1);
+    world->wants = (struct lt_plan_spec){
+        .skus = 2, .quantity_min = 1, .quantity_max = 1, .cap = 3, .sku_cap = 2};
+    struct oq_event other = adjusted("initial:sale/other", STOCK, 1);
+    other.sku = PS_STR("other");
+    add_record(world, other);
+}
+
+/* The order of the buyer's wish: both take the SKUs in turn. */
+static void sell(struct world *world, uint32_t id, uint32_t buyer, uint8_t wish)
+{
+    char user[8];
+    (void)snprintf(user, sizeof user, "b-%u", buyer);
+    struct oq_event event = accepted(id, 1, user, "", 1);
+    event.sku = ps_str(skus[(buyer + wish) % 2].name);
+    add_record(world, event);
+    wished = wish;
+    told(world, buyer, id, "accepted", false);
+    wished = 0;
+}
+
+static void units_are_proved_of_each_sku(void **state)
+{
+    struct world *world = *state;
+    begin_wide(world);
+    sell(world, 1, 1, 0);
+    sell(world, 2, 1, 1);
+    sell(world, 3, 1, 2);
+    judge_well(world);
+    assert_int_equal(world->proof.sum.held, 3);
+    assert_int_equal(world->proof.skus[0].held, 1);
+    assert_int_equal(world->proof.skus[1].held, 2);
+    assert_int_equal(world->proof.skus[1].promised, 2);
+
+    sell(world, 4, 3, 0); /* a third unit of "other", while one of "sku" is left */
+    judge(world);
+    assert_int_equal(world->proof.oversold, 1);
+    assert_false(world->proof.checks[LT_CHECK_OVERSOLD].ok);
+    assert_false(world->proof.checks[LT_CHECK_PROMISES].ok);
+    assert_non_null(strstr(world->proof.checks[LT_CHECK_PROMISES].text, "of other"));
+}
+
+static void a_buyer_above_a_cap_is_found(void **state)
+{
+    struct world *world = *state;
+    begin_wide(world);
+    for (uint8_t wish = 0; wish < 4; wish++)
+        sell(world, 1U + wish, 2, wish);
+    only_fails(world, LT_CHECK_TWICE); /* four, and three are allowed */
+    assert_int_equal(world->proof.twice, 1);
+    begin_wide(world);
+    world->wants.sku_cap = 1;
+    sell(world, 1, 2, 0);
+    sell(world, 2, 2, 1);
+    judge_well(world);
+    sell(world, 3, 2, 2);
+    only_fails(world, LT_CHECK_TWICE); /* two of "sku" */
+}
+
+static void an_order_of_something_else_keeps_no_promise(void **state)
+{
+    struct world *world = *state;
+    begin_wide(world);
+    add_record(world, accepted(1, 1, "b-1", "", 1)); /* of "sku", and the wish was "other" */
+    told(world, 1, 1, "accepted", false);
+    only_fails(world, LT_CHECK_LOST);
+    begin_wide(world);
+    add_record(world, accepted(1, 1, "b-2", "", 2)); /* two, and the wish was one */
+    told(world, 2, 1, "accepted", false);
+    only_fails(world, LT_CHECK_LOST);
+    assert_non_null(strstr(world->proof.checks[LT_CHECK_LOST].text, "; the first: 01900000-"));
+    assert_non_null(strstr(world->proof.checks[LT_CHECK_LOST].text, " of b-2"));
+}
+
+static void who_lost_the_answer_and_found_the_order_is_counted(void **state)
+{
+    struct world *world = *state;
+    log_order(world, 1, "b-1");
+    log_order(world, 2, "b-2");
+    told(world, 1, 1, "accepted", true);
+    judge_well(world);
+    assert_int_equal(world->proof.orders, 2);
+    assert_int_equal(world->proof.found_again, 1);
+    assert_int_equal(world->proof.unreported, 1);
+    told(world, 1, 1, "accepted", false); /* they only clicked twice */
+    judge_well(world);
+    assert_int_equal(world->proof.found_again, 0);
+}
+
 static void a_pending_order_may_become_anything(void **state)
 {
     struct world *world = *state;
@@ -283,7 +383,7 @@ static void what_was_said_to_be_decided_must_be(void **state)
                                  {.order_id = id_of(2), .confirm = true}};
     world->decisions = (struct lt_decisions){.list = list, .count = 3, .confirmed = 1};
     judge_well(world);
-    assert_int_equal(world->proof.confirmed, 1);
+    assert_int_equal(world->proof.sum.confirmed, 1);
     list[2].said = true;
     only_fails(world, LT_CHECK_DECIDED);
 }
@@ -521,7 +621,7 @@ static void the_summary_speaks_plainly(void **state)
     assert_null(strstr(text, "given back"));
     free(text);
 
-    world->proof.released = 3;
+    world->proof.sum.released = 3;
     text = printed(world, LT_SUMMARY);
     assert_says(text, "3 units were given back");
     free(text);
@@ -643,7 +743,7 @@ static void the_page_shows_what_the_gateway_saw(void **state)
         "threshold", 20.0, "points", 1.0, 31.0, 2.0, "log_backlog", "unit", "share", "threshold",
         0.5, "points", 0, 0, 0);
     assert_non_null(world->report.gateway);
-    world->proof.available = 0; /* sold out */
+    world->proof.sum.available = 0; /* sold out */
     char *page = printed(world, LT_PAGE), *text = printed(world, LT_TEXT);
     json_decref(world->report.gateway);
     world->report.gateway = NULL;
@@ -681,7 +781,7 @@ static void an_axis_says_what_its_lines_are(void **state)
                  {8, "<span>8</span><span>4</span><span>0</span>"},
                  {1400, "<span>1,500</span><span>750</span><span>0</span>"}};
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        world->proof.stock = cases[i].stock;
+        world->proof.sum.stock = cases[i].stock;
         char *text = printed(world, LT_PAGE);
         assert_says(text, cases[i].labels);
         free(text);
@@ -795,6 +895,10 @@ int main(void)
         JUDGED(an_oversold_sale_is_found),
         JUDGED(what_the_rehearsal_cancels_hides_no_promise),
         JUDGED(a_buyer_with_two_is_found),
+        JUDGED(units_are_proved_of_each_sku),
+        JUDGED(a_buyer_above_a_cap_is_found),
+        JUDGED(an_order_of_something_else_keeps_no_promise),
+        JUDGED(who_lost_the_answer_and_found_the_order_is_counted),
         JUDGED(a_pending_order_may_become_anything),
         JUDGED(what_was_said_to_be_decided_must_be),
         JUDGED(an_unreadable_promise_spoils_the_proof),

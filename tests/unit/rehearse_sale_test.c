@@ -67,6 +67,7 @@ static void *play(void *arg)
 }
 
 static struct script script;
+static const struct lt_plan_spec plan = {.stock = 77, .skus = 1, .cap = 1};
 static struct ps_fault fault;
 
 static void start(const struct line *lines, size_t count)
@@ -109,8 +110,8 @@ static void a_sale_is_made_as_a_rehearsal_and_waited_for(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
     };
     START(lines);
-    assert_ok(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 77, .closes_at_ms = T0},
-                           &fault));
+    assert_ok(lt_sale_open(&script.admin, "s-1",
+                           &(struct lt_sale){.plan = &plan, .closes_at_ms = T0}, &fault));
     finish();
     asked(0, "PUT /admin/v1/sales/s-1 HTTP/1.1\r\n");
     asked(0, "Authorization: Bearer secret\r\n");
@@ -132,10 +133,10 @@ static void a_twin_is_made_after_its_sale(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":true}"},
         {"404 Not Found", "{\"code\":\"not_found\"}"},
     };
-    struct lt_sale twin = {.twin_of = "live", .stock = 33, .closes_at_ms = T0};
+    struct lt_sale twin = {.twin_of = "live", .plan = &plan, .closes_at_ms = T0};
     START(lines);
     assert_ok(lt_sale_open(&script.admin, "s-1", &twin, &fault));
-    assert_string_equal(twin.sku, "phone");
+    assert_string_equal(twin.skus[0].name, "phone");
     assert_int_equal(lt_sale_open(&script.admin, "s-1", &twin, &fault), PS_E_CONFLICT);
     finish();
     asked(0, "GET /admin/v1/sales/live HTTP/1.1\r\n");
@@ -143,7 +144,7 @@ static void a_twin_is_made_after_its_sale(void **state)
     asked(1,
           "\"rehearsal\":true,\"twin_of\":\"live\",\"reservation_ttl_s\":77,\"attributes\":{\"a\":"
           "1.5},"
-          "\"skus\":[{\"sku\":\"phone\",\"stock\":33,\"price\":null,\"attributes\":{\"b\":2}}]}");
+          "\"skus\":[{\"sku\":\"phone\",\"stock\":77,\"price\":null,\"attributes\":{\"b\":2}}]}");
     asked(1, "\"per_user_cap\":1");
 }
 
@@ -155,7 +156,7 @@ static void a_sale_that_is_no_rehearsal_is_not_bought_from(void **state)
         {"200 OK", "{\"state\":\"open\",\"rehearsal\":false}"},
     };
     START(lines);
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.plan = &plan}, &fault),
                      PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "rehearsal"));
     finish();
@@ -169,10 +170,10 @@ static void a_refusal_is_told_with_its_reason(void **state)
         {"428 Precondition Required", "{\"code\":\"precondition_required\"}"},
     };
     START(lines);
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.plan = &plan}, &fault),
                      PS_E_CONFLICT);
     assert_non_null(strstr(fault.text, "422 invalid: /skus/0/stock is too large"));
-    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.stock = 1}, &fault),
+    assert_int_equal(lt_sale_open(&script.admin, "s-1", &(struct lt_sale){.plan = &plan}, &fault),
                      PS_E_EXISTS);
     finish();
 }

@@ -21,7 +21,7 @@ static int read_text(const char *text, struct cfg_sale_doc *doc, struct ps_fault
     json_t *json = NULL;
     *faults = (struct ps_faults){0};
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    int err = cfg_sale_doc_read(json, "", "spring", doc, faults);
+    int err = cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, "spring", doc, faults);
     json_decref(json);
     return err;
 }
@@ -245,6 +245,75 @@ static void numbers_in_attributes_are_those_that_are_written_down(void **state)
     refused("{\"attributes\":{\"a\":1.7976931348623157e308}" SKUS, "/attributes", "too large");
 }
 
+/* Read as an operator's at this moment, in the place of `have` (NULL: a new sale). */
+static int read_now(const char *text, int64_t now_ms, const struct cfg_stored_sale *have,
+                    struct cfg_sale_doc *doc, struct ps_faults *faults)
+{
+    const struct cfg_doc had = {.parsed = (void *)(uintptr_t)have};
+    const struct cfg_reading reading = {
+        .pointer = "", .now_ms = now_ms, .have = have != NULL ? &had : NULL};
+    json_t *json = NULL;
+
+    *faults = (struct ps_faults){0};
+    assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
+    int err = cfg_sale_doc_read(json, &reading, "spring", doc, faults);
+    json_decref(json);
+    return err;
+}
+
+static void an_opening_long_ago_must_be_meant(void **state)
+{
+    static const char past[] = "{\"opens_at\":\"2030-11-11T16:00:00Z\"" SKUS;
+    static const char meant[] = "{\"open\":true,\"opens_at\":\"2030-11-11T16:00:00Z\"" SKUS;
+    static const char closed[] = "{\"opens_at\":\"2030-11-11T16:00:00Z\","
+                                 "\"closes_at\":\"2030-11-11T16:00:01Z\"" SKUS;
+    struct cfg_stored_sale have = {.doc = {.opens_at_ms = OPENS}};
+    struct cfg_sale_doc doc;
+    struct ps_faults faults;
+    (void)state;
+
+    assert_ok(read_now(past, OPENS + CFG_SALE_PAST_MS, NULL, &doc, &faults));
+    cfg_sale_doc_done(&doc);
+    assert_int_equal(read_now(past, OPENS + CFG_SALE_PAST_MS + 1, NULL, &doc, &faults),
+                     PS_E_INVALID);
+    assert_string_equal(faults.at[0].path, "/opens_at");
+    assert_non_null(strstr(faults.at[0].text, "\"open\":true"));
+    assert_ok(read_now(past, OPENS + CFG_SALE_PAST_MS + 1, &have, &doc, &faults)); /* no change */
+    cfg_sale_doc_done(&doc);
+    have.doc.opens_at_ms = OPENS + 1;
+    assert_int_equal(read_now(past, OPENS + CFG_SALE_PAST_MS + 1, &have, &doc, &faults),
+                     PS_E_INVALID);
+    assert_ok(read_now(meant, OPENS + CFG_SALE_PAST_MS + 1, NULL, &doc, &faults));
+    assert_int_equal(doc.opens_at_ms, OPENS);
+    cfg_sale_doc_done(&doc);
+    assert_int_equal(read_now(meant, OPENS - 1, NULL, &doc, &faults), PS_E_INVALID);
+    assert_string_equal(faults.at[0].path, "/open");
+    /* It opens nothing. */
+    assert_ok(read_now(closed, OPENS + CFG_SALE_PAST_MS + 1, NULL, &doc, &faults));
+    cfg_sale_doc_done(&doc);
+}
+
+static void open_alone_opens_now_and_once(void **state)
+{
+    static const char text[] = "{\"open\":true" SKUS;
+    const struct cfg_stored_sale open = {.doc = {.opens_at_ms = OPENS - 5}},
+                                 scheduled = {.doc = {.opens_at_ms = OPENS + 5}};
+    struct cfg_sale_doc doc;
+    struct ps_faults faults;
+    (void)state;
+
+    assert_ok(read_now(text, OPENS, NULL, &doc, &faults));
+    assert_int_equal(doc.opens_at_ms, OPENS);
+    cfg_sale_doc_done(&doc);
+    assert_ok(read_now(text, OPENS, &scheduled, &doc, &faults));
+    assert_int_equal(doc.opens_at_ms, OPENS);
+    cfg_sale_doc_done(&doc);
+    assert_ok(read_now(text, OPENS, &open, &doc, &faults));
+    assert_int_equal(doc.opens_at_ms, OPENS - 5);
+    cfg_sale_doc_done(&doc);
+    refused(text, "/open", "unknown"); /* a stored document */
+}
+
 static void a_sale_has_at_most_100_skus(void **state)
 {
     (void)state;
@@ -255,10 +324,13 @@ static void a_sale_has_at_most_100_skus(void **state)
     json_t *json = json_pack("{s:o}", "skus", skus);
     struct cfg_sale_doc doc;
     struct ps_faults faults = {0};
-    assert_ok(cfg_sale_doc_read(json, "", "spring", &doc, &faults));
+    assert_ok(
+        cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, "spring", &doc, &faults));
     cfg_sale_doc_done(&doc);
     json_array_append_new(skus, json_pack("{s:s, s:i}", "sku", "s100", "stock", 1));
-    assert_int_equal(cfg_sale_doc_read(json, "/sales/3", "spring", &doc, &faults), PS_E_INVALID);
+    assert_int_equal(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = "/sales/3"}, "spring",
+                                       &doc, &faults),
+                     PS_E_INVALID);
     assert_string_equal(faults.at[0].path, "/sales/3/skus");
     json_decref(json);
 }
@@ -292,7 +364,8 @@ static enum cfg_refusal may_change(const char *member, json_t *value,
     }
     json_object_set_new(object, member, value);
     struct ps_faults faults = {0};
-    assert_ok(cfg_sale_doc_read(json, "", "spring", &to, &faults));
+    assert_ok(
+        cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, "spring", &to, &faults));
     enum cfg_refusal code = cfg_sale_doc_change(&from, &to, &sale_state, wall_ms, "", &faults);
     assert_int_equal(faults.count, code != CFG_MAY);
     json_decref(json);
@@ -397,6 +470,8 @@ int main(void)
         cmocka_unit_test(prices_are_decimal_strings),
         cmocka_unit_test(attributes_have_at_most_2048_bytes),
         cmocka_unit_test(numbers_in_attributes_are_those_that_are_written_down),
+        cmocka_unit_test(an_opening_long_ago_must_be_meant),
+        cmocka_unit_test(open_alone_opens_now_and_once),
         cmocka_unit_test(a_sale_has_at_most_100_skus),
         cmocka_unit_test(the_name_of_a_seed_is_checked),
         cmocka_unit_test(what_may_change_depends_on_how_far_the_sale_is),

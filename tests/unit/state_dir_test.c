@@ -3,6 +3,9 @@
 
 #include "gateway/state_dir.h"
 
+#include <sys/vfs.h>
+#include <unistd.h>
+
 static struct temp_dir temp;
 
 static int make(void **state)
@@ -133,6 +136,67 @@ static void a_file_in_its_place_is_refused(void **state)
     assert_int_equal(gw_state_dir_open(path, &dir, NULL), PS_E_INVALID);
 }
 
+/* What statfs says of a path that ends so. (With 64-bit offsets its name is statfs64.) */
+static const char *elsewhere;
+static unsigned magic;
+int __real_statfs64(const char *path, struct statfs *ret);
+int __wrap_statfs64(const char *path, struct statfs *ret);
+int __wrap_statfs64(const char *path, struct statfs *ret)
+{
+    int result = __real_statfs64(path, ret);
+    size_t len = strlen(path), end = elsewhere != NULL ? strlen(elsewhere) : 0;
+
+    if (result == 0 && elsewhere != NULL && len >= end && strcmp(path + len - end, elsewhere) == 0)
+        ret->f_type = (__typeof__(ret->f_type))magic;
+    return result;
+}
+
+static void a_directory_on_a_network_file_system_is_refused_by_name(void **state)
+{
+    static const struct {
+        unsigned magic;
+        const char *name;
+    } cases[] = {{0x6969, "NFS"},        {0x517b, "SMB"},     {0xff534d42, "CIFS"},
+                 {0xfe534d42, "SMB"},    {0x01021997, "9p"},  {0x00c36400, "Ceph"},
+                 {0x0bd00bd0, "Lustre"}, {0x5346414f, "AFS"}, {0x65735546, "FUSE"}};
+    struct gw_state_dir dir;
+    struct ps_fault fault;
+
+    (void)state;
+    elsewhere = temp.path;
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        magic = cases[i].magic;
+        assert_int_equal(gw_state_dir_open(temp.path, &dir, &fault), PS_E_INVALID);
+        assert_string_equal(fault.path, temp.path);
+        assert_non_null(strstr(fault.text, cases[i].name));
+        assert_non_null(strstr(fault.text, "network file system"));
+    }
+    elsewhere = NULL;
+    assert_int_equal(access(temp_file(&temp, "gateway.id"), F_OK), -1); /* nothing was written */
+    assert_ok(gw_state_dir_open(temp.path, &dir, NULL));
+    gw_state_dir_close(&dir);
+}
+
+static void a_database_that_is_a_link_to_one_is_refused(void **state)
+{
+    static const char *const names[] = {"journal.db", "control.db", "spill.db"};
+    struct gw_state_dir dir;
+    struct ps_fault fault;
+
+    (void)state;
+    magic = 0x6969;
+    for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+        elsewhere = names[i];
+        assert_ok(gw_state_dir_open(temp.path, &dir, NULL)); /* it is not there */
+        gw_state_dir_close(&dir);
+        write_file(temp_file(&temp, names[i]), "");
+        assert_int_equal(gw_state_dir_open(temp.path, &dir, &fault), PS_E_INVALID);
+        assert_non_null(strstr(fault.path, names[i]));
+        assert_int_equal(unlink(temp_file(&temp, names[i])), 0);
+    }
+    elsewhere = NULL;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -148,6 +212,8 @@ int main(void)
         TEST(two_gateways_never_share_a_directory),
         TEST(a_missing_parent_is_named),
         TEST(a_file_in_its_place_is_refused),
+        TEST(a_directory_on_a_network_file_system_is_refused_by_name),
+        TEST(a_database_that_is_a_link_to_one_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

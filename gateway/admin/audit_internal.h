@@ -1,0 +1,111 @@
+/* What the files of an audit share: audit.c (the cut, the judging), audit_counter.c (a counter in
+ * Redis, looked at piece by piece), audit_schedule.c (audits that nobody asks for). */
+#ifndef OP_AUDIT_INTERNAL_H
+#define OP_AUDIT_INTERNAL_H
+
+#include "gateway/admin/admin_internal.h"
+#include "inventory/shared.h"
+#include "queue/audit.h"
+
+#include <stdatomic.h>
+
+#define OP_AUDIT_LISTED OQ_AUDIT_LISTED
+#define OP_SUSPECTS_MAX 1024
+
+/* The log at one moment, between two batches. */
+struct op_cut {
+    int64_t seq[OQ_PARTITION_MAX]; /* the last record of each partition */
+    uint32_t partitions;
+    size_t orders; /* of the sale */
+    struct oq_totals totals[CFG_SALE_SKUS_MAX];
+};
+
+/* An order, and its buyer if it is the buyer's newest, as the log had them at a moment. */
+struct op_probe {
+    struct oq_order *order;
+    enum oq_state state;
+    bool with_buyer;
+    const struct oq_order *newest; /* of the buyer */
+    int64_t units;                 /* that the buyer had */
+};
+
+struct op_counter_fault {
+    char sku[PS_NAME_MAX + 1]; /* "" = none */
+    struct ps_uuid order;
+    bool has_order;
+    char text[160];
+};
+
+/* The look at a counter in Redis. */
+struct op_counter_look {
+    unsigned tries;
+    unsigned alike;                            /* the last of them */
+    struct inv_count tried[CFG_SALE_SKUS_MAX]; /* what the last one has found */
+    int64_t since_ns;                          /* waits for effects */
+    struct op_cut cut;
+    int64_t in_doubt[CFG_SALE_SKUS_MAX]; /* by the entries; -1: too many to add up */
+    size_t next;                         /* order, or suspect */
+    bool again;                          /* the suspects come a second time, and are judged */
+    size_t count;
+    struct op_probe page[INV_LOOK_MAX];
+    struct op_probe suspects[OP_SUSPECTS_MAX];
+    size_t suspect_count;
+};
+
+struct op_audit {
+    struct op_read job; /* first */
+    struct op_admin *admin;
+    bool running;
+    _Atomic(bool) cancelled; /* the gateway ends */
+    uint64_t handle;         /* of the request whose audit is under way; 0: nobody asked */
+    char sale[PS_NAME_MAX + 1];
+    struct sale_run *run;
+    struct inv_sale *counter;
+    struct oq_sale *log_sale;
+    size_t sku_count; /* of the counter */
+    int64_t at_ms, began_ns;
+    /* A cut that the log's thread takes: written there, read once it is taken. */
+    struct op_cut *cut_into;
+    _Atomic(bool) cut_taken;
+    void (*then)(struct op_audit *audit); /* on the control thread, with the cut or after a while */
+    struct op_cut before, after; /* the counter's numbers are of a moment between the two */
+    struct inv_count counts[CFG_SALE_SKUS_MAX];
+    int err;
+    char why[320];       /* of err, where the log has lost records */
+    bool counter_failed; /* err is the counter's, not the log's */
+    struct op_counter_look *look;
+    struct op_counter_fault faults[OP_AUDIT_LISTED];
+    size_t fault_count; /* all of them */
+    uv_timer_t wait;    /* until `then` */
+    uv_timer_t schedule;
+    uint32_t partition; /* the work thread reads */
+    struct oq_audit *auditor;
+    /* Found by the work thread. */
+    char *text;
+    bool ok;
+    int64_t violations;
+    char first[256]; /* of the violations, in words */
+};
+
+/* Takes a cut of the log, then calls `then`. */
+void op_audit_cut(struct op_audit *audit, struct op_cut *into,
+                  void (*then)(struct op_audit *audit));
+/* Calls `then` after a while, unless the gateway ends. */
+void op_audit_wait(struct op_audit *audit, uint64_t ms, void (*then)(struct op_audit *audit));
+/* The counter has been looked at, or audit->err says why not. */
+void op_audit_judge(struct op_audit *audit);
+/* The counter's numbers beside those of the log. */
+void op_audit_counters(const struct op_audit *audit, struct oq_audit_counter *ret_counters);
+/* Begins for a sale that has a counter; `handle` 0: nobody waits for it. */
+void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint64_t handle);
+
+/* --- audit_counter.c --- */
+/* From the cut `before` on; ends with op_audit_judge. */
+void op_audit_look(struct op_audit *audit);
+
+/* --- audit_schedule.c --- */
+void op_audit_schedule(struct op_audit *audit);
+/* An audit has ended; what it found is kept with the sale. */
+void op_audit_note(struct op_audit *audit);
+
+#endif

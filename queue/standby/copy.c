@@ -1,0 +1,292 @@
+/* A copy of a gateway's journal, record by record under the same numbers, and of its control.db.
+ *
+ * Asking for the records behind N tells the gateway that all up to N are on this disk: so N is what
+ * was committed here, never what was only received. control.db may tell of a sale's opening what
+ * only later records of the journal show; so it is put in its place when the journal here has
+ * reached the record that the gateway's had when it was copied.
+ *
+ * Before anything is written after a start or an error, the last record here is compared with the
+ * gateway's of that number: a gateway with another past is not followed. */
+#include "queue/standby/copy.h"
+
+#include "common/clock.h"
+#include "common/db_file.h"
+#include "common/private_file.h"
+#include "queue/event.h"
+#include "queue/journal_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONTROL_EVERY_NS PS_NS_PER_S
+
+struct sb_copy {
+    char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX]; /* of journal.db */
+    char control_path[PATH_MAX];
+    int lock;
+    struct ps_db_file *file; /* NULL: to be opened again */
+    int64_t seq;
+    bool compared; /* the last record is the gateway's */
+    bool at_end;
+    int64_t revision; /* of control.db here; -1: of before the start */
+    int64_t asked_ns; /* for control.db */
+    char *control;    /* received; waits for the journal to reach control_seq */
+    size_t control_len;
+    int64_t control_seq, control_revision;
+};
+
+static int64_t now_ns(void)
+{
+    return ps_clock_mono_ns(&ps_clock_system);
+}
+
+static int open_file(struct sb_copy *copy, struct ps_fault *fault)
+{
+    const struct ps_db_file_settings settings = {
+        .kind = &oq_journal_kind, .path = copy->path, .lock = copy->lock};
+    int err = ps_db_file_open(&settings, &copy->file, fault);
+
+    copy->compared = copy->at_end = false;
+    if (err == 0)
+        err = ps_db_number(ps_db_file_db(copy->file), "SELECT coalesce(max(seq), 0) FROM records",
+                           &copy->seq, fault);
+    return err;
+}
+
+static void close_file(struct sb_copy *copy)
+{
+    ps_db_file_close(copy->file);
+    copy->file = NULL;
+}
+
+int sb_copy_open(const char *state_dir, struct sb_copy **ret_copy, struct ps_fault *fault)
+{
+    struct sb_copy *copy = calloc(1, sizeof *copy);
+
+    if (copy == NULL)
+        return ps_fault(fault, PS_E_NOMEM, "--state-dir", "out of memory");
+    copy->lock = -1;
+    copy->revision = -1;
+    int len = snprintf(copy->path, sizeof copy->path, "%s/journal.db", state_dir);
+    int err = 0;
+    if (len < 0 || (size_t)len >= sizeof copy->path)
+        err = ps_fault(fault, PS_E_INVALID, "--state-dir", "the path is too long");
+    (void)snprintf(copy->control_path, sizeof copy->control_path, "%s/control.db", state_dir);
+    if (err == 0)
+        err = ps_db_file_lock(&oq_journal_kind, copy->path, &copy->lock, fault);
+    if (err == 0)
+        err = ps_db_file_create(&oq_journal_kind, copy->path, NULL, fault);
+    if (err == 0)
+        err = open_file(copy, fault);
+    if (err < 0)
+        sb_copy_close(copy);
+    else
+        *ret_copy = copy;
+    return err;
+}
+
+void sb_copy_close(struct sb_copy *copy)
+{
+    if (copy == NULL)
+        return;
+    close_file(copy);
+    if (copy->lock >= 0)
+        close(copy->lock);
+    free(copy->control);
+    free(copy);
+}
+
+int64_t sb_copy_seq(const struct sb_copy *copy)
+{
+    return copy->seq;
+}
+
+bool sb_copy_is_whole(const struct sb_copy *copy)
+{
+    return copy->at_end && copy->revision >= 0;
+}
+
+/* --- Asking --- */
+
+/* 200, or with *ret_reply->status 204 nothing new. */
+static enum sb_turn ask(struct sb_caller *caller, const char *path, struct sb_reply *ret_reply,
+                        struct ps_fault *fault)
+{
+    if (sb_caller_get(caller, path, ret_reply, fault) < 0)
+        return SB_GATEWAY_AWAY;
+    if (ret_reply->status == 200 || ret_reply->status == 204)
+        return SB_MORE;
+    ps_fault(fault, 0, "--gateway", "GET %s is answered %d: %.300s", path, ret_reply->status,
+             ret_reply->body);
+    return ret_reply->status == 409 ? SB_REFUSED : SB_GATEWAY_AWAY;
+}
+
+/* --- Records --- */
+
+/* The line at *at: its record's JSON and seq. False: no more. A line that makes no sense: seq -1.
+ */
+static bool next_line(const char **at, char *json, struct ps_str *ret_json, struct ps_str *ret_sale,
+                      int64_t *ret_seq, void **ret_owner)
+{
+    const char *end = strchr(*at, '\n');
+    struct oq_event event;
+    struct ps_buf buf;
+
+    if (end == NULL)
+        return false;
+    *ret_owner = NULL;
+    *ret_seq = -1;
+    ps_buf_init(&buf, json, OQ_EVENT_TEXT_MAX);
+    if (oq_event_decode_line(*at, (size_t)(end - *at), ret_seq, &event, ret_owner, NULL) < 0 ||
+        oq_event_encode(&event, &buf) < 0)
+        *ret_seq = -1;
+    *ret_json = (struct ps_str){buf.at, buf.len};
+    *ret_sale = event.sale;
+    *at = end + 1;
+    return true;
+}
+
+/* Is the last record here the gateway's of that number? */
+static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+{
+    char path[96], json[OQ_EVENT_TEXT_MAX], own[OQ_EVENT_TEXT_MAX] = "";
+    struct ps_str text, sale;
+    struct sb_reply reply;
+    int64_t seq = 0;
+    void *owner = NULL;
+
+    (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld&limit=1",
+                   (long long)copy->seq - 1);
+    enum sb_turn turn = ask(caller, path, &reply, fault);
+    if (turn != SB_MORE)
+        return turn;
+    if (oq_journal_file_body(copy->file, copy->seq, own, sizeof own, fault) < 0)
+        return SB_DISK_FAILED;
+    const char *at = reply.body;
+    bool same = next_line(&at, json, &text, &sale, &seq, &owner) && seq == copy->seq &&
+                ps_str_is(text, own);
+    oq_event_release(owner);
+    if (same)
+        return SB_MORE;
+    ps_fault(fault, 0, copy->path, "record %lld is another one than the gateway's",
+             (long long)copy->seq);
+    return SB_REFUSED;
+}
+
+/* All lines in one transaction. */
+static int write_lines(struct sb_copy *copy, const char *lines, struct ps_fault *fault)
+{
+    char json[OQ_EVENT_TEXT_MAX];
+    struct ps_str text, sale;
+    int64_t seq, last = copy->seq;
+    bool unknown = false;
+    void *owner;
+    int err = oq_journal_file_begin(copy->file, OQ_JOURNAL_NO_NOTE, fault);
+
+    while (err == 0 && next_line(&lines, json, &text, &sale, &seq, &owner)) {
+        err = seq == last + 1 ? oq_journal_file_insert(copy->file, seq, sale, text, fault)
+                              : ps_fault(fault, PS_E_CORRUPT, "--gateway",
+                                         "record %lld does not follow", (long long)last + 1);
+        oq_event_release(owner);
+        last = seq;
+    }
+    if (err < 0) {
+        ps_db_file_rollback(copy->file);
+        return err;
+    }
+    err = ps_db_file_commit(copy->file, &unknown, fault);
+    if (err == 0) {
+        copy->seq = last;
+        err = ps_db_file_tidy(copy->file, fault);
+    }
+    return err;
+}
+
+static enum sb_turn follow(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+{
+    struct sb_reply reply;
+    char path[96];
+
+    (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld", (long long)copy->seq);
+    enum sb_turn turn = ask(caller, path, &reply, fault);
+    if (turn != SB_MORE)
+        return turn;
+    copy->at_end = reply.len == 0;
+    if (copy->at_end)
+        return SB_WAIT;
+    return write_lines(copy, reply.body, fault) < 0 ? SB_DISK_FAILED : SB_MORE;
+}
+
+/* --- control.db --- */
+
+static enum sb_turn fetch_control(struct sb_copy *copy, struct sb_caller *caller,
+                                  struct ps_fault *fault)
+{
+    static const char magic[] = "SQLite format 3";
+    struct sb_reply reply;
+    char path[96] = "/admin/v1/standby/control";
+
+    copy->asked_ns = now_ns();
+    if (copy->revision >= 0)
+        (void)snprintf(path, sizeof path, "/admin/v1/standby/control?revision=%lld",
+                       (long long)copy->revision);
+    enum sb_turn turn = ask(caller, path, &reply, fault);
+    if (turn != SB_MORE || reply.status == 204)
+        return turn;
+    if (reply.len < sizeof magic || memcmp(reply.body, magic, sizeof magic) != 0 ||
+        reply.version < 0 || (copy->control = malloc(reply.len)) == NULL) {
+        ps_fault(fault, 0, "--gateway", "what it gives for control.db is no database");
+        return SB_GATEWAY_AWAY;
+    }
+    memcpy(copy->control, reply.body, reply.len);
+    copy->control_len = reply.len;
+    copy->control_seq = reply.last_seq;
+    copy->control_revision = reply.version;
+    return SB_MORE;
+}
+
+/* What SQLite left beside an older file is not this one's. */
+static int replace_control(struct sb_copy *copy, struct ps_fault *fault)
+{
+    static const char *const beside[] = {"-wal", "-shm"};
+    char path[PATH_MAX + 8];
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(beside); i++) {
+        (void)snprintf(path, sizeof path, "%s%s", copy->control_path, beside[i]);
+        (void)unlink(path);
+    }
+    int err = ps_private_replace(copy->control_path, copy->control, copy->control_len, fault);
+    if (err == 0)
+        copy->revision = copy->control_revision;
+    free(copy->control);
+    copy->control = NULL;
+    return err;
+}
+
+enum sb_turn sb_copy_turn(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+{
+    enum sb_turn turn = SB_MORE;
+
+    if (copy->file == NULL && open_file(copy, fault) < 0) {
+        close_file(copy);
+        return SB_DISK_FAILED;
+    }
+    if (!copy->compared && copy->seq > 0)
+        turn = compare(copy, caller, fault);
+    copy->compared = turn == SB_MORE;
+    if (turn == SB_MORE && copy->control == NULL &&
+        (copy->asked_ns == 0 || now_ns() - copy->asked_ns >= CONTROL_EVERY_NS))
+        turn = fetch_control(copy, caller, fault);
+    if (turn == SB_MORE)
+        turn = follow(copy, caller, fault);
+    if ((turn == SB_MORE || turn == SB_WAIT) && copy->control != NULL &&
+        copy->seq >= copy->control_seq && replace_control(copy, fault) < 0)
+        turn = SB_DISK_FAILED;
+    if (turn == SB_DISK_FAILED)
+        close_file(copy); /* what a failed commit came to shows when it is opened again */
+    if (turn == SB_GATEWAY_AWAY)
+        copy->compared = false;
+    return turn;
+}
