@@ -30,6 +30,7 @@ struct ps_db_kind {
     int application_id;
     int format;         /* of a later one: PS_E_NEWER; of an earlier one: the caller migrates it */
     const char *tables; /* the SQL that makes them in an empty file */
+    bool shrinks;       /* rows are deleted by the million: see ps_db_file_shrink */
     const char *const *statements; /* as in ps_db_settings */
     size_t statement_count;
 };
@@ -65,6 +66,11 @@ int ps_db_file_commit(struct ps_db_file *file, bool *ret_unknown,
                       struct ps_fault *fault) PS_MUST_CHECK;
 /* Instead of a commit, after an error of a statement. */
 void ps_db_file_rollback(struct ps_db_file *file);
+/* Gives some of the pages that deleted rows have left back to the disk, in a transaction of its
+ * own: 1 = there are more, 0 = none. Of a kind that does not shrink, and of a file that is older
+ * than this: 0; such pages are used again. *ret_unknown as of ps_db_file_commit. */
+int ps_db_file_shrink(struct ps_db_file *file, bool *ret_unknown,
+                      struct ps_fault *fault) PS_MUST_CHECK;
 /* After each transaction: has committed pages moved from the WAL into the database when enough have
  * gathered, on a thread of its own. An error loses nothing, but the disk is failing. */
 int ps_db_file_tidy(struct ps_db_file *file, struct ps_fault *fault) PS_MUST_CHECK;

@@ -18,7 +18,7 @@
 
 #define BEHIND_MS    2000
 #define LOOK_MS      250
-#define CHECK_MS     3600000
+#define CHECK_MS     15000
 #define OPEN_WAIT_MS 10000
 #define FLIGHT_MAX   100000
 #define MS_PER_HOUR  3600000

@@ -84,7 +84,7 @@ int lt_history_log_add(struct lt_history_log *log, uint32_t partition, int64_t s
         err = oq_fold_apply(log->fold, partition, seq, event, &change);
     if (err == 0 && (change.effect == OQ_EFFECT_CONFIRMED || change.effect == OQ_EFFECT_RELEASED))
         log->decisions[log->count++] =
-            (struct decision){change.order->id, oq_place(partition, seq)};
+            (struct decision){*oq_order_id(change.order), oq_place(partition, seq)};
     return err;
 }
 
@@ -162,7 +162,7 @@ static bool was_accepted(enum lt_seen seen)
 static const struct oq_order *find_order(const struct check *check, const struct ps_uuid *id)
 {
     const struct oq_order *order = oq_fold_order(check->log->fold, id);
-    return order != NULL && order->sale == check->sale ? order : NULL;
+    return order != NULL && oq_order_sale(order) == check->sale ? order : NULL;
 }
 
 static void check_lost(struct check *check, const struct lt_op *op, const struct oq_order *order)
@@ -184,15 +184,17 @@ static void check_other(struct check *check, const struct lt_op *op, const struc
 {
     const char *what = NULL;
     bool whole = !op->replayed || op->key.len > 0;
-    if (op->f != LT_OP_BUY || order == NULL || !order->known)
+    struct oq_order_view has;
+    if (op->f != LT_OP_BUY || order == NULL || !oq_order_known(order))
         return;
-    if (op->user.len > 0 && !ps_str_same(op->user, order->user))
+    oq_order_get(order, &has);
+    if (op->user.len > 0 && !ps_str_same(op->user, has.user))
         what = "user";
-    else if (op->key.len > 0 && !ps_str_same(op->key, order->key))
+    else if (op->key.len > 0 && !ps_str_same(op->key, has.key))
         what = "key";
-    else if (whole && op->sku.len > 0 && !ps_str_is(op->sku, oq_sale_sku(order->sale, order->sku)))
+    else if (whole && op->sku.len > 0 && !ps_str_is(op->sku, oq_sale_sku(has.sale, has.sku)))
         what = "SKU";
-    else if (whole && op->quantity > 0 && op->quantity != order->quantity)
+    else if (whole && op->quantity > 0 && op->quantity != has.quantity)
         what = "quantity";
     if (what != NULL)
         contradict(check, op->end_line, "other: line %u: order %s was shown, which has another %s",
@@ -301,21 +303,23 @@ static int by_sight(const void *left, const void *right)
  * key, any of the user's without one may have made it. */
 static const struct lt_op *first_ask(struct check *check, const struct oq_order *order)
 {
+    struct oq_order_view has;
+    oq_order_get(order, &has);
     /* Before every ask of this user and key. */
-    const struct lt_op probe = {.user = order->user, .key = order->key, .invoked_ns = INT64_MIN};
+    const struct lt_op probe = {.user = has.user, .key = has.key, .invoked_ns = INT64_MIN};
     const struct lt_op *key = &probe, *first = NULL;
     bool there, refused = true;
     size_t i = ps_sorted_place(&key, check->asks, check->ask_count, sizeof key, by_ask, &there);
-    for (; i < check->ask_count && ps_str_same(check->asks[i]->user, order->user) &&
-           ps_str_same(check->asks[i]->key, order->key);
+    for (; i < check->ask_count && ps_str_same(check->asks[i]->user, has.user) &&
+           ps_str_same(check->asks[i]->key, has.key);
          i++) {
         first = first != NULL ? first : check->asks[i];
         refused = refused && check->asks[i]->type == LT_OP_FAIL;
     }
-    if (first != NULL && refused && order->key.len > 0)
+    if (first != NULL && refused && has.key.len > 0)
         contradict(check, first->end_line,
                    "refused: line %u: the key was refused at every try, and the log has order %s",
-                   first->end_line, ID(&order->id));
+                   first->end_line, ID(&has.id));
     return first;
 }
 
@@ -341,16 +345,16 @@ static int by_place(const void *left, const void *right)
 /* What the log has of an order becomes one effect or two. */
 static void add_effects(struct check *check, const struct oq_order *order)
 {
-    const struct sight probe = {&order->id,
-                                &(const struct lt_op){.invoked_ns = INT64_MIN, .at = {"", 0}}};
-    const struct decision wanted = {.order_id = order->id};
+    const struct ps_uuid *id = oq_order_id(order);
+    const struct sight probe = {id, &(const struct lt_op){.invoked_ns = INT64_MIN, .at = {"", 0}}};
+    const struct decision wanted = {.order_id = *id};
     struct effect accepted = {
-        .place = order->place, .asked = first_ask(check, order), .order = order};
+        .place = oq_order_place(order), .asked = first_ask(check, order), .order = order};
     struct effect decided = {.order = order};
     bool there;
     size_t i =
         ps_sorted_place(&probe, check->sights, check->sight_count, sizeof probe, by_sight, &there);
-    for (; i < check->sight_count && ps_uuid_equal(check->sights[i].order_id, &order->id); i++) {
+    for (; i < check->sight_count && ps_uuid_equal(check->sights[i].order_id, id); i++) {
         const struct lt_op *op = check->sights[i].op;
         if (was_accepted(op->seen))
             accepted.seen = earlier_end(accepted.seen, op);
@@ -390,7 +394,8 @@ static void check_places(struct check *check)
                 "order: lines %u and %u: the log has seq %lld of order %s, which was asked for "
                 "only when seq %lld of order %s had been seen",
                 effect->seen->end_line, latest->asked->line, (long long)latest->place,
-                ID(&latest->order->id), (long long)effect->place, ID(&effect->order->id));
+                ID(oq_order_id(latest->order)), (long long)effect->place,
+                ID(oq_order_id(effect->order)));
     }
 }
 
@@ -433,7 +438,7 @@ int lt_history_check(const struct lt_history *history, struct lt_history_log *lo
         check_keys(&check);
         for (size_t i = 0; i < orders; i++) {
             const struct oq_order *order = oq_sale_order_at(check.sale, i);
-            if (order->known && oq_order_state(order) != OQ_STATE_VOID)
+            if (oq_order_known(order) && oq_order_state(order) != OQ_STATE_VOID)
                 add_effects(&check, order);
         }
         check_places(&check);

@@ -61,11 +61,12 @@ static bool is_as_promised(const struct judging *judging, const struct oq_order 
     const struct lt_evidence *evidence = judging->evidence;
     struct lt_wish wish = lt_plan_wish(evidence->plan, promise->buyer, promise->wish);
     char user[PS_USER_MAX + 1];
-    int len = snprintf(user, sizeof user, "%s%u", evidence->user_prefix, promise->buyer);
-    return strcmp(oq_sale_name(order->sale), evidence->sale) == 0 &&
-           order->user.len == (size_t)len && memcmp(order->user.at, user, (size_t)len) == 0 &&
-           order->quantity == wish.quantity &&
-           strcmp(oq_sale_sku(order->sale, order->sku), evidence->skus[wish.sku].name) == 0;
+    struct oq_order_view view;
+    (void)snprintf(user, sizeof user, "%s%u", evidence->user_prefix, promise->buyer);
+    oq_order_get(order, &view);
+    return strcmp(oq_sale_name(view.sale), evidence->sale) == 0 && ps_str_is(view.user, user) &&
+           view.quantity == wish.quantity &&
+           strcmp(oq_sale_sku(view.sale, view.sku), evidence->skus[wish.sku].name) == 0;
 }
 
 /* The rehearsal itself cancelled it, after the last buyer: until then the order was in force. */
@@ -90,7 +91,7 @@ static bool judge_promise(struct lt_proof *proof, struct judging *judging,
                           const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    bool found = order != NULL && order->known && is_as_promised(judging, order, promise);
+    bool found = order != NULL && oq_order_known(order) && is_as_promised(judging, order, promise);
     enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
     struct lt_wish wish = lt_plan_wish(judging->evidence->plan, promise->buyer, promise->wish);
     judging->known += found && state != OQ_STATE_VOID;
@@ -122,7 +123,7 @@ static void judge_end(struct lt_proof *proof, const struct judging *judging,
                       const struct lt_promise *promise)
 {
     const struct oq_order *order = oq_fold_order(judging->fold, &promise->order_id);
-    if (order == NULL || !order->known || !is_as_promised(judging, order, promise))
+    if (order == NULL || !oq_order_known(order) || !is_as_promised(judging, order, promise))
         return;
     enum oq_state state = oq_order_state(order);
     if (state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED)
@@ -175,7 +176,8 @@ static void judge_decisions(struct lt_proof *proof, const struct oq_fold *fold,
         const struct lt_decision *decision = &decisions->list[i];
         const struct oq_order *order = oq_fold_order(fold, &decision->order_id);
         enum oq_state said = decision->confirm ? OQ_STATE_CONFIRMED : OQ_STATE_RELEASED;
-        if (decision->said && (order == NULL || !order->known || oq_order_state(order) != said))
+        if (decision->said &&
+            (order == NULL || !oq_order_known(order) || oq_order_state(order) != said))
             proof->broken_decisions++;
     }
 }
@@ -185,7 +187,7 @@ static int64_t count_in_log(const struct oq_sale *sale)
     int64_t count = 0;
     for (size_t i = 0; i < oq_sale_order_count(sale); i++) {
         const struct oq_order *order = oq_sale_order_at(sale, i);
-        count += order->known && oq_order_state(order) != OQ_STATE_VOID;
+        count += oq_order_known(order) && oq_order_state(order) != OQ_STATE_VOID;
     }
     return count;
 }

@@ -11,9 +11,11 @@
 /* The moment of a sold unit, or -1: the order never held one. Clocks of two machines may differ. */
 static int64_t sold_at_ns(const struct lt_report *report, const struct oq_order *order)
 {
-    if (!order->known || oq_order_state(order) == OQ_STATE_VOID)
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    if (!view.known || view.state == OQ_STATE_VOID)
         return -1;
-    int64_t at_ns = (order->reserved_at_ms - report->started_wall_ms) * PS_NS_PER_MS;
+    int64_t at_ns = (view.reserved_at_ms - report->started_wall_ms) * PS_NS_PER_MS;
     return at_ns > 0 ? at_ns : 0;
 }
 
@@ -36,8 +38,9 @@ void lt_report_sales(struct lt_report *report, const struct oq_fold *fold)
         int64_t at_ns = sold_at_ns(report, order);
         if (at_ns < 0)
             continue;
-        report->sold[lt_tally_slot(report->tally, at_ns)] += (uint32_t)order->quantity;
-        report->curve[at_ns / report->curve_ns] += (uint32_t)order->quantity;
+        uint32_t quantity = (uint32_t)oq_order_quantity(order);
+        report->sold[lt_tally_slot(report->tally, at_ns)] += quantity;
+        report->curve[at_ns / report->curve_ns] += quantity;
     }
 }
 

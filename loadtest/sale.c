@@ -80,8 +80,8 @@ static char *sale_text(const struct lt_sale *sale, const json_t *of)
     char closes_at[PS_TIME_LEN + 1];
     ps_time_format(sale->closes_at_ms, closes_at);
     json_t *json =
-        json_pack("{s:b, s:s, s:I, s:b, s:s*, s:O*, s:O*, s:o}", "open", 1, "closes_at",
-                  closes_at, "per_user_cap", (json_int_t)sale->plan->cap, "rehearsal", 1, "twin_of",
+        json_pack("{s:b, s:s, s:I, s:b, s:s*, s:O*, s:O*, s:o}", "open", 1, "closes_at", closes_at,
+                  "per_user_cap", (json_int_t)sale->plan->cap, "rehearsal", 1, "twin_of",
                   sale->twin_of, "reservation_ttl_s", json_object_get(of, "reservation_ttl_s"),
                   "attributes", json_object_get(of, "attributes"), "skus", skus_json(sale, of));
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;

@@ -17,6 +17,7 @@ struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
     int64_t at_ms; /* of the last record that waits for nothing; 0 = none yet */
+    bool archived; /* what comes behind counts for nothing */
 };
 
 struct adjust_book { /* "a" adjust key */
@@ -148,12 +149,12 @@ static int open_epoch(struct oq_audit *audit, struct ps_str sale, uint32_t parti
 static struct oq_slot *open_slot(struct oq_audit *audit, struct oq_sale_book *sale,
                                  const struct oq_order *order)
 {
-    if (order->number >= sale->slot_count) {
+    if (oq_order_number(order) >= sale->slot_count) {
         size_t count = sale->slot_count > 0 ? sale->slot_count + sale->slot_count / 4 : SLOTS_LEAST;
         if (audit->own == NULL && count < audit->cut.orders)
             count = audit->cut.orders;
-        if (count <= order->number)
-            count = (size_t)order->number + 1;
+        if (count <= oq_order_number(order))
+            count = (size_t)oq_order_number(order) + 1;
         struct oq_slot *more = realloc(sale->slots, count * sizeof *more);
         if (more == NULL)
             return NULL;
@@ -161,12 +162,13 @@ static struct oq_slot *open_slot(struct oq_audit *audit, struct oq_sale_book *sa
         sale->slots = more;
         sale->slot_count = count;
     }
-    return &sale->slots[order->number];
+    return &sale->slots[oq_order_number(order)];
 }
 
 struct oq_slot oq_slot_of(const struct oq_sale_book *sale, const struct oq_order *order)
 {
-    return order->number < sale->slot_count ? sale->slots[order->number] : (struct oq_slot){0};
+    return oq_order_number(order) < sale->slot_count ? sale->slots[oq_order_number(order)]
+                                                     : (struct oq_slot){0};
 }
 
 /* --- Findings --- */
@@ -212,30 +214,33 @@ static int check_key(const struct oq_audit *audit, const struct oq_place *at,
                      struct oq_sale_book *sale, const struct oq_order *order)
 {
     char text[PS_UUID_LEN + 1];
-    if (order->key.len == 0)
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    if (view.key.len == 0)
         return 0;
-    const struct oq_order *first =
-        oq_fold_by_key(audit->fold, order->sale, order->user, order->key);
+    const struct oq_order *first = oq_fold_by_key(audit->fold, view.sale, view.user, view.key);
     if (first == order)
         return 0;
-    const char *sku = oq_sale_sku(order->sale, order->sku);
+    const char *sku = oq_sale_sku(view.sale, view.sku);
     if (first == NULL)
-        return oq_find_fault(&sale->findings, "fold", sku, &order->id, at,
+        return oq_find_fault(&sale->findings, "fold", sku, &view.id, at,
                              "the fold does not have the order's idempotency key");
-    ps_uuid_format(&first->id, text);
-    return oq_find_fault(&sale->findings, "I4", sku, &order->id, at,
+    ps_uuid_format(oq_order_id(first), text);
+    return oq_find_fault(&sale->findings, "I4", sku, &view.id, at,
                          "accepted under an idempotency key that order %s has", text);
 }
 
 /* Does the fold remember what this accepted record says? */
-static bool same_order(const struct oq_order *order, const struct oq_event *event)
+static bool same_order(const struct oq_order *folded, const struct oq_event *event)
 {
-    return ps_str_is(event->sale, oq_sale_name(order->sale)) &&
-           ps_str_is(event->sku, oq_sale_sku(order->sale, order->sku)) &&
-           ps_str_same(order->user, event->user) && ps_str_same(order->key, event->key) &&
-           order->quantity == event->quantity && order->epoch == event->epoch &&
-           order->reserved_at_ms == event->reserved_at_ms && order->pay_by_ms == event->pay_by_ms &&
-           order->cap == event->cap && order->sku_cap == event->sku_cap;
+    struct oq_order_view order;
+    oq_order_get(folded, &order);
+    return ps_str_is(event->sale, oq_sale_name(order.sale)) &&
+           ps_str_is(event->sku, oq_sale_sku(order.sale, order.sku)) &&
+           ps_str_same(order.user, event->user) && ps_str_same(order.key, event->key) &&
+           order.quantity == event->quantity && order.epoch == event->epoch &&
+           order.reserved_at_ms == event->reserved_at_ms && order.pay_by_ms == event->pay_by_ms &&
+           order.cap == event->cap && order.sku_cap == event->sku_cap;
 }
 
 /* --- Records --- */
@@ -250,14 +255,13 @@ static enum oq_book_state state_in_fold(const struct oq_order *order)
 }
 
 /* An order that was held, or is from now on. */
-static void move_units(struct oq_sku_book *sku, const struct oq_order *order, enum oq_book_state to)
+static void move_units(struct oq_sku_book *sku, int64_t quantity, enum oq_book_state to)
 {
-    sku->held += to == OQ_BOOK_HELD ? order->quantity : -order->quantity;
-    sku->confirmed += to == OQ_BOOK_CONFIRMED ? order->quantity : 0;
+    sku->held += to == OQ_BOOK_HELD ? quantity : -quantity;
+    sku->confirmed += to == OQ_BOOK_CONFIRMED ? quantity : 0;
     if (to == OQ_BOOK_RELEASED) /* stops at the end of what can be counted, as in the fold */
-        sku->released = sku->released > PS_INT_MAX - order->quantity
-                            ? PS_INT_MAX
-                            : sku->released + order->quantity;
+        sku->released =
+            sku->released > PS_INT_MAX - quantity ? PS_INT_MAX : sku->released + quantity;
 }
 
 static int judge_record(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
@@ -291,10 +295,11 @@ static int learn_order(struct oq_sale_book *sale, const struct oq_place *at,
     slot->known = true;
     slot->version = (uint32_t)version & (uint32_t)most;
     sale->known++;
-    if (same_order(folded, event) && folded->place == oq_place(at->partition, at->seq))
+    if (same_order(folded, event) && oq_order_place(folded) == oq_place(at->partition, at->seq))
         return 0;
-    return oq_find_fault(&sale->findings, "fold", oq_sale_sku(folded->sale, folded->sku),
-                         &folded->id, NULL, "the fold has the order otherwise than the log");
+    return oq_find_fault(
+        &sale->findings, "fold", oq_sale_sku(oq_order_sale(folded), oq_order_sku(folded)),
+        oq_order_id(folded), NULL, "the fold has the order otherwise than the log");
 }
 
 /* An order that the fold does not have: a confirmed leaves no trace there. */
@@ -316,17 +321,18 @@ static int follow_change(struct oq_audit *audit, const struct oq_place *at,
     struct oq_sku_book *sku;
     enum oq_book_state state = slot->state;
     int64_t since = at->seq - sale->first_seq;
-    int err =
-        open_sku(audit, ps_str(sale->name), ps_str(oq_sale_sku(order->sale, order->sku)), &sku);
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    int err = open_sku(audit, ps_str(sale->name), ps_str(oq_sale_sku(view.sale, view.sku)), &sku);
     if (err != 0)
         return err;
-    move_units(sku, order, state);
+    move_units(sku, view.quantity, state);
     if (state == OQ_BOOK_RELEASED)
         slot->ended = since < UINT32_MAX ? (uint32_t)since : UINT32_MAX;
-    if (state == OQ_BOOK_RELEASED && event->reason == OQ_EXPIRED && event->at_ms < order->pay_by_ms)
-        return oq_find_fault(&sale->findings, "early", sku->name, &order->id, at,
+    if (state == OQ_BOOK_RELEASED && event->reason == OQ_EXPIRED && event->at_ms < view.pay_by_ms)
+        return oq_find_fault(&sale->findings, "early", sku->name, &view.id, at,
                              "expired %lld ms before its pay_by",
-                             (long long)(order->pay_by_ms - event->at_ms));
+                             (long long)(view.pay_by_ms - event->at_ms));
     if (state != OQ_BOOK_HELD)
         return 0;
     err = check_key(audit, at, sale, order);
@@ -346,7 +352,7 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
         return err;
     if (folded == NULL)
         return add_unknown(sale, at, event);
-    err = open_sale(audit, ps_str(oq_sale_name(folded->sale)), &home);
+    err = open_sale(audit, ps_str(oq_sale_name(oq_order_sale(folded))), &home);
     if (err != 0)
         return err;
     struct oq_slot *slot = open_slot(audit, home, folded);
@@ -355,7 +361,7 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
     if (event->type == OQ_ACCEPTED && !slot->known)
         err = learn_order(home, at, event, folded, slot);
     else if (event->type == OQ_ACCEPTED && !same_order(folded, event))
-        err = oq_find_fault(&sale->findings, "duplicate_id", NULL, &folded->id, at,
+        err = oq_find_fault(&sale->findings, "duplicate_id", NULL, oq_order_id(folded), at,
                             "accepted twice, with different contents");
     if (err != 0)
         return err;
@@ -366,11 +372,11 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
     if (from != to && to != OQ_BOOK_VOID)
         err = follow_change(audit, at, event, home, folded, slot);
     if (err == 0 && anomaly)
-        err = oq_find_fault(&sale->findings, "I7", NULL, &folded->id, at,
+        err = oq_find_fault(&sale->findings, "I7", NULL, oq_order_id(folded), at,
                             "%s without an accepted before it", oq_type_name(event->type));
     if (err == 0 && audit->own != NULL &&
         (state_in_fold(folded) != to || change->anomaly != anomaly))
-        err = oq_find_fault(&sale->findings, "fold", NULL, &folded->id, at,
+        err = oq_find_fault(&sale->findings, "fold", NULL, oq_order_id(folded), at,
                             "the fold has the order as %s, these books as %s",
                             state_names[state_in_fold(folded)], state_names[to]);
     return err;
@@ -453,18 +459,48 @@ static int note_time(struct oq_audit *audit, const struct oq_place *at,
     return 0;
 }
 
+/* The record takes the place of the sale's orders, which the log may have dropped, wholly or in
+ * part: from now on its numbers are the sale's. They were judged before it was written. */
+static int add_archived(struct oq_audit *audit, const struct oq_event *event, bool whole)
+{
+    struct ps_str rest = event->counts;
+    struct oq_sale_book *sale;
+    struct oq_sku_book *sku;
+    struct oq_count count;
+    int err = open_sale(audit, event->sale, &sale);
+    while (whole && err == 0 && oq_counts_next(&rest, &count)) {
+        err = open_sku(audit, event->sale, count.sku, &sku);
+        if (err != 0)
+            break;
+        sku->adjustments = count.adjustments;
+        sku->held = count.held;
+        sku->confirmed = count.confirmed;
+        sku->released = count.released;
+    }
+    return err;
+}
+
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event)
 {
     struct oq_change change = {0};
+    struct epoch_book *epoch;
     const struct oq_place at = {partition, seq};
     int err = audit->own != NULL ? oq_fold_apply(audit->own, partition, seq, event, &change)
                                  : oq_event_check(event, NULL);
     if (err == 0)
+        err = open_epoch(audit, event->sale, partition, &epoch);
+    if (err == 0 && !epoch->archived)
         err = note_time(audit, &at, event);
     if (err != 0)
         return err;
     audit->seq = oq_place(partition, seq);
+    if (epoch->archived)
+        return 0;
+    if (event->type == OQ_ARCHIVED) {
+        epoch->archived = true;
+        return add_archived(audit, event, change.effect == OQ_EFFECT_ARCHIVED);
+    }
     if (event->type == OQ_FENCED)
         return add_fence(audit, &at, event);
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))

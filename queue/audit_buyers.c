@@ -20,6 +20,8 @@ struct units {
 struct one { /* order of the buyer at hand */
     const struct oq_order *order;
     struct oq_slot slot;
+    uint32_t sku;
+    int64_t quantity, reserved_at_ms, cap, sku_cap;
 };
 
 struct walk {
@@ -43,16 +45,17 @@ static int compare_numbers(int64_t a, int64_t b)
     return (a > b) - (a < b);
 }
 
-static int check_cap(const struct walk *walk, const struct oq_order *order,
-                     const struct units *units, int64_t cap, bool with_place)
+static int check_cap(const struct walk *walk, const struct one *one, const struct units *units,
+                     int64_t cap, bool with_place)
 {
-    const struct oq_place at = {oq_place_partition(order->place), oq_place_seq(order->place)};
+    int64_t place = oq_order_place(one->order);
+    const struct oq_place at = {oq_place_partition(place), oq_place_seq(place)};
     if (cap == 0 || units->held <= cap)
         return 0;
-    return oq_find_fault(walk->findings, "I3", oq_sale_sku(order->sale, order->sku), &order->id,
-                         with_place ? &at : NULL, "the buyer has %lld units%s, the cap is %lld",
-                         (long long)units->held, units == &walk->all ? "" : " of the SKU",
-                         (long long)cap);
+    return oq_find_fault(walk->findings, "I3", oq_sale_sku(oq_order_sale(one->order), one->sku),
+                         oq_order_id(one->order), with_place ? &at : NULL,
+                         "the buyer has %lld units%s, the cap is %lld", (long long)units->held,
+                         units == &walk->all ? "" : " of the SKU", (long long)cap);
 }
 
 /* --- In one partition: after each order --- */
@@ -66,8 +69,7 @@ static int check_cap(const struct walk *walk, const struct oq_order *order,
 static int check_units(const struct walk *walk, const struct one *one, struct units *units,
                        int64_t cap)
 {
-    const struct latest own = {one->slot.version, one->order->reserved_at_ms,
-                               cap > 0 ? cap : PS_INT_MAX};
+    const struct latest own = {one->slot.version, one->reserved_at_ms, cap > 0 ? cap : PS_INT_MAX};
     if (own.version > units->by_version.version &&
         own.at_ms < units->by_time.at_ms - OTHER_WAY_ROUND_MS)
         units->by_time = own;
@@ -81,13 +83,13 @@ static int check_units(const struct walk *walk, const struct one *one, struct un
         units->by_version = own;
     int64_t widest =
         units->by_time.cap > units->by_version.cap ? units->by_time.cap : units->by_version.cap;
-    return check_cap(walk, one->order, units, widest, true);
+    return check_cap(walk, one, units, widest, true);
 }
 
-static void give_back(struct walk *walk, const struct oq_order *order)
+static void give_back(struct walk *walk, const struct one *one)
 {
-    walk->all.held -= order->quantity;
-    walk->of[order->sku].held -= order->quantity;
+    walk->all.held -= one->quantity;
+    walk->of[one->sku].held -= one->quantity;
 }
 
 static int compare_endings(const void *a, const void *b)
@@ -107,17 +109,16 @@ static int check_one_by_one(struct walk *walk)
     qsort(walk->endings, walk->ended, sizeof *walk->endings, compare_endings);
     for (size_t i = walk->count; err == 0 && i-- > 0;) {
         const struct one *one = &walk->orders[i];
-        const struct oq_order *order = one->order;
-        int64_t since = oq_place_seq(order->place) - walk->sale->first_seq;
+        int64_t since = oq_place_seq(oq_order_place(one->order)) - walk->sale->first_seq;
         if (one->slot.state == OQ_BOOK_VOID || one->slot.state == OQ_BOOK_NONE)
             continue;
         while (returned < walk->ended && walk->endings[returned].slot.ended < since)
-            give_back(walk, walk->endings[returned++].order);
-        walk->all.held += order->quantity;
-        walk->of[order->sku].held += order->quantity;
-        err = check_units(walk, one, &walk->all, order->cap);
+            give_back(walk, &walk->endings[returned++]);
+        walk->all.held += one->quantity;
+        walk->of[one->sku].held += one->quantity;
+        err = check_units(walk, one, &walk->all, one->cap);
         if (err == 0)
-            err = check_units(walk, one, &walk->of[order->sku], order->sku_cap);
+            err = check_units(walk, one, &walk->of[one->sku], one->sku_cap);
     }
     return err;
 }
@@ -136,23 +137,23 @@ static int check_at_rest(struct walk *walk)
 {
     int err = 0;
     for (size_t i = 0; i < walk->count; i++) {
-        const struct oq_order *order = walk->orders[i].order;
-        struct units *of = &walk->of[order->sku];
-        if (!is_live(&walk->orders[i]))
+        const struct one *one = &walk->orders[i];
+        struct units *of = &walk->of[one->sku];
+        if (!is_live(one))
             continue;
-        walk->all.held += order->quantity;
-        of->held += order->quantity;
-        raise_cap(&walk->all, order->cap);
-        raise_cap(of, order->sku_cap > 0 ? order->sku_cap : PS_INT_MAX);
+        walk->all.held += one->quantity;
+        of->held += one->quantity;
+        raise_cap(&walk->all, one->cap);
+        raise_cap(of, one->sku_cap > 0 ? one->sku_cap : PS_INT_MAX);
     }
     for (size_t i = walk->count; err == 0 && i-- > 0;) {
-        const struct oq_order *order = walk->orders[i].order;
-        struct units *of = &walk->of[order->sku];
-        if (!is_live(&walk->orders[i]))
+        const struct one *one = &walk->orders[i];
+        struct units *of = &walk->of[one->sku];
+        if (!is_live(one))
             continue;
-        err = check_cap(walk, order, &walk->all, walk->all.cap, false);
+        err = check_cap(walk, one, &walk->all, walk->all.cap, false);
         if (err == 0)
-            err = check_cap(walk, order, of, of->cap, false);
+            err = check_cap(walk, one, of, of->cap, false);
         walk->all.cap = of->cap = 0;
     }
     return err;
@@ -174,8 +175,16 @@ static int take_order(struct walk *walk, const struct oq_order *order, struct oq
             return PS_E_NOMEM;
         walk->cap = cap;
     }
-    walk->orders[walk->count++] = (struct one){order, slot};
-    walk->of[order->sku] = (struct units){0};
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    walk->orders[walk->count++] = (struct one){.order = order,
+                                               .slot = slot,
+                                               .sku = view.sku,
+                                               .quantity = view.quantity,
+                                               .reserved_at_ms = view.reserved_at_ms,
+                                               .cap = view.cap,
+                                               .sku_cap = view.sku_cap};
+    walk->of[view.sku] = (struct units){0};
     return 0;
 }
 
@@ -184,9 +193,10 @@ static int check_buyer(struct walk *walk, const struct oq_order *oldest)
     int err = 0;
     walk->count = 0;
     walk->all = (struct units){0};
-    for (const struct oq_order *order =
-             oq_fold_newest(walk->audit->fold, oldest->sale, oldest->user);
-         err == 0 && order != NULL; order = order->older) {
+    struct oq_order_view view;
+    oq_order_get(oldest, &view);
+    for (const struct oq_order *order = oq_fold_newest(walk->audit->fold, view.sale, view.user);
+         err == 0 && order != NULL; order = oq_order_older(order)) {
         struct oq_slot slot = oq_slot_of(walk->sale, order);
         if (slot.known) /* else it is behind the cut */
             err = take_order(walk, order, slot);
@@ -210,7 +220,8 @@ int oq_check_buyers(const struct oq_audit *audit, const struct oq_sale_book *sal
         return PS_E_NOMEM;
     for (size_t i = 0; err == 0 && i < count; i++) {
         const struct oq_order *order = oq_sale_order_at(folded, i);
-        if (order->older != NULL) /* the buyer comes with the oldest order */
+        if (order == NULL ||
+            oq_order_older(order) != NULL) /* the buyer comes with the oldest order */
             continue;
         err = check_buyer(&walk, order);
         listed += walk.count;

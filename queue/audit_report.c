@@ -186,14 +186,17 @@ static int check_fold_orders(const struct oq_audit *audit, const struct oq_sale_
     int err = 0;
     for (size_t i = 0; err == 0 && i < count; i++) {
         const struct oq_order *order = oq_sale_order_at(folded, i);
+        if (order == NULL) /* the sale was archived meanwhile */
+            break;
         struct oq_slot slot = oq_slot_of(sale, order);
-        const struct oq_place at = {oq_place_partition(order->place), oq_place_seq(order->place)};
-        const char *sku = oq_sale_sku(order->sale, order->sku);
+        const struct oq_place at = {oq_place_partition(oq_order_place(order)),
+                                    oq_place_seq(oq_order_place(order))};
+        const char *sku = oq_sale_sku(folded, oq_order_sku(order));
         if (!slot.known)
-            err = oq_find_fault(findings, "lost", sku, &order->id, &at,
+            err = oq_find_fault(findings, "lost", sku, oq_order_id(order), &at,
                                 "the log does not show the order any more");
         else if (!leads_to(slot.state, oq_order_state(order)))
-            err = oq_find_fault(findings, "fold", sku, &order->id, NULL,
+            err = oq_find_fault(findings, "fold", sku, oq_order_id(order), NULL,
                                 "the fold has the order otherwise than its records say");
     }
     return err;

@@ -32,11 +32,13 @@ enum kind {
     INT,     /* min .. max */
     TIME,
     BOOL, /* optional: absent when false */
-    REASON
+    REASON,
+    HASH,  /* SHA-256 */
+    COUNTS /* of SKUs; its text is canonical */
 };
 
 enum { A = 1 << OQ_ACCEPTED, C = 1 << OQ_CONFIRMED, R = 1 << OQ_RELEASED, S = 1 << OQ_ADJUSTED };
-enum { F = 1 << OQ_FENCED, ALL = A | C | R | S | F };
+enum { F = 1 << OQ_FENCED, X = 1 << OQ_ARCHIVED, ALL = A | C | R | S | F | X };
 
 struct member {
     const char *name;
@@ -73,9 +75,15 @@ static const struct member members[] = {
     MEMBER("reason",          note,           TEXT,   true,  S,          0,            OQ_NOTE_MAX),
     MEMBER("by",              by,             TEXT,   true,  C | S,      0,            OQ_BY_MAX),
     MEMBER("gateway",         gateway,        TEXT,   false, F,          1,            OQ_GATEWAY_MAX),
-    MEMBER("partitions",      partitions,     INT,    false, F,          1,            OQ_PARTITION_MAX),
+    MEMBER("partitions",      partitions,     INT,    false, F | X,      1,            OQ_PARTITION_MAX),
     MEMBER("first",           first,          BOOL,   false, F,          0,            0),
     MEMBER("opening_id",      opening_id,     NAME,   true,  F,          0,            0),
+    MEMBER("skus",            counts,         COUNTS, false, X,          0,            0),
+    MEMBER("orders",          orders,         INT,    false, X,          0,            PS_INT_MAX),
+    MEMBER("lines",           lines,          INT,    false, X,          0,            PS_INT_MAX),
+    MEMBER("last_hash",       last_hash,      HASH,   true,  X,          0,            0),
+    MEMBER("sha256",          sha256,         HASH,   true,  X,          0,            0),
+    MEMBER("discarded",       discarded,      BOOL,   true,  X,          0,            0),
     MEMBER("at",              at_ms,          TIME,   false, ALL,        0,            TIME_MAX_MS),
     MEMBER("rehearsal",       rehearsal,      BOOL,   true,  ALL,        0,            0),
     MEMBER("traceparent",     traceparent,    TRACE,  true,  A,          0,            0),
@@ -83,10 +91,13 @@ static const struct member members[] = {
 };
 /* clang-format on */
 
-static const char *const type_names[] = {
-    [OQ_ACCEPTED] = "penstock.order.accepted.v1", [OQ_CONFIRMED] = "penstock.order.confirmed.v1",
-    [OQ_RELEASED] = "penstock.order.released.v1", [OQ_ADJUSTED] = "penstock.stock.adjusted.v1",
-    [OQ_FENCED] = "penstock.sale.fenced.v1",      NULL};
+static const char *const type_names[] = {[OQ_ACCEPTED] = "penstock.order.accepted.v1",
+                                         [OQ_CONFIRMED] = "penstock.order.confirmed.v1",
+                                         [OQ_RELEASED] = "penstock.order.released.v1",
+                                         [OQ_ADJUSTED] = "penstock.stock.adjusted.v1",
+                                         [OQ_FENCED] = "penstock.sale.fenced.v1",
+                                         [OQ_ARCHIVED] = "penstock.sale.archived.v1",
+                                         NULL};
 
 static const char *const reason_names[] = {[OQ_REASON_NONE] = "",
                                            [OQ_EXPIRED] = "expired",
@@ -123,6 +134,120 @@ static const void *field_of(const struct oq_event *event, const struct member *m
 static void *field_to_fill(struct oq_event *event, const struct member *member)
 {
     return (char *)event + member->offset;
+}
+
+/* --- Words of the canonical spelling --- */
+
+struct cursor {
+    const char *at;
+    const char *end;
+};
+
+static bool skip(struct cursor *cursor, const char *text, size_t len)
+{
+    if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, text, len) != 0)
+        return false;
+    cursor->at += len;
+    return true;
+}
+
+/* A string without escapes. Its characters are judged by oq_event_check. */
+static bool take_string(struct cursor *cursor, struct ps_str *ret_text)
+{
+    if (!skip(cursor, "\"", 1))
+        return false;
+    const char *start = cursor->at;
+    const char *quote = memchr(start, '"', (size_t)(cursor->end - start));
+    if (quote == NULL || memchr(start, '\\', (size_t)(quote - start)) != NULL)
+        return false;
+    *ret_text = (struct ps_str){start, (size_t)(quote - start)};
+    cursor->at = quote + 1;
+    return true;
+}
+
+/* At most 16 digits: all that the bounds of any member allow. */
+static bool take_int(struct cursor *cursor, int64_t *ret_number)
+{
+    bool negative = skip(cursor, "-", 1);
+    const char *start = cursor->at;
+    int64_t number = 0;
+    while (cursor->at < cursor->end && cursor->at < start + 16 && *cursor->at >= '0' &&
+           *cursor->at <= '9')
+        number = number * 10 + (*cursor->at++ - '0');
+    if (cursor->at == start || (*start == '0' && (negative || cursor->at > start + 1)))
+        return false;
+    *ret_number = negative ? -number : number;
+    return true;
+}
+
+/* --- Counts of SKUs --- */
+
+void oq_counts_put(struct ps_buf *buf, const struct oq_count *counts, size_t count)
+{
+    ps_buf_puts(buf, "[");
+    for (size_t i = 0; i < count; i++) {
+        ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
+        ps_buf_put_json(buf, counts[i].sku.at, counts[i].sku.len);
+        ps_buf_puts(buf, ",\"adjustments\":");
+        ps_buf_put_int(buf, counts[i].adjustments);
+        ps_buf_puts(buf, ",\"held\":");
+        ps_buf_put_int(buf, counts[i].held);
+        ps_buf_puts(buf, ",\"confirmed\":");
+        ps_buf_put_int(buf, counts[i].confirmed);
+        ps_buf_puts(buf, ",\"released\":");
+        ps_buf_put_int(buf, counts[i].released);
+        ps_buf_puts(buf, "}");
+    }
+    ps_buf_puts(buf, "]");
+}
+
+/* `,"name":` and a number. */
+static bool take_number_of(struct cursor *cursor, const char *lead, int64_t *ret_number)
+{
+    return skip(cursor, lead, strlen(lead)) && take_int(cursor, ret_number);
+}
+
+static bool take_count(struct cursor *cursor, struct oq_count *ret_count)
+{
+    return skip(cursor, "{\"sku\":", 7) && take_string(cursor, &ret_count->sku) &&
+           take_number_of(cursor, ",\"adjustments\":", &ret_count->adjustments) &&
+           take_number_of(cursor, ",\"held\":", &ret_count->held) &&
+           take_number_of(cursor, ",\"confirmed\":", &ret_count->confirmed) &&
+           take_number_of(cursor, ",\"released\":", &ret_count->released) && skip(cursor, "}", 1);
+}
+
+bool oq_counts_next(struct ps_str *rest, struct oq_count *ret_count)
+{
+    struct cursor cursor = {rest->at, rest->at + rest->len};
+    struct oq_count count = {0};
+    if ((!skip(&cursor, "[", 1) && !skip(&cursor, ",", 1)) || !take_count(&cursor, &count))
+        return false;
+    *rest = (struct ps_str){cursor.at, (size_t)(cursor.end - cursor.at)};
+    *ret_count = count;
+    return true;
+}
+
+static bool count_ok(const struct oq_count *count)
+{
+    return ps_name_ok(count->sku.at, count->sku.len) && count->adjustments >= -PS_INT_MAX &&
+           count->adjustments <= PS_INT_MAX && count->held >= 0 && count->held <= PS_INT_MAX &&
+           count->confirmed >= 0 && count->confirmed <= PS_INT_MAX && count->released >= 0 &&
+           count->released <= PS_INT_MAX;
+}
+
+/* At most OQ_COUNTS_MAX, spelled as oq_counts_put does. */
+static bool counts_ok(struct ps_str text)
+{
+    struct oq_count count;
+    size_t found = 0;
+    if (ps_str_is(text, "[]"))
+        return true;
+    if (text.len == 0 || text.at[0] != '[')
+        return false;
+    while (oq_counts_next(&text, &count))
+        if (++found > OQ_COUNTS_MAX || !count_ok(&count))
+            return false;
+    return found > 0 && ps_str_is(text, "]");
 }
 
 /* --- Checking --- */
@@ -166,6 +291,14 @@ static bool trace_ok(struct ps_str trace)
     return true;
 }
 
+static bool hash_ok(struct ps_str hash)
+{
+    for (size_t i = 0; i < hash.len; i++)
+        if (!((hash.at[i] >= '0' && hash.at[i] <= '9') || (hash.at[i] >= 'a' && hash.at[i] <= 'f')))
+            return false;
+    return hash.len == OQ_HASH_LEN;
+}
+
 /* What is wrong with a member that is there, or NULL. */
 static const char *member_wrong(const struct member *member, const void *field)
 {
@@ -204,6 +337,10 @@ static const char *member_wrong(const struct member *member, const void *field)
         return visible_ok(text, member) ? NULL : "is not 1 to 64 visible characters";
     case TEXT:
         return text_ok(text, member) ? NULL : "is too long, empty or not plain text";
+    case HASH:
+        return hash_ok(text) ? NULL : "is not a SHA-256 in lower-case hexadecimal";
+    case COUNTS:
+        return counts_ok(text) ? NULL : "is not a list of at most 100 SKUs with their numbers";
     default:
         return NULL; /* ADJUST: see check_together */
     }
@@ -229,6 +366,10 @@ static int check_together(const struct oq_event *event, struct ps_fault *fault)
     bool initial = has_key && oq_adjust_key_is_initial(key, event->sale, event->sku);
     if (type == OQ_ADJUSTED && (initial ? event->delta < 0 : event->delta == 0))
         return ps_fault(fault, PS_E_INVALID, "/delta", "is out of its bounds");
+    if (type == OQ_ARCHIVED && (event->last_hash.len == 0) != event->discarded)
+        return ps_fault(fault, PS_E_INVALID, "/last_hash", "an archive has one, and nothing else");
+    if (type == OQ_ARCHIVED && (event->sha256.len == 0) != event->discarded)
+        return ps_fault(fault, PS_E_INVALID, "/sha256", "an archive has one, and nothing else");
     bool needs_epoch =
         type == OQ_ACCEPTED || type == OQ_FENCED || (type == OQ_ADJUSTED && event->delta < 0);
     if (needs_epoch && event->epoch < 1)
@@ -238,7 +379,7 @@ static int check_together(const struct oq_event *event, struct ps_fault *fault)
 
 int oq_event_check(const struct oq_event *event, struct ps_fault *fault)
 {
-    if ((unsigned)event->type > OQ_FENCED)
+    if ((unsigned)event->type > OQ_ARCHIVED)
         return ps_fault(fault, PS_E_INVALID, "/type", "is unknown");
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
         const struct member *member = &members[i];
@@ -306,6 +447,10 @@ static void put_value(struct ps_buf *buf, const struct member *member, const voi
         memcpy(&reason, field, sizeof reason);
         put_quoted(buf, reason_names[reason], strlen(reason_names[reason]));
         return;
+    case COUNTS:
+        memcpy(&string, field, sizeof string);
+        ps_buf_put(buf, string.at, string.len);
+        return;
     default:
         memcpy(&string, field, sizeof string);
         ps_buf_put_json(buf, string.at, string.len);
@@ -343,48 +488,6 @@ int oq_event_line(int64_t seq, struct ps_str json, struct ps_buf *buf)
 
 /* --- Decoding what the encoder wrote --- */
 
-struct cursor {
-    const char *at;
-    const char *end;
-};
-
-static bool skip(struct cursor *cursor, const char *text, size_t len)
-{
-    if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, text, len) != 0)
-        return false;
-    cursor->at += len;
-    return true;
-}
-
-/* A string without escapes. Its characters are judged by oq_event_check. */
-static bool take_string(struct cursor *cursor, struct ps_str *ret_text)
-{
-    if (!skip(cursor, "\"", 1))
-        return false;
-    const char *start = cursor->at;
-    const char *quote = memchr(start, '"', (size_t)(cursor->end - start));
-    if (quote == NULL || memchr(start, '\\', (size_t)(quote - start)) != NULL)
-        return false;
-    *ret_text = (struct ps_str){start, (size_t)(quote - start)};
-    cursor->at = quote + 1;
-    return true;
-}
-
-/* At most 16 digits: all that the bounds of any member allow. */
-static bool take_int(struct cursor *cursor, int64_t *ret_number)
-{
-    bool negative = skip(cursor, "-", 1);
-    const char *start = cursor->at;
-    int64_t number = 0;
-    while (cursor->at < cursor->end && cursor->at < start + 16 && *cursor->at >= '0' &&
-           *cursor->at <= '9')
-        number = number * 10 + (*cursor->at++ - '0');
-    if (cursor->at == start || (*start == '0' && (negative || cursor->at > start + 1)))
-        return false;
-    *ret_number = negative ? -number : number;
-    return true;
-}
-
 static bool take_reason(struct cursor *cursor, enum oq_reason *ret_reason)
 {
     struct ps_str text;
@@ -397,6 +500,17 @@ static bool take_reason(struct cursor *cursor, enum oq_reason *ret_reason)
         }
     }
     return false;
+}
+
+/* Up to its bracket, which no name has in it. It is judged by oq_event_check. */
+static bool take_list(struct cursor *cursor, struct ps_str *ret_list)
+{
+    const char *end = memchr(cursor->at, ']', (size_t)(cursor->end - cursor->at));
+    if (end == NULL)
+        return false;
+    *ret_list = (struct ps_str){cursor->at, (size_t)(end + 1 - cursor->at)};
+    cursor->at = end + 1;
+    return true;
 }
 
 static bool take_value(struct cursor *cursor, const struct member *member, struct oq_event *event)
@@ -416,6 +530,8 @@ static bool take_value(struct cursor *cursor, const struct member *member, struc
         return *(bool *)field || skip(cursor, "false", 5);
     case REASON:
         return take_reason(cursor, field);
+    case COUNTS:
+        return take_list(cursor, field);
     default:
         return take_string(cursor, field);
     }
@@ -453,8 +569,58 @@ static bool read_canonical(const char *text, size_t len, struct oq_event *event)
 
 /* --- Decoding any JSON --- */
 
+/* What the strings of a decoded event point into. */
+struct owner {
+    json_t *json; /* or NULL: into `text` */
+    char *counts; /* spelled anew, or NULL */
+    char text[];
+};
+
+/* The counts in the one spelling. A number that is missing or none is out of its bounds. */
+static void read_counts(struct ps_json_reader *reader, const char *name, struct owner *owner,
+                        struct ps_str *ret_counts)
+{
+    const json_t *list = ps_json_value(reader, name);
+    struct oq_count counts[OQ_COUNTS_MAX];
+    struct ps_buf buf;
+    size_t count = json_array_size(list);
+    if (!json_is_array(list) || count > OQ_COUNTS_MAX) {
+        ps_json_fault(reader, name, "must be an array of at most 100 SKUs");
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const json_t *from = json_array_get(list, i), *sku = json_object_get(from, "sku");
+        struct {
+            const char *name;
+            int64_t *number;
+        } numbers[] = {{"adjustments", &counts[i].adjustments},
+                       {"held", &counts[i].held},
+                       {"confirmed", &counts[i].confirmed},
+                       {"released", &counts[i].released}};
+        counts[i].sku = (struct ps_str){json_string_value(sku), json_string_length(sku)};
+        bool ok = counts[i].sku.at != NULL;
+        for (size_t n = 0; n < PS_ARRAY_LEN(numbers); n++) {
+            const json_t *number = json_object_get(from, numbers[n].name);
+            ok = ok && json_is_integer(number);
+            *numbers[n].number = json_integer_value(number);
+        }
+        if (!ok || !count_ok(&counts[i])) {
+            ps_json_fault(reader, name, "must be SKUs with adjustments, held, confirmed, released");
+            return;
+        }
+    }
+    owner->counts = malloc(OQ_EVENT_LONG_MAX);
+    if (owner->counts == NULL) {
+        ps_json_fault(reader, name, "has no room: out of memory");
+        return;
+    }
+    ps_buf_init(&buf, owner->counts, OQ_EVENT_LONG_MAX);
+    oq_counts_put(&buf, counts, count);
+    *ret_counts = (struct ps_str){buf.at, buf.len};
+}
+
 static void read_member(struct ps_json_reader *reader, const struct member *member,
-                        struct oq_event *event)
+                        struct oq_event *event, struct owner *owner)
 {
     void *field = field_to_fill(event, member);
     struct ps_str text = {"", 0};
@@ -486,13 +652,17 @@ static void read_member(struct ps_json_reader *reader, const struct member *memb
         ps_json_enum(reader, member->name, reason_names + OQ_EXPIRED, &reason);
         *(enum oq_reason *)field = (enum oq_reason)(OQ_EXPIRED + reason);
         return;
+    case COUNTS:
+        read_counts(reader, member->name, owner, field);
+        return;
     default:
         ps_json_string(reader, member->name, OQ_EVENT_TEXT_MAX, field);
     }
 }
 
-static int read_json(const json_t *json, struct oq_event *event, struct ps_fault *fault)
+static int read_json(struct owner *owner, struct oq_event *event, struct ps_fault *fault)
 {
+    const json_t *json = owner->json;
     struct ps_json_reader reader;
     int type = -1;
     *event = (struct oq_event){0};
@@ -504,23 +674,18 @@ static int read_json(const json_t *json, struct oq_event *event, struct ps_fault
     event->type = (enum oq_type)type;
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
         if ((members[i].types & 1U << type) != 0)
-            read_member(&reader, &members[i], event);
+            read_member(&reader, &members[i], event, owner);
     }
     /* Not ps_json_done: members that a later version adds are none of our business. */
     return reader.err != 0 ? reader.err : oq_event_check(event, fault);
 }
-
-/* What the strings of a decoded event point into. */
-struct owner {
-    json_t *json; /* or NULL: into `text` */
-    char text[];
-};
 
 void oq_event_release(void *owner)
 {
     if (owner == NULL)
         return;
     json_decref(((struct owner *)owner)->json);
+    free(((struct owner *)owner)->counts);
     free(owner);
 }
 
@@ -534,12 +699,13 @@ int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, vo
     if (owner == NULL)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
     owner->json = NULL;
+    owner->counts = NULL;
     memcpy(owner->text, text, len);
     int err = 0;
     if (!read_canonical(owner->text, len, &event)) {
         err = ps_json_parse(text, len, &owner->json, fault);
         if (err == 0)
-            err = read_json(owner->json, &event, fault);
+            err = read_json(owner, &event, fault);
     }
     if (err != 0) {
         oq_event_release(owner);
@@ -603,7 +769,8 @@ void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_even
 
 size_t oq_event_key(const struct oq_event *event, char *ret_key)
 {
-    struct ps_str key = event->type == OQ_FENCED ? event->sale : event->adjust_key;
+    bool of_sale = event->type == OQ_FENCED || event->type == OQ_ARCHIVED;
+    struct ps_str key = of_sale ? event->sale : event->adjust_key;
     if (event->type == OQ_ACCEPTED || event->type == OQ_CONFIRMED ||
         (event->type == OQ_RELEASED && event->has_order_id)) {
         ps_uuid_format(&event->order_id, ret_key);

@@ -1,4 +1,4 @@
-/* The records of the order log: five kinds, one struct, and their JSON. See queue/README.md for
+/* The records of the order log: six kinds, one struct, and their JSON. See queue/README.md for
  * what each means. */
 #ifndef OQ_EVENT_H
 #define OQ_EVENT_H
@@ -8,7 +8,7 @@
 #include "common/id.h"
 #include "queue/adjust_key.h"
 
-enum oq_type { OQ_ACCEPTED, OQ_CONFIRMED, OQ_RELEASED, OQ_ADJUSTED, OQ_FENCED };
+enum oq_type { OQ_ACCEPTED, OQ_CONFIRMED, OQ_RELEASED, OQ_ADJUSTED, OQ_FENCED, OQ_ARCHIVED };
 enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 
 /* Partitions are numbered 0 .. OQ_PARTITION_MAX - 1. */
@@ -19,9 +19,13 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 #define OQ_TRACE_LEN   55
 #define OQ_REQUEST_MAX 64
 #define OQ_GATEWAY_MAX 64
+#define OQ_HASH_LEN    64 /* SHA-256 in lower-case hexadecimal */
+/* SKUs whose numbers a sale.archived has; a sale has no more. */
+#define OQ_COUNTS_MAX 100
 /* The longest JSON of a record, closing NUL included; oq_event_line adds at most OQ_SEQ_TEXT_MAX.
- */
+ * A sale.archived alone may be longer: up to OQ_EVENT_LONG_MAX. */
 #define OQ_EVENT_TEXT_MAX 1536
+#define OQ_EVENT_LONG_MAX 20480
 #define OQ_SEQ_TEXT_MAX   32
 
 /* Where a record lies: one number for partition and seq. Places rise partition by partition, not by
@@ -76,10 +80,29 @@ struct oq_event {
     struct ps_str note; /* the operator's reason; .len == 0: none. In the JSON it is "reason" */
     /* fenced */
     struct ps_str gateway;
-    int64_t partitions;
+    int64_t partitions; /* archived, too: over how many the sale's keys are spread */
     bool first;
     struct ps_str opening_id; /* of the cluster's opening of the sale; .len == 0: none */
+    /* archived */
+    struct ps_str counts; /* what oq_counts_put has printed */
+    int64_t orders;       /* that were accepted once */
+    int64_t lines;        /* of the archive; 0 when it was discarded */
+    struct ps_str last_hash;
+    struct ps_str sha256; /* of the uncompressed file; both are empty when it was discarded */
+    bool discarded;       /* a rehearsal that went without an archive */
 };
+
+/* The numbers of one SKU at the end of its sale. */
+struct oq_count {
+    struct ps_str sku;
+    int64_t adjustments, held, confirmed, released;
+};
+
+/* Prints them as a JSON array, in one spelling. `count` is at most OQ_COUNTS_MAX. */
+void oq_counts_put(struct ps_buf *buf, const struct oq_count *counts, size_t count);
+/* Takes the next one from `*rest`, which begins as an event's `counts` (checked, so it is well
+ * formed). False: there are no more. *ret_count points into the text. */
+bool oq_counts_next(struct ps_str *rest, struct oq_count *ret_count);
 
 /* "penstock.order.accepted.v1" and so on. */
 const char *oq_type_name(enum oq_type type);
@@ -96,8 +119,8 @@ bool oq_event_takes(const struct oq_event *event);
 /* That closing record; its strings are those of `event`. */
 void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_event *ret_rejected);
 
-/* The record's key: order id text, adjust key, or sale name (fences), with a closing NUL. `ret_key`
- * holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Its length. */
+/* The record's key: order id text, adjust key, or sale name (fenced, archived), with a closing NUL.
+ * `ret_key` holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Its length. */
 size_t oq_event_key(const struct oq_event *event, char *ret_key);
 
 /* Writes the JSON object, `type` first. No allocation: on the hot path. PS_E_INVALID: the event

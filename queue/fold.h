@@ -12,12 +12,19 @@
  * stock.adjusted, by adjust key, first wins: raising counts at once; lowering is judged like
  * accepted (epoch). A released{rejected} that comes first makes the adjust key void for good.
  * sale.fenced: the partition's epoch of that sale = max(epoch, its epoch). Duplicates are harmless
- * everywhere. An order becomes void by the first record of it or never: what was accepted once
+ * everywhere. Behind a sale.archived nothing of its sale counts in its partition; when each of the
+ * sale's partitions has one, the sale is archived and its totals are the record's. An order becomes
+ * void by the first record of it or never: what was accepted once
  * stays accepted, confirmed or released for ever.
  *
+ * A sale can be forgotten: its orders, keys and adjustments go, its name, totals, partitions and
+ * epochs stay, and later records of it change nothing but its epochs.
+ *
  * Threads: one writer (oq_fold_apply). Everything under "Readers" may be called by any thread at
- * any time without a lock: orders are never freed or moved while the fold lives, and all their
- * fields but `decided` are written before they are published. */
+ * any time without a lock. All fields of an order but its state are written before it is published,
+ * and it is never moved. Sales live as long as the fold. Orders of a sale that is forgotten are
+ * freed by oq_fold_reclaim: whoever calls it knows that no reader holds one any more. Without it
+ * they live as long as the fold, too. */
 #ifndef OQ_FOLD_H
 #define OQ_FOLD_H
 
@@ -33,40 +40,30 @@ enum oq_state { OQ_STATE_ACCEPTED, OQ_STATE_CONFIRMED, OQ_STATE_RELEASED, OQ_STA
 struct oq_fold;
 struct oq_sale;
 
-struct oq_order {
-    struct ps_uuid id; /* first, for its index */
+struct oq_order;
+
+/* An order as its records say. */
+struct oq_order_view {
+    struct ps_uuid id;
     struct oq_sale *sale;
     uint32_t sku; /* index in the sale */
     bool rehearsal;
     /* False: only a release was seen and no accepted; then user, key and quantity mean nothing.
-     * Should the accepted come after all, a new struct with the same id, void as well, takes the
+     * Should the accepted come after all, a new order with the same id, void as well, takes the
      * place of this one; this one stays as it is. */
     bool known;
+    enum oq_state state;
+    enum oq_reason reason;
     int64_t quantity;
-    struct ps_str user;
-    struct ps_str key;
+    struct ps_str user, key; /* of the order or of the two texts below */
     int64_t reserved_at_ms;
     int64_t pay_by_ms;
     int64_t epoch;
     int64_t cap;
     int64_t sku_cap;
-    int64_t place;             /* of its first accepted record; while not known, of the release */
-    struct oq_order *older;    /* the same user's order before this one in the same sale, or NULL */
-    _Atomic(uint32_t) decided; /* state | reason << 8 */
-    uint32_t number; /* 0, 1, 2… in its sale, in the order of their first records; who takes the
-                        place of another has its number */
+    int64_t place; /* of its first accepted record; while not known, of the release */
+    char user_text[PS_UUID_LEN + 1], key_text[PS_UUID_LEN + 1];
 };
-
-static inline enum oq_state oq_order_state(const struct oq_order *order)
-{
-    return (enum oq_state)(atomic_load_explicit(&order->decided, memory_order_acquire) & 0xff);
-}
-
-/* OQ_REJECTED for a void one, whatever made it so. */
-static inline enum oq_reason oq_order_reason(const struct oq_order *order)
-{
-    return (enum oq_reason)(atomic_load_explicit(&order->decided, memory_order_acquire) >> 8);
-}
 
 /* What one record changed. */
 enum oq_effect {
@@ -78,7 +75,8 @@ enum oq_effect {
     OQ_EFFECT_RAISED,     /* sku, ref, delta >= 0 (0 only in an initial record) */
     OQ_EFFECT_LOWERED,    /* sku, ref, delta < 0 */
     OQ_EFFECT_LOWER_VOID, /* sku, ref; delta < 0: the units that were not taken out */
-    OQ_EFFECT_FENCED      /* the partition's epoch rose */
+    OQ_EFFECT_FENCED,     /* the partition's epoch rose */
+    OQ_EFFECT_ARCHIVED    /* the sale is archived from this record on */
 };
 
 /* `sale` is always set, save when a confirmed of an unknown order names an unknown sale; `order`
@@ -112,12 +110,42 @@ void oq_fold_free(struct oq_fold *fold); /* NULL is allowed */
 int oq_fold_apply(struct oq_fold *fold, uint32_t partition, int64_t seq,
                   const struct oq_event *event, struct oq_change *ret_change) PS_MUST_CHECK;
 
-/* --- Readers --- */
+/* Forgets the sale: at once for readers, who no longer find its orders; its memory goes in steps.
+ * The writer's thread, between two records. */
+void oq_fold_forget(struct oq_fold *fold, struct oq_sale *sale);
+/* One step, of a millisecond at most. False: nothing is left to do. The writer's thread, between
+ * two records; call it from time to time. */
+bool oq_fold_tidy(struct oq_fold *fold);
+/* Memory that readers may still be in is counted (0 = none ever; any thread), and freed up to a
+ * count when every reader has held no order once since it was read (the writer's thread). */
+int64_t oq_fold_retired(const struct oq_fold *fold);
+void oq_fold_reclaim(struct oq_fold *fold, int64_t upto);
+
+/* --- Readers: an order --- */
+/* Everything about it. Fields that are asked for often have a function of their own. */
+void oq_order_get(const struct oq_order *order, struct oq_order_view *ret_view);
+enum oq_state oq_order_state(const struct oq_order *order);
+/* OQ_REJECTED for a void one, whatever made it so. */
+enum oq_reason oq_order_reason(const struct oq_order *order);
+const struct ps_uuid *oq_order_id(const struct oq_order *order);
+struct oq_sale *oq_order_sale(const struct oq_order *order);
+uint32_t oq_order_sku(const struct oq_order *order);
+int64_t oq_order_quantity(const struct oq_order *order);
+bool oq_order_rehearsal(const struct oq_order *order);
+bool oq_order_known(const struct oq_order *order);
+int64_t oq_order_place(const struct oq_order *order);
+/* 0, 1, 2… in its sale; who takes the place of another has its number. */
+uint32_t oq_order_number(const struct oq_order *order);
+/* The same user's order before this one in the same sale, or NULL. */
+struct oq_order *oq_order_older(const struct oq_order *order);
+
+/* --- Readers: the fold --- */
 struct oq_sale *oq_fold_sale(const struct oq_fold *fold, const char *name, size_t len);
 /* In the order of first mention; NULL past the end. */
 struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index);
 struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id);
-/* The user's newest known order in the sale (follow ->older), or NULL. Void ones are among them. */
+/* The user's newest known order in the sale (follow oq_order_older), or NULL. Void ones are among
+ * them. */
 struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale,
                                 struct ps_str user);
 /* The order that has (sale, user, key), or NULL. A void order has no key: another may take it. */
@@ -140,8 +168,12 @@ uint32_t oq_sale_partitions(const struct oq_sale *sale);
 const char *oq_sale_opening_id(const struct oq_sale *sale);
 /* The highest epoch that any partition shows; 0 = not fenced yet. */
 int64_t oq_sale_highest_epoch(const struct oq_sale *sale);
+/* Each of its partitions has its sale.archived: nothing of it changes any more. */
+bool oq_sale_archived(const struct oq_sale *sale);
 /* As the sale's first record says. */
 bool oq_sale_rehearsal(const struct oq_sale *sale);
+/* Its orders are found no more; totals, epochs and partitions are as they were. */
+bool oq_sale_forgotten(const struct oq_sale *sale);
 /* Relaxed; a cut only on the writer's thread. `sku` < oq_sale_sku_count. */
 void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *ret_totals);
 /* Known orders in the order of their first accepted record (so, within one partition, of `seq`):

@@ -1,6 +1,149 @@
 /* Reading the fold, from any thread and without a lock: see fold.h. */
 #include "queue/fold_internal.h"
 
+/* --- An order --- */
+
+/* Only the form that ps_uuid_format writes: every other text is kept as it is. */
+static bool is_uuid_text(struct ps_str text, struct ps_uuid *ret_uuid)
+{
+    char again[PS_UUID_LEN + 1];
+    if (text.len != PS_UUID_LEN || ps_uuid_parse(text.at, text.len, ret_uuid) != 0)
+        return false;
+    ps_uuid_format(ret_uuid, again);
+    return memcmp(again, text.at, PS_UUID_LEN) == 0;
+}
+
+/* Its size in bytes. */
+static size_t pack_text(struct ps_str text, bool *ret_is_id, char *to)
+{
+    struct ps_uuid id;
+    *ret_is_id = is_uuid_text(text, &id);
+    if (*ret_is_id)
+        memcpy(to, &id, sizeof id);
+    else if (text.len > 0)
+        memcpy(to, text.at, text.len);
+    return *ret_is_id ? sizeof id : text.len;
+}
+
+static struct ps_str unpack_text(const char *packed, size_t size, bool is_id,
+                                 char text[PS_UUID_LEN + 1])
+{
+    struct ps_uuid id;
+    if (!is_id)
+        return (struct ps_str){packed, size};
+    memcpy(&id, packed, sizeof id);
+    ps_uuid_format(&id, text);
+    return (struct ps_str){text, PS_UUID_LEN};
+}
+
+void oq_order_probe(union oq_order_probe *probe, struct ps_str user, struct ps_str key)
+{
+    struct oq_order *order = &probe->order;
+    char *text = probe->bytes + offsetof(struct oq_order, text);
+    bool user_is_id, key_is_id;
+    order->user_size = (uint8_t)pack_text(user, &user_is_id, text);
+    order->key_size = (uint8_t)pack_text(key, &key_is_id, text + order->user_size);
+    order->flags = (uint8_t)(OQ_ORDER_KNOWN | (user_is_id ? OQ_ORDER_USER_ID : 0) |
+                             (key_is_id ? OQ_ORDER_KEY_ID : 0));
+}
+
+const struct oq_order *oq_order_first(const struct oq_order *order)
+{
+    uint32_t first;
+    if ((order->flags & OQ_ORDER_USER_BEFORE) == 0)
+        return order;
+    memcpy(&first, order->text, sizeof first);
+    return oq_beside(order, first);
+}
+
+bool oq_order_same_key(const struct oq_order *a, const struct oq_order *b)
+{
+    return a->key_size == b->key_size && ((a->flags ^ b->flags) & OQ_ORDER_KEY_ID) == 0 &&
+           memcmp(oq_order_key_at(a), oq_order_key_at(b), a->key_size) == 0;
+}
+
+enum oq_state oq_order_state(const struct oq_order *order)
+{
+    return (enum oq_state)(atomic_load_explicit(&order->decided, memory_order_acquire) & 0xf);
+}
+
+enum oq_reason oq_order_reason(const struct oq_order *order)
+{
+    return (enum oq_reason)(atomic_load_explicit(&order->decided, memory_order_acquire) >> 4);
+}
+
+const struct ps_uuid *oq_order_id(const struct oq_order *order)
+{
+    return &order->id;
+}
+
+struct oq_sale *oq_order_sale(const struct oq_order *order)
+{
+    return oq_arena_owner(order);
+}
+
+uint32_t oq_order_sku(const struct oq_order *order)
+{
+    return oq_order_terms(order)->sku;
+}
+
+int64_t oq_order_quantity(const struct oq_order *order)
+{
+    return oq_order_terms(order)->quantity;
+}
+
+bool oq_order_rehearsal(const struct oq_order *order)
+{
+    return oq_order_terms(order)->rehearsal != 0;
+}
+
+bool oq_order_known(const struct oq_order *order)
+{
+    return (order->flags & OQ_ORDER_KNOWN) != 0;
+}
+
+int64_t oq_order_place(const struct oq_order *order)
+{
+    return order->place;
+}
+
+uint32_t oq_order_number(const struct oq_order *order)
+{
+    return order->number;
+}
+
+struct oq_order *oq_order_older(const struct oq_order *order)
+{
+    return oq_beside(order, order->older);
+}
+
+void oq_order_get(const struct oq_order *order, struct oq_order_view *ret_view)
+{
+    const struct oq_terms *terms = oq_order_terms(order);
+    const struct oq_order *first = oq_order_first(order);
+    uint8_t decided = atomic_load_explicit(&order->decided, memory_order_acquire);
+    ret_view->id = order->id;
+    ret_view->sale = oq_order_sale(order);
+    ret_view->sku = terms->sku;
+    ret_view->rehearsal = terms->rehearsal != 0;
+    ret_view->known = oq_order_known(order);
+    ret_view->state = (enum oq_state)(decided & 0xf);
+    ret_view->reason = (enum oq_reason)(decided >> 4);
+    ret_view->quantity = terms->quantity;
+    ret_view->user = unpack_text(first->text, first->user_size,
+                                 (first->flags & OQ_ORDER_USER_ID) != 0, ret_view->user_text);
+    ret_view->key = unpack_text(oq_order_key_at(order), order->key_size,
+                                (order->flags & OQ_ORDER_KEY_ID) != 0, ret_view->key_text);
+    ret_view->reserved_at_ms = order->reserved_at_ms;
+    ret_view->pay_by_ms = order->reserved_at_ms + terms->pay_ms;
+    ret_view->epoch = terms->epoch;
+    ret_view->cap = terms->cap;
+    ret_view->sku_cap = terms->sku_cap;
+    ret_view->place = order->place;
+}
+
+/* --- Sales and totals --- */
+
 struct oq_sku *oq_fold_sku(const struct oq_sale *sale, struct ps_str name)
 {
     struct oq_sku probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .name = name};
@@ -20,22 +163,37 @@ struct oq_sale *oq_fold_sale_at(const struct oq_fold *fold, size_t index)
 
 struct oq_order *oq_fold_order(const struct oq_fold *fold, const struct ps_uuid *id)
 {
-    struct oq_order probe = {.id = *id};
-    return oq_index_find(&fold->by_id, &probe);
+    return oq_index_find(&fold->by_id, id);
 }
 
 struct oq_order *oq_fold_newest(const struct oq_fold *fold, const struct oq_sale *sale,
                                 struct ps_str user)
 {
-    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user};
-    return oq_index_find(&fold->by_buyer, &probe);
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    union oq_order_probe probe;
+    (void)fold;
+    if (orders == NULL || user.len > PS_USER_MAX)
+        return NULL;
+    oq_order_probe(&probe, user, (struct ps_str){NULL, 0});
+    return oq_index_find(&orders->by_buyer, &probe);
 }
 
 struct oq_order *oq_fold_by_key(const struct oq_fold *fold, const struct oq_sale *sale,
                                 struct ps_str user, struct ps_str key)
 {
-    struct oq_order probe = {.sale = (struct oq_sale *)(uintptr_t)sale, .user = user, .key = key};
-    return key.len > 0 ? oq_index_find(&fold->by_key, &probe) : NULL;
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    union oq_order_probe probe;
+    (void)fold;
+    if (orders == NULL || key.len == 0 || key.len > PS_KEY_MAX || user.len > PS_USER_MAX)
+        return NULL;
+    oq_order_probe(&probe, user, key);
+    const struct oq_order *newest = oq_index_find(&orders->by_buyer, &probe);
+    if (newest == NULL)
+        return NULL;
+    const struct oq_order *first = oq_order_first(newest);
+    if (oq_order_state(first) != OQ_STATE_VOID && oq_order_same_key(first, &probe.order))
+        return (struct oq_order *)(uintptr_t)first;
+    return newest != first ? oq_index_find(&orders->by_key, &probe) : NULL;
 }
 
 int64_t oq_fold_seq(const struct oq_fold *fold, uint32_t partition)
@@ -103,6 +261,11 @@ int64_t oq_sale_highest_epoch(const struct oq_sale *sale)
     return highest;
 }
 
+bool oq_sale_archived(const struct oq_sale *sale)
+{
+    return atomic_load_explicit(&sale->archived, memory_order_acquire);
+}
+
 bool oq_sale_rehearsal(const struct oq_sale *sale)
 {
     return sale->rehearsal;
@@ -117,23 +280,31 @@ void oq_sale_totals(const struct oq_sale *sale, uint32_t sku, struct oq_totals *
                                      .released = oq_total(&found->released)};
 }
 
+bool oq_sale_forgotten(const struct oq_sale *sale)
+{
+    return oq_orders_of(sale) == NULL;
+}
+
 size_t oq_sale_order_count(const struct oq_sale *sale)
 {
-    return oq_list_count(&sale->orders);
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    return orders != NULL ? oq_list_count(&orders->orders) : 0;
 }
 
 struct oq_order *oq_sale_order_at(const struct oq_sale *sale, size_t index)
 {
-    return oq_list_at(&sale->orders, index);
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    return orders != NULL ? oq_list_at(&orders->orders, index) : NULL;
 }
 
 size_t oq_sale_orders_after(const struct oq_sale *sale, int64_t after)
 {
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
     uint32_t partition = oq_place_partition(after);
-    size_t low = 0, high = oq_list_count(&sale->marks);
+    size_t low = 0, high = orders != NULL ? oq_list_count(&orders->marks) : 0;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct oq_place_mark *mark = oq_list_at(&sale->marks, middle);
+        const struct oq_place_mark *mark = oq_list_at(&orders->marks, middle);
         if (partition >= mark->partitions || mark->last[partition] <= oq_place_seq(after))
             low = middle + 1;
         else
@@ -145,7 +316,9 @@ size_t oq_sale_orders_after(const struct oq_sale *sale, int64_t after)
 bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uuid *ret_ref,
                          uint32_t *ret_sku, int64_t *ret_delta)
 {
-    const struct oq_adjustment *adjustment = oq_list_at(&sale->adjusted, index);
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    const struct oq_adjustment *adjustment =
+        orders != NULL ? oq_list_at(&orders->adjusted, index) : NULL;
     if (adjustment == NULL)
         return false;
     *ret_ref = adjustment->ref;
@@ -156,9 +329,10 @@ bool oq_sale_adjusted_at(const struct oq_sale *sale, size_t index, struct ps_uui
 
 int oq_sale_adjusted(const struct oq_sale *sale, const struct ps_uuid *ref)
 {
-    const struct oq_adjustment probe = {.ref = *ref};
-    const struct oq_adjustment *found = oq_index_find(&sale->fold->adjustments, &probe);
-    if (found == NULL || found->sale != sale)
+    const struct oq_sale_orders *orders = oq_orders_of(sale);
+    const struct oq_adjustment *found =
+        orders != NULL ? oq_index_find(&orders->adjustments, ref) : NULL;
+    if (found == NULL)
         return PS_E_NOT_FOUND;
     return found->in_force ? 1 : 0;
 }

@@ -1,58 +1,252 @@
 /* Containers for one writer and lock-free readers.
  *
  * Everything a reader follows is published by a release store after it was filled (a list's count,
- * an index's slot or table), and read with acquire. The index is open addressing with linear
- * probing, at most 3/4 full, without deletion. It grows to the double by a second table: new items
- * go there, and each reserve moves a few of the old ones over, so that no single insert pays for
- * all of them (a million at once would hold up the log for 100 ms). Until all are moved, readers
- * look into both. An old table stays as it is until the index is freed, since a reader may still be
- * in it: together the old ones are as large as the present one (1 + 1/2 + 1/4 ...). */
+ * an index's slot or table), and read with acquire. A reference is the number of a block and a
+ * place in it, so that a slot of an index is one number: 32 bits of the item's hash and 32 bits
+ * that lead to it. A search hardly ever looks at another item than the one sought, and moving an
+ * item needs nothing of the item itself, which has long left the cache.
+ *
+ * The index is open addressing with linear probing, at most 3/4 full. It grows to the double by a
+ * second table: new items go there, and each reserve moves a few of the old ones over, so that no
+ * single insert pays for all of them (a million at once would hold up the log for 100 ms). Until
+ * all are moved, readers look into both. Items go away with their arena only, all at once: a block
+ * that is dropped hides them, and a table that is begun leaves them behind.
+ *
+ * Blocks and large tables are mapped, not taken from malloc: what is freed goes back to the system
+ * at once. */
 #include "queue/index.h"
 #include "common/err.h"
 
-#include <assert.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+/* --- Memory --- */
+
+#define BLOCK_SIZE ((size_t)256 * 1024)
+#define GRAIN      8 /* bytes that a reference counts */
+#define PLACE_BITS 15
+#define BLOCKS_MAX ((size_t)1 << (32 - PLACE_BITS)) /* 32 GB */
+#define MAP_FROM   ((size_t)32 * 1024)              /* less comes from calloc */
+
+_Static_assert(BLOCK_SIZE / GRAIN == (size_t)1 << PLACE_BITS, "a reference reaches all of a block");
+
+/* What everything that can be retired begins with. */
+struct memory {
+    struct memory *next; /* among what is retired */
+    size_t size;
+    int64_t retired; /* as which */
+    bool is_block;
+};
+
+struct oq_block {
+    struct memory memory;
+    struct oq_space *space;
+    struct oq_block *previous; /* of its arena */
+    void *owner;
+    uint32_t number;
+    uint32_t used;
+    _Atomic(bool) dropped;
+};
+
+struct oq_space {
+    struct memory *retired, **retired_end;
+    _Atomic(int64_t) retired_count;
+    uint32_t next; /* where the search for a free number begins */
+    struct oq_block *blocks[BLOCKS_MAX];
+};
+
+static void *map_memory(size_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return at != MAP_FAILED ? at : NULL;
+}
+
+static void *memory_new(size_t size)
+{
+    struct memory *memory = size < MAP_FROM ? calloc(1, size) : map_memory(size);
+    if (memory != NULL)
+        memory->size = size;
+    return memory;
+}
+
+static void memory_free(struct memory *memory)
+{
+    if (memory != NULL && memory->size < MAP_FROM)
+        free(memory);
+    else if (memory != NULL)
+        munmap(memory, memory->size);
+}
+
+static void retire_memory(struct oq_space *space, struct memory *memory)
+{
+    int64_t count = atomic_load_explicit(&space->retired_count, memory_order_relaxed) + 1;
+    memory->retired = count;
+    memory->next = NULL;
+    *space->retired_end = memory;
+    space->retired_end = &memory->next;
+    atomic_store(&space->retired_count, count);
+}
+
+int oq_space_new(struct oq_space **ret_space)
+{
+    struct oq_space *space = map_memory(sizeof *space); /* pages come as they are used */
+    if (space == NULL)
+        return PS_E_NOMEM;
+    space->retired_end = &space->retired;
+    *ret_space = space;
+    return 0;
+}
+
+void oq_space_free(struct oq_space *space)
+{
+    if (space == NULL)
+        return;
+    oq_space_reclaim(space, INT64_MAX);
+    munmap(space, sizeof *space);
+}
+
+int64_t oq_space_retired(const struct oq_space *space)
+{
+    return atomic_load(&space->retired_count);
+}
+
+void oq_space_reclaim(struct oq_space *space, int64_t upto)
+{
+    while (space->retired != NULL && space->retired->retired <= upto) {
+        struct memory *memory = space->retired;
+        space->retired = memory->next;
+        if (memory->is_block)
+            space->blocks[((struct oq_block *)memory)->number] = NULL;
+        memory_free(memory);
+    }
+    if (space->retired == NULL)
+        space->retired_end = &space->retired;
+}
+
+static struct oq_block *block_of(const void *item)
+{
+    return (struct oq_block *)((uintptr_t)item & ~(uintptr_t)(BLOCK_SIZE - 1));
+}
+
+uint32_t oq_ref(const void *item)
+{
+    if (item == NULL)
+        return 0;
+    const struct oq_block *block = block_of(item);
+    size_t place = (size_t)((const char *)item - (const char *)block) / GRAIN;
+    return block->number << PLACE_BITS | (uint32_t)place;
+}
+
+void *oq_at(const struct oq_space *space, uint32_t ref)
+{
+    size_t place = ref & (((uint32_t)1 << PLACE_BITS) - 1);
+    return ref != 0 ? (char *)space->blocks[ref >> PLACE_BITS] + place * GRAIN : NULL;
+}
+
+/* Mapped at a multiple of its size, so that an item's address leads to its block. */
+static struct oq_block *map_block(void)
+{
+    char *at = map_memory(BLOCK_SIZE);
+    if (at != NULL && (uintptr_t)at % BLOCK_SIZE == 0)
+        return (struct oq_block *)at;
+    if (at != NULL)
+        munmap(at, BLOCK_SIZE);
+    at = map_memory(2 * BLOCK_SIZE);
+    if (at == NULL)
+        return NULL;
+    size_t before = (BLOCK_SIZE - (uintptr_t)at % BLOCK_SIZE) % BLOCK_SIZE;
+    if (before > 0)
+        munmap(at, before);
+    munmap(at + before + BLOCK_SIZE, BLOCK_SIZE - before);
+    return (struct oq_block *)(at + before);
+}
+
+static struct oq_block *block_new(struct oq_arena *arena)
+{
+    struct oq_space *space = arena->space;
+    size_t tried = 0;
+    for (; tried < BLOCKS_MAX && space->blocks[space->next] != NULL; tried++)
+        space->next = (space->next + 1) % BLOCKS_MAX;
+    struct oq_block *block = tried < BLOCKS_MAX ? map_block() : NULL;
+    if (block == NULL)
+        return NULL;
+    block->memory = (struct memory){.size = BLOCK_SIZE, .is_block = true};
+    block->space = space;
+    block->previous = arena->last;
+    block->owner = arena->owner;
+    block->number = space->next;
+    block->used = (sizeof *block + GRAIN - 1) / GRAIN * GRAIN;
+    space->blocks[space->next] = block;
+    return block;
+}
+
+void *oq_beside(const void *item, uint32_t ref)
+{
+    return oq_at(block_of(item)->space, ref);
+}
 
 /* --- Arena --- */
 
-#define ARENA_BLOCK ((size_t)256 * 1024)
-
-struct oq_arena_block {
-    struct oq_arena_block *previous;
-    size_t used, size;
-    _Alignas(8) char memory[];
-};
-
 void *oq_arena_take(struct oq_arena *arena, size_t size)
 {
-    size = (size + 7) & ~(size_t)7;
-    struct oq_arena_block *block = arena->last;
-    if (block == NULL || block->size - block->used < size) {
-        size_t room = size > ARENA_BLOCK ? size : ARENA_BLOCK;
-        block = calloc(1, sizeof *block + room);
+    size = (size + GRAIN - 1) / GRAIN * GRAIN;
+    if (size > OQ_ARENA_TAKE_MAX)
+        return NULL;
+    if (arena->space == NULL) {
+        if (oq_space_new(&arena->space) != 0)
+            return NULL;
+        arena->owns_space = true;
+    }
+    struct oq_block *block = arena->last;
+    if (block == NULL || BLOCK_SIZE - block->used < size) {
+        block = block_new(arena);
         if (block == NULL)
             return NULL;
-        block->previous = arena->last;
-        block->size = room;
         arena->last = block;
     }
-    void *memory = block->memory + block->used;
-    block->used += size;
+    void *memory = (char *)block + block->used;
+    block->used += (uint32_t)size;
     return memory;
+}
+
+void *oq_arena_owner(const void *item)
+{
+    return block_of(item)->owner;
+}
+
+void oq_arena_drop(struct oq_arena *arena)
+{
+    for (struct oq_block *block = arena->last; block != NULL; block = block->previous)
+        atomic_store_explicit(&block->dropped, true, memory_order_relaxed);
+}
+
+void oq_arena_retire(struct oq_arena *arena)
+{
+    for (struct oq_block *block = arena->last; block != NULL; block = block->previous)
+        retire_memory(arena->space, &block->memory);
+    arena->last = NULL;
 }
 
 void oq_arena_done(struct oq_arena *arena)
 {
     while (arena->last != NULL) {
-        struct oq_arena_block *block = arena->last;
+        struct oq_block *block = arena->last;
         arena->last = block->previous;
-        free(block);
+        arena->space->blocks[block->number] = NULL;
+        memory_free(&block->memory);
     }
+    if (arena->owns_space)
+        oq_space_free(arena->space);
 }
 
 /* --- List --- */
 
 #define CHUNK_FIRST ((size_t)16)
+
+struct oq_chunk {
+    struct memory memory;
+    uint32_t ref[];
+};
 
 /* In which chunk `index` lies, and where in it. */
 static size_t chunk_of(size_t index, size_t *ret_offset)
@@ -68,7 +262,15 @@ static size_t chunk_of(size_t index, size_t *ret_offset)
 void oq_list_done(struct oq_list *list)
 {
     for (size_t i = 0; i < OQ_LIST_CHUNKS; i++)
-        free(list->chunk[i]);
+        if (list->chunk[i] != NULL)
+            memory_free(&list->chunk[i]->memory);
+}
+
+void oq_list_retire(struct oq_list *list, struct oq_space *space)
+{
+    for (size_t i = 0; i < OQ_LIST_CHUNKS; i++)
+        if (list->chunk[i] != NULL)
+            retire_memory(space, &list->chunk[i]->memory);
 }
 
 int oq_list_reserve(struct oq_list *list)
@@ -78,7 +280,8 @@ int oq_list_reserve(struct oq_list *list)
     if (chunk >= OQ_LIST_CHUNKS)
         return PS_E_NOMEM;
     if (list->chunk[chunk] == NULL)
-        list->chunk[chunk] = calloc(CHUNK_FIRST << chunk, sizeof(void *));
+        list->chunk[chunk] =
+            memory_new(sizeof(struct oq_chunk) + (CHUNK_FIRST << chunk) * sizeof(uint32_t));
     return list->chunk[chunk] != NULL ? 0 : PS_E_NOMEM;
 }
 
@@ -87,7 +290,9 @@ void oq_list_append(struct oq_list *list, void *item)
     size_t offset;
     size_t count = atomic_load_explicit(&list->count, memory_order_relaxed);
     size_t chunk = chunk_of(count, &offset);
-    list->chunk[chunk][offset] = item;
+    if (count == 0)
+        list->space = block_of(item)->space;
+    list->chunk[chunk]->ref[offset] = oq_ref(item);
     atomic_store_explicit(&list->count, count + 1, memory_order_release);
 }
 
@@ -102,7 +307,7 @@ void *oq_list_at(const struct oq_list *list, size_t index)
         return NULL;
     size_t offset;
     size_t chunk = chunk_of(index, &offset);
-    return list->chunk[chunk][offset];
+    return oq_at(list->space, list->chunk[chunk]->ref[offset]);
 }
 
 /* --- Index --- */
@@ -111,34 +316,47 @@ void *oq_list_at(const struct oq_list *list, size_t index)
 /* A table of n slots fills up after 3/4 n inserts; two slots of its predecessor (n/2) an insert
  * would do to empty that in time. */
 #define MOVE_SLOTS 4
+#define STEP_SLOTS ((size_t)32 * 1024) /* some 0.5 ms */
 
-/* 32 bits of each item's hash stand beside its pointer. A search runs along them: 16 slots a cache
- * line, and hardly ever another item than the one sought is looked at. And moving an item needs
- * nothing of the item itself, which has long left the cache. */
 struct oq_table {
+    struct memory memory;
     uint32_t mask;
     _Atomic(struct oq_table *) from; /* whose items are being moved here; NULL = all are here */
     size_t moved;                    /* slots of `from` that are done */
-    struct oq_table *older;
-    _Atomic(uint32_t) *hash; /* 0 = free; set after its slot */
-    _Atomic(void *) slot[];
+    _Atomic(uint64_t) slot[];        /* hash << 32 | reference; 0 = free */
 };
 
 #define TABLE_MAX (UINT64_C(1) << 31) /* slots: more than 32 bits can spread over */
 
-static struct oq_table *table_new(size_t slots, struct oq_table *older)
+static struct oq_table *table_new(size_t slots)
 {
+    struct oq_table *table;
     if (slots > TABLE_MAX)
         return NULL;
-    struct oq_table *table =
-        calloc(1, sizeof *table + slots * (sizeof table->slot[0] + sizeof table->hash[0]));
-    if (table == NULL)
-        return NULL;
-    table->hash = (_Atomic(uint32_t) *)&table->slot[slots];
-    table->mask = (uint32_t)(slots - 1);
-    table->older = older;
-    atomic_init(&table->from, older);
+    table = memory_new(sizeof *table + slots * sizeof table->slot[0]);
+    if (table != NULL)
+        table->mask = (uint32_t)(slots - 1);
     return table;
+}
+
+static struct oq_table *table_of(const struct oq_index *index)
+{
+    return atomic_load_explicit(&index->table, memory_order_relaxed);
+}
+
+static struct oq_table *from_of(const struct oq_table *table)
+{
+    return atomic_load_explicit(&table->from, memory_order_relaxed);
+}
+
+/* The item of a slot; NULL: its arena was dropped. */
+static void *item_of(const struct oq_index *index, uint64_t slot)
+{
+    uint32_t ref = (uint32_t)slot;
+    const struct oq_block *block = index->space->blocks[ref >> PLACE_BITS];
+    if (atomic_load_explicit(&block->dropped, memory_order_relaxed))
+        return NULL;
+    return oq_at(index->space, ref);
 }
 
 /* The item of the probe's key, or NULL; and its slot, or the free one where it belongs. */
@@ -146,31 +364,26 @@ static void *find_in(const struct oq_index *index, const struct oq_table *table,
                      const void *probe, size_t *ret_at)
 {
     for (uint32_t at = hash & table->mask;; at = (at + 1) & table->mask) {
-        uint32_t here = atomic_load_explicit(&table->hash[at], memory_order_acquire);
+        uint64_t here = atomic_load_explicit(&table->slot[at], memory_order_acquire);
         *ret_at = at;
         if (here == 0)
             return NULL;
-        if (here != hash)
+        if (here >> 32 != hash)
             continue;
-        void *item = atomic_load_explicit(&table->slot[at], memory_order_acquire);
-        if (index->same(item, probe))
+        void *item = item_of(index, here);
+        if (item != NULL && index->same(item, probe))
             return item;
     }
 }
 
-static void store_item(struct oq_table *table, size_t at, uint32_t hash, void *item)
-{
-    atomic_store_explicit(&table->slot[at], item, memory_order_release);
-    atomic_store_explicit(&table->hash[at], hash, memory_order_release);
-}
-
 int oq_index_init(struct oq_index *index, oq_hash_fn *hash, oq_same_fn *same)
 {
-    struct oq_table *table = table_new(TABLE_FIRST, NULL);
+    struct oq_table *table = table_new(TABLE_FIRST);
     if (table == NULL)
         return PS_E_NOMEM;
     index->hash = hash;
     index->same = same;
+    index->space = NULL;
     index->count = 0;
     ps_hash_key_random(&index->key);
     atomic_init(&index->table, table);
@@ -200,48 +413,104 @@ bool oq_same_id(const void *item, const void *probe)
 
 void oq_index_done(struct oq_index *index)
 {
-    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
-    while (table != NULL) {
-        struct oq_table *older = table->older;
-        free(table);
-        table = older;
+    struct oq_table *table = table_of(index);
+    if (table == NULL)
+        return;
+    if (from_of(table) != NULL)
+        memory_free(&from_of(table)->memory);
+    memory_free(&table->memory);
+}
+
+void oq_index_retire(struct oq_index *index, struct oq_space *space)
+{
+    struct oq_table *table = table_of(index);
+    if (from_of(table) != NULL)
+        retire_memory(space, &from_of(table)->memory);
+    retire_memory(space, &table->memory);
+}
+
+/* Moves the next slots of the predecessor. What has been replaced since is here already, and newer;
+ * two items of one hash are told apart by their keys. */
+static void move_some(struct oq_index *index, struct oq_table *table, size_t slots)
+{
+    struct oq_table *from = from_of(table);
+    for (size_t i = 0; i < slots && table->moved <= from->mask; i++, table->moved++) {
+        uint64_t slot = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
+        void *item = slot != 0 ? item_of(index, slot) : NULL;
+        size_t at;
+        if (item != NULL && find_in(index, table, (uint32_t)(slot >> 32), item, &at) == NULL)
+            atomic_store_explicit(&table->slot[at], slot, memory_order_release);
+    }
+    if (table->moved > from->mask && index->space != NULL) {
+        atomic_store_explicit(&table->from, NULL, memory_order_release);
+        retire_memory(index->space, &from->memory);
     }
 }
 
-/* Moves the next few slots of the predecessor. What has been replaced since is here already, and
- * newer. */
-static void move_some(struct oq_index *index, struct oq_table *table, struct oq_table *from)
+/* A table of so many slots takes the place of the one in use. */
+static int begin_table(struct oq_index *index, size_t slots)
 {
-    for (int i = 0; i < MOVE_SLOTS && table->moved <= from->mask; i++, table->moved++) {
-        uint32_t hash = atomic_load_explicit(&from->hash[table->moved], memory_order_relaxed);
-        if (hash == 0)
-            continue;
-        void *item = atomic_load_explicit(&from->slot[table->moved], memory_order_relaxed);
-        size_t at;
-        if (find_in(index, table, hash, item, &at) == NULL)
-            store_item(table, at, hash, item);
-    }
-    if (table->moved > from->mask)
-        atomic_store_explicit(&table->from, NULL, memory_order_release);
+    struct oq_table *old = table_of(index);
+    if (from_of(old) != NULL)
+        move_some(index, old, SIZE_MAX);
+    struct oq_table *table = from_of(old) == NULL ? table_new(slots) : NULL;
+    if (table == NULL)
+        return PS_E_NOMEM;
+    atomic_init(&table->from, old);
+    atomic_store_explicit(&index->table, table, memory_order_release);
+    return 0;
+}
+
+static bool is_too_small(size_t slots, size_t count)
+{
+    return count * 4 > slots * 3;
+}
+
+int oq_index_expect_count(struct oq_index *index, size_t count)
+{
+    size_t slots = (size_t)table_of(index)->mask + 1, old = slots;
+    while (is_too_small(slots, count))
+        slots *= 2;
+    return slots > old ? begin_table(index, slots) : 0;
 }
 
 int oq_index_reserve(struct oq_index *index)
 {
-    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
-    if ((index->count + 1) * 4 > ((size_t)table->mask + 1) * 3) {
-        assert(atomic_load_explicit(&table->from, memory_order_relaxed) == NULL);
-        table = table_new(2 * ((size_t)table->mask + 1), table);
-        if (table == NULL)
-            return PS_E_NOMEM;
-        atomic_store_explicit(&index->table, table, memory_order_release);
+    struct oq_table *table = table_of(index);
+    size_t slots = (size_t)table->mask + 1;
+    if (is_too_small(slots, index->count + 1)) {
+        int err = begin_table(index, 2 * slots);
+        if (err != 0)
+            return err;
+        table = table_of(index);
     }
-    struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
-    if (from != NULL)
-        move_some(index, table, from);
+    if (from_of(table) != NULL)
+        move_some(index, table, MOVE_SLOTS);
     return 0;
 }
 
-/* Never 0, which is a free slot. */
+int oq_index_purge(struct oq_index *index, size_t gone)
+{
+    size_t slots = TABLE_FIRST;
+    index->count -= gone;
+    /* Room to grow by half, so that what comes meanwhile does not fill it. */
+    while (is_too_small(slots, index->count + index->count / 2 + 1))
+        slots *= 2;
+    int err = index->space != NULL ? begin_table(index, slots) : 0;
+    if (err != 0)
+        index->count += gone;
+    return err;
+}
+
+bool oq_index_step(struct oq_index *index)
+{
+    struct oq_table *table = table_of(index);
+    if (from_of(table) != NULL)
+        move_some(index, table, STEP_SLOTS);
+    return from_of(table) != NULL;
+}
+
+/* Never 0, which together with a reference is a free slot. */
 uint32_t oq_index_hash(const struct oq_index *index, const void *probe)
 {
     uint32_t hash = (uint32_t)index->hash(&index->key, probe);
@@ -250,13 +519,16 @@ uint32_t oq_index_hash(const struct oq_index *index, const void *probe)
 
 void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item)
 {
-    struct oq_table *table = atomic_load_explicit(&index->table, memory_order_relaxed);
-    struct oq_table *from = atomic_load_explicit(&table->from, memory_order_relaxed);
+    struct oq_table *table = table_of(index);
+    struct oq_table *from = from_of(table);
     size_t at, ignored;
+    if (index->space == NULL)
+        index->space = block_of(item)->space;
     if (find_in(index, table, hash, item, &at) == NULL &&
         (from == NULL || find_in(index, from, hash, item, &ignored) == NULL))
         index->count++;
-    store_item(table, at, hash, item);
+    atomic_store_explicit(&table->slot[at], (uint64_t)hash << 32 | oq_ref(item),
+                          memory_order_release);
 }
 
 void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe)
@@ -275,10 +547,9 @@ void oq_index_expect(const struct oq_index *index, uint32_t hash)
 {
     const struct oq_table *table = atomic_load_explicit(&index->table, memory_order_acquire);
     const struct oq_table *from = atomic_load_explicit(&table->from, memory_order_acquire);
-    __builtin_prefetch(&table->hash[hash & table->mask], 1);
     __builtin_prefetch(&table->slot[hash & table->mask], 1);
     if (from != NULL)
-        __builtin_prefetch(&from->hash[hash & from->mask]);
+        __builtin_prefetch(&from->slot[hash & from->mask]);
 }
 
 void oq_index_put(struct oq_index *index, void *item)

@@ -8,9 +8,12 @@
 /* To lock, create and open it. */
 extern const struct ps_db_kind oq_journal_kind;
 
+/* Brings a file of an older format to the present one, in one transaction. */
+int oq_journal_file_upgrade(struct ps_db_file *file, struct ps_fault *fault) PS_MUST_CHECK;
+
 /* Gives all records after `after` to `fn`, which returns 0 to go on, else its value is returned.
- * PS_E_CORRUPT also when a number is missing, `after` itself included (0 = from the start).
- * *ret_last = the last number. */
+ * PS_E_CORRUPT also when a number is missing that was not deleted with its sale, `after` itself
+ * included (0 = from the start). *ret_last = the last number. */
 typedef int oq_journal_file_fn(int64_t seq, struct ps_str json, struct ps_fault *fault, void *ctx);
 int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file_fn *fn, void *ctx,
                          int64_t *ret_last, struct ps_fault *fault) PS_MUST_CHECK;
@@ -25,5 +28,15 @@ int oq_journal_file_begin(struct ps_db_file *file, enum oq_journal_note note,
                           struct ps_fault *fault) PS_MUST_CHECK;
 int oq_journal_file_insert(struct ps_db_file *file, int64_t seq, struct ps_str sale,
                            struct ps_str json, struct ps_fault *fault) PS_MUST_CHECK;
+
+/* In the transaction that inserts a sale.archived: the sale's records up to `upto` are to go. */
+int oq_journal_file_archive(struct ps_db_file *file, struct ps_str sale, int64_t upto,
+                            struct ps_fault *fault) PS_MUST_CHECK;
+/* Deletes some records of a sale that is archived, the latest first, in a transaction of its own;
+ * when there are none left, gives some room back to the disk: 1 = there is more to do, 0 = nothing
+ * is left. *ret_unknown as of ps_db_file_commit. What is left after a crash is the beginning of the
+ * sale's history, and the rest goes after the next start. */
+int oq_journal_file_drop(struct ps_db_file *file, bool *ret_unknown,
+                         struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -78,7 +78,7 @@ void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
     } else if (breaker->circuit.state == PS_BREAKER_CLOSED) {
         state = OQ_LOG_WELL;
         err = 0;
-    } else if (!breaker->lost && breaker->was_well) {
+    } else if (!breaker->lost && !breaker->mismatch && breaker->was_well) {
         state = OQ_LOG_AWAY;
     }
     atomic_store_explicit(&breaker->state, state, memory_order_relaxed);
@@ -109,7 +109,8 @@ bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fau
     if (breaker->lost)
         return false;
     bool tripped = ps_breaker_trip(&breaker->circuit);
-    set_why(breaker, why, err);
+    if (!breaker->mismatch)
+        set_why(breaker, why, err);
     return tripped;
 }
 
@@ -118,9 +119,17 @@ bool oq_kafka_breaker_fail(struct oq_kafka_breaker *breaker, const struct ps_fau
     if (breaker->lost)
         return false;
     bool opened = ps_breaker_fail(&breaker->circuit, 0);
-    if (breaker->circuit.state == PS_BREAKER_OPEN)
+    if (breaker->circuit.state == PS_BREAKER_OPEN && !breaker->mismatch)
         set_why(breaker, why, err);
     return opened;
+}
+
+void oq_kafka_breaker_mismatch(struct oq_kafka_breaker *breaker, const struct ps_fault *why,
+                               int err)
+{
+    (void)ps_breaker_trip(&breaker->circuit);
+    breaker->mismatch = true;
+    set_why(breaker, why, err);
 }
 
 void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err)
@@ -182,6 +191,7 @@ static void end_opening(struct oq_kafka_breaker *breaker, enum oq_breaker_openin
 void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker)
 {
     (void)ps_breaker_succeed(&breaker->circuit, 0);
+    breaker->mismatch = false;
     if (breaker->was_well)
         return;
     breaker->was_well = true;

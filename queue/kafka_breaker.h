@@ -8,8 +8,9 @@
  *    circuit closes: this proves that Kafka takes records, and not only questions.
  *  - closed: the log takes records, unless its view is behind: it lacks what was acknowledged, or
  *    has not reached an end, for behind_ms.
- * A start is open with nothing in flight. `lost` is the end: the topic lacks records that were
- * read, and the circuit stays open.
+ * A start is open with nothing in flight. `mismatch`: what Kafka holds is not what was read from
+ * it, so the log is CLOSED, not AWAY, until the circuit closes again. `lost` is the end: a record
+ * could not be kept, and the circuit stays open.
  *
  * One failure opens it, so no shares are judged, and looks come at their own pace, so there is no
  * pause. That a record was not acknowledged trips it, since its outcome must be read back before
@@ -34,7 +35,7 @@ enum oq_breaker_opening {
 struct oq_kafka_breaker {
     /* to be read on the log's thread; only the functions below write */
     struct ps_breaker circuit;
-    bool was_well, lost;
+    bool was_well, mismatch, lost;
     /* private */
     const struct oq_kafka_settings *settings;
     const struct oq_log_callbacks *on;
@@ -74,8 +75,8 @@ int oq_kafka_breaker_wait(struct oq_kafka_breaker *breaker, int64_t timeout_ms,
 /* --- The log's thread; on_state is called from all of these when what was reported to it has
  * changed. */
 
-/* Opens the circuit, for this reason. True: it was not open before. Nothing brings a lost one back.
- */
+/* Opens the circuit, for this reason. True: it was not open before. Nothing brings a lost one back,
+ * and a mismatch stays the reason while it lasts. */
 bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
 /* The same of what forced closed does not follow. */
 bool oq_kafka_breaker_fail(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
@@ -88,6 +89,8 @@ void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker);
 /* All that was sent has been read back; only while it is half open. The first time opens the log.
  */
 void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker);
+void oq_kafka_breaker_mismatch(struct oq_kafka_breaker *breaker, const struct ps_fault *why,
+                               int err);
 void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
 /* Ends the wait for an open log by PS_E_INVALID, if it still lasts. */
 void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_fault *why);

@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REFRESH_MS      1000
-#define READER_WAIT_MS  10
-#define PRODUCE_REQUEST 0 /* its number in Kafka's protocol */
+#define REFRESH_MS     1000
+#define READER_WAIT_MS 10
+/* Numbers in Kafka's protocol. The second request is the first on each connection. */
+#define PRODUCE_REQUEST      0
+#define API_VERSIONS_REQUEST 18
 
 static const struct oq_kafka_property defaults[] = {
     {"client.id", "penstock"},
@@ -46,6 +48,9 @@ static const struct oq_kafka_property fixed[] = {
     /* No record of ours is part of a transaction. An open transaction of another producer would
      * hold up a reader of committed records; and all gateways must read alike. */
     {"isolation.level", "read_uncommitted"},
+    /* New connections are noticed by what they begin with. */
+    {"api.version.request", "true"},
+    {"api.version.fallback.ms", "0"},
     {NULL, NULL},
 };
 
@@ -150,8 +155,10 @@ static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *handle, int socket, const
     (void)version;
     (void)number;
     (void)size;
-    if (kind == PRODUCE_REQUEST)
+    if (kind == PRODUCE_REQUEST && hooks->on_produce_request != NULL)
         hooks->on_produce_request(hooks->opaque);
+    if (kind == API_VERSIONS_REQUEST && hooks->on_connect != NULL)
+        hooks->on_connect(hooks->opaque);
     return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
@@ -203,7 +210,7 @@ int oq_kafka_client_new(const struct oq_kafka_config *config, enum oq_kafka_role
         rd_kafka_conf_set_dr_msg_cb(conf, hooks->on_delivery);
     if (hooks->on_statistics != NULL)
         rd_kafka_conf_set_stats_cb(conf, hooks->on_statistics);
-    if (hooks->on_produce_request != NULL &&
+    if ((hooks->on_produce_request != NULL || hooks->on_connect != NULL) &&
         rd_kafka_conf_interceptor_add_on_new(conf, "penstock", add_interceptor, hooks) != 0) {
         err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
         goto fail;

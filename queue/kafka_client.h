@@ -35,8 +35,10 @@ struct oq_kafka_hooks {
     void (*on_error)(rd_kafka_t *handle, int err, const char *reason, void *opaque);
     void (*on_delivery)(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
     int (*on_statistics)(rd_kafka_t *handle, char *json, size_t len, void *opaque);
-    /* Not on that thread: on librdkafka's own, each time a produce request has left whole. */
+    /* Not on that thread: on librdkafka's own. Each time a produce request has left whole; each
+     * time a connection begins, before anything is read through it. */
     void (*on_produce_request)(void *opaque);
+    void (*on_connect)(void *opaque);
     void *opaque;
 };
 

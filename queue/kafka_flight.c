@@ -40,6 +40,11 @@ void oq_flights_free(struct oq_flights *flights)
 {
     if (flights == NULL)
         return;
+    for (size_t state = 0; state < OQ_FLIGHT_STATES && flights->pool != NULL; state++) {
+        struct oq_flight *flight;
+        TAILQ_FOREACH(flight, &flights->list[state], in_list)
+        oq_record_done(&flight->record);
+    }
     ps_pool_free(flights->pool);
     free(flights->bucket);
     free(flights);
@@ -53,7 +58,7 @@ static struct oq_flight **bucket_of(const struct oq_flights *flights, const stru
     return &flights->bucket[(random >> 16) & (flights->buckets - 1)];
 }
 
-struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_record *record,
+struct oq_flight *oq_flight_take(struct oq_flights *flights, struct oq_record *record,
                                  const struct ps_uuid *id, int64_t now_ns)
 {
     struct oq_flight *flight = ps_pool_take(flights->pool);
@@ -82,6 +87,7 @@ void oq_flight_give(struct oq_flights *flights, struct oq_flight *flight)
     TAILQ_REMOVE(&flights->list[flight->state], flight, in_list);
     if (!flight->reported)
         flights->unreported--;
+    oq_record_done(&flight->record);
     ps_pool_give(flights->pool, flight);
 }
 

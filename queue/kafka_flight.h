@@ -33,7 +33,7 @@ int oq_flights_new(size_t capacity, struct oq_flights **ret_flights) PS_MUST_CHE
 void oq_flights_free(struct oq_flights *flights); /* NULL is allowed */
 
 /* One in state SENT, with a copy of `record` under `id`; NULL when no place is left. */
-struct oq_flight *oq_flight_take(struct oq_flights *flights, const struct oq_record *record,
+struct oq_flight *oq_flight_take(struct oq_flights *flights, struct oq_record *record,
                                  const struct ps_uuid *id, int64_t now_ns);
 void oq_flight_give(struct oq_flights *flights, struct oq_flight *flight);
 /* To the end of the list of that state. */

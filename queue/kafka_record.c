@@ -11,7 +11,8 @@
 /* {sale}/{sku}, or {sale} alone where there is no SKU. */
 static size_t put_subject(const struct oq_event *event, char *text, size_t size)
 {
-    bool has_sku = event->type != OQ_CONFIRMED && event->type != OQ_FENCED;
+    bool has_sku =
+        event->type == OQ_ACCEPTED || event->type == OQ_RELEASED || event->type == OQ_ADJUSTED;
     return (size_t)snprintf(text, size, "%.*s%s%.*s", (int)event->sale.len, event->sale.at,
                             has_sku ? "/" : "", has_sku ? (int)event->sku.len : 0,
                             has_sku ? event->sku.at : "");

@@ -256,7 +256,7 @@ static uint32_t partition_of(const struct oq_kafka_sender *sender, const struct 
     const struct oq_event *event = &record->event;
     if (record->partition != OQ_BY_KEY)
         return record->partition;
-    uint32_t count = event->type == OQ_FENCED
+    uint32_t count = event->type == OQ_FENCED || event->type == OQ_ARCHIVED
                          ? (uint32_t)event->partitions
                          : oq_sale_marks_partitions(sender->setup.marks, event->sale);
     return oq_kafka_record_partition(event, count > 0 ? count : partitions);
@@ -276,7 +276,7 @@ bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender)
     return true;
 }
 
-void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
+void oq_kafka_sender_send(struct oq_kafka_sender *sender, struct oq_record *record,
                           uint32_t partitions)
 {
     struct ps_uuid id = record->event.order_id;

@@ -46,7 +46,7 @@ bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
 /* May the next wave of records be sent? Not while the one before is under way, for a moment: what
  * comes meanwhile gathers and travels together. Ask once before each wave. */
 bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender);
-void oq_kafka_sender_send(struct oq_kafka_sender *sender, const struct oq_record *record,
+void oq_kafka_sender_send(struct oq_kafka_sender *sender, struct oq_record *record,
                           uint32_t partitions);
 /* Reports the outcome of a record that is not sent at all. */
 void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record);

@@ -1,10 +1,17 @@
-/* The topic's state and settings.
+/* The topic's state and settings, and its brokers.
  *
  * A log of orders is only as good as the topic under it: compaction keeps the last record of an
- * order where the first one decides, retention drops the beginning that a rebuild needs, one
+ * order where the first one decides, retention drops the beginning that a rebuild needs (and takes
+ * a fresh order for an old one if the time of a record is what the gateway's clock said), one
  * replica is one disk. None of that shows until it is too late, so such a topic is refused before
  * the first order, with the setting to change. One broker alone can have no replicas: it is for
- * trying things out, and gets a warning only. */
+ * trying things out, and gets a warning only.
+ *
+ * Brokers older than 3.7 hand out records that too few replicas have (KAFKA-15583: their high
+ * watermark moves on while fewer than min.insync.replicas are in sync), although they refuse to
+ * acknowledge them; reading a record back proves nothing there. librdkafka does not tell a broker's
+ * version, so each broker is asked for a setting that all since 3.7 have and none before (seen with
+ * 3.6.2, 3.7.0, 3.9.1 and 4.1.1). */
 #include "queue/kafka_topic.h"
 
 #include <inttypes.h>
@@ -20,6 +27,62 @@ static int topic_unreachable(const struct oq_kafka_settings *settings, struct ps
 }
 
 /* --- Partitions and replicas --- */
+
+static bool has_replica(const rd_kafka_metadata_topic_t *found, int32_t id, bool *ret_leads)
+{
+    bool has = false;
+    *ret_leads = false;
+    for (int i = 0; i < found->partition_cnt; i++) {
+        const rd_kafka_metadata_partition_t *partition = &found->partitions[i];
+        *ret_leads |= partition->leader == id;
+        for (int j = 0; j < partition->replica_cnt; j++)
+            has |= partition->replicas[j] == id;
+    }
+    return has;
+}
+
+static struct oq_kafka_replica *find_replica(struct oq_kafka_topic *topic, int32_t id)
+{
+    for (uint32_t i = 0; i < topic->replica_count; i++)
+        if (topic->replica[i].id == id)
+            return &topic->replica[i];
+    return NULL;
+}
+
+/* A broker that went and came back has to be asked again. */
+static int note_replicas(const struct rd_kafka_metadata *metadata,
+                         const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                         struct ps_fault *fault)
+{
+    struct oq_kafka_replica replica[OQ_KAFKA_REPLICAS_MAX];
+    uint32_t count = 0;
+    bool leads;
+    for (int i = 0; i < metadata->broker_cnt; i++) {
+        int32_t id = metadata->brokers[i].id;
+        if (!has_replica(&metadata->topics[0], id, &leads))
+            continue;
+        if (count == OQ_KAFKA_REPLICAS_MAX)
+            return ps_fault(fault, PS_E_INVALID, settings->topic,
+                            "the topic lies on more than %d brokers: take one that lies on fewer",
+                            OQ_KAFKA_REPLICAS_MAX);
+        const struct oq_kafka_replica *before = find_replica(topic, id);
+        replica[count] = before != NULL ? *before : (struct oq_kafka_replica){.id = id};
+        replica[count++].leads = leads;
+    }
+    memcpy(topic->replica, replica, count * sizeof *replica);
+    topic->replica_count = count;
+    return 0;
+}
+
+bool oq_kafka_topic_has_new(const struct oq_kafka_topic *topic)
+{
+    for (uint32_t i = 0; i < topic->replica_count; i++) {
+        const struct oq_kafka_replica *replica = &topic->replica[i];
+        if (!replica->asked || (replica->leads && !replica->fit))
+            return true;
+    }
+    return false;
+}
 
 static int look_at_partition(const rd_kafka_metadata_partition_t *partition,
                              const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
@@ -47,7 +110,8 @@ static int look_at(const struct rd_kafka_metadata *metadata,
     if (metadata->topic_cnt != 1 || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         return ps_fault(fault, PS_E_INVALID, settings->topic,
                         "there is no such topic at %s: create it, with at least %" PRIu32
-                        " partitions, cleanup.policy=delete and three replicas",
+                        " partitions, cleanup.policy=delete, "
+                        "message.timestamp.type=LogAppendTime and three replicas",
                         settings->brokers, settings->partitions_min);
     if (found->err != 0 && found->err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
         return ps_fault(fault,
@@ -66,7 +130,7 @@ static int look_at(const struct rd_kafka_metadata *metadata,
     topic->partitions = (uint32_t)found->partition_cnt;
     topic->brokers = (uint32_t)metadata->broker_cnt;
     topic->replicas = topic->in_sync = UINT32_MAX;
-    int err = 0;
+    int err = note_replicas(metadata, settings, topic, fault);
     for (int i = 0; i < found->partition_cnt && err == 0; i++)
         err = look_at_partition(&found->partitions[i], settings, topic, fault);
     return err;
@@ -154,6 +218,8 @@ static int judge_setting(const rd_kafka_ConfigResource_t *resource,
          "a sale's first records are needed until it is over and settled"},
         {"retention.bytes", NO_LIMIT, NULL, 0, false,
          "a sale's first records are needed until it is over and settled"},
+        {"message.timestamp.type", IS, "LogAppendTime", 0, false,
+         "a record would be as old as the clock of its gateway says, and deleted as such"},
         {"max.message.bytes", AT_LEAST, NULL, OQ_KAFKA_BATCH_BYTES, false,
          "many orders travel as one batch"},
         {"unclean.leader.election.enable", IS, "false", 0, true,
@@ -192,80 +258,158 @@ static int judge_setting(const rd_kafka_ConfigResource_t *resource,
     return 0;
 }
 
-/* The answer, or NULL. */
-static rd_kafka_event_t *ask_settings(rd_kafka_t *handle, const char *topic, int timeout_ms)
+/* Asks for all settings of a topic, or for one of a broker; answered in `queue`. */
+static void ask_settings(rd_kafka_t *handle, rd_kafka_ResourceType_t kind, const char *name,
+                         const char *one, int timeout_ms, rd_kafka_queue_t *queue)
 {
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    char why[128];
     rd_kafka_AdminOptions_t *options =
         rd_kafka_AdminOptions_new(handle, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-    rd_kafka_ConfigResource_t *resource =
-        rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_event_t *answer = NULL;
-    char why[128];
-    if (rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, why, sizeof why) == 0) {
-        rd_kafka_DescribeConfigs(handle, &resource, 1, options, queue);
-        answer = rd_kafka_queue_poll(queue, timeout_ms + 100); /* it tells its own timeout */
-    }
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(kind, name);
+    if (one != NULL)
+        (void)rd_kafka_ConfigResource_set_config(resource, one, "");
+    (void)rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, why, sizeof why);
+    rd_kafka_DescribeConfigs(handle, &resource, 1, options, queue);
     rd_kafka_ConfigResource_destroy(resource);
     rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+}
+
+/* The next answer, NULL = none in time, for the caller to destroy; its one resource when there is
+ * no error. */
+static rd_kafka_event_t *take_answer(rd_kafka_queue_t *queue, int timeout_ms,
+                                     const rd_kafka_ConfigResource_t **ret_resource,
+                                     rd_kafka_resp_err_t *ret_error)
+{
+    size_t count = 0;
+    const rd_kafka_ConfigResource_t **resources = NULL;
+    rd_kafka_event_t *answer = rd_kafka_queue_poll(queue, timeout_ms + 100); /* it has its own */
+    *ret_error = answer != NULL ? rd_kafka_event_error(answer) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    if (*ret_error == 0)
+        resources = rd_kafka_DescribeConfigs_result_resources(
+            rd_kafka_event_DescribeConfigs_result(answer), &count);
+    if (*ret_error == 0)
+        *ret_error =
+            count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
+    *ret_resource = *ret_error == 0 ? resources[0] : NULL;
     return answer;
+}
+
+static bool is_denied(rd_kafka_resp_err_t error)
+{
+    return error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+static int refuse_old(const struct oq_kafka_settings *settings, const char *broker,
+                      struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_INVALID, settings->topic,
+                    "Kafka 3.7 or newer is needed, and broker %s is older: it shows records that "
+                    "too few replicas have, and a read-back order could be lost; upgrade it",
+                    broker);
+}
+
+static int check_settings(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                          int timeout_ms, struct oq_kafka_topic *topic, struct ps_fault *fault)
+{
+    const rd_kafka_ConfigResource_t *resource;
+    rd_kafka_resp_err_t error;
+    int err;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    topic->notice[0] = '\0';
+    ask_settings(handle, RD_KAFKA_RESOURCE_TOPIC, settings->topic, NULL, timeout_ms, queue);
+    rd_kafka_event_t *answer = take_answer(queue, timeout_ms, &resource, &error);
+    if (error == 0)
+        err = judge_setting(resource, settings, topic, fault);
+    else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
+        err = refuse_old(settings, "that answers", fault);
+    else if (is_denied(error))
+        err = ps_fault(fault, PS_E_INVALID, settings->topic,
+                       "its settings cannot be checked: allow this user DescribeConfigs on it");
+    else
+        err = topic_unreachable(settings, fault, error);
+    if (answer != NULL)
+        rd_kafka_event_destroy(answer);
+    rd_kafka_queue_destroy(queue);
+    return err;
+}
+
+/* --- Brokers --- */
+
+/* Of all brokers since 3.7 (KIP-714), and of none before. */
+#define SETTING_SINCE_3_7 "telemetry.max.bytes"
+
+static int judge_broker(const rd_kafka_ConfigResource_t *resource,
+                        const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
+                        struct ps_fault *fault)
+{
+    const char *name = rd_kafka_ConfigResource_name(resource);
+    if (value_of(resource, SETTING_SINCE_3_7) == NULL)
+        return refuse_old(settings, name, fault);
+    struct oq_kafka_replica *replica = find_replica(topic, (int32_t)strtol(name, NULL, 10));
+    if (replica != NULL)
+        replica->fit = true;
+    return 0;
+}
+
+/* All are asked at once. */
+static int check_brokers(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
+                         int timeout_ms, struct oq_kafka_topic *topic, struct ps_fault *fault)
+{
+    char id[16];
+    int err = 0;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(handle);
+    for (uint32_t i = 0; i < topic->replica_count; i++) {
+        snprintf(id, sizeof id, "%" PRId32, topic->replica[i].id);
+        topic->replica[i].asked = true;
+        ask_settings(handle, RD_KAFKA_RESOURCE_BROKER, id, SETTING_SINCE_3_7, timeout_ms, queue);
+    }
+    for (uint32_t i = 0; i < topic->replica_count && err == 0; i++) {
+        const rd_kafka_ConfigResource_t *resource;
+        rd_kafka_resp_err_t error;
+        rd_kafka_event_t *answer = take_answer(queue, timeout_ms, &resource, &error);
+        if (error == 0)
+            err = judge_broker(resource, settings, topic, fault);
+        else if (is_denied(error))
+            err = ps_fault(fault, PS_E_INVALID, settings->topic,
+                           "whether the brokers are new enough cannot be checked: allow this user "
+                           "DescribeConfigs on the cluster");
+        if (answer != NULL)
+            rd_kafka_event_destroy(answer);
+    }
+    rd_kafka_queue_destroy(queue);
+    for (uint32_t i = 0; i < topic->replica_count && err == 0; i++)
+        if (topic->replica[i].leads && !topic->replica[i].fit)
+            err = ps_fault(fault, PS_E_IO, settings->topic,
+                           "whether broker %" PRId32 " is new enough is not known yet: look after "
+                           "Kafka at %s",
+                           topic->replica[i].id, settings->brokers);
+    return err;
 }
 
 int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
                          int timeout_ms, struct oq_kafka_topic *topic, struct ps_fault *fault)
 {
-    rd_kafka_event_t *answer = ask_settings(handle, settings->topic, timeout_ms);
-    if (answer == NULL)
-        return topic_unreachable(settings, fault, RD_KAFKA_RESP_ERR__TIMED_OUT);
-    int err = 0;
-    size_t count = 0;
-    rd_kafka_resp_err_t error = rd_kafka_event_error(answer);
-    const rd_kafka_ConfigResource_t **resources = NULL;
-    topic->notice[0] = '\0';
-    if (error == 0)
-        resources = rd_kafka_DescribeConfigs_result_resources(
-            rd_kafka_event_DescribeConfigs_result(answer), &count);
-    if (error == 0)
-        error =
-            count == 1 ? rd_kafka_ConfigResource_error(resources[0]) : RD_KAFKA_RESP_ERR_UNKNOWN;
-    if (error == 0)
-        err = judge_setting(resources[0], settings, topic, fault);
-    else if (error == RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE)
-        snprintf(topic->notice, sizeof topic->notice,
-                 "topic %s: this Kafka does not tell its settings: make sure that it is not "
-                 "compacted, keeps its records, and has three replicas",
-                 settings->topic);
-    else if (error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-             error == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
-        err = ps_fault(fault, PS_E_INVALID, settings->topic,
-                       "its settings cannot be checked: allow this user DescribeConfigs on it");
-    else
-        err = topic_unreachable(settings, fault, error);
-    rd_kafka_event_destroy(answer);
-    return err;
+    int err = check_settings(handle, settings, timeout_ms, topic, fault);
+    return err != 0 ? err : check_brokers(handle, settings, timeout_ms, topic, fault);
 }
 
-/* --- Ends --- */
+/* --- Edges --- */
 
-int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitions, int timeout_ms,
-                        int64_t *ret_ends, struct ps_fault *fault)
+int oq_kafka_topic_edges(rd_kafka_t *handle, const char *topic, uint32_t partitions, int64_t edge,
+                         int timeout_ms, int64_t *ret_offsets, struct ps_fault *fault)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions);
     for (uint32_t i = 0; i < partitions; i++)
-        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i)->offset = RD_KAFKA_OFFSET_END;
-    rd_kafka_resp_err_t error = rd_kafka_offsets_for_times(handle, list, timeout_ms);
-    int32_t at = -1;
-    for (int i = 0; i < list->cnt && error == 0; i++) {
-        at = list->elems[i].partition;
-        error = list->elems[i].err;
-        ret_ends[at] = list->elems[i].offset;
-    }
+        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
+    rd_kafka_resp_err_t error = oq_kafka_edges(handle, list, edge, timeout_ms);
+    for (int i = 0; i < list->cnt && error == 0; i++)
+        ret_offsets[list->elems[i].partition] = list->elems[i].offset;
     rd_kafka_topic_partition_list_destroy(list);
-    if (error != 0)
-        return ps_fault(fault, PS_E_IO, topic, "where partition %" PRId32 " ends is not known: %s",
-                        at, rd_kafka_err2str(error));
-    return 0;
+    return error == 0
+               ? 0
+               : ps_fault(fault, PS_E_IO, topic, "where its partitions %s is not known: %s",
+                          edge == RD_KAFKA_OFFSET_END ? "end" : "begin", rd_kafka_err2str(error));
 }
 
 rd_kafka_resp_err_t oq_kafka_edges(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,

@@ -1,9 +1,18 @@
 /* Looking at a topic from outside: is it one to keep orders in, are its leaders there, where does
- * each partition end? Blocks on the network, within `timeout_ms` for each question. */
+ * each partition begin and end? Blocks on the network, within `timeout_ms` for each question. */
 #ifndef OQ_KAFKA_TOPIC_H
 #define OQ_KAFKA_TOPIC_H
 
 #include "queue/kafka_client.h"
+
+/* A broker that is there and has a replica of the topic. */
+struct oq_kafka_replica {
+    int32_t id;
+    bool leads; /* a partition of it */
+    bool asked; /* for its version, since it came */
+    bool fit;   /* new enough, by its answer */
+};
+#define OQ_KAFKA_REPLICAS_MAX 256
 
 struct oq_kafka_topic {
     uint32_t partitions;
@@ -12,8 +21,9 @@ struct oq_kafka_topic {
     uint32_t in_sync;       /* of the partition that has fewest */
     uint32_t in_sync_at;    /* that partition */
     uint32_t in_sync_least; /* min.insync.replicas; 0 = not asked yet */
-    char notice[320]; /* a sentence when it may be used but operators should know something, else ""
-                       */
+    struct oq_kafka_replica replica[OQ_KAFKA_REPLICAS_MAX];
+    uint32_t replica_count;
+    char notice[OQ_KAFKA_NOTICE];
 };
 
 /* The part that changes while brokers come and go. PS_E_INVALID: there is no such topic, or it has
@@ -23,16 +33,22 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
                         int timeout_ms, struct oq_kafka_topic *topic,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The topic's settings, after a look; fills in_sync_least and notice. PS_E_INVALID: it must not be
- * used, and `fault` says which setting to change. PS_E_IO: not reachable. */
+/* Is there a broker that must be asked for its version? After a look. */
+bool oq_kafka_topic_has_new(const struct oq_kafka_topic *topic);
+
+/* The topic's settings, and whether its brokers are new enough, after a look; fills in_sync_least,
+ * notice and what is `fit`. PS_E_INVALID: it must not be used, and `fault` says which setting to
+ * change. PS_E_IO: not reachable. A broker that leads nothing and does not answer is asked by the
+ * next check. */
 int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
                          int timeout_ms, struct oq_kafka_topic *topic,
                          struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The offset behind the last record of each partition; `ret_ends` has room for `partitions`.
- * PS_E_IO. */
-int oq_kafka_topic_ends(rd_kafka_t *handle, const char *topic, uint32_t partitions, int timeout_ms,
-                        int64_t *ret_ends, struct ps_fault *fault) PS_MUST_CHECK;
+/* Of each partition the offset of its first record (RD_KAFKA_OFFSET_BEGINNING), or behind its last
+ * one (RD_KAFKA_OFFSET_END); `ret_offsets` has room for `partitions`. PS_E_IO. */
+int oq_kafka_topic_edges(rd_kafka_t *handle, const char *topic, uint32_t partitions, int64_t edge,
+                         int timeout_ms, int64_t *ret_offsets,
+                         struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Where the partitions of `list` begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END),
  * into its offsets; the first error, 0 = none. The query for one partition's watermarks does not

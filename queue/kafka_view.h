@@ -1,9 +1,11 @@
 /* The reading half of the Kafka log: follows every partition of the topic from its start, without a
- * consumer group. Belongs to the log's thread. */
+ * consumer group, and makes sure that it goes on reading the log that it has begun. Belongs to the
+ * log's thread. */
 #ifndef OQ_KAFKA_VIEW_H
 #define OQ_KAFKA_VIEW_H
 
 #include "queue/kafka_watch.h"
+#include "queue/log_mark.h"
 
 struct oq_kafka_view;
 
@@ -14,22 +16,35 @@ void oq_kafka_view_free(struct oq_kafka_view *view); /* NULL is allowed */
 
 /* Takes a look that found no error: partitions that are new are followed from now on, and what the
  * look saw as the ends is what the view has to reach next, unless it has not yet reached what an
- * earlier look saw; `afresh`: in any case. PS_E_CORRUPT: the topic has become shorter than what was
- * read from it; `fault` says so. PS_E_IO: a partition cannot be followed. */
+ * earlier look saw; `afresh`: in any case. A view that has stopped goes on by a full look that
+ * began later. PS_E_CORRUPT: what is there is not what was read from it; `fault` says so. PS_E_IO:
+ * a partition cannot be followed. */
 int oq_kafka_view_take(struct oq_kafka_view *view, const struct oq_kafka_look *look, bool afresh,
                        struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Gives what has arrived to `fn`, one limited group. Returns how much was done, or PS_E_CORRUPT: a
- * partition has lost records that were not read yet. A negative result of `fn` ends it and is
- * returned. */
+ * partition has lost records that were not read yet, or does not hold those that were. A negative
+ * result of `fn` ends it and is returned. */
 typedef int oq_kafka_message_fn(const rd_kafka_message_t *message, void *ctx);
 int oq_kafka_view_read(struct oq_kafka_view *view, oq_kafka_message_fn *fn, void *ctx,
                        struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Stops: nothing more is given to `fn` before a full look has been taken that begins from now on,
+ * and every partition shows its last record again. The view also does so by itself. */
+void oq_kafka_view_doubt(struct oq_kafka_view *view);
+/* When it began to need a full look; 0 = it needs none. */
+int64_t oq_kafka_view_doubt_ns(const struct oq_kafka_view *view);
+
 /* Has it read up to the ends of the look that it took; when that look began. */
 bool oq_kafka_view_reached(const struct oq_kafka_view *view);
 int64_t oq_kafka_view_look_ns(const struct oq_kafka_view *view);
+/* While it has not: since when it should. */
+int64_t oq_kafka_view_waits_ns(const struct oq_kafka_view *view);
 /* Records behind the ends of the latest look. */
 uint64_t oq_kafka_view_lag(const struct oq_kafka_view *view);
+/* The last record of the partition that `fn` was given before the present group; PS_E_NOT_FOUND:
+ * none yet. */
+int oq_kafka_view_mark(const struct oq_kafka_view *view, uint32_t partition,
+                       struct oq_mark *ret_mark) PS_MUST_CHECK;
 
 #endif

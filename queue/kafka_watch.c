@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
-/* For each question. */
-#define ANSWER_MS 1000
+#define ANSWER_MS     1000
+#define LOOK_AGAIN_US 100000
+/* Of a look; what a check with a time limit of its own gives to each. */
+#define QUESTIONS 6
 
 struct oq_kafka_watch {
     const struct oq_kafka_config *config;
@@ -21,6 +24,7 @@ struct oq_kafka_watch {
     bool thread_runs;
     struct oq_kafka_hooks hooks;
     rd_kafka_t *handle;
+    int answer_ms;               /* for each question */
     struct oq_kafka_topic topic; /* the watcher's thread */
     char reason[512];            /* the watcher's thread: why Kafka is out of reach */
     struct oq_kafka_look making; /* the watcher's thread */
@@ -43,24 +47,32 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
 static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_look *look)
 {
     const struct oq_kafka_settings *settings = &watch->config->set;
+    struct oq_kafka_topic *topic = &watch->topic;
     struct ps_fault *fault = &look->fault;
-    int err = oq_kafka_topic_look(watch->handle, settings, ANSWER_MS, &watch->topic, fault);
+    int wait_ms = watch->answer_ms;
+    int err = oq_kafka_topic_look(watch->handle, settings, wait_ms, topic, fault);
+    full = full || (err == 0 && oq_kafka_topic_has_new(topic));
     if (err == 0 && full)
-        err = oq_kafka_topic_check(watch->handle, settings, ANSWER_MS, &watch->topic, fault);
+        err = oq_kafka_topic_check(watch->handle, settings, wait_ms, topic, fault);
     if (err == 0 && full)
-        memcpy(look->notice, watch->topic.notice, sizeof look->notice);
+        err = oq_kafka_topic_edges(watch->handle, settings->topic, topic->partitions,
+                                   RD_KAFKA_OFFSET_BEGINNING, wait_ms, look->begins, fault);
     if (err == 0)
-        err = oq_kafka_topic_ends(watch->handle, settings->topic, watch->topic.partitions,
-                                  ANSWER_MS, look->ends, fault);
+        err = oq_kafka_topic_edges(watch->handle, settings->topic, topic->partitions,
+                                   RD_KAFKA_OFFSET_END, wait_ms, look->ends, fault);
+    if (err == 0 && full) {
+        memcpy(look->notice, topic->notice, sizeof look->notice);
+        look->checked_ns = look->began_ns;
+    }
     return err;
 }
 
-/* Every broker since 0.10.1 tells it with the metadata, which are here. */
+/* Every broker since 0.10.1 tells it with the metadata, which have just come: librdkafka keeps what
+ * it was told last. */
 static void take_cluster(struct oq_kafka_watch *watch, struct oq_kafka_look *look)
 {
-    char *id = rd_kafka_clusterid(watch->handle, ANSWER_MS);
-    if (id != NULL)
-        snprintf(look->cluster, sizeof look->cluster, "%s", id);
+    char *id = rd_kafka_clusterid(watch->handle, watch->answer_ms);
+    snprintf(look->cluster, sizeof look->cluster, "%s", id != NULL ? id : "");
     rd_kafka_mem_free(watch->handle, id);
 }
 
@@ -70,12 +82,10 @@ static void look_once(struct oq_kafka_watch *watch, bool full)
     look->began_ns = oq_now_ns();
     look->notice[0] = '\0';
     look->err = find_out(watch, full, look);
-    if (look->err == 0 && look->cluster[0] == '\0')
+    if (look->err == 0)
         take_cluster(watch, look);
     rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
     look->partitions = look->err == 0 ? watch->topic.partitions : 0;
-    if (look->err == 0 && full)
-        look->checked_ns = look->began_ns;
     if (look->err == 0) /* a reason that goes on is said by librdkafka once, and stands so long */
         watch->reason[0] = '\0';
     if (look->err == PS_E_IO && watch->reason[0] != '\0')
@@ -127,6 +137,7 @@ int oq_kafka_watch_start(const struct oq_kafka_config *config, int wakeup,
     if (watch == NULL)
         return ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
     watch->config = config;
+    watch->answer_ms = ANSWER_MS;
     watch->wakeup = wakeup;
     watch->check = true;
     watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
@@ -187,4 +198,36 @@ void oq_kafka_watch_check(struct oq_kafka_watch *watch)
     watch->check = true;
     pthread_cond_signal(&watch->wake);
     pthread_mutex_unlock(&watch->lock);
+}
+
+int oq_kafka_check(const struct oq_kafka_settings *settings, int64_t timeout_ms,
+                   char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault)
+{
+    int64_t until_ns = oq_now_ns() + timeout_ms * PS_NS_PER_MS;
+    struct oq_kafka_config config = {0};
+    struct oq_kafka_watch *watch = calloc(1, sizeof *watch);
+    if (watch == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    watch->config = &config;
+    watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
+    int err = oq_kafka_config_init(&config, settings, fault);
+    if (err == 0)
+        err = oq_kafka_client_new(&config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
+    if (err == 0) {
+        do {
+            int64_t left_ms = (until_ns - oq_now_ns()) / PS_NS_PER_MS / QUESTIONS;
+            watch->answer_ms = left_ms < 1 ? 1 : left_ms < ANSWER_MS ? (int)left_ms : ANSWER_MS;
+            look_once(watch, true);
+        } while (watch->making.err == PS_E_IO &&
+                 oq_now_ns() + LOOK_AGAIN_US * INT64_C(1000) < until_ns &&
+                 usleep(LOOK_AGAIN_US) == 0);
+        err = watch->making.err;
+        *fault = err != 0 ? watch->making.fault : *fault;
+        memcpy(ret_notice, watch->making.notice, OQ_KAFKA_NOTICE);
+    }
+    if (watch->handle != NULL)
+        rd_kafka_destroy(watch->handle);
+    oq_kafka_config_done(&config);
+    free(watch);
+    return err;
 }

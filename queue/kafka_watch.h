@@ -1,20 +1,25 @@
 /* The watcher: a thread that looks at Kafka from outside at intervals, since librdkafka answers
- * these questions by blocking, and the log's thread must not block. Each look asks who leads the
- * partitions and where they end; a full one also checks the topic's settings. */
+ * these questions by blocking, and the log's thread must not block. Each look asks which cluster
+ * this is, who leads the partitions and where they end; a full one also checks the topic's settings
+ * and the version of its brokers, and asks where the partitions begin. A look is full when it is
+ * asked for, when a broker has come, and every check_ms. */
 #ifndef OQ_KAFKA_WATCH_H
 #define OQ_KAFKA_WATCH_H
 
 #include "queue/kafka_client.h"
 
+#define OQ_KAFKA_CLUSTER_ID 64
+
 struct oq_kafka_look {
     int err; /* 0, PS_E_IO: out of reach or not fit to write to, PS_E_INVALID: a wrong topic */
     int64_t began_ns;
-    int64_t checked_ns;    /* when the settings were last found to be good; 0 = not yet */
+    int64_t checked_ns;    /* when the last full look began that found no error; 0 = none yet */
     uint32_t partitions;   /* 0 when err */
     struct ps_fault fault; /* when err */
-    char notice[320];      /* what operators should know of a topic that was checked, or "" */
-    char cluster[64];      /* Kafka's id of itself; "": not known */
-    int64_t ends[OQ_PARTITION_MAX]; /* offsets behind the last record */
+    char notice[OQ_KAFKA_NOTICE];      /* what operators should know of a topic that was checked */
+    char cluster[OQ_KAFKA_CLUSTER_ID]; /* Kafka's id of itself, by this look; "": not known */
+    int64_t ends[OQ_PARTITION_MAX];    /* offsets behind the last record */
+    int64_t begins[OQ_PARTITION_MAX];  /* of the first record, as of checked_ns */
 };
 
 struct oq_kafka_watch;

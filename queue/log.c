@@ -62,6 +62,11 @@ int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
     return log->ops->call(log, fn, arg);
 }
 
+int oq_log_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
+{
+    return log->ops->mark != NULL ? log->ops->mark(log, partition, ret_mark) : PS_E_NOT_FOUND;
+}
+
 int oq_log_close(struct oq_log *log, int64_t timeout_ms)
 {
     return log->ops->close(log, timeout_ms);

@@ -32,6 +32,7 @@
 #include "common/err.h"
 #include "common/metrics.h"
 #include "queue/event.h"
+#include "queue/log_mark.h"
 
 struct oq_log;
 struct oq_reader;
@@ -68,7 +69,8 @@ enum oq_log_state {
                       of unknown outcome are being closed. It comes back by itself */
     OQ_LOG_BEHIND, /* takes none: records go in, but are not read back in time */
     OQ_LOG_CLOSED  /* takes none, and on_record has not shown all of it: it has not been read up to
-                      its end since it was opened, or is closed, or its topic has lost records */
+                      its end since it was opened, or is closed, or what its topic holds is not what
+                      was read from it */
 };
 
 struct oq_log_view {
@@ -141,6 +143,11 @@ void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
  * nothing is half done; what this thread appended before has had its outcome. Also while the log is
  * away. Any thread. PS_E_FULL, PS_E_CLOSED: it will not run. */
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg) PS_MUST_CHECK;
+/* The last record of the partition that on_record has shown, or that is none of ours (it lies at
+ * `seq` of the mark): a log that begins with it holds all that went through on_record. On the log's
+ * thread, in a call. PS_E_NOT_FOUND: none was read, or the log keeps no marks. */
+int oq_log_mark(const struct oq_log *log, uint32_t partition,
+                struct oq_mark *ret_mark) PS_MUST_CHECK;
 /* Takes nothing more, finishes what was taken, ends the thread. What is not finished after
  * `timeout_ms` is REFUSED, or UNKNOWN if it may have been sent. PS_E_TIMEOUT: a write to the disk
  * hangs; the log must be left alone

@@ -26,6 +26,8 @@ struct oq_log_ops {
     void (*breaker)(const struct oq_log *log, struct ps_breaker_view *ret_view);
     void (*force)(struct oq_log *log, const struct ps_breaker_force *force);
     int (*call)(struct oq_log *log, void (*fn)(void *arg), void *arg);
+    /* NULL: it knows none. */
+    int (*mark)(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark);
     int (*close)(struct oq_log *log, int64_t timeout_ms);
     void (*free)(struct oq_log *log);
     int (*reader_new)(struct oq_log *log, struct oq_reader **ret_reader);

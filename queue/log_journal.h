@@ -29,5 +29,8 @@ int oq_journal_reader_open(const char *path, struct oq_reader **ret_reader,
                            struct ps_fault *fault) PS_MUST_CHECK;
 /* The last seq of such a reader's journal; 0 = it is empty. PS_E_IO, PS_E_CORRUPT, PS_E_BUSY. */
 int oq_journal_reader_end(struct oq_reader *reader, int64_t *ret_seq) PS_MUST_CHECK;
+/* Up to this seq records may be missing, which were deleted with their sales; 0 = none is. Errors
+ * as above. */
+int oq_journal_reader_dropped(struct oq_reader *reader, int64_t *ret_seq) PS_MUST_CHECK;
 
 #endif

@@ -7,9 +7,11 @@
  *
  * A breaker (kafka_breaker) decides whether records are sent, sent again, or wait.
  *
- * What must hold: LANDED and on_record come from what was read, in the order of the partition; what
- * was taken before a call has its outcome before the call runs; after a failure nothing is sent
- * until reading back has shown what became of the records in flight. */
+ * What must hold: LANDED and on_record come from what was read, in the order of the partition, and
+ * from one log only: what is there must begin with what was read (kafka_view), in the same cluster,
+ * or the log is closed until it does again; what was taken before a call has its outcome before the
+ * call runs; after a failure nothing is sent until reading back has shown what became of the
+ * records in flight. */
 #include "common/thread.h"
 #include "queue/kafka_breaker.h"
 #include "queue/kafka_reader.h"
@@ -42,7 +44,8 @@ struct kafka {
     _Atomic uint64_t foreign, lag, backlog_max;
     _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
     char name[OQ_LOG_NAME_MAX + 1];
-    _Atomic bool named; /* `name` is known, and does not change any more */
+    char cluster[OQ_KAFKA_CLUSTER_ID]; /* the log's thread: that the name tells */
+    _Atomic bool named;                /* `name` is known, and does not change any more */
     /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
     int ended;                   /* eventfd: the thread's last act */
@@ -56,6 +59,7 @@ struct kafka {
     bool gave_up;
     uint32_t known;         /* partitions of which view and sender know */
     int64_t expired_ns;     /* when deadlines of acknowledged records were looked at */
+    int64_t asked_ns;       /* when a full look was asked for that the view needs */
     struct oq_record *call; /* waits for the outcomes of what was taken before it */
     char notice[320];       /* reported last */
     struct oq_kafka_look look;
@@ -72,7 +76,7 @@ static bool is_behind(const struct kafka *kafka)
     if (acked < now && now - acked > allowed)
         return true;
     return !oq_kafka_view_reached(kafka->view) &&
-           now - oq_kafka_view_look_ns(kafka->view) > allowed;
+           now - oq_kafka_view_waits_ns(kafka->view) > allowed;
 }
 
 /* `certain`: records must be read back before more are sent. */
@@ -80,7 +84,43 @@ static void go_away(struct kafka *kafka, bool certain, const struct ps_fault *wh
 {
     if (certain ? oq_kafka_breaker_trip(&kafka->breaker, why, err)
                 : oq_kafka_breaker_fail(&kafka->breaker, why, err))
-        oq_kafka_watch_check(kafka->watch);
+        oq_kafka_view_doubt(kafka->view);
+}
+
+/* Kafka does not hold what was read from it. */
+static void distrust(struct kafka *kafka, const struct ps_fault *why, int err)
+{
+    oq_kafka_view_doubt(kafka->view);
+    oq_kafka_breaker_mismatch(&kafka->breaker, why, err);
+}
+
+/* The view needs a full look to go on; while it fails, not at once. */
+static void ask_for_look(struct kafka *kafka)
+{
+    int64_t now = oq_now_ns();
+    if (oq_kafka_view_doubt_ns(kafka->view) <= kafka->asked_ns ||
+        now - kafka->asked_ns < kafka->config.set.look_ms * PS_NS_PER_MS)
+        return;
+    kafka->asked_ns = now;
+    oq_kafka_watch_check(kafka->watch);
+}
+
+/* Once known, it does not change: the same address may lead elsewhere. */
+static int check_cluster(struct kafka *kafka, const char *cluster, struct ps_fault *fault)
+{
+    const char *topic = kafka->config.set.topic;
+    if (atomic_load_explicit(&kafka->named, memory_order_relaxed)) {
+        if (cluster[0] == '\0' || strcmp(cluster, kafka->cluster) == 0)
+            return 0;
+        return ps_fault(fault, PS_E_CORRUPT, topic,
+                        "Kafka at %s is cluster %s, and the orders are in cluster %s: let the "
+                        "address lead there again",
+                        kafka->config.set.brokers, cluster, kafka->cluster);
+    }
+    snprintf(kafka->cluster, sizeof kafka->cluster, "%s", cluster);
+    snprintf(kafka->name, sizeof kafka->name, "topic %s of Kafka cluster %s", topic, cluster);
+    atomic_store_explicit(&kafka->named, true, memory_order_release);
+    return 0;
 }
 
 static void on_trouble(bool certain, const char *why, void *ctx)
@@ -104,19 +144,16 @@ static void take_look(struct kafka *kafka)
             oq_kafka_breaker_refuse(&kafka->breaker, &look->fault);
         return;
     }
-    if (!atomic_load_explicit(&kafka->named, memory_order_relaxed)) {
-        snprintf(kafka->name, sizeof kafka->name, "topic %s of Kafka cluster %s",
-                 kafka->config.set.topic, look->cluster);
-        atomic_store_explicit(&kafka->named, true, memory_order_release);
-    }
     int64_t away_ns = kafka->breaker.circuit.opened_ns;
     bool back = oq_kafka_breaker_may_return(&kafka->breaker) && look->began_ns >= away_ns &&
                 look->checked_ns >= away_ns;
-    int err = oq_kafka_view_take(kafka->view, look, back, &fault);
+    int err = check_cluster(kafka, look->cluster, &fault);
+    if (err == 0)
+        err = oq_kafka_view_take(kafka->view, look, back, &fault);
     if (err == 0 && look->partitions > kafka->known)
         err = oq_kafka_sender_refresh(kafka->sender, &fault);
     if (err == PS_E_CORRUPT)
-        oq_kafka_breaker_lose(&kafka->breaker, &fault, err);
+        distrust(kafka, &fault, err);
     else if (err != 0)
         go_away(kafka, true, &fault, err);
     if (err != 0)
@@ -179,10 +216,11 @@ static int read_back(struct kafka *kafka)
     if (kafka->breaker.lost)
         return 0;
     int done = oq_kafka_view_read(kafka->view, on_message, kafka, &fault);
-    if (done < 0) {
-        if (done == PS_E_NOMEM)
-            ps_fault(&fault, done, kafka->config.set.topic,
-                     "out of memory for its records: restart the gateway where there is more");
+    if (done == PS_E_CORRUPT)
+        distrust(kafka, &fault, done);
+    else if (done < 0) {
+        ps_fault(&fault, done, kafka->config.set.topic,
+                 "out of memory for its records: restart the gateway where there is more");
         oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
     }
     int64_t took_ns = oq_kafka_sender_end_group(kafka->sender);
@@ -299,8 +337,9 @@ static void *run_log(void *arg)
     struct kafka *kafka = arg;
     while (!is_over(kafka)) {
         if (oq_kafka_breaker_obey(&kafka->breaker))
-            oq_kafka_watch_check(kafka->watch);
+            oq_kafka_view_doubt(kafka->view);
         take_look(kafka);
+        ask_for_look(kafka);
         int done = read_back(kafka);
         if (!kafka->gave_up) {
             done += oq_kafka_sender_poll(kafka->sender);
@@ -468,6 +507,11 @@ static int kafka_reader_new(struct oq_log *log, struct oq_reader **ret_reader)
     return oq_kafka_reader_open(&kafka_of(log)->config.set, ret_reader, NULL);
 }
 
+static int kafka_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
+{
+    return oq_kafka_view_mark(const_kafka_of(log)->view, partition, ret_mark);
+}
+
 static const struct oq_log_ops kafka_ops = {
     .append = kafka_append,
     .backlog_percent = kafka_backlog_percent,
@@ -477,6 +521,7 @@ static const struct oq_log_ops kafka_ops = {
     .breaker = kafka_breaker,
     .force = kafka_force,
     .call = kafka_call,
+    .mark = kafka_mark,
     .close = kafka_close,
     .free = kafka_free,
     .reader_new = kafka_reader_new,

@@ -49,7 +49,8 @@ struct oq_kafka_settings {
                                      2000 */
     int64_t behind_ms;            /* a view that lacks what is so old is behind: 2000 */
     int64_t look_ms;              /* how often brokers and ends of partitions are looked at: 250 */
-    int64_t check_ms;             /* how often the topic's settings are: an hour */
+    int64_t check_ms;             /* how often the topic's settings and the brokers' version are:
+                                     15000 */
     int64_t open_wait_ms;         /* how long oq_kafka_open waits for Kafka and for the read-back */
     const struct ps_clock *clock; /* the wall clock of records that the log itself writes */
     const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
@@ -66,6 +67,16 @@ struct oq_kafka_settings {
 int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;
+
+/* A sentence, "" = nothing to say: what operators should know of a topic that may be used. */
+#define OQ_KAFKA_NOTICE 320
+
+/* Connects and looks once, as oq_kafka_open does before anything else: is this Kafka in reach and
+ * new enough, and is the topic one to keep orders in? Looks again while Kafka cannot be reached,
+ * for `timeout_ms` (a second more at most). Any thread; blocks. PS_E_INVALID, PS_E_IO: `fault` says
+ * what to change or look after. PS_E_NOMEM. */
+int oq_kafka_check(const struct oq_kafka_settings *settings, int64_t timeout_ms,
+                   char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- For log_spill.c, which stands between this log and its user. --- */
 

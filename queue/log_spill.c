@@ -314,6 +314,11 @@ static void spill_force(struct oq_log *log, const struct ps_breaker_force *force
     oq_log_force(kafka_of(log), force);
 }
 
+static int spill_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
+{
+    return oq_log_mark(const_spill_of(log)->kafka, partition, ret_mark);
+}
+
 static int spill_call(struct oq_log *log, void (*fn)(void *arg), void *arg)
 {
     return oq_log_call(kafka_of(log), fn, arg);
@@ -358,6 +363,7 @@ static const struct oq_log_ops spill_ops = {
     .breaker = spill_breaker,
     .force = spill_force,
     .call = spill_call,
+    .mark = spill_mark,
     .close = spill_close,
     .free = spill_free,
     .reader_new = spill_reader_new,

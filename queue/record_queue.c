@@ -46,44 +46,65 @@ static void keep_text(struct ps_buf *buf, struct ps_str *text)
 }
 
 /* All that point into a record's text. */
-#define EVENT_STRINGS 10
+#define EVENT_STRINGS 13
 static void strings_of(struct oq_event *event, struct ps_str *ret_strings[EVENT_STRINGS])
 {
     struct ps_str *strings[EVENT_STRINGS] = {
-        &event->adjust_key,  &event->sale,       &event->sku, &event->user, &event->key,
-        &event->traceparent, &event->request_id, &event->by,  &event->note, &event->gateway};
+        &event->adjust_key,  &event->sale,       &event->sku,   &event->user, &event->key,
+        &event->traceparent, &event->request_id, &event->by,    &event->note, &event->gateway,
+        &event->counts,      &event->last_hash,  &event->sha256};
     memcpy(ret_strings, strings, sizeof strings);
 }
+
+/* Room for the JSON of a sale.archived and, beside it, for its strings. */
+#define MORE_MAX (2 * OQ_EVENT_LONG_MAX + OQ_EVENT_STRINGS_MAX)
 
 int oq_record_fill(struct oq_record *record, const struct oq_event *event)
 {
     struct ps_buf buf;
-    ps_buf_init(&buf, record->text, sizeof record->text);
+    record->more = NULL;
+    if (event->type == OQ_ARCHIVED && (record->more = malloc(MORE_MAX)) == NULL)
+        return PS_E_NOMEM;
+    ps_buf_init(&buf, record->more != NULL ? record->more : record->text,
+                record->more != NULL ? MORE_MAX : sizeof record->text);
     int err = oq_event_encode(event, &buf);
-    if (err != 0)
-        return err;
-    struct ps_str json = {record->text, buf.len};
+    struct ps_str json = {buf.at, buf.len};
     record->event = *event;
     struct ps_str *strings[EVENT_STRINGS];
     strings_of(&record->event, strings);
-    for (size_t i = 0; i < EVENT_STRINGS; i++)
+    for (size_t i = 0; i < EVENT_STRINGS && err == 0; i++)
         keep_text(&buf, strings[i]);
-    if (buf.overflow) /* a string of a member that this type does not have, and too long */
-        return PS_E_INVALID;
+    if (err == 0 && buf.overflow) /* a string of a member that this type lacks, and too long */
+        err = PS_E_INVALID;
+    if (err != 0) {
+        oq_record_done(record);
+        return err;
+    }
     record->json = json;
     record->text_len = buf.len;
     return 0;
 }
 
-void oq_record_copy(struct oq_record *record, const struct oq_record *from)
+void oq_record_copy(struct oq_record *record, struct oq_record *from)
 {
     struct ps_str *strings[EVENT_STRINGS];
-    memcpy(record, from, offsetof(struct oq_record, text) + from->text_len);
+    memcpy(record, from, offsetof(struct oq_record, text));
+    if (from->more != NULL) {
+        from->more = NULL;
+        return;
+    }
+    memcpy(record->text, from->text, from->text_len);
     record->json.at = record->text;
     strings_of(&record->event, strings);
     for (size_t i = 0; i < EVENT_STRINGS; i++)
         if (strings[i]->len > 0)
             strings[i]->at = record->text + (strings[i]->at - from->text);
+}
+
+void oq_record_done(struct oq_record *record)
+{
+    free(record->more);
+    record->more = NULL;
 }
 
 int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue)
@@ -173,6 +194,7 @@ int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
         return err;
     record->call = call;
     record->arg = arg;
+    record->more = NULL;
     ps_ring_publish(queue->ring, record);
     wake_reader(queue, seen);
     return 0;
@@ -208,8 +230,10 @@ struct oq_record *oq_record_queue_take(struct oq_record_queue *queue)
 
 void oq_record_queue_release(struct oq_record_queue *queue)
 {
-    for (size_t i = 0; i < queue->taken; i++)
+    for (size_t i = 0; i < queue->taken; i++) {
+        oq_record_done(ps_ring_front(queue->ring));
         ps_ring_pop(queue->ring);
+    }
     atomic_fetch_sub_explicit(&queue->state, queue->taken, memory_order_acq_rel);
     queue->taken = 0;
 }

@@ -10,10 +10,10 @@
 /* All strings of the largest event together. */
 #define OQ_EVENT_STRINGS_MAX                                                                       \
     (OQ_ADJUST_KEY_MAX + 2 * PS_NAME_MAX + PS_USER_MAX + PS_KEY_MAX + OQ_TRACE_LEN +               \
-     OQ_REQUEST_MAX + OQ_BY_MAX + OQ_NOTE_MAX + OQ_GATEWAY_MAX)
+     OQ_REQUEST_MAX + OQ_BY_MAX + OQ_NOTE_MAX + OQ_GATEWAY_MAX + 2 * OQ_HASH_LEN)
 
-/* A record in memory of its own: `json` and the strings of `event` point into `text`. Not to be
- * copied as a struct (oq_record_copy). */
+/* A record in memory of its own: `json` and the strings of `event` point into `text`, or into
+ * `more` for the one kind that is longer. Not to be copied as a struct (oq_record_copy). */
 struct oq_record {
     void (*call)(void *arg); /* not NULL: a call, no record */
     void *arg;
@@ -22,13 +22,18 @@ struct oq_record {
     struct oq_event event;
     struct ps_str json; /* .len == 0: nothing, to be passed over */
     size_t text_len;
+    char *more; /* heap; NULL for nearly all */
     char text[OQ_EVENT_TEXT_MAX + OQ_EVENT_STRINGS_MAX];
 };
 
-/* Copies and encodes `event`. PS_E_INVALID: it is not a valid one. */
+/* Copies and encodes `event`; what is in `record` is overwritten. PS_E_INVALID: it is not a valid
+ * one. PS_E_NOMEM: only of a sale.archived. */
 int oq_record_fill(struct oq_record *record, const struct oq_event *event) PS_MUST_CHECK;
-/* `record` is none yet. */
-void oq_record_copy(struct oq_record *record, const struct oq_record *from);
+/* `record` is none yet. What `from` has outside of itself goes over to it; `from` may be read as
+ * long as that lives. */
+void oq_record_copy(struct oq_record *record, struct oq_record *from);
+/* Frees what it has outside of itself: needed only where a sale.archived may be. */
+void oq_record_done(struct oq_record *record);
 
 struct oq_record_queue;
 
@@ -37,7 +42,7 @@ int oq_record_queue_new(size_t capacity, struct oq_record_queue **ret_queue) PS_
 void oq_record_queue_free(struct oq_record_queue *queue); /* NULL is allowed */
 
 /* --- Any thread, no lock, no wait. PS_E_FULL, PS_E_CLOSED: nothing was queued. --- */
-/* Also PS_E_INVALID. */
+/* Also PS_E_INVALID, PS_E_NOMEM. */
 int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
                         const struct oq_event *event, const struct oq_ticket *ticket) PS_MUST_CHECK;
 int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),

@@ -54,7 +54,10 @@ static bool is_live(const struct oq_order *order)
 
 static struct oq_order *newest_of(const struct op_audit *audit, const struct oq_order *order)
 {
-    return oq_fold_newest(audit->admin->deps.fold, order->sale, order->user);
+    struct oq_order_view view;
+
+    oq_order_get(order, &view);
+    return oq_fold_newest(audit->admin->deps.fold, view.sale, view.user);
 }
 
 static void note_probe(const struct op_audit *audit, struct oq_order *order,
@@ -66,8 +69,8 @@ static void note_probe(const struct op_audit *audit, struct oq_order *order,
         (struct op_probe){.order = order, .state = oq_order_state(order), .newest = newest};
     ret_probe->with_buyer = ret_probe->newest == order || audit->look->again;
     for (const struct oq_order *one = ret_probe->newest; ret_probe->with_buyer && one != NULL;
-         one = one->older)
-        ret_probe->units += is_live(one) ? one->quantity : 0;
+         one = oq_order_older(one))
+        ret_probe->units += is_live(one) ? oq_order_quantity(one) : 0;
 }
 
 /* What the counter says of an order that the log had in `before` and has in `now`. */
@@ -94,11 +97,11 @@ static bool buyer_fits(const struct op_audit *audit, const struct op_probe *prob
 {
     int64_t least = 0, most = probe->units;
 
-    for (const struct oq_order *one = probe->newest; one != NULL; one = one->older)
-        least += is_live(one) ? one->quantity : 0;
+    for (const struct oq_order *one = probe->newest; one != NULL; one = oq_order_older(one))
+        least += is_live(one) ? oq_order_quantity(one) : 0;
     for (const struct oq_order *one = newest_of(audit, probe->order);
-         one != NULL && one != probe->newest; one = one->older)
-        most += one->quantity;
+         one != NULL && one != probe->newest; one = oq_order_older(one))
+        most += oq_order_quantity(one);
     *ret_units = seen->buyer_units < least ? least : most;
     return seen->buyer_units >= least && (seen->buyer_units <= most || !no_doubts);
 }
@@ -126,9 +129,10 @@ static bool check_probe(struct op_audit *audit, const struct op_probe *probe,
     if ((entry && buyer) || !audit->look->again)
         return entry && buyer;
     fault = add_fault(audit);
-    fault->order = order->id;
+    fault->order = *oq_order_id(order);
     fault->has_order = true;
-    (void)snprintf(fault->sku, sizeof fault->sku, "%s", oq_sale_sku(order->sale, order->sku));
+    (void)snprintf(fault->sku, sizeof fault->sku, "%s",
+                   oq_sale_sku(oq_order_sale(order), oq_order_sku(order)));
     if (!entry)
         (void)snprintf(fault->text, sizeof fault->text, "the counter has the order %s, the log %s",
                        seen->known ? entry_names[seen->state] : "not at all",
@@ -180,8 +184,10 @@ static void ask_page(struct op_audit *audit)
     struct ps_str users[INV_LOOK_MAX];
 
     for (size_t i = 0; i < look->count; i++) {
-        ids[i] = look->page[i].order->id;
-        users[i] = look->page[i].order->user;
+        struct oq_order_view *view = &look->views[i];
+        oq_order_get(look->page[i].order, view);
+        ids[i] = view->id;
+        users[i] = view->user;
     }
     int result = inv_shared_look(audit->admin->deps.store, audit->counter,
                                  &(struct inv_look){look->count, ids, users}, on_page, audit);

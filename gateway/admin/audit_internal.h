@@ -48,6 +48,7 @@ struct op_counter_look {
     bool again;                          /* the suspects come a second time, and are judged */
     size_t count;
     struct op_probe page[INV_LOOK_MAX];
+    struct oq_order_view views[INV_LOOK_MAX]; /* of the page's orders, while they are asked for */
     struct op_probe suspects[OP_SUSPECTS_MAX];
     size_t suspect_count;
 };

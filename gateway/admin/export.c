@@ -121,7 +121,7 @@ static void start(struct op_request *request, struct lines *lines, size_t line_m
 static int take_record(int64_t seq, struct ps_str json, void *ctx)
 {
     struct lines *lines = ctx;
-    char text[OQ_EVENT_TEXT_MAX];
+    char text[OQ_EVENT_LONG_MAX];
     struct oq_event event;
     struct ps_buf own;
     void *owner;
@@ -188,7 +188,7 @@ void op_read_log(struct op_request *request)
     if (!read_place(request, lines))
         return;
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
-    start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+    start(request, lines, OQ_EVENT_LONG_MAX + OQ_SEQ_TEXT_MAX);
 }
 
 void op_export_journal(struct op_request *request, int64_t after, int64_t limit)
@@ -217,8 +217,8 @@ struct cursor {
 static void seek(struct cursor *cursor, int64_t after)
 {
     while ((cursor->order = oq_sale_order_at(cursor->log_sale, cursor->next)) != NULL &&
-           (oq_place_partition(cursor->order->place) != cursor->partition ||
-            cursor->order->place <= after))
+           (oq_place_partition(oq_order_place(cursor->order)) != cursor->partition ||
+            oq_order_place(cursor->order) <= after))
         cursor->next++;
 }
 
@@ -228,7 +228,7 @@ static struct cursor *next_of(struct cursor *cursors, size_t count)
 
     for (size_t i = 0; i < count; i++)
         if (cursors[i].order != NULL &&
-            (best == NULL || cursors[i].order->place < best->order->place))
+            (best == NULL || oq_order_place(cursors[i].order) < oq_order_place(best->order)))
             best = &cursors[i];
     return best;
 }
@@ -236,12 +236,14 @@ static struct cursor *next_of(struct cursor *cursors, size_t count)
 static bool is_wanted(const struct lines *lines, const struct oq_order *order)
 {
     enum oq_state state = oq_order_state(order);
+    struct oq_order_view view;
 
     if (state == OQ_STATE_VOID)
         state = OQ_STATE_RELEASED;
     if (lines->state >= 0 && (int)state != lines->state)
         return false;
-    return lines->user[0] == '\0' || ps_str_is(order->user, lines->user);
+    oq_order_get(order, &view);
+    return lines->user[0] == '\0' || ps_str_is(view.user, lines->user);
 }
 
 /* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of
@@ -279,7 +281,7 @@ static int read_partition(struct lines *lines, int64_t after)
     if (cursors == NULL)
         return PS_E_NOMEM;
     while (lines->count < lines->limit && (at = next_of(cursors, count)) != NULL) {
-        lines->last = at->order->place;
+        lines->last = oq_order_place(at->order);
         if (is_wanted(lines, at->order)) {
             ord_order_text_put_admin(&lines->buf, at->order);
             ps_buf_puts(&lines->buf, "\n");

@@ -60,7 +60,7 @@ static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const stru
 static struct oq_order *known_order(const struct op_admin *admin, const struct ps_uuid *id)
 {
     struct oq_order *order = oq_fold_order(admin->deps.fold, id);
-    return order != NULL && order->known ? order : NULL;
+    return order != NULL && oq_order_known(order) ? order : NULL;
 }
 
 /* The text of an answer; NULL: answered with 500. */
@@ -268,7 +268,7 @@ static enum ans_verdict verdict_of(const struct item *item)
 
     if (order == NULL)
         return may_be_in_doubt(admin, &item->id) ? ANS_V_order_pending : ANS_V_not_found;
-    if (!order->known) /* rejected before it was accepted */
+    if (!oq_order_known(order)) /* rejected before it was accepted */
         return item->confirm ? ANS_V_order_rejected : ANS_V_not_found;
     switch (oq_order_state(order)) {
     case OQ_STATE_ACCEPTED:
@@ -298,7 +298,8 @@ static json_t *item_json(const struct item *item)
     if (verdict != ANS_V_ok)
         (void)json_object_set_new(json, "code", json_string(ans_verdicts[verdict].name));
     if (order != NULL) {
-        struct ord_order_text text = ord_order_text_of(order);
+        struct oq_order_view view;
+        struct ord_order_text text = ord_order_text_of(order, &view);
         (void)json_object_set_new(json, "state", json_string(text.state));
         (void)json_object_set_new(json, "reason",
                                   text.reason[0] != '\0' ? json_string(text.reason) : json_null());

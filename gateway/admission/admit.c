@@ -377,15 +377,15 @@ static struct oq_order *find_own_order(const struct adm_admission *admission)
         return NULL;
     for (struct oq_order *order =
              oq_fold_newest(admission->gates->fold, sale->books, request->user);
-         order != NULL; order = order->older)
-        if (is_live(order) && (sale->cap == 1 || order->sku == request->sku_index))
+         order != NULL; order = oq_order_older(order))
+        if (is_live(order) && (sale->cap == 1 || oq_order_sku(order) == request->sku_index))
             return order;
     return NULL;
 }
 
 static enum adm_gate deny_user_limit(struct adm_admission *admission, const struct oq_order *order)
 {
-    ps_uuid_format(&order->id, admission->order_text);
+    ps_uuid_format(oq_order_id(order), admission->order_text);
     admission->detail.order_id = (struct ps_str){admission->order_text, PS_UUID_LEN};
     return deny(admission, ANS_V_user_limit);
 }
@@ -396,7 +396,7 @@ static enum adm_gate judge_repeat(struct adm_admission *admission, struct oq_ord
     const struct adm_request *request = admission->request;
 
     admission->own = order;
-    if (order->sku == request->sku_index && order->quantity == request->quantity)
+    if (oq_order_sku(order) == request->sku_index && oq_order_quantity(order) == request->quantity)
         return ADM_GATE_REPLAY;
     return request->key.len > 0 ? deny(admission, ANS_V_idempotency_mismatch)
                                 : deny_user_limit(admission, order);

@@ -66,7 +66,8 @@ static void show_own(struct ord_request *request, const char *state, enum ans_ve
 /* 202 with the order that an earlier request has made. */
 static enum ord_state show_replay(struct ord_request *request, const struct oq_order *order)
 {
-    const struct ord_order_text text = ord_order_text_of(order);
+    struct oq_order_view view;
+    const struct ord_order_text text = ord_order_text_of(order, &view);
 
     ord_request_show(request, ANS_V_replayed, &text, true);
     return ORD_ANSWERED;
@@ -357,8 +358,9 @@ static enum ord_state judge_repeat(struct passage *passage)
         return deny(request, ANS_V_idempotency_mismatch);
     if (met->result == INV_CAP && (asked->key.len > 0 || !one || none))
         return deny_user_limit(request);
-    if (order != NULL && order->known)
-        return order->sku == asked->sku_index && order->quantity == asked->quantity
+    if (order != NULL && oq_order_known(order))
+        return oq_order_sku(order) == asked->sku_index &&
+                       oq_order_quantity(order) == asked->quantity
                    ? show_replay(request, order)
                    : deny_user_limit(request);
     int result = inv_store_find(deps->store, passage->sale->counter, &met->order_id,
@@ -460,11 +462,11 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
  * the log's thread.) */
 static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
-    const char *name = oq_sale_name(order->sale);
+    const char *name = oq_sale_name(oq_order_sale(order));
     const struct cfg_sale *sale = cfg_snapshot_sale(deps->gates->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
-        inv_store_resolve(deps->store, sale->counter, &order->id,
+        inv_store_resolve(deps->store, sale->counter, oq_order_id(order),
                           sale_verdict_of(oq_order_state(order)));
 }
 

@@ -46,11 +46,13 @@ static bool is_of_its_world(const struct ord_request *request, const struct cfg_
 static bool is_own(const struct ord_request *request, const struct oq_order *order)
 {
     const struct cfg_sale *sale = NULL;
+    struct oq_order_view view;
 
-    if (!order->known || !ord_request_is_of(request, order->user.at, order->user.len))
+    oq_order_get(order, &view);
+    if (!view.known || !ord_request_is_of(request, view.user.at, view.user.len))
         return false;
-    if (order->rehearsal) {
-        const char *name = oq_sale_name(order->sale);
+    if (view.rehearsal) {
+        const char *name = oq_sale_name(view.sale);
         sale = cfg_snapshot_sale(request->deps->gates->policy, name, strlen(name));
     }
     return is_of_its_world(request, sale);
@@ -60,11 +62,12 @@ static bool is_own(const struct ord_request *request, const struct oq_order *ord
 static bool show_known(struct ord_request *request)
 {
     const struct oq_order *order = oq_fold_order(request->deps->gates->fold, &request->search.id);
+    struct oq_order_view view;
     struct ord_order_text text;
 
     if (order == NULL || !is_own(request, order))
         return false;
-    text = ord_order_text_of(order);
+    text = ord_order_text_of(order, &view);
     ord_request_show(request, ANS_V_ok, &text, false);
     return true;
 }
@@ -170,9 +173,9 @@ static bool find_first(const struct ord_request *request, const struct cfg_sale 
     if (ps_uuid_parse(before.at, before.len, &id) < 0)
         return false;
     const struct oq_order *order = oq_fold_order(fold, &id);
-    if (order == NULL || order->sale != sale->books || !is_own(request, order))
+    if (order == NULL || oq_order_sale(order) != sale->books || !is_own(request, order))
         return false;
-    *ret_first = order->older;
+    *ret_first = oq_order_older(order);
     return true;
 }
 

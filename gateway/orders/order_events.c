@@ -59,13 +59,14 @@ static void count_change(struct ord_events *events, const struct oq_change *chan
 
     switch (change->effect) {
     case OQ_EFFECT_RELEASED:
-        if (!change->order->rehearsal)
-            ps_metric_add(events->shard, GW_M_UNITS_RETURNED, 0, change->order->quantity);
+        if (!oq_order_rehearsal(change->order))
+            ps_metric_add(events->shard, GW_M_UNITS_RETURNED, 0, oq_order_quantity(change->order));
         /* fall through */
     case OQ_EFFECT_ACCEPTED:
     case OQ_EFFECT_VOID:
     case OQ_EFFECT_CONFIRMED:
-        ps_metric_add(events->shard, change->order->rehearsal ? GW_M_REHEARSAL_ORDERS : GW_M_ORDERS,
+        ps_metric_add(events->shard,
+                      oq_order_rehearsal(change->order) ? GW_M_REHEARSAL_ORDERS : GW_M_ORDERS,
                       (size_t)row[change->effect], 1);
         break;
     default:
@@ -116,7 +117,7 @@ static struct oq_order *order_of(const struct ord_events *events, const struct o
     if (!event->has_order_id)
         return NULL;
     if (outcome == OQ_LANDED && seq == events->last_seq && last != NULL &&
-        ps_uuid_equal(&last->id, &event->order_id))
+        ps_uuid_equal(oq_order_id(last), &event->order_id))
         return last;
     return oq_fold_order(events->settings.fold, &event->order_id);
 }

@@ -39,26 +39,25 @@ void ord_order_text_put(struct ps_buf *buf, const struct ord_order_text *order)
         ps_buf_puts(buf, "null");
 }
 
-struct ord_order_text ord_order_text_of(const struct oq_order *order)
+struct ord_order_text ord_order_text_of(const struct oq_order *order, struct oq_order_view *view)
 {
     static const char *const states[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                          [OQ_STATE_CONFIRMED] = "confirmed",
                                          [OQ_STATE_RELEASED] = "released",
                                          [OQ_STATE_VOID] = "released"};
-    enum oq_state state = oq_order_state(order);
 
+    oq_order_get(order, view);
     return (struct ord_order_text){
-        .id = order->id,
-        .sale = oq_sale_name(order->sale),
-        .sku = order->known ? oq_sale_sku(order->sale, order->sku) : "",
-        .quantity = order->quantity,
-        .state = states[state],
+        .id = view->id,
+        .sale = oq_sale_name(view->sale),
+        .sku = view->known ? oq_sale_sku(view->sale, view->sku) : "",
+        .quantity = view->quantity,
+        .state = states[view->state],
         /* A void order never held stock; people see it as rejected. */
-        .reason = state == OQ_STATE_VOID ? oq_reason_name(OQ_REJECTED)
-                                         : oq_reason_name(oq_order_reason(order)),
-        .reserved_at_ms = order->reserved_at_ms,
-        .pay_by_ms = order->pay_by_ms,
-        .key = order->key,
+        .reason = oq_reason_name(view->state == OQ_STATE_VOID ? OQ_REJECTED : view->reason),
+        .reserved_at_ms = view->reserved_at_ms,
+        .pay_by_ms = view->pay_by_ms,
+        .key = view->key,
     };
 }
 
@@ -78,7 +77,8 @@ struct ord_order_text ord_order_text_pending(const struct ps_uuid *id, const cha
 
 void ord_order_text_put_public(struct ps_buf *buf, const struct oq_order *order)
 {
-    struct ord_order_text text = ord_order_text_of(order);
+    struct oq_order_view view;
+    struct ord_order_text text = ord_order_text_of(order, &view);
 
     ord_order_text_put(buf, &text);
     ps_buf_puts(buf, "}");
@@ -86,14 +86,15 @@ void ord_order_text_put_public(struct ps_buf *buf, const struct oq_order *order)
 
 void ord_order_text_put_admin(struct ps_buf *buf, const struct oq_order *order)
 {
-    struct ord_order_text text = ord_order_text_of(order);
+    struct oq_order_view view;
+    struct ord_order_text text = ord_order_text_of(order, &view);
 
     ord_order_text_put(buf, &text);
     ps_buf_puts(buf, ",\"user\":");
-    ps_buf_put_json(buf, order->user.at, order->user.len);
+    ps_buf_put_json(buf, view.user.at, view.user.len);
     ps_buf_puts(buf, ",\"epoch\":");
-    ps_buf_put_int(buf, order->epoch);
+    ps_buf_put_int(buf, view.epoch);
     ps_buf_puts(buf, ",\"seq\":");
-    ps_buf_put_int(buf, order->place);
+    ps_buf_put_int(buf, view.place);
     ps_buf_puts(buf, "}");
 }

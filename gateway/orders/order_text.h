@@ -19,8 +19,8 @@ struct ord_order_text {
     struct ps_str key;
 };
 
-/* As the log shows it. The strings are the fold's. */
-struct ord_order_text ord_order_text_of(const struct oq_order *order);
+/* As the log shows it. The strings are the fold's and the view's, which is filled. */
+struct ord_order_text ord_order_text_of(const struct oq_order *order, struct oq_order_view *view);
 /* As the counter has it while the log does not show it: pending. The key is the entry's. */
 struct ord_order_text ord_order_text_pending(const struct ps_uuid *id, const char *sale,
                                              const char *sku, const struct inv_entry *entry);

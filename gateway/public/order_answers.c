@@ -83,8 +83,8 @@ void pub_order_answers_list(struct pub_request *request, const struct oq_order *
 
     ps_buf_puts(&body, "{\"orders\":[");
     for (size_t count = 0; order != NULL && count < LIST_MAX && body.cap - body.len > TEXT_MAX;
-         order = order->older) {
-        if (!order->known)
+         order = oq_order_older(order)) {
+        if (!oq_order_known(order))
             continue;
         if (count++ > 0)
             ps_buf_puts(&body, ",");

@@ -34,6 +34,7 @@ bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effe
         enum inv_verdict verdict;
     } told[] = {[OQ_EFFECT_NONE] = {0},
                 [OQ_EFFECT_FENCED] = {0},
+                [OQ_EFFECT_ARCHIVED] = {0},
                 [OQ_EFFECT_ACCEPTED] = {true, true, INV_ACCEPTED},
                 [OQ_EFFECT_CONFIRMED] = {true, true, INV_CONFIRMED},
                 [OQ_EFFECT_RELEASED] = {true, true, INV_RELEASED},
@@ -45,12 +46,12 @@ bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effe
 
     if (!told[change->effect].told || (raised && change->delta == 0)) /* an initial stock of none */
         return false;
-    *ret_effect =
-        (struct sale_effect){.log_sale = change->sale,
-                             .id = told[change->effect].order ? change->order->id : change->ref,
-                             .units = raised ? change->delta : 0,
-                             .sku = change->sku,
-                             .verdict = told[change->effect].verdict};
+    *ret_effect = (struct sale_effect){
+        .log_sale = change->sale,
+        .id = told[change->effect].order ? *oq_order_id(change->order) : change->ref,
+        .units = raised ? change->delta : 0,
+        .sku = change->sku,
+        .verdict = told[change->effect].verdict};
     return true;
 }
 

@@ -47,7 +47,7 @@ struct sale_reading {
 
 struct sale_expiry {
     struct sale_runs *runs;
-    struct ps_heap *due;        /* by monotonic time; the value is the order */
+    struct ps_heap *due;        /* by monotonic time; the value is value_of an order */
     struct sale_reading *sales; /* by their place in the fold */
     size_t sale_count;
     int64_t read_ns;
@@ -105,11 +105,13 @@ static struct sale_reading *find_reading(struct sale_expiry *expiry, size_t sale
 static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *order, bool old,
                       int64_t wall_ms, int64_t now_ns)
 {
-    int64_t whole_ms = order->pay_by_ms - order->reserved_at_ms;
-    int64_t left_ms = order->pay_by_ms - wall_ms;
+    struct oq_order_view view;
+    oq_order_get(order, &view);
+    int64_t whole_ms = view.pay_by_ms - view.reserved_at_ms;
+    int64_t left_ms = view.pay_by_ms - wall_ms;
 
-    if (old && left_ms < order->pay_by_ms - expiry->logged_ms)
-        left_ms = order->pay_by_ms - expiry->logged_ms;
+    if (old && left_ms < view.pay_by_ms - expiry->logged_ms)
+        left_ms = view.pay_by_ms - expiry->logged_ms;
     if (left_ms > whole_ms)
         left_ms = whole_ms;
     if (left_ms > CFG_SALE_TTL_MAX_S * 1000)
@@ -119,43 +121,63 @@ static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *o
     return old && due < expiry->old_until_ns ? expiry->old_until_ns : due;
 }
 
-static void read_new_orders(struct sale_expiry *expiry, const struct oq_sale *log_sale,
-                            struct sale_reading *reading, int64_t wall_ms, int64_t now_ns)
+/* An order by its place in the fold, since its sale may be forgotten while it waits. */
+static uint64_t value_of(size_t sale, size_t order)
 {
+    return (uint64_t)sale << 32 | order;
+}
+
+/* NULL: it was forgotten. */
+static struct oq_order *order_of(const struct sale_expiry *expiry, uint64_t value)
+{
+    const struct oq_sale *sale =
+        oq_fold_sale_at(expiry->runs->settings.fold, (size_t)(value >> 32));
+
+    return sale != NULL ? oq_sale_order_at(sale, (uint32_t)value) : NULL;
+}
+
+static void read_new_orders(struct sale_expiry *expiry, size_t sale, struct sale_reading *reading,
+                            int64_t wall_ms, int64_t now_ns)
+{
+    const struct oq_sale *log_sale = oq_fold_sale_at(expiry->runs->settings.fold, sale);
     size_t count = oq_sale_order_count(log_sale);
 
     for (size_t n = 0; reading->next < count && n < READ_MAX; reading->next++, n++) {
-        struct oq_order *order = oq_sale_order_at(log_sale, reading->next);
+        const struct oq_order *order = oq_sale_order_at(log_sale, reading->next);
         bool old = reading->next < reading->old;
-        if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+        if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
             continue;
         if (ps_heap_put(expiry->due, due_ns(expiry, order, old, wall_ms, now_ns),
-                        (uint64_t)(uintptr_t)order) < 0)
+                        value_of(sale, reading->next)) < 0)
             return; /* no memory: read it again with the next turn */
     }
 }
 
 /* False: the log takes nothing now. */
-static bool expire_order(struct sale_expiry *expiry, struct oq_order *order, int64_t wall_ms,
+static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wall_ms,
                          int64_t now_ns)
 {
     const struct sale_runs *runs = expiry->runs;
+    const struct oq_order *order = order_of(expiry, value);
     struct oq_ticket nobody = {.owner = runs->settings.owner};
-    int64_t again_ns = now_ns + AGAIN_NS, early_ms = order->pay_by_ms + GRACE_MS - wall_ms;
+    int64_t again_ns = now_ns + AGAIN_NS, early_ms;
+    struct oq_order_view view;
     bool taken = true;
 
-    if (oq_order_state(order) != OQ_STATE_ACCEPTED)
+    if (order == NULL || oq_order_state(order) != OQ_STATE_ACCEPTED)
         return true;
+    oq_order_get(order, &view);
+    early_ms = view.pay_by_ms + GRACE_MS - wall_ms;
     if (early_ms > 0) {
         /* The wall clock goes slower, or stands in the past and may be put right. */
         again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
                                     ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
-        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !order->rehearsal);
+        ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !view.rehearsal);
     } else {
         taken = false;
     }
-    if (ps_heap_put(expiry->due, again_ns, (uint64_t)(uintptr_t)order) < 0)
+    if (ps_heap_put(expiry->due, again_ns, value) < 0)
         ps_log(PS_LOG_ERROR, "expiry_out_of_memory");
     return taken;
 }
@@ -202,16 +224,15 @@ static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
 
 static void read_all(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
 {
-    const struct oq_sale *log_sale;
     struct sale_reading *reading;
 
     if (now_ns - expiry->read_ns < READ_NS)
         return;
     expiry->read_ns = now_ns;
-    for (size_t i = 0; (log_sale = oq_fold_sale_at(expiry->runs->settings.fold, i)) != NULL &&
+    for (size_t i = 0; oq_fold_sale_at(expiry->runs->settings.fold, i) != NULL &&
                        (reading = find_reading(expiry, i)) != NULL;
          i++)
-        read_new_orders(expiry, log_sale, reading, wall_ms, now_ns);
+        read_new_orders(expiry, i, reading, wall_ms, now_ns);
 }
 
 static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
@@ -224,7 +245,7 @@ static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_
     int batch = stats.backlog > WAITING_MAX ? expiry->batch / 2 : expiry->batch + BATCH_STEP;
     batch = batch < BATCH_MIN ? BATCH_MIN : batch > BATCH_MAX ? BATCH_MAX : batch;
     while (n < batch && ps_heap_take(expiry->due, now_ns, &value) &&
-           expire_order(expiry, (struct oq_order *)(uintptr_t)value, wall_ms, now_ns))
+           expire_order(expiry, value, wall_ms, now_ns))
         n++;
     expiry->batch = n < batch ? 0 : batch;
 }

@@ -43,21 +43,23 @@ static int load_applied(const struct walk *walk)
 
 static int load_order(struct walk *walk, const struct oq_order *order)
 {
-    enum oq_state state = oq_order_state(order);
-    struct inv_load_order row = {.id = order->id,
-                                 .user = order->user,
-                                 .key = order->key,
-                                 .sku = order->sku,
-                                 .quantity = order->quantity};
+    struct oq_order_view view;
 
-    if (state == OQ_STATE_VOID || (state == OQ_STATE_RELEASED && order->key.len == 0) ||
-        order->sku >= walk->sku_count)
+    oq_order_get(order, &view);
+    if (view.state == OQ_STATE_VOID || (view.state == OQ_STATE_RELEASED && view.key.len == 0) ||
+        view.sku >= walk->sku_count)
         return 0;
-    row.state = state == OQ_STATE_ACCEPTED    ? INV_LOAD_HELD
-                : state == OQ_STATE_CONFIRMED ? INV_LOAD_CONFIRMED
-                                              : INV_LOAD_RELEASED;
+    const struct inv_load_order row = {.id = view.id,
+                                       .user = view.user,
+                                       .key = view.key,
+                                       .sku = view.sku,
+                                       .quantity = view.quantity,
+                                       .state = view.state == OQ_STATE_ACCEPTED ? INV_LOAD_HELD
+                                                : view.state == OQ_STATE_CONFIRMED
+                                                    ? INV_LOAD_CONFIRMED
+                                                    : INV_LOAD_RELEASED};
     if (row.state != INV_LOAD_RELEASED)
-        walk->available[order->sku] -= order->quantity;
+        walk->available[view.sku] -= view.quantity;
     return inv_load_order(walk->load, &row);
 }
 

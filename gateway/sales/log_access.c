@@ -23,17 +23,18 @@ bool sale_log_takes_all(const struct oq_log *log)
 
 static struct oq_event event_about(const struct oq_order *order, enum oq_type type, int64_t at_ms)
 {
-    const char *sale = oq_sale_name(order->sale);
-    const char *sku = oq_sale_sku(order->sale, order->sku);
+    const struct oq_sale *log_sale = oq_order_sale(order);
+    const char *sale = oq_sale_name(log_sale);
+    const char *sku = oq_sale_sku(log_sale, oq_order_sku(order));
 
     return (struct oq_event){.type = type,
-                             .rehearsal = order->rehearsal,
+                             .rehearsal = oq_order_rehearsal(order),
                              .has_order_id = true,
-                             .order_id = order->id,
+                             .order_id = *oq_order_id(order),
                              .sale = {sale, strlen(sale)},
                              .sku = {sku, strlen(sku)},
-                             .quantity = order->quantity,
-                             .epoch = oq_sale_highest_epoch(order->sale),
+                             .quantity = oq_order_quantity(order),
+                             .epoch = oq_sale_highest_epoch(log_sale),
                              .at_ms = at_ms};
 }
 

@@ -246,8 +246,9 @@ static int judge_record(struct judging *judging, struct st_record *record)
         if (event->type != OQ_FENCED) /* which counts for the day on which rehearsals are wanted */
             return 0;
     }
-    if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
-        return 0; /* stock is the gateways' business */
+    if (event->type == OQ_ADJUSTED || event->type == OQ_ARCHIVED ||
+        (event->type == OQ_RELEASED && !event->has_order_id))
+        return 0; /* stock and the past are the gateways' business */
     int err = apply_event(judging, record->partition, event, &change);
     if (err == PS_E_INVALID) { /* it would carry the units of a SKU beyond all numbers */
         judge->count.anomalies++;

@@ -84,10 +84,10 @@ int st_record_text(struct st_record *record)
     struct ps_buf buf;
     if (record->raw.at != NULL)
         return 0;
-    char *text = malloc(OQ_EVENT_TEXT_MAX);
+    char *text = malloc(OQ_EVENT_LONG_MAX);
     if (text == NULL)
         return PS_E_NOMEM;
-    ps_buf_init(&buf, text, OQ_EVENT_TEXT_MAX);
+    ps_buf_init(&buf, text, OQ_EVENT_LONG_MAX);
     int err = oq_event_encode(&record->event, &buf);
     if (err != 0) {
         free(text);

@@ -1,7 +1,8 @@
 /* A journal as a source: one partition, 0, read by seq beside the gateway that writes it.
  *
- * Readers of the file see committed transactions only, and in an undamaged file the numbers have no
- * gap, so nothing but the position has to be checked. An operator who restores a backup puts
+ * Readers of the file see committed transactions only. The numbers have a gap only where records
+ * were deleted with their sale, long after it was over: behind the position such a gap is a loss,
+ * and the hook decides. At the position nothing is left to be compared then. An operator who restores a backup puts
  * another file in the place of the one whose position was checked. Each read opens the path anew,
  * so after each read the path is compared with the file that was found first, which is held so that
  * no other file gets its number; what was read of another file is thrown away. */
@@ -34,6 +35,8 @@ struct reading {
     const struct st_position *expect; /* the one record is held against this */
     const char *path;
     bool found;
+    int64_t last; /* that was taken; a gap behind it is kept in `gap` */
+    int64_t gap;  /* the first record behind a gap; 0 = none */
     struct ps_fault *fault;
 };
 
@@ -71,6 +74,11 @@ static int take_record(int64_t place, struct ps_str json, void *ctx)
     struct reading *reading = ctx;
     if (reading->batch->count == reading->batch->capacity)
         return 1;
+    if (oq_place_seq(place) != reading->last + 1) {
+        reading->gap = oq_place_seq(place);
+        return 1;
+    }
+    reading->last++;
     return st_batch_add(reading->batch, 0, oq_place_seq(place), json);
 }
 
@@ -78,6 +86,8 @@ static int compare_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct reading *reading = ctx;
     char where[32];
+    if (oq_place_seq(place) > reading->expect->seq) /* it was deleted, or has never been there */
+        return 1;
     reading->found = true;
     snprintf(where, sizeof where, "seq %" PRId64, reading->expect->seq);
     return st_position_check(reading->expect, oq_place_seq(place), json, reading->path, where,
@@ -106,7 +116,10 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
                              &last);
         if (err != 0)
             return fault->text[0] != '\0' ? err : reading_failed(journal, err, fault);
-        if (!reading.found)
+        int64_t dropped = 0;
+        if (!reading.found && (err = oq_journal_reader_dropped(journal->reader, &dropped)) != 0)
+            return reading_failed(journal, err, fault);
+        if (!reading.found && position.seq > dropped)
             return ps_fault(
                 fault, PS_E_CORRUPT, journal->path,
                 "it ends before record %" PRId64 ", which the database has: the journal "
@@ -129,9 +142,10 @@ static bool was_replaced(const struct journal *journal)
 /* Until the batch is full or the end is reached. */
 static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps_fault *fault)
 {
-    struct reading reading = {.batch = batch};
+    struct st_source_hooks *hooks = &journal->source.hooks;
     journal->at_end = false;
     while (!st_batch_is_full(batch) && !journal->at_end) {
+        struct reading reading = {.batch = batch, .last = journal->last};
         int64_t last;
         size_t room = batch->capacity - batch->count;
         int err =
@@ -141,6 +155,12 @@ static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps
                            &last);
         if (err != 0)
             return reading_failed(journal, err, fault);
+        if (reading.gap > 0 && batch->count > 0)
+            return 0; /* what stands before it is settled first */
+        if (reading.gap > 0) {
+            journal->placed = false; /* where to go on from, the database knows */
+            return hooks->lost(0, journal->last, reading.gap - 1, hooks->ctx, fault);
+        }
         journal->at_end = oq_place_seq(last) == journal->last;
         journal->last = oq_place_seq(last);
     }

@@ -30,14 +30,15 @@ static void give_up(const char *why)
 
 static void serve(struct kafka_broker *broker)
 {
-    enum { OPTIONS = 5 };
-    static const char *const names[OPTIONS] = {"--port", "--controller-port", "--front-port",
-                                               "--front-advertised", "--dir"};
+    enum { OPTIONS = 6 };
+    static const char *const names[OPTIONS] = {"--port",       "--controller-port",
+                                               "--front-port", "--front-advertised",
+                                               "--dir",        "--cluster-id"};
     const int ports[] = {broker->port, broker->controller_port, broker->front_port,
                          broker->proxy_port};
     char path[256];
     char text[OPTIONS][64];
-    const char *argv[2 + 2 * OPTIONS] = {path};
+    const char *argv[2 + 2 * OPTIONS] = {path}; /* the last one perhaps */
     char line[32] = "";
     int output[2];
     int status;
@@ -45,8 +46,12 @@ static void serve(struct kafka_broker *broker)
     for (size_t i = 0; i < OPTIONS; i++) {
         if (i < PS_ARRAY_LEN(ports))
             snprintf(text[i], sizeof text[i], "%d", ports[i]);
-        else
+        else if (i + 1 < OPTIONS)
             snprintf(text[i], sizeof text[i], "%s", broker->dir);
+        else if (broker->cluster != NULL)
+            snprintf(text[i], sizeof text[i], "%s", broker->cluster);
+        else
+            break;
         argv[1 + 2 * i] = names[i];
         argv[2 + 2 * i] = text[i];
     }
@@ -69,7 +74,7 @@ static void serve(struct kafka_broker *broker)
     broker->pid = (pid_t)atoi(line);
 }
 
-static void start_keeper(struct kafka_broker *broker)
+static void start_keeper(struct kafka_broker *broker, enum kafka_network network)
 {
     int orders[2];
     int answers[2];
@@ -88,7 +93,7 @@ static void start_keeper(struct kafka_broker *broker)
     close(answers[1]);
     broker->orders = orders[1];
     broker->answers = answers[0];
-    kafka_network(broker, KAFKA_NETWORK_WELL);
+    kafka_network(broker, network);
 }
 
 static void stop_keeper(struct kafka_broker *broker)
@@ -110,7 +115,7 @@ void kafka_start(struct kafka_broker *broker)
     snprintf(broker->direct, sizeof broker->direct, "127.0.0.1:%d", broker->port);
     snprintf(broker->proxied, sizeof broker->proxied, "127.0.0.1:%d", broker->proxy_port);
     serve(broker);
-    start_keeper(broker);
+    start_keeper(broker, KAFKA_NETWORK_WELL);
 }
 
 static void wait_for_its_end(const struct kafka_broker *broker)
@@ -137,7 +142,13 @@ void kafka_kill(struct kafka_broker *broker)
 void kafka_start_again(struct kafka_broker *broker)
 {
     serve(broker);
-    start_keeper(broker);
+    start_keeper(broker, KAFKA_NETWORK_WELL);
+}
+
+void kafka_start_cut_off(struct kafka_broker *broker)
+{
+    serve(broker);
+    start_keeper(broker, KAFKA_NETWORK_CUT);
 }
 
 void kafka_signal(struct kafka_broker *broker, int signal)
@@ -153,6 +164,11 @@ void kafka_network(struct kafka_broker *broker, enum kafka_network network)
 }
 
 /* --- Topics --- */
+
+/* What differs from Kafka's defaults. */
+static const struct {
+    const char *name, *value;
+} as_wanted[] = {{"retention.ms", "-1"}, {"message.timestamp.type", "LogAppendTime"}};
 
 static rd_kafka_t *admin_of(const struct kafka_broker *broker)
 {
@@ -215,7 +231,8 @@ void kafka_topic(struct kafka_broker *broker, const char *name, int partitions,
     rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
     rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, partitions, 1, why, sizeof why);
     assert_non_null(topic);
-    rd_kafka_NewTopic_set_config(topic, "retention.ms", "-1");
+    for (size_t i = 0; i < PS_ARRAY_LEN(as_wanted); i++)
+        rd_kafka_NewTopic_set_config(topic, as_wanted[i].name, as_wanted[i].value);
     for (; settings != NULL && settings[0] != NULL; settings += 2)
         rd_kafka_NewTopic_set_config(topic, settings[0], settings[1]);
     rd_kafka_CreateTopics(admin, &topic, 1, NULL, queue);
@@ -260,8 +277,9 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
     rd_kafka_t *admin = admin_of(broker);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(admin);
     rd_kafka_ConfigResource_t *topic = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
-    if (strcmp(setting, "retention.ms") != 0) /* the call replaces all settings */
-        rd_kafka_ConfigResource_set_config(topic, "retention.ms", "-1");
+    for (size_t i = 0; i < PS_ARRAY_LEN(as_wanted); i++) /* the call replaces all settings */
+        if (strcmp(setting, as_wanted[i].name) != 0)
+            rd_kafka_ConfigResource_set_config(topic, as_wanted[i].name, as_wanted[i].value);
     rd_kafka_ConfigResource_set_config(topic, setting, value);
     rd_kafka_AlterConfigs(admin, &topic, 1, NULL, queue);
     assert_int_equal(answer_of(queue), 0);

@@ -17,6 +17,7 @@ struct kafka_broker {
     int orders, answers; /* pipes to and from the keeper */
     char direct[32];     /* "127.0.0.1:PORT": around the proxy */
     char proxied[32];
+    const char *cluster; /* the id of the cluster that a new `dir` makes; NULL = the usual one */
 };
 
 /* What the proxy does. Changing it resets the connections that were treated otherwise. */
@@ -36,6 +37,8 @@ void kafka_network(struct kafka_broker *broker, enum kafka_network network);
 /* SIGKILL and start again on the same data: some seconds. */
 void kafka_kill(struct kafka_broker *broker);
 void kafka_start_again(struct kafka_broker *broker);
+/* The same with KAFKA_NETWORK_CUT. */
+void kafka_start_cut_off(struct kafka_broker *broker);
 void kafka_signal(struct kafka_broker *broker, int signal); /* SIGSTOP, SIGCONT */
 
 /* A topic as Penstock wants it, but for the given settings ("name", "value", …, NULL). One that is

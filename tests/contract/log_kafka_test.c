@@ -339,6 +339,7 @@ static void a_topic_whose_settings_would_lose_orders_is_refused(void **state)
         {"cleanup.policy", "compact,delete", "delete"},
         {"retention.ms", "999", "1000"},
         {"retention.bytes", "1000000000", "-1"},
+        {"message.timestamp.type", "CreateTime", "LogAppendTime"},
         {"max.message.bytes", "999999", "1000000"},
         {"min.insync.replicas", "2", "1"},
     };

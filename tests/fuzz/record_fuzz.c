@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    static char memory[2][16384];
+    static char memory[2][OQ_EVENT_LONG_MAX];
     struct oq_event event, again;
     struct ps_buf text[2];
     void *owner = NULL, *other = NULL;

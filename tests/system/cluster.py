@@ -117,11 +117,13 @@ class Sentinel(Server):
 
 
 class Kafka:
-    """One broker behind a route for each gateway, for all tests of a session; a context manager."""
+    """One broker behind a route for each gateway, for all tests of a session; a context manager. One that is `like` another is a cluster of
+    its own that tells its clients the other's addresses (Kafka.lead_to). `version`: of Kafka."""
 
-    def __init__(self):
+    def __init__(self, like=None, version=None):
         self.port, self.controller_port = free_port(), free_port()
-        self.fronts = [(free_port(), free_port()) for _ in range(GATEWAYS_MAX)]
+        self.fronts = [(free_port(), like.fronts[i][1] if like else free_port()) for i in range(GATEWAYS_MAX)]
+        self.like, self.version = like, version
         self.sasl_port, self.login = free_port(), ("shop", "kept-to-itself")
         self.pid = None
 
@@ -130,7 +132,7 @@ class Kafka:
         self.proxy = Proxy().__enter__()
         try:
             self.start()
-            for i, (front, advertised) in enumerate(self.fronts):
+            for i, (front, advertised) in enumerate(self.fronts if not self.like else []):
                 self.proxy.route(i, advertised, front)
         except BaseException:
             self.__exit__()
@@ -146,6 +148,8 @@ class Kafka:
     def start(self):
         words = [ROOT / "deploy/kafka/serve", "--dir", self.directory, "--port", self.port, "--controller-port", self.controller_port]
         words += ["--sasl-port", self.sasl_port, "--sasl-login", ":".join(self.login)]
+        words += ["--cluster-id", "another-cluster-AAAAAA"] if self.like else []
+        words += ["--kafka", self.version] if self.version else []
         for front, advertised in self.fronts:
             words += ["--front-port", front, "--front-advertised", advertised]
         # A test's broker needs no optimised code, but to start soon.
@@ -180,6 +184,12 @@ class Kafka:
     @property
     def direct(self):
         return f"127.0.0.1:{self.port}"
+
+    def lead_to(self, other):
+        """From now on the gateways' way ends at another broker; they are reset."""
+        for i in range(GATEWAYS_MAX):
+            self.proxy.lead(i, other.fronts[i][0])
+            self.proxy.reset(i)
 
     def brokers(self, index):
         """For one gateway, through its route."""

@@ -4,7 +4,7 @@ from cluster import Cluster, Kafka
 
 # A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
 # are soak: `tests/run long`. Of what HAProxy and nginx do in front of gateways, test_proxies runs whole.
-CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_edges", "test_cluster_kafka", "test_cluster_kill",
+CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_edges", "test_cluster_kafka", "test_cluster_kafka_change", "test_cluster_kill",
                  "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_cluster_shadow", "test_pairs", "test_settle_kafka")
 BY_DEFAULT = {
     "test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt",
@@ -20,6 +20,8 @@ BY_DEFAULT = {
     "test_a_sale_sells_out_exactly_over_a_kill",
     "test_a_topic_that_was_made_anew_is_not_read_on",
     "test_a_redis_that_cannot_be_reached_is_named",
+    "test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goes_on",
+    "test_a_kafka_older_than_3_7_is_refused_by_name",
 }
 
 # Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together:

@@ -295,6 +295,7 @@ def test_a_topic_that_would_lose_orders_is_refused_with_what_to_change(kafka):
         refused(cluster, kafka.bad_topic(2, "retention.ms=-1"), "partitions", "2", "3")
         refused(cluster, kafka.bad_topic(4, "cleanup.policy=compact"), "cleanup.policy", "delete")
         refused(cluster, kafka.bad_topic(4, "retention.ms=3600000"), "retention")
+        refused(cluster, kafka.bad_topic(4, "retention.ms=-1"), "message.timestamp.type", "CreateTime", "LogAppendTime")
         refused(cluster, "nobody-made-this", "nobody-made-this")
 
 

@@ -3,6 +3,7 @@
 
 #include "common/json.h"
 #include "queue/event.h"
+#include "queue/record_queue.h"
 #include "tests/unit/records.h"
 
 #include <stdio.h>
@@ -107,10 +108,31 @@ static void random_adjusted(struct memory *memory, uint64_t *seed, struct oq_eve
         event->by = PS_STR("token-7");
 }
 
+static void random_archived(uint64_t *seed, struct oq_event *event)
+{
+    static char text[OQ_EVENT_LONG_MAX];
+    struct oq_count counts[4];
+    struct ps_buf buf;
+    size_t count = random_below(seed, PS_ARRAY_LEN(counts) + 1);
+    for (size_t i = 0; i < count; i++)
+        counts[i] = (struct oq_count){event->sale, -random_number(seed, 0), random_number(seed, 0),
+                                      random_number(seed, 0), random_number(seed, 0)};
+    ps_buf_init(&buf, text, sizeof text);
+    oq_counts_put(&buf, counts, count);
+    event->counts = (struct ps_str){buf.at, buf.len};
+    event->partitions = 1 + random_below(seed, OQ_PARTITION_MAX);
+    event->orders = random_number(seed, 0);
+    event->discarded = random_below(seed, 2) == 0;
+    if (event->discarded)
+        return;
+    event->lines = random_number(seed, 0);
+    event->last_hash = event->sha256 = PS_STR(A_HASH);
+}
+
 static struct oq_event random_event(struct memory *memory, uint64_t *seed)
 {
     memory->used = 0;
-    struct oq_event event = {.type = (enum oq_type)random_below(seed, 5)};
+    struct oq_event event = {.type = (enum oq_type)random_below(seed, 6)};
     event.sale = random_name(memory, seed);
     event.rehearsal = random_below(seed, 2) == 0;
     event.at_ms = random_below(seed, 3) == 0 ? 0 : T0 + random_below(seed, 1u << 30);
@@ -139,6 +161,9 @@ static struct oq_event random_event(struct memory *memory, uint64_t *seed)
         event.gateway = PS_STR("gw \"1\"\\");
         event.partitions = 1 + random_below(seed, OQ_PARTITION_MAX);
         event.first = random_below(seed, 2) == 0;
+        break;
+    case OQ_ARCHIVED:
+        random_archived(seed, &event);
         break;
     }
     if (event.has_order_id)
@@ -179,7 +204,14 @@ static void assert_same(const struct oq_event *a, const struct oq_event *b)
     assert_str_equal(a->gateway, b->gateway);
     assert_true(a->partitions == b->partitions);
     assert_int_equal(a->first, b->first);
+    assert_str_equal(a->counts, b->counts);
+    assert_true(a->orders == b->orders && a->lines == b->lines);
+    assert_str_equal(a->last_hash, b->last_hash);
+    assert_str_equal(a->sha256, b->sha256);
+    assert_int_equal(a->discarded, b->discarded);
 }
+
+static void assert_refused(const struct oq_event *event, const char *member);
 
 static size_t encode(const struct oq_event *event, char *text, size_t cap)
 {
@@ -271,6 +303,14 @@ static void type_comes_first_and_order_of_members_is_stable(void **state)
     assert_non_null(strstr(text, "\"first\":true,"
                                  "\"opening_id\":\"0199aaaa-0000-7000-8000-000000000001\","
                                  "\"at\":"));
+    event = archived();
+    text[encode(&event, text, sizeof text)] = '\0';
+    assert_string_equal(
+        text, "{\"type\":\"penstock.sale.archived.v1\",\"sale\":\"sale\",\"epoch\":5,"
+              "\"partitions\":1,\"skus\":[{\"sku\":\"sku\",\"adjustments\":100,\"held\":0,"
+              "\"confirmed\":60,\"released\":7}],\"orders\":67,\"lines\":140,"
+              "\"last_hash\":\"" A_HASH "\",\"sha256\":\"" A_HASH "\","
+              "\"at\":\"2030-03-17T17:46:40.009Z\"}");
 }
 
 static void the_longest_record_fits(void **state)
@@ -303,6 +343,49 @@ static void the_longest_record_fits(void **state)
     event.by = (struct ps_str){quotes, OQ_BY_MAX};
     event.rehearsal = true;
     assert_true(encode(&event, text, sizeof text) < sizeof text);
+}
+
+static void the_numbers_of_a_hundred_skus_fit_into_a_record_and_a_record_queue(void **state)
+{
+    (void)state;
+    static char counts_text[OQ_EVENT_LONG_MAX], text[OQ_EVENT_LONG_MAX];
+    static struct oq_record record;
+    char name[PS_NAME_MAX];
+    struct oq_count counts[OQ_COUNTS_MAX + 1], one;
+    struct ps_buf buf;
+    memset(name, 'n', sizeof name);
+    for (size_t i = 0; i < PS_ARRAY_LEN(counts); i++)
+        counts[i] =
+            (struct oq_count){{name, sizeof name}, -PS_INT_MAX, PS_INT_MAX, PS_INT_MAX, PS_INT_MAX};
+    ps_buf_init(&buf, counts_text, sizeof counts_text);
+    oq_counts_put(&buf, counts, OQ_COUNTS_MAX);
+    struct oq_event event = archived(), back;
+    event.sale = (struct ps_str){name, sizeof name};
+    event.epoch = event.orders = event.lines = PS_INT_MAX;
+    event.partitions = OQ_PARTITION_MAX;
+    event.counts = (struct ps_str){buf.at, buf.len};
+    event.rehearsal = true;
+    size_t len = encode(&event, text, sizeof text);
+    void *owner;
+    assert_ok(oq_event_decode(text, len, &back, &owner, NULL));
+    assert_same(&event, &back);
+    struct ps_str rest = back.counts;
+    for (size_t i = 0; i < OQ_COUNTS_MAX; i++) {
+        assert_true(oq_counts_next(&rest, &one));
+        assert_true(one.adjustments == -PS_INT_MAX && one.released == PS_INT_MAX);
+    }
+    assert_false(oq_counts_next(&rest, &one));
+    oq_event_release(owner);
+
+    assert_ok(oq_record_fill(&record, &event));
+    assert_int_equal(record.json.len, len);
+    assert_same(&event, &record.event);
+    oq_record_done(&record);
+
+    ps_buf_init(&buf, counts_text, sizeof counts_text);
+    oq_counts_put(&buf, counts, 1);
+    event.counts.len = buf.len - 1; /* without its bracket */
+    assert_refused(&event, "/skus");
 }
 
 static void too_little_room_is_an_error_at_every_length(void **state)
@@ -377,6 +460,17 @@ static void a_record_that_could_not_be_read_back_is_not_written(void **state)
     assert_refused(&event, "/request_id");
     WITH(type = (enum oq_type)9);
     assert_refused(&event, "/type");
+    good = archived();
+    WITH(counts = PS_STR(""));
+    assert_refused(&event, "/skus");
+    WITH(counts = PS_STR("[]]"));
+    assert_refused(&event, "/skus");
+    WITH(sha256 = PS_STR("0123"));
+    assert_refused(&event, "/sha256");
+    WITH(last_hash = PS_STR(""));
+    assert_refused(&event, "/last_hash");
+    WITH(discarded = true);
+    assert_refused(&event, "/last_hash");
     good = released(1, OQ_EXPIRED);
     WITH(reason = OQ_REASON_NONE);
     assert_refused(&event, "/reason");
@@ -586,7 +680,7 @@ static void type_names_are_read_back(void **state)
 {
     (void)state;
     enum oq_type type;
-    for (int i = OQ_ACCEPTED; i <= OQ_FENCED; i++) {
+    for (int i = OQ_ACCEPTED; i <= OQ_ARCHIVED; i++) {
         assert_ok(oq_type_parse(oq_type_name((enum oq_type)i), &type));
         assert_int_equal(type, i);
     }
@@ -602,6 +696,7 @@ int main(void)
         cmocka_unit_test(any_spelling_of_a_record_reads_the_same),
         cmocka_unit_test(type_comes_first_and_order_of_members_is_stable),
         cmocka_unit_test(the_longest_record_fits),
+        cmocka_unit_test(the_numbers_of_a_hundred_skus_fit_into_a_record_and_a_record_queue),
         cmocka_unit_test(too_little_room_is_an_error_at_every_length),
         cmocka_unit_test(a_record_that_could_not_be_read_back_is_not_written),
         cmocka_unit_test(a_missing_or_wrong_member_is_named),

@@ -8,21 +8,47 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
-/* --- Memory that runs out (the linker lets calloc of the code under test come here) --- */
+/* --- Memory that runs out (the linker lets calloc and mmap of the code under test come here) ---
+ */
 
 void *__real_calloc(size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+void *__real_mmap64(void *at, size_t size, int protect, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t size, int protect, int flags, int fd, off_t offset);
+int __real_munmap(void *at, size_t size);
+int __wrap_munmap(void *at, size_t size);
 
 static _Atomic(int) callocs_left = -1; /* -1: as many as wanted */
 
+static _Atomic(size_t) mapped; /* bytes */
+
+static bool has_memory(void)
+{
+    int left = atomic_load_explicit(&callocs_left, memory_order_relaxed);
+    if (left > 0)
+        atomic_fetch_sub_explicit(&callocs_left, 1, memory_order_relaxed);
+    return left != 0;
+}
+
 void *__wrap_calloc(size_t count, size_t size)
 {
-    if (atomic_load_explicit(&callocs_left, memory_order_relaxed) == 0)
-        return NULL;
-    if (atomic_load_explicit(&callocs_left, memory_order_relaxed) > 0)
-        atomic_fetch_sub_explicit(&callocs_left, 1, memory_order_relaxed);
-    return __real_calloc(count, size);
+    return has_memory() ? __real_calloc(count, size) : NULL;
+}
+
+void *__wrap_mmap64(void *at, size_t size, int protect, int flags, int fd, off_t offset)
+{
+    if (!has_memory())
+        return MAP_FAILED;
+    atomic_fetch_add(&mapped, size);
+    return __real_mmap64(at, size, protect, flags, fd, offset);
+}
+
+int __wrap_munmap(void *at, size_t size)
+{
+    atomic_fetch_sub(&mapped, size);
+    return __real_munmap(at, size);
 }
 
 /* --- A log under way --- */
@@ -107,6 +133,64 @@ static void bring_to(struct log *log, uint32_t id, enum start start)
         put(log, released(id, OQ_CANCELLED));
 }
 
+static void behind_its_sale_archived_nothing_of_a_sale_counts(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "", 2));
+    put(&log, confirmed(1));
+    struct oq_change change = put(&log, archived());
+    assert_int_equal(change.effect, OQ_EFFECT_ARCHIVED);
+    assert_ptr_equal(change.sale, the_sale(&log));
+    assert_true(oq_sale_archived(the_sale(&log)));
+    assert_totals(&log, 100, 0, 60, 7); /* the record's */
+    const struct oq_event late[] = {
+        accepted(9, 5, "bob", "", 1),       released(9, OQ_EXPIRED), confirmed(9),
+        adjusted("adjust:sale/late", 5, 0), fenced(9, 1, false),     archived()};
+    for (size_t i = 0; i < PS_ARRAY_LEN(late); i++) {
+        change = put(&log, late[i]);
+        assert_int_equal(change.effect, OQ_EFFECT_NONE);
+        assert_false(change.anomaly);
+        assert_null(change.order);
+        assert_ptr_equal(change.sale, the_sale(&log));
+    }
+    assert_null(order(&log, 9));
+    assert_int_equal(oq_sale_epoch(the_sale(&log), 0), 5);
+    assert_totals(&log, 100, 0, 60, 7);
+    oq_fold_free(log.fold);
+}
+
+static void a_log_that_has_only_the_archived_record_of_a_sale_knows_its_numbers(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    assert_int_equal(put(&log, archived()).effect, OQ_EFFECT_ARCHIVED);
+    assert_true(oq_sale_archived(the_sale(&log)));
+    assert_string_equal(oq_sale_sku(the_sale(&log), 0), "sku");
+    assert_totals(&log, 100, 0, 60, 7);
+    oq_fold_free(log.fold);
+}
+
+static void a_sale_is_archived_when_each_of_its_partitions_is(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    put_in(&log, 0, fenced(5, 2, true));
+    put_in(&log, 1, fenced(5, 2, true));
+    put_in(&log, 0, adjusted("initial:sale/sku", 100, 5));
+    struct oq_event record = archived();
+    record.partitions = 2;
+    assert_int_equal(put_in(&log, 3, record).effect, OQ_EFFECT_NONE); /* none of the sale's */
+    assert_int_equal(put_in(&log, 1, record).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 1, record).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 1, accepted(1, 5, "alice", "", 1)).effect, OQ_EFFECT_NONE);
+    assert_int_equal(put_in(&log, 0, accepted(2, 5, "alice", "", 1)).effect, OQ_EFFECT_ACCEPTED);
+    assert_false(oq_sale_archived(the_sale(&log)));
+    assert_int_equal(put_in(&log, 0, record).effect, OQ_EFFECT_ARCHIVED);
+    assert_true(oq_sale_archived(the_sale(&log)));
+    oq_fold_free(log.fold);
+}
+
 static void every_cell_of_the_table_holds(void **state)
 {
     (void)state;
@@ -146,8 +230,9 @@ static void an_order_is_what_its_first_record_says(void **state)
     event.rehearsal = true;
     event.sku_cap = 3;
     struct oq_change change = put(&log, event);
-    const struct oq_order *made = order(&log, 1);
-    assert_ptr_equal(change.order, made);
+    struct oq_order_view view, *made = &view;
+    assert_ptr_equal(change.order, order(&log, 1));
+    oq_order_get(order(&log, 1), &view);
     assert_true(made->known && made->rehearsal && !oq_sale_rehearsal(made->sale));
     assert_int_equal(made->quantity, 2);
     assert_int_equal(made->user.len, 5);
@@ -176,18 +261,18 @@ static void R3_a_rejection_that_comes_first_voids_the_order_for_good(void **stat
     struct oq_change change = put(&log, released(1, OQ_REJECTED));
     assert_int_equal(change.effect, OQ_EFFECT_VOID);
     struct oq_order *unknown = order(&log, 1);
-    assert_false(unknown->known);
+    assert_false(oq_order_known(unknown));
     assert_int_equal(oq_sale_order_count(the_sale(&log)), 0);
     change = put(&log, accepted(1, 5, "alice", "k", 1));
     assert_int_equal(change.effect, OQ_EFFECT_NONE);
     assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
     assert_totals(&log, 100, 0, 0, 0);
     /* Now it is known whose it was; he who holds the first struct still reads "void". */
-    assert_true(order(&log, 1)->known);
+    assert_true(oq_order_known(order(&log, 1)));
     assert_ptr_equal(oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice")), order(&log, 1));
     assert_ptr_equal(oq_sale_order_at(the_sale(&log), 0), order(&log, 1));
     assert_int_equal(oq_order_state(unknown), OQ_STATE_VOID);
-    assert_false(unknown->known);
+    assert_false(oq_order_known(unknown));
     put(&log, confirmed(1));
     put(&log, released(1, OQ_EXPIRED));
     assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
@@ -355,9 +440,9 @@ static void a_buyers_orders_hang_together_newest_first(void **state)
     put(&log, accepted(4, 5, "alice", "", 1));
     struct oq_order *newest = oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice"));
     assert_ptr_equal(newest, order(&log, 4));
-    assert_ptr_equal(newest->older, order(&log, 3));
-    assert_ptr_equal(newest->older->older, order(&log, 1));
-    assert_null(newest->older->older->older);
+    assert_ptr_equal(oq_order_older(newest), order(&log, 3));
+    assert_ptr_equal(oq_order_older(order(&log, 3)), order(&log, 1));
+    assert_null(oq_order_older(order(&log, 1)));
     assert_null(oq_fold_newest(log.fold, the_sale(&log), PS_STR("carol")));
     assert_null(oq_fold_newest(log.fold, the_sale(&log), (struct ps_str){NULL, 0}));
     oq_fold_free(log.fold);
@@ -390,7 +475,7 @@ static void sales_and_skus_are_kept_apart(void **state)
     assert_ok(oq_sale_sku_find(other, "red", 3, &sku));
     assert_string_equal(oq_sale_sku(other, sku), "red");
     assert_int_equal(oq_sale_sku_find(other, "sku", 3, &sku), PS_E_NOT_FOUND);
-    assert_int_equal(order(&log, 2)->sku, 1);
+    assert_int_equal(oq_order_sku(order(&log, 2)), 1);
     assert_null(oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice")));
     assert_totals(&log, 100, 0, 0, 0);
     assert_null(oq_fold_sale(log.fold, "none", 4));
@@ -589,22 +674,40 @@ static void compare_indexes(const struct log *log)
     size_t count = oq_sale_order_count(sale);
     for (size_t i = 0; i < count; i++) {
         const struct oq_order *one = oq_sale_order_at(sale, i), *other;
-        for (other = oq_fold_newest(log->fold, sale, one->user); other != one; other = other->older)
+        struct oq_order_view view, other_view;
+        oq_order_get(one, &view);
+        for (other = oq_fold_newest(log->fold, sale, view.user); other != one;
+             other = oq_order_older(other))
             assert_non_null(other);
-        if (one->key.len == 0)
+        if (view.key.len == 0)
             continue;
         const struct oq_order *first = NULL;
         for (size_t j = 0; j < count && first == NULL; j++) {
             other = oq_sale_order_at(sale, j);
-            if (oq_order_state(other) != OQ_STATE_VOID && other->key.len == one->key.len &&
-                memcmp(other->key.at, one->key.at, one->key.len) == 0 &&
-                other->user.len == one->user.len &&
-                memcmp(other->user.at, one->user.at, one->user.len) == 0)
+            oq_order_get(other, &other_view);
+            if (other_view.state != OQ_STATE_VOID && ps_str_same(other_view.key, view.key) &&
+                ps_str_same(other_view.user, view.user))
                 first = other;
         }
-        assert_ptr_equal(oq_fold_by_key(log->fold, sale, one->user, one->key), first);
+        assert_ptr_equal(oq_fold_by_key(log->fold, sale, view.user, view.key), first);
     }
     assert_null(oq_sale_order_at(sale, count));
+}
+
+/* Of ids up to `last` exactly those are found that a sale has. */
+static void compare_ids(const struct log *log, uint32_t last)
+{
+    const struct oq_sale *sale;
+    size_t found = 0, listed = 0;
+    for (uint32_t id = 1; id <= last; id++)
+        found += order(log, id) != NULL;
+    for (size_t i = 0; (sale = oq_fold_sale_at(log->fold, i)) != NULL; i++) {
+        for (size_t j = 0; j < oq_sale_order_count(sale); j++, listed++) {
+            struct oq_order *one = oq_sale_order_at(sale, j);
+            assert_ptr_equal(oq_fold_order(log->fold, oq_order_id(one)), one);
+        }
+    }
+    assert_int_equal(found, listed);
 }
 
 static void the_fold_agrees_with_a_slow_model(void **state)
@@ -675,8 +778,12 @@ static void look_at(struct shared *shared, const struct oq_sale *sale, uint32_t 
     const struct oq_order *by_key = oq_fold_by_key(shared->fold, sale, str(user), str(key));
     const struct oq_order *newest = oq_fold_newest(shared->fold, sale, str(user));
     bool good = by_id != NULL && by_id == by_key && newest != NULL &&
-                (newest == by_id || newest->older == by_id) && by_id->quantity == 1 &&
-                by_id->user.len == strlen(user) && memcmp(by_id->user.at, user, strlen(user)) == 0;
+                (newest == by_id || oq_order_older(newest) == by_id);
+    if (good) {
+        struct oq_order_view view;
+        oq_order_get(by_id, &view);
+        good = view.quantity == 1 && ps_str_is(view.user, user);
+    }
     if (!good)
         atomic_fetch_add(&shared->wrong, 1);
 }
@@ -728,6 +835,258 @@ static void readers_find_all_that_was_applied_without_a_lock(void **state)
     oq_fold_free(log.fold);
 }
 
+/* --- Little memory --- */
+
+/* In bytes, of `count` orders of as many buyers, all there is to them. */
+static size_t memory_of(uint32_t count, const char *user_text, const char *key_text)
+{
+    struct log log = open_sale();
+    size_t before = atomic_load(&mapped);
+    for (uint32_t id = 1; id <= count; id++) {
+        char user[PS_USER_MAX], key[PS_KEY_MAX];
+        snprintf(user, sizeof user, "%s%09x", user_text, id);
+        snprintf(key, sizeof key, "%s%09x", key_text, id);
+        put(&log, accepted(id, 5, user, key, 1));
+    }
+    oq_fold_reclaim(log.fold, oq_fold_retired(log.fold));
+    size_t taken = atomic_load(&mapped) - before;
+    oq_fold_free(log.fold);
+    return taken;
+}
+
+/* Just before the tables double and just behind. */
+static void an_order_takes_little_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *user, *key;
+        size_t most;
+    } forms[] = {{"018f3c5a-7d2e-7b31-9c04-000", "9b2f6c1e-41d7-4e0a-8f33-000", 150},
+                 {"us-", "9b2f6c1e-41d7-4e0a-8f33-000", 150},
+                 {"user-0123456789-0123456789-", "key-0123456789-0123456789--", 190}};
+    for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
+        static const uint32_t counts[] = {95000, 100000, 190000};
+        for (size_t j = 0; j < PS_ARRAY_LEN(counts); j++)
+            assert_in_range(memory_of(counts[j], forms[i].user, forms[i].key) / counts[j], 1,
+                            forms[i].most);
+    }
+}
+
+static void texts_that_look_like_ids_are_kept_as_they_came(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"018f3c5a-7d2e-7b31-9c04-00000000000a",
+                                        "018F3C5A-7D2E-7B31-9C04-00000000000A",
+                                        "018f3c5a-7d2e-7b31-9c04-00000000000g",
+                                        "018f3c5a-7d2e-7b31-9c04-0000000000000",
+                                        "\x01\x8f\x3c\x5a",
+                                        "0123456789abcdef"};
+    struct log log = open_sale();
+    uint32_t id = 0;
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++)
+        for (size_t j = 0; j < PS_ARRAY_LEN(texts); j++)
+            if (i != 4 && j != 4)
+                put(&log, accepted(++id, 5, texts[i], texts[j], 1));
+    id = 0;
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
+        for (size_t j = 0; j < PS_ARRAY_LEN(texts); j++) {
+            struct oq_order_view view;
+            if (i == 4 || j == 4)
+                continue;
+            oq_order_get(order(&log, ++id), &view);
+            assert_true(ps_str_is(view.user, texts[i]) && ps_str_is(view.key, texts[j]));
+            assert_ptr_equal(oq_fold_by_key(log.fold, the_sale(&log), str(texts[i]), str(texts[j])),
+                             order(&log, id));
+        }
+    }
+    oq_fold_free(log.fold);
+}
+
+/* --- Forgetting --- */
+
+static void tidy(struct oq_fold *fold)
+{
+    while (oq_fold_tidy(fold))
+        ;
+    oq_fold_reclaim(fold, oq_fold_retired(fold));
+}
+
+static struct oq_event of_sale(struct oq_event event, const char *sale)
+{
+    event.sale = str(sale);
+    return event;
+}
+
+static void a_forgotten_sale_has_no_orders_and_gives_its_memory_back(void **state)
+{
+    (void)state;
+    enum { COUNT = 50000 };
+    struct log log = open_sale();
+    put(&log, of_sale(fenced(7, 1, true), "other"));
+    size_t before = atomic_load(&mapped);
+    char user[40], key[40];
+    for (uint32_t id = 1; id <= COUNT; id++) {
+        const char *sale = id % 100 == 0 ? "other" : "sale";
+        put(&log, of_sale(accepted(id, id % 100 == 0 ? 7 : 5, text_of(user, "user-", id / 2),
+                                   text_of(key, "key-", id), 1),
+                          sale));
+        if (id % 3 == 0)
+            put(&log, of_sale(confirmed(id), sale));
+    }
+    put(&log, released(COUNT + 1, OQ_REJECTED));
+    struct oq_sale *other = oq_fold_sale(log.fold, "other", 5);
+    struct oq_totals totals;
+    oq_sale_totals(the_sale(&log), 0, &totals);
+    oq_fold_forget(log.fold, the_sale(&log));
+    for (int round = 0; round < 2; round++) {
+        assert_true(oq_sale_forgotten(the_sale(&log)) && !oq_sale_forgotten(other));
+        assert_int_equal(oq_sale_order_count(the_sale(&log)), 0);
+        assert_null(oq_sale_order_at(the_sale(&log), 0));
+        assert_null(oq_fold_newest(log.fold, the_sale(&log), PS_STR("user-1")));
+        assert_null(oq_fold_by_key(log.fold, the_sale(&log), PS_STR("user-1"), PS_STR("key-2")));
+        assert_int_equal(oq_sale_order_count(other), COUNT / 100);
+        for (uint32_t id = 1; id <= COUNT + 1; id++)
+            assert_true((order(&log, id) != NULL) == (id % 100 == 0 && id <= COUNT));
+        assert_totals(&log, totals.adjustments, totals.held, totals.confirmed, totals.released);
+        assert_int_equal(oq_sale_epoch(the_sale(&log), 0), 5);
+        assert_int_equal(oq_sale_partitions(the_sale(&log)), 1);
+        tidy(log.fold);
+    }
+    /* What is left is that of the other sale: its blocks, and an index for so many. */
+    assert_in_range(atomic_load(&mapped), 1, before + 512 * 1024);
+    oq_fold_free(log.fold);
+}
+
+static void later_records_of_a_forgotten_sale_change_nothing(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    put(&log, accepted(1, 5, "alice", "k", 2));
+    oq_fold_forget(log.fold, the_sale(&log));
+    const struct oq_event late[] = {accepted(1, 5, "alice", "k", 2),
+                                    accepted(2, 5, "bob", "", 1),
+                                    confirmed(1),
+                                    released(1, OQ_EXPIRED),
+                                    released(3, OQ_REJECTED),
+                                    adjusted("adjust:sale/late", 5, 0)};
+    for (size_t i = 0; i < PS_ARRAY_LEN(late); i++) {
+        if (i == 3)
+            tidy(log.fold);
+        struct oq_change change = put(&log, late[i]);
+        assert_int_equal(change.effect, OQ_EFFECT_NONE);
+        assert_false(change.anomaly);
+        assert_null(change.order);
+        assert_ptr_equal(change.sale, the_sale(&log));
+    }
+    assert_totals(&log, 100, 2, 0, 0);
+    oq_fold_free(log.fold);
+}
+
+static void sales_come_and_are_forgotten_while_others_go_on(void **state)
+{
+    (void)state;
+    struct log log = open_sale();
+    uint32_t id = 0;
+    size_t most = 0;
+    for (int round = 0; round < 40; round++) {
+        char name[16], user[40], key[40];
+        snprintf(name, sizeof name, "sale-%d", round);
+        put(&log, of_sale(fenced(5, 1, true), name));
+        for (int i = 0; i < 5000; i++) {
+            id++;
+            put(&log, of_sale(accepted(id, 5, text_of(user, "u", id), text_of(key, "k", id), 1),
+                              i % 50 == 0 ? "sale" : name));
+            if (i % 100 == 0)
+                oq_fold_tidy(log.fold);
+        }
+        oq_fold_forget(log.fold, oq_fold_sale(log.fold, name, strlen(name)));
+        oq_fold_reclaim(log.fold, oq_fold_retired(log.fold));
+        if (round < 4)
+            most = atomic_load(&mapped);
+    }
+    tidy(log.fold);
+    assert_int_equal(oq_sale_order_count(the_sale(&log)), 40 * 100);
+    compare_ids(&log, id);
+    assert_in_range(atomic_load(&mapped), 1, 2 * most);
+    oq_fold_free(log.fold);
+}
+
+/* A reader tells before each look what was retired by then; the writer frees only what all have
+ * told of. */
+struct reader {
+    struct oq_fold *fold;
+    atomic_bool *done;
+    _Atomic(int64_t) told;
+    uint64_t found;
+};
+
+static void *read_while_sales_go(void *arg)
+{
+    struct reader *reader = arg;
+    uint64_t seed = (uint64_t)(uintptr_t)&seed | 1;
+    while (!atomic_load(reader->done)) {
+        atomic_store(&reader->told, oq_fold_retired(reader->fold));
+        const struct oq_sale *sale;
+        for (size_t i = 0; (sale = oq_fold_sale_at(reader->fold, i)) != NULL; i++) {
+            struct oq_order_view view;
+            char user[40], key[40];
+            uint32_t id = 1 + random_below(&seed, 40000);
+            struct ps_uuid uuid = id_of(id);
+            const struct oq_order *one = oq_fold_order(reader->fold, &uuid);
+            if (one != NULL) {
+                oq_order_get(one, &view);
+                reader->found += ps_str_is(view.user, text_of(user, "u", id));
+            }
+            one = oq_fold_by_key(reader->fold, sale, str(text_of(user, "u", id)),
+                                 str(text_of(key, "k", id)));
+            one = one != NULL ? one : oq_sale_order_at(sale, random_below(&seed, 2000));
+            if (one != NULL)
+                oq_order_get(one, &view);
+        }
+    }
+    atomic_store(&reader->told, INT64_MAX);
+    return NULL;
+}
+
+static void readers_may_look_while_sales_are_forgotten(void **state)
+{
+    (void)state;
+    struct log log = new_log();
+    atomic_bool done = false;
+    struct reader readers[2] = {{.fold = log.fold, .done = &done},
+                                {.fold = log.fold, .done = &done}};
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++)
+        assert_ok(pthread_create(&threads[i], NULL, read_while_sales_go, &readers[i]));
+    uint32_t id = 0;
+    for (int round = 0; round < 20; round++) {
+        char name[16], user[40], key[40];
+        snprintf(name, sizeof name, "sale-%d", round);
+        put(&log, of_sale(fenced(5, 1, true), name));
+        for (int i = 0; i < 2000; i++) {
+            id++;
+            put(&log,
+                of_sale(accepted(id, 5, text_of(user, "u", id), text_of(key, "k", id), 1), name));
+            put(&log, of_sale(confirmed(id), name));
+            if (i % 64 == 0) {
+                int64_t told = atomic_load(&readers[0].told), other = atomic_load(&readers[1].told);
+                oq_fold_tidy(log.fold);
+                oq_fold_reclaim(log.fold, told < other ? told : other);
+            }
+        }
+        if (round >= 2) {
+            snprintf(name, sizeof name, "sale-%d", round - 2);
+            oq_fold_forget(log.fold, oq_fold_sale(log.fold, name, strlen(name)));
+        }
+    }
+    atomic_store(&done, true);
+    for (size_t i = 0; i < 2; i++)
+        assert_ok(pthread_join(threads[i], NULL));
+    tidy(log.fold);
+    compare_ids(&log, id);
+    oq_fold_free(log.fold);
+}
+
 /* --- Out of memory --- */
 
 /* Applies the record with only `budget` allocations; when they do not do, once more with plenty. */
@@ -771,8 +1130,8 @@ static void a_page_of_a_partition_begins_near_its_place_however_long_the_log_is(
         size_t at = 0;
         for (int64_t seq = 0; seq < next[partition]; seq += 1 + next[partition] / 50) {
             int64_t after = oq_place(partition, seq);
-            while (oq_place_partition(oq_sale_order_at(sale, at)->place) != partition ||
-                   oq_sale_order_at(sale, at)->place <= after)
+            while (oq_place_partition(oq_order_place(oq_sale_order_at(sale, at))) != partition ||
+                   oq_order_place(oq_sale_order_at(sale, at)) <= after)
                 at++;
             assert_true(oq_sale_orders_after(sale, after) <= at);
             assert_true(at - oq_sale_orders_after(sale, after) < FEW);
@@ -817,7 +1176,7 @@ static void out_of_memory_at_the_start_leaves_nothing_behind(void **state)
 {
     (void)state;
     struct oq_fold *fold = NULL;
-    for (int budget = 0; budget < 7; budget++) {
+    for (int budget = 0; budget < 5; budget++) {
         atomic_store(&callocs_left, budget);
         int err = oq_fold_new(&fold);
         atomic_store(&callocs_left, -1);
@@ -831,6 +1190,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cell_of_the_table_holds),
+        cmocka_unit_test(behind_its_sale_archived_nothing_of_a_sale_counts),
+        cmocka_unit_test(a_log_that_has_only_the_archived_record_of_a_sale_knows_its_numbers),
+        cmocka_unit_test(a_sale_is_archived_when_each_of_its_partitions_is),
         cmocka_unit_test(an_order_is_what_its_first_record_says),
         cmocka_unit_test(R3_a_rejection_that_comes_first_voids_the_order_for_good),
         cmocka_unit_test(R4_a_rejection_never_undoes_an_accepted_order),
@@ -850,6 +1212,12 @@ int main(void)
         cmocka_unit_test(I6_what_is_decided_stays_decided),
         cmocka_unit_test(readers_find_all_that_was_applied_without_a_lock),
         cmocka_unit_test(a_page_of_a_partition_begins_near_its_place_however_long_the_log_is),
+        cmocka_unit_test(an_order_takes_little_memory),
+        cmocka_unit_test(texts_that_look_like_ids_are_kept_as_they_came),
+        cmocka_unit_test(a_forgotten_sale_has_no_orders_and_gives_its_memory_back),
+        cmocka_unit_test(later_records_of_a_forgotten_sale_change_nothing),
+        cmocka_unit_test(sales_come_and_are_forgotten_while_others_go_on),
+        cmocka_unit_test(readers_may_look_while_sales_are_forgotten),
         cmocka_unit_test(out_of_memory_applies_nothing_and_can_be_tried_again),
         cmocka_unit_test(out_of_memory_at_the_start_leaves_nothing_behind),
     };

@@ -258,9 +258,9 @@ static void a_newer_format_is_refused(void **state)
 {
     (void)state;
     make_journal_of(1);
-    with_sqlite("PRAGMA user_version=2");
+    with_sqlite("PRAGMA user_version=3");
     assert_refused(PS_E_NEWER, "newer program");
-    with_sqlite("PRAGMA user_version=1");
+    with_sqlite("PRAGMA user_version=2");
     assert_ok(try_open());
 }
 

@@ -87,9 +87,12 @@ static void the_largest_event_of_each_type_fits(void **state)
         .delta = -PS_INT_MAX,
         .partitions = OQ_PARTITION_MAX,
         .order_id = id_of(1),
+        .counts = PS_STR("[]"),
+        .last_hash = PS_STR(A_HASH),
+        .sha256 = PS_STR(A_HASH),
     };
     static struct oq_record record;
-    for (int type = OQ_ACCEPTED; type <= OQ_FENCED; type++) {
+    for (int type = OQ_ACCEPTED; type <= OQ_ARCHIVED; type++) {
         struct oq_event event = base;
         event.type = (enum oq_type)type;
         event.has_order_id = type == OQ_ACCEPTED || type == OQ_CONFIRMED;
@@ -98,6 +101,7 @@ static void the_largest_event_of_each_type_fits(void **state)
             event.adjust_key = str(adjust);
         assert_ok(oq_record_fill(&record, &event));
         assert_in_range(record.json.len, 1, OQ_EVENT_TEXT_MAX - 1);
+        oq_record_done(&record);
     }
 }
 

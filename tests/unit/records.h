@@ -57,7 +57,8 @@ static inline struct oq_event released(uint32_t id, enum oq_reason reason)
                              .sku = PS_STR("sku"),
                              .quantity = 1,
                              .reason = reason,
-                             .at_ms = T0 + 4};
+                             /* An expiry is later than pay_by. */
+                             .at_ms = T0 + (reason == OQ_EXPIRED ? 902000 : 4)};
 }
 
 static inline struct oq_event adjusted(const char *key, int64_t delta, int64_t epoch)
@@ -92,6 +93,24 @@ static inline struct oq_event fenced(int64_t epoch, int64_t partitions, bool fir
                              .partitions = partitions,
                              .first = first,
                              .at_ms = T0};
+}
+
+#define A_HASH "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static inline struct oq_event archived(void)
+{
+    return (struct oq_event){
+        .type = OQ_ARCHIVED,
+        .sale = PS_STR("sale"),
+        .epoch = 5,
+        .partitions = 1,
+        .counts = PS_STR("[{\"sku\":\"sku\",\"adjustments\":100,\"held\":0,\"confirmed\":60,"
+                         "\"released\":7}]"),
+        .orders = 67,
+        .lines = 140,
+        .last_hash = PS_STR(A_HASH),
+        .sha256 = PS_STR(A_HASH),
+        .at_ms = T0 + 9};
 }
 
 /* xorshift64*: 0 .. below-1. `seed` is never 0. */
