@@ -22,10 +22,11 @@ def blocks(name):
 
 
 def sections(name):
-    """(level, rows of tables, items of lists) of each section, and its name where that is no prose: a code, an alert."""
+    """(level, paragraphs, rows of tables, items of lists) of each section, and its name where that is no prose: a code, an alert."""
     text = re.sub(r"^ *```.*?^ *```$", "", source(name), flags=re.M | re.S)
     parts = re.split(r"^(#+) (.*)$", text, flags=re.M)[1:]
-    return [(len(level), heading if re.fullmatch(r"[a-z_]+|Penstock\w+", heading) else None, len(re.findall(r"^\|", body, re.M)), len(re.findall(r"^ *(?:-|\d+\.) ", body, re.M)))
+    return [(len(level), heading if re.fullmatch(r"[a-z_]+|Penstock\w+", heading) else None, len(re.findall(r"\S+.*?(?:\n\s*\n|\Z)", body, re.S)),
+             len(re.findall(r"^\|", body, re.M)), len(re.findall(r"^ *(?:-|\d+\.) ", body, re.M)))
             for level, heading, body in zip(parts[::3], parts[1::3], parts[2::3])]
 
 
