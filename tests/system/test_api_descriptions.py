@@ -302,6 +302,12 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(204, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
     admin.call(404, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
     admin.call(200, "get", "/admin/v1/settings")
+    admin.call(200, "get", "/admin/v1/standby")
+    admin.call(200, "get", "/admin/v1/standby/journal", query="?after=1&limit=10")
+    admin.call(422, "get", "/admin/v1/standby/journal")
+    admin.call(409, "get", "/admin/v1/standby/journal", query="?after=123456789")
+    revision = admin.call(200, "get", "/admin/v1/standby/control").headers["etag"].strip('"')
+    admin.call(204, "get", "/admin/v1/standby/control", query="?revision=" + revision)
     admin.call(200, "get", "/admin/v1/audit-log", query="?limit=1000")
     admin.call(200, "get", "/admin/v1/overload", query="?history_s=60")
     token = admin.call(201, "post", "/admin/v1/tokens", {"role": "viewer", "note": "prometheus"}).json
