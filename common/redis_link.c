@@ -538,14 +538,25 @@ void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_for
     ps_breaker_force(&link->breaker, force);
 }
 
-int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
-                       int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn, void *ctx)
+static int admit(struct ps_redis_link *link)
 {
     if (!ps_redis_link_open(link))
         return PS_E_CLOSED;
-    if (ps_redis_wire_pending(link->wire) >= link->settings.pending_max)
-        return PS_E_FULL;
-    return ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
+    return ps_redis_wire_pending(link->wire) >= link->settings.pending_max ? PS_E_FULL : 0;
+}
+
+int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script *script,
+                       int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn, void *ctx)
+{
+    int err = admit(link);
+    return err < 0 ? err : ps_redis_wire_eval(link->wire, script, key_count, args, fn, ctx);
+}
+
+int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
+                       void *ctx)
+{
+    int err = admit(link);
+    return err < 0 ? err : ps_redis_wire_send(link->wire, args, fn, ctx);
 }
 
 void ps_redis_link_flush(struct ps_redis_link *link)

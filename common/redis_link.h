@@ -84,6 +84,10 @@ int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script 
                        int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx) PS_MUST_CHECK;
 
+/* A plain command: as ps_redis_wire_send, and errors as of ps_redis_link_eval. */
+int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
+                       void *ctx) PS_MUST_CHECK;
+
 /* Writes at once what the end of the loop's turn would write. */
 void ps_redis_link_flush(struct ps_redis_link *link);
 

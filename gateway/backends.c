@@ -158,22 +158,21 @@ static int open_with_spill(const struct gw_log_deps *deps, const struct oq_kafka
     return err;
 }
 
-static int open_kafka(const struct gw_log_deps *deps, struct oq_log **ret_log,
-                      struct ps_fault *fault)
+/* `*ret_kafka` borrows from the settings; the caller frees its properties. */
+static int get_kafka(const struct gw_settings *settings, struct oq_kafka_settings *ret_kafka,
+                     struct oq_kafka_property **ret_properties, struct ps_fault *fault)
 {
-    const struct gw_settings *settings = deps->settings;
-    struct oq_kafka_property *properties;
     size_t property_count;
     int err = oq_kafka_properties(settings->log.kafka.properties, "log.kafka.properties",
-                                  &properties, &property_count, fault);
+                                  ret_properties, &property_count, fault);
 
     if (err < 0)
         return err;
-    struct oq_kafka_settings kafka = {
+    *ret_kafka = (struct oq_kafka_settings){
         .brokers = settings->log.kafka.brokers,
         .topic = settings->log.kafka.topic,
-        .gateway = deps->dir->gateway_id,
-        .properties = properties,
+        .gateway = "",
+        .properties = *ret_properties,
         .property_count = property_count,
         .partitions_min = (uint32_t)settings->log.kafka.partitions_min,
         .retention_min_ms = settings->log.kafka.retention_min_h * MS_PER_HOUR,
@@ -184,8 +183,36 @@ static int open_kafka(const struct gw_log_deps *deps, struct oq_log **ret_log,
         .look_ms = LOOK_MS,
         .check_ms = CHECK_MS,
         .open_wait_ms = OPEN_WAIT_MS,
-        .clock = deps->clock};
+        .clock = &ps_clock_system};
+    return 0;
+}
+
+static int open_kafka(const struct gw_log_deps *deps, struct oq_log **ret_log,
+                      struct ps_fault *fault)
+{
+    struct oq_kafka_property *properties;
+    struct oq_kafka_settings kafka;
+    int err = get_kafka(deps->settings, &kafka, &properties, fault);
+
+    if (err < 0)
+        return err;
+    kafka.gateway = deps->dir->gateway_id;
+    kafka.clock = deps->clock;
     err = open_with_spill(deps, &kafka, ret_log, fault);
+    free(properties);
+    return err;
+}
+
+int gw_log_check(const struct gw_settings *settings, int64_t timeout_ms,
+                 char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault)
+{
+    struct oq_kafka_property *properties;
+    struct oq_kafka_settings kafka;
+    int err = get_kafka(settings, &kafka, &properties, fault);
+
+    if (err < 0)
+        return err;
+    err = oq_kafka_check(&kafka, timeout_ms, ret_notice, fault);
     free(properties);
     return err;
 }

@@ -7,7 +7,7 @@
 #include "gateway/settings.h"
 #include "gateway/state_dir.h"
 #include "inventory/store.h"
-#include "queue/log.h"
+#include "queue/log_kafka.h"
 
 #include <uv.h>
 
@@ -53,6 +53,10 @@ struct gw_log_deps {
 /* Opens it and reads it back through the callbacks of `events`. `fault` says what people can do. */
 int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log,
                 struct ps_fault *fault) PS_MUST_CHECK;
+
+/* The look at Kafka that comes before gw_log_open: oq_kafka_check. */
+int gw_log_check(const struct gw_settings *settings, int64_t timeout_ms,
+                 char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- how much is under way to them --- */
 

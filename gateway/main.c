@@ -2,9 +2,11 @@
  * well, 1 failed, 2 usage. */
 #include "common/flags.h"
 #include "common/log.h"
+#include "gateway/check_services.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"
 
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@ enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 struct arguments {
     const char *config, *docs_dir;
-    bool check, defaults, version, help;
+    bool check, services, defaults, version, help;
 };
 
 #define AT(field) offsetof(struct arguments, field)
@@ -24,6 +26,7 @@ struct arguments {
 static const struct ps_flag flags[] = {
     {"--config", "FILE", "read settings from this JSON file", ps_flag_set_text, AT(config), 0, 0},
     {"--check-config", NULL, "say what is wrong with the settings, and end", ps_flag_set_bool, AT(check), 0, 0},
+    {"--check-services", NULL, "say whether Redis, Kafka and the state directory of the settings are well, and end", ps_flag_set_bool, AT(services), 0, 0},
     {"--print-default-config", NULL, "print all settings with their defaults as JSON", ps_flag_set_bool, AT(defaults), 0, 0},
     {"--print-docs", "DIR", "write the reference pages into this directory", ps_flag_set_text, AT(docs_dir), 0, 0},
     {"--version", NULL, "print the version", ps_flag_set_bool, AT(version), 0, 0},
@@ -97,7 +100,8 @@ int main(int argc, char **argv)
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
     /* Somebody looks at the program for the first time: it makes no /var/lib/penstock then. */
-    if (arguments.config == NULL && !arguments.check && isatty(STDIN_FILENO)) {
+    if (arguments.config == NULL && !arguments.check && !arguments.services &&
+        isatty(STDIN_FILENO)) {
         print_help(stderr);
         return EXIT_USAGE;
     }
@@ -111,6 +115,12 @@ int main(int argc, char **argv)
         printf("%s: ok\n", arguments.config ? arguments.config : "defaults");
         gw_settings_free(&settings);
         return EXIT_WELL;
+    }
+    if (arguments.services) {
+        (void)signal(SIGPIPE, SIG_IGN);
+        bool well = gw_check_services(&settings, stdout);
+        gw_settings_free(&settings);
+        return well ? EXIT_WELL : EXIT_FAILED;
     }
     if (ps_log_start(STDERR_FILENO, (enum ps_log_level)settings.logging.level) < 0) {
         fputs("penstock: cannot start the log\n", stderr);

@@ -36,10 +36,12 @@
 
 #define WAYS        16
 #define WAYS_A_LINE 4
-#define SWAPS_MAX   64   /* lost races on one cell before giving up */
-#define ROUNDS_MAX  32   /* searches of a set before giving up */
-#define FEW         1024 /* slots for the keys of global and sale rules, twice */
-#define SETTLED     UINT64_C(1)
+#define SWAPS_MAX   64 /* lost races on one cell before giving up */
+#define ROUNDS_MAX  32 /* searches of a set before giving up */
+/* Slots for the keys of global and sale rules, twice: as many sales as there can be under three
+ * rules fill a quarter, which no set of 16 overflows; 2 MiB. */
+#define FEW     (1 << 17)
+#define SETTLED UINT64_C(1)
 
 struct slot {
     _Atomic(uint64_t) tag; /* key | SETTLED; 0 = never used */

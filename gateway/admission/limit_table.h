@@ -31,7 +31,7 @@ void adm_limit_expect(const struct adm_limit_table *table, const struct adm_limi
  * Workers together admit what one alone would: a check that loses a race is made again on the new
  * cell. What can be admitted beyond a rule is one burst for each key forgotten
  * (adm_limit_table_evictions). Keys of global and sale rules have a small part of the table to
- * themselves, so that a flood of users or addresses never makes it forget them. */
+ * themselves beside it, 4 MiB, so that a flood of users or addresses never makes it forget them. */
 struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
                                         const struct adm_limit_compiled *rule, uint64_t hash,
                                         int64_t now_ns, int64_t patience_ms);

@@ -75,8 +75,6 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
         return sale_effects_fence(
             runs->effects, change->sale, event->epoch, event->gateway,
             atomic_load(&runs->started) ? ps_clock_mono_ns(runs->settings.clock) : INT64_MIN);
-    if (event->type != OQ_FENCED) /* which each start writes, under whatever time */
-        atomic_store_explicit(&runs->logged_ms, event->at_ms, memory_order_relaxed);
     if (!sale_effect_of(change, &effect))
         return 0;
     effect.partition = partition;

@@ -6,9 +6,9 @@
  * error, since meanwhile nothing expires at all.
  *
  * How long this machine was off no clock of its own tells. So an order that the log has at the
- * start keeps at least the time that it had when the log's last record was written, and at least
- * 60 s. It expires too early only if the clock is ahead both there and for that minute; too late by
- * as long as nothing was written.
+ * start keeps at least the time that it had when the newest order was reserved, and at least 60 s.
+ * It expires too early only if the clock was ahead then and is ahead for that minute; too late by
+ * as long as nobody has bought.
  *
  * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
  * stands, and nobody here need know. An order whose record did not get through is looked at again.
@@ -59,7 +59,7 @@ struct sale_expiry {
     /* the start */
     bool started;
     int64_t old_until_ns; /* until then no order that was there expires */
-    int64_t logged_ms;    /* when the log's last record was written, by its writer's clock */
+    int64_t newest_ms;    /* when the newest order of the log was reserved; 0: there is none */
 };
 
 int sale_expiry_new(struct sale_runs *runs, struct sale_expiry **ret_expiry)
@@ -110,8 +110,8 @@ static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *o
     int64_t whole_ms = view.pay_by_ms - view.reserved_at_ms;
     int64_t left_ms = view.pay_by_ms - wall_ms;
 
-    if (old && left_ms < view.pay_by_ms - expiry->logged_ms)
-        left_ms = view.pay_by_ms - expiry->logged_ms;
+    if (old && left_ms < view.pay_by_ms - expiry->newest_ms)
+        left_ms = view.pay_by_ms - expiry->newest_ms;
     if (left_ms > whole_ms)
         left_ms = whole_ms;
     if (left_ms > CFG_SALE_TTL_MAX_S * 1000)
@@ -216,8 +216,13 @@ static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
         if ((reading = find_reading(expiry, i)) == NULL)
             return false;
         reading->old = oq_sale_order_count(log_sale);
+        if (reading->old == 0)
+            continue;
+        struct oq_order_view last;
+        oq_order_get(oq_sale_order_at(log_sale, reading->old - 1), &last);
+        if (last.reserved_at_ms > expiry->newest_ms)
+            expiry->newest_ms = last.reserved_at_ms;
     }
-    expiry->logged_ms = atomic_load(&expiry->runs->logged_ms);
     expiry->old_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
     return true;
 }

@@ -110,8 +110,7 @@ struct sale_runs {
     _Atomic(bool) started;
     _Atomic(bool) mailed; /* sale_on_fenced: a mail is on its way */
     _Atomic(unsigned) refused;
-    _Atomic(int64_t) logged_ms; /* `at` of the last record that is no fence */
-    struct sale_run **at;       /* sorted by name */
+    struct sale_run **at; /* sorted by name */
     size_t count, cap;
     size_t records_out;      /* rebuild.c: whose outcome is awaited */
     struct sale_run **asked; /* by the heartbeat under way; has room for all */

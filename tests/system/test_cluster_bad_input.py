@@ -2,11 +2,12 @@
 and when it is out of the way all goes on. (Topics: test_cluster_kafka.py; passwords and URLs: test_cluster_control.py.)"""
 import contextlib
 import fcntl
+import json
 import sqlite3
 import time
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, Redis
 from penstock import wait_until
 from test_cluster_kill import spill_at
 from proxy import WELL
@@ -188,6 +189,44 @@ def test_a_redis_from_before_the_key_of_the_log_is_taken_up_as_it_is(cluster):
 
 
 # --- servers ---
+
+
+def test_a_second_cluster_over_the_same_topic_sells_nothing_of_the_firsts_sale(cluster):
+    """F22: a staging system with production's brokers, a Redis of its own and a seed of the live sale's name."""
+    sale = cluster.make_sale(stock=STOCK)
+    assert cluster.sure_buy(cluster[0], sale, "ann").status == 202
+    epoch = cluster.epoch(sale)
+    other = cluster.add(Redis(cluster.directory, "other-redis").start())
+    stranger = cluster.stranger({"store": {"redis": {"url": f"redis://127.0.0.1:{other.port}/0"}},
+                                 "sales": [{"sale": sale, "opens_at": "2026-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": STOCK}]}]}).spawn()
+    wait_word(stranger, "sale_refused", sale, "opened by another cluster")
+    assert stranger.buy(sale, "bob").status in (404, 503)
+    assert other.ask("HGET", f"ps:{{{sale}}}:current", "epoch") == ""
+    assert cluster.epoch(sale) == epoch
+    assert cluster.sure_buy(cluster[1], sale, "carl").status == 202
+    exact(cluster, sale, 2)
+    stranger.kill()
+    stranger.spawn()  # nor after a restart
+    wait_word(stranger, "sale_refused", sale, "opened by another cluster", since=0)
+    wait_until(lambda: stranger.log_lines().count("opened by another cluster") >= 2, 60, what="the second refusal")
+    assert cluster.epoch(sale) == epoch
+    stranger.kill()
+
+
+def test_a_record_with_an_epoch_that_no_gateway_chooses_costs_its_sale_alone(cluster):
+    """F23: sales of the same topic are opened and sold, also after a restart of all."""
+    sale, other = cluster.make_sale(stock=STOCK), cluster.make_sale(stock=STOCK)
+    cluster.kafka.put(cluster.topic, json.dumps({"type": "penstock.sale.fenced.v1", "sale": sale, "epoch": 2**53 - 1, "gateway": "mallory",
+                                                 "partitions": 4, "first": False, "at": "2026-01-01T00:00:00.000Z"}))
+    for gateway in cluster.gateways:
+        wait_word(gateway, "sale_refused", sale, "mallory", str(2**53 - 1))
+    assert cluster.sure_buy(cluster[0], other, "ann").status == 202
+    for gateway in cluster.gateways:
+        gateway.kill()
+    cluster.redis.ask("FLUSHALL")
+    cluster.start_gateways()
+    assert cluster.sure_buy(cluster[1], other, "bob").status == 202
+    assert cluster.sure_buy(cluster[0], cluster.make_sale(stock=STOCK), "carl").status == 202
 
 
 def test_a_redis_that_cannot_be_reached_is_named(cluster):

@@ -3,6 +3,7 @@
 #include "tests/unit/check.h"
 
 #include "gateway/admission/limit_table.h"
+#include "gateway/config/sale_doc.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -251,6 +252,27 @@ static void a_flood_of_users_never_makes_it_forget_a_global_or_a_sale_rule(void 
     adm_limit_table_free(table);
 }
 
+/* As many as there can be, under three rules: each of them has its burst and no more. */
+static void rules_of_ten_thousand_sales_are_all_remembered(void **unused)
+{
+    (void)unused;
+    static const enum cfg_limit_algorithm algorithms[] = {
+        CFG_LIMIT_TOKEN_BUCKET, CFG_LIMIT_SLIDING_WINDOW, CFG_LIMIT_FIXED_WINDOW};
+    static const char *const names[] = {"a", "b", "c"};
+    struct adm_limit_table *table = make_table(1);
+    uint64_t admitted = 0;
+    for (int round = 0; round < 4; round++)
+        for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
+            struct adm_limit_compiled rule =
+                make_rule(names[i], algorithms[i], CFG_LIMIT_KEY_SALE, 2, 86400, 2);
+            for (uint64_t sale = 0; sale < CFG_SALES_MAX; sale++)
+                admitted += ask(table, &rule, sale, NOW);
+        }
+    assert_int_equal(admitted, 2 * CFG_SALES_MAX * PS_ARRAY_LEN(names));
+    assert_int_equal(adm_limit_table_evictions(table), 0);
+    adm_limit_table_free(table);
+}
+
 static void a_million_live_keys_fit_into_32_mib(void **unused)
 {
     (void)unused;
@@ -282,6 +304,7 @@ int main(void)
         cmocka_unit_test(a_full_table_refuses_no_new_key_and_counts_evictions),
         cmocka_unit_test(a_full_table_counts_a_new_key_like_any_other),
         cmocka_unit_test(a_full_table_forgets_the_emptiest_first),
+        cmocka_unit_test(rules_of_ten_thousand_sales_are_all_remembered),
         cmocka_unit_test(a_flood_of_users_never_makes_it_forget_a_global_or_a_sale_rule),
         cmocka_unit_test(a_million_live_keys_fit_into_32_mib),
     };
