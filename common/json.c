@@ -350,6 +350,25 @@ static size_t edit_distance(const char *a, const char *b, size_t b_len)
     return row[b_len];
 }
 
+/* The word that begins like the text for longest, if that is half of the text and more than a
+ * syllable: "per_user_limit" is a good word for "per_user_cap". */
+static const char *begins_alike(const char *text, size_t len, const char *const *words)
+{
+    size_t longest = len / 2 > 5 ? len / 2 : 5;
+    const char *found = NULL;
+
+    for (; *words != NULL; words++) {
+        size_t same = 0;
+        while (same < len && text[same] == (*words)[same])
+            same++;
+        if (same > longest) {
+            longest = same;
+            found = *words;
+        }
+    }
+    return found;
+}
+
 const char *ps_nearest_word(const char *text, const char *const *words)
 {
     size_t len = strnlen(text, WORD_MAX + 1);
@@ -359,12 +378,12 @@ const char *ps_nearest_word(const char *text, const char *const *words)
     if (least > len)
         least = len;
     const char *nearest = NULL;
-    for (; *words != NULL; words++) {
-        size_t distance = edit_distance(*words, text, len);
+    for (const char *const *word = words; *word != NULL; word++) {
+        size_t distance = edit_distance(*word, text, len);
         if (distance < least) {
             least = distance;
-            nearest = *words;
+            nearest = *word;
         }
     }
-    return nearest;
+    return nearest != NULL ? nearest : begins_alike(text, len, words);
 }

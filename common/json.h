@@ -79,8 +79,8 @@ void ps_json_require(struct ps_json_reader *reader, const char *const *members);
  */
 int ps_json_done(struct ps_json_reader *reader) PS_MUST_CHECK;
 
-/* The word of the NULL-terminated list nearest to `text` by edit distance, or NULL when none is
- * near. */
+/* The word of the NULL-terminated list nearest to `text` by edit distance, else the one that begins
+ * like it, or NULL when none does. */
 const char *ps_nearest_word(const char *text, const char *const *words);
 
 #endif

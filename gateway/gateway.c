@@ -149,6 +149,7 @@ static void on_started(void *ctx)
     struct gateway *gateway = ctx;
 
     atomic_store(&gateway->report.started, true);
+    adm_overload_begin(gateway->overload);
     sd_notify(0, "READY=1");
     ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
            PS_F_INT("port", gateway->sockets.port),
@@ -633,8 +634,12 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     gw_sockets_raise_limit(settings, workers->count);
     gw_settings_warn(settings);
     /* A start that fails ends the process: what was opened is closed by its end. */
-    if ((err = open_parts(gateway)) < 0 || (err = open_log(gateway)) < 0 ||
-        (err = open_control(gateway)) < 0 || (err = open_sync(gateway)) < 0)
+    if ((err = open_parts(gateway)) < 0) {
+        gw_state_dir_undo(&gateway->dir);
+        return err;
+    }
+    if ((err = open_log(gateway)) < 0 || (err = open_control(gateway)) < 0 ||
+        (err = open_sync(gateway)) < 0)
         return err;
     ord_events_go(gateway->events);
     if ((err = start_threads(gateway)) < 0)

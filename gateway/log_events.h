@@ -48,7 +48,7 @@
       "Check the name; twin_of is fixed, so a twin of another sale is another sale.") \
     X(admin_change, INFO, "An operator changed something: who, what and why. The audit log has before and after.", "") \
     X(admin_change_failed, ERROR, "A change was not made (error).", "error says why; repeat the change afterwards.") \
-    X(admin_denied, WARN, "A wrong or expired token came from peer.", "Find the program that has it.") \
+    X(admin_denied, WARN, "An unknown token came from peer, or the expired one that token names (why).", "Find the program that has it; an expired one needs a new token.") \
     X(admin_locked, WARN, "Ten wrong tokens came from peer within a minute: for a minute more of them are answered 429 and not logged. " \
       "Right tokens are served.", "Find the program that has the wrong token.") \
     X(audit_failed, ERROR, "The audit of a sale could not be made (error).", "Ask again; error says why it failed.") \
@@ -68,7 +68,7 @@
     X(overload_level_raised, WARN, "The ladder has gone up (from, to, cause; the pressure and the signal that is highest): features give way.", \
       "Nothing: it comes down by itself. GET /admin/v1/overload says what gives way; often: more capacity, or a lower global limit.") \
     X(overload_level_lowered, INFO, "The ladder has come down (from, to, cause).", "") \
-    X(access, INFO, "A request of a buyer was answered (verdict, took_us); one for a page: by which route, endpoint, what the cache had (hit, miss, stale, request, bypass) and with which status; trouble is why the shop did not answer as it should (refused, reset, malformed, timeout...). An answer that broke off has a second line, with the same request_id (trouble: broken). user is a hash that holds until the next start.", "") \
+    X(access, INFO, "A request of a buyer was answered (verdict, took_us); one for a page: by which route, endpoint, what the cache had (hit, miss, stale, request, bypass) and with which status; trouble is why the shop did not answer as it should (refused, reset, malformed, timeout...). An answer that broke off has a second line, with the same request_id (trouble: broken). user is a hash that holds until the next start; address is there with access_log.addresses. rule is the limit (or the feature of the ladder) that has refused it.", "") \
     X(log_available, INFO, "The log takes records again.", "") \
     X(log_unavailable, ERROR, "The log takes no records (why): disk full, read-only or broken; or Kafka is away or slow.", \
       "Make room on the disk or repair it; look at Kafka. It recovers without a restart.") \

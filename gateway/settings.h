@@ -86,6 +86,7 @@ struct gw_settings {
     struct {
         int64_t every;                    /* of the API; 0: none */
         int64_t pages[CFG_ROUTE_CLASSES]; /* the same by class of the route */
+        bool addresses;
     } access_log;
     struct {
         int64_t sales_max;

@@ -25,9 +25,10 @@ char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name)
     return asprintf(&path, "%s/%s", dir->path, name) < 0 ? NULL : path;
 }
 
-static int open_directory(const char *path, int *ret_fd, struct ps_fault *fault)
+static int open_directory(const char *path, int *ret_fd, bool *ret_made, struct ps_fault *fault)
 {
-    if (mkdir(path, 0700) != 0 && errno != EEXIST) {
+    *ret_made = mkdir(path, 0700) == 0;
+    if (!*ret_made && errno != EEXIST) {
         if (errno == ENOENT)
             return ps_fault(
                 fault, PS_E_NOT_FOUND, path,
@@ -136,7 +137,7 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_
     dir.path = strdup(path);
     if (dir.path == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    err = open_directory(path, &dir.fd, fault);
+    err = open_directory(path, &dir.fd, &dir.made, fault);
     if (err == 0)
         err = gw_state_dir_check_fs(path, fault);
     if (err == 0)
@@ -144,11 +145,22 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_
     if (err == 0)
         err = find_id(&dir, fault);
     if (err != 0) {
-        gw_state_dir_close(&dir);
+        gw_state_dir_undo(&dir);
         return err;
     }
     *ret_dir = dir;
     return 0;
+}
+
+void gw_state_dir_undo(struct gw_state_dir *dir)
+{
+    if (dir->path == NULL)
+        return;
+    if (dir->made) {
+        (void)unlinkat(dir->fd, "gateway.id", 0);
+        (void)rmdir(dir->path); /* unless somebody else has put something there */
+    }
+    gw_state_dir_close(dir);
 }
 
 void gw_state_dir_close(struct gw_state_dir *dir)

@@ -10,6 +10,7 @@
 struct gw_state_dir {
     char *path;                       /* as given, heap */
     int fd;                           /* holds flock while open */
+    bool made;                        /* by this start */
     char gateway_id[PS_NAME_MAX + 1]; /* "gw-" and 8 hexadecimal digits when generated */
 };
 
@@ -23,6 +24,10 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir,
 /* Of that: do the directory and its databases, as far as they are there, lie on this machine?
  * PS_E_INVALID. */
 int gw_state_dir_check_fs(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
+/* Before the rest of the start has written anything there: if this start has made the directory, it
+ * goes again, so that a mistake in the settings leaves nothing behind. Then it is closed. One that
+ * was not opened is left alone. */
+void gw_state_dir_undo(struct gw_state_dir *dir);
 void gw_state_dir_close(struct gw_state_dir *dir);
 /* "<dir>/<name>", heap; NULL = out of memory. */
 char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name);

@@ -381,6 +381,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .shard = worker->shard,
                                              .access_api.every = settings->access_log.every,
                                              .access_is_on = settings->access_log.every > 0,
+                                             .access_has_addresses = settings->access_log.addresses,
                                              .readiness = worker->deps.readiness,
                                              .readiness_ctx = worker->deps.readiness_ctx};
     for (size_t i = 0; i < CFG_ROUTE_CLASSES; i++) {

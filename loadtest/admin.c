@@ -203,10 +203,12 @@ int lt_admin_refused(const struct lt_reply *reply, const char *what, struct ps_f
         detail = json_string_value(json_object_get(problem, "detail"));
         code = json_string_value(json_object_get(problem, "code"));
     }
-    int err = ps_fault(fault, PS_E_CONFLICT, "--admin", "%s: the gateway answered %d%s%s%s%s%s",
-                       what, reply->status, code != NULL ? " " : "", code != NULL ? code : "",
+    bool wrong_token = reply->status == 401;
+    int err = ps_fault(fault, PS_E_CONFLICT, wrong_token ? "--token-file" : "--admin",
+                       "%s: the gateway answered %d%s%s%s%s%s", what, reply->status,
+                       code != NULL ? " " : "", code != NULL ? code : "",
                        detail != NULL ? ": " : "", detail != NULL ? detail : "",
-                       reply->status == 401 ? " (is it this gateway's token?)" : "");
+                       wrong_token ? "; name a file that holds a token of this gateway" : "");
     json_decref(problem);
     return err;
 }

@@ -31,9 +31,9 @@ struct search {
     struct lt_admin admin;
     struct lt_knee knee;
     struct lt_proposal proposal;
-    int64_t in_time_ms; /* of an answer */
-    json_t *settings;   /* that the gateway runs with */
-    bool pinned;
+    int64_t in_time_ms;  /* of an answer */
+    json_t *settings;    /* that the gateway runs with */
+    bool pinned, played; /* a step was */
     json_t *steps, *burst_step, *thresholds;
 };
 
@@ -190,6 +190,8 @@ static int play_step(struct search *search, int64_t rate, const struct lt_phase 
     char why_not[200];
     json_t *report = NULL;
     options.quiet = options.end_sale = true;
+    options.live_said = search->played;
+    search->played = true;
     options.json_path = NULL;
     options.plan = (struct lt_plan_spec){.seed = options.plan.seed + json_array_size(search->steps),
                                          .phase_count = count};

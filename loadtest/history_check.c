@@ -269,20 +269,14 @@ static void check_keys(struct check *check)
     }
 }
 
-static int compare_text(struct ps_str a, struct ps_str b)
-{
-    int order = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 /* By user, key and moment; the line makes it the same everywhere. */
 static int by_ask(const void *left, const void *right)
 {
     const struct lt_op *a = *(const struct lt_op *const *)left;
     const struct lt_op *b = *(const struct lt_op *const *)right;
-    int order = compare_text(a->user, b->user);
+    int order = ps_str_compare(a->user, b->user);
     if (order == 0)
-        order = compare_text(a->key, b->key);
+        order = ps_str_compare(a->key, b->key);
     if (order == 0)
         order = (a->invoked_ns > b->invoked_ns) - (a->invoked_ns < b->invoked_ns);
     return order != 0 ? order : (a->line > b->line) - (a->line < b->line);
@@ -293,7 +287,7 @@ static int by_sight(const void *left, const void *right)
     const struct sight *a = left, *b = right;
     int order = memcmp(a->order_id->byte, b->order_id->byte, sizeof a->order_id->byte);
     if (order == 0)
-        order = compare_text(a->op->at, b->op->at);
+        order = ps_str_compare(a->op->at, b->op->at);
     if (order == 0)
         order = (a->op->invoked_ns > b->op->invoked_ns) - (a->op->invoked_ns < b->op->invoked_ns);
     return order != 0 ? order : (a->op->line > b->op->line) - (a->op->line < b->op->line);

@@ -36,5 +36,7 @@ int main(int argc, char **argv)
     }
     if (options.check_history != NULL)
         return lt_check_history(&options, &stop);
+    if (options.report_sale != NULL)
+        return lt_report_sale(&options, &stop);
     return options.find_capacity ? lt_find_capacity(&options, &stop) : lt_rehearse(&options, &stop);
 }

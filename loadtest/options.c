@@ -174,6 +174,7 @@ static const struct ps_flag flags[] = {
     {"--history", "FILE", "write what clients saw, a JSON object a line, and judge it against the log", ps_flag_set_text, OPTION(history_path), 0, 0},
     {"--check-history", "FILE", "play nothing: judge such a file against the log of --sale", ps_flag_set_text, OPTION(check_history), 0, 0},
     {"--sale", "NAME", "with --check-history: whose log", set_sale, OPTION(sale), 0, 0},
+    {"--report-sale", "NAME", "play nothing: report on this sale, which may be over, with --html and --json", set_sale, OPTION(report_sale), 0, 0},
     {"--live", "PORT", "show the rehearsal while it runs, at http://127.0.0.1:PORT/", ps_flag_set_int, OPTION(live_port), 1, 65535},
     {"--summary", NULL, "say it in ten lines, without numbers for engineers", ps_flag_set_bool, OPTION(summary), 0, 0},
     {"--quiet", NULL, "no progress line each second", ps_flag_set_bool, OPTION(quiet), 0, 0},
@@ -267,6 +268,8 @@ static int check_together(const struct arrivals *arrivals, const struct lt_optio
     const struct rule rules[] = {
         {options->check_history != NULL && options->sale == NULL, "--check-history",
          "needs --sale"},
+        {options->check_history != NULL && options->report_sale != NULL, "--report-sale",
+         "does not go with --check-history"},
         {options->check_history == NULL && options->sale != NULL, "--sale",
          "needs --check-history"},
         {options->patience_ms > options->timeout_ms, "--patience", "is longer than --timeout"},

@@ -25,7 +25,6 @@
 #define SALE_OUTLIVES_MS 3600000
 #define AGREE_TRIES      5
 #define KEY_SPARE_MS     60000
-#define PATH_MAX_LEN     4096
 
 struct rehearsal {
     const struct lt_options *options;
@@ -49,55 +48,6 @@ struct rehearsal {
     char sale[PS_NAME_MAX + 1];
     char user_prefix[PS_NAME_MAX + 1];
 };
-
-static int resolve_targets(const struct lt_options *options, struct lt_target *ret_public,
-                           struct lt_target *ret_admin, struct ps_fault *fault)
-{
-    int err = lt_target_parse(options->public_url, "--public", ret_public, fault);
-    if (err == 0)
-        err = lt_target_parse(options->admin_url, "--admin", ret_admin, fault);
-    if (err < 0)
-        return err;
-    const struct {
-        const char *option;
-        const struct lt_target *target;
-    } targets[] = {{"--public", ret_public}, {"--admin", ret_admin}};
-    for (size_t i = 0; i < PS_ARRAY_LEN(targets); i++) {
-        if (!targets[i].target->loopback && !options->own_target)
-            return ps_fault(fault, PS_E_PERMISSION, targets[i].option,
-                            "%s is not this machine. A rehearsal is an attack on whoever does not "
-                            "expect it: if it is yours to load, say --i-own-this-target",
-                            targets[i].target->host);
-    }
-    const struct lt_target *buyers = targets[0].target, *operators = targets[1].target;
-    if (buyers->address_len == operators->address_len &&
-        memcmp(&buyers->address, &operators->address, buyers->address_len) == 0)
-        return ps_fault(fault, PS_E_INVALID, "--public",
-                        "is the same listener as --admin; buyers are served at another port");
-    return 0;
-}
-
-static int read_token(const struct lt_options *options, struct lt_admin *admin,
-                      struct ps_fault *fault)
-{
-    char path[PATH_MAX_LEN];
-    if (options->token_file != NULL)
-        return lt_admin_read_token(options->token_file, admin, fault);
-    int len = snprintf(path, sizeof path, "%s/admin.token", options->state_dir);
-    if (len < 0 || (size_t)len >= sizeof path)
-        return ps_fault(fault, PS_E_INVALID, "--state-dir", "is too long");
-    int err = lt_admin_read_token(path, admin, fault);
-    if (err < 0)
-        (void)snprintf(fault->path, sizeof fault->path, "--state-dir (or --token-file)");
-    return err;
-}
-
-int lt_rehearse_aim(const struct lt_options *options, struct lt_target *ret_public,
-                    struct lt_admin *ret_admin, struct ps_fault *fault)
-{
-    int err = resolve_targets(options, ret_public, &ret_admin->target, fault);
-    return err < 0 ? err : read_token(options, ret_admin, fault);
-}
 
 /* A sale's name is used once: if another rehearsal has this second's name, take the next second's.
  */
@@ -172,7 +122,8 @@ static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_liv
     if (lt_live_feed_new(loop, *ret_live, &rehearsal->admin, rehearsal->sale, rehearsal->tally,
                          &rehearsal->feed) < 0)
         return ps_fault(fault, PS_E_NOMEM, "--live", "out of memory");
-    fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
+    if (!rehearsal->options->live_said)
+        fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
     return 0;
 }
 
@@ -278,8 +229,9 @@ static bool numbers_agree(const struct rehearsal *rehearsal, const json_t *gatew
     return true;
 }
 
-/* Orders may expire while the log is read: if the gateway's numbers differ, both are read again. A
- * difference that stays is a finding. */
+/* Orders may expire while the log is read: if the gateway's numbers differ, both are read again,
+ * the log from its beginning, since later records of one partition may stand before those of
+ * another. A difference that stays is a finding. */
 static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     int64_t records = 0;
@@ -288,6 +240,10 @@ static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
     for (int tries = 0; tries < AGREE_TRIES; tries++) {
         json_decref(gateway);
         gateway = NULL;
+        records = 0;
+        oq_audit_free(rehearsal->audit);
+        if (oq_audit_new(&rehearsal->audit) < 0)
+            return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
         err = lt_sale_settle(&rehearsal->admin, rehearsal->sale, rehearsal->options->settle_ms,
                              &gateway, fault);
         if (err == 0)
@@ -630,23 +586,6 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
     }
     free_rehearsal(rehearsal);
     return status;
-}
-
-int lt_check_history(const struct lt_options *options, const volatile sig_atomic_t *stop)
-{
-    struct ps_fault fault = {.path = ""};
-    struct lt_target public;
-    struct lt_admin admin = {.stop = stop};
-    struct lt_history_verdict verdict;
-    if (lt_rehearse_aim(options, &public, &admin, &fault) < 0)
-        return lt_rehearse_fail(&fault, LT_EXIT_USAGE);
-    int err = lt_witness_judge(&admin, options->sale, options->check_history, &verdict, &fault);
-    if (err < 0)
-        return lt_rehearse_fail(&fault, err == PS_E_INVALID || err == PS_E_FULL ? LT_EXIT_USAGE
-                                                                                : LT_EXIT_FAILED);
-    char text[LT_HISTORY_WORDS_MAX];
-    printf("%s\n", lt_history_words(&verdict, text));
-    return verdict.contradictions == 0 ? LT_EXIT_PROVED : LT_EXIT_FAILED;
 }
 
 int lt_rehearse_measure(const struct lt_options *options, const volatile sig_atomic_t *stop,

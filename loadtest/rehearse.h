@@ -16,6 +16,7 @@ struct lt_options {
     const char *json_path, *html_path; /* NULL: none */
     const char *history_path;          /* where what clients saw is written; NULL: nowhere */
     const char *check_history, *sale;  /* a file to judge against the log of a sale; or NULL */
+    const char *report_sale;           /* a sale to report on, instead of playing; NULL: none */
     const char *shadow_of;             /* the live sale beside which it runs; NULL: none */
     const char *rehearsal_key;         /* the file of the key that signs its marks; with it */
     const char *pages;                 /* what visitors ask for beside the buyers; NULL: nothing */
@@ -27,6 +28,7 @@ struct lt_options {
     int64_t patience_ms; /* at most timeout_ms */
     int64_t in_time_ms;  /* 0: not asked for */
     int64_t live_port;   /* 0: no live page */
+    bool live_said;      /* its address has been printed already */
     struct lt_plan_spec plan;
     bool find_capacity;
     double margin;           /* of a knee, with find_capacity */
@@ -58,6 +60,9 @@ int lt_rehearse(const struct lt_options *options, const volatile sig_atomic_t *s
 
 /* Judges options->check_history. The same statuses; LT_EXIT_USAGE: it is no history. */
 int lt_check_history(const struct lt_options *options, const volatile sig_atomic_t *stop);
+/* Reports on options->report_sale, which is or was a sale of any kind. LT_EXIT_FAILED: its books
+ * are not in order, or could not be read. */
+int lt_report_sale(const struct lt_options *options, const volatile sig_atomic_t *stop);
 
 /* The parts of it, for who plays several. */
 

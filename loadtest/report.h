@@ -44,6 +44,17 @@ json_t *lt_report_timeline(const struct lt_tally *tally);
 /* The narrow charts of the page, of the JSON report, on a time axis of so many ms. A new reference;
  * NULL = out of memory. */
 json_t *lt_report_strips(const json_t *data, double length_ms);
+/* The next number above that looks well on an axis. */
+double lt_report_round_up(double value);
+/* The labels of an axis up to `top`, from above: its half is among them where that is round. New
+ * references; NULL = out of memory. */
+json_t *lt_report_axis(double top);
+/* Those of a time axis: {"ms","percent"} of multiples of a round time. */
+json_t *lt_report_times(double length_ms);
+/* "hit 120, miss 3" of numbers by name. A new reference; NULL = out of memory. */
+json_t *lt_report_words(json_t *counts);
+/* Fills report.html, with `real` for a sale that was not a rehearsal (sale_report.c). */
+void lt_report_fill_page(const json_t *data, FILE *out);
 /* The highest of a list of numbers and nulls; 0: of none. */
 double lt_report_highest(const json_t *points);
 

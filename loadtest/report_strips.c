@@ -76,7 +76,7 @@ static json_t *strip_json(const char *label, const char *unit, double limit,
         return NULL;
     }
     bool near = limit > 0 && limit < 3 * most; /* else the line would be flat */
-    double top = fmax(near ? fmax(most, limit) : most, 1e-6) * 1.05;
+    double top = lt_report_round_up(near ? fmax(most, limit) : most);
     return json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:o}", "label", label, "unit", unit, "most",
                      most, "top", top, "width", length_ms, "limit", near ? limit : 0.0, "lines",
                      list);

@@ -15,6 +15,7 @@
 #define COLUMNS_MAX 100
 #define ROWS_MAX    25
 #define GROUP_MAX   6
+#define TICKS_MAX   20
 
 static const unsigned char page[] = {
 #include "report.html.inc"
@@ -133,24 +134,46 @@ static json_t *timeline_json(const struct lt_report *report, const struct sums *
     return list;
 }
 
-/* The next round number above. */
-static double round_up(double value)
+double lt_report_round_up(double value)
 {
-    static const double steps[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10};
-    double power = pow(10, floor(log10(value > 1 ? value : 1)));
+    static const double steps[] = {1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10};
+    double power = pow(10, floor(log10(value > 1e-6 ? value : 1e-6)));
     size_t i = 0;
     while (i + 1 < PS_ARRAY_LEN(steps) && steps[i] * power < value)
         i++;
     return steps[i] * power;
 }
 
-/* `parts` + 1 labels from `first` to `last`, evenly spaced. */
-static json_t *axis_json(double first, double last, int parts)
+json_t *lt_report_axis(double top)
 {
-    json_t *axis = json_array();
-    for (int i = 0; i <= parts; i++)
-        (void)json_array_append_new(axis, json_real(first + (last - first) * i / parts));
-    return axis;
+    bool halved = top >= 10 || fmod(top, 2) == 0;
+    return halved ? json_pack("[f,f,f]", top, top / 2, 0.0) : json_pack("[f,f]", top, 0.0);
+}
+
+/* A round step of which at most six or so make the length. */
+static double time_step(double length_ms)
+{
+    static const double longer_s[] = {60,   120,   300,   600,   1800,   3600,
+                                      7200, 14400, 43200, 86400, 604800, 2592000};
+    size_t i = 0;
+    if (length_ms >= 300000) {
+        while (i + 1 < PS_ARRAY_LEN(longer_s) && 6000 * longer_s[i] < length_ms)
+            i++;
+        return 1000 * longer_s[i];
+    }
+    double power = pow(10, floor(log10(length_ms / 5)));
+    double parts = length_ms / (5 * power); /* 1 to 10 */
+    return power * (parts <= 2 ? 2 : parts <= 5 ? 5 : 10);
+}
+
+json_t *lt_report_times(double length_ms)
+{
+    json_t *times = json_array();
+    double whole_ms = fmax(length_ms, 1), step_ms = time_step(whole_ms);
+    for (double ms = 0; ms <= whole_ms && json_array_size(times) < TICKS_MAX; ms += step_ms)
+        (void)json_array_append_new(
+            times, json_pack("{s:f, s:f}", "ms", ms, "percent", 100 * ms / whole_ms));
+    return times;
 }
 
 /* What the first chart needs. */
@@ -167,12 +190,12 @@ static json_t *chart_json(const struct lt_report *report)
         most = fmax(most, json_number_value(json_object_get(column, "clicks")));
         most = fmax(most, json_number_value(json_object_get(column, "answered")));
     }
-    double top = round_up(most / width_s);
+    double top = fmax(1, lt_report_round_up(most / width_s));
     double length_s = (double)json_array_size(columns) * width_s;
     return json_pack("{s:o, s:o, s:o, s:o, s:f, s:f, s:o}", "rows", rows, "columns", columns,
-                     "groups", groups_json(&total, &total), "rates", axis_json(top, 0, 2),
-                     "bar_top", top * width_s, "axis_ms", 1000 * length_s, "times",
-                     axis_json(0, 1000 * length_s, 4));
+                     "groups", groups_json(&total, &total), "rates", lt_report_axis(top), "bar_top",
+                     top * width_s, "axis_ms", 1000 * length_s, "times",
+                     lt_report_times(1000 * length_s));
 }
 
 /* What the second chart needs; null: there is nothing to draw. It has a time axis of its own: the
@@ -190,11 +213,11 @@ static json_t *curve_json(const struct lt_report *report)
                                     json_pack("{s:I, s:I}", "step", (json_int_t)i + 1, "units",
                                               (json_int_t)(proof->sum.stock - reserved)));
     }
-    double top = round_up((double)proof->sum.stock);
+    double top = lt_report_round_up((double)proof->sum.stock);
     double length_ms = (double)(steps * report->curve_ns) / (double)PS_NS_PER_MS;
     return json_pack("{s:I, s:I, s:f, s:o, s:o, s:o}", "steps", (json_int_t)steps, "reserved",
-                     (json_int_t)reserved, "top", top, "left", left, "units", axis_json(top, 0, 2),
-                     "times", axis_json(0, length_ms, 4));
+                     (json_int_t)reserved, "top", top, "left", left, "units", lt_report_axis(top),
+                     "times", lt_report_times(length_ms));
 }
 
 /* When the last unit was sold, if none is left; 0: there are some, or it is not known. */
@@ -247,8 +270,7 @@ static json_t *latencies_json(json_t *latencies)
     return list;
 }
 
-/* "hit 120, miss 3" of numbers by name. */
-static json_t *count_words(json_t *counts)
+json_t *lt_report_words(json_t *counts)
 {
     json_t *words = json_string(""), *count;
     const char *name;
@@ -271,13 +293,25 @@ static json_t *visits_json(json_t *pages)
         return json_null();
     return json_pack("{s:O, s:O, s:o, s:o, s:O}", "offered", json_object_get(pages, "offered"),
                      "all", json_object_get(json_object_get(pages, "latency_ms"), "all"), "answers",
-                     count_words(json_object_get(pages, "answers")), "cache",
-                     count_words(json_object_get(pages, "cache")), "paths",
+                     lt_report_words(json_object_get(pages, "answers")), "cache",
+                     lt_report_words(json_object_get(pages, "cache")), "paths",
                      json_object_get(pages, "paths"));
 }
 
+/* Who lost the answer to their order; NULL: nobody. A "pending" was an answer. */
+static json_t *lost_words(const struct lt_proof *proof)
+{
+    const char *again = "lost the answer to their order";
+    if (!proof->made || proof->found_again + proof->unreported == 0)
+        return NULL;
+    if (proof->unreported == 0)
+        return json_sprintf("%s, and were shown it when they clicked again", again);
+    return json_sprintf("%s: %s were shown it when they clicked again, %s have not been yet", again,
+                        LT_COUNT(proof->found_again), LT_COUNT(proof->unreported));
+}
+
 /* How many buyers got which answer, in words; those who got an order always. */
-static json_t *told_json(const struct lt_tally *tally)
+static json_t *told_json(const struct lt_tally *tally, const struct lt_proof *proof)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < tally->verdict_count; i++) {
@@ -292,6 +326,12 @@ static json_t *told_json(const struct lt_tally *tally)
         (void)json_array_append_new(
             list,
             json_pack("{s:I, s:o}", "count", (json_int_t)verdict->latency.count, "words", words));
+        json_t *lost = i == LT_V_ACCEPTED ? lost_words(proof) : NULL;
+        if (lost != NULL)
+            (void)json_array_append_new(
+                list,
+                json_pack("{s:I, s:o}", "count",
+                          (json_int_t)(proof->found_again + proof->unreported), "words", lost));
     }
     return list;
 }
@@ -320,7 +360,7 @@ static bool has_foreign_answers(const struct lt_tally *tally)
 }
 
 /* What one should know before one believes the numbers. */
-static json_t *notes_json(const struct lt_report *report)
+static json_t *notes_json(const struct lt_report *report, enum lt_form form)
 {
     const struct lt_tally *tally = report->tally;
     json_t *notes = json_array();
@@ -344,12 +384,26 @@ static json_t *notes_json(const struct lt_report *report)
         (void)json_array_append_new(
             notes,
             json_sprintf("what the gateway saw could not be read: %s", report->why_no_gateway));
-    if (report->proof->made && report->proof->unreported > 0)
+    json_t *lost = form == LT_SUMMARY ? NULL : lost_words(report->proof); /* it is told there */
+    if (lost != NULL)
         (void)json_array_append_new(
-            notes, json_sprintf("%s orders are in the log although no buyer read the answer; they "
-                                "find them when they try again.",
-                                LT_COUNT(report->proof->unreported)));
+            notes, json_sprintf("%s buyers %s.",
+                                LT_COUNT(report->proof->found_again + report->proof->unreported),
+                                json_string_value(lost)));
+    json_decref(lost);
     return notes;
+}
+
+/* The units of each SKU; null: there is one only. */
+static json_t *split_json(json_t *data)
+{
+    json_t *skus = json_object_get(json_object_get(data, "stock"), "skus");
+    return json_array_size(skus) > 1 ? json_pack("{s:O}", "skus", skus) : json_null();
+}
+
+void lt_report_fill_page(const json_t *data, FILE *out)
+{
+    lt_template_fill((const char *)page, data, true, out);
 }
 
 int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out)
@@ -365,20 +419,22 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
     double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f}",
-        "summary", form == LT_SUMMARY, "criteria", report->criteria, "crossed", report->crossed,
-        "started", started, "outcome", lt_proof_words(report->proof), "loud", loud, "length_ms",
-        (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told", told_json(report->tally),
-        "notes", notes_json(report), "curve", curve_json(report), "latencies",
-        latencies_json(json_object_get(data, "latency_ms")), "visits",
-        visits_json(json_object_get(data, "pages")), "strips", lt_report_strips(data, axis_ms),
-        "saw", gateway_json(report), "mark_ms", mark_ms, "mark_percent",
-        axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
+        "{s:b, s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, "
+        "s:f}",
+        "summary", form == LT_SUMMARY, "over_time", 1, "criteria", report->criteria, "crossed",
+        report->crossed, "started", started, "outcome", lt_proof_words(report->proof), "loud", loud,
+        "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
+        told_json(report->tally, report->proof), "notes", notes_json(report, form), "curve",
+        curve_json(report), "latencies", latencies_json(json_object_get(data, "latency_ms")),
+        "visits", visits_json(json_object_get(data, "pages")), "strips",
+        lt_report_strips(data, axis_ms), "saw", gateway_json(report), "split", split_json(data),
+        "mark_ms", mark_ms, "mark_percent", axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
     int err = json_object_update(data, chart) == 0 && json_object_update(data, rest) == 0
                   ? 0
                   : PS_E_NOMEM;
     if (err == 0)
-        lt_template_fill((const char *)(form == LT_PAGE ? page : text), data, form == LT_PAGE, out);
+        form == LT_PAGE ? lt_report_fill_page(data, out)
+                        : lt_template_fill((const char *)text, data, false, out);
     json_decref(data);
     json_decref(chart);
     json_decref(rest);

@@ -69,9 +69,16 @@ static void put_escaped(const char *text, FILE *out)
 static void print_number(const json_t *value, char format, char text[NUMBER_SIZE])
 {
     double number = json_number_value(value);
-    const char *unit = format != '~' ? "" : number < 999.5 ? " ms" : " s";
-    if (format == '~' && number >= 999.5)
-        number /= 1000;
+    static const struct {
+        const char *name;
+        double ms;
+    } units[] = {{" h", 3600000}, {" min", 60000}, {" s", 1000}, {" ms", 1}};
+    const char *unit = "";
+    if (format == '~') { /* from ten minutes on in minutes, from three hours on in hours */
+        size_t i = number >= 1.08e7 ? 0 : number >= 600000 ? 1 : number >= 999.5 ? 2 : 3;
+        unit = units[i].name;
+        number /= units[i].ms;
+    }
     if (format == '&')
         (void)snprintf(text, NUMBER_SIZE, "%.17g", number);
     else if (json_is_integer(value) && format != '~')

@@ -2,7 +2,7 @@
  *
  *   {{name}}               text, escaped in HTML; an integer as 1,234; a real to three digits
  *   {{&name}}              a number as a program writes it
- *   {{~name}}              a number of milliseconds as a time: 31 ms, 4.6 s
+ *   {{~name}}              a number of milliseconds as a time: 31 ms, 4.6 s, 12 min, 5 h
  *   {{9 name}} {{-9 name}} in at least nine columns, to the right or to the left
  *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, a text that
  *                          is not empty, and a number but 0; not for null, false, 0, and what is

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
@@ -145,22 +146,33 @@ static int open_epoch(struct oq_audit *audit, struct ps_str sale, uint32_t parti
     return *ret_epoch != NULL ? 0 : PS_E_NOMEM;
 }
 
-/* The slot of an order of that sale; new ones are zeroed. NULL: out of memory. */
+/* Room for at least `count` slots; new ones are zeroed. They are pages of their own, so that a
+ * million of them go back to the system when the audit ends. PS_E_NOMEM. */
+static int grow_slots(struct oq_sale_book *sale, size_t count)
+{
+    size_t old = sale->slot_count * sizeof *sale->slots, size = count * sizeof *sale->slots;
+    void *slots = sale->slots == NULL
+                      ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                      : mremap(sale->slots, old, size, MREMAP_MAYMOVE);
+    if (slots == MAP_FAILED)
+        return PS_E_NOMEM;
+    sale->slots = slots;
+    sale->slot_count = count;
+    return 0;
+}
+
+/* The slot of an order of that sale. NULL: out of memory. */
 static struct oq_slot *open_slot(struct oq_audit *audit, struct oq_sale_book *sale,
                                  const struct oq_order *order)
 {
     if (oq_order_number(order) >= sale->slot_count) {
-        size_t count = sale->slot_count > 0 ? sale->slot_count + sale->slot_count / 4 : SLOTS_LEAST;
+        size_t count = sale->slot_count + sale->slot_count / 4 + SLOTS_LEAST;
         if (audit->own == NULL && count < audit->cut.orders)
             count = audit->cut.orders;
         if (count <= oq_order_number(order))
             count = (size_t)oq_order_number(order) + 1;
-        struct oq_slot *more = realloc(sale->slots, count * sizeof *more);
-        if (more == NULL)
+        if (grow_slots(sale, count) < 0)
             return NULL;
-        memset(more + sale->slot_count, 0, (count - sale->slot_count) * sizeof *more);
-        sale->slots = more;
-        sale->slot_count = count;
     }
     return &sale->slots[oq_order_number(order)];
 }
@@ -580,7 +592,8 @@ void oq_audit_free(struct oq_audit *audit)
     struct oq_sale_book *sale;
     for (size_t i = 0; (sale = oq_list_at(&audit->sales, i)) != NULL; i++) {
         oq_list_done(&sale->skus);
-        free(sale->slots);
+        if (sale->slots != NULL)
+            (void)munmap(sale->slots, sale->slot_count * sizeof *sale->slots);
         json_decref(sale->findings.list);
     }
     oq_list_done(&audit->sales);

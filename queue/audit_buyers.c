@@ -106,7 +106,8 @@ static int check_one_by_one(struct walk *walk)
     for (size_t i = 0; i < walk->count; i++)
         if (walk->orders[i].slot.state == OQ_BOOK_RELEASED)
             walk->endings[walk->ended++] = walk->orders[i];
-    qsort(walk->endings, walk->ended, sizeof *walk->endings, compare_endings);
+    if (walk->ended > 1)
+        qsort(walk->endings, walk->ended, sizeof *walk->endings, compare_endings);
     for (size_t i = walk->count; err == 0 && i-- > 0;) {
         const struct one *one = &walk->orders[i];
         int64_t since = oq_place_seq(oq_order_place(one->order)) - walk->sale->first_seq;

@@ -28,6 +28,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define READ_AT_ONCE  512
 #define SHORTER_LOOKS 4
@@ -248,6 +249,28 @@ static int begin_proof(struct oq_kafka_view *view, const struct oq_kafka_look *l
     return err == 0 && view->unproved == 0 ? follow(view, fault) : err;
 }
 
+static bool is_cluster(struct oq_kafka_view *view, const char *cluster)
+{
+    char *id = rd_kafka_clusterid(view->handle, 0); /* as its own connections told it last */
+    bool same = id == NULL || cluster[0] == '\0' || strcmp(id, cluster) == 0;
+    if (id != NULL)
+        rd_kafka_mem_free(view->handle, id);
+    return same;
+}
+
+/* The watcher's connections may lead elsewhere than the view's own. */
+static int check_cluster(struct oq_kafka_view *view, const char *cluster, struct ps_fault *fault)
+{
+    if (is_cluster(view, cluster))
+        return 0;
+    int err = oq_kafka_client_refresh(view->handle, view->topic, fault);
+    if (err != 0 || is_cluster(view, cluster))
+        return err;
+    return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
+                    "Kafka at %s is cluster %s for one connection and another one for the next",
+                    view->config->set.brokers, cluster);
+}
+
 int oq_kafka_view_take(struct oq_kafka_view *view, const struct oq_kafka_look *look, bool afresh,
                        struct ps_fault *fault)
 {
@@ -265,6 +288,8 @@ int oq_kafka_view_take(struct oq_kafka_view *view, const struct oq_kafka_look *l
         if (view->state == FOLLOWING)
             err = start_one(view, view->partitions, fault);
     }
+    if (err == 0)
+        err = check_cluster(view, look->cluster, fault);
     if (err == 0)
         err = compare_ends(view, look, fault);
     bool resumes = view->state == HALTED && look->checked_ns >= view->doubt_ns;
@@ -292,6 +317,7 @@ static int prove(struct oq_kafka_view *view, const rd_kafka_message_t *message,
                         "or restart the gateways to go by what is there",
                         at->mark.seq - 1, partition);
     at->checking = false;
+    at->position = message->offset + 1; /* an end that was behind it is asked for again */
     at->broker = rd_kafka_message_broker_id(message);
     stop_one(view, partition);
     if (--view->unproved > 0)

@@ -152,10 +152,12 @@ static void take_look(struct kafka *kafka)
         err = oq_kafka_view_take(kafka->view, look, back, &fault);
     if (err == 0 && look->partitions > kafka->known)
         err = oq_kafka_sender_refresh(kafka->sender, &fault);
-    if (err == PS_E_CORRUPT)
+    if (err == PS_E_CORRUPT) {
         distrust(kafka, &fault, err);
-    else if (err != 0)
+    } else if (err != 0) { /* some partitions may be followed and others not */
+        oq_kafka_view_doubt(kafka->view);
         go_away(kafka, true, &fault, err);
+    }
     if (err != 0)
         return;
     kafka->known = look->partitions;

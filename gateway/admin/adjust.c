@@ -289,20 +289,21 @@ static void lower(struct op_request *request, struct adjust *adjust)
 static bool read_adjust(struct op_request *request, struct adjust *adjust)
 {
     struct ps_json_reader reader;
-    struct ps_fault fault = {0};
-    struct ps_str id = {"", 0};
+    struct ps_faults faults = {0};
+    struct ps_str id = {0};
+    int64_t none = 0;
 
-    ps_json_reader_init(&reader, request->body, "", &fault);
+    ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"delta", "adjust_id", NULL});
     ps_json_int(&reader, "delta", -PS_INT_MAX, PS_INT_MAX, &adjust->delta);
-    ps_json_string(&reader, "adjust_id", PS_NAME_MAX, &id);
+    ps_json_string(&reader, "adjust_id", SIZE_MAX, &id);
     (void)ps_json_has(&reader, "reason");
-    if (reader.err == 0 && adjust->delta == 0)
+    if (ps_json_whole(json_object_get(request->body, "delta"), &none) && none == 0)
         ps_json_fault(&reader, "delta", "must not be 0");
-    if (reader.err == 0 && !ps_name_ok(id.at, id.len))
+    if (id.at != NULL && !ps_name_ok(id.at, id.len))
         ps_json_fault(&reader, "adjust_id", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
-    if (ps_json_done(&reader) < 0) {
-        op_fault(request, ANS_V_invalid, &fault);
+    if (ps_json_done(&reader) < 0 || faults.count > 0) {
+        op_faults(request, ANS_V_invalid, &faults);
         return false;
     }
     memcpy(adjust->id, id.at, id.len);

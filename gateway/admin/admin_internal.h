@@ -103,6 +103,9 @@ bool op_is_its_turn(struct op_request *request);
 
 /* 200 or 201 with a document, which is taken over (NULL = out of memory: 500). */
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
+/* A document as text, with the newline that a terminal needs; it is taken over (NULL is allowed).
+ * Heap; NULL: out of memory. Any thread. */
+char *op_json_line(json_t *json);
 /* NDJSON; `text` is heap and taken over. `last` < 0: no Penstock-Last-Seq. */
 void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last);
 /* Before the answer: its header Penstock-Last-Seq. */

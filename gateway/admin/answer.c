@@ -21,11 +21,24 @@ void op_text(struct op_request *request, const char *type, char *text, size_t le
     srv_answer_heap(request->http, ans_verdicts[ANS_V_ok].status, type, text, len);
 }
 
-void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
+char *op_json_line(json_t *json)
 {
     char *text = json != NULL ? json_dumps(json, CFG_JSON_FLAGS) : NULL;
+    size_t len = text != NULL ? strlen(text) : 0;
+    char *line = text != NULL ? realloc(text, len + 2) : NULL;
 
     json_decref(json);
+    if (line == NULL)
+        free(text);
+    else
+        memcpy(line + len, "\n", sizeof "\n");
+    return line;
+}
+
+void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
+{
+    char *text = op_json_line(json);
+
     if (text == NULL) {
         op_no(request, ANS_V_internal, "out of memory");
         return;
@@ -89,9 +102,21 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
     no(request, verdict, fault.text, NULL);
 }
 
+/* "/delta: is missing": `detail` alone tells what is wrong. */
+#define SENTENCE_MAX                                                                               \
+    (sizeof(((struct ps_fault *)NULL)->path) + sizeof(((struct ps_fault *)NULL)->text) + 2)
+static const char *sentence(const struct ps_fault *fault, char text[SENTENCE_MAX])
+{
+    (void)snprintf(text, SENTENCE_MAX, "%s%s%s", fault->path, fault->path[0] != '\0' ? ": " : "",
+                   fault->text);
+    return text;
+}
+
 void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault)
 {
-    no(request, verdict, fault->text, fault->path);
+    char text[SENTENCE_MAX];
+
+    no(request, verdict, sentence(fault, text), fault->path);
 }
 
 static json_t *fault_json(const struct ps_fault *fault)
@@ -103,22 +128,22 @@ void op_faults(struct op_request *request, enum ans_verdict verdict, const struc
 {
     const struct ps_fault *first = &faults->at[0];
     struct srv_request *http = request->http;
-    char text[SRV_ANSWER_TEXT_MAX];
+    char text[SRV_ANSWER_TEXT_MAX], detail[SENTENCE_MAX];
     json_t *errors = json_array();
     struct ps_buf buf;
     int err = 0;
 
     ps_buf_init(&buf, text, sizeof text - 1);
-    ans_problem_print(&buf, verdict,
-                      &(struct ans_problem_detail){.text = first->text, .pointer = first->path},
-                      http->path, http->request_id);
+    ans_problem_print(
+        &buf, verdict,
+        &(struct ans_problem_detail){.text = sentence(first, detail), .pointer = first->path},
+        http->path, http->request_id);
     text[buf.len] = '\0';
     json_t *problem = json_loads(text, 0, NULL);
     for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
         err |= json_array_append_new(errors, fault_json(&faults->at[i]));
     err |= json_object_set_new(problem, "errors", errors);
-    char *body = err == 0 ? json_dumps(problem, JSON_COMPACT) : NULL;
-    json_decref(problem);
+    char *body = op_json_line(ps_json_built(problem, err));
     if (body == NULL) {
         op_fault(request, verdict, first);
         return;

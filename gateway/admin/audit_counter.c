@@ -24,7 +24,7 @@
 #define TRY_MS     100
 #define EFFECTS_MS 20
 #define EFFECTS_NS (10 * PS_NS_PER_S)
-#define PAUSE_MS   2     /* between pages: buyers are served by this Redis, too */
+#define PAUSE_MS   1     /* between pages: buyers are served by this Redis, too */
 #define PAUSE_FROM 10000 /* orders */
 
 static void fail(struct op_audit *audit, int err)

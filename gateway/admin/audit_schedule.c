@@ -14,10 +14,12 @@
 #define PAUSE_TIMES 20 /* of what the audit took */
 #define ENDED_LEVEL 3  /* of the ladder, from which ended sales wait, too */
 
-static bool is_settled(const struct sale_entry *sale)
+static bool is_settled(const struct op_deps *deps, const struct sale_entry *sale)
 {
     const struct oq_sale *log_sale = sale_view(sale->run)->log_sale;
 
+    if (inv_store_is_shared(deps->store) && sale_has_doubts(sale->run, &sale->stored.state))
+        return false;
     for (uint32_t i = 0; i < oq_sale_sku_count(log_sale); i++) {
         struct oq_totals totals;
         oq_sale_totals(log_sale, i, &totals);
@@ -70,8 +72,11 @@ static void on_tick(uv_timer_t *timer)
     for (size_t i = 0; i < deps->known->count; i++) {
         struct sale_entry *sale = deps->known->at[i];
         enum wish wish = wish_of(deps, sale);
-        if (wish != NOT && sale->audited.due_ns == 0)
+        if (wish == WHEN_ENDED && !sale->audited.ended)
+            sale->audited.due_ns = now_ns;
+        else if (wish != NOT && sale->audited.due_ns == 0)
             sale->audited.due_ns = now_ns + EVERY_NS;
+        sale->audited.ended = wish == WHEN_ENDED;
         if (wish != NOT && deps->overload->level < (wish == WHILE_OPEN ? 1 : ENDED_LEVEL) &&
             now_ns >= sale->audited.due_ns &&
             (next == NULL || sale->audited.due_ns < next->audited.due_ns))
@@ -107,8 +112,7 @@ void op_audit_note(struct op_audit *audit)
         return;
     sale->audited.at_ms = audit->at_ms;
     sale->audited.violations = audit->violations;
-    sale->audited.final = wish_of(deps, sale) == WHEN_ENDED && is_settled(sale) &&
-                          !sale_has_doubts(sale->run, &sale->stored.state);
+    sale->audited.final = audit->ok && wish_of(deps, sale) == WHEN_ENDED && is_settled(deps, sale);
 }
 
 void op_print_audits(FILE *out, enum gw_metric row, const struct op_deps *deps)

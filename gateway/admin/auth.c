@@ -420,6 +420,7 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
         return OP_AUTH_NONE;
     struct peer *peer = find_peer(auth, peer_address, now_ns);
     const struct op_token *token = match(auth, secret);
+    *ret_token = token;
     if (token == NULL || token->expires_at_ms <= ps_clock_wall_ms(auth->clock))
         return judge_wrong(auth, peer, now_ns, ret_wait_s);
     int64_t due_ns = peer->next_ns > now_ns ? peer->next_ns : now_ns;
@@ -428,7 +429,6 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
         return OP_AUTH_LIMITED;
     }
     peer->next_ns = due_ns + auth->interval_ns;
-    *ret_token = token;
     return OP_AUTH_OK;
 }
 

@@ -22,6 +22,7 @@
 #define OP_TOKEN_NOTE_MAX   200                     /* characters */
 #define OP_TOKEN_NOTE_BYTES (4 * OP_TOKEN_NOTE_MAX) /* in UTF-8 */
 #define OP_TOKENS_MAX       100
+#define OP_TOKEN_TTL_MAX_S  INT64_C(315360000) /* ten years */
 #define OP_TOKEN_POOLS_MAX  32
 
 enum op_role {
@@ -76,7 +77,8 @@ enum op_auth_result {
 };
 
 /* Judges one request by its Authorization field (`.at` NULL = absent) and its TCP peer. OK fills
- * *ret_token (borrowed until the tokens change); LOCKED and LIMITED fill *ret_wait_s (>= 1, for
+ * *ret_token (borrowed until the tokens change), WRONG and LAST too: with the one that has expired,
+ * or NULL; LOCKED and LIMITED fill *ret_wait_s (>= 1, for
  * Retry-After). Takes the same time for every token. */
 enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
                                   const struct ps_address *peer, const struct op_token **ret_token,

@@ -317,6 +317,10 @@ static int put(struct op_change *change, const struct op_target *target, const j
         err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
     if (err == 0 && lenient)
         op_drop_read_only(copy, target->kind);
+    if (err == 0 && lenient && json_object_size(copy) == 0) { /* it says nothing else */
+        lenient = false;
+        err = json_object_update(copy, (json_t *)(uintptr_t)json) == 0 ? 0 : PS_E_NOMEM;
+    }
     if (err == 0) {
         op_take_read_only(copy, shown, target->kind, target->have == NULL, faults);
         err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
@@ -341,7 +345,8 @@ static void put_document(struct op_request *request, const struct op_target *tar
 
     if (change == NULL)
         return;
-    int err = put(change, target, json, op_matches_any(request), &refusal, &faults);
+    bool lenient = request->http->method == SRV_PUT && op_matches_any(request);
+    int err = put(change, target, json, lenient, &refusal, &faults);
     go_on(request, change, err, refusal, &faults, dry_run);
 }
 

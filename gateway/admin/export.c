@@ -26,7 +26,8 @@ struct lines {
     /* What is asked. */
     char sale[PS_NAME_MAX + 1]; /* "" = all */
     char user[PS_USER_MAX + 1]; /* "" = all */
-    int state;                  /* enum oq_state, -1 = all; void ones count as released */
+    char request[OQ_REQUEST_MAX + 1];
+    int state; /* enum oq_state, -1 = all; void ones count as released */
     int64_t after;
     int64_t limit;
     char *path;
@@ -306,6 +307,69 @@ static void read_orders(struct lines *lines)
                                                : oq_place(partition, 0));
 }
 
+/* --- The orders of a request, by its id: from the records of a sale, for the fold has no ids. ---
+ */
+
+#define RECORDS_MAX 1000000 /* looked at by a call; the next one goes on */
+
+static int take_if_asked(int64_t seq, struct ps_str json, void *ctx)
+{
+    struct lines *lines = ctx;
+    const struct oq_order *order = NULL;
+    struct oq_event event;
+    void *owner;
+
+    (void)seq;
+    if (lines->count == lines->limit)
+        return 1;
+    if (memmem(json.at, json.len, lines->request, strlen(lines->request)) == NULL)
+        return 0;
+    int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
+    if (err < 0)
+        return err == PS_E_INVALID ? 0 : err;
+    if (event.type == OQ_ACCEPTED && ps_str_is(event.request_id, lines->request))
+        order = oq_fold_order(lines->admin->deps.fold, &event.order_id);
+    oq_event_release(owner);
+    if (order == NULL || !order->known || !is_wanted(lines, order))
+        return 0;
+    ord_order_text_put_admin(&lines->buf, order);
+    ps_buf_puts(&lines->buf, "\n");
+    lines->count++;
+    return 0;
+}
+
+static void read_orders_of_request(struct lines *lines)
+{
+    const size_t page = 1000;
+    struct oq_reader *reader;
+    int64_t last = lines->after;
+
+    lines->err = oq_log_reader_new(lines->admin->deps.log, &reader);
+    if (lines->err < 0)
+        return;
+    for (size_t looked = 0; looked < RECORDS_MAX && lines->count < lines->limit; looked += page) {
+        lines->err = oq_reader_read(
+            reader, &(struct oq_read){lines->after, page, lines->sale, take_if_asked, lines},
+            &last);
+        if (lines->err < 0 || last == lines->after)
+            break;
+        lines->after = last;
+    }
+    (void)snprintf(lines->why, sizeof lines->why, "%s", oq_reader_why(reader));
+    oq_reader_free(reader);
+    lines->last = lines->after;
+}
+
+/* False: answered. */
+static bool check_request_id(struct op_request *request, const struct lines *lines)
+{
+    if (lines->request[0] == '\0' || lines->sale[0] != '\0')
+        return true;
+    op_no(request, ANS_V_invalid,
+          "query parameter \"request_id\": needs \"sale\", whose records are searched for it");
+    return false;
+}
+
 /* False: answered. */
 static bool read_state(struct op_request *request, const char *text, int *ret_state)
 {
@@ -341,10 +405,12 @@ void op_list_orders(struct op_request *request)
         {.name = "sale", .text = lines->sale, .cap = sizeof lines->sale},
         {.name = "state", .text = state, .cap = sizeof state},
         {.name = "user", .text = lines->user, .cap = sizeof lines->user},
+        {.name = "request_id", .text = lines->request, .cap = sizeof lines->request},
         {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX}};
     if (!op_query(request, params, PS_ARRAY_LEN(params)) ||
-        !read_state(request, state, &lines->state) || !check_user(request, lines->user)) {
+        !read_state(request, state, &lines->state) || !check_user(request, lines->user) ||
+        !check_request_id(request, lines)) {
         lines_free(lines);
         return;
     }
@@ -355,6 +421,8 @@ void op_list_orders(struct op_request *request)
         lines_free(lines);
         return;
     }
+    if (lines->request[0] != '\0')
+        lines->read = read_orders_of_request;
     start(request, lines, ORDER_LINE_MAX);
 }
 

@@ -168,6 +168,8 @@ void op_get_settings(struct op_request *request)
 
 /* --- Tokens. --- */
 
+#define TOKEN_VERSION 1 /* one is never changed */
+
 void op_list_tokens(struct op_request *request)
 {
     const struct op_auth *auth = request->admin->deps.auth;
@@ -208,6 +210,7 @@ static void answer_new_token(struct op_request *request, struct op_change *chang
     json_t *json = token != NULL ? op_token_write(token) : NULL;
     int err = json_object_set_new(json, "token", json_string(change->secret));
 
+    op_etag(request, TOKEN_VERSION);
     op_json(request, ANS_V_created, ps_json_built(json, err));
 }
 
@@ -231,30 +234,48 @@ static bool is_note(struct ps_str text)
     return characters <= OP_TOKEN_NOTE_MAX;
 }
 
+/* `expires_at`, or `ttl_s` from now on. */
+static void read_end(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret_expires_at_ms)
+{
+    const json_t *ttl = ps_json_value(reader, "ttl_s");
+    int64_t ttl_s = 0;
+
+    if (!json_is_null(ps_json_value(reader, "expires_at")))
+        ps_json_time(reader, "expires_at", ret_expires_at_ms);
+    if (*ret_expires_at_ms <= now_ms)
+        ps_json_fault(reader, "expires_at", "has passed already");
+    if (ttl == NULL || json_is_null(ttl))
+        return;
+    ps_json_int(reader, "ttl_s", 1, OP_TOKEN_TTL_MAX_S, &ttl_s);
+    if (*ret_expires_at_ms != INT64_MAX)
+        ps_json_fault(reader, "ttl_s", "must be left out where there is an expires_at");
+    else if (ttl_s > 0)
+        *ret_expires_at_ms = now_ms + ttl_s * 1000;
+}
+
 /* False: answered. */
 static bool read_token(struct op_request *request, struct token_request *ret_request)
 {
     struct ps_json_reader reader;
-    struct ps_fault fault = {0};
+    struct ps_faults faults = {0};
 
     *ret_request = (struct token_request){.note = {"", 0}, .expires_at_ms = INT64_MAX};
-    ps_json_reader_init(&reader, request->body, "", &fault);
+    ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"role", NULL});
     ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
+    if (faults.count == 0)
+        op_token_read_pools(&reader, (enum op_role)ret_request->role, false, &ret_request->pools);
+    else
+        (void)ps_json_has(&reader, "pools");
     ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &ret_request->note);
-    op_token_read_pools(&reader, (enum op_role)ret_request->role, false, &ret_request->pools);
-    if (reader.err == 0 && !is_note(ret_request->note))
+    if (!is_note(ret_request->note))
         ps_json_fault(&reader, "note", "must be at most %d characters, none of them a control",
                       OP_TOKEN_NOTE_MAX);
-    if (!json_is_null(ps_json_value(&reader, "expires_at")))
-        ps_json_time(&reader, "expires_at", &ret_request->expires_at_ms);
+    read_end(&reader, ps_clock_wall_ms(request->admin->deps.clock), &ret_request->expires_at_ms);
     (void)ps_json_has(&reader, "reason");
-    if (reader.err == 0 &&
-        ret_request->expires_at_ms <= ps_clock_wall_ms(request->admin->deps.clock))
-        ps_json_fault(&reader, "expires_at", "has passed already");
-    if (ps_json_done(&reader) == 0)
+    if (ps_json_done(&reader) == 0 && faults.count == 0)
         return true;
-    op_fault(request, ANS_V_invalid, &fault);
+    op_faults(request, ANS_V_invalid, &faults);
     return false;
 }
 
@@ -304,6 +325,13 @@ void op_delete_token(struct op_request *request)
     struct op_change *change;
 
     if (!op_only_reason(request))
+        return;
+    if (token != NULL && op_if_match(request, TOKEN_VERSION) == OP_MATCH_NONE) {
+        op_no(request, ANS_V_precondition_required,
+              "say that you mean this token: If-Match: *, or the ETag of its creation");
+        return;
+    }
+    if (token != NULL && !op_matches(request, TOKEN_VERSION))
         return;
     int err = op_auth_prepare_delete(auth, request->arg[0].at, request->arg[0].len);
     if (err == PS_E_NOT_FOUND || token == NULL) {

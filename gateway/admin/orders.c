@@ -86,6 +86,7 @@ static bool say_known(struct op_request *request, const struct ps_uuid *id)
     char *text = new_text(request, &buf);
     if (text != NULL) {
         ord_order_text_put_admin(&buf, order);
+        ps_buf_puts(&buf, "\n");
         op_text(request, "application/json", text, buf.len);
     }
     return true;
@@ -118,6 +119,7 @@ static void end_lookup(struct lookup *lookup, struct op_request *request,
         op_no(request, ANS_V_not_found, "no such order");
     } else if ((text = new_text(request, &buf)) != NULL) {
         put_pending(&buf, &search->id, sale, entry);
+        ps_buf_puts(&buf, "\n");
         op_text(request, "application/json", text, buf.len);
     }
     free(lookup);

@@ -82,6 +82,7 @@ int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     return json_object_set_new(json, "discovered", discovered_json(admin, doc->name)) |
            json_object_set_new(json, "live", ps_json_built(live, err)) |
            json_object_set_new(json, "panic", json_boolean(pool != NULL && pool->pool->panic)) |
-           json_object_set_new(json, "panic_since",
-                               time_json(pool != NULL ? pool->pool->panic_since_ms : 0));
+           json_object_set_new(
+               json, "panic_since",
+               time_json(pool != NULL && pool->pool->panic ? pool->pool->panic_since_ms : 0));
 }

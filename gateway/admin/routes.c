@@ -220,7 +220,9 @@ static bool metrics_are_open(const struct op_deps *deps)
            ps_address_is_loopback(&own);
 }
 
-static void deny(struct op_request *request, enum op_auth_result result, int64_t wait_s)
+/* `expired` is the token that has; NULL: the token is unknown, or there is none. */
+static void deny(struct op_request *request, enum op_auth_result result,
+                 const struct op_token *expired, int64_t wait_s)
 {
     ps_metric_add(request->admin->deps.shard, GW_M_ADMIN_DENIED, 0, 1);
     if (result == OP_AUTH_LOCKED || result == OP_AUTH_LIMITED) {
@@ -239,23 +241,26 @@ static void deny(struct op_request *request, enum op_auth_result result, int64_t
     }
     srv_answer_header(request->http, "WWW-Authenticate", wrong, sizeof wrong - 1);
     ps_log(PS_LOG_WARN, "admin_denied", PS_F_STR("peer", request->peer),
-           PS_F_STR("why", "unknown or expired token"));
+           PS_F_STR("why", expired != NULL ? "expired token" : "unknown token"),
+           PS_F_STR("token", expired != NULL ? expired->id : NULL));
     if (result == OP_AUTH_LAST)
         ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", request->peer));
-    op_no(request, ANS_V_unauthenticated, "the token is unknown or has expired");
+    op_no(request, ANS_V_unauthenticated, "%s",
+          expired != NULL ? "the token has expired: an admin can make a new one"
+                          : "the token is unknown here: it was removed, or is another gateway's");
 }
 
 /* False: answered. */
 static bool authenticated(struct op_request *request)
 {
-    const struct op_token *token;
+    const struct op_token *token = NULL;
     int64_t wait_s = 1;
     enum op_auth_result result =
         op_auth_check(request->admin->deps.auth, request->http->header[SRV_H_AUTHORIZATION],
                       &request->http->peer, &token, &wait_s);
 
     if (result != OP_AUTH_OK) {
-        deny(request, result, wait_s);
+        deny(request, result, token, wait_s);
         return false;
     }
     srv_trust(request->http);
@@ -378,11 +383,30 @@ bool op_exports_are_on(struct op_request *request)
     if (adm_feature_on(&deps->overload->shared, deps->shard, CFG_FEATURE_exports))
         return true;
     op_leave(request);
-    srv_problem_answer(request->http, ANS_V_shed,
-                       &(struct ans_problem_detail){
-                           .policy = cfg_feature_names[CFG_FEATURE_exports],
-                           .text = "exports and large audits give way while the gateway is overloaded"});
+    srv_problem_answer(
+        request->http, ANS_V_shed,
+        &(struct ans_problem_detail){
+            .policy = cfg_feature_names[CFG_FEATURE_exports],
+            .text = "exports and large audits give way while the gateway is overloaded"});
     return false;
+}
+
+/* A range is written with its slash everywhere but in a path. */
+static void say_no_path(struct op_request *request)
+{
+    static const char ranges[] = "/admin/v1/blocklist/ips/";
+    struct ps_str path = request->http->path;
+    size_t len = sizeof ranges - 1;
+    char name[CFG_NAME_MAX + 1];
+
+    if (path.len <= len || memcmp(path.at, ranges, len) != 0 ||
+        cfg_kind_range.name(path.at + len, path.len - len, name) < 0) {
+        op_no(request, ANS_V_not_found, "no such path");
+        return;
+    }
+    *strchr(name, '/') = '-';
+    op_no(request, ANS_V_not_found, "no such path: in a path the slash of a range is a dash: %s%s",
+          ranges, name);
 }
 
 static void dispatch(struct op_request *request, const struct route *route, const char *allow)
@@ -391,7 +415,7 @@ static void dispatch(struct op_request *request, const struct route *route, cons
     enum op_role role = request->role;
 
     if (allow[0] == '\0') {
-        op_no(request, ANS_V_not_found, "no such path");
+        say_no_path(request);
         return;
     }
     if (route == NULL) {

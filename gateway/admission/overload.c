@@ -243,6 +243,12 @@ void adm_overload_apply(struct adm_overload *overload)
     publish(overload, wall_ms);
 }
 
+void adm_overload_begin(struct adm_overload *overload)
+{
+    /* Signals look back for a second. */
+    overload->judges_from_ns = ps_clock_mono_ns(overload->deps.signals.clock) + PS_NS_PER_S;
+}
+
 void adm_overload_tick(struct adm_overload *overload)
 {
     const struct cfg_overload *settings = adm_overload_settings(overload);
@@ -250,8 +256,9 @@ void adm_overload_tick(struct adm_overload *overload)
 
     adm_signals_set_rules(overload->signals, settings->signals);
     adm_signals_sample(overload->signals);
-    (void)adm_ladder_step(&overload->ladder, &settings->ladder,
-                          adm_signals_now(overload->signals)->pressure, now_ns);
+    if (now_ns >= overload->judges_from_ns)
+        (void)adm_ladder_step(&overload->ladder, &settings->ladder,
+                              adm_signals_now(overload->signals)->pressure, now_ns);
     adm_overload_apply(overload);
     adm_signals_note(overload->signals, ADM_SERIES_LEVEL, overload->level);
     note_uses(overload, now_ns / PS_NS_PER_S);
@@ -278,6 +285,7 @@ int adm_overload_new(const struct adm_overload_deps *deps, struct adm_overload *
     if (overload == NULL)
         return PS_E_NOMEM;
     overload->deps = *deps;
+    overload->judges_from_ns = INT64_MAX;
     overload->second = ps_clock_mono_ns(deps->signals.clock) / PS_NS_PER_S;
     int err = adm_signals_new(&deps->signals, &overload->signals);
     if (err < 0)

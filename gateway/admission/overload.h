@@ -46,6 +46,7 @@ struct adm_overload {
     struct adm_signals *signals;
     struct adm_overload_shared shared; /* the workers' */
     struct adm_ladder ladder;
+    int64_t judges_from_ns; /* monotonic; INT64_MAX: the start is not over */
     /* As of the last tick. */
     bool begun;
     int level;
@@ -68,6 +69,9 @@ void adm_overload_free(struct adm_overload *overload); /* NULL is allowed */
 
 /* Each ADM_TICK_MS: takes a sample of the signals and goes by it. */
 void adm_overload_tick(struct adm_overload *overload);
+/* The gateway is ready. Until then no signal raises the level: reading a large log again is no
+ * overload. */
+void adm_overload_begin(struct adm_overload *overload);
 /* After a change of a document: it is in force for every worker when this returns. */
 void adm_overload_apply(struct adm_overload *overload);
 

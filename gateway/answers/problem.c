@@ -55,7 +55,7 @@ void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
         put_string_member(buf, "order_id", detail->order_id.at, detail->order_id.len);
     if (detail->pointer != NULL)
         put_string_member(buf, "pointer", detail->pointer, strlen(detail->pointer));
-    ps_buf_puts(buf, "}");
+    ps_buf_puts(buf, "}\n");
 }
 
 int64_t ans_problem_retry_after(enum ans_verdict verdict, const struct ans_problem_detail *detail)

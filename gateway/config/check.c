@@ -129,6 +129,20 @@ struct naming {
     const struct entry *by;
 };
 
+/* NULL: none is near. */
+static const char *find_near(const struct entry *entries, size_t count, const char *name)
+{
+    const char **names = calloc(count + 1, sizeof *names);
+    size_t known = 0;
+
+    for (size_t i = 0; names != NULL && i < count; i++)
+        if (entries[i].doc->json != NULL)
+            names[known++] = entries[i].doc->name;
+    const char *near = names != NULL ? ps_nearest_word(name, names) : NULL;
+    free(names);
+    return near;
+}
+
 static void look_up(const struct cfg_kind *kind, const char *name, const char *member, void *ctx)
 {
     const struct naming *naming = ctx;
@@ -136,12 +150,21 @@ static void look_up(const struct cfg_kind *kind, const char *name, const char *m
     struct entry *entries;
     size_t count = entries_of(outlook, kind, &entries);
     const struct entry *named = find(entries, count, name);
-    char text[160];
+    char text[320];
 
     if (named != NULL && named->doc->json != NULL)
         return;
+    /* The sales of the settings may be on their way still. */
+    if (kind == &cfg_kind_sale && strcmp(outlook->change->who, "settings") == 0)
+        return;
     if (naming->by->changed) {
-        (void)snprintf(text, sizeof text, "there is no %s \"%.64s\"", kind->word, name);
+        const char *near = find_near(entries, count, name);
+        (void)snprintf(text, sizeof text, "there is no %s \"%.64s\"%s%.64s%s%s", kind->word, name,
+                       near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
+                       near != NULL ? "\"?" : "",
+                       kind == &cfg_kind_sale
+                           ? "; make the sale first, or send \"allow_unknown\":true as well"
+                           : "");
         add_fault(outlook, naming->by->doc, member, text);
     } else if (named != NULL) {
         add_use(outlook, named->doc, naming->by->doc);

@@ -114,7 +114,7 @@ static const char *const statements[] = {
     [SET_REVISION] = "UPDATE store SET revision = max(revision, ?1)",
     [SHIP] = /* of a kind that may have others: only where nobody has chosen those there are */
         "INSERT OR IGNORE INTO documents(" COLUMNS ")"
-        " SELECT ?1, ?2, 1, 1, ?3, ?4, 0, " NEVER ", 0, 'penstock', '', ?5, ''"
+        " SELECT ?1, ?2, 1, 1, ?3, ?4, ?7, " NEVER ", ?7, 'penstock', '', ?5, ''"
         " WHERE ?6 OR NOT EXISTS"
             "(SELECT 1 FROM documents WHERE kind = ?1 AND who <> 'penstock')",
     [ADD_LINE] = "INSERT INTO audit(seq, line) VALUES(?1, ?2)",
@@ -169,7 +169,7 @@ static int bring_up_to_date(struct ps_db *db, struct ps_fault *fault)
 
 /* Shipped documents that the file lacks: all in a new one, those of a newer program in an old one.
  */
-static int ship(struct ps_db *db, struct ps_fault *fault)
+static int ship(struct ps_db *db, int64_t now_ms, struct ps_fault *fault)
 {
     int err = 0;
 
@@ -182,6 +182,7 @@ static int ship(struct ps_db *db, struct ps_fault *fault)
             for (int i = 0; i < (int)PS_ARRAY_LEN(texts); i++)
                 bind_text(statement, i + 1, texts[i]);
             ps_db_bind_int(statement, 6, (*of)->only_shipped);
+            ps_db_bind_int(statement, 7, now_ms);
             err = ps_db_run(statement, fault);
         }
     }
@@ -314,11 +315,11 @@ static int read_document(const struct cfg_db *db, const struct ps_db_statement *
     return err;
 }
 
-int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret_revision,
-                struct ps_fault *fault)
+int cfg_db_load(struct cfg_db *db, int64_t now_ms, cfg_db_take_fn *take, void *ctx,
+                int64_t *ret_revision, struct ps_fault *fault)
 {
     struct ps_db_statement *row = ps_db_statement(db->db, LOAD);
-    int found = 0, err = ship(db->db, fault);
+    int found = 0, err = ship(db->db, now_ms, fault);
 
     if (err == 0)
         err = cfg_db_revision(db, ret_revision, fault);

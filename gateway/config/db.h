@@ -20,12 +20,11 @@ void cfg_db_close(struct cfg_db *db); /* NULL is allowed */
 
 /* Removes what had ended at `now_ms`, and deletions of the blocklist that are a month old. */
 int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault) PS_MUST_CHECK;
-/* Adds what is shipped and missing, then calls `take` with each document, deleted ones too, by kind
- * and name; the callback owns it.
- * PS_E_CORRUPT: one does not read. */
+/* Adds what is shipped and missing, as of now, then calls `take` with each document, deleted ones
+ * too, by kind and name; the callback owns it. PS_E_CORRUPT: one does not read. */
 typedef int cfg_db_take_fn(struct cfg_doc *doc, void *ctx);
-int cfg_db_load(struct cfg_db *db, cfg_db_take_fn *take, void *ctx, int64_t *ret_revision,
-                struct ps_fault *fault) PS_MUST_CHECK;
+int cfg_db_load(struct cfg_db *db, int64_t now_ms, cfg_db_take_fn *take, void *ctx,
+                int64_t *ret_revision, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- Changing: between begin and commit. --- */
 

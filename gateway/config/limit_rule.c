@@ -87,6 +87,7 @@ static void read_target(struct ps_json_reader *reader, const char *member,
 static void read_targets(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
 {
     read_target(reader, "sale", rule->sale);
+    ps_json_bool(reader, "allow_unknown", &rule->allow_unknown);
     read_target(reader, "route", rule->route);
     if (rule->route[0] != '\0' && !ps_json_has(reader, "applies_to"))
         rule->applies_to = CFG_LIMIT_PAGE;
@@ -144,12 +145,13 @@ json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
         if ((rule->applies_to & 1u << bit) != 0)
             err |= json_array_append_new(list, json_string(subjects[bit]));
     /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:s?}", "algorithm",
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:o*, s:s?}", "algorithm",
                      algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
                      (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
                      (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
                      modes[rule->mode], "applies_to", ps_json_built(list, err), "sale",
-                     rule->sale[0] != '\0' ? rule->sale : NULL, "route",
+                     rule->sale[0] != '\0' ? rule->sale : NULL, "allow_unknown",
+                     rule->allow_unknown ? json_true() : NULL, "route",
                      rule->route[0] != '\0' ? rule->route : NULL);
 }
 
@@ -234,6 +236,8 @@ static void rule_names(const void *parsed, cfg_named_fn *take, void *ctx)
 
     if (rule->route[0] != '\0')
         take(&cfg_kind_route, rule->route, "/route", ctx);
+    if (rule->sale[0] != '\0' && !rule->allow_unknown)
+        take(&cfg_kind_sale, rule->sale, "/sale", ctx);
 }
 
 const struct cfg_kind cfg_kind_limit = {

@@ -69,6 +69,7 @@ struct cfg_limit_rule {
     enum cfg_limit_mode mode;
     unsigned applies_to;         /* at least one bit */
     char sale[PS_NAME_MAX + 1];  /* "" = every sale */
+    bool allow_unknown;          /* the sale may be one that there is not yet */
     char route[PS_NAME_MAX + 1]; /* "" = every route */
 };
 

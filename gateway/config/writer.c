@@ -301,7 +301,8 @@ int cfg_writer_open(const struct cfg_writer_settings *settings, cfg_db_take_fn *
     if (err == 0)
         err = cfg_db_forget_old(writer->db, ps_clock_wall_ms(settings->clock), fault);
     if (err == 0)
-        err = cfg_db_load(writer->db, take, ctx, ret_revision, fault);
+        err = cfg_db_load(writer->db, ps_clock_wall_ms(settings->clock), take, ctx, ret_revision,
+                          fault);
     if (err == 0)
         err = open_audit(writer, fault);
     if (err == 0 && pthread_create(&writer->thread, NULL, work, writer) != 0)

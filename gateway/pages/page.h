@@ -74,7 +74,8 @@ struct page_request {
     bool trusted;              /* its peer is a trusted proxy */
     bool kept;                 /* by srv_suspend */
     enum page_state state;
-    int status; /* of the answer */
+    int status;       /* of the answer */
+    const char *rule; /* what has refused it, while it is counted; NULL: its verdict says it */
     /* Decided at the head. */
     struct up_hold *hold; /* the table of the next two; NULL: no route, or it has ended */
     const struct up_route_view *route;

@@ -47,7 +47,7 @@ static void send_reply(struct ord_request *order, const struct ord_reply *reply)
     struct ps_buf body;
 
     if (reply->problem != NULL) {
-        pub_request_count(request, reply->verdict);
+        pub_request_count_refused(request, reply->verdict, reply->problem);
         srv_problem_answer(request->http, reply->verdict, reply->problem);
         return;
     }
@@ -55,7 +55,7 @@ static void send_reply(struct ord_request *order, const struct ord_reply *reply)
         put_location(request, reply);
     body = srv_answer_body(request->http);
     ord_order_text_put(&body, reply->order);
-    ps_buf_puts(&body, "}");
+    ps_buf_puts(&body, "}\n");
     send_json(request, reply->verdict, &body);
 }
 
@@ -91,6 +91,6 @@ void pub_order_answers_list(struct pub_request *request, const struct oq_order *
         ord_order_text_put_public(&body, order);
     }
     ps_buf_puts(&body, "],\"more\":");
-    ps_buf_puts(&body, order != NULL ? "true}" : "false}");
+    ps_buf_puts(&body, order != NULL ? "true}\n" : "false}\n");
     send_json(request, ANS_V_ok, &body);
 }

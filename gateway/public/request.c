@@ -45,7 +45,7 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
 {
     struct pub_sampling *sampling = sampling_of(request);
     const struct page_request *page = &request->page;
-    char user[17];
+    char user[17], address[46];
 
     if (sampling->every == 0)
         return;
@@ -53,13 +53,16 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
     if (sampling->seen++ % (sampling->every * (whole ? 1 : SAMPLED)) != 0)
         return;
     (void)snprintf(user, sizeof user, "%016" PRIx64, request->order.asked.user_hash);
+    ps_address_format(&request->client.address, address);
     ps_log(PS_LOG_INFO, "access",
            PS_F_STRN("request_id", request->http->request_id.at, request->http->request_id.len),
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
+           PS_F_STR("address", request->listener->access_has_addresses ? address : NULL),
+           PS_F_STRN("sale", request->order.sale_name.at, request->order.sale_name.len),
            PS_F_STR("method", method_of(request->http)), PS_F_STR("route", route_of(request)),
            PS_F_STR("endpoint", page->endpoint != NULL ? page->endpoint->is.address : NULL),
            PS_F_STR("cache", page_cache_result(page)), PS_F_STR("trouble", page_trouble(page)),
-           PS_F_STR("verdict", ans_verdicts[verdict].name),
+           PS_F_STR("verdict", ans_verdicts[verdict].name), PS_F_STR("rule", request->rule),
            PS_F_INT("status", verdict == ANS_V_page ? page->status : ans_verdicts[verdict].status),
            PS_F_INT("took_us", took_ns / 1000),
            PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
@@ -82,6 +85,13 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         write_access_log(request, verdict, took_ns);
 }
 
+void pub_request_count_refused(struct pub_request *request, enum ans_verdict verdict,
+                               const struct ans_problem_detail *detail)
+{
+    request->rule = detail->policy;
+    pub_request_count(request, verdict);
+}
+
 static struct pub_request *request_of(struct page_request *page)
 {
     return (struct pub_request *)((char *)page - offsetof(struct pub_request, page));
@@ -89,7 +99,10 @@ static struct pub_request *request_of(struct page_request *page)
 
 void pub_request_count_page(struct page_request *page, enum ans_verdict verdict)
 {
-    pub_request_count(request_of(page), verdict);
+    struct pub_request *request = request_of(page);
+
+    request->rule = page->rule;
+    pub_request_count(request, verdict);
 }
 
 void pub_request_count_broken(struct page_request *page)

@@ -33,7 +33,8 @@ struct pub_listener {
     struct pub_sampling {
         int64_t every, seen;
     } access_api, access_pages[CFG_ROUTE_CLASSES];
-    bool access_is_on; /* of one of them */
+    bool access_is_on;         /* of one of them */
+    bool access_has_addresses; /* its lines name the client's address */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
     /* What overload lets pass, for Penstock-Admission; empty: all. */
@@ -51,6 +52,8 @@ struct pub_request {
     const char *api_path;        /* the same as it is described */
     struct ps_str rest;          /* what of the path its route's form leaves open */
     struct page_request page;    /* where it is not of the API */
+    const char *rule; /* what has refused it: a limit's name, a feature's; valid while it is
+                         counted; NULL: its verdict says it */
 };
 
 static inline bool pub_feature_on(const struct pub_listener *listener, enum cfg_feature feature)
@@ -64,6 +67,9 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
     return request->order.asked.rehearsal;
 }
 
+/* The same of a refusal that may name a rule. */
+void pub_request_count_refused(struct pub_request *request, enum ans_verdict verdict,
+                               const struct ans_problem_detail *detail);
 /* Counts an answer and how long it took, and writes a line of the access log, if it is this one's
  * turn; every handler does it once. */
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict);

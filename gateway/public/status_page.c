@@ -150,7 +150,7 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, const stru
     }
     ps_buf_puts(buf, "],\"attributes\":");
     ps_buf_puts(buf, sale->attributes);
-    ps_buf_puts(buf, "}");
+    ps_buf_puts(buf, "}\n");
 }
 
 /* max-age, stale-while-revalidate, stale-if-error in seconds: together at most what is left until

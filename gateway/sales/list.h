@@ -10,6 +10,7 @@ struct sale_audited {
     int64_t at_ms;      /* wall clock; 0: there was none */
     int64_t violations; /* -1: it could not be made */
     int64_t due_ns;     /* of the next one that nobody asks for; 0: not looked at yet */
+    bool ended;         /* seen so: its next audit does not wait */
     bool final;         /* made after the sale's last order was settled */
 };
 

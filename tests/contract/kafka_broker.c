@@ -285,8 +285,10 @@ void kafka_topic_set(struct kafka_broker *broker, const char *name, const char *
     assert_int_equal(answer_of(queue), 0);
     rd_kafka_ConfigResource_destroy(topic);
     rd_kafka_queue_destroy(queue);
-    for (int i = 0; i < 500 && !shows_setting(admin, name, setting, value); i++)
+    for (int tries = 0; !shows_setting(admin, name, setting, value); tries++) {
+        assert_true(tries < 1500);
         usleep(20000);
+    }
     rd_kafka_destroy(admin);
 }
 

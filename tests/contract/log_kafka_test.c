@@ -314,7 +314,11 @@ static void a_reader_begins_with_what_is_there_but_passes_over_nothing_on_its_wa
 static void assert_refused(const struct oq_kafka_settings *settings, const char *part_of_message)
 {
     static struct gateway gateway;
-    assert_int_equal(gateway_try(&gateway, settings), PS_E_INVALID);
+    int err = gateway_try(&gateway, settings);
+    if (err == 0)
+        fail_msg("not refused for \"%s\": %s", part_of_message,
+                 oq_log_available(gateway.log) ? "it is well" : gateway.watch.why);
+    assert_int_equal(err, PS_E_INVALID);
     assert_string_equal(gateway.fault.path, topic);
     if (strstr(gateway.fault.text, part_of_message) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", gateway.fault.text, part_of_message);
@@ -387,8 +391,8 @@ static void one_broker_alone_is_taken_with_a_warning(void **state)
     gateway_close(&gateway);
 }
 
-/* Something was lost that people were told of: no reading on mends that. */
-static void a_topic_that_was_made_anew_stops_the_log_for_good(void **state)
+/* Something was lost that people were told of: only its return mends that. */
+static void a_topic_that_was_made_anew_stops_the_log(void **state)
 {
     (void)state;
     static struct gateway gateway;
@@ -403,6 +407,27 @@ static void a_topic_that_was_made_anew_stops_the_log_for_good(void **state)
     }
     assert_false(oq_log_available(gateway.log));
     gateway_close(&gateway);
+}
+
+static void a_check_alone_says_what_a_start_would(void **state)
+{
+    (void)state;
+    char notice[OQ_KAFKA_NOTICE];
+    struct ps_fault fault;
+    struct oq_kafka_settings settings = kafka_settings(broker.proxied);
+    assert_ok(oq_kafka_check(&settings, 20000, notice, &fault));
+    assert_non_null(strstr(notice, "one broker only"));
+    kafka_topic_set(&broker, topic, "message.timestamp.type", "CreateTime");
+    assert_int_equal(oq_kafka_check(&settings, 20000, notice, &fault), PS_E_INVALID);
+    assert_string_equal(fault.path, topic);
+    assert_non_null(strstr(fault.text, "message.timestamp.type of the topic is CreateTime"));
+    kafka_network(&broker, KAFKA_NETWORK_CUT);
+    assert_int_equal(oq_kafka_check(&settings, 300, notice, &fault), PS_E_IO);
+    assert_non_null(strstr(fault.text, "look after Kafka at"));
+    kafka_network(&broker, KAFKA_NETWORK_NO_ANSWERS);
+    int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
+    assert_int_equal(oq_kafka_check(&settings, 2000, notice, &fault), PS_E_IO);
+    assert_in_range((ps_clock_mono_ns(&ps_clock_system) - began_ns) / PS_NS_PER_S, 0, 20);
 }
 
 static void properties_are_passed_on_and_ours_are_kept(void **state)
@@ -421,6 +446,7 @@ static void properties_are_passed_on_and_ours_are_kept(void **state)
         {{"message.timeout.ms", "1"}, false},
         {{"message.max.bytes", "2000000"}, false},
         {{"isolation.level", "read_committed"}, false},
+        {{"api.version.request", "false"}, false},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         static struct gateway gateway;
@@ -529,7 +555,7 @@ static void the_largest_batch_fits_into_the_smallest_topic_that_is_taken(void **
 }
 
 /* Others may have read it when it was whole, and told people. */
-static void a_record_that_the_disk_has_damaged_stops_the_log_for_good(void **state)
+static void a_record_that_the_disk_has_damaged_stops_the_log(void **state)
 {
     (void)state;
     static struct gateway gateway;
@@ -908,12 +934,13 @@ int main(void)
         NAMED(a_topic_whose_settings_would_lose_orders_is_refused),
         CLAIM(a_topic_that_is_spoiled_later_stops_the_log_until_it_is_mended),
         CLAIM(one_broker_alone_is_taken_with_a_warning),
-        CLAIM(a_topic_that_was_made_anew_stops_the_log_for_good),
+        CLAIM(a_topic_that_was_made_anew_stops_the_log),
+        CLAIM(a_check_alone_says_what_a_start_would),
         CLAIM(properties_are_passed_on_and_ours_are_kept),
         CLAIM(a_record_that_is_not_ours_is_reported_and_passed_over),
         CLAIM(a_record_without_a_value_is_passed_over),
         CLAIM(a_transaction_that_a_stranger_leaves_open_holds_up_nobody),
-        CLAIM(a_record_that_the_disk_has_damaged_stops_the_log_for_good),
+        CLAIM(a_record_that_the_disk_has_damaged_stops_the_log),
         CLAIM(the_largest_batch_fits_into_the_smallest_topic_that_is_taken),
         CLAIM(a_broker_that_freezes_costs_no_order),
         CLAIM(a_network_that_is_cut_costs_no_order),

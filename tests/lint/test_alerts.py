@@ -84,3 +84,19 @@ def test_what_an_operator_may_forget_and_what_the_gateway_has_undone_is_told(tmp
     series = [{"series": name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}", "values": values}]
     fires = {"exp_labels": {**labels, "severity": "ticket"}, "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
     assert_plan(tmp_path, series, [{"eval_time": "0m", "alertname": alert, "exp_alerts": []}, {"eval_time": "5m", "alertname": alert, "exp_alerts": [fires]}])
+
+
+@pytest.mark.parametrize("ok, at, alert, severity, summary", [
+    ("1x90", "0x90", "PenstockAuditStale", "ticket", "gw-1: the sale spring has not been audited for an hour"),
+    ("1 0x89", "0+60x90", "PenstockAuditFailed", "page", "gw-1: the books of the sale spring do not agree with its log"),
+    ("1x90", "0+60x90", None, None, None)])
+def test_an_audit_that_finds_something_and_one_that_does_not_come_are_told(tmp_path, ok, at, alert, severity, summary):
+    """The samples' clock begins at 0, as the time of the first audit."""
+    labels = {"instance": "gw-1", "sale": "spring"}
+    series = [{"series": f'penstock_audit_{name}{{instance="gw-1", sale="spring"}}', "values": values} for name, values in (("ok", ok), ("timestamp_seconds", at))]
+    fires = {"exp_labels": {**labels, "severity": severity},
+             "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{(alert or '').lower()}"}}
+    if alert == "PenstockAuditFailed":
+        fires["exp_annotations"]["description"] = "GET the audit of the sale lists what is wrong. Of rule cut, POST .../rebuild counts the sale anew."
+    checks = [{"eval_time": "80m", "alertname": name, "exp_alerts": [fires] if name == alert else []} for name in ("PenstockAuditFailed", "PenstockAuditStale")]
+    assert_plan(tmp_path, series, checks)

@@ -118,12 +118,12 @@ class Sentinel(Server):
 
 class Kafka:
     """One broker behind a route for each gateway, for all tests of a session; a context manager. One that is `like` another is a cluster of
-    its own that tells its clients the other's addresses (Kafka.lead_to). `version`: of Kafka."""
+    its own that tells its clients the other's addresses (Kafka.lead_to). `version`: of Kafka; `settings`: of the broker."""
 
-    def __init__(self, like=None, version=None):
+    def __init__(self, like=None, version=None, settings=()):
         self.port, self.controller_port = free_port(), free_port()
         self.fronts = [(free_port(), like.fronts[i][1] if like else free_port()) for i in range(GATEWAYS_MAX)]
-        self.like, self.version = like, version
+        self.like, self.version, self.settings = like, version, settings
         self.sasl_port, self.login = free_port(), ("shop", "kept-to-itself")
         self.pid = None
 
@@ -150,6 +150,8 @@ class Kafka:
         words += ["--sasl-port", self.sasl_port, "--sasl-login", ":".join(self.login)]
         words += ["--cluster-id", "another-cluster-AAAAAA"] if self.like else []
         words += ["--kafka", self.version] if self.version else []
+        for setting in self.settings:
+            words += ["--set", setting]
         for front, advertised in self.fronts:
             words += ["--front-port", front, "--front-advertised", advertised]
         # A test's broker needs no optimised code, but to start soon.
@@ -223,6 +225,11 @@ class Kafka:
         self.tool("TopicCommand", "--create", "--topic", name, "--partitions", partitions, "--replication-factor", 1,
                   *[word for setting in settings for word in ("--config", setting)])
         return name
+
+    def fill(self, topic, count=200):
+        """With records of a stranger in every partition."""
+        self.tool("ConsoleProducer", "--topic", topic, "--property", "parse.key=true", "--property", "key.separator=|",
+                  stdin="".join(f"key-{i}|of another log\n" for i in range(count)))
 
     def put(self, topic, value, key="stranger"):
         """A record that is not ours."""

@@ -1,6 +1,5 @@
 """Three Kafka brokers and a controller of their own on loopback, each a process that can be killed, with or without its disk: what one broker
 cannot show. Some 15 s to start, so for soak tests. A Cluster takes it in place of the one broker; it has no routes that fail."""
-import os
 import pathlib
 import shutil
 import subprocess
@@ -102,9 +101,10 @@ class Three:
         name = name or "orders-" + uuid.uuid4().hex[:10]
 
         def made():
+            """Not before all three are there."""
             done = subprocess.run([str(ROOT / "deploy/kafka/topic"), "--brokers", self.direct, "--partitions", str(partitions), "--if-not-exists", name],
-                                  capture_output=True, text=True, timeout=60, env=os.environ)
+                                  capture_output=True, text=True, timeout=180)
             return done.returncode == 0
 
-        wait_until(made, 120, 1, "a topic of three replicas")
+        wait_until(made, 240, 1, "a topic of three replicas")
         return name

@@ -24,6 +24,7 @@ class Connection:
     """One kept connection. Reads exactly one answer a request; any fault is an OSError."""
 
     def __init__(self, port, timeout, source="127.0.0.1"):
+        self.port = port
         self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
@@ -66,10 +67,10 @@ def buy_bytes(sale, user, key, sku="phone"):
 
 class Load:
     """`threads` buyers at a time, one user after the other, until stop(). A context manager. `promise` is called with each
-    buyer who has just been promised his order."""
+    buyer who has just been promised his order; `history` (history.py) gets what they see."""
 
-    def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0, pause=0.0, promise=None):
-        self.gateway, self.sale, self.name, self.timeout = gateway, sale, name, timeout
+    def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0, pause=0.0, promise=None, history=None):
+        self.gateway, self.sale, self.name, self.timeout, self.history = gateway, sale, name, timeout, history
         self.pause, self.promise = pause, promise
         self.told = []
         self.stopping = threading.Event()
@@ -110,8 +111,8 @@ class Load:
             while True:
                 try:
                     connection = connection or Connection(self.gateway.port, self.timeout)
-                    told.status, body = connection.ask(request)
-                    self.note(told, json.loads(body))
+                    told.status, answer = self.ask(connection, told, request)
+                    self.note(told, answer)
                 except OSError:
                     told.unanswered += 1
                     told.status = None
@@ -124,6 +125,15 @@ class Load:
                     break
                 time.sleep(RETRY_S * (0.5 + random.random()))
             self.rest(index)
+
+    def ask(self, connection, told, request):
+        if self.history is None:
+            status, body = connection.ask(request)
+            return status, json.loads(body)
+        with self.history.operation("buy", connection.port, user=told.user, key=told.key, sku="phone", quantity=1) as end:
+            status, body = connection.ask(request)
+            end(status, json.loads(body))
+        return status, json.loads(body)
 
     def rest(self, index):
         time.sleep(self.pause)

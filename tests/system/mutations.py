@@ -56,13 +56,23 @@ def renamed(name, field):
     return b"nobody-" + field if name == "user" else field[:-1] + bytes([field[-1] ^ 1])
 
 
+ORDER_STATES = {1: "held", 2: "confirmed", 3: "given back", 5: "lowered"}
+
+
 class Mutation:
     """One change of one item; `undo` puts it back."""
 
     def __init__(self, redis, key, what, field, kind):
         self.redis, self.key, self.kind, self.field, self.set = redis, key, kind, field, what == "adjust"
-        self.name = f"{what}{field_name(what, field)} {kind}"
         self.what = what
+        self.value = None if self.set else redis.ask("HGET", key, field)
+        self.name = f"{what}{self.sort()} {kind}"
+
+    def sort(self):
+        """Of stock and orders it matters which: the number's name, the entry's state."""
+        if self.what == "stock" and b"/" in self.field:
+            return "/" + self.field.decode().partition("/")[2]
+        return "/" + ORDER_STATES[self.value[0]] if self.what == "order" else ""
 
     def make(self):
         if self.set:
@@ -71,7 +81,6 @@ class Mutation:
                              "shift": ("EVAL", "redis.call('SREM', KEYS[1], ARGV[1]) redis.call('SADD', KEYS[1], ARGV[2])", 1, self.key, self.field,
                                        renamed(self.what, self.field))}[self.kind])
             return
-        self.value = self.redis.ask("HGET", self.key, self.field)
         if self.kind == "delete":
             self.redis.ask("HDEL", self.key, self.field)
         elif self.kind == "repeat":
@@ -88,11 +97,6 @@ class Mutation:
         if self.kind == "repeat":
             self.redis.ask("HDEL", self.key, other)
         self.redis.ask("HSET", self.key, self.field, self.value)
-
-
-def field_name(what, field):
-    """Of stock the field says what it is; ids and users are all alike."""
-    return "/" + field.decode().partition("/")[2] if what == "stock" and b"/" in field else ""
 
 
 def mutations(redis, sale, epoch, names=("stock", "doubt", "order", "user", "idem", "adjust", "applied"), samples=None):

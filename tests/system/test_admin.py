@@ -72,7 +72,7 @@ def test_a_token_is_gone_as_soon_as_the_file_has_lost_it_even_on_a_failing_disk(
     with Gateway(env=disk.env) as one:
         kept, removed = token(one, "viewer"), token(one, "viewer")
         disk.fail_syncs([one.state.name])
-        assert one.admin("DELETE", f"/admin/v1/tokens/{removed['id']}").status == 204
+        assert one.admin("DELETE", f"/admin/v1/tokens/{removed['id']}", headers=ANY_VERSION).status == 204
         made = token(one, "viewer")
         disk.heal()
         known = [entry["id"] for entry in json.loads((one.state / "tokens.json").read_text())["tokens"]]
@@ -89,9 +89,9 @@ def test_a_token_works_until_it_is_removed_and_its_secret_is_shown_once(gateway)
     listed = gateway.admin("GET", "/admin/v1/tokens")
     assert made["id"] in [t["id"] for t in listed.json["tokens"]] and made["token"] not in listed.text
     assert made["token"] not in (gateway.state / "tokens.json").read_text()
-    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 204
+    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}", headers=ANY_VERSION).status == 204
     assert gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status == 401
-    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}").status == 404
+    assert gateway.admin("DELETE", f"/admin/v1/tokens/{made['id']}", headers=ANY_VERSION).status == 404
 
 
 def test_the_token_of_a_registrar_names_its_pools(gateway):
@@ -116,21 +116,27 @@ def test_a_note_of_a_token_counts_characters(gateway):
         assert (answer.status, answer.json["pointer"]) == (422, "/note"), answer
 
 
-def test_a_token_expires(gateway):
-    made = token(gateway, "viewer", expires_at=rfc3339(4))
+@pytest.mark.parametrize("role, end", [("viewer", "expires_at"), ("registrar", "ttl_s")])
+def test_a_token_expires(gateway, role, end):
+    members = {"expires_at": rfc3339(4)} if end == "expires_at" else {"ttl_s": 4}
+    made = token(gateway, role, **members, **({"pools": ["web"]} if role == "registrar" else {}))
+    alive = 200 if role == "viewer" else 403
 
     def asked():
         """When the answer had come, and what it was."""
         status = gateway.admin("GET", "/admin/v1/sales", token=made["token"]).status
         return rfc3339(), status
 
-    assert asked()[1] == 200
+    assert asked()[1] == alive
     refused_at, _ = wait_until(lambda: (a := asked())[1] == 401 and a)
     assert refused_at >= made["expires_at"]
+    assert "expired" in gateway.admin("GET", "/admin/v1/sales", token=made["token"]).json["detail"]
+    wait_until(lambda: any(line["why"] == "expired token" and line["token"] == made["id"]
+                           for line in map(json.loads, gateway.log_path.read_text().splitlines()) if line["event"] == "admin_denied"))
 
 
 def test_the_last_lasting_admin_token_stays(gateway):
-    answer = gateway.admin("DELETE", "/admin/v1/tokens/first")
+    answer = gateway.admin("DELETE", "/admin/v1/tokens/first", headers=ANY_VERSION)
     assert (answer.status, answer.code) == (409, "conflict")
     assert gateway.admin("GET", "/admin/v1/tokens").status == 200
 
@@ -138,6 +144,7 @@ def test_the_last_lasting_admin_token_stays(gateway):
 @pytest.mark.parametrize("body, pointer", [
     ({"role": "king"}, "/role"), ({}, "/role"), ({"role": "viewer", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
     ({"role": "viewer", "nota": "x"}, "/nota"), ({"role": "viewer", "reason": 7}, "/reason"),
+    ({"role": "viewer", "ttl_s": 0}, "/ttl_s"), ({"role": "viewer", "ttl_s": 9, "expires_at": "2999-01-01T00:00:00Z"}, "/ttl_s"),
     ({"role": "registrar"}, "/pools"), ({"role": "registrar", "pools": None}, "/pools"), ({"role": "registrar", "pools": []}, "/pools"),
     ({"role": "registrar", "pools": "web"}, "/pools"), ({"role": "registrar", "pools": {"web": 1}}, "/pools"),
     ({"role": "registrar", "pools": ["web", 7]}, "/pools"), ({"role": "registrar", "pools": ["web", "a b"]}, "/pools"),

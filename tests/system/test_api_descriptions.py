@@ -207,6 +207,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(200, "post", adjust, {"delta": -1, "adjust_id": "broken", "reason": "fell"}, sale=sale, sku="a")
     admin.call(409, "post", adjust, {"delta": -2, "adjust_id": "broken"}, sale=sale, sku="a")
     admin.call(200, "get", ADMIN_SALE + "/audit", sale=sale)
+    admin.call(200, "post", ADMIN_SALE + "/rebuild", {"reason": "to be sure"}, sale=sale)
     admin.call(200, "get", "/admin/v1/sales")
     admin.call(200, "get", ADMIN_SALE, sale=sale)
     for command in ("pause", "resume", "end"):
@@ -312,8 +313,9 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(200, "get", "/admin/v1/overload", query="?history_s=60")
     token = admin.call(201, "post", "/admin/v1/tokens", {"role": "viewer", "note": "prometheus"}).json
     admin.call(200, "get", "/admin/v1/tokens")
-    admin.call(204, "delete", "/admin/v1/tokens/{token}", token=token["id"])
-    admin.call(409, "delete", "/admin/v1/tokens/{token}", token="first")
+    admin.call(428, "delete", "/admin/v1/tokens/{token}", token=token["id"])
+    admin.call(204, "delete", "/admin/v1/tokens/{token}", headers=ANY_VERSION, token=token["id"])
+    admin.call(409, "delete", "/admin/v1/tokens/{token}", headers=ANY_VERSION, token="first")
     admin.call(421, "get", "/admin/v1/sales", headers={"Host": "evil.example"})
     admin.call(202, "post", "/admin/v1/drain", {"reason": "over"})
     assert gateway.process.wait(30) == 0

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from faults import build_library, in_memory
-from penstock import ANY_VERSION, REHEARSE, ROOT, Gateway, wait_until
+from penstock import ANY_VERSION, REHEARSE, ROOT, Gateway, free_port, wait_until
 
 # A commit of at most 4 orders takes at least 20 ms: below 200 orders a second, far below what any machine here can send.
 SETTINGS = {"log": {"batch_max": 4}, "http": {"idle_timeout_ms": 6000, "connections": 3000}}
@@ -45,8 +45,8 @@ def test_the_bundle_of_a_search_is_taken_as_it_is_and_changes_nothing_else(gatew
     gateway.limit("user", rate=7)
     gateway.limit("mine", algorithm="token_bucket", key="sale", rate=5000, period_s=1)
     gateway.admin("PUT", "/admin/v1/blocklist/users/mallory", {})
-    done = find(gateway, "--thresholds", "goodput=95%,p99=500ms", "--margin", "0.6", "--duration", "2s", "--bundle", bundle, "--json", report)
-    assert done.returncode == 0, done
+    done = find(gateway, "--thresholds", "goodput=95%,p99=500ms", "--margin", "0.6", "--duration", "2s", "--bundle", bundle, "--json", report, "--live", free_port())
+    assert done.returncode == 0 and done.stderr.count("live: http://") == 1, done
     found = json.loads(report.read_text())
     knee = found["held"]
     assert CAPACITY / 8 <= knee <= 1.2 * CAPACITY and knee < found["broken"], done.stdout

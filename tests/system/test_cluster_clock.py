@@ -4,11 +4,13 @@ import subprocess
 import time
 
 import pytest
-from cluster import Cluster, Crowd, promised_more, states
+from cluster import Cluster, Crowd, Kafka, promised_more, states
 from penstock import ROOT, wait_until
 from proxy import CUT, WELL
 from test_clock import HOUR, LIBRARIES, Clock
 from test_cluster_control import everywhere, settle
+
+DAY = 24 * HOUR
 
 assert LIBRARIES, "libfaketime is missing: install faketime"
 
@@ -97,3 +99,28 @@ def test_an_order_that_lies_in_a_spill_for_hours_is_pending_wherever_it_is_asked
     wait_until(lambda: states(cluster[1], [order])[order] == ("accepted", None), 60, 0.2, "the drain")
     assert settle(cluster[1], order, "confirm") == 200
     cluster.wait_rest(sale)
+
+
+def test_orders_of_gateways_whose_clocks_are_days_back_are_not_deleted_by_retention(clocks):
+    """F15, I2: the broker dates the records: none is older than the topic keeps them (seven days), whatever the gateways' clocks say."""
+    quick = ("log.retention.check.interval.ms=500", "log.initial.task.delay.ms=500")
+    with Kafka(settings=quick) as kafka:
+        make = kafka.bad_topic
+        kafka.topic = lambda partitions: make(partitions, "message.timestamp.type=LogAppendTime", "retention.ms=604800000")
+        short = make(1, "retention.ms=1000")
+        with Cluster(kafka, gateways=2, envs={i: clock.env for i, clock in enumerate(clocks)}) as cluster:
+            for clock in clocks:
+                clock.jump(-8 * DAY)
+            for gateway in cluster.gateways:
+                gateway.kill()
+                cluster.restart(gateway)
+            sale = cluster.make_sale(stock=100, opens_in=-9 * DAY, reservation_ttl_s=1800)
+            ids = [cluster.sure_buy(cluster[i % 2], sale, f"u{i}").json["order_id"] for i in range(12)]
+            assert wait_until(lambda: cluster[0].admin("POST", f"/admin/v1/orders/{ids[0]}/confirm", timeout=30).status == 200, 30, what="a confirm")
+            kafka.put(short, "soon gone")
+            wait_until(lambda: kafka.tool("GetOffsetShell", "--topic", short, "--time", "earliest").strip() == f"{short}:0:1", 60, 1, "retention at work")
+            for gateway in cluster.gateways:
+                gateway.kill()
+                cluster.restart(gateway)
+            found = states(cluster[0], ids)
+            assert found.pop(ids[0]) == ("confirmed", None) and set(found.values()) == {("accepted", None)}, found

@@ -1,18 +1,15 @@
 """A log that changes under its readers, and brokers whose read-back proves nothing: the gateways promise nothing that a restart of all of them
 would not show, and say why."""
+import os
+import pathlib
 import time
 
 import pytest
 from cluster import NO_LIMITS, Cluster, Crowd, Kafka, promised_more, states
 from kafka_three import Three
 from penstock import Gateway, wait_until
+from proxy import CUT, WELL
 from test_cluster_kafka import answers
-
-
-def fill(broker, topic, count=200):
-    """More records than the gateways have read, in every partition."""
-    broker.tool("ConsoleProducer", "--topic", topic, "--property", "parse.key=true", "--property", "key.separator=|",
-                stdin="".join(f"key-{i}|of another log\n" for i in range(count)))
 
 
 def closed(gateway, words):
@@ -30,12 +27,12 @@ def assert_promises_nothing(gateway, sale, order_id, seconds):
 
 
 def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goes_on(kafka):
-    """With a longer topic of the same name. What was promised before is there when the address leads back, without a restart."""
+    """F7, I2, I6: With a longer topic of the same name. What was promised before is there when the address leads back, without a restart."""
     with Cluster(kafka, gateways=2) as cluster, Kafka(like=kafka) as other:
         sale = cluster.make_sale(stock=1000)
         ids = [cluster.sure_buy(cluster[i % 2], sale, f"u{i}").json["order_id"] for i in range(12)]
         other.topic(cluster.partitions, cluster.topic)
-        fill(other, cluster.topic)
+        other.fill(cluster.topic)
         kafka.lead_to(other)
         assert_promises_nothing(cluster[0], sale, ids[0], 6)
         for gateway in cluster.gateways:
@@ -56,7 +53,7 @@ def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goe
 
 
 def test_a_topic_made_anew_while_a_gateway_is_frozen_gets_no_promise(kafka):
-    """Nor does the gateway sell on after a restart: the sale's beginning is gone."""
+    """F7: Nor does the gateway sell on after a restart: the sale's beginning is gone."""
     with Cluster(kafka, gateways=1) as cluster:
         gateway = cluster[0]
         sale = cluster.make_sale(stock=1000)
@@ -64,7 +61,7 @@ def test_a_topic_made_anew_while_a_gateway_is_frozen_gets_no_promise(kafka):
         gateway.freeze()
         kafka.tool("TopicCommand", "--delete", "--topic", cluster.topic)
         kafka.topic(cluster.partitions, cluster.topic)
-        fill(kafka, cluster.topic)
+        kafka.fill(cluster.topic)
         gateway.thaw()
         assert_promises_nothing(gateway, sale, ids[0], 6)
         assert closed(gateway, "is not the one that was read there")
@@ -73,6 +70,49 @@ def test_a_topic_made_anew_while_a_gateway_is_frozen_gets_no_promise(kafka):
         wait_until(lambda: answers(gateway, sale), 60, what="the status page")
         wait_until(lambda: "its beginning is lost" in gateway.log_lines(), 60, what="a word about the sale")
         assert gateway.buy(sale, "late").status == 503
+
+
+@pytest.mark.parametrize("how", ["truncated", "made anew", "restored"])
+def test_what_is_promised_while_the_log_changes_is_there_after_a_restart_of_all(kafka, how):
+    """F7, I2: Under load: the topic loses its last records and grows again, or is another one; or comes back as it was, and all goes on."""
+    with Cluster(kafka) as cluster:
+        sale = cluster.make_sale(stock=100000)
+        with Crowd(cluster, sale, rate=120) as crowd:
+            promised_more(crowd, 100)
+            kafka.kill()
+            change(kafka, cluster, how)
+            if how == "restored":
+                promised_more(crowd, 60)
+                wait_until(lambda: all(gateway.ready() for gateway in cluster.gateways), 60, what="gateways that are ready")
+            else:
+                before = crowd.promised()
+                for gateway in cluster.gateways:
+                    assert closed(gateway, "Bring the topic back")
+                time.sleep(3)
+                assert crowd.promised() == before
+        if how == "restored":
+            for gateway in cluster.gateways:
+                gateway.kill()
+            cluster.start_gateways()
+            cluster.judge(sale, [crowd], 100000)
+
+
+def change(kafka, cluster, how):
+    """Kafka is down, and comes back; gateways reach it when all is done."""
+    cluster.routes(CUT, of="kafka")
+    parts = [pathlib.Path(kafka.directory) / "data" / f"{cluster.topic}-{i}" for i in range(cluster.partitions)]
+    for part in parts if how == "truncated" else []:
+        log = part / "00000000000000000000.log"
+        os.truncate(log, log.stat().st_size - 1)  # recovery drops the torn batch
+    if how == "truncated":
+        (parts[0].parent / "replication-offset-checkpoint").unlink()
+    kafka.start()
+    if how == "made anew":
+        kafka.tool("TopicCommand", "--delete", "--topic", cluster.topic)
+        kafka.topic(cluster.partitions, cluster.topic)
+    if how != "restored":
+        kafka.fill(cluster.topic, 2000)
+    cluster.routes(WELL, of="kafka")
 
 
 # --- brokers ---

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+from collections import Counter
 
 import pytest
 from faults import preloaded
@@ -69,6 +70,98 @@ def test_answers_in_time_are_counted(gateway, tmp_path):
     assert done.returncode == 0, done
     assert report["in_time"] == {"within_ms": 10000, "answers": report["answers"]}
     assert report["client"]["patience_ms"] == 5000
+
+
+def test_several_skus_quantities_and_caps_are_met_and_proved(gateway, tmp_path):
+    """Buyers with wishes for more than the caps allow are refused, and the units of each SKU are right."""
+    done = rehearse(gateway, "--buyers", 600, "--stock", 1500, "--over", "2s", "--skus", 3, "--quantity", "1..3", "--cap", 4, "--sku-cap", 3, "--repeat-share", 0.5,
+                    "--confirm-share", 0.2, "--cancel-share", 0.2, "--json", tmp_path / "r.json", "--html", tmp_path / "r.html")
+    assert done.returncode == 0 and "rehearsal-3" in done.stdout, done
+    report = json.loads((tmp_path / "r.json").read_text())
+    sale = gateway.admin("GET", f"/admin/v1/sales/{report['sale']}").json
+    assert (sale["per_user_cap"], [sku["per_user_cap"] for sku in sale["skus"]]) == (4, [3, 3, 3])
+    assert [sku["sku"] for sku in report["stock"]["skus"]] == ["rehearsal", "rehearsal-2", "rehearsal-3"] == [sku["sku"] for sku in sale["skus"]]
+    assert all(sku["total"] == 500 and sku["confirmed"] > 0 and sku["released"] > 0 for sku in report["stock"]["skus"])
+    assert report["answers"]["user_limit"] > 20, report["answers"]
+    orders = gateway.orders(report["sale"])
+    assert {order["quantity"] for order in orders} == {1, 2, 3}
+    units = Counter()
+    for order in orders:
+        units[order["user"]] += order["quantity"] if order["state"] != "released" else 0
+    assert max(units.values()) == 4
+    assert "rehearsal-3" in (tmp_path / "r.html").read_text()
+
+
+def check(gateway, history, sale):
+    words = [REHEARSE, "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--public", f"http://127.0.0.1:{gateway.port}", "--state-dir", gateway.state,
+             "--check-history", history, "--sale", sale]
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+
+
+def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
+    """Once more from the file, as it is and with a lie in it."""
+    history = tmp_path / "h.jsonl"
+    done = rehearse(gateway, "--buyers", 200, "--stock", 100, "--confirm-share", 0.5, "--cancel-share", 0.2, "--history", history, "--json", tmp_path / "r.json")
+    sale = json.loads((tmp_path / "r.json").read_text())["sale"]
+    assert done.returncode == 0 and re.search(r"ok +history +what clients saw in [\d,]+ operations fits", done.stdout), done
+    lines = [json.loads(line) for line in history.read_text().splitlines()]
+    assert {line["type"] for line in lines} >= {"invoke", "ok", "fail"} and {line["f"] for line in lines} == {"buy", "read", "confirm", "cancel"}
+    assert all(line.keys() == {"process", "type", "f", "value", "time"} for line in lines)
+    done = check(gateway, history, sale)
+    assert done.returncode == 0 and "fits the log" in done.stdout, done
+
+    def lie(about, **value):
+        number = next(i for i, line in enumerate(lines) if line["type"] == "ok" and about(line))
+        told = [dict(line) for line in lines]
+        told[number] = {**told[number], "value": {**told[number]["value"], **value}}
+        history.write_text("".join(json.dumps(line) + "\n" for line in told))
+        done = check(gateway, history, sale)
+        assert done.returncode == 1 and f"line {number + 1}" in done.stdout.replace("lines", "line").replace("and ", "line "), done
+        return done.stdout
+
+    promised = {line["value"]["order_id"] for line in lines if line["f"] == "buy" and line["value"].get("state") == "accepted"}
+    assert "lost: " in lie(lambda line: line["f"] == "buy" and line["value"]["state"] == "accepted", order_id="01900000-0000-7000-8000-000000000009")
+    assert "lost: " in lie(lambda line: line["f"] == "cancel", state="confirmed")
+    assert "back: " in lie(lambda line: line["f"] == "read" and line["value"]["order_id"] in promised, state=None)
+    history.write_text('{"process":1,"type":"invoke"}\n')
+    done = check(gateway, history, sale)
+    assert done.returncode == 2 and "line 1: /f is missing" in done.stderr, done
+    assert rehearse(gateway, "--check-history", history).returncode == 2
+    done = rehearse(gateway, "--history", tmp_path / "no-such-directory" / "h")
+    assert done.returncode == 2 and "--history" in done.stderr, done
+
+
+def report_on(gateway, sale, *options):
+    words = [REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--state-dir", gateway.state,
+             "--report-sale", sale, *options]
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=60)
+
+
+def test_a_real_sale_is_reported_on_while_it_sells_and_when_it_is_over(gateway, tmp_path):
+    """Nothing is played: what the log, the audit and the gateway's memory say."""
+    sale = gateway.make_sale(skus=[{"sku": "phone", "stock": 5}, {"sku": "case", "stock": 9}], per_user_cap=3, reservation_ttl_s=1800)
+    ids = [gateway.buy(sale, user, sku=sku, quantity=quantity, key=key).json["order_id"] for user, sku, quantity, key in
+           (("ann", "phone", 2, "1"), ("ann", "case", 1, "2"), ("bob", "phone", 1, "3"), ("cid", "case", 3, "4"))]
+    assert gateway.admin("POST", f"/admin/v1/orders/{ids[0]}/confirm").status == 200
+    assert gateway.admin("POST", f"/admin/v1/orders/{ids[2]}/cancel").status == 200
+    html, file = tmp_path / "s.html", tmp_path / "s.json"
+    for state in ("open", "ended"):
+        done = report_on(gateway, sale, "--html", html, "--json", file)
+        assert done.returncode == 0 and f"Sale {sale} ({state})" in done.stdout and "The books are in order" in done.stdout, done
+        report = json.loads(file.read_text())
+        assert [(sku["sku"], sku["total"], sku["sold"], sku["confirmed"], sku["released"]) for sku in report["stock"]["skus"]] == [("phone", 5, 2, 2, 1), ("case", 9, 4, 0, 0)]
+        assert {row["name"]: (row["orders"], row["units"]) for row in report["outcomes"]} == {"confirmed": (1, 2), "accepted, not paid yet": (2, 4), "cancelled": (1, 1)}
+        assert (report["buyers"], report["empty_handed"]) == (3, 1) and [(row["units"], row["buyers"]) for row in report["buyers_by_units"]] == [(3, 2)]
+        assert sum(report["timeline"]["units"]) == 7 and report["proof"]["ok"] is True
+        page = html.read_text()
+        assert "Who got what" in page and "The books are in order" in page and "http:" not in page and "How it was run" not in page
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end").status == 200
+    assert gateway.admin("GET", f"/admin/v1/sales/{sale}").json["state"] == "ended"  # and nothing else has changed
+    wait_until(lambda: "accepted" in report_on(gateway, sale).stdout.partition("the gateway answered about:")[2], what="the second of the orders is in the history")
+    done = report_on(gateway, "no-such-sale")
+    assert done.returncode == 1 and "404" in done.stderr, done
+    done = report_on(gateway, sale, "--html", tmp_path / "no-such-directory" / "s")
+    assert done.returncode == 2 and "--html" in done.stderr, done
 
 
 def test_visitors_of_pages_are_counted_apart_from_buyers(gateway, tmp_path):

@@ -320,7 +320,8 @@ def test_a_limit_for_a_sale_that_there_is_not_is_warned_of():
     with Gateway(settings=seeds) as g:
         assert [(event["rule"], event["sale"]) for event in await_event(g, "limit_without_sale")] == [("wrong", "spirng")]
         assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "spring"}).status == 201
-        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer"}, ANY_VERSION).status == 200
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer"}, ANY_VERSION).status == 422
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer", "allow_unknown": True}, ANY_VERSION).status == 200
         assert [event["sale"] for event in await_event(g, "limit_without_sale", 2)] == ["spirng", "summer"]
 
 
@@ -414,7 +415,7 @@ def test_sighup_changes_the_log_level(gateway):
 def quiet_since(gateway):
     """A line of a warning has come, and none of what was told before it."""
     sale, missing = gateway.make_sale(), f"no-{uuid.uuid4().hex[:8]}"
-    gateway.limit("of-no-sale", algorithm="token_bucket", key="user", rate=1, period_s=10, mode="off", sale=missing)
+    gateway.limit("of-no-sale", algorithm="token_bucket", key="user", rate=1, period_s=10, mode="off", sale=missing, allow_unknown=True)
     wait_until(lambda: missing in gateway.log_path.read_text(), what="a warning")
     return f'"{sale}"' not in gateway.log_path.read_text()
 

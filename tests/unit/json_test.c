@@ -271,6 +271,9 @@ static void the_nearest_word_is_near(void **state)
     assert_string_equal(ps_nearest_word("period", words), "period_s");
     assert_string_equal(ps_nearest_word("max_wiat_ms", words), "max_wait_ms");
     assert_null(ps_nearest_word("xyz", words));
+    const char *const caps[] = {"per_user_cap", "period_s", NULL};
+    assert_string_equal(ps_nearest_word("per_user_limit", caps), "per_user_cap");
+    assert_null(ps_nearest_word("permanently", caps));
     assert_null(ps_nearest_word("", words));
     assert_null(ps_nearest_word("a", words));
 }

@@ -144,12 +144,41 @@ static void a_view_that_is_behind_counts_only_while_all_else_is_well(void **stat
     oq_kafka_breaker_done(&breaker);
 }
 
-static void a_topic_that_has_lost_records_stays_lost(void **state)
+/* Nothing is spilled then: an order would wait for a log that may never come back. */
+static void a_log_that_is_not_the_one_that_was_read_is_closed_until_it_is(void **state)
 {
     (void)state;
     struct oq_kafka_breaker breaker;
     struct ps_fault why;
-    int err = ps_fault(&why, PS_E_CORRUPT, "orders", "has become shorter");
+    int err = ps_fault(&why, PS_E_CORRUPT, "orders", "is another one");
+    begin_well(&breaker);
+    oq_kafka_breaker_mismatch(&breaker, &why, err);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
+    assert_string_equal(told.why, "orders: is another one");
+    (void)trip(&breaker, "out of reach");
+    assert_true(oq_kafka_breaker_may_return(&breaker));
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_report(&breaker, false);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
+    (void)trip(&breaker, "out of reach");
+    assert_string_equal(told.why, "orders: is another one");
+    assert_int_equal(told.times, 1);
+    oq_kafka_breaker_return(&breaker);
+    oq_kafka_breaker_mend(&breaker);
+    oq_kafka_breaker_report(&breaker, false);
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
+    assert_int_equal(told.times, 2);
+    (void)trip(&breaker, "out of reach");
+    assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
+    oq_kafka_breaker_done(&breaker);
+}
+
+static void a_log_that_cannot_keep_a_record_stays_lost(void **state)
+{
+    (void)state;
+    struct oq_kafka_breaker breaker;
+    struct ps_fault why;
+    int err = ps_fault(&why, PS_E_NOMEM, "orders", "out of memory");
     begin_well(&breaker);
     oq_kafka_breaker_lose(&breaker, &why, err);
     assert_int_equal(told.times, 1);
@@ -159,7 +188,7 @@ static void a_topic_that_has_lost_records_stays_lost(void **state)
     assert_int_equal(breaker.circuit.state, PS_BREAKER_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
     assert_int_equal(told.times, 1);
-    assert_string_equal(told.why, "orders: has become shorter");
+    assert_string_equal(told.why, "orders: out of memory");
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -276,7 +305,8 @@ int main(void)
         cmocka_unit_test(a_refusal_ends_the_wait_and_comes_too_late_for_an_open_log),
         cmocka_unit_test(each_change_is_told_once),
         cmocka_unit_test(a_view_that_is_behind_counts_only_while_all_else_is_well),
-        cmocka_unit_test(a_topic_that_has_lost_records_stays_lost),
+        cmocka_unit_test(a_log_that_is_not_the_one_that_was_read_is_closed_until_it_is),
+        cmocka_unit_test(a_log_that_cannot_keep_a_record_stays_lost),
         cmocka_unit_test(forced_open_the_log_is_away_until_the_order_ends),
         cmocka_unit_test(an_order_ends_by_itself),
         cmocka_unit_test(forced_closed_only_what_must_be_read_back_opens_it),

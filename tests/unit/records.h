@@ -57,8 +57,7 @@ static inline struct oq_event released(uint32_t id, enum oq_reason reason)
                              .sku = PS_STR("sku"),
                              .quantity = 1,
                              .reason = reason,
-                             /* An expiry is later than pay_by. */
-                             .at_ms = T0 + (reason == OQ_EXPIRED ? 902000 : 4)};
+                             .at_ms = reason == OQ_EXPIRED ? T0 + 900000 : T0 + 4};
 }
 
 static inline struct oq_event adjusted(const char *key, int64_t delta, int64_t epoch)

@@ -387,7 +387,7 @@ static void the_first_contradiction_is_named_and_all_are_counted(void **state)
 static void a_large_history_is_judged(void **state)
 {
     struct world *world = *state;
-    enum { ORDERS = 50000 };
+    enum { ORDERS = 20000 };
     for (uint32_t id = 1; id <= ORDERS; id++) {
         log_order(world, 0, id);
         got(world, id, (int)id * 10, (int)id * 10 + 100);

@@ -633,6 +633,52 @@ static void the_summary_speaks_plainly(void **state)
     free(text);
 }
 
+/* 5,989 got an order, and 6,000 are sold: the rest lost the answer. */
+static void who_lost_the_answer_to_an_order_is_told(void **state)
+{
+    struct world *world = *state;
+    world->proof.found_again = 11;
+    char *text = printed(world, LT_SUMMARY);
+    assert_says(text,
+                "11 lost the answer to their order, and were shown it when they clicked again");
+    assert_null(strstr(text, "Note: 11"));
+    free(text);
+    world->proof.unreported = 2;
+    static const enum lt_form forms[] = {LT_PAGE, LT_TEXT};
+    for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
+        text = printed(world, forms[i]);
+        assert_says(text,
+                    "Note: 13 buyers lost the answer to their order: 11 were shown it when they "
+                    "clicked again, 2 have not been yet.");
+        free(text);
+    }
+}
+
+static void the_units_of_several_skus_are_shown(void **state)
+{
+    struct world *world = *state;
+    static const enum lt_form forms[] = {LT_PAGE, LT_TEXT};
+    for (size_t several = 0; several < 2; several++) {
+        for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
+            char *text = printed(world, forms[i]);
+            assert_int_equal(strstr(text, "blue-lamp") != NULL, several);
+            free(text);
+        }
+        world->proof.skus[1] = (struct lt_proof_sku){.name = "blue-lamp", .stock = 7};
+        world->proof.sku_count = 2;
+    }
+}
+
+/* Multiples of a round number, where they belong. */
+static void a_time_axis_has_round_numbers(void **state)
+{
+    struct world *world = *state;
+    char *text = printed(world, LT_PAGE);
+    assert_says(text, "<span style=\"left:0%\">0 ms</span><span style=\"left:");
+    assert_null(strstr(text, ".5 ms</span>"));
+    free(text);
+}
+
 static void the_full_text_has_every_verdict_and_check(void **state)
 {
     struct world *world = *state;
@@ -776,10 +822,10 @@ static void an_axis_says_what_its_lines_are(void **state)
     static const struct {
         int64_t stock;
         const char *labels;
-    } cases[] = {{1, "<span>1</span><span>0.5</span><span>0</span>"},
-                 {5, "<span>5</span><span>2.5</span><span>0</span>"},
+    } cases[] = {{1, "<span>1</span><span>0</span>"},
+                 {5, "<span>5</span><span>0</span>"},
                  {8, "<span>8</span><span>4</span><span>0</span>"},
-                 {1400, "<span>1,500</span><span>750</span><span>0</span>"}};
+                 {1400, "<span>1,600</span><span>800</span><span>0</span>"}};
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         world->proof.sum.stock = cases[i].stock;
         char *text = printed(world, LT_PAGE);
@@ -838,7 +884,7 @@ static void a_template_is_filled(void **state)
          "   1,234,567|0.5  |  0.5|a<b\"&    |"},
         {true, "{{n}} {{&n}} {{real}} {{half}} {{text}}",
          "1,234,567 1234567 3.14 0.5 a&lt;b&quot;&amp;"},
-        {true, "{{~zero}} {{~real}} {{~n}} {{~sixty}}", "0 ms 3.14 ms 1,235 s 60 s"},
+        {true, "{{~zero}} {{~real}} {{~n}} {{~sixty}}", "0 ms 3.14 ms 20.6 min 60 s"},
         {true, "{{o.inner}} {{#o}}{{inner}} {{n}}{{/o}}", "in in 1,234,567"},
         {true, "{{#list}}<{{.}}>{{/list}}{{^list}}none{{/list}}", "<1><2>"},
         {true, "{{#rows}}{{a}}{{#yes}}y{{/yes}};{{/rows}}", "1y;2y;"},
@@ -910,6 +956,9 @@ int main(void)
         JUDGED(a_long_run_widens_the_slots_and_loses_nothing),
         JUDGED(answers_in_time_are_counted_by_verdict),
         REPORTED(the_summary_speaks_plainly),
+        REPORTED(who_lost_the_answer_to_an_order_is_told),
+        REPORTED(the_units_of_several_skus_are_shown),
+        REPORTED(a_time_axis_has_round_numbers),
         REPORTED(the_full_text_has_every_verdict_and_check),
         REPORTED(the_json_has_the_documented_members),
         REPORTED(the_json_is_written_whatever_the_log_holds),
