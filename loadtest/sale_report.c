@@ -49,9 +49,11 @@ static void note_expiry(struct lt_sale_log *log, const struct oq_event *event)
         event->type == OQ_RELEASED && event->reason == OQ_EXPIRED && event->has_order_id
             ? oq_fold_order(oq_audit_fold(log->audit), &event->order_id)
             : NULL;
-    if (order == NULL || !order->known || oq_order_state(order) != OQ_STATE_ACCEPTED)
+    struct oq_order_view has;
+    if (order == NULL || !oq_order_known(order) || oq_order_state(order) != OQ_STATE_ACCEPTED)
         return;
-    int64_t late_ms = event->at_ms - order->pay_by_ms;
+    oq_order_get(order, &has);
+    int64_t late_ms = event->at_ms - has.pay_by_ms;
     log->expired_early += late_ms < 0;
     if (late_ms > log->latest_expiry_ms)
         log->latest_expiry_ms = late_ms;
@@ -104,9 +106,9 @@ static void count_buyer(struct counts *counts, const struct oq_order *newest)
 {
     int64_t units = 0;
     bool accepted = false;
-    for (const struct oq_order *order = newest; order != NULL; order = order->older) {
+    for (const struct oq_order *order = newest; order != NULL; order = oq_order_older(order)) {
         enum outcome outcome = outcome_of(order);
-        units += outcome <= UNPAID ? order->quantity : 0;
+        units += outcome <= UNPAID ? oq_order_quantity(order) : 0;
         accepted = accepted || outcome != REJECTED;
     }
     counts->buyers += accepted;
@@ -118,7 +120,9 @@ static void count_buyer(struct counts *counts, const struct oq_order *newest)
 static void find_span(const struct oq_sale *sale, struct counts *counts)
 {
     for (size_t i = 0; i < oq_sale_order_count(sale); i++) {
-        int64_t at_ms = oq_sale_order_at(sale, i)->reserved_at_ms;
+        struct oq_order_view has;
+        oq_order_get(oq_sale_order_at(sale, i), &has);
+        int64_t at_ms = has.reserved_at_ms;
         if (counts->first_ms == 0 || at_ms < counts->first_ms)
             counts->first_ms = at_ms;
         if (at_ms > counts->last_ms)
@@ -134,15 +138,17 @@ static void count(const struct oq_fold *fold, const struct oq_sale *sale, struct
     find_span(sale, counts);
     for (size_t i = 0; i < oq_sale_order_count(sale); i++) {
         const struct oq_order *order = oq_sale_order_at(sale, i);
-        if (!order->known)
+        struct oq_order_view has;
+        oq_order_get(order, &has);
+        if (!has.known)
             continue;
         enum outcome outcome = outcome_of(order);
-        size_t step = (size_t)((order->reserved_at_ms - counts->first_ms) / counts->step_ms);
+        size_t step = (size_t)((has.reserved_at_ms - counts->first_ms) / counts->step_ms);
         counts->orders[outcome]++;
-        counts->units[outcome] += order->quantity;
+        counts->units[outcome] += has.quantity;
         counts->made[step][outcome]++;
-        counts->units_made[step] += outcome != REJECTED ? order->quantity : 0;
-        if (oq_fold_newest(fold, sale, order->user) == order)
+        counts->units_made[step] += outcome != REJECTED ? has.quantity : 0;
+        if (oq_fold_newest(fold, sale, has.user) == order)
             count_buyer(counts, order);
     }
 }

@@ -330,7 +330,7 @@ static int take_if_asked(int64_t seq, struct ps_str json, void *ctx)
     if (event.type == OQ_ACCEPTED && ps_str_is(event.request_id, lines->request))
         order = oq_fold_order(lines->admin->deps.fold, &event.order_id);
     oq_event_release(owner);
-    if (order == NULL || !order->known || !is_wanted(lines, order))
+    if (order == NULL || !oq_order_known(order) || !is_wanted(lines, order))
         return 0;
     ord_order_text_put_admin(&lines->buf, order);
     ps_buf_puts(&lines->buf, "\n");
