@@ -7,8 +7,8 @@ packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjans
     libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
 packages_test=(libcmocka-dev python3 python3-venv python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema clang clang-tidy clang-format libclang-rt-14-dev chromium faketime sqlite3
-    curl git groff haproxy libnginx-mod-http-js lintian nginx-light openssl postgresql prometheus redis-server redis-sentinel slowhttptest stunnel4 valgrind wrk "${packages_kafka[@]}" "${packages_build[@]}")
-packages_quickstart=(curl python3 "${packages_build[@]}")
+    curl git groff haproxy jq libnginx-mod-http-js lintian nginx-light openssl postgresql prometheus redis-server redis-sentinel slowhttptest stunnel4 valgrind wrk "${packages_kafka[@]}" "${packages_build[@]}")
+packages_quickstart=(curl jq python3 "${packages_build[@]}")
 packages_cluster=(redis-server haproxy openssl sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
 packages_bench=(haproxy nginx-light wrk python3 "${packages_build[@]}")
 

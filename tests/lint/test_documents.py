@@ -201,6 +201,14 @@ def test_documents_name_settings_and_metrics_that_exist():
     assert not wrong, sorted(wrong)
 
 
+def test_documents_name_programs_that_are_built():
+    """build/release/… has the same programs as build/dev/…, but for the tests' tools."""
+    named = {(name, path) for name, text in documents() if name.startswith(("README", "docs/")) for path in re.findall(r"\bbuild/(?:release|dev)/([\w/-]+[\w])(?![\w/*.-])", text)}
+    assert {"gateway/penstock", "loadtest/penstock-rehearse", "queue/settle/penstock-settle"} <= {path for _, path in named}
+    missing = sorted(f"{name}: {path}" for name, path in named if not (ROOT / "build/dev" / path).is_file())
+    assert not missing, missing
+
+
 def test_nobody_speaks_of_places_that_are_not_the_project():
     # Written apart, so that this file does not find itself.
     words = ["/wo" + "rk/", "shared" + "/design", "py" + "pi.org", "registry.npm" + "js", "crates" + ".io", "repo.mav" + "en",

@@ -1,82 +1,16 @@
 """The scripts of deploy/ as a newcomer meets them: in a folder with a space, from somewhere else, behind a proxy, with Debian's path of an ordinary user, interrupted."""
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import time
 
 import pytest
-from examples import commands, paste
-from penstock import BUILD, PATIENT_LOG, ROOT, free_port, wait_until
+from checkout import USERS_PATH, Checkout, as_from_a_terminal, read_until
+from examples import commands
+from penstock import BUILD, ROOT, call, wait_until
 
-USERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 PROXY = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}  # nobody is there
-
-
-def as_from_a_terminal():
-    """Whoever runs the tests may ignore these (nohup does), and bash cannot take back what was ignored when it began."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def read_until(running, word):
-    read = ""
-    for line in running.stdout:
-        read += line
-        if word in line:
-            break
-    return read
-
-
-class Checkout:
-    """A copy of what the quickstart needs, built already, with ports of its own."""
-
-    def __init__(self, directory):
-        self.root = directory / "R&D 100% checkout"
-        shutil.copytree(ROOT / "deploy", self.root / "deploy")
-        (self.root / "build").mkdir()
-        (self.root / "build" / "release").symlink_to(BUILD)
-        self.programs = directory / "programs"
-        self.programs.mkdir()
-        self.program("cmake", "exit 0")
-        self.ports = {}
-        for script in ("quickstart", "cluster/run", "shop/documents.json"):
-            path = self.root / "deploy" / script
-            path.write_text(re.sub(r"\b(8079|8080|9090|8404|6390|919[23]|[89]08[123]|809[1234])\b", lambda found: str(self.port(found.group())), path.read_text()))
-        settings = json.loads((self.root / "deploy/penstock.json").read_text())
-        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("9090")}, **PATIENT_LOG}
-        (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
-
-        member = self.root / "deploy/cluster/gateway.json"  # and nothing gives way there, either
-        member.write_text(member.read_text().replace('"log": {', '"policy": {"overload": {"mode": "off"}}, "log": {"ack_timeout_ms": 10000, '))
-
-    def port(self, number):
-        return self.ports.setdefault(number, free_port())
-
-    def program(self, name, text):
-        """One that comes first on the path."""
-        path = self.programs / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-
-    def start(self, *options, env=None):
-        return subprocess.Popen([self.root / "deploy/quickstart", *options], cwd="/", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                                env={**os.environ, "PATH": f"{self.programs}:{USERS_PATH}", **(env or {})}, preexec_fn=as_from_a_terminal)
-
-    def left(self):
-        """Ids and command lines of what still runs out of this folder."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
-                    line = file.read().replace("\0", " ")
-                if str(self.root) in line or os.readlink(f"/proc/{pid}/cwd").startswith(str(self.root)):
-                    found.append((int(pid), line))
-            except OSError:
-                continue
-        return found
 
 
 @pytest.fixture
@@ -85,6 +19,16 @@ def checkout(tmp_path):
     yield one
     for pid, _ in one.left():  # of a test that has failed
         os.kill(pid, signal.SIGKILL)
+
+
+def fake_rehearsal(checkout, text):
+    """In the place of the rehearsal this runs."""
+    release = checkout.root / "build/release"
+    release.unlink()
+    (release / "loadtest").mkdir(parents=True)
+    (release / "gateway").symlink_to(BUILD / "gateway")
+    checkout.program("rehearse", text)
+    (release / "loadtest/penstock-rehearse").symlink_to(checkout.programs / "rehearse")
 
 
 def test_the_quickstart_runs_behind_a_proxy_and_in_a_folder_with_a_space(checkout):
@@ -96,12 +40,7 @@ def test_the_quickstart_runs_behind_a_proxy_and_in_a_folder_with_a_space(checkou
 
 def test_a_rehearsal_that_could_not_be_made_is_not_told_from_an_old_report(checkout):
     (checkout.root / "build/rehearsal.json").write_text('{"sale": "rehearsal-of-yesterday"}')
-    release = checkout.root / "build/release"
-    release.unlink()
-    (release / "loadtest").mkdir(parents=True)
-    (release / "gateway").symlink_to(BUILD / "gateway")
-    checkout.program("rehearse", "echo it cannot be >&2; exit 1")
-    (release / "loadtest/penstock-rehearse").symlink_to(checkout.programs / "rehearse")
+    fake_rehearsal(checkout, "echo it cannot be >&2; exit 1")
     running = checkout.start("--exit")
     out = running.communicate(timeout=60)[0]
     assert running.returncode == 1 and "it cannot be" in out and "rehearsal-of-yesterday" not in out, out
@@ -175,21 +114,46 @@ def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
     assert running.returncode == 1 and "The gateway has ended" in out, out
 
 
-# The machine may be so busy with other tests that audits would give way.
-PIN = """curl -sS --fail-with-body -H @.penstock/admin.header -H 'Content-Type: application/json' \\
-    http://127.0.0.1:9090/admin/v1/features/exports/pin -d '{"state":"on","ttl_s":600,"reason":"a test reads the books"}'
-"""
-
-
-def test_the_five_calls_of_the_readme_run_beside_a_quickstart_that_serves(checkout):
+def test_a_quickstart_serves_when_the_overload_of_its_rehearsal_is_over(checkout):
+    fake_rehearsal(checkout, """.penstock/pen -X POST /admin/v1/overload/pin -d '{"level":4,"ttl_s":5,"reason":"as by a crowd"}'
+echo '{"sale": "lamp"}' >build/rehearsal.json""")
     running = checkout.start()
-    read_until(running, "Serving")
-    ports = {f":{port}": f":{checkout.port(port)}" for port in ("8080", "9090")}
-    paste(PIN, checkout.root, ports)
-    out = paste(commands("README.md"), checkout.root, ports)
-    assert '"state":"confirmed"' in out and '"ok":true' in out
+    out = read_until(running, "Serving")
+    assert "level 4 of overload" in out and "Waiting for level 0" in out and "Still level" not in out, out
+    told = checkout.paste(commands("README.md"))
+    assert '"state":"confirmed"' in told and '"ok":true' in told
+    for part in ("reviews", "recommendations"):
+        assert len(call(checkout.port("8080"), "GET", f"/{part}/lamp").json) > 1, part
     os.killpg(running.pid, signal.SIGINT)
     running.communicate(timeout=60)
+
+
+def test_pen_works_from_any_directory_and_says_what_is_wrong(checkout):
+    fake_rehearsal(checkout, """echo '{"sale": "lamp"}' >build/rehearsal.json""")
+    running = checkout.start()
+    read_until(running, "Serving")
+
+    def pen(*arguments):
+        return subprocess.run([checkout.root / ".penstock/pen", *arguments], cwd="/", env={**os.environ, **PROXY}, capture_output=True, text=True, timeout=30)
+
+    done = pen("/admin/v1/sales/lamp")
+    assert (done.returncode, done.stderr) == (0, "") and '"sale":"lamp"' in done.stdout, done
+    done = pen("-D", "-", "-o", "/dev/null", "/admin/v1/sales/lamp")
+    assert done.stdout.startswith("HTTP/1.1 200") and done.stderr == "", done
+    done = pen("/admin/v1/sales/moon")
+    assert (done.returncode, done.stderr) == (22, "") and '"no such sale"' in done.stdout, done
+    header = checkout.root / ".penstock/admin.header"
+    header.write_text("Authorization: Bearer pst_of_yesterday\n")
+    done = pen("/admin/v1/sales")
+    assert done.returncode == 22 and f"does not know the token in {header}" in done.stderr, done
+    header.unlink()
+    done = pen("/admin/v1/sales")
+    assert done.returncode == 2 and f"cannot read {header}" in done.stderr, done
+    header.write_text("Authorization: Bearer pst_of_yesterday\n")
+    os.killpg(running.pid, signal.SIGINT)
+    running.communicate(timeout=60)
+    done = pen("/admin/v1/sales")
+    assert done.returncode == 7 and "nothing listens at http://127.0.0.1:" in done.stderr, done
 
 
 def test_a_quickstart_ends_with_its_terminal(checkout):
@@ -206,11 +170,10 @@ def test_a_cluster_runs_for_an_ordinary_user_behind_a_proxy(checkout):
     running = checkout.start("--cluster", env=PROXY)
     out = read_until(running, "Serving")
     assert "The books agree." in out, out
-    *first, last = commands("docs/cluster.md").splitlines(keepends=True)
-    ports = {f":{port}": f":{checkout.port(port)}" for port in ("8080", "9081", "9082")}
-    told = paste("".join([*first, last]), checkout.root, ports)
+    page = commands("docs/cluster.md")
+    told = checkout.paste(page)
     assert '"state":"accepted"' in told, told
-    wait_until(lambda: '"held":1' in paste("".join([*first[:2], last]), checkout.root, ports), what="the order at gateway 2")
+    wait_until(lambda: '"held":1' in checkout.paste(page.splitlines()[-1]), what="the order at gateway 2")
     os.killpg(running.pid, signal.SIGINT)
     running.communicate(timeout=120)
     assert checkout.left() == []

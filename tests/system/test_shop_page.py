@@ -119,3 +119,18 @@ def test_the_page_is_there_without_its_recommendations(gateway, parts, tmp_path)
     finally:
         parts["recommendations"].start()
     wait_until(lambda: len(items(see(gateway, tmp_path, "back"), "recommendations")) == 3, 30, what="the service's own")
+
+
+def test_a_list_that_is_empty_for_now_says_so(gateway, parts, tmp_path):
+    parts["reviews"].kill()
+    try:
+        assert gateway.admin("POST", "/admin/v1/caches/default/purge", {"prefix": "/reviews/"}).status == 200  # else what was kept is shown
+
+        def substitute():
+            dom = see(gateway, tmp_path, "empty")
+            return items(dom, "reviews") == ["Back soon."] and dom
+        dom = wait_until(substitute, 30, what="the substitute")
+        assert version(dom) == "blue" and "On sale" in dom
+    finally:
+        parts["reviews"].start()
+    wait_until(lambda: len(items(see(gateway, tmp_path, "reviews back"), "reviews")) == 2, 30, what="the service's own")
