@@ -189,9 +189,20 @@ int oq_journal_file_archive(struct ps_db_file *file, struct ps_str sale, int64_t
     return ps_db_run(insert, fault);
 }
 
-/* The highest number up to `upto` that is there; 0 = none. */
-static int find_below(struct ps_db *db, int64_t upto, int64_t *ret_seq, struct ps_fault *fault)
+int oq_journal_file_skip(struct ps_db_file *file, int64_t count, int64_t upto,
+                         struct ps_fault *fault)
 {
+    struct ps_db_statement *dropped = ps_db_statement(ps_db_file_db(file), COUNT_DROPPED);
+    ps_db_bind_int(dropped, 1, count);
+    ps_db_bind_int(dropped, 2, upto);
+    return ps_db_run(dropped, fault);
+}
+
+int oq_journal_file_below(struct ps_db_file *file, int64_t upto, int64_t *ret_seq,
+                          struct ps_fault *fault)
+{
+    struct ps_db *db = ps_db_file_db(file);
+    *ret_seq = 0;
     struct ps_db_statement *row = ps_db_statement(db, SELECT_BELOW);
     ps_db_bind_int(row, 1, upto);
     int found = ps_db_row(row, fault);
@@ -202,11 +213,12 @@ static int find_below(struct ps_db *db, int64_t upto, int64_t *ret_seq, struct p
 }
 
 /* In a transaction: deletes the sale's records among the last numbers up to `upto`. */
-static int drop_some(struct ps_db *db, int64_t row, struct ps_str sale, int64_t upto,
+static int drop_some(struct ps_db_file *file, int64_t row, struct ps_str sale, int64_t upto,
                      struct ps_fault *fault)
 {
-    int64_t high = 0;
-    int err = find_below(db, upto, &high, fault);
+    struct ps_db *db = ps_db_file_db(file);
+    int64_t high;
+    int err = oq_journal_file_below(file, upto, &high, fault);
     if (err != 0)
         return err;
     int64_t low = high > DROP_AT_ONCE ? high - DROP_AT_ONCE : 0;
@@ -216,12 +228,8 @@ static int drop_some(struct ps_db *db, int64_t row, struct ps_str sale, int64_t 
     ps_db_bind_text(drop, 3, sale);
     err = ps_db_run(drop, fault);
     int64_t count = ps_db_changes(db);
-    if (err == 0 && count > 0) {
-        struct ps_db_statement *dropped = ps_db_statement(db, COUNT_DROPPED);
-        ps_db_bind_int(dropped, 1, count);
-        ps_db_bind_int(dropped, 2, high);
-        err = ps_db_run(dropped, fault);
-    }
+    if (err == 0 && count > 0)
+        err = oq_journal_file_skip(file, count, high, fault);
     if (err != 0)
         return err;
     struct ps_db_statement *note = ps_db_statement(db, low > 0 ? ARCHIVE_LESS : ARCHIVE_DONE);
@@ -251,7 +259,7 @@ int oq_journal_file_drop(struct ps_db_file *file, bool *ret_unknown, struct ps_f
         return ps_db_file_shrink(file, ret_unknown, fault);
     int err = ps_db_file_begin(file, fault);
     if (err == 0)
-        err = drop_some(db, row, (struct ps_str){sale, strlen(sale)}, upto, fault);
+        err = drop_some(file, row, (struct ps_str){sale, strlen(sale)}, upto, fault);
     if (err == 0)
         err = ps_db_file_commit(file, ret_unknown, fault);
     else

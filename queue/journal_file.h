@@ -29,6 +29,13 @@ int oq_journal_file_begin(struct ps_db_file *file, enum oq_journal_note note,
 int oq_journal_file_insert(struct ps_db_file *file, int64_t seq, struct ps_str sale,
                            struct ps_str json, struct ps_fault *fault) PS_MUST_CHECK;
 
+/* In a transaction: notes that `count` numbers up to `upto` are missing, since their records were
+ * deleted with their sales: by oq_journal_file_drop, or where the file is copied from. */
+int oq_journal_file_skip(struct ps_db_file *file, int64_t count, int64_t upto,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+/* The highest number up to `upto` that is there; 0 = none. */
+int oq_journal_file_below(struct ps_db_file *file, int64_t upto, int64_t *ret_seq,
+                          struct ps_fault *fault) PS_MUST_CHECK;
 /* In the transaction that inserts a sale.archived: the sale's records up to `upto` are to go. */
 int oq_journal_file_archive(struct ps_db_file *file, struct ps_str sale, int64_t upto,
                             struct ps_fault *fault) PS_MUST_CHECK;

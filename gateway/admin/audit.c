@@ -289,6 +289,7 @@ static void end(struct op_audit *audit)
 
     audit->text = NULL;
     audit->running = false;
+    oq_fold_leave(admin->deps.fold);
     free(audit->look);
     audit->look = NULL;
     if (audit->err < 0 && !atomic_load(&audit->cancelled))
@@ -342,6 +343,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
 
     memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
     audit->running = true;
+    oq_fold_enter(deps->fold); /* what it looks at stays until the end */
     audit->handle = handle;
     audit->run = sale->run;
     audit->counter = view->counter;

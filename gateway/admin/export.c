@@ -227,7 +227,7 @@ void op_export_journal(struct op_request *request, int64_t after, int64_t limit)
         return;
     lines->after = after;
     lines->limit = limit;
-    start(request, lines, OQ_EVENT_TEXT_MAX + OQ_SEQ_TEXT_MAX);
+    start(request, lines, OQ_EVENT_LONG_MAX + OQ_SEQ_TEXT_MAX);
 }
 
 /* --- Orders, from the fold. --- */

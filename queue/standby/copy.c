@@ -50,6 +50,8 @@ static int open_file(struct sb_copy *copy, struct ps_fault *fault)
 
     copy->compared = copy->at_end = false;
     if (err == 0)
+        err = oq_journal_file_upgrade(copy->file, fault);
+    if (err == 0)
         err = ps_db_number(ps_db_file_db(copy->file), "SELECT coalesce(max(seq), 0) FROM records",
                            &copy->seq, fault);
     return err;
@@ -125,25 +127,29 @@ static enum sb_turn ask(struct sb_caller *caller, const char *path, struct sb_re
 
 /* --- Records --- */
 
-/* The line at *at: its record's JSON and seq. False: no more. A line that makes no sense: seq -1.
- */
-static bool next_line(const char **at, char *json, struct ps_str *ret_json, struct ps_str *ret_sale,
-                      int64_t *ret_seq, void **ret_owner)
+struct line {
+    int64_t seq; /* -1: the line makes no sense */
+    struct oq_event event;
+    void *owner; /* for oq_event_release */
+    struct ps_str json;
+    char text[OQ_EVENT_LONG_MAX]; /* of json */
+};
+
+/* The line at *at. False: no more. */
+static bool next_line(const char **at, struct line *line)
 {
     const char *end = strchr(*at, '\n');
-    struct oq_event event;
     struct ps_buf buf;
 
     if (end == NULL)
         return false;
-    *ret_owner = NULL;
-    *ret_seq = -1;
-    ps_buf_init(&buf, json, OQ_EVENT_TEXT_MAX);
-    if (oq_event_decode_line(*at, (size_t)(end - *at), ret_seq, &event, ret_owner, NULL) < 0 ||
-        oq_event_encode(&event, &buf) < 0)
-        *ret_seq = -1;
-    *ret_json = (struct ps_str){buf.at, buf.len};
-    *ret_sale = event.sale;
+    line->owner = NULL;
+    ps_buf_init(&buf, line->text, sizeof line->text);
+    if (oq_event_decode_line(*at, (size_t)(end - *at), &line->seq, &line->event, &line->owner,
+                             NULL) < 0 ||
+        oq_event_encode(&line->event, &buf) < 0)
+        line->seq = -1;
+    line->json = (struct ps_str){buf.at, buf.len};
     *at = end + 1;
     return true;
 }
@@ -159,52 +165,75 @@ static int compare_record(int64_t seq, struct ps_str json, struct ps_fault *faul
     return 0;
 }
 
-/* Is the last record here the gateway's of that number? */
+/* Is the last record here the gateway's of that number? If the gateway has deleted it with its
+ * sale, one before it is compared, and so on. */
 static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
 {
-    char path[96], json[OQ_EVENT_TEXT_MAX];
-    struct ps_str text, sale;
+    int64_t seq = copy->seq, step = 1;
     struct sb_reply reply;
-    int64_t seq = 0;
-    void *owner = NULL;
+    struct line line;
+    char path[96];
 
-    (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld&limit=1",
-                   (long long)copy->seq - 1);
-    enum sb_turn turn = ask(caller, path, &reply, fault);
-    if (turn != SB_MORE)
-        return turn;
-    const char *at = reply.body;
-    bool same = next_line(&at, json, &text, &sale, &seq, &owner) && seq == copy->seq;
-    int err = same ? oq_journal_file_record(copy->file, seq, compare_record, &text, fault) : 0;
-    if (err < 0) {
-        oq_event_release(owner);
-        return SB_DISK_FAILED;
+    while (seq > 0) {
+        (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld&limit=1",
+                       (long long)seq - 1);
+        enum sb_turn turn = ask(caller, path, &reply, fault);
+        if (turn != SB_MORE)
+            return turn;
+        const char *at = reply.body;
+        bool there = next_line(&at, &line);
+        int err = there && line.seq == seq
+                      ? oq_journal_file_record(copy->file, seq, compare_record, &line.json, fault)
+                      : 0;
+        bool same = there && line.seq == seq && line.json.at != NULL;
+        if (there)
+            oq_event_release(line.owner);
+        if (err < 0)
+            return SB_DISK_FAILED;
+        if (same)
+            return SB_MORE;
+        if (!there || line.seq <= seq) {
+            ps_fault(fault, 0, copy->path, "record %lld is another one than the gateway's",
+                     (long long)seq);
+            return SB_REFUSED;
+        }
+        if (oq_journal_file_below(copy->file, seq - step, &seq, fault) < 0)
+            return SB_DISK_FAILED;
+        step *= 2;
     }
-    same = same && text.at != NULL;
-    oq_event_release(owner);
-    if (same)
-        return SB_MORE;
-    ps_fault(fault, 0, copy->path, "record %lld is another one than the gateway's",
-             (long long)copy->seq);
-    return SB_REFUSED;
+    return SB_MORE;
+}
+
+/* Numbers that are missing there were deleted with their sales. */
+static int write_line(struct sb_copy *copy, const struct line *line, int64_t last,
+                      struct ps_fault *fault)
+{
+    int err = 0;
+
+    if (line->seq <= last)
+        return ps_fault(fault, PS_E_CORRUPT, "--gateway", "what comes behind record %lld is none",
+                        (long long)last);
+    if (line->seq > last + 1)
+        err = oq_journal_file_skip(copy->file, line->seq - 1 - last, line->seq - 1, fault);
+    if (err == 0)
+        err = oq_journal_file_insert(copy->file, line->seq, line->event.sale, line->json, fault);
+    if (err == 0 && line->event.type == OQ_ARCHIVED)
+        err = oq_journal_file_archive(copy->file, line->event.sale, line->seq - 1, fault);
+    return err;
 }
 
 /* All lines in one transaction. */
 static int write_lines(struct sb_copy *copy, const char *lines, struct ps_fault *fault)
 {
-    char json[OQ_EVENT_TEXT_MAX];
-    struct ps_str text, sale;
-    int64_t seq, last = copy->seq;
+    int64_t last = copy->seq;
     bool unknown = false;
-    void *owner;
+    struct line line;
     int err = oq_journal_file_begin(copy->file, OQ_JOURNAL_NO_NOTE, fault);
 
-    while (err == 0 && next_line(&lines, json, &text, &sale, &seq, &owner)) {
-        err = seq == last + 1 ? oq_journal_file_insert(copy->file, seq, sale, text, fault)
-                              : ps_fault(fault, PS_E_CORRUPT, "--gateway",
-                                         "record %lld does not follow", (long long)last + 1);
-        oq_event_release(owner);
-        last = seq;
+    while (err == 0 && next_line(&lines, &line)) {
+        err = write_line(copy, &line, last, fault);
+        oq_event_release(line.owner);
+        last = line.seq;
     }
     if (err < 0) {
         ps_db_file_rollback(copy->file);

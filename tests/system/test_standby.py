@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from load import Load
-from penstock import BUILD, PATIENT_LOG, Gateway, wait_until
+from penstock import ANY_VERSION, BUILD, PATIENT_LOG, Gateway, wait_until
 
 STANDBY = BUILD / "queue" / "standby" / "penstock-standby"
 
@@ -203,6 +203,39 @@ def test_a_copy_of_another_journal_is_refused_and_left_alone(tmp_path):
             assert standby.process.wait(60) == 1
         assert "refused" in standby.events(), standby.log_path.read_text()
         assert (standby.state / "journal.db").read_bytes() == before
+
+
+def test_what_the_gateway_has_archived_is_followed(tmp_path):
+    """Its records are deleted there before or after they were copied; the copy is a journal all the same."""
+    with Gateway() as gateway:
+        gateway.no_limits()
+        gone, kept = gateway.make_sale(rehearsal=True, stock=300), gateway.make_sale()
+        order = gateway.buy(kept, "ann").json["order_id"]
+        for i in range(200):
+            gateway.buy(gone, f"b{i}")
+        with Standby(gateway, tmp_path / "b", "--once") as standby:
+            assert standby.process.wait(60) == 0, standby.log_path.read_text()
+        early = gateway.make_sale(rehearsal=True, stock=300)
+        for i in range(200):
+            gateway.buy(early, f"b{i}")
+        for sale in (gone, early):
+            assert gateway.admin("DELETE", f"/admin/v1/sales/{sale}", headers=ANY_VERSION).status == 204
+
+        def records():
+            with contextlib.closing(sqlite3.connect(f"file:{gateway.state}/journal.db?mode=ro", uri=True)) as db:
+                return db.execute("select count(*) from records where sale in (?, ?)", (gone, early)).fetchone()[0]
+
+        wait_until(lambda: records() == 2, what="the end of the deletion")
+        assert gateway.buy(kept, "bob").status == 202
+        with standby.start():
+            assert standby.process.wait(60) == 0, standby.log_path.read_text()
+        with Standby(gateway, tmp_path / "d", "--once") as fresh:
+            assert fresh.process.wait(60) == 0, fresh.log_path.read_text()
+        for copy in (standby, fresh):
+            with copy.successor() as successor:
+                assert successor.admin("GET", f"/admin/v1/orders/{order}").json["state"] == "accepted"
+                assert len(successor.orders(kept)) == 2
+                successor.assert_books(kept)
 
 
 def test_one_program_has_a_state_directory(tmp_path):
