@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOOK_NS        PS_NS_PER_S       /* how often a sale is looked at whether it is due */
@@ -227,6 +228,7 @@ static void run_job(const _Atomic(bool) *stop, void *arg)
     struct ps_mail mail = {
         .kind = job->settings->mail_kind, .value = SALE_MAIL_ARCHIVE, .ptr = job->run};
 
+    (void)setpriority(PRIO_PROCESS, 0, 10); /* of this thread: buyers come first */
     sale_archive_write(stop, job);
     while (!atomic_load(stop) && ps_mailbox_post(job->settings->mailbox, &mail) < 0)
         (void)usleep(10000); /* full: nothing is more urgent */
