@@ -46,7 +46,7 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
 {
     const struct inv_reservation *r = reservation;
     if (!buyer_ok(r->user, r->key) || !ps_int_ok(r->quantity, 1) || !ps_int_ok(r->cap, 1) ||
-        !ps_int_ok(r->sku_cap, 0) || !ps_int_ok(r->ttl_ms, 0))
+        !ps_int_ok(r->sku_cap, 0) || r->ttl_ms < 0 || r->ttl_ms > UINT32_MAX)
         return PS_E_INVALID;
     return store->backend->reserve(store, sale, r, to);
 }
@@ -108,6 +108,12 @@ int inv_load_order(struct inv_load *load, const struct inv_load_order *order)
         (order->state == INV_LOAD_RELEASED && order->key.len == 0))
         return PS_E_INVALID;
     return load->backend->load_order(load, order);
+}
+
+void inv_load_expect(struct inv_load *load, size_t orders)
+{
+    if (load->backend->load_expect != NULL)
+        load->backend->load_expect(load, orders);
 }
 
 int inv_load_raised(struct inv_load *load, const struct ps_uuid *id)
