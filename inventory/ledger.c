@@ -227,7 +227,7 @@ static struct inv_answer answer_reserved(const struct inv_order *order)
 {
     return (struct inv_answer){.result = INV_RESERVED,
                                .reserved_at_ms = order->reserved_at_ms,
-                               .pay_by_ms = order->reserved_at_ms + order->ttl_ms,
+                               .pay_by_ms = order->pay_by_ms,
                                .order_id = order->id};
 }
 
@@ -303,7 +303,7 @@ static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r
         return PS_E_NOMEM;
     }
     order->reserved_at_ms = ps_clock_wall_ms(clock);
-    order->ttl_ms = (uint32_t)r->ttl_ms;
+    order->pay_by_ms = order->reserved_at_ms + r->ttl_ms;
     *ret_answer = answer_reserved(order);
     return 0;
 }
@@ -410,7 +410,7 @@ int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry)
     ret_entry->sku = order->sku;
     ret_entry->quantity = order->quantity;
     ret_entry->reserved_at_ms = order->reserved_at_ms;
-    ret_entry->pay_by_ms = order->reserved_at_ms + order->ttl_ms;
+    ret_entry->pay_by_ms = order->pay_by_ms;
     char room[PS_UUID_LEN + 1];
     struct ps_str text = ps_id_unpack(buyer->user, buyer->user_size, buyer->user_is_uuid, room);
     memcpy(ret_entry->user, text.at, text.len);

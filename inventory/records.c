@@ -8,6 +8,7 @@
 /* A usual size of a user and of a key. */
 #define EXPECT_TEXT 24
 
+_Static_assert(INV_SKUS_MAX <= UINT16_MAX, "a SKU fits");
 _Static_assert(sizeof(struct inv_buyer) + PS_USER_MAX <= INV_ARENA_MAX, "a buyer fits");
 _Static_assert(sizeof(struct inv_order) + PS_KEY_MAX <= INV_ARENA_MAX, "an order fits");
 
@@ -132,7 +133,7 @@ struct inv_order *inv_records_add(struct inv_records *records, const struct inv_
     order->buyer = buyer;
     order->id = *record->id;
     order->quantity = record->quantity;
-    order->sku = record->sku;
+    order->sku = (uint16_t)record->sku;
     order->state = record->state;
     order->key_size = (uint8_t)key_size;
     order->key_is_uuid = key_is_uuid;

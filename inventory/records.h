@@ -26,8 +26,8 @@ struct inv_order {
     struct ps_uuid id;
     int64_t quantity;
     int64_t reserved_at_ms;
-    uint32_t ttl_ms; /* from reserved_at to pay_by */
-    uint32_t sku;
+    int64_t pay_by_ms;
+    uint16_t sku;
     uint8_t state;
     uint8_t stripe, part;
     uint8_t key_size;

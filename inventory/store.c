@@ -46,7 +46,7 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
 {
     const struct inv_reservation *r = reservation;
     if (!buyer_ok(r->user, r->key) || !ps_int_ok(r->quantity, 1) || !ps_int_ok(r->cap, 1) ||
-        !ps_int_ok(r->sku_cap, 0) || r->ttl_ms < 0 || r->ttl_ms > UINT32_MAX)
+        !ps_int_ok(r->sku_cap, 0) || !ps_int_ok(r->ttl_ms, 0))
         return PS_E_INVALID;
     return store->backend->reserve(store, sale, r, to);
 }

@@ -72,7 +72,7 @@ struct inv_reservation {
     int64_t quantity;   /* >= 1 */
     int64_t cap;        /* units a user may have over all SKUs; >= 1 */
     int64_t sku_cap;    /* of this SKU; 0 = none of its own */
-    int64_t ttl_ms;     /* 0 .. UINT32_MAX; pay_by = the store's clock + ttl */
+    int64_t ttl_ms;     /* >= 0; pay_by = the store's clock + ttl */
 };
 
 /* Fields that the result does not name are 0. */
