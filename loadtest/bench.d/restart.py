@@ -45,7 +45,7 @@ def run(directory, sizes=ORDERS):
         gateway.make_sale(SALE, 50_000_000)
         gateway.process.send_signal(signal.SIGTERM)
         gateway.process.wait(60)
-        subprocess.run([harness.RELEASE / "tests" / "fill-log", place / "state" / "journal.db", SALE, SKU, str(orders), "0"], check=True)
+        subprocess.run([harness.RELEASE / "loadtest" / "fill-log", place / "state" / "journal.db", SALE, SKU, str(orders), "0"], check=True)
         (place / "state" / "fold.checkpoint").unlink(missing_ok=True)
         rows.append(measure(place, orders, "whole log"))
         rows.append(measure(place, orders, "checkpoint"))
