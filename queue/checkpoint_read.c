@@ -152,8 +152,12 @@ static void read_order(struct cursor *from, struct loading *to, const struct oq_
     memcpy(room.bytes + offsetof(struct oq_order, text), user.at, user.len);
     memcpy(room.bytes + offsetof(struct oq_order, text) + user.len, key.at, key.len);
     struct oq_order_hashes hashes = {.id = oq_index_hash(&to->fold->by_id, &row.id)};
-    if (known)
-        hashes.buyer = oq_index_hash(&oq_orders_of(to->sale)->by_buyer, probe);
+    oq_index_expect(&to->fold->by_id, hashes.id);
+    if (known) {
+        const struct oq_index *by_buyer = &oq_orders_of(to->sale)->by_buyer;
+        hashes.buyer = oq_index_hash(by_buyer, probe);
+        oq_index_expect(by_buyer, hashes.buyer);
+    }
     to->err = oq_fold_make_order(to->sale, probe, &hashes, &order);
 }
 
