@@ -4,7 +4,7 @@
 PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ordinary user's path
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
-    libsodium-dev libsystemd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
+    libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
 packages_test=(libcmocka-dev python3 python3-venv python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema clang clang-tidy clang-format libclang-rt-14-dev chromium faketime sqlite3
     curl git groff haproxy libnginx-mod-http-js lintian nginx-light openssl postgresql prometheus redis-server redis-sentinel slowhttptest stunnel4 valgrind wrk "${packages_kafka[@]}" "${packages_build[@]}")

@@ -70,7 +70,8 @@ static void decorate(void *ctx, const char *name, struct cfg_sale_run *ret_run)
                                      .books = opened ? view->log_sale : NULL,
                                      .epoch = view->epoch,
                                      .fenced = view->state != SALE_SERVING,
-                                     .unserved = sale_is_unserved(sale->run, &sale->stored.state)};
+                                     .unserved = sale_is_unserved(sale->run, &sale->stored.state),
+                                     .archived = view->state == SALE_ARCHIVED};
 }
 
 /* --- publication --- */

@@ -31,7 +31,8 @@ struct gw_control_deps {
 struct gw_note {
     STAILQ_ENTRY(gw_note) next;
     char sale[PS_NAME_MAX + 1];
-    bool opened, alone;
+    enum cfg_sale_note note;
+    bool alone;
 };
 STAILQ_HEAD(gw_notes, gw_note);
 

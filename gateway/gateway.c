@@ -52,6 +52,7 @@ struct gateway {
     const char *config_path;
     const struct ps_clock *clock;
     struct gw_state_dir dir;
+    char *archive_dir, *archive_key; /* paths */
     /* What threads share, and what they are told by. */
     struct adm_limit_table *limits;
     struct gw_counter *counter;
@@ -227,17 +228,46 @@ static int open_counter(struct gateway *gateway)
                    : gw_counter_store(gateway->counter, &gateway->loop, false, &gateway->store);
 }
 
+static bool is_calm(void *ctx)
+{
+    const struct gateway *gateway = ctx;
+
+    return gateway->stage == RUNNING && gateway->overload != NULL && gateway->overload->level == 0;
+}
+
+/* Where archives go, unless the settings say so, and their key. */
+static int find_archive(struct gateway *gateway)
+{
+    const char *dir = gateway->settings->archive.dir;
+
+    gateway->archive_dir = dir != NULL ? strdup(dir) : gw_state_dir_file(&gateway->dir, "archive");
+    gateway->archive_key = gw_state_dir_file(&gateway->dir, "archive.key");
+    return gateway->archive_dir != NULL && gateway->archive_key != NULL ? 0 : PS_E_NOMEM;
+}
+
 static int new_sales(struct gateway *gateway)
 {
-    return sale_runs_new(&(struct sale_settings){.clock = gateway->clock,
-                                                 .gateway_id = gateway->dir.gateway_id,
-                                                 .store = gateway->store,
-                                                 .fold = gateway->fold,
-                                                 .metrics = gateway->metrics,
-                                                 .mailbox = gateway->mail.control,
-                                                 .mail_kind = GW_MAIL_SALES,
-                                                 .owner = GW_OWNER_CONTROL},
-                         &gateway->sales);
+    const struct gw_settings *settings = gateway->settings;
+
+    if (find_archive(gateway) < 0)
+        return PS_E_NOMEM;
+    return sale_runs_new(
+        &(struct sale_settings){.clock = gateway->clock,
+                                .gateway_id = gateway->dir.gateway_id,
+                                .store = gateway->store,
+                                .fold = gateway->fold,
+                                .metrics = gateway->metrics,
+                                .mailbox = gateway->mail.control,
+                                .mail_kind = GW_MAIL_SALES,
+                                .owner = GW_OWNER_CONTROL,
+                                .archive = {.dir = gateway->archive_dir,
+                                            .make_dir = settings->archive.dir == NULL,
+                                            .key = gateway->archive_key,
+                                            .command = settings->archive.command,
+                                            .after_ms = settings->log.archive_after_h * 3600000},
+                                .is_calm = is_calm,
+                                .ctx = gateway},
+        &gateway->sales);
 }
 
 static int new_events(struct gateway *gateway)
@@ -487,6 +517,8 @@ static int new_admin(struct gateway *gateway)
                                  .hosts = &settings->admin.hosts,
                                  .metrics_open = &settings->admin.metrics_open,
                                  .state_dir = settings->state_dir,
+                                 .archive_dir = gateway->archive_dir,
+                                 .archive_key = gateway->archive_key,
                                  .gateway_id = gateway->dir.gateway_id,
                                  .ack_timeout_ms = settings->log.ack_timeout_ms,
                                  .metrics_sales_max = (size_t)settings->metrics.sales_max,
@@ -641,6 +673,8 @@ static void free_parts(struct gateway *gateway)
     adm_overload_free(gateway->overload);
     ps_metrics_free(gateway->metrics);
     free(gateway->workers.at);
+    free(gateway->archive_dir);
+    free(gateway->archive_key);
     gw_state_dir_close(&gateway->dir);
 }
 

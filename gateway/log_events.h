@@ -85,6 +85,9 @@
       "Report it.") \
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: memory was short.", "Free memory and restart.") \
+    X(sale_archived, INFO, "A sale that is over is in its archive, and this gateway has let go of it; discarded: a rehearsal, without an archive.", "") \
+    X(sale_not_archived, ERROR, "A sale that is over could not be archived (why). Nothing was dropped; it is tried again.", \
+      "Put right what it says: room on the disk, the directory of archive.dir, archive.command, or what the audit has found.") \
     X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \
     X(load_not_delivered, ERROR, "A counter was built, but its owner could not be told.", "Report it; restart.") \
     X(opening_not_noted, ERROR, "The opening of a sale could not be stored (error: control.db or Redis). It is tried again.", \

@@ -66,7 +66,7 @@ static void finish(struct gw_control *control, int err, const char *why)
         if (err < 0)
             ps_log(PS_LOG_ERROR, "opening_not_noted", PS_F_STR("sale", note->sale),
                    PS_F_STR("error", why));
-        sale_noted(control->deps.sales, note->sale, err == 0);
+        sale_noted(control->deps.sales, note->sale, note->note, err == 0);
         free(note);
     }
 }
@@ -79,7 +79,7 @@ static size_t take_together(struct gw_control *control, const char **ret_sales)
     struct gw_note *note;
 
     while (count < most && (note = STAILQ_FIRST(&control->notes)) != NULL &&
-           note->opened == first->opened && note->alone == first->alone) {
+           note->note == first->note && note->alone == first->alone) {
         STAILQ_REMOVE_HEAD(&control->notes, next);
         STAILQ_INSERT_TAIL(&control->noting, note, next);
         ret_sales[count++] = note->sale;
@@ -94,10 +94,10 @@ static void begin_noting(struct gw_control *control)
     const char *sales[TOGETHER_MAX];
 
     while (STAILQ_EMPTY(&control->noting) && !STAILQ_EMPTY(&control->notes)) {
-        bool opened = STAILQ_FIRST(&control->notes)->opened;
+        enum cfg_sale_note note = STAILQ_FIRST(&control->notes)->note;
         size_t count = take_together(control, sales);
         int err =
-            cfg_store_note_sales(control->deps.config, sales, count, opened, end_notes, control);
+            cfg_store_note_sales(control->deps.config, sales, count, note, end_notes, control);
         if (err < 0)
             finish(control, err, ps_err_text(err));
     }
@@ -112,22 +112,22 @@ static void end_notes(int err, const struct ps_fault *fault, void *ctx)
         begin_noting(control);
 }
 
-static void write_note(const char *name, enum sale_note what, void *ctx)
+static void write_note(const char *name, enum cfg_sale_note what, void *ctx)
 {
     struct gw_control *control = ctx;
     struct gw_note *note;
 
-    if (what == SALE_NOTE_OPENING && !cfg_store_is_shared(control->deps.config)) {
-        sale_noted(control->deps.sales, name, true); /* nobody else decides */
+    if (what == CFG_NOTE_OPENING && !cfg_store_is_shared(control->deps.config)) {
+        sale_noted(control->deps.sales, name, what, true); /* nobody else decides */
         return;
     }
     note = calloc(1, sizeof *note);
     if (note == NULL) {
-        sale_noted(control->deps.sales, name, false);
+        sale_noted(control->deps.sales, name, what, false);
         return;
     }
     (void)snprintf(note->sale, sizeof note->sale, "%s", name);
-    note->opened = what == SALE_NOTE_OPENED;
+    note->note = what;
     STAILQ_INSERT_TAIL(&control->notes, note, next);
     begin_noting(control);
 }

@@ -61,6 +61,7 @@ const struct ps_option gw_options[] = {
     {"log.kafka.partitions_min",     PS_OPT_INT,     AT(log.kafka.partitions_min),     1, 1024,        "1",             "partitions",  NULL,           false, "A topic with fewer partitions is refused"},
     {"log.kafka.retention_min_h",    PS_OPT_INT,     AT(log.kafka.retention_min_h),    1, 1000000,     "168",           "hours",       NULL,           false, "A topic that keeps records for less is refused: longer than the longest sale and its settlement"},
     {"log.kafka.delivery_timeout_ms", PS_OPT_INT,    AT(log.kafka.delivery_timeout_ms), 100, 60000,    "2000",          "ms",          NULL,           false, "A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away"},
+    {"log.archive_after_h",          PS_OPT_INT,     AT(log.archive_after_h),          0, 100000,      "168",           "hours",       NULL,           false, "A sale that has been over for so long, with all its orders final, is archived: its records go into a file, and gateways and journal let go of them; 0 is at once. Rehearsals: after 1 hour"},
     {"log.spill.records",            PS_OPT_INT,     AT(log.spill.records),            0, 100000000,   "1000000",       "orders",      NULL,           false, "Orders that may wait on this machine's disk while Kafka is away, answered 202 pending; 0 = none"},
     {"log.queue",                    PS_OPT_INT,     AT(log.queue),                    64, 1048576,    "8192",          "records",     NULL,           false, "Records that may wait for the log; rounded up to a power of two"},
     {"log.batch_max",                PS_OPT_INT,     AT(log.batch_max),                1, 4096,        "512",           "records",     NULL,           false, "Most records in one commit"},
@@ -68,6 +69,8 @@ const struct ps_option gw_options[] = {
     {"log.retry_ms",                 PS_OPT_INT,     AT(log.retry_ms),                 10, 60000,      "200",           "ms",          NULL,           false, "How often a journal that failed is tried again"},
     {"log.backlog_percent",          PS_OPT_INT,     AT(log.backlog_percent),          1, 100,         "80",            "%",           NULL,           false, "How full the log's queue may be before buyers get 503 log_backlog"},
     {"log.target_ms",                PS_OPT_INT,     AT(log.target_ms),                1, 60000,       "30",            "ms",          NULL,           false, "What an order may take from append to outcome: above, fewer are let through at once, unless the log itself is slow"},
+    {"archive.dir",                  PS_OPT_STRING,  AT(archive.dir),                  1, 1024,        "null",          "",            NULL,           false, "The directory of the archives of sales that are over; null: archive in state_dir, which is made. In a cluster one that all gateways share"},
+    {"archive.command",              PS_OPT_STRING,  AT(archive.command),              1, 1024,        "null",          "",            NULL,           false, "A program that gets the path of each new archive and the sale's name; only when it has ended with 0 is anything dropped. null: none"},
     {"limits_table.mib",             PS_OPT_INT,     AT(limits_table.mib),             1, 65536,       "32",            "MiB",         NULL,           false, "Memory of the rate-limit table; 32 MiB hold a million live cells at half fill"},
     {"drain.delay_ms",               PS_OPT_INT,     AT(drain.delay_ms),               0, 25000,       "5000",          "ms",          NULL,           false, "After SIGTERM readyz fails and serving goes on for this long, so that load balancers notice"},
     {"drain.timeout_ms",             PS_OPT_INT,     AT(drain.timeout_ms),             100, 25500,     "25000",         "ms",          NULL,           false, "SIGTERM to exit, at most; 4.5 s more when the disk does not answer. Must exceed drain.delay_ms"},
@@ -272,6 +275,8 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
     check_address("admin.host", settings->admin.host, faults);
     check_hosts(&settings->admin.hosts, faults);
     check_unix(settings, faults);
+    check_dir(settings->archive.dir, "archive.dir", faults);
+    check_dir(settings->archive.command, "archive.command", faults);
     check_origins(&settings->cors.allow_origins, faults);
     check_client_ip_header(settings->client_ip_header, faults);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&

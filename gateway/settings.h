@@ -70,8 +70,13 @@ struct gw_settings {
         int64_t ack_timeout_ms;
         int64_t retry_ms;
         int64_t backlog_percent; /* above: log_backlog */
+        int64_t archive_after_h;
         int64_t target_ms;
     } log;
+    struct {
+        char *dir;     /* NULL: in state_dir */
+        char *command; /* NULL: none */
+    } archive;
     struct {
         int64_t mib;
     } limits_table;

@@ -10,6 +10,7 @@
  * What is written passes the same check as what is read: a record that could not be read back must
  * never enter the log. */
 #include "queue/event.h"
+#include "queue/cursor.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/utf8.h"
@@ -135,120 +136,6 @@ static void *field_to_fill(struct oq_event *event, const struct member *member)
     return (char *)event + member->offset;
 }
 
-/* --- Words of the canonical spelling --- */
-
-struct cursor {
-    const char *at;
-    const char *end;
-};
-
-static bool skip(struct cursor *cursor, const char *text, size_t len)
-{
-    if ((size_t)(cursor->end - cursor->at) < len || memcmp(cursor->at, text, len) != 0)
-        return false;
-    cursor->at += len;
-    return true;
-}
-
-/* A string without escapes. Its characters are judged by oq_event_check. */
-static bool take_string(struct cursor *cursor, struct ps_str *ret_text)
-{
-    if (!skip(cursor, "\"", 1))
-        return false;
-    const char *start = cursor->at;
-    const char *quote = memchr(start, '"', (size_t)(cursor->end - start));
-    if (quote == NULL || memchr(start, '\\', (size_t)(quote - start)) != NULL)
-        return false;
-    *ret_text = (struct ps_str){start, (size_t)(quote - start)};
-    cursor->at = quote + 1;
-    return true;
-}
-
-/* At most 16 digits: all that the bounds of any member allow. */
-static bool take_int(struct cursor *cursor, int64_t *ret_number)
-{
-    bool negative = skip(cursor, "-", 1);
-    const char *start = cursor->at;
-    int64_t number = 0;
-    while (cursor->at < cursor->end && cursor->at < start + 16 && *cursor->at >= '0' &&
-           *cursor->at <= '9')
-        number = number * 10 + (*cursor->at++ - '0');
-    if (cursor->at == start || (*start == '0' && (negative || cursor->at > start + 1)))
-        return false;
-    *ret_number = negative ? -number : number;
-    return true;
-}
-
-/* --- Counts of SKUs --- */
-
-void oq_counts_put(struct ps_buf *buf, const struct oq_count *counts, size_t count)
-{
-    ps_buf_puts(buf, "[");
-    for (size_t i = 0; i < count; i++) {
-        ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
-        ps_buf_put_json(buf, counts[i].sku.at, counts[i].sku.len);
-        ps_buf_puts(buf, ",\"adjustments\":");
-        ps_buf_put_int(buf, counts[i].adjustments);
-        ps_buf_puts(buf, ",\"held\":");
-        ps_buf_put_int(buf, counts[i].held);
-        ps_buf_puts(buf, ",\"confirmed\":");
-        ps_buf_put_int(buf, counts[i].confirmed);
-        ps_buf_puts(buf, ",\"released\":");
-        ps_buf_put_int(buf, counts[i].released);
-        ps_buf_puts(buf, "}");
-    }
-    ps_buf_puts(buf, "]");
-}
-
-/* `,"name":` and a number. */
-static bool take_number_of(struct cursor *cursor, const char *lead, int64_t *ret_number)
-{
-    return skip(cursor, lead, strlen(lead)) && take_int(cursor, ret_number);
-}
-
-static bool take_count(struct cursor *cursor, struct oq_count *ret_count)
-{
-    return skip(cursor, "{\"sku\":", 7) && take_string(cursor, &ret_count->sku) &&
-           take_number_of(cursor, ",\"adjustments\":", &ret_count->adjustments) &&
-           take_number_of(cursor, ",\"held\":", &ret_count->held) &&
-           take_number_of(cursor, ",\"confirmed\":", &ret_count->confirmed) &&
-           take_number_of(cursor, ",\"released\":", &ret_count->released) && skip(cursor, "}", 1);
-}
-
-bool oq_counts_next(struct ps_str *rest, struct oq_count *ret_count)
-{
-    struct cursor cursor = {rest->at, rest->at + rest->len};
-    struct oq_count count = {0};
-    if ((!skip(&cursor, "[", 1) && !skip(&cursor, ",", 1)) || !take_count(&cursor, &count))
-        return false;
-    *rest = (struct ps_str){cursor.at, (size_t)(cursor.end - cursor.at)};
-    *ret_count = count;
-    return true;
-}
-
-static bool count_ok(const struct oq_count *count)
-{
-    return ps_name_ok(count->sku.at, count->sku.len) && count->adjustments >= -PS_INT_MAX &&
-           count->adjustments <= PS_INT_MAX && count->held >= 0 && count->held <= PS_INT_MAX &&
-           count->confirmed >= 0 && count->confirmed <= PS_INT_MAX && count->released >= 0 &&
-           count->released <= PS_INT_MAX;
-}
-
-/* At most OQ_COUNTS_MAX, spelled as oq_counts_put does. */
-static bool counts_ok(struct ps_str text)
-{
-    struct oq_count count;
-    size_t found = 0;
-    if (ps_str_is(text, "[]"))
-        return true;
-    if (text.len == 0 || text.at[0] != '[')
-        return false;
-    while (oq_counts_next(&text, &count))
-        if (++found > OQ_COUNTS_MAX || !count_ok(&count))
-            return false;
-    return found > 0 && ps_str_is(text, "]");
-}
-
 /* --- Checking --- */
 
 static bool text_ok(struct ps_str text, const struct member *member)
@@ -339,7 +226,7 @@ static const char *member_wrong(const struct member *member, const void *field)
     case HASH:
         return hash_ok(text) ? NULL : "is not a SHA-256 in lower-case hexadecimal";
     case COUNTS:
-        return counts_ok(text) ? NULL : "is not a list of at most 100 SKUs with their numbers";
+        return oq_counts_ok(text) ? NULL : "is not a list of at most 100 SKUs with their numbers";
     default:
         return NULL; /* ADJUST: see check_together */
     }
@@ -487,10 +374,10 @@ int oq_event_line(int64_t seq, struct ps_str json, struct ps_buf *buf)
 
 /* --- Decoding what the encoder wrote --- */
 
-static bool take_reason(struct cursor *cursor, enum oq_reason *ret_reason)
+static bool take_reason(struct oq_cursor *cursor, enum oq_reason *ret_reason)
 {
     struct ps_str text;
-    if (!take_string(cursor, &text))
+    if (!oq_take_string(cursor, &text))
         return false;
     for (int i = OQ_EXPIRED; i <= OQ_REJECTED; i++) {
         if (ps_str_is(text, reason_names[i])) {
@@ -502,7 +389,7 @@ static bool take_reason(struct cursor *cursor, enum oq_reason *ret_reason)
 }
 
 /* Up to its bracket, which no name has in it. It is judged by oq_event_check. */
-static bool take_list(struct cursor *cursor, struct ps_str *ret_list)
+static bool take_list(struct oq_cursor *cursor, struct ps_str *ret_list)
 {
     const char *end = memchr(cursor->at, ']', (size_t)(cursor->end - cursor->at));
     if (end == NULL)
@@ -512,37 +399,38 @@ static bool take_list(struct cursor *cursor, struct ps_str *ret_list)
     return true;
 }
 
-static bool take_value(struct cursor *cursor, const struct member *member, struct oq_event *event)
+static bool take_value(struct oq_cursor *cursor, const struct member *member,
+                       struct oq_event *event)
 {
     void *field = field_to_fill(event, member);
     struct ps_str text;
     switch (member->kind) {
     case UUID:
         event->has_order_id = true;
-        return take_string(cursor, &text) && ps_uuid_parse(text.at, text.len, field) == 0;
+        return oq_take_string(cursor, &text) && ps_uuid_parse(text.at, text.len, field) == 0;
     case INT:
-        return take_int(cursor, field);
+        return oq_take_int(cursor, field);
     case TIME:
-        return take_string(cursor, &text) && ps_time_parse(text.at, text.len, field) == 0;
+        return oq_take_string(cursor, &text) && ps_time_parse(text.at, text.len, field) == 0;
     case BOOL:
-        *(bool *)field = skip(cursor, "true", 4);
-        return *(bool *)field || skip(cursor, "false", 5);
+        *(bool *)field = oq_skip(cursor, "true", 4);
+        return *(bool *)field || oq_skip(cursor, "false", 5);
     case REASON:
         return take_reason(cursor, field);
     case COUNTS:
         return take_list(cursor, field);
     default:
-        return take_string(cursor, field);
+        return oq_take_string(cursor, field);
     }
 }
 
 /* False: not what the encoder would have written; *event is then undefined. */
 static bool read_canonical(const char *text, size_t len, struct oq_event *event)
 {
-    struct cursor cursor = {text, text + len};
+    struct oq_cursor cursor = {text, text + len};
     struct ps_str name = {"", 0};
     *event = (struct oq_event){0};
-    if (!skip(&cursor, "{\"type\":", 8) || !take_string(&cursor, &name))
+    if (!oq_skip(&cursor, "{\"type\":", 8) || !oq_take_string(&cursor, &name))
         return false;
     char type_text[32];
     if (name.len >= sizeof type_text)
@@ -555,7 +443,7 @@ static bool read_canonical(const char *text, size_t len, struct oq_event *event)
         const struct member *member = &members[i];
         if ((member->types & 1U << event->type) == 0)
             continue;
-        if (!skip(&cursor, member->lead.at, member->lead.len)) {
+        if (!oq_skip(&cursor, member->lead.at, member->lead.len)) {
             if (member->optional)
                 continue;
             return false;
@@ -563,7 +451,7 @@ static bool read_canonical(const char *text, size_t len, struct oq_event *event)
         if (!take_value(&cursor, member, event))
             return false;
     }
-    return skip(&cursor, "}", 1) && cursor.at == cursor.end && oq_event_check(event, NULL) == 0;
+    return oq_skip(&cursor, "}", 1) && cursor.at == cursor.end && oq_event_check(event, NULL) == 0;
 }
 
 /* --- Decoding any JSON --- */
@@ -574,49 +462,6 @@ struct owner {
     char *counts; /* spelled anew, or NULL */
     char text[];
 };
-
-/* The counts in the one spelling. A number that is missing or none is out of its bounds. */
-static void read_counts(struct ps_json_reader *reader, const char *name, struct owner *owner,
-                        struct ps_str *ret_counts)
-{
-    const json_t *list = ps_json_value(reader, name);
-    struct oq_count counts[OQ_COUNTS_MAX];
-    struct ps_buf buf;
-    size_t count = json_array_size(list);
-    if (!json_is_array(list) || count > OQ_COUNTS_MAX) {
-        ps_json_fault(reader, name, "must be an array of at most 100 SKUs");
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        const json_t *from = json_array_get(list, i), *sku = json_object_get(from, "sku");
-        struct {
-            const char *name;
-            int64_t *number;
-        } numbers[] = {{"adjustments", &counts[i].adjustments},
-                       {"held", &counts[i].held},
-                       {"confirmed", &counts[i].confirmed},
-                       {"released", &counts[i].released}};
-        counts[i].sku = (struct ps_str){json_string_value(sku), json_string_length(sku)};
-        bool ok = counts[i].sku.at != NULL;
-        for (size_t n = 0; n < PS_ARRAY_LEN(numbers); n++) {
-            const json_t *number = json_object_get(from, numbers[n].name);
-            ok = ok && json_is_integer(number);
-            *numbers[n].number = json_integer_value(number);
-        }
-        if (!ok || !count_ok(&counts[i])) {
-            ps_json_fault(reader, name, "must be SKUs with adjustments, held, confirmed, released");
-            return;
-        }
-    }
-    owner->counts = malloc(OQ_EVENT_LONG_MAX);
-    if (owner->counts == NULL) {
-        ps_json_fault(reader, name, "has no room: out of memory");
-        return;
-    }
-    ps_buf_init(&buf, owner->counts, OQ_EVENT_LONG_MAX);
-    oq_counts_put(&buf, counts, count);
-    *ret_counts = (struct ps_str){buf.at, buf.len};
-}
 
 static void read_member(struct ps_json_reader *reader, const struct member *member,
                         struct oq_event *event, struct owner *owner)
@@ -652,7 +497,8 @@ static void read_member(struct ps_json_reader *reader, const struct member *memb
         *(enum oq_reason *)field = (enum oq_reason)(OQ_EXPIRED + reason);
         return;
     case COUNTS:
-        read_counts(reader, member->name, owner, field);
+        if (oq_counts_read(ps_json_value(reader, member->name), &owner->counts, field) != 0)
+            ps_json_fault(reader, member->name, "must be at most 100 SKUs with their numbers");
         return;
     default:
         ps_json_string(reader, member->name, OQ_EVENT_TEXT_MAX, field);
@@ -720,10 +566,10 @@ int oq_event_decode_line(const char *line, size_t len, int64_t *ret_seq, struct 
 {
     if (len > 0 && line[len - 1] == '\n')
         len--;
-    struct cursor cursor = {line, line + len};
+    struct oq_cursor cursor = {line, line + len};
     int64_t seq;
-    if (!skip(&cursor, "{\"seq\":", 7) || !take_int(&cursor, &seq) || seq < 0 ||
-        !skip(&cursor, ",", 1))
+    if (!oq_skip(&cursor, "{\"seq\":", 7) || !oq_take_int(&cursor, &seq) || seq < 0 ||
+        !oq_skip(&cursor, ",", 1))
         return ps_fault(fault, PS_E_INVALID, "/seq", "the line does not start with {\"seq\":N,");
     /* The same object without its first member: the comma's place takes the brace. */
     size_t rest = (size_t)(cursor.end - cursor.at) + 1;

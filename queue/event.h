@@ -7,6 +7,7 @@
 #include "common/err.h"
 #include "common/id.h"
 #include "queue/adjust_key.h"
+#include "queue/counts.h"
 
 enum oq_type { OQ_ACCEPTED, OQ_CONFIRMED, OQ_RELEASED, OQ_ADJUSTED, OQ_FENCED, OQ_ARCHIVED };
 enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
@@ -20,8 +21,6 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 #define OQ_REQUEST_MAX 64
 #define OQ_GATEWAY_MAX 64
 #define OQ_HASH_LEN    64 /* SHA-256 in lower-case hexadecimal */
-/* SKUs whose numbers a sale.archived has; a sale has no more. */
-#define OQ_COUNTS_MAX 100
 /* The longest JSON of a record, closing NUL included; oq_event_line adds at most OQ_SEQ_TEXT_MAX.
  * A sale.archived alone may be longer: up to OQ_EVENT_LONG_MAX. */
 #define OQ_EVENT_TEXT_MAX 1536
@@ -90,18 +89,6 @@ struct oq_event {
     struct ps_str sha256; /* of the uncompressed file; both are empty when it was discarded */
     bool discarded;       /* a rehearsal that went without an archive */
 };
-
-/* The numbers of one SKU at the end of its sale. */
-struct oq_count {
-    struct ps_str sku;
-    int64_t adjustments, held, confirmed, released;
-};
-
-/* Prints them as a JSON array, in one spelling. `count` is at most OQ_COUNTS_MAX. */
-void oq_counts_put(struct ps_buf *buf, const struct oq_count *counts, size_t count);
-/* Takes the next one from `*rest`, which begins as an event's `counts` (checked, so it is well
- * formed). False: there are no more. *ret_count points into the text. */
-bool oq_counts_next(struct ps_str *rest, struct oq_count *ret_count);
 
 /* "penstock.order.accepted.v1" and so on. */
 const char *oq_type_name(enum oq_type type);

@@ -314,6 +314,10 @@ static bool find_sku(struct op_request *request, struct adjust *adjust)
         if (!ps_str_is(name, doc->skus[i].name))
             continue;
         adjust->sku = i;
+        if (sale_is_archiving(adjust->sale->run)) {
+            op_no(request, ANS_V_archived, "the sale is over, and goes into its archive");
+            return false;
+        }
         if (op_is_served(adjust->sale) && oq_sale_sku_find(sale_view(adjust->sale->run)->log_sale,
                                                            name.at, name.len, &adjust->index) == 0)
             return true;

@@ -53,6 +53,7 @@ struct op_deps {
     const struct ps_option_list *hosts;
     const bool *metrics_open;
     const char *state_dir;
+    const char *archive_dir, *archive_key; /* paths */
     const char *gateway_id;
     int64_t ack_timeout_ms;
     size_t metrics_sales_max;

@@ -215,7 +215,14 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
  * force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
 
+/* The document that the path names is deleted, whatever its version: a rehearsal, once it is
+ * archived. */
+void op_delete_discarded(struct op_request *request);
+
 /* --- sales.c --- */
+/* Before the document of a rehearsal that has been opened is deleted: the sale goes without an
+ * archive. False: there is nothing in the way. */
+bool op_discard_sale(struct op_request *request);
 /* Adds to a sale's document what has become of it; 0 or -1. */
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
 /* Answers with the sale, as soon as it can be bought from if it is due. */

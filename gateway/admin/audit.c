@@ -11,7 +11,7 @@
  * lets it judge. So the sale runs on meanwhile, and each audit reads only what is new since the
  * last one. One audit at a time; others wait for theirs, because the auditor has one place in each
  * partition. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/archived.h"
 
 #include "common/log.h"
 #include "queue/audit.h"
@@ -357,6 +357,10 @@ void op_audit_sale(struct op_request *request)
 
     if (sale == NULL)
         return;
+    if (op_is_archived(sale)) {
+        op_archived_audit(request, sale);
+        return;
+    }
     view = sale_view(sale->run);
     if (view->counter == NULL && sale->stored.state.opened) {
         op_no(request, ANS_V_fenced, "the sale is not served at the moment");

@@ -439,20 +439,36 @@ void op_patch_document(struct op_request *request)
     json_decref(json);
 }
 
-void op_delete_document(struct op_request *request)
+static void drop_document(struct op_request *request, const struct op_target *target, bool dry_run)
 {
     struct ps_faults faults = {0};
-    enum cfg_refusal refusal;
-    struct op_change *change;
+    enum cfg_refusal refusal = CFG_MAY;
+    struct op_change *change = op_document_change(request, target, target->kind->drop);
+
+    if (change == NULL)
+        return;
+    int err = cfg_change_drop(change->change, target->kind, target->name, "", &refusal, &faults);
+    go_on(request, change, err, refusal, &faults, dry_run);
+}
+
+void op_delete_document(struct op_request *request)
+{
     struct op_target target;
     bool dry_run;
 
     if (!op_read_dry_run(request, &dry_run) || !op_only_reason(request) ||
         !read_there(request, &target) || !check_match(request, &target, true) ||
-        (change = op_document_change(request, &target, target.kind->drop)) == NULL)
+        (!dry_run && target.kind == &cfg_kind_sale && op_discard_sale(request)))
         return;
-    int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
-    go_on(request, change, err, refusal, &faults, dry_run);
+    drop_document(request, &target, dry_run);
+}
+
+void op_delete_discarded(struct op_request *request)
+{
+    struct op_target target;
+
+    if (read_there(request, &target))
+        drop_document(request, &target, false);
 }
 
 /* --- History. --- */

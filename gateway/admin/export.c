@@ -4,9 +4,10 @@
  * its own. Penstock-Last-Seq is the `after` of the next call; a call that gives fewer lines than
  * its limit has reached the end. (Of the audit log a call gives about 1 MiB at most, so there no
  * line is the end.) */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/archived.h"
 
 #include "gateway/config/audit_log.h"
+#include "gateway/sales/archive_job.h"
 #include "gateway/orders/order_text.h"
 
 #include <stdio.h>
@@ -29,6 +30,7 @@ struct lines {
     int state;                  /* enum oq_state, -1 = all; void ones count as released */
     int64_t after;
     int64_t limit;
+    bool orders; /* else records */
     char *path;
     /* What is found. */
     int err;
@@ -163,6 +165,29 @@ static void read_log(struct lines *lines)
     lines->last = after < 0 ? 0 : after;
 }
 
+/* --- The same of a sale that is archived, and its orders. --- */
+
+static void read_archived(struct lines *lines)
+{
+    struct op_archived archived;
+    uint8_t key[OQ_ARCHIVE_KEY];
+
+    lines->err = op_archived_init(&archived, lines->admin, lines->sale);
+    if (lines->err == 0 && lines->user[0] != '\0') {
+        lines->err = oq_archive_key(lines->admin->deps.archive_key, key, &archived.fault);
+        oq_archive_user(key, ps_str(lines->sale), ps_str(lines->user), archived.user);
+    }
+    archived.after = lines->after;
+    archived.limit = lines->limit;
+    archived.state = lines->state;
+    archived.buf = &lines->buf;
+    if (lines->err == 0)
+        lines->err = lines->orders ? op_archived_orders(&archived) : op_archived_log(&archived);
+    lines->count = archived.count;
+    lines->last = archived.last;
+    (void)snprintf(lines->why, sizeof lines->why, "%s", archived.fault.text);
+}
+
 /* Where the lines begin, and how many. False: answered, and they are gone. */
 static bool read_place(struct op_request *request, struct lines *lines)
 {
@@ -187,6 +212,8 @@ void op_read_log(struct op_request *request)
     if (!read_place(request, lines))
         return;
     memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
+    if (op_is_archived(sale))
+        lines->read = read_archived;
     start(request, lines, OQ_EVENT_LONG_MAX + OQ_SEQ_TEXT_MAX);
 }
 
@@ -336,6 +363,7 @@ void op_list_orders(struct op_request *request)
     if (lines == NULL)
         return;
     lines->after = 0;
+    lines->orders = true;
     struct op_param params[] = {
         {.name = "sale", .text = lines->sale, .cap = sizeof lines->sale},
         {.name = "state", .text = state, .cap = sizeof state},
@@ -348,7 +376,10 @@ void op_list_orders(struct op_request *request)
         return;
     }
     const char *sale = lines->sale;
-    if (sale[0] != '\0' && sale_list_find(request->admin->deps.known, sale, strlen(sale)) == NULL &&
+    const struct sale_entry *entry = sale_list_find(request->admin->deps.known, sale, strlen(sale));
+    if (entry != NULL && op_is_archived(entry))
+        lines->read = read_archived;
+    if (sale[0] != '\0' && entry == NULL &&
         oq_fold_sale(request->admin->deps.fold, sale, strlen(sale)) == NULL) {
         op_no(request, ANS_V_not_found, "no such sale");
         lines_free(lines);

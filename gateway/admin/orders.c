@@ -4,6 +4,7 @@
  * or when the time is over, whichever is first: confirm 200 is said of an order that is confirmed
  * for ever, 409 of one that never will be, and 503 order_pending of all that is not known. So every
  * question can be asked again. A command is what one call wants done. */
+#include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
 
 #include "gateway/cluster/cluster.h"
@@ -113,6 +114,8 @@ static void end_lookup(struct lookup *lookup, struct op_request *request,
         op_no(request, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
     } else if (entry == NULL && !view.current) {
         op_no(request, ANS_V_log_unavailable, NULL);
+    } else if (entry == NULL && op_archived_order(request, &search->id)) {
+        /* the archive answers */
     } else if (entry == NULL) {
         op_no(request, ANS_V_not_found, "no such order");
     } else if ((text = new_text(request, &buf)) != NULL) {
@@ -257,8 +260,10 @@ static enum ans_verdict verdict_of(const struct item *item)
     const struct op_admin *admin = admin_of(item->command);
     const struct oq_order *order = oq_fold_order(admin->deps.fold, &item->id);
 
+    if (order == NULL && may_be_in_doubt(admin, &item->id))
+        return ANS_V_order_pending;
     if (order == NULL)
-        return may_be_in_doubt(admin, &item->id) ? ANS_V_order_pending : ANS_V_not_found;
+        return op_may_be_archived(admin, &item->id) ? ANS_V_archived : ANS_V_not_found;
     if (!oq_order_known(order)) /* rejected before it was accepted */
         return item->confirm ? ANS_V_order_rejected : ANS_V_not_found;
     switch (oq_order_state(order)) {

@@ -101,13 +101,15 @@ static const char *state_of(const struct op_admin *admin, const struct sale_entr
                                             ps_clock_wall_ms(admin->deps.clock));
     bool at_rest = true;
 
+    if (sale->stored.state.archived || sale_view(sale->run)->state == SALE_ARCHIVED)
+        return "archived";
     if (strcmp(state, "open") == 0 && !op_is_served(sale))
         return "scheduled"; /* its counters are not installed yet */
     if (strcmp(state, "ended") != 0)
         return state;
     for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
         at_rest = at_rest && numbers[i].count.held == 0 && numbers[i].count.in_doubt == 0;
-    return at_rest ? "archived" : state;
+    return at_rest ? "settled" : state;
 }
 
 int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
@@ -122,6 +124,9 @@ int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t
     int err = json_object_set_new(json, "state", json_string(state_of(admin, sale, numbers)));
     if (sale_view(sale->run)->state == SALE_REFUSED)
         err |= json_object_set_new(json, "refused", json_string(sale_view(sale->run)->refused_why));
+    if (sale_archive_trouble(sale->run)[0] != '\0')
+        err |=
+            json_object_set_new(json, "not_archived", json_string(sale_archive_trouble(sale->run)));
     for (size_t i = 0; i < sale->stored.doc.sku_count; i++)
         err |= json_object_update_new(json_array_get(skus, i), numbers_json(&numbers[i]));
     return err;
@@ -182,6 +187,43 @@ void op_answer_sale(struct op_request *request, struct op_change *change)
     (void)op_wait(request, OPENING_WAIT_MS);
 }
 
+/* --- A rehearsal is deleted. --- */
+
+/* The note in its state, which every gateway sees, is what lets the document go. */
+static void delete_when_archived(struct op_request *request)
+{
+    const struct sale_entry *sale = op_sale(request);
+
+    if (sale == NULL || !sale->stored.state.archived || request->admin->changing)
+        return;
+    request->on_tick = NULL;
+    request->on_deadline = NULL;
+    op_delete_discarded(request);
+}
+
+static void not_discarded_yet(struct op_request *request)
+{
+    op_no(request, ANS_V_log_unavailable, "the rehearsal is being dropped: ask again");
+}
+
+bool op_discard_sale(struct op_request *request)
+{
+    const struct sale_entry *sale =
+        sale_list_find(request->admin->deps.known, request->arg[0].at, request->arg[0].len);
+
+    if (sale == NULL || !sale->stored.doc.rehearsal || sale->stored.state.archived ||
+        !sale_is_fixed(sale->run, &sale->stored.state))
+        return false;
+    if (sale_discard(sale->run) < 0) {
+        not_discarded_yet(request);
+        return true;
+    }
+    request->on_tick = delete_when_archived;
+    request->on_deadline = not_discarded_yet;
+    (void)op_wait(request, OP_WAIT_MS);
+    return true;
+}
+
 /* --- Open, pause, resume, end. --- */
 
 enum order { OPEN, PAUSE, RESUME, END };
@@ -223,10 +265,12 @@ static int add_state(struct op_change *change, const struct op_target *target, e
     const struct cfg_stored_sale *sale = cfg_sale_of(target->have);
     struct cfg_sale_state state = sale->state;
 
-    if (order == END)
+    if (order == END) {
         state.ended = true;
-    else
+        state.ended_at_ms = wall_ms;
+    } else {
         state.paused = order == PAUSE;
+    }
     json_t *json = cfg_sale_state_write(&state);
     int err = json != NULL ? cfg_change_state(change->change, target->kind, target->name, json)
                            : PS_E_NOMEM;

@@ -91,6 +91,9 @@ enum ans_client {
     X(user_limit, 409, ANS_RETRY_NONE, "The limit per user is reached", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "With what the buyer already has it would be more than one buyer may have. order_id names one of the buyer's orders, if there is one.", \
       "") \
+    X(archived, 410, ANS_RETRY_NONE, "The sale is archived", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "The order's sale has been over for long, and its orders are in its archive.", \
+      "The archive, or GET /admin/v1/orders/{id}, says what became of an order.") \
     X(ended, 409, ANS_RETRY_NONE, "The sale has ended", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The sale is over. An ended sale stays ended.", \
       "To go on selling, make a sale of another name.") \

@@ -469,8 +469,16 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
 {
-    return json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
-                     (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+    json_t *json =
+        json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
+                  (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
+    int err = json == NULL ? -1 : 0;
+
+    if (err == 0 && state->ended_at_ms > 0)
+        err |= json_object_set_new(json, "ended_at", ps_json_of_time(state->ended_at_ms));
+    if (err == 0 && state->archived)
+        err |= json_object_set_new(json, "archived", json_true());
+    return ps_json_built(json, err);
 }
 
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
@@ -481,6 +489,8 @@ int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct
     ps_json_bool(&reader, "opened", &state->opened);
     ps_json_bool(&reader, "paused", &state->paused);
     ps_json_bool(&reader, "ended", &state->ended);
+    ps_json_time(&reader, "ended_at", &state->ended_at_ms);
+    ps_json_bool(&reader, "archived", &state->archived);
     return ps_json_done(&reader);
 }
 

@@ -45,7 +45,16 @@ struct cfg_sale_state {
     bool opened;  /* its stock is, or is about to be, in the log; noted before the counters are
                      installed, never taken back */
     bool paused;
-    bool ended; /* by an operator, for good */
+    bool ended;          /* by an operator, for good */
+    int64_t ended_at_ms; /* when; 0 = not, or not known */
+    bool archived;       /* the log has its sale.archived: nothing else of it is kept here */
+};
+
+/* What a gateway itself notes in a sale's state, as a new version that every gateway sees. */
+enum cfg_sale_note {
+    CFG_NOTE_OPENING, /* its stock and its SKUs are fixed from now on, on all gateways */
+    CFG_NOTE_OPENED,  /* all of its beginning is in the log */
+    CFG_NOTE_ARCHIVED
 };
 
 /* What the kind keeps of a sale's version. */

@@ -76,8 +76,12 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
         return CFG_CONFLICT;
     }
     if (to->json == NULL && used) {
+        const struct cfg_stored_sale *sale = cfg_sale_of(from);
+        if (sale->doc.rehearsal && sale->state.archived) /* of which nobody is promised anything */
+            return CFG_MAY;
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "only a sale that was never opened can be deleted; end it instead");
+                            "only a rehearsal, or a sale that was never opened, can be deleted; "
+                            "end it instead");
         return CFG_HAS_ORDERS;
     }
     if (from == NULL || to->json == NULL)
@@ -123,7 +127,7 @@ const struct cfg_kind cfg_kind_sale = {
     .max = CFG_SALES_MAX,
     .initial_state = "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
     .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
-    .live = (const char *const[]){"/state", "/refused", "/skus/*/available", "/skus/*/in_doubt",
+    .live = (const char *const[]){"/state", "/refused", "/not_archived", "/skus/*/available", "/skus/*/in_doubt",
                                   "/skus/*/held", "/skus/*/confirmed", "/skus/*/adjustments", NULL},
     .name = cfg_plain_name,
     .parse = sale_parse,
@@ -136,15 +140,19 @@ const struct cfg_kind cfg_kind_sale = {
 };
 
 /* Adds the sale with the note in its state. */
-static int add_note(struct cfg_change *change, const char *sale, bool opened)
+static int add_note(struct cfg_change *change, const char *sale, enum cfg_sale_note note)
 {
     const struct cfg_doc *have = cfg_store_find(change->store, &cfg_kind_sale, sale);
 
     if (have == NULL)
         return PS_E_NOT_FOUND;
     struct cfg_sale_state state = cfg_sale_of(have)->state;
-    state.opening = !opened;
-    state.opened = opened;
+    if (note == CFG_NOTE_ARCHIVED) {
+        state.archived = true;
+    } else {
+        state.opening = note == CFG_NOTE_OPENING;
+        state.opened = note == CFG_NOTE_OPENED;
+    }
     json_t *json = cfg_sale_state_write(&state);
     int err = json != NULL ? cfg_change_state(change, &cfg_kind_sale, sale, json) : PS_E_NOMEM;
     json_decref(json);
@@ -152,14 +160,16 @@ static int add_note(struct cfg_change *change, const char *sale, bool opened)
 }
 
 int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size_t count,
-                         bool opened, cfg_done_fn *done, void *ctx)
+                         enum cfg_sale_note note, cfg_done_fn *done, void *ctx)
 {
-    struct cfg_change *change =
-        cfg_change_own(store, "system", opened ? "sale.open" : "sale.opening");
+    static const char *const actions[] = {[CFG_NOTE_OPENING] = "sale.opening",
+                                          [CFG_NOTE_OPENED] = "sale.open",
+                                          [CFG_NOTE_ARCHIVED] = "sale.archive"};
+    struct cfg_change *change = cfg_change_own(store, "system", actions[note]);
     int err = change == NULL ? PS_E_NOMEM : 0;
 
     for (size_t i = 0; i < count && err == 0; i++)
-        err = add_note(change, sales[i], opened);
+        err = add_note(change, sales[i], note);
     if (err < 0) {
         cfg_change_free(change);
         return err;

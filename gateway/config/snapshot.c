@@ -57,6 +57,7 @@ static struct cfg_sale *new_sale(const char *name, const struct cfg_sale_doc *do
     sale->draft = doc->opens_at_ms == INT64_MAX;
     sale->paused = state->paused;
     sale->ended = state->ended;
+    sale->archived = state->archived;
     sale->rehearsal = doc->rehearsal;
     memcpy(sale->twin_of, doc->twin_of, sizeof sale->twin_of);
     sale->created_at_ms = state->created_at_ms;
@@ -263,6 +264,7 @@ static void set_run(const struct cfg_view *view, struct cfg_sale *sale,
     sale->epoch = run->epoch;
     sale->fenced = run->fenced;
     sale->unserved = run->unserved;
+    sale->archived |= run->archived;
     if (sale->books != NULL)
         order_skus(view, sale);
 }
@@ -333,7 +335,8 @@ static int decorate(struct cfg_view *view, struct cfg_sale **place)
     struct cfg_sale *sale = *place, *copy;
     struct cfg_sale_run run = run_of(view, sale->name);
     if (sale->counter == run.counter && sale->books == run.books && sale->epoch == run.epoch &&
-        sale->fenced == run.fenced && sale->unserved == run.unserved)
+        sale->fenced == run.fenced && sale->unserved == run.unserved &&
+        sale->archived == (sale->archived || run.archived))
         return 0;
     copy = copy_sale(sale);
     if (copy == NULL)

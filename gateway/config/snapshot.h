@@ -32,6 +32,7 @@ struct cfg_sale_run {
     int64_t epoch;
     bool fenced;   /* its epoch has ended, or may have: buyers are told to come again */
     bool unserved; /* it was opened, and its counter is not known here */
+    bool archived; /* nothing of it is known here any more */
 };
 
 struct cfg_sale {
@@ -42,6 +43,7 @@ struct cfg_sale {
     bool draft;           /* no opens_at yet */
     bool paused;
     bool ended; /* by an operator */
+    bool archived;
     bool rehearsal;
     char twin_of[PS_NAME_MAX + 1]; /* the sale whose rehearsals it serves; "" = none */
     int64_t created_at_ms;

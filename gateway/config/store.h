@@ -140,7 +140,7 @@ int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx) P
 /* A system's note on each of these sales, in the state beside its document: all, or none. Refused
  * or failed: see above; PS_E_NOT_FOUND, PS_E_NOMEM. */
 int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size_t count,
-                         bool opened, cfg_done_fn *done, void *ctx) PS_MUST_CHECK;
+                         enum cfg_sale_note note, cfg_done_fn *done, void *ctx) PS_MUST_CHECK;
 
 /* What is known of a document's versions (cfg_db_history); `done` owns `history`. PS_E_FULL,
  * PS_E_NOMEM: it does not come. */

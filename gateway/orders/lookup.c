@@ -7,8 +7,11 @@
 #include "gateway/orders/lookup.h"
 
 #include "gateway/orders/in_flight.h"
+#include "gateway/orders/order_id.h"
 
 #include <string.h>
+
+#define ARCHIVED_MARGIN_MS INT64_C(3600000)
 
 static struct oq_log_view log_view(const struct ord_request *request)
 {
@@ -72,6 +75,26 @@ static bool show_known(struct ord_request *request)
     return true;
 }
 
+/* Where an order that nobody knows may have gone: into the archive of a sale that its id fits, and
+ * in whose time it was made, by a clock that may have been an hour off. */
+static bool may_be_archived(const struct ord_request *request)
+{
+    const struct cfg_snapshot *policy = request->deps->gates->policy;
+    const struct ps_uuid *id = &request->search.id;
+    int64_t made_ms = ps_uuid_ms(id);
+
+    for (size_t i = 0; i < policy->sale_count; i++) {
+        const struct cfg_sale *sale = policy->sales[i];
+        if (sale->archived && is_of_its_world(request, sale) &&
+            made_ms >= sale->opens_at_ms - ARCHIVED_MARGIN_MS &&
+            (sale->closes_at_ms == INT64_MAX ||
+             made_ms <= sale->closes_at_ms + ARCHIVED_MARGIN_MS) &&
+            ord_order_id_fits(id, sale->name))
+            return true;
+    }
+    return false;
+}
+
 /* Every counter that may have it was asked, or one has the order and its buyer is somebody else.
  * Meanwhile the log may have shown it. */
 static void answer_not_found(struct ord_request *request)
@@ -82,6 +105,10 @@ static void answer_not_found(struct ord_request *request)
         ord_request_deny(request, ANS_V_store_unavailable, NULL);
     else if (!log_view(request).current)
         ord_request_deny(request, ANS_V_log_unavailable, NULL);
+    else if (may_be_archived(request))
+        ord_request_deny(request, ANS_V_archived,
+                         &(struct ans_problem_detail){
+                             .text = "the sale of this order is over and in its archive"});
     else
         ord_request_deny(request, ANS_V_not_found,
                          &(struct ans_problem_detail){.text = "no such order of this user"});
@@ -184,6 +211,10 @@ bool ord_lookup_own(struct ord_request *request, const struct cfg_sale *sale, st
 {
     if (!is_admitted(request, sale))
         return false;
+    if (sale->archived) {
+        ord_request_deny(request, ANS_V_archived, NULL);
+        return false;
+    }
     if (log_view(request).state == OQ_LOG_CLOSED) { /* not read yet */
         ord_request_deny(request, ANS_V_log_unavailable, NULL);
         return false;

@@ -65,6 +65,19 @@ int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_
     return 0;
 }
 
+void sale_counters_drop(struct sale_counters *counters, const struct oq_sale *log_sale)
+{
+    bool there;
+    size_t place = ps_sorted_place(log_sale, counters->at, counters->count, sizeof *counters->at,
+                                   sale_compare_log_sale, &there);
+
+    if (!there)
+        return;
+    counters->count--;
+    memmove(&counters->at[place], &counters->at[place + 1],
+            (counters->count - place) * sizeof *counters->at);
+}
+
 int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
                    const struct oq_event *event, const struct oq_change *change)
 {

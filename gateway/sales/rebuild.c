@@ -194,7 +194,7 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
         begin_fencing(run, decided);
     } else {
         sale_set_state(run, SALE_NOTING_OPENING);
-        run->runs->host.note(run->name, SALE_NOTE_OPENING, run->runs->host.ctx);
+        run->runs->host.note(run->name, CFG_NOTE_OPENING, run->runs->host.ctx);
     }
 }
 
@@ -540,7 +540,7 @@ static void end_opening(struct sale_run *run, const struct sale_decided *decided
         return;
     }
     sale_set_state(run, SALE_NOTING_OPENED);
-    run->runs->host.note(run->name, SALE_NOTE_OPENED, run->runs->host.ctx);
+    run->runs->host.note(run->name, CFG_NOTE_OPENED, run->runs->host.ctx);
 }
 
 void sale_rebuild_noted(struct sale_run *run, bool noted)

@@ -73,6 +73,7 @@ static void free_run(struct sale_run *run)
     sale_effect_list_done(&run->effects);
     free(run->forgotten);
     free(run->rebuild.slots);
+    free(run->archive.slots);
     free(run);
 }
 
@@ -115,6 +116,7 @@ struct sale_run *sale_known(struct sale_runs *runs, const char *name)
 void sale_document_changed(struct sale_run *run)
 {
     run->idle_until_ms = 0;
+    run->archive.look_ns = 0;
 }
 
 bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decided)
@@ -142,7 +144,8 @@ bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *s
 {
     struct oq_log_view log;
 
-    if (run->view.counter != NULL || run->view.state == SALE_REFUSED || !state->opened)
+    if (run->view.counter != NULL || run->view.state == SALE_REFUSED ||
+        run->view.state == SALE_ARCHIVED || !state->opened)
         return false;
     if (run->runs->shared)
         return true;
@@ -152,6 +155,8 @@ bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *s
 
 bool sale_has_doubts(const struct sale_run *run, const struct cfg_sale_state *state)
 {
+    if (run->view.state == SALE_ARCHIVED)
+        return false;
     if (run->view.state != SALE_SERVING)
         return state->opened && run->view.state != SALE_REFUSED;
     return run->foreign || run->in_doubt != 0;
@@ -182,6 +187,7 @@ static bool is_settled(const struct sale_run *run)
     switch (run->view.state) {
     case SALE_SERVING:
     case SALE_REFUSED:
+    case SALE_ARCHIVED:
         return true;
     case SALE_WAITING:
         return !sale_get_decided(run, &decided) || !decided.state->opened;
@@ -435,7 +441,7 @@ static void step_run(struct sale_run *run)
 {
     struct sale_decided decided;
 
-    if (is_only_served(run))
+    if (sale_archive_step(run) || is_only_served(run))
         return;
     find_log_sale(run);
     if (!sale_get_decided(run, &decided)) { /* deleted, or known to other gateways alone */
@@ -499,6 +505,10 @@ void sale_mail(struct sale_runs *runs, const struct ps_mail *mail)
 {
     if (runs->stopped)
         return;
+    if (mail->ptr != NULL && mail->value == SALE_MAIL_ARCHIVE) {
+        sale_archive_written(mail->ptr);
+        return;
+    }
     if (mail->ptr != NULL) {
         sale_rebuild_loaded(mail->ptr);
         return;
@@ -509,8 +519,14 @@ void sale_mail(struct sale_runs *runs, const struct ps_mail *mail)
 
 void sale_outcome(struct sale_runs *runs, uint64_t handle, enum oq_outcome outcome)
 {
-    if (!runs->stopped)
-        sale_rebuild_landed((struct sale_slot *)(uintptr_t)handle, outcome);
+    struct sale_slot *slot = (struct sale_slot *)(uintptr_t)handle;
+
+    if (runs->stopped)
+        return;
+    if (slot->archives)
+        sale_archive_landed(slot, outcome);
+    else
+        sale_rebuild_landed(slot, outcome);
 }
 
 void sale_on_fenced(struct sale_runs *runs)
@@ -521,12 +537,16 @@ void sale_on_fenced(struct sale_runs *runs)
         atomic_store(&runs->mailed, false); /* the next heartbeat comes by itself */
 }
 
-void sale_noted(struct sale_runs *runs, const char *name, bool noted)
+void sale_noted(struct sale_runs *runs, const char *name, enum cfg_sale_note note, bool noted)
 {
     bool there;
     size_t place = find_place(runs, name, &there);
 
-    if (there && !runs->stopped)
+    if (!there || runs->stopped)
+        return;
+    if (note == CFG_NOTE_ARCHIVED)
+        sale_archive_noted(runs->at[place], noted);
+    else
         sale_rebuild_noted(runs->at[place], noted);
 }
 
@@ -542,7 +562,7 @@ int sale_runs_new(const struct sale_settings *settings, struct sale_runs **ret_r
     runs->shared = inv_store_is_shared(settings->store);
     runs->shard = ps_metrics_shard(settings->metrics);
     if (runs->shard == NULL || sale_effects_new(&runs->effects) < 0 ||
-        sale_expiry_new(runs, &runs->expiry) < 0 ||
+        sale_expiry_new(runs, &runs->expiry) < 0 || sale_archives_new(runs, &runs->archives) < 0 ||
         (runs->shared && sale_loader_new(&runs->loader) < 0)) {
         sale_runs_free(runs);
         return PS_E_NOMEM;
@@ -569,6 +589,7 @@ void sale_runs_stop(struct sale_runs *runs)
     if (runs == NULL)
         return;
     runs->stopped = true;
+    sale_archives_stop(runs->archives);
     sale_loader_free(runs->loader);
     runs->loader = NULL;
 }
@@ -584,6 +605,7 @@ void sale_runs_free(struct sale_runs *runs)
     free(runs->asked);
     sale_loader_free(runs->loader);
     sale_expiry_free(runs->expiry);
+    sale_archives_free(runs->archives);
     sale_effects_free(runs->effects);
     free(runs);
 }

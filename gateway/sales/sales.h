@@ -33,19 +33,13 @@ struct sale_decided {
     bool settled;
 };
 
-/* What the host is to note in a sale's state, as a new version that every gateway sees. */
-enum sale_note {
-    SALE_NOTE_OPENING, /* its stock and its SKUs are fixed from now on, on all gateways. Where
-                          nobody shares decisions there is nobody to tell: noted at once */
-    SALE_NOTE_OPENED   /* all of its beginning is in the log */
-};
-
 struct sale_host {
     /* False: there is no such sale. */
     bool (*decided)(const char *name, struct sale_decided *ret_decided, void *ctx);
     /* The answer is sale_noted, once; it may come before this returns. It fails if the sale's
-     * version is not the newest of the cluster. */
-    void (*note)(const char *name, enum sale_note note, void *ctx);
+     * version is not the newest of the cluster. Where nobody shares decisions there is nobody to
+     * tell of an opening: noted at once. */
+    void (*note)(const char *name, enum cfg_sale_note note, void *ctx);
     /* What sale_view tells of a sale has changed: workers are to get it. */
     void (*changed)(const char *name, void *ctx);
     void *ctx;
@@ -85,7 +79,10 @@ enum sale_state {
     SALE_SERVING,
     /* For good: the log has lost the sale's beginning or has other SKUs than its document, or
      * another gateway counts it. Never opened, never built again. */
-    SALE_REFUSED
+    SALE_REFUSED,
+    /* For good: the log has its sale.archived. It has no orders and no counters any more; what its
+     * orders were, its archive says. */
+    SALE_ARCHIVED
 };
 
 struct sale_view {
@@ -107,6 +104,16 @@ struct sale_settings {
     struct ps_mailbox *mailbox; /* the control thread's: mail of this kind goes to sale_mail */
     uint32_t mail_kind;
     uint32_t owner; /* of this thread's tickets */
+    /* Sales that are over; see archive.c. Texts are borrowed. */
+    struct {
+        const char *dir;     /* NULL: nothing is archived */
+        bool make_dir;       /* it may be made */
+        const char *key;     /* the file of its key */
+        const char *command; /* run with each archive; NULL = none */
+        int64_t after_ms;    /* a sale is over for so long */
+    } archive;
+    bool (*is_calm)(void *ctx); /* may there be work that can wait? NULL: always */
+    void *ctx;
 };
 
 /* Before the log is opened, for its records go through sale_on_record. PS_E_NOMEM. */
@@ -133,7 +140,7 @@ void sale_mail(struct sale_runs *runs, const struct ps_mail *mail);
 #define SALE_TICKET 1
 void sale_outcome(struct sale_runs *runs, uint64_t handle, enum oq_outcome outcome);
 /* The answer to the host's `note`. */
-void sale_noted(struct sale_runs *runs, const char *name, bool noted);
+void sale_noted(struct sale_runs *runs, const char *name, enum cfg_sale_note note, bool noted);
 /* A store has found that a sale's epoch is not in force in Redis: it is looked at now. Any thread.
  */
 void sale_on_fenced(struct sale_runs *runs);
@@ -151,6 +158,14 @@ bool sale_is_fixed(const struct sale_run *run, const struct cfg_sale_state *stat
 /* It was opened, and its counters are not known here, as after a start without Redis: an order that
  * the log does not show may be in doubt there, or lie in this gateway's spill. */
 bool sale_is_unserved(const struct sale_run *run, const struct cfg_sale_state *state);
+
+/* A rehearsal is to be dropped without an archive: from now on until it is archived. PS_E_BUSY: the
+ * log takes no records now, or the sale is just being opened. */
+int sale_discard(struct sale_run *run) PS_MUST_CHECK;
+/* What is in the way of an archive that is due, or is being made; "" = nothing. */
+const char *sale_archive_trouble(const struct sale_run *run);
+/* Is it so long over that it may be archived any moment? Nothing more is brought into it. */
+bool sale_is_archiving(const struct sale_run *run);
 
 /* Has Redis units of it in doubt, as it last said within the last moments, or is that not known?
  * Only of a shared counter. */

@@ -2,7 +2,7 @@
  * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), rebuild.c
  * (from the claim to the install), load.c and loader.c (the counters from the fold), effects.c and
  * apply.c (what the log decides, to the counter), sweep.c (what stays in doubt), expiry.c (what is
- * not paid). */
+ * not paid), archive.c and archive_job.c (what is over). */
 #ifndef SALE_SALES_INTERNAL_H
 #define SALE_SALES_INTERNAL_H
 
@@ -21,7 +21,31 @@
 struct sale_slot {
     struct sale_run *run;
     bool out;
+    bool archives; /* archive.c's, not rebuild.c's */
 };
+
+/* archive.c: how far the archive of one sale is. */
+struct sale_archive {
+    enum { SALE_ARCHIVE_IDLE, SALE_ARCHIVE_WRITING, SALE_ARCHIVE_APPENDING } stage;
+    bool due;              /* it is over for long enough */
+    bool discard;          /* a rehearsal: at once, without an archive */
+    bool noting;           /* the host writes the note */
+    int64_t look_ns;       /* not before */
+    int64_t retry_ns;      /* not before */
+    int64_t wait_ms;       /* after the last failure */
+    int64_t final_ns;      /* when something last happened to it */
+    int64_t seen_ended_ms; /* when it was first seen to be ended, if nobody wrote down when */
+    size_t orders;         /* that it had then */
+    struct sale_slot *slots;
+    size_t slots_out;
+    struct sale_loader_job empty; /* of its counter */
+    size_t empty_skus;
+    int64_t empty_epoch;
+    char why[sizeof(struct ps_fault) + 8]; /* it could not be archived; "" = nothing */
+};
+
+/* What mail of the sales room with a pointer is about, beside a load. */
+#define SALE_MAIL_ARCHIVE 1
 
 /* Up to which seq of each partition; 0 = nothing. */
 struct sale_applied {
@@ -76,6 +100,8 @@ struct sale_run {
     bool trimming;                  /* Redis is asked what is applied */
     int64_t trimmed_ns;
 
+    struct sale_archive archive;
+
     /* sweep.c */
     struct {
         bool asking;
@@ -116,6 +142,7 @@ struct sale_runs {
     struct sale_counters counters;
     struct sale_loader *loader; /* NULL once stopped */
     struct sale_expiry *expiry;
+    struct sale_archives *archives;
 };
 
 /* Which sale a line of the program's log is about. */
@@ -183,6 +210,21 @@ int sale_counters_set(struct sale_counters *counters, const struct oq_sale *log_
 void sale_apply_take(struct sale_runs *runs);
 /* A step for one sale. */
 void sale_apply_step(struct sale_run *run);
+
+/* Its records tell nobody any more. The log's thread. */
+void sale_counters_drop(struct sale_counters *counters, const struct oq_sale *log_sale);
+
+/* --- archive.c --- */
+int sale_archives_new(struct sale_runs *runs, struct sale_archives **ret_archives) PS_MUST_CHECK;
+/* Waits for what its thread does: at most as long as a record or a disk takes. */
+void sale_archives_stop(struct sale_archives *archives);
+void sale_archives_free(struct sale_archives *archives); /* NULL is allowed */
+/* True: the sale is archived, and there is nothing else to do for it. */
+bool sale_archive_step(struct sale_run *run);
+void sale_archive_landed(struct sale_slot *slot, enum oq_outcome outcome);
+/* Its thread has written, or has failed. */
+void sale_archive_written(struct sale_run *run);
+void sale_archive_noted(struct sale_run *run, bool noted);
 
 /* --- sweep.c --- */
 void sale_sweep_step(struct sale_run *run);

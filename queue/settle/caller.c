@@ -2,7 +2,7 @@
  * never holds up the reading of the log.
  *
  * A 200 and the 409s that name the order's state are final: a gateway answers them only when its
- * log shows that state. Everything else (503 order_pending, no answer, an answer that makes no
+ * log shows that state. So is 410 archived: the order was decided long ago, as its archive says. Everything else (503 order_pending, no answer, an answer that makes no
  * sense) is tried again with growing pauses, an item by itself or, if a gateway fails as a whole,
  * all of them. Each retry goes to the next gateway in the list, since one that has lost its log
  * answers calls but decides nothing. A 404 is final only after several tries, and only if this
@@ -275,6 +275,8 @@ static const char *result_of(const struct st_decision *decision, int64_t status,
         return decision->confirm ? ST_RESULT_CONFIRMED : ST_RESULT_RELEASED;
     if (status == 404)
         return decision->known || decision->tries < NOT_FOUND_TRIES ? NULL : ST_RESULT_NOT_FOUND;
+    if (status == 410 && ps_str_is(code, ST_RESULT_ARCHIVED))
+        return ST_RESULT_ARCHIVED;
     for (size_t i = 0; status == 409 && i < PS_ARRAY_LEN(final); i++) {
         if (ps_str_is(code, final[i]))
             return final[i];

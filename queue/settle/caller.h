@@ -13,6 +13,7 @@
 #define ST_RESULT_CONFIRMED "confirmed" /* goods leave on this one and on nothing else */
 #define ST_RESULT_RELEASED  "released"  /* a cancel was answered 200 */
 #define ST_RESULT_NOT_FOUND "not_found"
+#define ST_RESULT_ARCHIVED  "archived"
 
 struct st_caller_settings {
     const char *const

@@ -20,7 +20,7 @@ static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};
 static const char *const calls[] = {"answered", "failed", NULL};
 static const char *const results[] = {
     ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",     "order_cancelled",
-    "order_rejected",    "order_confirmed",  ST_RESULT_NOT_FOUND, NULL};
+    "order_rejected",    "order_confirmed",  ST_RESULT_NOT_FOUND, ST_RESULT_ARCHIVED, NULL};
 
 /* clang-format off */
 const struct ps_metric st_metrics[ST_M_COUNT] = {

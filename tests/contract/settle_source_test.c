@@ -522,6 +522,56 @@ static void a_partition_that_has_lost_all_that_it_had_is_an_error(void **state)
     assert_gone(1, 0, 3);
 }
 
+/* Deletes records of a journal as those of an archived sale, up to `upto`. */
+static void journal_archive(int64_t upto)
+{
+    struct ps_db_file *file;
+    bool unknown;
+    int lock;
+    assert_ok(ps_db_file_lock(&oq_journal_kind, journal, &lock, NULL));
+    const struct ps_db_file_settings settings = {&oq_journal_kind, journal, NULL, lock};
+    assert_ok(ps_db_file_open(&settings, &file, NULL));
+    assert_ok(ps_db_file_begin(file, NULL));
+    assert_ok(oq_journal_file_archive(file, PS_STR("sale"), upto, NULL));
+    assert_ok(ps_db_file_commit(file, &unknown, NULL));
+    while (oq_journal_file_drop(file, &unknown, NULL) > 0)
+        ;
+    ps_db_file_close(file);
+    close(lock);
+}
+
+static void records_that_went_with_their_sale_before_they_were_read_are_an_error(void **state)
+{
+    (void)state;
+    put_orders(1, 8);
+    know(3, text_of(3));
+    journal_archive(5);
+    open_source();
+    assert_int_equal(read_some(source), PS_E_CORRUPT);
+    assert_gone(1, 3, 5);
+    gone.pass_over = true;
+    expect_orders(6, 8);
+    expect_end();
+    assert_gone(2, 3, 5);
+}
+
+static void records_that_went_after_they_were_read_are_not_missed(void **state)
+{
+    (void)state;
+    put_orders(1, 5);
+    open_source();
+    expect_orders(1, 5);
+    expect_end();
+    put_orders(6, 8);
+    journal_archive(5);
+    expect_orders(6, 8);
+    st_source_rewind(source);
+    know(5, text_of(5)); /* the record at the place is gone */
+    expect_orders(6, 8);
+    expect_end();
+    assert_int_equal(gone.asked, 0);
+}
+
 static void records_that_go_while_the_partition_is_read_are_an_error(void **state)
 {
     (void)state;
@@ -813,6 +863,8 @@ static int run_journal(void)
         CLAIM(a_journal_that_takes_the_place_of_another_is_noticed),
         CLAIM(a_journal_whose_place_was_taken_is_not_at_its_end),
         CLAIM(a_journal_that_is_missing_is_refused_by_name),
+        CLAIM(records_that_went_with_their_sale_before_they_were_read_are_an_error),
+        CLAIM(records_that_went_after_they_were_read_are_not_missed),
     };
     return cmocka_run_group_tests_name("journal alone", tests, NULL, NULL);
 }

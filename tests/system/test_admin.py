@@ -314,7 +314,7 @@ def test_pause_resume_and_end_are_in_force_at_once_and_may_be_repeated(gateway):
     assert (answer.status, answer.code) == (409, "ended")
     order = gateway.buy(name, "a").json["order_id"]
     assert gateway.admin("POST", f"/admin/v1/orders/{order}/confirm").status == 200
-    assert gateway.sale(name)["state"] == "archived"
+    assert gateway.sale(name)["state"] == "settled"
     assert gateway.admin("POST", "/admin/v1/sales/none/end").status == 404
 
 

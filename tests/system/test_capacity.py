@@ -110,7 +110,7 @@ def test_a_search_that_is_stopped_says_so_and_ends_its_sale(gateway):
     assert running.returncode == 1 and "told to stop" in out, out
     sales = [sale for sale in gateway.admin("GET", "/admin/v1/sales").json["sales"] if sale["sale"].startswith("rehearsal-")]
     assert gateway.admin("GET", "/admin/v1/overload?history_s=0").json["pin"] is None
-    assert sales and {sale["state"] for sale in sales} <= {"ended", "archived"}, sales
+    assert sales and {sale["state"] for sale in sales} <= {"ended", "settled", "archived"}, sales
 
 
 def test_a_pin_of_an_operator_is_left_as_it_is(gateway):

@@ -105,7 +105,7 @@ def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
     before = sales(gateway)
     done = rehearse(gateway, public=f"http://127.0.0.1:{free_port()}")
     assert done.returncode == 1, done
-    assert [state for sale, state in sales(gateway).items() if sale not in before] == ["archived"], done
+    assert [state for sale, state in sales(gateway).items() if sale not in before] == ["settled"], done
 
 
 def test_a_rehearsal_that_lets_nobody_in_proves_nothing(tmp_path):

@@ -413,7 +413,7 @@ def test_a_rehearsal_whose_marks_are_not_believed_buys_nothing_and_says_why(gate
     done = shadow(gateway, sale, key_file(tmp_path, stranger))
     assert done.returncode == 1 and "--rehearsal-key" in done.stderr and "nothing was bought" in done.stderr, done
     assert left(gateway, sale) == 10
-    assert [(twin["state"], twin["skus"][0]["held"]) for twin in twins_of(gateway, sale)] == [("archived", 0)]
+    assert [(twin["state"], twin["skus"][0]["held"]) for twin in twins_of(gateway, sale)] == [("settled", 0)]
 
 
 def test_a_rehearsal_stops_at_the_first_answer_of_the_live_sale(gateway, tmp_path):
@@ -427,7 +427,7 @@ def test_a_rehearsal_stops_at_the_first_answer_of_the_live_sale(gateway, tmp_pat
     assert process.returncode == 1 and "not believed any more" in said and sale in said, said
     strays = gateway.orders(sale)
     assert len(strays) < 200 and f"users {strays[0]['user'].rsplit('-', 1)[0]}-*" in said, (len(strays), said)
-    assert {twin["state"] for twin in twins_of(gateway, sale)} <= {"ended", "archived"}
+    assert {twin["state"] for twin in twins_of(gateway, sale)} <= {"ended", "settled", "archived"}
 
 
 @pytest.mark.parametrize("change,words", [({"expires_at": "in half a minute"}, "make another"), ({"secret": "xyz"}, "secret"), ({"key": None}, "key"),

@@ -1,0 +1,40 @@
+/* What the archives of sales that are over still answer. Reading walks through a file, in memory
+ * that does not grow with it. */
+#ifndef OP_ARCHIVED_H
+#define OP_ARCHIVED_H
+
+#include "gateway/admin/admin_internal.h"
+
+#include "queue/archive.h"
+
+#include <limits.h>
+
+/* A walk through an archive. A work thread's while it runs. */
+struct op_archived {
+    char path[PATH_MAX];
+    char sale[PS_NAME_MAX + 1];
+    int64_t after, limit;
+    int state;                  /* enum oq_state, -1 = all; void ones count as released */
+    char user[OQ_HASH_LEN + 1]; /* as the archive has it; "" = all */
+    struct ps_buf *buf;         /* has room for `limit` lines */
+    int64_t count, last;
+    struct ps_fault fault;
+};
+
+/* Is the sale in an archive, and no counter or log here knows its orders? */
+bool op_is_archived(const struct sale_entry *sale);
+/* The walk through a sale's archive. PS_E_INVALID: the path is too long. */
+int op_archived_init(struct op_archived *archived, const struct op_admin *admin,
+                     const char *sale) PS_MUST_CHECK;
+/* Records as the log gives them out line by line; orders as in lists. Errors of oq_archive_read. */
+int op_archived_log(struct op_archived *archived) PS_MUST_CHECK;
+int op_archived_orders(struct op_archived *archived) PS_MUST_CHECK;
+
+/* Answers GET of an order from the archives that may have it. False: none may. */
+bool op_archived_order(struct op_request *request, const struct ps_uuid *id);
+/* May the order be in one? */
+bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id);
+/* Answers GET of an archived sale's audit: the file is read and judged. */
+void op_archived_audit(struct op_request *request, const struct sale_entry *sale);
+
+#endif
