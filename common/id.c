@@ -133,6 +133,35 @@ static void need_sodium(void)
         abort();
 }
 
+size_t ps_id_pack(struct ps_str text, char *to, bool *ret_is_uuid)
+{
+    char again[PS_UUID_LEN + 1];
+    struct ps_uuid uuid;
+
+    *ret_is_uuid = false;
+    if (text.len == PS_UUID_LEN && ps_uuid_parse(text.at, text.len, &uuid) == 0) {
+        ps_uuid_format(&uuid, again);
+        *ret_is_uuid = memcmp(again, text.at, PS_UUID_LEN) == 0;
+    }
+    if (*ret_is_uuid)
+        memcpy(to, &uuid, sizeof uuid);
+    else if (text.len > 0)
+        memcpy(to, text.at, text.len);
+    return *ret_is_uuid ? sizeof uuid : text.len;
+}
+
+struct ps_str ps_id_unpack(const char *packed, size_t size, bool is_uuid,
+                           char room[PS_UUID_LEN + 1])
+{
+    struct ps_uuid uuid;
+
+    if (!is_uuid)
+        return (struct ps_str){packed, size};
+    memcpy(&uuid, packed, sizeof uuid);
+    ps_uuid_format(&uuid, room);
+    return (struct ps_str){room, PS_UUID_LEN};
+}
+
 void ps_uuid_source_init(struct ps_uuid_source *source)
 {
     need_sodium();

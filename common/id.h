@@ -24,6 +24,13 @@ static inline bool ps_uuid_equal(const struct ps_uuid *a, const struct ps_uuid *
     return __builtin_memcmp(a->byte, b->byte, sizeof a->byte) == 0;
 }
 
+/* A text in as few bytes as it needs: one that reads as ps_uuid_format writes takes 16, any other
+ * those it has. `to` has room for text.len. The size; *ret_is_uuid belongs to it. */
+size_t ps_id_pack(struct ps_str text, char *to, bool *ret_is_uuid);
+/* Back: into `room` if need be, where the result may lie. */
+struct ps_str ps_id_unpack(const char *packed, size_t size, bool is_uuid,
+                           char room[PS_UUID_LEN + 1]);
+
 /* The wall milliseconds of a UUIDv7; of any other it is a number without meaning. */
 static inline int64_t ps_uuid_ms(const struct ps_uuid *uuid)
 {

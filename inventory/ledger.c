@@ -200,6 +200,7 @@ static struct inv_order *add_order(struct inv_ledger *ledger, const struct inv_r
     if (order == NULL)
         return NULL;
     order->stripe = (uint8_t)number;
+    order->part = (uint8_t)inv_place_part(place);
     inv_table_put(&ledger->parts[inv_place_part(place)].ids, &order->by_id, place->id);
     add_to_totals(&stripe->totals[order->sku], order->state, order->quantity);
     return order;
@@ -207,7 +208,7 @@ static struct inv_order *add_order(struct inv_ledger *ledger, const struct inv_r
 
 static void forget_order(struct inv_ledger *ledger, struct inv_order *order)
 {
-    inv_table_remove(&ledger->parts[order->by_id.hash >> 60].ids, &order->by_id);
+    inv_table_remove(&ledger->parts[order->part].ids, &order->by_id);
     inv_records_forget(&ledger->stripes[order->stripe].records, order);
 }
 
@@ -241,7 +242,7 @@ static bool over_cap(const struct inv_buyer *buyer, const struct inv_reservation
     units = 0;
     if (buyer != NULL) {
         const struct inv_order *order;
-        LIST_FOREACH(order, &buyer->live, live)
+        SLIST_FOREACH(order, &buyer->live, live)
         units += order->sku == r->sku ? order->quantity : 0;
     }
     return r->quantity > r->sku_cap - units;
@@ -271,7 +272,7 @@ static int judge_reservation(const struct inv_ledger *ledger, const struct inv_r
         return 0;
     }
     if (over_cap(buyer, r)) {
-        *ret_answer = answer_about(buyer != NULL ? LIST_FIRST(&buyer->live) : NULL, INV_CAP);
+        *ret_answer = answer_about(buyer != NULL ? SLIST_FIRST(&buyer->live) : NULL, INV_CAP);
         return 0;
     }
     return 1;
@@ -377,7 +378,7 @@ void inv_ledger_resolve(struct inv_ledger *ledger, struct inv_order *order,
     }
     if (old == IN_DOUBT)
         add_units(&counter->in_doubt, -order->quantity);
-    if (state == GONE || (state == GIVEN_BACK && order->key_len == 0))
+    if (state == GONE || (state == GIVEN_BACK && order->key_size == 0))
         forget_order(ledger, order);
 }
 
@@ -410,10 +411,13 @@ int inv_order_tell(const struct inv_order *order, struct inv_entry *ret_entry)
     ret_entry->quantity = order->quantity;
     ret_entry->reserved_at_ms = order->reserved_at_ms;
     ret_entry->pay_by_ms = order->pay_by_ms;
-    ret_entry->user_len = buyer->user_len;
-    ret_entry->key_len = order->key_len;
-    memcpy(ret_entry->user, buyer->user, buyer->user_len);
-    memcpy(ret_entry->key, order->key, order->key_len);
+    char room[PS_UUID_LEN + 1];
+    struct ps_str text = ps_id_unpack(buyer->user, buyer->user_size, buyer->user_is_uuid, room);
+    memcpy(ret_entry->user, text.at, text.len);
+    ret_entry->user_len = text.len;
+    text = ps_id_unpack(order->key, order->key_size, order->key_is_uuid, room);
+    memcpy(ret_entry->key, text.at, text.len);
+    ret_entry->key_len = text.len;
     return 0;
 }
 
@@ -459,6 +463,11 @@ int inv_ledger_load(struct inv_ledger *ledger, const struct inv_load_order *orde
     int64_t units = order->state == INV_LOAD_RELEASED ? 0 : order->quantity;
     if (order->sku >= ledger->sku_count)
         return PS_E_INVALID;
+    /* A million of them lie outside of every cache: the three places come at the same time. */
+    const struct inv_records *records = &ledger->stripes[inv_place_stripe(place)].records;
+    inv_table_fetch(&records->buyers, place->user);
+    inv_table_fetch(&records->keys, place->key);
+    inv_table_fetch(&ledger->parts[inv_place_part(place)].ids, place->id);
     if (inv_ledger_order(ledger, &order->id, place->id) != NULL)
         return PS_E_EXISTS;
     if (!add_within(&ledger->counters[order->sku].sum, units))
@@ -479,6 +488,16 @@ int inv_ledger_raised(struct inv_ledger *ledger, const struct ps_uuid *id,
     return add_order(ledger, &record, place) != NULL ? 0 : PS_E_NOMEM;
 }
 
+void inv_ledger_expect_orders(struct inv_ledger *ledger, size_t orders)
+{
+    for (size_t i = 0; i < INV_STRIPES; i++)
+        inv_records_expect(&ledger->stripes[i].records, orders / INV_STRIPES);
+    for (size_t i = 0; i < INV_PARTS; i++) {
+        struct inv_table *ids = &ledger->parts[i].ids;
+        inv_table_expect(ids, ids->count + orders / INV_PARTS);
+    }
+}
+
 void inv_ledger_expect(struct inv_ledger *ledger)
 {
     int64_t units = 0; /* an order has at least one */
@@ -486,15 +505,8 @@ void inv_ledger_expect(struct inv_ledger *ledger)
         units += units_left(ledger, sku);
     if (units > EXPECT_MAX)
         units = EXPECT_MAX;
-    for (size_t i = 0; i < INV_STRIPES; i++) {
-        /* Buyers do not spread evenly: a quarter more than the mean, and a few. */
-        size_t orders = (size_t)units / INV_STRIPES * 5 / 4 + 8;
-        inv_records_expect(&ledger->stripes[i].records, orders);
-    }
-    for (size_t i = 0; i < INV_PARTS; i++) {
-        struct inv_table *ids = &ledger->parts[i].ids;
-        inv_table_expect(ids, ids->count + (size_t)units / INV_PARTS);
-    }
+    /* Buyers do not spread evenly: a quarter more than the mean, and a few for each stripe. */
+    inv_ledger_expect_orders(ledger, (size_t)units * 5 / 4 + (size_t)8 * INV_STRIPES);
 }
 
 void inv_ledger_move(struct inv_ledger *ledger, struct inv_sku_counter *counters)

@@ -103,6 +103,8 @@ void inv_ledger_counts(const struct inv_ledger *ledger, struct inv_count *ret_co
 
 /* Sets what is available of a SKU. PS_E_INVALID: its sum would pass PS_INT_MAX. */
 int inv_ledger_available(struct inv_ledger *ledger, uint32_t sku, int64_t available) PS_MUST_CHECK;
+/* Gets memory for so many more orders, when there is some. */
+void inv_ledger_expect_orders(struct inv_ledger *ledger, size_t orders);
 /* Gets memory for selling all that is available, as far as that is bounded and there is some. */
 void inv_ledger_expect(struct inv_ledger *ledger);
 /* From now on these counters count, to which the numbers are copied. */

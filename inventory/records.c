@@ -5,11 +5,29 @@
 
 #include <string.h>
 
-/* A usual length of a user and of a key. */
-#define EXPECT_TEXT 40
+/* A usual size of a user and of a key. */
+#define EXPECT_TEXT 24
 
+_Static_assert(INV_SKUS_MAX <= UINT16_MAX, "a SKU fits");
 _Static_assert(sizeof(struct inv_buyer) + PS_USER_MAX <= INV_ARENA_MAX, "a buyer fits");
 _Static_assert(sizeof(struct inv_order) + PS_KEY_MAX <= INV_ARENA_MAX, "an order fits");
+
+static size_t size_of_buyer(size_t user_size)
+{
+    return offsetof(struct inv_buyer, user) + user_size;
+}
+
+static size_t size_of_order(size_t key_size)
+{
+    return offsetof(struct inv_order, key) + key_size;
+}
+
+static bool is_text(const char *packed, size_t size, bool is_uuid, struct ps_str text)
+{
+    char room[PS_UUID_LEN + 1];
+    return (is_uuid ? PS_UUID_LEN : size) == text.len &&
+           ps_str_same(ps_id_unpack(packed, size, is_uuid, room), text);
+}
 
 int inv_records_init(struct inv_records *records)
 {
@@ -38,7 +56,7 @@ struct inv_buyer *inv_records_buyer(const struct inv_records *records, struct ps
     for (struct inv_link *link = inv_table_first(&records->buyers, hash); link != NULL;
          link = inv_table_next(link)) {
         struct inv_buyer *buyer = (struct inv_buyer *)link;
-        if (buyer->user_len == user.len && memcmp(buyer->user, user.at, user.len) == 0)
+        if (is_text(buyer->user, buyer->user_size, buyer->user_is_uuid, user))
             return buyer;
     }
     return NULL;
@@ -51,8 +69,7 @@ struct inv_order *inv_records_key(const struct inv_records *records, const struc
          link = inv_table_next(link)) {
         struct inv_order *order =
             (struct inv_order *)((char *)link - offsetof(struct inv_order, by_key));
-        if (order->buyer == buyer && order->key_len == key.len &&
-            memcmp(order->key, key.at, key.len) == 0)
+        if (order->buyer == buyer && is_text(order->key, order->key_size, order->key_is_uuid, key))
             return order;
     }
     return NULL;
@@ -60,11 +77,16 @@ struct inv_order *inv_records_key(const struct inv_records *records, const struc
 
 static struct inv_buyer *add_buyer(struct inv_records *records, struct ps_str user, uint64_t hash)
 {
-    struct inv_buyer *buyer = inv_arena_take(&records->arena, sizeof *buyer + user.len);
+    char packed[PS_USER_MAX];
+    bool is_uuid;
+    size_t size = ps_id_pack(user, packed, &is_uuid);
+    struct inv_buyer *buyer = inv_arena_take(&records->arena, size_of_buyer(size));
     if (buyer == NULL)
         return NULL;
-    *buyer = (struct inv_buyer){.user_len = (uint8_t)user.len};
-    memcpy(buyer->user, user.at, user.len);
+    memset(buyer, 0, offsetof(struct inv_buyer, user));
+    buyer->user_size = (uint8_t)size;
+    buyer->user_is_uuid = is_uuid;
+    memcpy(buyer->user, packed, size);
     inv_table_put(&records->buyers, &buyer->by_user, hash);
     return buyer;
 }
@@ -72,25 +94,28 @@ static struct inv_buyer *add_buyer(struct inv_records *records, struct ps_str us
 static void drop_buyer(struct inv_records *records, struct inv_buyer *buyer)
 {
     inv_table_remove(&records->buyers, &buyer->by_user);
-    inv_arena_give(&records->arena, buyer, sizeof *buyer + buyer->user_len);
+    inv_arena_give(&records->arena, buyer, size_of_buyer(buyer->user_size));
 }
 
 static void add_live_order(struct inv_order *order)
 {
-    LIST_INSERT_HEAD(&order->buyer->live, order, live);
+    SLIST_INSERT_HEAD(&order->buyer->live, order, live);
     order->buyer->units += order->quantity;
 }
 
 void inv_records_delist(struct inv_order *order)
 {
-    LIST_REMOVE(order, live);
+    SLIST_REMOVE(&order->buyer->live, order, inv_order, live);
     order->buyer->units -= order->quantity;
 }
 
 struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
                                   const struct inv_place *place)
 {
-    struct inv_order *order = inv_arena_take(&records->arena, sizeof *order + record->key.len);
+    char key[PS_KEY_MAX];
+    bool key_is_uuid;
+    size_t key_size = ps_id_pack(record->key, key, &key_is_uuid);
+    struct inv_order *order = inv_arena_take(&records->arena, size_of_order(key_size));
     struct inv_buyer *buyer = NULL;
     if (order == NULL)
         return NULL;
@@ -99,19 +124,21 @@ struct inv_order *inv_records_add(struct inv_records *records, const struct inv_
         if (buyer == NULL)
             buyer = add_buyer(records, record->user, place->user);
         if (buyer == NULL) {
-            inv_arena_give(&records->arena, order, sizeof *order + record->key.len);
+            inv_arena_give(&records->arena, order, size_of_order(key_size));
             return NULL;
         }
         buyer->orders++;
     }
-    *order = (struct inv_order){.buyer = buyer,
-                                .id = *record->id,
-                                .quantity = record->quantity,
-                                .sku = record->sku,
-                                .state = record->state,
-                                .key_len = (uint8_t)record->key.len};
-    if (order->key_len > 0) {
-        memcpy(order->key, record->key.at, order->key_len);
+    memset(order, 0, offsetof(struct inv_order, key));
+    order->buyer = buyer;
+    order->id = *record->id;
+    order->quantity = record->quantity;
+    order->sku = (uint16_t)record->sku;
+    order->state = record->state;
+    order->key_size = (uint8_t)key_size;
+    order->key_is_uuid = key_is_uuid;
+    if (key_size > 0) {
+        memcpy(order->key, key, key_size);
         inv_table_put(&records->keys, &order->by_key, place->key);
     }
     if (buyer != NULL && record->live)
@@ -122,9 +149,9 @@ struct inv_order *inv_records_add(struct inv_records *records, const struct inv_
 void inv_records_forget(struct inv_records *records, struct inv_order *order)
 {
     struct inv_buyer *buyer = order->buyer;
-    if (order->key_len > 0)
+    if (order->key_size > 0)
         inv_table_remove(&records->keys, &order->by_key);
-    inv_arena_give(&records->arena, order, sizeof *order + order->key_len);
+    inv_arena_give(&records->arena, order, size_of_order(order->key_size));
     if (buyer != NULL && --buyer->orders == 0)
         drop_buyer(records, buyer);
 }

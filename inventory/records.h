@@ -10,27 +10,29 @@
 
 struct inv_buyer {
     struct inv_link by_user;
-    LIST_HEAD(, inv_order) live; /* their live orders, newest first */
-    int64_t units;               /* of the live orders */
-    size_t orders;               /* that are remembered */
-    uint8_t user_len;
-    char user[];
+    uint32_t orders;              /* that are remembered */
+    SLIST_HEAD(, inv_order) live; /* their live orders, newest first; caps keep them few */
+    int64_t units;                /* of the live orders */
+    uint8_t user_size;
+    bool user_is_uuid;
+    char user[]; /* as ps_id_pack keeps it */
 };
 
 struct inv_order {
-    struct inv_link by_id;      /* the ledger' */
-    struct inv_link by_key;     /* unless key_len is 0 */
-    LIST_ENTRY(inv_order) live; /* while its units are its buyer's */
-    struct inv_buyer *buyer;    /* NULL: an adjustment */
+    struct inv_link by_id;       /* the ledger' */
+    struct inv_link by_key;      /* unless key_size is 0 */
+    SLIST_ENTRY(inv_order) live; /* while its units are its buyer's */
+    struct inv_buyer *buyer;     /* NULL: an adjustment */
     struct ps_uuid id;
     int64_t quantity;
     int64_t reserved_at_ms;
     int64_t pay_by_ms;
-    uint32_t sku;
+    uint16_t sku;
     uint8_t state;
-    uint8_t stripe;
-    uint8_t key_len;
-    char key[];
+    uint8_t stripe, part;
+    uint8_t key_size;
+    bool key_is_uuid;
+    char key[]; /* as ps_id_pack keeps it */
 };
 
 struct inv_records {
@@ -59,8 +61,8 @@ struct inv_buyer *inv_records_buyer(const struct inv_records *records, struct ps
 struct inv_order *inv_records_key(const struct inv_records *records, const struct inv_buyer *buyer,
                                   struct ps_str key, uint64_t key_hash);
 
-/* The order, and its buyer with their first; times, stripe and by_id are the caller's to set. NULL:
- * out of memory, nothing done. */
+/* The order, and its buyer with their first; times, stripe, part and by_id are the caller's to set.
+ * NULL: out of memory, nothing done. */
 struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
                                   const struct inv_place *place);
 /* Its units are its buyer's no longer. */

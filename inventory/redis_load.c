@@ -280,7 +280,7 @@ static int write_buyers(struct redis_load *load)
 {
     for (size_t i = 0; i <= load->buyers.mask; i++) {
         for (const struct inv_link *link = load->buyers.buckets[i]; link != NULL;
-             link = link->next) {
+             link = inv_link_next(link)) {
             const struct buyer *buyer = (const struct buyer *)link;
             char *at = inv_feed_begin(&load->feed, INV_KEY_USER, PS_USER_MAX + BUYER_MAX);
             if (at == NULL)

@@ -110,6 +110,12 @@ int inv_load_order(struct inv_load *load, const struct inv_load_order *order)
     return load->backend->load_order(load, order);
 }
 
+void inv_load_expect(struct inv_load *load, size_t orders)
+{
+    if (load->backend->load_expect != NULL)
+        load->backend->load_expect(load, orders);
+}
+
 int inv_load_raised(struct inv_load *load, const struct ps_uuid *id)
 {
     return load->backend->load_raised(load, id);

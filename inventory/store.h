@@ -223,6 +223,8 @@ int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const
                  size_t sku_count, struct inv_load **ret_load) PS_MUST_CHECK;
 /* What is available of a SKU, after all orders of the log are taken off; 0 until said. */
 int inv_load_available(struct inv_load *load, uint32_t sku, int64_t available) PS_MUST_CHECK;
+/* So many orders will be loaded, about: memory for them can be got at once. */
+void inv_load_expect(struct inv_load *load, size_t orders);
 /* In the order of the log, so that the last order of a user is known. PS_E_EXISTS: the id is
  * loaded already. */
 int inv_load_order(struct inv_load *load, const struct inv_load_order *order) PS_MUST_CHECK;

@@ -48,6 +48,7 @@ struct inv_backend {
                     size_t sku_count, struct inv_load **ret_load);
     int (*load_available)(struct inv_load *load, uint32_t sku, int64_t available);
     int (*load_order)(struct inv_load *load, const struct inv_load_order *order);
+    void (*load_expect)(struct inv_load *load, size_t orders); /* NULL: no use of it */
     int (*load_raised)(struct inv_load *load, const struct ps_uuid *id);
     int (*load_install)(struct inv_load *load, struct inv_sale **ret_sale);
     void (*load_free)(struct inv_load *load);

@@ -303,6 +303,11 @@ static int mem_load_order(struct inv_load *head, const struct inv_load_order *or
     return inv_ledger_load(load->ledger, order, &place);
 }
 
+static void mem_load_expect(struct inv_load *head, size_t orders)
+{
+    inv_ledger_expect_orders(((struct mem_load *)head)->ledger, orders);
+}
+
 static int mem_load_raised(struct inv_load *head, const struct ps_uuid *id)
 {
     struct mem_load *load = (struct mem_load *)head;
@@ -409,6 +414,7 @@ static const struct inv_backend mem_backend = {
     .load_new = mem_load_new,
     .load_available = mem_load_available,
     .load_order = mem_load_order,
+    .load_expect = mem_load_expect,
     .load_raised = mem_load_raised,
     .load_install = mem_load_install,
     .load_free = mem_load_free,

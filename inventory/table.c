@@ -24,14 +24,14 @@ void inv_table_done(struct inv_table *table)
 static void put_link(struct inv_table *table, struct inv_link *link)
 {
     struct inv_link **bucket = &table->buckets[link->hash & table->mask];
-    link->next = *bucket;
+    inv_link_lead(link, *bucket);
     *bucket = link;
 }
 
 void inv_table_expect(struct inv_table *table, size_t count)
 {
     size_t size = table->mask + 1;
-    while (size < count)
+    while (size < count && size <= UINT32_MAX / 2)
         size *= 2;
     if (size == table->mask + 1)
         return;
@@ -42,7 +42,7 @@ void inv_table_expect(struct inv_table *table, size_t count)
     for (size_t i = 0; i <= table->mask; i++) {
         struct inv_link *next;
         for (struct inv_link *link = table->buckets[i]; link != NULL; link = next) {
-            next = link->next;
+            next = inv_link_next(link);
             put_link(&bigger, link);
         }
     }
@@ -53,16 +53,20 @@ void inv_table_expect(struct inv_table *table, size_t count)
 void inv_table_put(struct inv_table *table, struct inv_link *link, uint64_t hash)
 {
     inv_table_expect(table, table->count + 1);
-    link->hash = hash;
+    link->hash = (uint32_t)hash;
     put_link(table, link);
     table->count++;
 }
 
 void inv_table_remove(struct inv_table *table, struct inv_link *link)
 {
-    struct inv_link **at = &table->buckets[link->hash & table->mask];
-    while (*at != link)
-        at = &(*at)->next;
-    *at = link->next;
+    struct inv_link **bucket = &table->buckets[link->hash & table->mask], *before = *bucket;
+    if (before == link) {
+        *bucket = inv_link_next(link);
+    } else {
+        while (inv_link_next(before) != link)
+            before = inv_link_next(before);
+        inv_link_lead(before, inv_link_next(link));
+    }
     table->count--;
 }

@@ -7,9 +7,21 @@
 #include "common/defs.h"
 
 struct inv_link {
-    struct inv_link *next;
-    uint64_t hash;
+    uint32_t next[2]; /* a pointer in two halves, so that this takes 12 bytes: an order has two */
+    uint32_t hash;    /* its low bits: the high ones have chosen the stripe or the part */
 };
+
+static inline struct inv_link *inv_link_next(const struct inv_link *link)
+{
+    struct inv_link *next;
+    memcpy(&next, link->next, sizeof next);
+    return next;
+}
+
+static inline void inv_link_lead(struct inv_link *link, const struct inv_link *next)
+{
+    memcpy(link->next, &next, sizeof next);
+}
 
 struct inv_table {
     struct inv_link **buckets;
@@ -25,21 +37,27 @@ void inv_table_put(struct inv_table *table, struct inv_link *link, uint64_t hash
 void inv_table_remove(struct inv_table *table, struct inv_link *link); /* which is in it */
 
 /* The items of one hash: first, then next until NULL. */
-static inline struct inv_link *inv_table_same(struct inv_link *link, uint64_t hash)
+static inline struct inv_link *inv_table_same(struct inv_link *link, uint32_t hash)
 {
     while (link != NULL && link->hash != hash)
-        link = link->next;
+        link = inv_link_next(link);
     return link;
 }
 
 static inline struct inv_link *inv_table_first(const struct inv_table *table, uint64_t hash)
 {
-    return inv_table_same(table->buckets[hash & table->mask], hash);
+    return inv_table_same(table->buckets[(uint32_t)hash & table->mask], (uint32_t)hash);
+}
+
+/* Begins to fetch from memory where the items of this hash begin. */
+static inline void inv_table_fetch(const struct inv_table *table, uint64_t hash)
+{
+    __builtin_prefetch(&table->buckets[(uint32_t)hash & table->mask]);
 }
 
 static inline struct inv_link *inv_table_next(const struct inv_link *link)
 {
-    return inv_table_same(link->next, link->hash);
+    return inv_table_same(inv_link_next(link), link->hash);
 }
 
 #endif

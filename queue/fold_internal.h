@@ -167,6 +167,8 @@ int oq_fold_make_sku(struct oq_sale *sale, struct ps_str name,
 int oq_fold_make_terms(struct oq_sale *sale, const struct oq_terms *like,
                        struct oq_terms **ret_terms) PS_MUST_CHECK;
 int oq_fold_make_adjustment(struct oq_sale *sale, const struct oq_adjustment *like) PS_MUST_CHECK;
+/* "" changes nothing. */
+int oq_fold_set_opening(struct oq_sale *sale, struct ps_str id) PS_MUST_CHECK;
 /* The block of the partition's epoch, made when first asked for. NULL: out of memory. */
 struct oq_epoch_block *oq_fold_epochs(struct oq_sale *sale, uint32_t partition);
 /* Enters an order like `probe`, whose user and key are set by oq_order_probe, in every list and

@@ -3,46 +3,13 @@
 
 /* --- An order --- */
 
-/* Only the form that ps_uuid_format writes: every other text is kept as it is. */
-static bool is_uuid_text(struct ps_str text, struct ps_uuid *ret_uuid)
-{
-    char again[PS_UUID_LEN + 1];
-    if (text.len != PS_UUID_LEN || ps_uuid_parse(text.at, text.len, ret_uuid) != 0)
-        return false;
-    ps_uuid_format(ret_uuid, again);
-    return memcmp(again, text.at, PS_UUID_LEN) == 0;
-}
-
-/* Its size in bytes. */
-static size_t pack_text(struct ps_str text, bool *ret_is_id, char *to)
-{
-    struct ps_uuid id;
-    *ret_is_id = is_uuid_text(text, &id);
-    if (*ret_is_id)
-        memcpy(to, &id, sizeof id);
-    else if (text.len > 0)
-        memcpy(to, text.at, text.len);
-    return *ret_is_id ? sizeof id : text.len;
-}
-
-static struct ps_str unpack_text(const char *packed, size_t size, bool is_id,
-                                 char text[PS_UUID_LEN + 1])
-{
-    struct ps_uuid id;
-    if (!is_id)
-        return (struct ps_str){packed, size};
-    memcpy(&id, packed, sizeof id);
-    ps_uuid_format(&id, text);
-    return (struct ps_str){text, PS_UUID_LEN};
-}
-
 void oq_order_probe(union oq_order_probe *probe, struct ps_str user, struct ps_str key)
 {
     struct oq_order *order = &probe->order;
     char *text = probe->bytes + offsetof(struct oq_order, text);
     bool user_is_id, key_is_id;
-    order->user_size = (uint8_t)pack_text(user, &user_is_id, text);
-    order->key_size = (uint8_t)pack_text(key, &key_is_id, text + order->user_size);
+    order->user_size = (uint8_t)ps_id_pack(user, text, &user_is_id);
+    order->key_size = (uint8_t)ps_id_pack(key, text + order->user_size, &key_is_id);
     order->flags = (uint8_t)(OQ_ORDER_KNOWN | (user_is_id ? OQ_ORDER_USER_ID : 0) |
                              (key_is_id ? OQ_ORDER_KEY_ID : 0));
 }
@@ -130,10 +97,10 @@ void oq_order_get(const struct oq_order *order, struct oq_order_view *ret_view)
     ret_view->state = (enum oq_state)(decided & 0xf);
     ret_view->reason = (enum oq_reason)(decided >> 4);
     ret_view->quantity = terms->quantity;
-    ret_view->user = unpack_text(first->text, first->user_size,
-                                 (first->flags & OQ_ORDER_USER_ID) != 0, ret_view->user_text);
-    ret_view->key = unpack_text(oq_order_key_at(order), order->key_size,
-                                (order->flags & OQ_ORDER_KEY_ID) != 0, ret_view->key_text);
+    ret_view->user = ps_id_unpack(first->text, first->user_size,
+                                  (first->flags & OQ_ORDER_USER_ID) != 0, ret_view->user_text);
+    ret_view->key = ps_id_unpack(oq_order_key_at(order), order->key_size,
+                                 (order->flags & OQ_ORDER_KEY_ID) != 0, ret_view->key_text);
     ret_view->reserved_at_ms = order->reserved_at_ms;
     ret_view->pay_by_ms = order->reserved_at_ms + terms->pay_ms;
     ret_view->epoch = terms->epoch;

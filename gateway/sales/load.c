@@ -68,6 +68,8 @@ static int load_orders(struct walk *walk)
     size_t count = oq_sale_order_count(walk->run->view.log_sale);
     int err = 0;
 
+    inv_load_expect(walk->load, count);
+
     for (size_t i = 0; err == 0 && i < count; i++)
         err = is_stopped(walk) ? PS_E_CLOSED
                                : load_order(walk, oq_sale_order_at(walk->run->view.log_sale, i));

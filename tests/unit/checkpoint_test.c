@@ -90,8 +90,8 @@ static void step(struct log *log)
 {
     char text[4][64];
     struct oq_event event = random_event(&log->seed, text);
-    uint32_t partition =
-        event.has_order_id ? event.order_id.byte[12] % PARTITIONS : (uint8_t)event.sale.at[3] % PARTITIONS;
+    uint32_t partition = event.has_order_id ? event.order_id.byte[12] % PARTITIONS
+                                            : (uint8_t)event.sale.at[3] % PARTITIONS;
     put(log, event.type == OQ_FENCED ? random_below(&log->seed, PARTITIONS) : partition, &event);
 }
 
@@ -108,6 +108,7 @@ static void open_sales(struct log *log)
         for (uint32_t p = 0; p < PARTITIONS; p++) {
             struct oq_event event = fenced(5, PARTITIONS, true);
             event.sale = str(sales[i]);
+            event.opening_id = i == 1 ? (struct ps_str){NULL, 0} : PS_STR("opening-of-it");
             put(log, p, &event);
         }
     }
@@ -152,8 +153,9 @@ static void put_sale(FILE *to, const struct oq_fold *fold, const struct oq_sale 
     struct ps_uuid ref;
     uint32_t sku;
     int64_t delta;
-    fprintf(to, "%s %d %u %d %d\n", oq_sale_name(sale), oq_sale_rehearsal(sale),
-            oq_sale_partitions(sale), oq_sale_archived(sale), oq_sale_forgotten(sale));
+    fprintf(to, "%s %s %d %u %d %d\n", oq_sale_name(sale), oq_sale_opening_id(sale),
+            oq_sale_rehearsal(sale), oq_sale_partitions(sale), oq_sale_archived(sale),
+            oq_sale_forgotten(sale));
     for (uint32_t i = 0; i < oq_sale_sku_count(sale); i++) {
         oq_sale_totals(sale, i, &totals);
         fprintf(to, "%s %lld %lld %lld %lld\n", oq_sale_sku(sale, i), (long long)totals.adjustments,
