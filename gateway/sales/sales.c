@@ -212,7 +212,8 @@ void sale_report_unknown(const struct sale_runs *runs)
     struct sale_decided decided;
 
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL; i++)
-        if (!runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
+        if (!oq_sale_archived(log_sale) && /* the document of a rehearsal may be deleted then */
+            !runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", oq_sale_name(log_sale)),
                    PS_F_FLAG("rehearsal", oq_sale_rehearsal(log_sale)),
                    PS_F_STR("why", "the log has orders of it, control.db does not know it; it is "
