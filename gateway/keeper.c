@@ -25,6 +25,7 @@ enum step {
     CUT,
     WRITING, /* the writing thread has it */
     WRITTEN,
+    JOINED,
     ENDING, /* the log's thread has it */
     ENDED,
     PUBLISHING, /* the writing thread has it */
@@ -253,6 +254,10 @@ static void take_step(struct gw_keeper *keeper)
         break;
     case WRITTEN:
         pthread_join(keeper->thread, NULL);
+        atomic_store(&keeper->step, JOINED); /* once, however often the log takes no call */
+        hand_over(keeper, ENDING);
+        break;
+    case JOINED:
         hand_over(keeper, ENDING);
         break;
     case ENDED:

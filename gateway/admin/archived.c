@@ -13,7 +13,8 @@
 
 #define ORDER_TEXT_MAX 2048
 #define WAIT_MS        60000
-#define FILES_MAX      64 /* archives that one look-up of an order reads */
+#define FILES_MAX      64     /* archives that one look-up of an order reads */
+#define ORDERS_AT_ONCE 100000 /* that one reading of a file keeps: some 15 MB */
 
 bool op_is_archived(const struct sale_entry *sale)
 {
@@ -57,7 +58,8 @@ int op_archived_log(struct op_archived *archived)
 /* A fold of some of the orders. */
 struct walk {
     struct oq_fold *fold;
-    const struct ps_uuid *id; /* the only one; NULL: those behind `after`, so many */
+    const struct ps_uuid *id; /* the only one; NULL: those of the user behind `after`, so many */
+    const char *user;         /* "": of all */
     int64_t after, left;
     int64_t last; /* accepted record that was taken; 0 = none */
 };
@@ -73,7 +75,7 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
         wanted = ps_uuid_equal(&event->order_id, walk->id);
     else if (event->type == OQ_ACCEPTED && place > walk->after && walk->left > 0 &&
              oq_fold_order(walk->fold, &event->order_id) == NULL)
-        wanted = true;
+        wanted = walk->user[0] == '\0' || ps_str_is(event->user, walk->user);
     else if (event->has_order_id)
         wanted = oq_fold_order(walk->fold, &event->order_id) != NULL;
     if (!wanted)
@@ -89,19 +91,17 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
 
 static bool is_wanted(const struct op_archived *archived, const struct oq_order *order)
 {
-    struct oq_order_view view;
+    enum oq_state state = oq_order_state(order);
 
-    oq_order_get(order, &view);
-    enum oq_state state = view.state == OQ_STATE_VOID ? OQ_STATE_RELEASED : view.state;
-    if (archived->state >= 0 && (int)state != archived->state)
-        return false;
-    return archived->user[0] == '\0' || ps_str_is(view.user, archived->user);
+    if (state == OQ_STATE_VOID)
+        state = OQ_STATE_RELEASED;
+    return archived->state < 0 || (int)state == archived->state;
 }
 
 /* The next orders of the file, as many as may be given out. *ret_more: there may be others. */
 static int walk_orders(struct op_archived *archived, bool *ret_more)
 {
-    struct walk walk = {.after = archived->last, .left = archived->limit - archived->count};
+    struct walk walk = {.user = archived->user, .after = archived->last, .left = ORDERS_AT_ONCE};
     const struct oq_order *order;
     int err = oq_fold_new(&walk.fold);
 
@@ -110,16 +110,17 @@ static int walk_orders(struct op_archived *archived, bool *ret_more)
     err = oq_archive_read(archived->path, fold_record, &walk, NULL, &archived->fault);
     const struct oq_sale *sale = oq_fold_sale(walk.fold, archived->sale, strlen(archived->sale));
     size_t orders = sale != NULL ? oq_sale_order_count(sale) : 0;
-    for (size_t i = 0; err == 0 && i < orders; i++) {
+    if (walk.last > 0)
+        archived->last = walk.last;
+    for (size_t i = 0; err == 0 && i < orders && archived->count < archived->limit; i++) {
         if ((order = oq_sale_order_at(sale, i)) == NULL || !is_wanted(archived, order))
             continue;
         ord_order_text_put_admin(archived->buf, order);
         ps_buf_puts(archived->buf, "\n");
-        archived->count++;
+        if (++archived->count == archived->limit)
+            archived->last = oq_order_place(order);
     }
     *ret_more = walk.left == 0;
-    if (walk.last > 0)
-        archived->last = walk.last;
     oq_fold_free(walk.fold);
     return err;
 }
@@ -154,7 +155,7 @@ struct look {
 
 static int look_into(struct look *look)
 {
-    struct walk walk = {.id = &look->id};
+    struct walk walk = {.id = &look->id, .user = ""};
     struct ps_buf buf;
     int err = oq_fold_new(&walk.fold);
 
