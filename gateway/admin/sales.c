@@ -114,8 +114,8 @@ bool op_is_served(const struct sale_entry *sale)
     return view->counter != NULL && view->state != SALE_REFUSED;
 }
 
-static const char *const state_names[] = {"draft", "scheduled", "open", "paused",
-                                          "ended", "archived",  NULL};
+static const char *const state_names[] = {"draft", "scheduled", "open",     "paused",
+                                          "ended", "settled",   "archived", NULL};
 
 static const char *state_of(const struct op_admin *admin, const struct sale_entry *sale,
                             const struct numbers *numbers)
@@ -169,7 +169,7 @@ bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
         return true;
     read_numbers(admin, sale, numbers);
     const char *state = state_of(admin, sale, numbers);
-    while (strcmp(state_names[index], state) != 0)
+    while (state_names[index] != NULL && strcmp(state_names[index], state) != 0)
         index++;
     return (filter->states >> index & 1) != 0;
 }

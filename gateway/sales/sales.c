@@ -212,7 +212,8 @@ void sale_report_unknown(const struct sale_runs *runs)
     struct sale_decided decided;
 
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL; i++)
-        if (oq_sale_order_count(log_sale) > 0 && /* else it was deleted */
+        /* Else it was deleted: without an order, or as a rehearsal, which is archived then. */
+        if (oq_sale_order_count(log_sale) > 0 && !oq_sale_archived(log_sale) &&
             !runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", oq_sale_name(log_sale)),
                    PS_F_FLAG("rehearsal", oq_sale_rehearsal(log_sale)),

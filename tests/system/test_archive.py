@@ -175,6 +175,7 @@ def test_a_rehearsal_is_deleted_with_what_is_held_of_it_and_leaves_nothing():
         gateway.start()
         gateway.assert_books(live)
         assert gateway.admin("GET", f"/admin/v1/sales/{sale}").status == 404
+        assert "sale_unknown" not in gateway.log_path.read_text()
 
 
 def test_only_a_rehearsal_goes_without_an_archive():

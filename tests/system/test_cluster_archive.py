@@ -1,6 +1,4 @@
 """A cluster's sale that is over: the leader archives it, every gateway lets go of it, and one that was away knows it when it comes back."""
-import json
-
 from cluster import PATIENT, Cluster, merged
 from penstock import wait_until
 from test_archive import lines_of
@@ -10,6 +8,12 @@ AT_ONCE = merged(PATIENT, {"log": {"archive_after_h": 0}})
 
 def records(cluster, sale):
     return [r for r in cluster[0].admin("GET", f"/admin/v1/sales/{sale}/log").lines() if r["type"] == "penstock.sale.archived.v1"]
+
+
+def is_emptied(cluster, sale):
+    """No key of its orders and buyers is left in Redis."""
+    keys = cluster.redis.ask("KEYS", f"ps:{{{sale}}}:*").split()
+    return keys and {key.rsplit(":", 1)[-1] for key in keys} <= {"current", "stock"}
 
 
 def archives(directory):
@@ -31,6 +35,7 @@ def test_the_leader_archives_and_every_gateway_lets_go(kafka, tmp_path):
         for gateway in cluster.gateways[:2]:
             wait_until(lambda g=gateway: g.sale(sale)["state"] == "archived", 90, what="archived")
         assert archives(shared) == [f"{sale}.ndjson.zst"]
+        wait_until(lambda: is_emptied(cluster, sale), 30, what="an empty counter")
         cluster.restart(absent)  # the record lies behind it
         lines, last_hash, sha256 = lines_of(shared / f"{sale}.ndjson.zst")
         assert lines[-1]["orders"] == 30 and lines[-1]["skus"][0]["confirmed"] == 20
