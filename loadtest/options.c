@@ -130,7 +130,7 @@ static int set_thresholds(const struct ps_flag *flag, const char *value, void *f
 /* clang-format off */
 static const struct ps_flag flags[] = {
     {"--public", "URL", "public listener (http://127.0.0.1:8080)", ps_flag_set_text, OPTION(public_url), 0, 0},
-    {"--admin", "URL", "admin listener (http://127.0.0.1:9090)", ps_flag_set_text, OPTION(admin_url), 0, 0},
+    {"--admin", "URL", "admin listener (http://127.0.0.1:8090)", ps_flag_set_text, OPTION(admin_url), 0, 0},
     {"--state-dir", "DIR", "the gateway's state directory, for its admin.token (./.penstock)", ps_flag_set_text, OPTION(state_dir), 0, 0},
     {"--token-file", "FILE", "admin token (DIR/admin.token)", ps_flag_set_text, OPTION(token_file), 0, 0},
     {"--i-own-this-target", NULL, "aim at another machine than this one", ps_flag_set_bool, OPTION(own_target), 0, 0},
@@ -356,7 +356,7 @@ int lt_options_read(int argc, char **argv, struct lt_options *ret_options, struc
 {
     struct parse parse = {
         .options = {.public_url = "http://127.0.0.1:8080",
-                    .admin_url = "http://127.0.0.1:9090",
+                    .admin_url = "http://127.0.0.1:8090",
                     .state_dir = "./.penstock",
                     .client_ip_header = "X-Forwarded-For",
                     .connections = 1000,

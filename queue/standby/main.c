@@ -27,7 +27,7 @@ struct arguments {
 
 /* clang-format off */
 static const struct ps_flag flags[] = {
-    {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:9090", ps_flag_set_text, AT(gateway), 0, 0},
+    {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:8090", ps_flag_set_text, AT(gateway), 0, 0},
     {"--token-file", "FILE", "a token of that gateway with the role admin, in the first line", ps_flag_set_text, AT(token_file), 0, 0},
     {"--state-dir", "DIR", "where the copy is kept: the state_dir of the gateway that will take over", ps_flag_set_text, AT(state_dir), 0, 0},
     {"--once", NULL, "end when everything of that moment is copied", ps_flag_set_bool, AT(once), 0, 0},

@@ -46,7 +46,7 @@ static int begin_with(void **state, int64_t held_ms)
     f->bounds.networks = (struct ps_cidrs){f->networks, 2};
     f->bounds.endpoint_dir = f->folder;
     assert_int_equal(ps_address_parse("10.9.9.9", 8, false, &f->bounds.listeners[1].address), 0);
-    f->bounds.listeners[1].port = 9090;
+    f->bounds.listeners[1].port = 8090;
     (void)snprintf(f->folder, sizeof f->folder, "/tmp/penstock-discovery-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     const struct up_discovery_settings settings = {.loop = &f->loop,
@@ -251,14 +251,14 @@ static void a_listener_of_the_gateway_is_left_out_and_said(void **state)
     struct fixture *f = *state;
 
     use(f, CFG_DISCOVERY_REGISTRATION, NULL, 0, 0.5);
-    OFFER(f, false, "10.0.0.2:80", "10.9.9.9:9090", "10.9.9.9:9091");
+    OFFER(f, false, "10.0.0.2:80", "10.9.9.9:8090", "10.9.9.9:9091");
     assert_string_equal(endpoints(f), "10.0.0.2:80*1 10.9.9.9:9091*1");
     assert_string_equal(view(f).why,
-                        "left out 1 of 3 endpoints: 10.9.9.9:9090 is a listener of this gateway");
-    OFFER(f, false, "10.9.9.9:9091", "[fd00::1]:9090", "10.9.9.9:9090", "10.0.0.2:80", "[::1]:80");
-    assert_string_equal(endpoints(f), "10.0.0.2:80*1 10.9.9.9:9091*1 [fd00::1]:9090*1");
+                        "left out 1 of 3 endpoints: 10.9.9.9:8090 is a listener of this gateway");
+    OFFER(f, false, "10.9.9.9:9091", "[fd00::1]:8090", "10.9.9.9:8090", "10.0.0.2:80", "[::1]:80");
+    assert_string_equal(endpoints(f), "10.0.0.2:80*1 10.9.9.9:9091*1 [fd00::1]:8090*1");
     assert_string_equal(view(f).why,
-                        "left out 2 of 5 endpoints: 10.9.9.9:9090 is a listener of this gateway; "
+                        "left out 2 of 5 endpoints: 10.9.9.9:8090 is a listener of this gateway; "
                         "others are left out, too");
 }
 

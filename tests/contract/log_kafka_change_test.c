@@ -52,6 +52,7 @@ static void assert_goes_on(uint32_t order)
     assert_int_equal(gateway_outcome_of(&gateway, order), OQ_LANDED);
 }
 
+/* F26. */
 static void a_topic_that_was_made_anew_while_a_gateway_stood_still_is_not_read(void **state)
 {
     (void)state;
@@ -72,6 +73,7 @@ static void a_topic_that_was_made_anew_while_a_gateway_stood_still_is_not_read(v
     gateway_close(&gateway);
 }
 
+/* F26. */
 static void another_cluster_at_the_same_address_is_not_read_and_the_own_one_goes_on(void **state)
 {
     (void)state;
@@ -111,6 +113,7 @@ static void cut_the_end(uint32_t partition)
     assert_ok(truncate(path, file.st_size - 1)); /* recovery drops the torn batch */
 }
 
+/* F26. */
 static void a_partition_that_lost_its_end_and_has_grown_again_is_not_read(void **state)
 {
     (void)state;
@@ -155,6 +158,7 @@ static void a_last_record_that_retention_has_deleted_stops_nobody(void **state)
     gateway_close(&gateway);
 }
 
+/* F26. */
 static void records_that_were_deleted_before_they_were_read_close_the_log(void **state)
 {
     (void)state;

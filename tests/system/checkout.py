@@ -41,9 +41,9 @@ class Checkout:
         self.ports = {}
         for script in ("quickstart", "cluster/run", "shop/documents.json"):
             path = self.root / "deploy" / script
-            path.write_text(re.sub(r"\b(8079|8080|9090|8404|6390|919[23]|[89]08[123]|809[1234])\b", lambda found: str(self.port(found.group())), path.read_text()))
+            path.write_text(re.sub(r"\b(8079|8080|8404|6390|919[23]|[89]08[123]|809[01234])\b", lambda found: str(self.port(found.group())), path.read_text()))
         settings = json.loads((self.root / "deploy/penstock.json").read_text())
-        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("9090")}, **PATIENT_LOG, "policy": QUIET}
+        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("8090")}, **PATIENT_LOG, "policy": QUIET}
         (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
 
         member = self.root / "deploy/cluster/gateway.json"  # and nothing gives way there, either
@@ -64,7 +64,7 @@ class Checkout:
 
     def paste(self, script):
         """Runs commands of a document, with the ports of this checkout."""
-        return paste(script, self.root, {f":{port}": f":{self.port(port)}" for port in ("8080", "9081", "9082", "9090", "8091", "8092", "8093", "8094")})
+        return paste(script, self.root, {f":{port}": f":{self.port(port)}" for port in ("8080", "9081", "9082", "8090", "8091", "8092", "8093", "8094")})
 
     def left(self):
         """Ids and command lines of what still runs out of this folder."""

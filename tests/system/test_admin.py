@@ -186,7 +186,7 @@ def test_only_known_hosts_are_served():
     with Gateway(settings={"admin": {"hosts": ["Ops.example"]}}) as one:
         def status(host, path="/admin/v1/sales"):
             return one.admin("GET", path, headers={"Host": host}).status
-        for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:9090", "ops.example:443"):
+        for host in ("localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8090", "ops.example:443"):
             assert status(host) == 200, host
         for host in ("evil.example", "127.0.0.2", "localhost.evil.example", "[::2]"):
             assert status(host) == 421, host

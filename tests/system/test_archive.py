@@ -226,6 +226,7 @@ def not_archived(gateway, sale, words):
 
 
 def test_a_directory_that_is_gone_is_said_and_nothing_is_dropped(tmp_path):
+    """F27."""
     away = tmp_path / "archives"
     with Gateway(settings={**AT_ONCE, "archive": {"dir": str(away)}}) as gateway:
         sale, ids = sell(gateway)
@@ -239,6 +240,7 @@ def test_a_directory_that_is_gone_is_said_and_nothing_is_dropped(tmp_path):
 
 
 def test_a_full_disk_is_said_and_nothing_is_dropped(tmp_path):
+    """F27."""
     disk = Disk(tmp_path)
     with Gateway(settings=AT_ONCE, env=disk.env) as gateway:
         sale, ids = sell(gateway)
@@ -280,7 +282,7 @@ POINTS = {
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_leaves_a_sale_archived_once_or_not_yet(point, tmp_path):
-    """A slow disk gives each point its time."""
+    """F27: A slow disk gives each point its time."""
     disk = Disk(tmp_path)
     with Gateway(settings=AT_ONCE, env=disk.env) as gateway:
         gateway.no_limits()

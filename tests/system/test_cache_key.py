@@ -83,6 +83,7 @@ paths = (f"/p/{number}" for number in itertools.count())
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_nobody_gets_a_page_that_a_poisoned_request_has_made(port, poison):
+    """F30."""
     fields = dict(POISONS[poison])
     if "Connection" in fields:
         fields["Connection"] += ", close"
@@ -102,6 +103,7 @@ def test_one_page_of_one_origin_is_fetched_once_however_it_is_written(port, shop
 
 
 def test_sites_behind_one_route_share_no_page_and_are_purged_apart(shop):
+    """F30."""
     with gateway_of(shop, False) as gateway:
         def text(host, path="/p/a"):
             return body(get(gateway.port, path, Host=host)).decode()
@@ -156,7 +158,7 @@ def test_a_trusted_proxys_overrides_reach_the_shop_where_nothing_is_kept(shop):
 
 
 def test_a_field_that_connection_names_is_written_anew(shop):
-    """The shop is told in any case by which scheme and host the gateway was asked."""
+    """F30: The shop is told in any case by which scheme and host the gateway was asked."""
     with gateway_of(shop, True) as gateway:
         said = {"Connection": "close, X-Forwarded-Proto, X-Forwarded-Host", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
         page = body(get(gateway.port, next(paths), **said)).decode().splitlines()

@@ -81,6 +81,7 @@ def test_a_redis_that_will_change_its_name_is_warned_of(check, redis):
     (("--requirepass", "right"), ":wrong@", "WRONGPASS"),
     (("--requirepass", "right"), "", "NOAUTH")], ids=["evicts", "cluster", "replica", "wrong password", "no password"])
 def test_a_redis_that_no_gateway_takes_is_refused_by_name(check, redis, options, login, word):
+    """F25."""
     server = redis(*WELL, *options)
     status, lines = check(store=counter(server, login))
     assert status == 1 and f"redis 127.0.0.1:{server.port}: refused: " in lines[1] and word in lines[1], lines
@@ -94,6 +95,7 @@ def test_a_redis_that_is_not_there_is_away(check):
 
 
 def test_a_gateway_on_a_redis_cluster_says_so(redis, tmp_path):
+    """F25."""
     (tmp_path / "g").mkdir()
     gateway = Gateway(tmp_path / "g", settings={"store": counter(redis("--cluster-enabled", "yes"))})
     gateway.spawn()

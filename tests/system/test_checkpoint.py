@@ -52,6 +52,7 @@ def test_a_start_from_a_checkpoint_goes_on_where_the_end_was(filled):
 
 
 def test_a_kill_behind_a_checkpoint_loses_nothing(filled):
+    """F28."""
     gateway, sale, ids = filled
     for turn in range(1, 4):
         gateway.stop()
@@ -68,6 +69,7 @@ def test_a_kill_behind_a_checkpoint_loses_nothing(filled):
 
 
 def test_a_damaged_checkpoint_is_thrown_away(filled):
+    """F28."""
     gateway, sale, _ = filled
     before = orders_of(gateway, sale)
     for damage in (lambda data: data[:-1], lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], lambda data: b"", lambda data: b"x" * 5000):
@@ -81,6 +83,7 @@ def test_a_damaged_checkpoint_is_thrown_away(filled):
 
 
 def test_a_checkpoint_of_another_state_of_the_journal_is_thrown_away(filled):
+    """F28."""
     gateway, sale, _ = filled
     gateway.stop()
     shutil.copy(gateway.state / "journal.db", gateway.state / "backup.db")

@@ -74,7 +74,7 @@ def rebuild(cluster, sale, at=1):
 
 
 def test_units_stranded_by_a_lost_key_are_named_and_counted_anew(cluster):
-    """F21: Without `:order` Redis does not give back what is cancelled; the log does."""
+    """F24: Without `:order` Redis does not give back what is cancelled; the log does."""
     sale = cluster.make_sale(stock=10)
     orders = [buy(cluster, sale, f"u{i}") for i in range(5)]
     cluster.wait_rest(sale)
@@ -90,7 +90,7 @@ def test_units_stranded_by_a_lost_key_are_named_and_counted_anew(cluster):
 
 
 def test_units_that_redis_has_moved_from_held_to_confirmed_are_named(cluster):
-    """F21: The sum is right, and yet they would never come back."""
+    """F24: The sum is right, and yet they would never come back."""
     sale = cluster.make_sale(stock=10, per_user_cap=2)
     buy(cluster, sale, "ann", quantity=2)
     cluster.wait_rest(sale)
@@ -101,7 +101,7 @@ def test_units_that_redis_has_moved_from_held_to_confirmed_are_named(cluster):
 
 
 def test_a_buyer_whose_units_are_forgotten_is_named_before_they_buy_again(cluster):
-    """F21: The cap would let them have as many again."""
+    """F24: The cap would let them have as many again."""
     sale = cluster.make_sale(stock=10)
     first = buy(cluster, sale, "ann")
     cluster.wait_rest(sale)
@@ -114,7 +114,7 @@ def test_a_buyer_whose_units_are_forgotten_is_named_before_they_buy_again(cluste
 
 
 def test_units_in_doubt_without_an_entry_are_named(cluster):
-    """Nobody would ever settle them."""
+    """F24: Nobody would ever settle them."""
     sale = cluster.make_sale(stock=10)
     buy(cluster, sale, "ann")
     cluster.wait_rest(sale)
@@ -173,7 +173,7 @@ def mixed_sale(cluster):
 
 @pytest.mark.parametrize("samples", [1, pytest.param(None, marks=pytest.mark.soak)])
 def test_every_item_of_a_counter_that_is_changed_is_named_or_makes_no_difference(cluster, redis, samples):
-    """F21."""
+    """F24."""
     sale = mixed_sale(cluster)
     survivors = []
     for mutation in mutations(redis, sale, cluster.epoch(sale), samples=samples):

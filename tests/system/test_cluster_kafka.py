@@ -290,7 +290,7 @@ def refused(cluster, topic, *words):
 
 
 def test_a_topic_that_would_lose_orders_is_refused_with_what_to_change(kafka):
-    """F7."""
+    """F7, F25."""
     with Cluster(kafka, gateways=1, settings={"log": {"kafka": {"partitions_min": 3}}}) as cluster:
         refused(cluster, kafka.bad_topic(2, "retention.ms=-1"), "partitions", "2", "3")
         refused(cluster, kafka.bad_topic(4, "cleanup.policy=compact"), "cleanup.policy", "delete")

@@ -27,7 +27,7 @@ def assert_promises_nothing(gateway, sale, order_id, seconds):
 
 
 def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goes_on(kafka):
-    """F7, I2, I6: With a longer topic of the same name. What was promised before is there when the address leads back, without a restart."""
+    """F26, I2, I6: With a longer topic of the same name. What was promised before is there when the address leads back, without a restart."""
     with Cluster(kafka, gateways=2) as cluster, Kafka(like=kafka) as other:
         sale = cluster.make_sale(stock=1000)
         ids = [cluster.sure_buy(cluster[i % 2], sale, f"u{i}").json["order_id"] for i in range(12)]
@@ -53,7 +53,7 @@ def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goe
 
 
 def test_a_topic_made_anew_while_a_gateway_is_frozen_gets_no_promise(kafka):
-    """F7: Nor does the gateway sell on after a restart: the sale's beginning is gone."""
+    """F26: Nor does the gateway sell on after a restart: the sale's beginning is gone."""
     with Cluster(kafka, gateways=1) as cluster:
         gateway = cluster[0]
         sale = cluster.make_sale(stock=1000)
@@ -74,7 +74,7 @@ def test_a_topic_made_anew_while_a_gateway_is_frozen_gets_no_promise(kafka):
 
 @pytest.mark.parametrize("how", ["truncated", "made anew", "restored"])
 def test_what_is_promised_while_the_log_changes_is_there_after_a_restart_of_all(kafka, how):
-    """F7, I2: Under load: the topic loses its last records and grows again, or is another one; or comes back as it was, and all goes on."""
+    """F26, I2: Under load: the topic loses its last records and grows again, or is another one; or comes back as it was, and all goes on."""
     with Cluster(kafka) as cluster:
         sale = cluster.make_sale(stock=100000)
         with Crowd(cluster, sale, rate=120) as crowd:
@@ -131,12 +131,14 @@ def refused_by(brokers, topic, directory, *words):
 
 
 def test_a_kafka_older_than_3_7_is_refused_by_name(tmp_path):
+    """F25."""
     with Kafka(version="3.6.2") as old:
         refused_by(old.direct, old.topic(4), tmp_path, "Kafka 3.7 or newer is needed, and broker 1 is older")
 
 
 @pytest.mark.parametrize("versions,old", [(("3.6.2", "3.6.2", "3.6.2"), "1"), (("3.9.1", "3.9.1", "3.6.2"), "3")], ids=["all", "one"])
 def test_three_brokers_of_which_one_is_older_than_3_7_are_refused_by_name(tmp_path, versions, old):
+    """F25."""
     with Three(versions, release="3.6-IV2" if versions[0] != versions[2] else None) as three:
         refused_by(three.direct, three.topic(4), tmp_path, "Kafka 3.7 or newer is needed, and broker ", *([f"broker {old} is older"] if old == "3" else []))
 

@@ -41,7 +41,7 @@ class Quickstart:
         self.running.communicate(timeout=60)
 
     def read(self, path):
-        answer = call(self.checkout.port("9090"), "GET", path, headers={"Authorization": f"Bearer {self.token}"})
+        answer = call(self.checkout.port("8090"), "GET", path, headers={"Authorization": f"Bearer {self.token}"})
         assert answer.status == 200, answer
         return answer.json
 

@@ -36,6 +36,7 @@ def put_sorry_route(gateway, body="sorry\n"):
 @pytest.mark.parametrize("route", [{"answer": FIXED}, {"redirect": {"status": 302, "location": "https://shop.example/"}}], ids=["answer", "redirect"])
 @pytest.mark.parametrize("body", [b"", b"x" * 5000, b"x" * 100000], ids=["none of it", "a little too much", "all of it"])
 def test_a_body_that_no_route_takes_is_refused(gateway, route, body):
+    """F30."""
     put_route(gateway, "rules", path="/rules", match="exact", methods=["GET", "POST"], **route)
     for method in (b"GET", b"POST"):
         back = raw(gateway.port, method + b" /rules HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(body) or 100000) + body)
@@ -47,6 +48,7 @@ def test_a_body_that_no_route_takes_is_refused(gateway, route, body):
 
 
 def test_a_small_body_to_a_fixed_answer_is_dropped_and_the_connection_is_kept(gateway):
+    """F30."""
     put_route(gateway, "rules", path="/rules", match="exact", methods=["GET", "POST"], answer=FIXED)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
         for _ in range(2):
@@ -62,6 +64,7 @@ def test_a_small_body_to_a_fixed_answer_is_dropped_and_the_connection_is_kept(ga
 
 @pytest.mark.parametrize("cache", [None, "pages"], ids=["plain", "cached"])
 def test_a_route_that_appears_while_a_body_arrives_does_not_serve_it(gateway, shop, cache):
+    """F31."""
     put_pool(gateway, "web", shop)
     assert gateway.admin("PUT", "/admin/v1/caches/pages", {"bytes": 8 << 20}).status == 201
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
@@ -74,6 +77,7 @@ def test_a_route_that_appears_while_a_body_arrives_does_not_serve_it(gateway, sh
 
 
 def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, shop):
+    """F31."""
     put_pool(gateway, "web", shop)
     put_sorry_route(gateway)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
@@ -87,7 +91,7 @@ def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, sh
 
 @pytest.mark.parametrize("second", ["refuses", "serves", "dies"])
 def test_a_pool_that_fails_after_its_table_was_exchanged_is_answered_by_the_routes_own_fallback(gateway, shop, second):
-    """The request waits at its pool; the tables are exchanged, many times; the pool fails, and the fallback pool answers, refuses or dies."""
+    """F31: The request waits at its pool; the tables are exchanged, many times; the pool fails, and the fallback pool answers, refuses or dies."""
     kinds = {"refuses": lambda: Misbehaving("refuses"), "serves": lambda: Upstream(lambda request: "backup"), "dies": lambda: Misbehaving("closes_before_head")}
     with kinds[second]() as backup:
         put_pool(gateway, "web", shop)

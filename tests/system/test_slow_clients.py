@@ -282,6 +282,7 @@ def test_without_descriptors_others_wait_and_who_is_in_is_served():
 
 
 def test_a_client_that_does_not_read_its_answers_is_cut():
+    """F30."""
     with Gateway(settings=SLOW) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
@@ -307,7 +308,7 @@ def test_a_client_that_does_not_read_its_answers_is_cut():
 
 
 def test_pipelined_requests_whose_answers_nobody_reads_cost_little_memory():
-    """64 KiB of requests for a large page on each of five connections."""
+    """F30: 64 KiB of requests for a large page on each of five connections."""
     skus = [{"sku": "a" * 60 + f"-{i:02}", "stock": 10} for i in range(100)]
     with Gateway(settings={"workers": 1}) as gateway:
         gateway.no_limits()

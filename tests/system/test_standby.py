@@ -73,7 +73,7 @@ def confirm(gateway, order):
 
 
 def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
-    """Under load: whoever heard a 200 to a confirm has the order at the successor, and what it lost of the rest is the lag that was told."""
+    """F29: Under load: whoever heard a 200 to a confirm has the order at the successor, and what it lost of the rest is the lag that was told."""
     with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 5000}}) as gateway, \
             Standby(gateway, tmp_path / "b") as standby:
         gateway.no_limits()
@@ -114,6 +114,7 @@ def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
 
 
 def test_a_confirm_waits_for_the_standby_and_is_not_said_without_it(tmp_path):
+    """F29."""
     with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 300}}) as gateway:
         sale = gateway.make_sale()
         first, second = (gateway.buy(sale, user).json["order_id"] for user in ("ann", "bob"))
@@ -143,6 +144,7 @@ def test_without_the_setting_a_confirm_waits_for_nobody():
 
 
 def test_documents_with_their_history_come_with_the_journal(tmp_path):
+    """F29."""
     with Gateway() as gateway, Standby(gateway, tmp_path / "b") as standby:
         sale = gateway.make_sale(stock=7)
         standby.wait_event("caught_up")
@@ -171,6 +173,7 @@ def test_documents_with_their_history_come_with_the_journal(tmp_path):
 
 
 def test_a_standby_that_was_killed_goes_on_where_it_was(tmp_path):
+    """F29."""
     with Gateway() as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=5000)
@@ -188,6 +191,7 @@ def test_a_standby_that_was_killed_goes_on_where_it_was(tmp_path):
 
 
 def test_a_copy_of_another_journal_is_refused_and_left_alone(tmp_path):
+    """F29."""
     with Gateway() as one, Gateway() as other:
         sale = one.make_sale()
         other.make_sale(name="elsewhere")
@@ -249,7 +253,7 @@ def test_one_program_has_a_state_directory(tmp_path):
 
 
 def test_a_disk_that_is_full_at_the_standby_disturbs_nobody(tmp_path):
-    """A directory that cannot be written stands for it."""
+    """F29: A directory that cannot be written stands for it."""
     with Gateway() as gateway, Standby(gateway, tmp_path / "b") as standby:
         standby.wait_event("caught_up")
         shutil.move(standby.state, tmp_path / "away")

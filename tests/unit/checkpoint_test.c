@@ -423,6 +423,7 @@ static int open_error(void)
     return err;
 }
 
+/* F28. */
 static void a_file_with_any_other_byte_is_refused(void **state)
 {
     (void)state;
@@ -455,6 +456,7 @@ static void a_file_with_any_other_byte_is_refused(void **state)
     free(text);
 }
 
+/* F28. */
 static void what_cannot_be_written_leaves_the_old_file(void **state)
 {
     (void)state;

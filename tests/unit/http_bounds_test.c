@@ -306,6 +306,7 @@ static bool read_chunked(int fd)
 
 #define UPLOAD "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
 
+/* F30. */
 static void chunks_that_come_together_are_one_part(void **state)
 {
     struct http_fixture fixture;

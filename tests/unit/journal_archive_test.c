@@ -197,6 +197,7 @@ static void archive_and_be_killed(useconds_t after_us)
     assert_true(WIFSIGNALED(status));
 }
 
+/* F27. */
 static void a_deletion_that_a_crash_cut_off_goes_on_after_the_start(void **state)
 {
     (void)state;
@@ -220,6 +221,7 @@ static void a_deletion_that_a_crash_cut_off_goes_on_after_the_start(void **state
     }
 }
 
+/* F27. */
 static void a_disk_that_fails_during_the_deletion_hurts_no_order(void **state)
 {
     (void)state;

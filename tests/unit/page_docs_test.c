@@ -103,8 +103,8 @@ static void no_endpoint_is_outside_the_bounds_of_the_gateway(void **state)
     struct cfg_bounds own = {.networks = {networks, 2}};
     static const struct fault_row rows[] = {
         {"{'endpoints':[@,{'address':'127.0.0.1:8080'}]}", {"/endpoints/1/address"}},
-        {"{'endpoints':[@,{'address':'[::ffff:127.0.0.1]:9090'}]}", {"/endpoints/1/address"}},
-        {"{'endpoints':[{'address':'127.9.9.9:8080'},{'address':'127.0.0.1:9090'},@]}",
+        {"{'endpoints':[@,{'address':'[::ffff:127.0.0.1]:8090'}]}", {"/endpoints/1/address"}},
+        {"{'endpoints':[{'address':'127.9.9.9:8080'},{'address':'127.0.0.1:8090'},@]}",
          {"/endpoints/0/address", "/endpoints/1/address"}},
         {"{'endpoints':[@,{'address':'192.0.2.1:8080'}]}", {"/endpoints/1/address"}},
     };
@@ -113,11 +113,11 @@ static void no_endpoint_is_outside_the_bounds_of_the_gateway(void **state)
     assert_ok(ps_address_parse("0.0.0.0", 7, false, &own.listeners[0].address));
     assert_ok(ps_address_parse("127.0.0.1", 9, false, &own.listeners[1].address));
     own.listeners[0].port = 8080;
-    own.listeners[1].port = 9090;
+    own.listeners[1].port = 8090;
     bounds = &own;
     assert_rows(&cfg_kind_pool, rows, PS_ARRAY_LEN(rows), "{'address':'[::1]:8080'}");
     assert_is(&cfg_kind_pool,
-              "{\"endpoints\":[{\"address\":\"127.0.0.1:8081\"},{\"address\":\"127.0.0.2:9090\"}]}",
+              "{\"endpoints\":[{\"address\":\"127.0.0.1:8081\"},{\"address\":\"127.0.0.2:8090\"}]}",
               NULL);
     bounds = NULL; /* what is stored is read, whatever it names */
     assert_is(&cfg_kind_pool, "{\"endpoints\":[{\"address\":\"127.0.0.1:8080\"}]}", NULL);

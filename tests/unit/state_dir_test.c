@@ -151,6 +151,7 @@ int __wrap_statfs64(const char *path, struct statfs *ret)
     return result;
 }
 
+/* F25. */
 static void a_directory_on_a_network_file_system_is_refused_by_name(void **state)
 {
     static const struct {
@@ -177,6 +178,7 @@ static void a_directory_on_a_network_file_system_is_refused_by_name(void **state
     gw_state_dir_close(&dir);
 }
 
+/* F25. */
 static void a_database_that_is_a_link_to_one_is_refused(void **state)
 {
     static const char *const names[] = {"journal.db", "control.db", "spill.db"};
