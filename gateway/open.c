@@ -102,20 +102,16 @@ static int new_events(struct gw_gateway *gateway)
 
 static int new_keeper(struct gw_gateway *gateway)
 {
-    const struct gw_settings *settings = gateway->settings;
     char *path = gw_state_dir_file(&gateway->dir, "fold.checkpoint");
     int err = PS_E_NOMEM;
 
     if (path != NULL)
-        err = gw_keeper_new(
-            &(struct gw_keeper_deps){.clock = gateway->clock,
-                                     .fold = gateway->fold,
-                                     .sales = gateway->sales,
-                                     .workers = &gateway->workers,
-                                     .path = path,
-                                     .checkpoints = settings->log.kind != GW_LOG_KAFKA &&
-                                                    !inv_store_is_shared(gateway->store)},
-            &gateway->keeper);
+        err = gw_keeper_new(&(struct gw_keeper_deps){.clock = gateway->clock,
+                                                     .fold = gateway->fold,
+                                                     .sales = gateway->sales,
+                                                     .workers = &gateway->workers,
+                                                     .path = path},
+                            &gateway->keeper);
     free(path);
     return err;
 }
