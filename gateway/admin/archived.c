@@ -143,7 +143,10 @@ struct look {
     struct op_admin *admin;
     uint64_t handle;
     bool audits;
+    enum op_order_wish wish;
     struct ps_uuid id;
+    enum oq_state state; /* of the order that was found */
+    enum oq_reason reason;
     int64_t at_ms;
     size_t count, missing;
     char sales[FILES_MAX][PS_NAME_MAX + 1]; /* whose archives may have it */
@@ -164,12 +167,15 @@ static int look_into(struct look *look)
     err = oq_archive_read(look->archived.path, fold_record, &walk, NULL, &look->archived.fault);
     const struct oq_order *order = oq_fold_order(walk.fold, &look->id);
     if (err == 0 && order != NULL && oq_order_known(order)) {
+        look->state = oq_order_state(order);
+        look->reason = oq_order_reason(order);
         look->text = malloc(ORDER_TEXT_MAX);
         if (look->text == NULL) {
             err = PS_E_NOMEM;
         } else {
             ps_buf_init(&buf, look->text, ORDER_TEXT_MAX - 1);
             ord_order_text_put_admin(&buf, order);
+            ps_buf_puts(&buf, "\n");
             look->text[buf.len] = '\0';
         }
     }
@@ -205,8 +211,7 @@ static int print_audit(struct look *look)
                              look->end.last_hash, "sha256", look->end.sha256)
                  : NULL;
     json_decref(skus);
-    look->text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
+    look->text = op_json_line(json);
     return look->text != NULL ? 0 : PS_E_NOMEM;
 }
 
@@ -238,6 +243,19 @@ static bool is_awaited(const struct op_read *job)
     return op_find(look->admin, look->handle) != NULL;
 }
 
+/* What a command is told of an order that is decided for ever. */
+static enum ans_verdict verdict_of(const struct look *look)
+{
+    static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
+                                          [OQ_CANCELLED] = ANS_V_order_cancelled,
+                                          [OQ_REJECTED] = ANS_V_order_rejected};
+    bool confirmed = look->state == OQ_STATE_CONFIRMED;
+
+    if (look->wish == OP_ORDER_CONFIRM && !confirmed)
+        return no[look->reason];
+    return look->wish == OP_ORDER_CANCEL && confirmed ? ANS_V_order_confirmed : ANS_V_ok;
+}
+
 static void end_look(struct op_read *job)
 {
     struct look *look = (struct look *)job;
@@ -245,6 +263,9 @@ static void end_look(struct op_read *job)
     struct op_request *request = op_find(admin, look->handle);
 
     if (request == NULL) {
+        free(look->text);
+    } else if (look->text != NULL && !look->audits && verdict_of(look) != ANS_V_ok) {
+        op_no(request, verdict_of(look), NULL);
         free(look->text);
     } else if (look->text != NULL) {
         op_text(request, "application/json", look->text, strlen(look->text));
@@ -299,7 +320,8 @@ bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id)
     return false;
 }
 
-bool op_archived_order(struct op_request *request, const struct ps_uuid *id)
+bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
+                       enum op_order_wish wish)
 {
     const struct sale_list *known = request->admin->deps.known;
     struct look *look;
@@ -309,6 +331,7 @@ bool op_archived_order(struct op_request *request, const struct ps_uuid *id)
     if ((look = look_new(request)) == NULL)
         return true;
     look->id = *id;
+    look->wish = wish;
     for (size_t i = 0; i < known->count && look->count < FILES_MAX; i++)
         if (may_have(known->at[i], id))
             memcpy(look->sales[look->count++], known->at[i]->stored.name, PS_NAME_MAX + 1);

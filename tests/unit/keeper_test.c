@@ -72,8 +72,7 @@ static void a_checkpoint_waits_until_a_full_log_takes_its_calls(void **state)
     assert_ok(gw_keeper_new(&(struct gw_keeper_deps){.clock = &ps_clock_system,
                                                      .fold = fold,
                                                      .workers = &nobody,
-                                                     .path = path,
-                                                     .checkpoints = true},
+                                                     .path = path},
                             &keeper));
     gw_keeper_open(keeper, &log, NULL);
     gw_keeper_finish(keeper, 30000);
