@@ -2,6 +2,9 @@
 #include "tests/unit/check.h"
 
 #include "gateway/keeper.h"
+#include "gateway/metrics.h"
+#include "gateway/sales/sales.h"
+#include "inventory/store_memory.h"
 #include "queue/log_backend.h"
 #include "tests/unit/records.h"
 #include "tests/unit/temp_dir.h"
@@ -69,8 +72,18 @@ static void a_checkpoint_waits_until_a_full_log_takes_its_calls(void **state)
     full_to = 20;
     assert_ok(oq_fold_new(&fold));
     assert_ok(oq_fold_apply(fold, 0, 1, &event, &change));
+    struct ps_metrics *metrics;
+    struct inv_store *store;
+    struct sale_runs *sales;
+    assert_ok(inv_store_memory_new(&ps_clock_system, &store));
+    assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
+    assert_ok(sale_runs_new(
+        &(struct sale_settings){
+            .clock = &ps_clock_system, .store = store, .fold = fold, .metrics = metrics},
+        &sales));
     assert_ok(gw_keeper_new(&(struct gw_keeper_deps){.clock = &ps_clock_system,
                                                      .fold = fold,
+                                                     .sales = sales,
                                                      .workers = &nobody,
                                                      .path = path},
                             &keeper));
@@ -80,6 +93,10 @@ static void a_checkpoint_waits_until_a_full_log_takes_its_calls(void **state)
     assert_int_equal(joins, 2); /* of each thread once: of the one that wrote, and that published */
     assert_int_equal(access(path, R_OK), 0);
     gw_keeper_free(keeper);
+    sale_runs_stop(sales);
+    sale_runs_free(sales);
+    inv_store_free(store);
+    ps_metrics_free(metrics);
     oq_fold_free(fold);
     temp_dir_remove(&dir);
 }
