@@ -149,6 +149,8 @@ static int take_effect(const struct sale_effect *effect, void *ctx)
 
     if (run == NULL)
         return PS_E_NOMEM;
+    if (run->view.state == SALE_ARCHIVED) /* nobody counts it any more */
+        return 0;
     if (run->effects.count >= UNKNOWN_MOST && !sale_get_decided(run, &decided))
         forget_effects(run);
     return sale_effect_list_add(&run->effects, effect);

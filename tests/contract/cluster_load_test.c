@@ -159,15 +159,7 @@ static void a_sale_that_is_archived_while_it_is_loaded_ends_the_load(void **stat
     kill(server.pid, SIGSTOP);
     hold_log(a, false, false); /* its fences are read back: the load begins */
     turn_ms(250);
-    const struct oq_event archived = {.type = OQ_ARCHIVED,
-                                      .sale = PS_STR(SALE),
-                                      .epoch = last_fence(a).epoch,
-                                      .partitions = SHARED_PARTITIONS,
-                                      .counts = PS_STR("[]"),
-                                      .discarded = true,
-                                      .at_ms = 1};
-    for (uint32_t i = 0; i < SHARED_PARTITIONS; i++)
-        shared_topic_put(topic, i, &archived);
+    archive_sale();
     while (state_at(a, ids[ORDERS - 1]) >= 0)
         turn();
     kill(server.pid, SIGCONT);
