@@ -159,6 +159,8 @@ static int take_effect(const struct sale_effect *effect, void *ctx)
     struct sale_run *run = sale_run_of(ctx, oq_sale_name(effect->log_sale));
     struct sale_decided decided;
 
+    if (run != NULL && run->view.state == SALE_ARCHIVED) /* nobody counts it any more */
+        return 0;
     if (run == NULL || (effect->forgotten && !may_forget(run)))
         return PS_E_NOMEM;
     if (effect->forgotten) {

@@ -159,15 +159,7 @@ static void a_sale_that_is_archived_while_it_is_loaded_ends_the_load(void **stat
     kill(server.pid, SIGSTOP);
     hold_log(a, false, false); /* its fences are read back: the load begins */
     turn_ms(250);
-    const struct oq_event archived = {.type = OQ_ARCHIVED,
-                                      .sale = PS_STR(SALE),
-                                      .epoch = last_fence(a).epoch,
-                                      .partitions = SHARED_PARTITIONS,
-                                      .counts = PS_STR("[]"),
-                                      .discarded = true,
-                                      .at_ms = 1};
-    for (uint32_t i = 0; i < SHARED_PARTITIONS; i++)
-        shared_topic_put(topic, i, &archived);
+    archive_sale();
     while (state_at(a, ids[ORDERS - 1]) >= 0)
         turn();
     kill(server.pid, SIGCONT);
@@ -176,6 +168,29 @@ static void a_sale_that_is_archived_while_it_is_loaded_ends_the_load(void **stat
     turn_ms(500);
     assert_false(serves(a));
     assert_false(is_fenced(a));
+}
+
+static void an_answer_about_counters_of_an_archived_sale_comes_too_late(void **state)
+{
+    (void)state;
+    start(a);
+    know_sale(a, false);
+    until_served(a);
+    start(b);
+    while (members_at(b) < 2)
+        turn();
+    kill(server.pid, SIGSTOP);
+    know_sale(b, true); /* it asks Redis what is installed */
+    turn_ms(150);
+    archive_sale();
+    turn_ms(300);
+    kill(server.pid, SIGCONT);
+    while (!has_redis(b))
+        turn();
+    for (int i = 0; i < 500; i++) {
+        assert_false(serves(b));
+        turn();
+    }
 }
 
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
@@ -187,6 +202,7 @@ int main(void)
         CLAIM(what_is_decided_while_a_sale_is_built_again_counts_once_R8_R15),
         CLAIM(a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9),
         CLAIM(a_sale_that_is_archived_while_it_is_loaded_ends_the_load),
+        CLAIM(an_answer_about_counters_of_an_archived_sale_comes_too_late),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }
