@@ -5,8 +5,8 @@ import shutil
 import time
 
 import pytest
-from cluster import Cluster, Crowd, states
-from penstock import wait_until
+from cluster import Cluster, Redis, states
+from penstock import Gateway, wait_until
 
 STOCK = 100000
 LOADED, REFUSED = '"event":"checkpoint_loaded"', '"event":"checkpoint_refused"'
@@ -57,7 +57,7 @@ def assert_agree(cluster, sale):
 
 
 def test_a_gateway_starts_from_its_checkpoint_while_the_others_sell_cancel_and_raise_stock(cluster, kafka):
-    with cluster.busy_sale(STOCK, rate=100) as (sale, crowd):
+    with cluster.busy_sale(STOCK, rate=100) as (sale, _):
         kafka.fill(cluster.topic, 40)
         first = cluster[2]
         left = fill(cluster, sale, "before")
@@ -143,7 +143,7 @@ def test_nothing_is_counted_anew_when_redis_has_all_that_the_checkpoints_have(cl
 
 
 def test_kills_behind_a_checkpoint_and_while_one_is_written_lose_nothing(cluster):
-    with cluster.busy_sale(STOCK, rate=150) as (sale, crowd):
+    with cluster.busy_sale(STOCK, rate=150) as (sale, _):
         for turn, gateway in enumerate(cluster.gateways * 2):
             fill(cluster, sale, f"turn-{turn}")
             if turn % 2:
@@ -203,3 +203,24 @@ def offsets(cluster):
     partitions = ",".join(f'{{"topic": "{cluster.topic}", "partition": {i}, "offset": -1}}' for i in range(cluster.partitions))
     path.write_text(f'{{"partitions": [{partitions}], "version": 1}}')
     return path
+
+
+def test_a_checkpoint_that_was_written_with_a_counter_in_memory_is_not_used_with_redis(tmp_path):
+    """It does not know which effects Redis lacks."""
+    redis = Redis(tmp_path).start()
+    try:
+        with Gateway() as gateway:
+            sale = gateway.make_sale(stock=20)
+            assert gateway.buy(sale, "first").status == 202
+            for kind, said in (("memory", LOADED), ("redis", REFUSED), ("redis", LOADED), ("memory", LOADED)):
+                assert gateway.stop() == 0
+                gateway.configure({**gateway.settings, "store": {"kind": kind, "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}})
+                told = {words: gateway.log_path.read_text().count(words) for words in (LOADED, REFUSED)}
+                gateway.start()
+                wait_until(lambda: gateway.sale(sale)["state"] == "open" and gateway.buy(sale, f"{kind}-{said}").status == 202, what="a sale")
+                now = {words: gateway.log_path.read_text().count(words) for words in (LOADED, REFUSED)}
+                assert now == {words: told[words] + (words == said) for words in told}, (kind, now)
+            assert "it was written with a counter in memory" in gateway.log_path.read_text()
+            gateway.assert_books(sale)
+    finally:
+        redis.end()
