@@ -7,6 +7,7 @@ import time
 import pytest
 from cluster import Cluster, Redis, states
 from penstock import Gateway, wait_until
+from proxy import CUT, WELL
 
 STOCK = 100000
 LOADED, REFUSED = '"event":"checkpoint_loaded"', '"event":"checkpoint_refused"'
@@ -157,6 +158,38 @@ def test_kills_behind_a_checkpoint_and_while_one_is_written_lose_nothing(cluster
             start(cluster, gateway)
             assert seen(gateway, REFUSED) == 0
     assert_agree(cluster, sale)
+
+
+def test_a_gateway_that_starts_while_kafka_is_away_takes_its_checkpoint_when_it_is_back(cluster, kafka):
+    sale = cluster.make_sale(stock=50)
+    kafka.fill(cluster.topic, 40)
+    left = fill(cluster, sale, "before", 24)
+    gateway = cluster[1]
+    assert gateway.stop() == 0
+    decide(cluster, left[0], "cancel")
+    whole = (gateway.state / "fold.checkpoint").read_bytes()
+    gateway.kafka_route(CUT)
+    for turn in range(2):  # one that ends before it has seen Kafka leaves the file as it is
+        gateway.spawn()
+        wait_until(lambda: serves_pages(gateway, sale), 60, what="the status page")
+        assert gateway.buy(sale, "early").code == "log_unavailable"
+        assert gateway.public("GET", f"/v1/orders/{left[1]}", user="before-5").status == 503
+        if turn == 0:
+            assert gateway.stop() == 0
+        assert (gateway.state / "fold.checkpoint").read_bytes() == whole
+    assert seen(gateway, LOADED) == seen(gateway, REFUSED) == 0
+    gateway.kafka_route(WELL)
+    cluster.wait_ready(gateway)
+    assert seen(gateway, LOADED) == 1 and seen(gateway, REFUSED) == 0 and strangers(gateway) == 0
+    assert states(gateway, left[:2]) == {left[0]: ("released", "cancelled"), left[1]: ("accepted", None)}
+    cluster.sure_buy(gateway, sale, "behind")
+    assert_agree(cluster, sale)
+
+
+def serves_pages(gateway, sale):
+    with contextlib.suppress(OSError):
+        return gateway.alive and gateway.public("GET", f"/v1/sales/{sale}").status == 200
+    return False
 
 
 def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(cluster, kafka):
