@@ -306,8 +306,11 @@ static bool is_due(const struct gw_keeper *keeper)
 {
     int64_t now_ns = ps_clock_mono_ns(keeper->deps.clock);
     int64_t records = records_in(keeper->deps.fold) - keeper->records;
+    struct oq_log_view log;
 
-    return !atomic_load(&keeper->reading) && now_ns >= keeper->next_ns &&
+    oq_log_view(keeper->log, &log); /* closed: it is being read, and more comes soon */
+    return !atomic_load(&keeper->reading) && log.state != OQ_LOG_CLOSED &&
+           now_ns >= keeper->next_ns &&
            (records >= RECORDS_MANY || (records > 0 && now_ns >= keeper->quiet_ns));
 }
 
