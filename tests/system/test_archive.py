@@ -131,6 +131,8 @@ def test_an_archive_answers_what_operators_ask_of_an_archived_sale():
             assert (answer.status, answer.code) == (409, code), answer
         answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": 5, "adjust_id": "late"})
         assert (answer.status, answer.code) == (410, "archived")
+        answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/rebuild", {})
+        assert (answer.status, answer.code) == (410, "archived"), answer
         answer = gateway.admin("DELETE", f"/admin/v1/sales/{sale}", headers=ANY_VERSION)
         assert (answer.status, answer.code) == (409, "sale_has_orders")
         # A file that somebody has touched is found out, one that is gone is said.
