@@ -246,7 +246,6 @@ static void begin(struct sale_run *run)
     memcpy(job->sale, run->name, sizeof job->sale);
     job->end.partitions = oq_sale_partitions(run->view.log_sale);
     job->end.orders = (int64_t)oq_sale_order_count(run->view.log_sale);
-    job->end.at_ms = ps_clock_wall_ms(run->runs->settings.clock);
     job->end.counts = print_counts(run->view.log_sale, job->end.text);
     run->archive.stage = SALE_ARCHIVE_WRITING;
     archives->writing = true;
