@@ -133,20 +133,17 @@ static void need_sodium(void)
         abort();
 }
 
-size_t ps_id_pack(struct ps_str text, char *to, bool *ret_is_uuid)
+size_t ps_id_pack_long(struct ps_str text, char *to, bool *ret_is_uuid)
 {
     char again[PS_UUID_LEN + 1];
     struct ps_uuid uuid;
 
     *ret_is_uuid = false;
-    if (text.len == PS_UUID_LEN && ps_uuid_parse(text.at, text.len, &uuid) == 0) {
+    if (ps_uuid_parse(text.at, text.len, &uuid) == 0) {
         ps_uuid_format(&uuid, again);
         *ret_is_uuid = memcmp(again, text.at, PS_UUID_LEN) == 0;
     }
-    if (*ret_is_uuid)
-        memcpy(to, &uuid, sizeof uuid);
-    else if (text.len > 0)
-        memcpy(to, text.at, text.len);
+    memcpy(to, *ret_is_uuid ? (const char *)&uuid : text.at, *ret_is_uuid ? sizeof uuid : text.len);
     return *ret_is_uuid ? sizeof uuid : text.len;
 }
 

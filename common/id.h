@@ -26,7 +26,16 @@ static inline bool ps_uuid_equal(const struct ps_uuid *a, const struct ps_uuid *
 
 /* A text in as few bytes as it needs: one that reads as ps_uuid_format writes takes 16, any other
  * those it has. `to` has room for text.len. The size; *ret_is_uuid belongs to it. */
-size_t ps_id_pack(struct ps_str text, char *to, bool *ret_is_uuid);
+size_t ps_id_pack_long(struct ps_str text, char *to, bool *ret_is_uuid); /* of a UUID's length */
+static inline size_t ps_id_pack(struct ps_str text, char *to, bool *ret_is_uuid)
+{
+    if (text.len == PS_UUID_LEN)
+        return ps_id_pack_long(text, to, ret_is_uuid);
+    *ret_is_uuid = false;
+    if (text.len > 0)
+        __builtin_memcpy(to, text.at, text.len);
+    return text.len;
+}
 /* Back: into `room` if need be, where the result may lie. */
 struct ps_str ps_id_unpack(const char *packed, size_t size, bool is_uuid,
                            char room[PS_UUID_LEN + 1]);

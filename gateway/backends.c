@@ -133,7 +133,14 @@ static int open_journal(const struct gw_log_deps *deps, struct oq_log **ret_log,
                                           .retry_ms = settings->log.retry_ms,
                                           .mark = deps->mark_count == 1 ? deps->marks : NULL,
                                           .clock = deps->clock};
-    int err = path == NULL ? PS_E_NOMEM : oq_journal_open(&journal, &callbacks, ret_log, fault);
+    int err = path == NULL ? PS_E_NOMEM : 0;
+
+    if (err == 0 && deps->mark_count > 1)
+        err =
+            callbacks.on_marks(false, "it is of a log of several partitions, and this is a journal",
+                               NULL, callbacks.ctx);
+    if (err == 0)
+        err = oq_journal_open(&journal, &callbacks, ret_log, fault);
 
     free(path);
     return err;
@@ -199,6 +206,8 @@ static int open_kafka(const struct gw_log_deps *deps, struct oq_log **ret_log,
         return err;
     kafka.gateway = deps->dir->gateway_id;
     kafka.clock = deps->clock;
+    kafka.marks = deps->marks;
+    kafka.mark_count = deps->mark_count;
     err = open_with_spill(deps, &kafka, ret_log, fault);
     free(properties);
     return err;

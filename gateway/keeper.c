@@ -7,6 +7,7 @@
 #include "common/thread.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/sales/sales.h"
+#include "queue/sale_marks.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ enum step {
     CUT,
     WRITING, /* the writing thread has it */
     WRITTEN,
+    JOINED,
     ENDING, /* the log's thread has it */
     ENDED,
     PUBLISHING, /* the writing thread has it */
@@ -34,16 +36,19 @@ enum step {
 struct gw_keeper {
     struct gw_keeper_deps deps;
     char *path;
-    struct oq_checkpoint *read; /* until it is in the fold, or refused */
+    struct oq_checkpoint *read; /* until it is in the fold, or refused: the log's thread */
+    _Atomic(bool) reading;      /* it is neither yet: the fold may lack all that it has */
     struct oq_log *log;
     struct ord_events *events;
     /* a checkpoint */
     _Atomic(enum step) step;
     struct oq_cut *cut;
+    char *notes; /* as of the cut */
+    size_t notes_len;
     int err; /* of the last step; the fault says why */
     struct ps_fault fault;
     pthread_t thread;
-    int64_t records; /* that the last one has; at the cut of the present one: cut_records */
+    _Atomic(int64_t) records; /* that the last one has; at the cut of the present one: */
     int64_t cut_records;
     int64_t began_ns, next_ns; /* the present one; the earliest next one */
     int64_t quiet_ns;          /* when a few records are enough for the next one */
@@ -63,6 +68,7 @@ static void refuse(struct gw_keeper *keeper, const char *why)
     ps_log(PS_LOG_WARN, "checkpoint_refused", PS_F_STR("why", why));
     oq_checkpoint_free(keeper->read);
     keeper->read = NULL;
+    atomic_store(&keeper->reading, false);
 }
 
 int gw_keeper_new(const struct gw_keeper_deps *deps, struct gw_keeper **ret_keeper)
@@ -76,10 +82,14 @@ int gw_keeper_new(const struct gw_keeper_deps *deps, struct gw_keeper **ret_keep
         return PS_E_NOMEM;
     }
     keeper->deps = *deps;
-    err = deps->checkpoints ? oq_checkpoint_open(keeper->path, &keeper->read, &fault)
-                            : PS_E_NOT_FOUND;
+    err = oq_checkpoint_open(keeper->path, &keeper->read, &fault);
+    if (err == 0 && (err = sale_check_notes(deps->sales, oq_checkpoint_notes(keeper->read))) != 0)
+        (void)ps_fault(&fault, err, keeper->path,
+                       err == PS_E_INVALID ? "it was written with a counter in memory"
+                                           : "its notes do not fit together");
     if (err != 0 && err != PS_E_NOT_FOUND)
         refuse(keeper, fault.text);
+    atomic_store(&keeper->reading, keeper->read != NULL);
     *ret_keeper = keeper;
     return 0;
 }
@@ -96,6 +106,7 @@ void gw_keeper_free(struct gw_keeper *keeper)
     if (keeper->cut != NULL && step < ENDED)
         oq_cut_end(keeper->cut); /* the log has ended: nobody notes changes any more */
     oq_cut_free(keeper->cut);
+    free(keeper->notes);
     oq_checkpoint_free(keeper->read);
     free(keeper->path);
     free(keeper);
@@ -126,7 +137,7 @@ static int64_t orders_in(const struct oq_fold *fold)
     return orders;
 }
 
-int gw_keeper_on_marks(bool fits, const char *why, void *ctx)
+int gw_keeper_on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx)
 {
     struct gw_keeper *keeper = ctx;
     int err;
@@ -136,14 +147,18 @@ int gw_keeper_on_marks(bool fits, const char *why, void *ctx)
         return 0;
     }
     err = oq_checkpoint_load(keeper->read, keeper->deps.fold);
+    if (err == 0 && sales != NULL)
+        err = oq_sale_marks_take(sales, keeper->deps.fold);
     if (err == 0)
-        err = sale_on_restored(keeper->deps.sales);
+        err = sale_on_restored(keeper->deps.sales, oq_checkpoint_notes(keeper->read));
     oq_checkpoint_free(keeper->read);
     keeper->read = NULL;
-    if (err == 0)
-        ps_log(PS_LOG_INFO, "checkpoint_loaded", PS_F_INT("orders", orders_in(keeper->deps.fold)));
-    keeper->records = records_in(keeper->deps.fold);
-    return err;
+    if (err != 0) /* the fold has a part of it: never to be written */
+        return err;
+    ps_log(PS_LOG_INFO, "checkpoint_loaded", PS_F_INT("orders", orders_in(keeper->deps.fold)));
+    atomic_store(&keeper->records, records_in(keeper->deps.fold));
+    atomic_store(&keeper->reading, false);
+    return 0;
 }
 
 void gw_keeper_open(struct gw_keeper *keeper, struct oq_log *log, struct ord_events *events)
@@ -169,9 +184,12 @@ static void make_cut(void *ctx)
             err = 0; /* nothing was read of it */
     }
     if (err == 0)
+        err = sale_get_notes(keeper->deps.sales, &keeper->notes, &keeper->notes_len);
+    if (err == 0)
         err = oq_cut_begin(keeper->deps.fold, marks, partitions, &keeper->cut);
     if (err != 0)
-        ps_fault(&keeper->fault, err, keeper->path, "the log cannot be cut now");
+        ps_fault(&keeper->fault, err, keeper->path,
+                 err == PS_E_BUSY ? "orders wait in the spill" : "the log cannot be cut now");
     keeper->cut_records = records_in(keeper->deps.fold);
     keeper->err = err;
     free(marks);
@@ -200,7 +218,8 @@ static void *publish_cut(void *ctx)
 {
     struct gw_keeper *keeper = ctx;
 
-    keeper->err = oq_cut_publish(keeper->cut, (struct ps_str){"", 0}, &keeper->fault);
+    keeper->err = oq_cut_publish(keeper->cut, (struct ps_str){keeper->notes, keeper->notes_len},
+                                 &keeper->fault);
     atomic_store(&keeper->step, PUBLISHED);
     return NULL;
 }
@@ -223,6 +242,8 @@ static void be_done(struct gw_keeper *keeper)
     keeper->quiet_ns = now_ns + QUIET_NS;
     oq_cut_free(keeper->cut);
     keeper->cut = NULL;
+    free(keeper->notes);
+    keeper->notes = NULL;
     atomic_store(&keeper->step, IDLE);
 }
 
@@ -253,6 +274,10 @@ static void take_step(struct gw_keeper *keeper)
         break;
     case WRITTEN:
         pthread_join(keeper->thread, NULL);
+        atomic_store(&keeper->step, JOINED); /* once, however often the log takes no call */
+        hand_over(keeper, ENDING);
+        break;
+    case JOINED:
         hand_over(keeper, ENDING);
         break;
     case ENDED:
@@ -281,15 +306,18 @@ static bool is_due(const struct gw_keeper *keeper)
 {
     int64_t now_ns = ps_clock_mono_ns(keeper->deps.clock);
     int64_t records = records_in(keeper->deps.fold) - keeper->records;
+    struct oq_log_view log;
 
-    return keeper->deps.checkpoints && now_ns >= keeper->next_ns &&
+    oq_log_view(keeper->log, &log); /* closed: it is being read, and more comes soon */
+    return !atomic_load(&keeper->reading) && log.state != OQ_LOG_CLOSED &&
+           now_ns >= keeper->next_ns &&
            (records >= RECORDS_MANY || (records > 0 && now_ns >= keeper->quiet_ns));
 }
 
 void gw_keeper_finish(struct gw_keeper *keeper, int64_t timeout_ms)
 {
     int64_t until_ns = ps_clock_mono_ns(keeper->deps.clock) + timeout_ms * PS_NS_PER_MS;
-    bool begun = !keeper->deps.checkpoints;
+    bool begun = atomic_load(&keeper->reading);
 
     while (ps_clock_mono_ns(keeper->deps.clock) < until_ns) {
         if (atomic_load(&keeper->step) == IDLE) {

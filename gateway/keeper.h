@@ -24,7 +24,6 @@ struct gw_keeper_deps {
     struct sale_runs *sales;
     const struct gw_workers *workers;
     const char *path; /* of the file; copied */
-    bool checkpoints; /* are to be written and read */
 };
 
 /* Reads the file, if there is one that can be used. PS_E_NOMEM. */
@@ -32,8 +31,8 @@ int gw_keeper_new(const struct gw_keeper_deps *deps, struct gw_keeper **ret_keep
 void gw_keeper_free(struct gw_keeper *keeper); /* after the log; NULL is allowed */
 /* For opening the log. NULL: there is no file. */
 const struct oq_mark *gw_keeper_marks(const struct gw_keeper *keeper, uint32_t *ret_count);
-/* on_marks of log.h: fills the fold. */
-int gw_keeper_on_marks(bool fits, const char *why, void *keeper);
+/* on_marks of log.h: fills the fold. On the thread that opens the log, or the log's. */
+int gw_keeper_on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *keeper);
 /* `events` reclaims; both outlive the keeper's last tick. */
 void gw_keeper_open(struct gw_keeper *keeper, struct oq_log *log, struct ord_events *events);
 /* Some ten times a second. */

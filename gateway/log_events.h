@@ -9,7 +9,7 @@
 #define GW_LOG_EVENTS(X) \
     X(ready, INFO, "The gateway serves.", "") \
     X(signal, INFO, "SIGTERM or SIGINT arrived.", "") \
-    X(checkpoint_loaded, INFO, "The start took so many orders from fold.checkpoint and reads only what came later.", "") \
+    X(checkpoint_loaded, INFO, "The start took so many orders from fold.checkpoint and reads only what came later, of each partition.", "") \
     X(checkpoint_refused, WARN, "fold.checkpoint is not used (why): the whole log is read, and another one is written.", \
       "Nothing, after a change of version or of the log. Else look at the disk of state_dir.") \
     X(checkpoint_failed, WARN, "fold.checkpoint was not written (error, why): the next start reads more of the log. It is tried again.", \

@@ -15,7 +15,7 @@
 #include "queue/checkpoint.h"
 #include "queue/fold_internal.h"
 
-#define OQ_CHECKPOINT_MAGIC UINT64_C(0x3130544b43465350) /* "PSFCKT01" on a usual machine */
+#define OQ_CHECKPOINT_MAGIC UINT64_C(0x3230544b43465350) /* "PSFCKT02" on a usual machine */
 
 #define OQ_CHECKPOINT_DIGEST 32
 

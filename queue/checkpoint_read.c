@@ -156,6 +156,9 @@ static void read_order(struct cursor *from, struct loading *to, const struct oq_
     memcpy(room.bytes + offsetof(struct oq_order, text) + user.len, key.at, key.len);
     struct oq_order_hashes hashes = {.id = oq_index_hash(&to->fold->by_id, &row.id)};
     oq_index_expect(&to->fold->by_id, hashes.id);
+    /* An order of a sale before this one has taken its place. */
+    if (!known && oq_index_find_hashed(&to->fold->by_id, hashes.id, &row.id) != NULL)
+        return;
     if (known) {
         const struct oq_index *by_buyer = &oq_orders_of(to->sale)->by_buyer;
         hashes.buyer = oq_index_hash(by_buyer, probe);

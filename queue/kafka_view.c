@@ -20,6 +20,10 @@
  * do. A new leader may report an end that is a little old, so several looks must agree before a
  * topic counts as shorter.
  *
+ * Marks that are given at the start are proved in the same way, before anything is read. There
+ * every one must be shown, for nothing else tells that the topic is theirs; if one is not, all of
+ * them are dropped, and all is read.
+ *
  * What remains is a topic that is deleted, made and filled beyond the position between two looks,
  * while all connections stay. */
 #include "queue/kafka_view.h"
@@ -28,6 +32,7 @@
 
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -59,7 +64,10 @@ struct oq_kafka_view {
     rd_kafka_queue_t *queue;
     uint32_t partitions;
     enum { HALTED, PROVING, FOLLOWING } state;
-    uint32_t unproved;            /* partitions that are `checking` */
+    uint32_t unproved; /* partitions that are `checking` */
+    uint32_t given;    /* marks from elsewhere that are not proved yet */
+    oq_kafka_marks_fn *on_marks;
+    void *marks_ctx;
     _Atomic uint64_t connections; /* made so far */
     uint64_t proved;              /* of these, when PROVING began */
     int64_t doubt_ns, halted_ns;  /* since when a full look is needed; since when not FOLLOWING */
@@ -105,11 +113,21 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
     }
     view->queue = rd_kafka_queue_new(view->handle);
     wake_thread(view->queue, wakeup);
+    view->given = config->set.mark_count;
+    for (uint32_t i = 0; i < view->given; i++)
+        view->at[i] =
+            (struct place){.mark = config->set.marks[i], .position = config->set.marks[i].seq};
     *ret_view = view;
     return 0;
 fail:
     oq_kafka_view_free(view);
     return err;
+}
+
+void oq_kafka_view_on_marks(struct oq_kafka_view *view, oq_kafka_marks_fn *fn, void *ctx)
+{
+    view->on_marks = fn;
+    view->marks_ctx = ctx;
 }
 
 static void stop_one(struct oq_kafka_view *view, uint32_t partition)
@@ -187,7 +205,8 @@ static int start_one(struct oq_kafka_view *view, uint32_t partition, struct ps_f
 
 static int follow(struct oq_kafka_view *view, struct ps_fault *fault)
 {
-    int err = 0;
+    int err = view->given > 0 ? view->on_marks(true, "", view->marks_ctx) : 0;
+    view->given = 0;
     view->state = FOLLOWING;
     for (uint32_t i = 0; i < view->partitions && err == 0; i++)
         err = start_one(view, i, fault);
@@ -224,6 +243,37 @@ void oq_kafka_view_doubt(struct oq_kafka_view *view)
     view->reached = false;
 }
 
+/* The topic is not, or no longer, the one of the given marks: nothing was read by them yet. */
+static int drop_given(struct oq_kafka_view *view, uint32_t partition)
+{
+    char why[200];
+    (void)snprintf(
+        why, sizeof why,
+        "partition %" PRIu32 " of topic %s does not have the record at offset %" PRId64
+        " any more with which the checkpoint ends there, or has another one in its place",
+        partition, view->config->set.topic, view->at[partition].mark.seq - 1);
+    oq_kafka_view_doubt(view);
+    for (uint32_t i = 0; i < view->given; i++)
+        view->at[i] = (struct place){.broker = -1};
+    view->given = 0;
+    return view->on_marks(false, why, view->marks_ctx);
+}
+
+/* A partition without a given mark is read from its beginning. *ret_partition: the first whose mark
+ * is surely not in the topic. */
+static bool may_have_given(const struct oq_kafka_view *view, const struct oq_kafka_look *look,
+                           uint32_t *ret_partition)
+{
+    for (uint32_t i = 0; i < view->given; i++) {
+        *ret_partition = i;
+        if (view->at[i].mark.seq > 0 &&
+            (i >= look->partitions || look->begins[i] >= view->at[i].mark.seq ||
+             look->ends[i] < view->at[i].mark.seq))
+            return false;
+    }
+    return true;
+}
+
 static int compare_ends(struct oq_kafka_view *view, const struct oq_kafka_look *look,
                         struct ps_fault *fault)
 {
@@ -232,6 +282,8 @@ static int compare_ends(struct oq_kafka_view *view, const struct oq_kafka_look *
         struct place *at = &view->at[i];
         int64_t end = look->ends[i];
         at->shorter = end < at->before ? at->shorter + 1 : 0;
+        if (at->shorter >= SHORTER_LOOKS && view->given > 0)
+            return drop_given(view, i);
         if (at->shorter >= SHORTER_LOOKS)
             return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
                             "partition %" PRIu32 " ends at offset %" PRId64 ", but records up to "
@@ -250,7 +302,10 @@ static int compare_ends(struct oq_kafka_view *view, const struct oq_kafka_look *
 static int begin_proof(struct oq_kafka_view *view, const struct oq_kafka_look *look,
                        struct ps_fault *fault)
 {
+    uint32_t missing;
     int err = 0;
+    if (!may_have_given(view, look, &missing))
+        return drop_given(view, missing);
     stop_all(view);
     view->state = PROVING;
     view->doubt_ns = 0;
@@ -335,6 +390,8 @@ static int prove(struct oq_kafka_view *view, const rd_kafka_message_t *message,
     const struct ps_str json = {message->payload, message->len};
     if (!at->checking) /* fetched before it was stopped */
         return 0;
+    if (!oq_mark_fits(&at->mark, message->offset + 1, json) && view->given > 0)
+        return drop_given(view, partition);
     if (!oq_mark_fits(&at->mark, message->offset + 1, json))
         return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
                         "the record at offset %" PRId64 " of partition %" PRIu32 " is not the one "
@@ -395,6 +452,8 @@ static int take_message(struct oq_kafka_view *view, const rd_kafka_message_t *me
         return 0;
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+        if (view->given > 0)
+            return drop_given(view, (uint32_t)message->partition);
         return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
                         "partition %" PRId32 " cannot be read at offset %" PRId64 ": its records "
                         "were lost, damaged or deleted. Bring them back, or restart the gateways "
@@ -471,7 +530,7 @@ uint64_t oq_kafka_view_lag(const struct oq_kafka_view *view)
 int oq_kafka_view_mark(const struct oq_kafka_view *view, uint32_t partition,
                        struct oq_mark *ret_mark)
 {
-    if (partition >= view->partitions || view->at[partition].mark.seq == 0)
+    if (partition >= view->partitions || view->given > 0 || view->at[partition].mark.seq == 0)
         return PS_E_NOT_FOUND;
     *ret_mark = view->at[partition].mark;
     return 0;

@@ -1,6 +1,6 @@
-/* The reading half of the Kafka log: follows every partition of the topic from its start, without a
- * consumer group, and makes sure that it goes on reading the log that it has begun. Belongs to the
- * log's thread. */
+/* The reading half of the Kafka log: follows every partition of the topic from its start, or from
+ * marks that are given, without a consumer group, and makes sure that it goes on reading the log
+ * that it has begun. Belongs to the log's thread. */
 #ifndef OQ_KAFKA_VIEW_H
 #define OQ_KAFKA_VIEW_H
 
@@ -9,9 +9,15 @@
 
 struct oq_kafka_view;
 
-/* `wakeup` (an eventfd) is signalled when there may be something to read. `config` lives longer. */
+/* `wakeup` (an eventfd) is signalled when there may be something to read. `config` lives longer;
+ * the marks of its settings are copied. */
 int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
                       struct oq_kafka_view **ret_view, struct ps_fault *fault) PS_MUST_CHECK;
+/* The view was made with marks: told once, before the first message is given to `fn`, whether the
+ * topic has the marked records; `why` says why not. It then gives what lies behind them, or all. A
+ * negative result ends what called it and is returned. */
+typedef int oq_kafka_marks_fn(bool fits, const char *why, void *ctx);
+void oq_kafka_view_on_marks(struct oq_kafka_view *view, oq_kafka_marks_fn *fn, void *ctx);
 void oq_kafka_view_free(struct oq_kafka_view *view); /* NULL is allowed */
 
 /* Takes a look that found no error: partitions that are new are followed from now on, and what the
@@ -42,8 +48,8 @@ int64_t oq_kafka_view_look_ns(const struct oq_kafka_view *view);
 int64_t oq_kafka_view_waits_ns(const struct oq_kafka_view *view);
 /* Records behind the ends of the latest look. */
 uint64_t oq_kafka_view_lag(const struct oq_kafka_view *view);
-/* The last record of the partition that `fn` was given before the present group; PS_E_NOT_FOUND:
- * none yet. */
+/* The last record of the partition that `fn` was given before the present group, or that the given
+ * marks had; PS_E_NOT_FOUND: none yet, or it is not known yet whether those fit. */
 int oq_kafka_view_mark(const struct oq_kafka_view *view, uint32_t partition,
                        struct oq_mark *ret_mark) PS_MUST_CHECK;
 

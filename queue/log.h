@@ -36,6 +36,7 @@
 
 struct oq_log;
 struct oq_reader;
+struct oq_sale_marks;
 
 enum oq_outcome { OQ_LANDED, OQ_REFUSED, OQ_UNKNOWN, OQ_SPILLED };
 
@@ -56,8 +57,10 @@ struct oq_log_callbacks {
                        enum oq_outcome outcome, int64_t seq, void *ctx);
     /* Only of a log that is opened with marks: once, before the first on_record. `fits`: the log
      * begins with the marked records, and what stands behind them comes; the others are taken as
-     * read. Else all of it comes, and `why` is a sentence. A negative value ends it: PS_E_NOMEM. */
-    int (*on_marks)(bool fits, const char *why, void *ctx);
+     * read, and `sales` (NULL: the log needs none) is to be told what they say of the sales
+     * (oq_sale_marks_take). Else all of it comes, and `why` is a sentence. A negative value ends
+     * it: PS_E_NOMEM. */
+    int (*on_marks)(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx);
     /* When it changes, or the kind of error that keeps the log away does; a log opens available.
      * `why` is a sentence for people, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);
@@ -149,7 +152,8 @@ void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg) PS_MUST_CHECK;
 /* The last record of the partition that on_record has shown, or that is none of ours (it lies at
  * `seq` of the mark): a log that begins with it holds all that went through on_record. On the log's
- * thread, in a call. PS_E_NOT_FOUND: none was read, or the log keeps no marks. */
+ * thread, in a call. PS_E_NOT_FOUND: none was read, or the log keeps no marks. PS_E_BUSY: not now,
+ * since the log could not do without reading what is marked: orders are in its spill. */
 int oq_log_mark(const struct oq_log *log, uint32_t partition,
                 struct oq_mark *ret_mark) PS_MUST_CHECK;
 /* Takes nothing more, finishes what was taken, ends the thread. What is not finished after

@@ -271,7 +271,7 @@ static int begin_at(struct journal *journal, const struct oq_mark *mark, struct 
     if (!check.fits)
         snprintf(why, sizeof why, "record %lld of the journal %s", (long long)seq,
                  err != 0 ? "is not there" : "is another one");
-    err = journal->on.on_marks(check.fits, why, journal->on.ctx);
+    err = journal->on.on_marks(check.fits, why, NULL, journal->on.ctx);
     if (err != 0)
         return ps_fault(fault, err, journal->path, "%s", ps_err_text(err));
     journal->seq = check.fits ? seq : 0;

@@ -212,6 +212,12 @@ static int on_message(const rd_kafka_message_t *message, void *ctx)
     return err;
 }
 
+static int on_marks(bool fits, const char *why, void *ctx)
+{
+    const struct kafka *kafka = ctx;
+    return kafka->on.on_marks(fits, why, kafka->marks, kafka->on.ctx);
+}
+
 static int read_back(struct kafka *kafka)
 {
     struct ps_fault fault;
@@ -552,8 +558,12 @@ static int make_parts(struct kafka *kafka, struct ps_fault *fault)
                                                 .ctx = kafka,
                                                 .wakeup = wakeup};
     err = oq_kafka_view_new(&kafka->config, wakeup, &kafka->view, fault);
-    if (err == 0)
+    if (err == 0) {
+        oq_kafka_view_on_marks(kafka->view, on_marks, kafka);
+        kafka->config.set.marks = NULL; /* borrowed; the view has them */
+        kafka->config.set.mark_count = 0;
         err = oq_kafka_sender_new(&setup, &kafka->sender, fault);
+    }
     if (err == 0)
         err = oq_kafka_watch_start(&kafka->config, wakeup, &kafka->watch, fault);
     return err;

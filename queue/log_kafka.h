@@ -34,7 +34,7 @@ int oq_kafka_properties_check(const json_t *object, const char *path, oq_kafka_f
 int oq_kafka_add_password(json_t **object, const char *file, const char *setting,
                           struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Strings and properties are borrowed for the call of oq_kafka_open. */
+/* Strings, marks and properties are borrowed for the call of oq_kafka_open. */
 struct oq_kafka_settings {
     const char *brokers; /* "host:port,host:port" */
     const char *topic;
@@ -53,17 +53,21 @@ struct oq_kafka_settings {
                                      15000 */
     int64_t open_wait_ms;         /* how long oq_kafka_open waits for Kafka and for the read-back */
     const struct ps_clock *clock; /* the wall clock of records that the log itself writes */
+    /* Where reading begins in the partitions 0 .. mark_count - 1, if the topic has these records
+     * (on_marks); 0 = at the start. */
+    const struct oq_mark *marks;
+    uint32_t mark_count;
     const struct oq_kafka_spill *spill; /* for log_spill.c; NULL = none */
 };
 
-/* Connects, checks the topic, reads all of it through on_record on the log's thread up to the end
- * that it saw first, and waits for that, open_wait_ms at most. When Kafka cannot be reached or the
- * read-back takes longer the log is open all the same, and away (on_state comes before this
- * returns or soon after): it goes on by itself, and is available when its view has reached that
- * end. PS_E_INVALID: a setting, or the topic is not one to keep orders in: `fault` says what to
- * change. PS_E_TIMEOUT: the same, and librdkafka hangs: the log's thread goes on using callbacks
- * and `spill`, and the process should end. PS_E_NOMEM, PS_E_IO (descriptors, threads). What
- * on_record saw before an error is to be thrown away. */
+/* Connects, checks the topic, reads it through on_record on the log's thread, from its start or
+ * from the marks on, up to the end that it saw first, and waits for that, open_wait_ms at most.
+ * When Kafka cannot be reached or the read-back takes longer the log is open all the same, and away
+ * (on_state comes before this returns or soon after): it goes on by itself, and is available when
+ * its view has reached that end. PS_E_INVALID: a setting, or the topic is not one to keep orders
+ * in: `fault` says what to change. PS_E_TIMEOUT: the same, and librdkafka hangs: the log's thread
+ * goes on using callbacks and `spill`, and the process should end. PS_E_NOMEM, PS_E_IO
+ * (descriptors, threads). What on_record saw before an error is to be thrown away. */
 int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                   struct ps_fault *fault) PS_MUST_CHECK;

@@ -114,6 +114,12 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         oq_spill_window_note(window, event);
 }
 
+static int on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx)
+{
+    struct spill *spill = ctx;
+    return spill->on.on_marks(fits, why, sales, spill->on.ctx);
+}
+
 static void on_state(bool available, const char *why, void *ctx)
 {
     struct spill *spill = ctx;
@@ -314,8 +320,13 @@ static void spill_force(struct oq_log *log, const struct ps_breaker_force *force
     oq_log_force(kafka_of(log), force);
 }
 
+/* Who begins to read behind the mark does not see that an order in the file has landed before it,
+ * and would send it again, or reject it. */
 static int spill_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
 {
+    const struct spill *spill = const_spill_of(log);
+    if (oq_spill_writer_stored(spill->writer) > 0 || load_count(&spill->unreported) > 0)
+        return PS_E_BUSY;
     return oq_log_mark(const_spill_of(log)->kafka, partition, ret_mark);
 }
 
@@ -379,6 +390,7 @@ static int open_kafka(struct spill *spill, const struct oq_kafka_settings *setti
     const struct oq_log_callbacks *on = &spill->on;
     const struct oq_log_callbacks callbacks = {.on_record = on_record,
                                                .on_outcome = on_outcome,
+                                               .on_marks = on_marks,
                                                .on_state = on->on_state ? on_state : NULL,
                                                .on_notice = on->on_notice ? on_notice : NULL,
                                                .ctx = spill};

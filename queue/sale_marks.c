@@ -82,6 +82,23 @@ int oq_sale_marks_note(struct oq_sale_marks *marks, uint32_t partition,
     return 0;
 }
 
+int oq_sale_marks_take(struct oq_sale_marks *marks, const struct oq_fold *fold)
+{
+    const struct oq_sale *sale;
+    int err = 0;
+    for (size_t i = 0; err == 0 && (sale = oq_fold_sale_at(fold, i)) != NULL; i++) {
+        const struct ps_str name = ps_str(oq_sale_name(sale));
+        struct mark *mark = find_mark(marks, name);
+        if (mark == NULL && oq_sale_highest_epoch(sale) > 0)
+            err = add_mark(marks, name, &mark);
+        if (mark == NULL)
+            continue;
+        mark->partitions = oq_sale_partitions(sale);
+        mark->epoch = oq_sale_highest_epoch(sale);
+    }
+    return err;
+}
+
 uint32_t oq_sale_marks_partitions(const struct oq_sale_marks *marks, struct ps_str sale)
 {
     const struct mark *mark = find_mark(marks, sale);

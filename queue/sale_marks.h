@@ -4,7 +4,7 @@
 #ifndef OQ_SALE_MARKS_H
 #define OQ_SALE_MARKS_H
 
-#include "queue/event.h"
+#include "queue/fold.h"
 
 struct oq_sale_marks;
 
@@ -14,6 +14,8 @@ void oq_sale_marks_free(struct oq_sale_marks *marks); /* NULL is allowed */
 /* A record that was read back; only fences matter. PS_E_NOMEM. */
 int oq_sale_marks_note(struct oq_sale_marks *marks, uint32_t partition,
                        const struct oq_event *event) PS_MUST_CHECK;
+/* What the fold has of all sales, in place of the records that it was made from. PS_E_NOMEM. */
+int oq_sale_marks_take(struct oq_sale_marks *marks, const struct oq_fold *fold) PS_MUST_CHECK;
 /* 0 = no fence of it in partition 0 yet. */
 uint32_t oq_sale_marks_partitions(const struct oq_sale_marks *marks, struct ps_str sale);
 /* The highest epoch that any partition shows; 0 = none. */

@@ -13,7 +13,8 @@
 
 #define ORDER_TEXT_MAX 2048
 #define WAIT_MS        60000
-#define FILES_MAX      64 /* archives that one look-up of an order reads */
+#define FILES_MAX      64     /* archives that one look-up of an order reads */
+#define ORDERS_AT_ONCE 100000 /* that one reading of a file keeps: some 15 MB */
 
 bool op_is_archived(const struct sale_entry *sale)
 {
@@ -57,7 +58,8 @@ int op_archived_log(struct op_archived *archived)
 /* A fold of some of the orders. */
 struct walk {
     struct oq_fold *fold;
-    const struct ps_uuid *id; /* the only one; NULL: those behind `after`, so many */
+    const struct ps_uuid *id; /* the only one; NULL: those of the user behind `after`, so many */
+    const char *user;         /* "": of all */
     int64_t after, left;
     int64_t last; /* accepted record that was taken; 0 = none */
 };
@@ -73,7 +75,7 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
         wanted = ps_uuid_equal(&event->order_id, walk->id);
     else if (event->type == OQ_ACCEPTED && place > walk->after && walk->left > 0 &&
              oq_fold_order(walk->fold, &event->order_id) == NULL)
-        wanted = true;
+        wanted = walk->user[0] == '\0' || ps_str_is(event->user, walk->user);
     else if (event->has_order_id)
         wanted = oq_fold_order(walk->fold, &event->order_id) != NULL;
     if (!wanted)
@@ -89,19 +91,17 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
 
 static bool is_wanted(const struct op_archived *archived, const struct oq_order *order)
 {
-    struct oq_order_view view;
+    enum oq_state state = oq_order_state(order);
 
-    oq_order_get(order, &view);
-    enum oq_state state = view.state == OQ_STATE_VOID ? OQ_STATE_RELEASED : view.state;
-    if (archived->state >= 0 && (int)state != archived->state)
-        return false;
-    return archived->user[0] == '\0' || ps_str_is(view.user, archived->user);
+    if (state == OQ_STATE_VOID)
+        state = OQ_STATE_RELEASED;
+    return archived->state < 0 || (int)state == archived->state;
 }
 
 /* The next orders of the file, as many as may be given out. *ret_more: there may be others. */
 static int walk_orders(struct op_archived *archived, bool *ret_more)
 {
-    struct walk walk = {.after = archived->last, .left = archived->limit - archived->count};
+    struct walk walk = {.user = archived->user, .after = archived->last, .left = ORDERS_AT_ONCE};
     const struct oq_order *order;
     int err = oq_fold_new(&walk.fold);
 
@@ -110,16 +110,17 @@ static int walk_orders(struct op_archived *archived, bool *ret_more)
     err = oq_archive_read(archived->path, fold_record, &walk, NULL, &archived->fault);
     const struct oq_sale *sale = oq_fold_sale(walk.fold, archived->sale, strlen(archived->sale));
     size_t orders = sale != NULL ? oq_sale_order_count(sale) : 0;
-    for (size_t i = 0; err == 0 && i < orders; i++) {
+    if (walk.last > 0)
+        archived->last = walk.last;
+    for (size_t i = 0; err == 0 && i < orders && archived->count < archived->limit; i++) {
         if ((order = oq_sale_order_at(sale, i)) == NULL || !is_wanted(archived, order))
             continue;
         ord_order_text_put_admin(archived->buf, order);
         ps_buf_puts(archived->buf, "\n");
-        archived->count++;
+        if (++archived->count == archived->limit)
+            archived->last = oq_order_place(order);
     }
     *ret_more = walk.left == 0;
-    if (walk.last > 0)
-        archived->last = walk.last;
     oq_fold_free(walk.fold);
     return err;
 }
@@ -142,7 +143,10 @@ struct look {
     struct op_admin *admin;
     uint64_t handle;
     bool audits;
+    enum op_order_wish wish;
     struct ps_uuid id;
+    enum oq_state state; /* of the order that was found */
+    enum oq_reason reason;
     int64_t at_ms;
     size_t count, missing;
     char sales[FILES_MAX][PS_NAME_MAX + 1]; /* whose archives may have it */
@@ -154,7 +158,7 @@ struct look {
 
 static int look_into(struct look *look)
 {
-    struct walk walk = {.id = &look->id};
+    struct walk walk = {.id = &look->id, .user = ""};
     struct ps_buf buf;
     int err = oq_fold_new(&walk.fold);
 
@@ -163,12 +167,15 @@ static int look_into(struct look *look)
     err = oq_archive_read(look->archived.path, fold_record, &walk, NULL, &look->archived.fault);
     const struct oq_order *order = oq_fold_order(walk.fold, &look->id);
     if (err == 0 && order != NULL && oq_order_known(order)) {
+        look->state = oq_order_state(order);
+        look->reason = oq_order_reason(order);
         look->text = malloc(ORDER_TEXT_MAX);
         if (look->text == NULL) {
             err = PS_E_NOMEM;
         } else {
             ps_buf_init(&buf, look->text, ORDER_TEXT_MAX - 1);
             ord_order_text_put_admin(&buf, order);
+            ps_buf_puts(&buf, "\n");
             look->text[buf.len] = '\0';
         }
     }
@@ -204,8 +211,7 @@ static int print_audit(struct look *look)
                              look->end.last_hash, "sha256", look->end.sha256)
                  : NULL;
     json_decref(skus);
-    look->text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
+    look->text = op_json_line(json);
     return look->text != NULL ? 0 : PS_E_NOMEM;
 }
 
@@ -237,6 +243,19 @@ static bool is_awaited(const struct op_read *job)
     return op_find(look->admin, look->handle) != NULL;
 }
 
+/* What a command is told of an order that is decided for ever. */
+static enum ans_verdict verdict_of(const struct look *look)
+{
+    static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
+                                          [OQ_CANCELLED] = ANS_V_order_cancelled,
+                                          [OQ_REJECTED] = ANS_V_order_rejected};
+    bool confirmed = look->state == OQ_STATE_CONFIRMED;
+
+    if (look->wish == OP_ORDER_CONFIRM && !confirmed)
+        return no[look->reason];
+    return look->wish == OP_ORDER_CANCEL && confirmed ? ANS_V_order_confirmed : ANS_V_ok;
+}
+
 static void end_look(struct op_read *job)
 {
     struct look *look = (struct look *)job;
@@ -244,6 +263,9 @@ static void end_look(struct op_read *job)
     struct op_request *request = op_find(admin, look->handle);
 
     if (request == NULL) {
+        free(look->text);
+    } else if (look->text != NULL && !look->audits && verdict_of(look) != ANS_V_ok) {
+        op_no(request, verdict_of(look), NULL);
         free(look->text);
     } else if (look->text != NULL) {
         op_text(request, "application/json", look->text, strlen(look->text));
@@ -298,7 +320,8 @@ bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id)
     return false;
 }
 
-bool op_archived_order(struct op_request *request, const struct ps_uuid *id)
+bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
+                       enum op_order_wish wish)
 {
     const struct sale_list *known = request->admin->deps.known;
     struct look *look;
@@ -308,6 +331,7 @@ bool op_archived_order(struct op_request *request, const struct ps_uuid *id)
     if ((look = look_new(request)) == NULL)
         return true;
     look->id = *id;
+    look->wish = wish;
     for (size_t i = 0; i < known->count && look->count < FILES_MAX; i++)
         if (may_have(known->at[i], id))
             memcpy(look->sales[look->count++], known->at[i]->stored.name, PS_NAME_MAX + 1);

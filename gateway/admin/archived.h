@@ -30,8 +30,11 @@ int op_archived_init(struct op_archived *archived, const struct op_admin *admin,
 int op_archived_log(struct op_archived *archived) PS_MUST_CHECK;
 int op_archived_orders(struct op_archived *archived) PS_MUST_CHECK;
 
-/* Answers GET of an order from the archives that may have it. False: none may. */
-bool op_archived_order(struct op_request *request, const struct ps_uuid *id);
+/* Answers GET, or a command, of an order from the archives that may have it. What is decided is
+ * said for ever. False: none may. */
+enum op_order_wish { OP_ORDER_SHOW, OP_ORDER_CONFIRM, OP_ORDER_CANCEL };
+bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
+                       enum op_order_wish wish);
 /* May the order be in one? */
 bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id);
 /* Answers GET of an archived sale's audit: the file is read and judged. */

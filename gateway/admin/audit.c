@@ -273,7 +273,9 @@ static void say_failure(struct op_request *request, const struct op_audit *audit
     const struct sale_entry *sale =
         sale_list_find(request->admin->deps.known, audit->sale, strlen(audit->sale));
 
-    if (!audit->counter_failed)
+    if (oq_sale_forgotten(audit->log_sale))
+        op_no(request, ANS_V_fenced, "the sale was archived while it was audited: ask again");
+    else if (!audit->counter_failed)
         op_no_read(request, audit->err, audit->why);
     else if (sale != NULL && sale_view(sale->run)->state != SALE_SERVING)
         op_no(request, ANS_V_fenced, NULL);
@@ -289,6 +291,11 @@ static void end(struct op_audit *audit)
 
     audit->text = NULL;
     audit->running = false;
+    /* Half of what it had to look at has gone: nothing can be said. */
+    if (oq_sale_forgotten(audit->log_sale)) {
+        audit->err = PS_E_CLOSED;
+        atomic_store(&audit->cancelled, true);
+    }
     oq_fold_leave(admin->deps.fold);
     free(audit->look);
     audit->look = NULL;
@@ -299,12 +306,13 @@ static void end(struct op_audit *audit)
         ps_log(PS_LOG_ERROR, "audit_violation", PS_F_STR("sale", audit->sale),
                PS_F_INT("violations", audit->violations), PS_F_STR("why", audit->first));
     op_audit_note(audit);
-    if (request != NULL && audit->err < 0)
-        say_failure(request, audit);
-    else if (request != NULL)
+    if (request != NULL && audit->err == 0) {
         op_text(request, "application/json", text, strlen(text));
-    else
-        free(text);
+        text = NULL;
+    } else if (request != NULL) {
+        say_failure(request, audit);
+    }
+    free(text);
     next_audit(admin);
 }
 

@@ -215,11 +215,15 @@ static void look_on(struct op_audit *audit)
     size_t end = look->again ? look->suspect_count : audit->before.orders;
 
     for (look->count = 0; look->count < INV_LOOK_MAX && look->next < end; look->next++) {
-        if (look->again)
+        struct oq_order *order = oq_sale_order_at(audit->log_sale, look->next);
+        if (look->again) {
             look->page[look->count++] = look->suspects[look->next];
-        else
-            note_probe(audit, oq_sale_order_at(audit->log_sale, look->next),
-                       &look->page[look->count++]);
+        } else if (order != NULL) {
+            note_probe(audit, order, &look->page[look->count++]);
+        } else { /* the sale was archived meanwhile */
+            fail(audit, PS_E_CLOSED);
+            return;
+        }
     }
     if (look->count > 0)
         ask_page(audit);

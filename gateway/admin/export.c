@@ -356,14 +356,16 @@ static int take_if_asked(int64_t seq, struct ps_str json, void *ctx)
     int err = oq_event_decode(json.at, json.len, &event, &owner, NULL);
     if (err < 0)
         return err == PS_E_INVALID ? 0 : err;
+    oq_fold_enter(lines->admin->deps.fold);
     if (event.type == OQ_ACCEPTED && ps_str_is(event.request_id, lines->request))
         order = oq_fold_order(lines->admin->deps.fold, &event.order_id);
     oq_event_release(owner);
-    if (order == NULL || !oq_order_known(order) || !is_wanted(lines, order))
-        return 0;
-    ord_order_text_put_admin(&lines->buf, order);
-    ps_buf_puts(&lines->buf, "\n");
-    lines->count++;
+    if (order != NULL && oq_order_known(order) && is_wanted(lines, order)) {
+        ord_order_text_put_admin(&lines->buf, order);
+        ps_buf_puts(&lines->buf, "\n");
+        lines->count++;
+    }
+    oq_fold_leave(lines->admin->deps.fold);
     return 0;
 }
 

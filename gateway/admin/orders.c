@@ -116,7 +116,7 @@ static void end_lookup(struct lookup *lookup, struct op_request *request,
         op_no(request, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
     } else if (entry == NULL && !view.current) {
         op_no(request, ANS_V_log_unavailable, NULL);
-    } else if (entry == NULL && op_archived_order(request, &search->id)) {
+    } else if (entry == NULL && op_archived_order(request, &search->id, OP_ORDER_SHOW)) {
         /* the archive answers */
     } else if (entry == NULL) {
         op_no(request, ANS_V_not_found, "no such order");
@@ -545,6 +545,9 @@ static void decide(struct op_request *request, bool confirm)
     char text[PS_UUID_LEN + 1];
 
     if (!op_only_reason(request) || !read_id(request, &id))
+        return;
+    if (oq_fold_order(request->admin->deps.fold, &id) == NULL &&
+        op_archived_order(request, &id, confirm ? OP_ORDER_CONFIRM : OP_ORDER_CANCEL))
         return;
     command = new_command(request, 1, confirm ? "order.confirm" : "order.cancel");
     if (command == NULL)

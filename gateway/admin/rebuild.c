@@ -1,6 +1,7 @@
 /* POST …/rebuild: a sale's counters are counted anew from the log, under a new epoch. For counters
  * that an audit has found wrong: the log is right, so units that were stranded are on sale again.
  * Buyers get `fenced` meanwhile, for a second or two. */
+#include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
 
 #include <stdio.h>
@@ -38,6 +39,10 @@ void op_rebuild_sale(struct op_request *request)
         return;
     if (!sale->stored.state.opened) {
         op_no(request, ANS_V_conflict, "the sale has no counter: it is not open yet");
+        return;
+    }
+    if (op_is_archived(sale)) {
+        op_no(request, ANS_V_archived, "it has no counter any more");
         return;
     }
     if (!sale_log_takes_all(admin->deps.log)) { /* it would stay fenced */

@@ -160,11 +160,11 @@ static void on_notice(const char *text, void *ctx)
     ps_log(PS_LOG_WARN, "log_notice", PS_F_STR("why", text));
 }
 
-static int on_marks(bool fits, const char *why, void *ctx)
+static int on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx)
 {
     const struct ord_events *events = ctx;
 
-    return events->settings.on_marks(fits, why, events->settings.marks_ctx);
+    return events->settings.on_marks(fits, why, sales, events->settings.marks_ctx);
 }
 
 void ord_events_reclaim(struct ord_events *events, int64_t upto)

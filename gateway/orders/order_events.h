@@ -28,7 +28,7 @@ struct ord_events_settings {
                     void *ctx);
     void (*on_state)(bool available, void *ctx); /* the log takes records again, or none */
     /* on_marks of log.h; NULL: the log is opened without marks. */
-    int (*on_marks)(bool fits, const char *why, void *ctx);
+    int (*on_marks)(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx);
     void *marks_ctx;
     void *ctx;
 };

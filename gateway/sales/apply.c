@@ -21,7 +21,10 @@
  * somebody else), or may become known any moment. Of its effects only so many are kept; then all
  * are forgotten but for their places. When the sale is served after all, v mostly has passed these
  * places, for others have applied them. If this gateway leads and v has not passed them, no gateway
- * may have them any more, and the sale is built again: a load has them all. */
+ * may have them any more, and the sale is built again: a load has them all.
+ *
+ * A start from a checkpoint does not see the effects before it again. They are forgotten in the
+ * same way: only the places of the last ones are known. */
 #include "gateway/sales/sales_internal.h"
 
 #include "common/log.h"
@@ -99,17 +102,19 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
     return 0;
 }
 
-int sale_on_restored(struct sale_runs *runs)
+int sale_check_notes(const struct sale_runs *runs, struct ps_str notes)
 {
-    const struct oq_fold *fold = runs->settings.fold;
-    const struct oq_sale *log_sale;
-    int err = 0;
+    return sale_effects_restore(NULL, NULL, notes, runs->shared);
+}
 
-    for (size_t i = 0; err == 0 && (log_sale = oq_fold_sale_at(fold, i)) != NULL; i++)
-        if (oq_sale_highest_epoch(log_sale) > 0) /* who wrote the fence matters only for a moment */
-            err = sale_effects_fence(runs->effects, log_sale, oq_sale_highest_epoch(log_sale),
-                                     (struct ps_str){"", 0}, INT64_MIN);
-    return err;
+int sale_on_restored(struct sale_runs *runs, struct ps_str notes)
+{
+    return sale_effects_restore(runs->effects, runs->settings.fold, notes, runs->shared);
+}
+
+int sale_get_notes(struct sale_runs *runs, char **ret_notes, size_t *ret_len)
+{
+    return sale_effects_note(runs->effects, runs->shared, ret_notes, ret_len);
 }
 
 void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)
@@ -130,10 +135,17 @@ void sale_on_refused(struct sale_runs *runs, const struct oq_event *event)
 
 /* --- a counter in Redis --- */
 
+static bool may_forget(struct sale_run *run)
+{
+    if (run->forgotten == NULL)
+        run->forgotten = calloc(1, sizeof *run->forgotten);
+    return run->forgotten != NULL;
+}
+
 /* Forgets all that is held of it. Without memory it is held on. */
 static void forget_effects(struct sale_run *run)
 {
-    if (run->forgotten == NULL && (run->forgotten = calloc(1, sizeof *run->forgotten)) == NULL)
+    if (!may_forget(run))
         return;
     for (size_t i = 0; i < run->effects.count; i++) {
         const struct sale_effect *effect = &run->effects.at[run->effects.first + i];
@@ -147,8 +159,14 @@ static int take_effect(const struct sale_effect *effect, void *ctx)
     struct sale_run *run = sale_run_of(ctx, oq_sale_name(effect->log_sale));
     struct sale_decided decided;
 
-    if (run == NULL)
+    if (run != NULL && run->view.state == SALE_ARCHIVED) /* nobody counts it any more */
+        return 0;
+    if (run == NULL || (effect->forgotten && !may_forget(run)))
         return PS_E_NOMEM;
+    if (effect->forgotten) {
+        run->forgotten->upto[effect->partition] = effect->seq;
+        return 0;
+    }
     if (run->effects.count >= UNKNOWN_MOST && !sale_get_decided(run, &decided))
         forget_effects(run);
     return sale_effect_list_add(&run->effects, effect);

@@ -312,6 +312,8 @@ static void let_go(struct sale_run *run)
     bool discarded = run->archive.discard;
 
     sale_rebuild_end(run);
+    if (run->view.state == SALE_REFUSED)
+        atomic_fetch_sub(&runs->refused, 1);
     sale_set_state(run, SALE_ARCHIVED);
     run->view.counter = NULL;
     run->resting = true;

@@ -11,16 +11,19 @@
 
 #define LEAST_CAP 64
 
-struct last_fence {
+/* What is known of a sale. */
+struct told {
     const struct oq_sale *log_sale; /* sale_compare_log_sale */
     struct sale_fence fence;
+    int64_t *upto; /* seq of the last effect in each of the first `partitions`; 0 = none */
+    uint32_t partitions;
 };
 
 struct sale_effects {
     pthread_mutex_t lock;
     struct sale_effect_list pushed; /* under the lock */
-    struct last_fence *fences;      /* under the lock; by address of the sale */
-    size_t fence_count;
+    struct told *sales;             /* under the lock; by address of the sale */
+    size_t sale_count;
     _Atomic(size_t) waiting;
     struct sale_effect_list taken; /* the taker's: left from the time before */
 };
@@ -141,21 +144,11 @@ void sale_effects_free(struct sale_effects *effects)
         return;
     sale_effect_list_done(&effects->pushed);
     sale_effect_list_done(&effects->taken);
-    free(effects->fences);
+    for (size_t i = 0; i < effects->sale_count; i++)
+        free(effects->sales[i].upto);
+    free(effects->sales);
     pthread_mutex_destroy(&effects->lock);
     free(effects);
-}
-
-int sale_effects_push(struct sale_effects *effects, const struct sale_effect *effect)
-{
-    int err;
-
-    pthread_mutex_lock(&effects->lock);
-    err = sale_effect_list_add(&effects->pushed, effect);
-    if (err == 0)
-        atomic_fetch_add_explicit(&effects->waiting, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&effects->lock);
-    return err;
 }
 
 size_t sale_effects_waiting(const struct sale_effects *effects)
@@ -185,7 +178,7 @@ int sale_effects_take(struct sale_effects *effects,
     return err;
 }
 
-/* --- fences --- */
+/* --- sales: under the lock --- */
 
 int sale_compare_log_sale(const void *log_sale, const void *element)
 {
@@ -194,25 +187,63 @@ int sale_compare_log_sale(const void *log_sale, const void *element)
     return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
 }
 
-/* Its place, or where it belongs. */
-static size_t find_fence(const struct sale_effects *effects, const struct oq_sale *log_sale,
-                         bool *ret_there)
+static struct told *find_sale(const struct sale_effects *effects, const struct oq_sale *log_sale)
 {
-    return ps_sorted_place(log_sale, effects->fences, effects->fence_count, sizeof *effects->fences,
-                           sale_compare_log_sale, ret_there);
+    return ps_sorted_find(log_sale, effects->sales, effects->sale_count, sizeof *effects->sales,
+                          sale_compare_log_sale);
 }
 
-static int add_fence(struct sale_effects *effects, size_t place, const struct oq_sale *log_sale)
+/* Makes it known if need be. NULL: out of memory. */
+static struct told *sale_of(struct sale_effects *effects, const struct oq_sale *log_sale)
 {
-    struct last_fence *more = realloc(effects->fences, (effects->fence_count + 1) * sizeof *more);
+    bool there;
+    size_t place = ps_sorted_place(log_sale, effects->sales, effects->sale_count,
+                                   sizeof *effects->sales, sale_compare_log_sale, &there);
 
-    if (more == NULL)
-        return PS_E_NOMEM;
-    effects->fences = more;
-    memmove(&more[place + 1], &more[place], (effects->fence_count - place) * sizeof *more);
-    more[place] = (struct last_fence){.log_sale = log_sale};
-    effects->fence_count++;
+    if (!there) {
+        struct told *more = realloc(effects->sales, (effects->sale_count + 1) * sizeof *more);
+        if (more == NULL)
+            return NULL;
+        effects->sales = more;
+        memmove(&more[place + 1], &more[place], (effects->sale_count - place) * sizeof *more);
+        more[place] = (struct told){.log_sale = log_sale};
+        effects->sale_count++;
+    }
+    return &effects->sales[place];
+}
+
+static int note_place(struct told *sale, uint32_t partition, int64_t seq)
+{
+    if (partition >= sale->partitions) {
+        int64_t *more = realloc(sale->upto, (partition + 1) * sizeof *more);
+        if (more == NULL)
+            return PS_E_NOMEM;
+        memset(more + sale->partitions, 0, (partition + 1 - sale->partitions) * sizeof *more);
+        sale->upto = more;
+        sale->partitions = partition + 1;
+    }
+    sale->upto[partition] = seq;
     return 0;
+}
+
+static int push(struct sale_effects *effects, const struct sale_effect *effect)
+{
+    struct told *sale = sale_of(effects, effect->log_sale);
+    int err = sale == NULL ? PS_E_NOMEM : note_place(sale, effect->partition, effect->seq);
+
+    if (err == 0)
+        err = sale_effect_list_add(&effects->pushed, effect);
+    if (err == 0)
+        atomic_fetch_add_explicit(&effects->waiting, 1, memory_order_relaxed);
+    return err;
+}
+
+int sale_effects_push(struct sale_effects *effects, const struct sale_effect *effect)
+{
+    pthread_mutex_lock(&effects->lock);
+    int err = push(effects, effect);
+    pthread_mutex_unlock(&effects->lock);
+    return err;
 }
 
 static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gateway,
@@ -229,26 +260,116 @@ static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gat
 int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_sale, int64_t epoch,
                        struct ps_str gateway, int64_t read_ns)
 {
-    int err = 0;
-    bool there;
-
     pthread_mutex_lock(&effects->lock);
-    size_t place = find_fence(effects, log_sale, &there);
-    if (!there)
-        err = add_fence(effects, place, log_sale);
-    if (err == 0)
-        note_fence(&effects->fences[place].fence, epoch, gateway, read_ns);
+    struct told *sale = sale_of(effects, log_sale);
+    if (sale != NULL)
+        note_fence(&sale->fence, epoch, gateway, read_ns);
     pthread_mutex_unlock(&effects->lock);
-    return err;
+    return sale != NULL ? 0 : PS_E_NOMEM;
 }
 
 void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence)
 {
-    bool there;
+    pthread_mutex_lock(&effects->lock);
+    const struct told *sale = find_sale(effects, log_sale);
+    *ret_fence = sale != NULL ? sale->fence : (struct sale_fence){0};
+    pthread_mutex_unlock(&effects->lock);
+}
+
+/* --- notes of a checkpoint: whether they have all effects, then a row of each sale --- */
+
+/* Its name, the fence's author and the places follow. */
+struct note_row {
+    int64_t epoch;
+    uint32_t name_len, gateway_len, partitions, zero;
+};
+
+/* Of an archived sale nothing is told any more. */
+static struct note_row row_of(const struct told *sale)
+{
+    return (struct note_row){.epoch = sale->fence.epoch,
+                             .name_len = (uint32_t)strlen(oq_sale_name(sale->log_sale)),
+                             .gateway_len = (uint32_t)strlen(sale->fence.gateway),
+                             .partitions =
+                                 oq_sale_forgotten(sale->log_sale) ? 0 : sale->partitions};
+}
+
+static void put(char **at, const void *bytes, size_t len)
+{
+    if (len > 0)
+        memcpy(*at, bytes, len);
+    *at += len;
+}
+
+int sale_effects_note(struct sale_effects *effects, bool all, char **ret_notes, size_t *ret_len)
+{
+    size_t len = sizeof all;
 
     pthread_mutex_lock(&effects->lock);
-    size_t place = find_fence(effects, log_sale, &there);
-    *ret_fence = there ? effects->fences[place].fence : (struct sale_fence){0};
+    for (size_t i = 0; i < effects->sale_count; i++) {
+        const struct note_row row = row_of(&effects->sales[i]);
+        len += sizeof row + row.name_len + row.gateway_len + row.partitions * sizeof(int64_t);
+    }
+    char *notes = malloc(len), *at = notes;
+    if (notes != NULL)
+        put(&at, &all, sizeof all);
+    for (size_t i = 0; notes != NULL && i < effects->sale_count; i++) {
+        const struct told *sale = &effects->sales[i];
+        const struct note_row row = row_of(sale);
+        put(&at, &row, sizeof row);
+        put(&at, oq_sale_name(sale->log_sale), row.name_len);
+        put(&at, sale->fence.gateway, row.gateway_len);
+        put(&at, sale->upto, row.partitions * sizeof(int64_t));
+    }
     pthread_mutex_unlock(&effects->lock);
+    *ret_notes = notes;
+    *ret_len = len;
+    return notes != NULL ? 0 : PS_E_NOMEM;
+}
+
+static int restore_sale(struct sale_effects *effects, const struct oq_fold *fold,
+                        const struct note_row *row, const char *text, bool pushes)
+{
+    const char *gateway = text + row->name_len;
+    struct sale_effect last = {.log_sale = oq_fold_sale(fold, text, row->name_len),
+                               .forgotten = true};
+    int err = last.log_sale != NULL ? 0 : PS_E_CORRUPT;
+
+    if (err == 0 && row->epoch > 0)
+        err = sale_effects_fence(effects, last.log_sale, row->epoch,
+                                 (struct ps_str){gateway, row->gateway_len}, INT64_MIN);
+    for (uint32_t i = 0; i < row->partitions && err == 0; i++) {
+        memcpy(&last.seq, gateway + row->gateway_len + i * sizeof last.seq, sizeof last.seq);
+        last.partition = i;
+        if (last.seq > 0 && pushes)
+            err = sale_effects_push(effects, &last);
+    }
+    return err;
+}
+
+int sale_effects_restore(struct sale_effects *effects, const struct oq_fold *fold,
+                         struct ps_str notes, bool pushes)
+{
+    int err = 0;
+
+    if (notes.len < sizeof(bool))
+        return PS_E_CORRUPT;
+    if (pushes && notes.at[0] == 0)
+        return PS_E_INVALID;
+    for (size_t at = sizeof(bool); at < notes.len && err == 0;) {
+        struct note_row row;
+        if (notes.len - at < sizeof row)
+            return PS_E_CORRUPT;
+        memcpy(&row, notes.at + at, sizeof row);
+        at += sizeof row;
+        if (row.name_len > PS_NAME_MAX || row.gateway_len > OQ_GATEWAY_MAX ||
+            row.partitions > OQ_PARTITION_MAX ||
+            notes.len - at < row.name_len + row.gateway_len + row.partitions * sizeof(int64_t))
+            return PS_E_CORRUPT;
+        if (effects != NULL)
+            err = restore_sale(effects, fold, &row, notes.at + at, pushes);
+        at += row.name_len + row.gateway_len + row.partitions * sizeof(int64_t);
+    }
+    return err;
 }

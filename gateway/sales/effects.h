@@ -1,6 +1,10 @@
 /* What the log decides, from its thread to the control thread, which tells Redis: a queue, and
  * there one list a sale. Beside it, the newest fence of each sale: who ended an epoch, and when
- * this gateway read it. */
+ * this gateway read it.
+ *
+ * A checkpoint has the effects in its fold, but not whether Redis has them. So of each sale it
+ * notes the place of the last one in each partition; who starts from it treats all up to there as
+ * forgotten (apply.c): if Redis has not passed these places, the sale is counted anew. */
 #ifndef SALE_EFFECTS_H
 #define SALE_EFFECTS_H
 
@@ -16,6 +20,7 @@ struct sale_effect {
     uint32_t partition;
     uint32_t sku;
     enum inv_verdict verdict;
+    bool forgotten; /* it, and what came before it in its partition: only the place is known */
 };
 
 /* False: the change does not concern a counter. */
@@ -65,6 +70,16 @@ struct sale_fence {
     int64_t read_ns;
     char gateway[OQ_GATEWAY_MAX + 1]; /* its author; "": there are two */
 };
+/* For a checkpoint: the fences and the places of the last effects, as of now; `all`: every effect
+ * was pushed. The log's thread; the caller frees *ret_notes. PS_E_NOMEM. */
+int sale_effects_note(struct sale_effects *effects, bool all, char **ret_notes,
+                      size_t *ret_len) PS_MUST_CHECK;
+/* Takes such notes; `fold` has what belongs to them. The last effects are pushed, as forgotten, if
+ * `push`. On the log's thread, before its first record. PS_E_INVALID: effects are to be pushed, and
+ * not all were noted. PS_E_CORRUPT: it is not what was noted. With `effects` NULL, on any thread,
+ * it only looks at them. PS_E_NOMEM. */
+int sale_effects_restore(struct sale_effects *effects, const struct oq_fold *fold,
+                         struct ps_str notes, bool push) PS_MUST_CHECK;
 /* The highest of the sale. Any thread. */
 void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale *log_sale,
                              struct sale_fence *ret_fence);

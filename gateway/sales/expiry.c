@@ -216,10 +216,12 @@ static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
         if ((reading = find_reading(expiry, i)) == NULL)
             return false;
         reading->old = oq_sale_order_count(log_sale);
-        if (reading->old == 0)
+        const struct oq_order *newest =
+            reading->old > 0 ? oq_sale_order_at(log_sale, reading->old - 1) : NULL;
+        if (newest == NULL) /* there is none, or the sale was archived just now */
             continue;
         struct oq_order_view last;
-        oq_order_get(oq_sale_order_at(log_sale, reading->old - 1), &last);
+        oq_order_get(newest, &last);
         if (last.reserved_at_ms > expiry->newest_ms)
             expiry->newest_ms = last.reserved_at_ms;
     }

@@ -70,9 +70,11 @@ static int load_orders(struct walk *walk)
 
     inv_load_expect(walk->load, count);
 
-    for (size_t i = 0; err == 0 && i < count; i++)
-        err = is_stopped(walk) ? PS_E_CLOSED
-                               : load_order(walk, oq_sale_order_at(walk->run->view.log_sale, i));
+    for (size_t i = 0; err == 0 && i < count; i++) {
+        const struct oq_order *order = oq_sale_order_at(walk->run->view.log_sale, i);
+        /* NULL: the sale was archived meanwhile. */
+        err = order == NULL || is_stopped(walk) ? PS_E_CLOSED : load_order(walk, order);
+    }
     return err;
 }
 

@@ -291,7 +291,8 @@ static void on_attached(int err, struct inv_sale *counter, void *ctx)
     struct sale_decided decided;
 
     run->attaching = false;
-    if (run->runs->stopped || run->view.state == SALE_SERVING || !clu_owns(run->runs->cluster))
+    if (run->runs->stopped || run->view.state == SALE_SERVING || run->view.state == SALE_ARCHIVED ||
+        !clu_owns(run->runs->cluster))
         return;
     run->gone = err == PS_E_NOT_FOUND || err == PS_E_CONFLICT;
     if (err == 0 && oq_sale_highest_epoch(run->view.log_sale) <= inv_sale_epoch(counter))

@@ -205,8 +205,15 @@ unsigned sale_refused(const struct sale_runs *runs);
 
 /* --- The log's thread. --- */
 
-/* The fold was filled from a checkpoint, before any record. PS_E_NOMEM. */
-int sale_on_restored(struct sale_runs *runs) PS_MUST_CHECK;
+/* For a checkpoint of the fold: what else this start has learnt from the log, as of now. The caller
+ * frees *ret_notes. PS_E_NOMEM. */
+int sale_get_notes(struct sale_runs *runs, char **ret_notes, size_t *ret_len) PS_MUST_CHECK;
+/* Can this start use them? PS_E_INVALID: its counter is in Redis, and they were written by one with
+ * a counter in memory, which does not know what Redis lacks. PS_E_CORRUPT. Any thread. */
+int sale_check_notes(const struct sale_runs *runs, struct ps_str notes) PS_MUST_CHECK;
+/* The fold was filled from a checkpoint with these notes, before any record. PS_E_NOMEM;
+ * PS_E_CORRUPT: they are not of this fold. */
+int sale_on_restored(struct sale_runs *runs, struct ps_str notes) PS_MUST_CHECK;
 /* The fold has taken a record in and says what changed: the counter is told, at once or (in Redis)
  * by way of the control thread. PS_E_NOMEM: what the counter must be told was lost. */
 int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,

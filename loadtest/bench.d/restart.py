@@ -1,5 +1,6 @@
 """How long a start takes and how much memory it needs, by the number of orders: after a clean end (the fold's checkpoint is there), without a
-checkpoint, when all of the log is read, and when the sale was dropped. The log is filled without a gateway, then read by one."""
+checkpoint, when all of the log is read, and when the sale was dropped. A journal is filled without a gateway, then read by one; a topic of Kafka
+(its counter is in Redis) by buyers."""
 import contextlib
 import shutil
 import signal
@@ -8,8 +9,11 @@ import subprocess
 import time
 
 import harness
+import rebuild
+from cluster import Kafka, Redis
 
 ORDERS = (100_000, 1_000_000, 5_000_000)
+KAFKA_ORDERS = (100_000, 1_000_000)
 BARS = {1_000_000: 1.0}  # seconds, from a checkpoint
 SALE, SKU = "plenty", "rehearsal"
 
@@ -21,19 +25,19 @@ def memory_mb(gateway):
     return 0
 
 
-def started(directory, patience=600):
+def started(directory, settings=None, patience=600):
     began = time.monotonic()
-    gateway = harness.Penstock(directory, patience=patience)
+    gateway = harness.Penstock(directory, settings, patience=patience)
     return gateway, time.monotonic() - began
 
 
-def measure(directory, orders, kind):
-    gateway, seconds = started(directory)
-    row = {"orders": orders, "start": kind, "ready_s": round(seconds, 2), "cpu_s": round(harness.cpu_seconds(gateway.pids()), 2), "rss_mb": memory_mb(gateway)}
+def measure(directory, orders, kind, log="journal", settings=None):
+    gateway, seconds = started(directory, settings)
+    row = {"log": log, "orders": orders, "start": kind, "ready_s": round(seconds, 2), "cpu_s": round(harness.cpu_seconds(gateway.pids()), 2), "rss_mb": memory_mb(gateway)}
     gateway.process.send_signal(signal.SIGTERM)
     gateway.process.wait(60)
-    bar = BARS.get(orders) if kind == "checkpoint" else None
-    print(f"{orders:>9} orders, {kind:10}: ready in {seconds:6.2f} s, {row['cpu_s']:6.2f} s of CPU, {row['rss_mb']:>5} MB" +
+    bar = BARS.get(orders) if (log, kind) == ("journal", "checkpoint") else None
+    print(f"{log:7} {orders:>9} orders, {kind:10}: ready in {seconds:6.2f} s, {row['cpu_s']:6.2f} s of CPU, {row['rss_mb']:>5} MB" +
           (f"  (bar {bar:.0f} s, {'holds' if seconds <= bar else 'MISSED'})" if bar else ""), flush=True)
     return row
 
@@ -57,8 +61,33 @@ def forget(directory):
     return {"before_mb": before, "after_mb": after}
 
 
-def run(directory, sizes=ORDERS):
+def measure_kafka(directory):
+    """All of the topic is read where there is no checkpoint, and the counter in Redis stays."""
     rows = []
+    with contextlib.ExitStack() as stack:
+        redis, kafka = Redis(directory), Kafka(directory)
+        stack.callback(redis.stop)
+        stack.callback(kafka.stop)
+        settings = {"store": redis.settings(0), "log": kafka.topic("restart")}
+        gateway, _ = started(directory, settings)
+        gateway.lift_limits()
+        gateway.make_sale(SALE, 50_000_000)
+        filled = 0
+        for orders in KAFKA_ORDERS:
+            rebuild.fill(gateway, orders - filled)
+            filled += rebuild.orders(gateway)  # that it has counted since its start
+            gateway.process.send_signal(signal.SIGTERM)
+            gateway.process.wait(60)
+            (directory / "state" / "fold.checkpoint").unlink(missing_ok=True)
+            rows.append(measure(directory, filled, "whole log", "Kafka", settings))
+            rows.append(measure(directory, filled, "checkpoint", "Kafka", settings))
+            gateway, _ = started(directory, settings)
+        gateway.process.kill()
+    return rows
+
+
+def run(directory, sizes=ORDERS):
+    rows = measure_kafka(directory)
     for orders in sizes:
         place = directory / str(orders)
         place.mkdir()

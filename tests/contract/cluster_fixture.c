@@ -434,6 +434,11 @@ bool is_known_fenced(const struct node *node, const char *name)
     return run->gone || run->foreign;
 }
 
+unsigned refused_at(const struct node *node)
+{
+    return sale_refused(node->sales);
+}
+
 const char *refusal_at(const struct node *node)
 {
     const struct sale_view *view = view_of(node);
@@ -679,6 +684,19 @@ void append(struct node *node, const struct oq_event *event)
 {
     const struct oq_ticket nobody = {.owner = GW_OWNER_CONTROL};
     assert_ok(oq_log_append(node->log, event, &nobody));
+}
+
+void archive_sale(void)
+{
+    const struct oq_event archived = {.type = OQ_ARCHIVED,
+                                      .sale = PS_STR(SALE),
+                                      .epoch = 5,
+                                      .partitions = SHARED_PARTITIONS,
+                                      .counts = PS_STR("[]"),
+                                      .discarded = true,
+                                      .at_ms = 1};
+    for (uint32_t i = 0; i < SHARED_PARTITIONS; i++)
+        shared_topic_put(topic, i, &archived);
 }
 
 struct ps_uuid buy(struct node *node)

@@ -40,6 +40,8 @@ void stop(struct node *node);
 void turn(void);
 void turn_ms(uint64_t ms);
 
+/* Sales that it refuses, as it reports them. */
+unsigned refused_at(const struct node *node);
 struct ps_uuid start_of(const struct node *node);
 int64_t metric_of(const struct node *node, enum gw_metric metric);
 /* Its monotonic clock is so far ahead of the others'. */
@@ -145,6 +147,8 @@ struct oq_event accepted(struct ps_uuid id, const char *user, int64_t epoch);
 struct oq_event cancelled(struct ps_uuid id);
 struct oq_event fence_of(int64_t epoch);
 void append(struct node *node, const struct oq_event *event);
+/* sale.archived in each partition, as a gateway that is none of the test's writes it. */
+void archive_sale(void);
 /* An order of ann's that `node` has reserved and appended; all that run have read it. */
 struct ps_uuid buy(struct node *node);
 

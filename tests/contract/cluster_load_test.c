@@ -148,6 +148,51 @@ static void a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9(void **s
     assert_exact();
 }
 
+static void a_sale_that_is_archived_while_it_is_loaded_ends_the_load(void **state)
+{
+    (void)state;
+    begin();
+    hold_log(a, true, false);
+    redis_do(&server, "FLUSHALL");
+    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
+        turn();
+    kill(server.pid, SIGSTOP);
+    hold_log(a, false, false); /* its fences are read back: the load begins */
+    turn_ms(250);
+    archive_sale();
+    while (state_at(a, ids[ORDERS - 1]) >= 0)
+        turn();
+    kill(server.pid, SIGCONT);
+    while (!has_redis(a))
+        turn();
+    turn_ms(500);
+    assert_false(serves(a));
+    assert_false(is_fenced(a));
+}
+
+static void an_answer_about_counters_of_an_archived_sale_comes_too_late(void **state)
+{
+    (void)state;
+    start(a);
+    know_sale(a, false);
+    until_served(a);
+    start(b);
+    while (members_at(b) < 2)
+        turn();
+    kill(server.pid, SIGSTOP);
+    know_sale(b, true); /* it asks Redis what is installed */
+    turn_ms(150);
+    archive_sale();
+    turn_ms(300);
+    kill(server.pid, SIGCONT);
+    while (!has_redis(b))
+        turn();
+    for (int i = 0; i < 500; i++) {
+        assert_false(serves(b));
+        turn();
+    }
+}
+
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -156,6 +201,8 @@ int main(void)
         CLAIM(the_log_goes_on_while_a_load_waits_for_redis_R15),
         CLAIM(what_is_decided_while_a_sale_is_built_again_counts_once_R8_R15),
         CLAIM(a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9),
+        CLAIM(a_sale_that_is_archived_while_it_is_loaded_ends_the_load),
+        CLAIM(an_answer_about_counters_of_an_archived_sale_comes_too_late),
     };
     return cmocka_run_group_tests(claims, NULL, NULL);
 }

@@ -286,6 +286,22 @@ static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **st
     assert_false(is_installed(SALE));
 }
 
+static void a_refused_sale_that_is_archived_is_refused_no_more(void **state)
+{
+    (void)state;
+    start(a);
+    struct oq_event fence = fence_of(5);
+    shared_topic_put(topic, 0, &fence);
+    know_sale(a, true);
+    while (refusal_at(a) == NULL)
+        turn();
+    assert_int_equal(refused_at(a), 1);
+    archive_sale();
+    while (refusal_at(a) != NULL)
+        turn();
+    assert_int_equal(refused_at(a), 0);
+}
+
 static void a_strangers_record_that_cannot_be_counted_ends_nobody(void **state)
 {
     (void)state;
@@ -510,6 +526,7 @@ int main(void)
         CLAIM(a_load_notes_where_it_has_read_every_partition_R15),
         CLAIM(a_gateway_stops_when_its_view_shows_a_higher_fence_R14),
         CLAIM(a_sale_whose_beginning_the_log_has_lost_is_refused_by_name),
+        CLAIM(a_refused_sale_that_is_archived_is_refused_no_more),
         CLAIM(effects_of_an_unknown_sale_are_bounded_and_forgotten_where_redis_has_them_R8),
         CLAIM(what_was_forgotten_and_is_nowhere_applied_is_built_again_R8),
         CLAIM(a_sku_that_a_stranger_names_is_counted_and_breaks_no_rebuild),

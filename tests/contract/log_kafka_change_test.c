@@ -236,12 +236,148 @@ static void the_mark_of_a_partition_is_the_digest_of_its_last_record(void **stat
     gateway_close(&gateway);
 }
 
+/* --- beginning at marks --- */
+
+static void open_at_marks(bool fit)
+{
+    struct oq_kafka_settings settings = kafka_patient(broker.direct);
+    settings.marks = marks.mark;
+    settings.mark_count = PARTITIONS;
+    assert_ok(gateway_try(&gateway, &settings));
+    assert_int_equal(gateway.watch.marks_told, 1);
+    assert_int_equal(gateway.watch.marks_fitted, fit);
+    assert_int_equal(gateway.watch.records_before_marks, 0);
+}
+
+static void note_marks_now(void)
+{
+    struct log_hold hold;
+    assert_ok(oq_log_call(gateway.log, note_marks, gateway.log));
+    gateway_hold_well(&gateway, &hold); /* so it has run */
+    log_let_go(&hold);
+}
+
+static void mark_and_close(void)
+{
+    note_marks_now();
+    for (uint32_t i = 0; i < PARTITIONS; i++)
+        assert_ok(marks.err[i]);
+    gateway_close(&gateway);
+}
+
+static void a_log_that_has_the_marks_is_read_from_them_on(void **state)
+{
+    (void)state;
+    static struct gateway other;
+    struct oq_mark again[PARTITIONS];
+    begin_with_orders(12, broker.direct);
+    gateway_open(&other, broker.direct);
+    mark_and_close();
+    memcpy(again, marks.mark, sizeof again);
+    open_at_marks(true);
+    assert_int_equal(gateway.watch.record_count, 0);
+    note_marks_now();
+    for (uint32_t i = 20; i < 30; i++)
+        gateway_append_order(&other, i, 1);
+    log_watch_wait_records(&gateway.watch, 10);
+    assert_memory_equal(marks.mark, again, sizeof again);
+    assert_int_equal(gateway.watch.record_count, 10);
+    gateway_close(&gateway);
+    open_at_marks(true);
+    assert_int_equal(gateway.watch.record_count, 10);
+    gateway_close(&gateway);
+    gateway_close(&other);
+}
+
+static void assert_all_is_read(size_t records, const char *why)
+{
+    open_at_marks(false);
+    if (strstr(gateway.watch.marks_why, why) == NULL)
+        fail_msg("it says: %s", gateway.watch.marks_why);
+    assert_int_equal(gateway.watch.record_count, records);
+    gateway_close(&gateway);
+}
+
+static void a_log_that_lacks_one_of_the_marks_is_read_from_its_start(void **state)
+{
+    (void)state;
+    struct oq_mark whole[PARTITIONS];
+    begin_with_orders(12, broker.direct);
+    size_t records = gateway.watch.record_count;
+    mark_and_close();
+    memcpy(whole, marks.mark, sizeof whole);
+    marks.mark[1].digest[5] ^= 1;
+    assert_all_is_read(records, "partition 1");
+    memcpy(marks.mark, whole, sizeof whole);
+    marks.mark[2].seq--;
+    assert_all_is_read(records, "partition 2");
+    memcpy(marks.mark, whole, sizeof whole);
+    marks.mark[0].seq += 1000;
+    assert_all_is_read(records, "partition 0");
+}
+
+static void a_topic_that_was_made_anew_or_is_smaller_is_read_from_its_start(void **state)
+{
+    (void)state;
+    begin_with_orders(12, broker.direct);
+    mark_and_close();
+    kafka_topic_remove(&broker, topic);
+    usleep(300000);
+    kafka_topic(&broker, topic, PARTITIONS, NULL);
+    assert_all_is_read(0, "does not have the record");
+    fill_partitions();
+    assert_all_is_read(0, "does not have the record");
+}
+
+static void a_mark_that_retention_has_deleted_is_not_gone_by(void **state)
+{
+    (void)state;
+    begin_with_orders(12, broker.direct);
+    size_t records;
+    mark_and_close();
+    for (size_t i = 0; i < 2; i++) { /* with the mark; with records behind it that nobody read */
+        kafka_delete_records(&broker, topic, 1, marks.mark[1].seq + (int64_t)i);
+        gateway_open(&gateway, broker.direct);
+        records = gateway.watch.record_count;
+        if (i == 0)
+            kafka_put(&broker, topic, 1, "a stranger's record");
+        gateway_close(&gateway);
+        assert_all_is_read(records, "partition 1");
+    }
+}
+
+static void a_partition_that_is_new_since_the_marks_is_read_from_its_start(void **state)
+{
+    (void)state;
+    begin_with_orders(12, broker.direct);
+    mark_and_close();
+    kafka_topic_grow(&broker, topic, PARTITIONS + 1);
+    gateway_open(&gateway, broker.direct);
+    while (oq_log_partitions(gateway.log) <= PARTITIONS)
+        usleep(20000);
+    struct oq_event fence = fenced(2, PARTITIONS, false);
+    struct log_hold hold;
+    gateway_hold_well(&gateway, &hold);
+    log_let_go(&hold);
+    assert_ok(oq_log_append_to(gateway.log, PARTITIONS, &fence, &(struct oq_ticket){0}));
+    log_watch_wait_outcomes(&gateway.watch, 1);
+    gateway_close(&gateway);
+    open_at_marks(true);
+    assert_int_equal(gateway.watch.record_count, 1);
+    gateway_close(&gateway);
+}
+
 #define CLAIM(test) cmocka_unit_test_setup_teardown(test, kafka_set_up, kafka_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CLAIM(the_mark_of_a_partition_is_the_digest_of_its_last_record),
+        CLAIM(a_log_that_has_the_marks_is_read_from_them_on),
+        CLAIM(a_log_that_lacks_one_of_the_marks_is_read_from_its_start),
+        CLAIM(a_topic_that_was_made_anew_or_is_smaller_is_read_from_its_start),
+        CLAIM(a_mark_that_retention_has_deleted_is_not_gone_by),
+        CLAIM(a_partition_that_is_new_since_the_marks_is_read_from_its_start),
         CLAIM(a_gateway_that_stood_still_goes_on),
         CLAIM(a_topic_that_was_made_anew_while_a_gateway_stood_still_is_not_read),
         CLAIM(a_last_record_that_retention_has_deleted_stops_nobody),

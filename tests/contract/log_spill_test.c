@@ -569,6 +569,43 @@ static void a_spill_survives_a_restart(void **state)
     gateway_close(&gateway);
 }
 
+static void note_mark(void *arg)
+{
+    struct oq_mark mark;
+    *(int *)arg = oq_log_mark(gateway.log, 0, &mark);
+}
+
+static int mark_now(void)
+{
+    struct log_hold hold;
+    int err = 1;
+    assert_ok(oq_log_call(gateway.log, note_mark, &err));
+    log_hold(&hold, gateway.log); /* so it has run */
+    log_let_go(&hold);
+    return err;
+}
+
+/* Who begins behind a mark could not tell that an order in the file has landed before it. */
+static void a_log_has_no_marks_while_orders_are_in_its_file(void **state)
+{
+    (void)state;
+    begin(100);
+    assert_ok(mark_now());
+    cut(&gateway);
+    assert_ok(mark_now());
+    spill_orders(&gateway, 1, 20);
+    assert_int_equal(mark_now(), PS_E_BUSY);
+    mend();
+    drain();
+    int err = mark_now();
+    for (int tries = 0; err == PS_E_BUSY && tries < 3000; tries++) { /* until the window is gone */
+        usleep(10000);
+        err = mark_now();
+    }
+    assert_ok(err);
+    gateway_close(&gateway);
+}
+
 /* They are in the file, as those of a process that ended before it could drop them. */
 static void orders_that_the_log_shows_already_are_not_sent_again(void **state)
 {
@@ -738,6 +775,7 @@ int main(void)
         CLAIM(an_order_whose_commit_is_lost_is_unknown_and_lands_all_the_same),
         CLAIM(an_order_whose_failed_commit_is_in_the_file_is_unknown_and_lands_once),
         CLAIM(a_file_that_is_no_spill_of_this_version_is_refused),
+        CLAIM(a_log_has_no_marks_while_orders_are_in_its_file),
         CLAIM(a_spill_survives_a_restart),
         CLAIM(orders_that_the_log_shows_already_are_not_sent_again),
         CLAIM(a_spill_survives_a_kill),

@@ -91,12 +91,26 @@ void log_watch_done(struct log_watch *watch)
     free(watch->outcome);
 }
 
+static int on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx)
+{
+    struct log_watch *watch = ctx;
+    (void)sales;
+    pthread_mutex_lock(&watch->lock);
+    watch->marks_told++;
+    watch->marks_fitted += fits;
+    watch->records_before_marks = watch->record_count;
+    (void)snprintf(watch->marks_why, sizeof watch->marks_why, "%s", why);
+    pthread_mutex_unlock(&watch->lock);
+    return 0;
+}
+
 struct oq_log_callbacks log_watch_callbacks(struct log_watch *watch)
 {
     return (struct oq_log_callbacks){.on_record = on_record,
                                      .on_outcome = on_outcome,
                                      .on_state = on_state,
                                      .on_notice = on_notice,
+                                     .on_marks = on_marks,
                                      .ctx = watch};
 }
 

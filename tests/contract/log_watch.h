@@ -36,6 +36,10 @@ struct log_watch {
     char why[700];
     size_t notices;
     char notice[700]; /* the last one */
+    /* on_marks */
+    size_t marks_told, marks_fitted;
+    size_t records_before_marks;
+    char marks_why[300];
 };
 
 void log_watch_init(struct log_watch *watch);

@@ -27,17 +27,35 @@ static void append(struct oq_log *log, const struct oq_event *event)
     }
 }
 
+/* One of each kind that stands in every partition. */
+static void append_to_all(struct oq_log *log, const struct oq_event *event, uint32_t partitions)
+{
+    for (uint32_t i = 0; i < partitions; i++) {
+        const struct oq_ticket ticket = {.handle = ++appended};
+        if (oq_log_append_to(log, i, event, &ticket) != 0) {
+            fprintf(stderr, "record %zu: not taken in partition %u\n", appended, i);
+            exit(1);
+        }
+    }
+}
+
 static void append_fences(struct oq_log *log, int64_t epoch, uint32_t partitions, bool first)
 {
     struct oq_event fence = fenced(epoch, partitions, first);
     fence.rehearsal = !first;
-    for (uint32_t i = 0; i < partitions; i++) {
-        const struct oq_ticket ticket = {.handle = ++appended};
-        if (oq_log_append_to(log, i, &fence, &ticket) != 0) {
-            fprintf(stderr, "no fence in partition %u\n", i);
-            exit(1);
-        }
-    }
+    fence.opening_id = PS_STR("019a9eff-0000-7000-8000-0000000000a0");
+    append_to_all(log, &fence, partitions);
+}
+
+static void append_end(struct oq_log *log, uint32_t partitions)
+{
+    struct oq_event kept = archived(), dropped = archived();
+    kept.partitions = dropped.partitions = partitions;
+    dropped.discarded = dropped.rehearsal = true;
+    dropped.lines = 0;
+    dropped.last_hash = dropped.sha256 = (struct ps_str){NULL, 0};
+    append_to_all(log, &kept, partitions);
+    append_to_all(log, &dropped, partitions);
 }
 
 static void append_stock(struct oq_log *log)
@@ -101,6 +119,7 @@ int main(int argc, char **argv)
     append_stock(log);
     append_orders(log);
     append_fences(log, 2, partitions, false);
+    append_end(log, partitions);
     log_watch_wait_outcomes(&watch, appended);
     for (size_t i = 0; i < watch.outcome_count; i++)
         if (watch.outcome[i].outcome != OQ_LANDED) {

@@ -123,11 +123,16 @@ def test_an_archive_answers_what_operators_ask_of_an_archived_sale():
         assert [(r["seq"], r["type"]) for r in records] == [(r["seq"], r["type"]) for r in log]
         report = gateway.assert_books(sale)
         assert (report["skus"][0]["confirmed"], report["archive"]["orders"]) == (25, 30)
-        for action in ("confirm", "cancel"):
-            answer = gateway.admin("POST", f"/admin/v1/orders/{ids[0]}/{action}")
-            assert (answer.status, answer.code) == (410, "archived")
+        # What was decided is said again, for ever.
+        assert gateway.admin("POST", f"/admin/v1/orders/{ids[0]}/confirm").json["state"] == "confirmed"
+        assert gateway.admin("POST", f"/admin/v1/orders/{ids[-1]}/cancel").json["state"] == "released"
+        for order, action, code in ((ids[0], "cancel", "order_confirmed"), (ids[-1], "confirm", "order_cancelled")):
+            answer = gateway.admin("POST", f"/admin/v1/orders/{order}/{action}")
+            assert (answer.status, answer.code) == (409, code), answer
         answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/skus/phone/adjust", {"delta": 5, "adjust_id": "late"})
         assert (answer.status, answer.code) == (410, "archived")
+        answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/rebuild", {})
+        assert (answer.status, answer.code) == (410, "archived"), answer
         answer = gateway.admin("DELETE", f"/admin/v1/sales/{sale}", headers=ANY_VERSION)
         assert (answer.status, answer.code) == (409, "sale_has_orders")
         # A file that somebody has touched is found out, one that is gone is said.

@@ -27,8 +27,12 @@ def test_the_leader_archives_and_every_gateway_lets_go(kafka, tmp_path):
         sale, live = cluster.make_sale(stock=100), cluster.make_sale(stock=10)
         ids = [cluster.sure_buy(cluster[i % 3], sale, f"user-{i}").json["order_id"] for i in range(30)]
         kept = cluster.sure_buy(cluster[0], live, "ann").json["order_id"]
-        answer = cluster[1].admin("POST", "/admin/v1/orders:batch", {"confirm": ids[:20], "cancel": ids[20:]})
-        assert {result["status"] for result in answer.json["results"]} == {200}, answer
+
+        def decided():  # 503: not yet, asked again
+            answer = cluster[1].admin("POST", "/admin/v1/orders:batch", {"confirm": ids[:20], "cancel": ids[20:]})
+            return answer.status == 200 and {result["status"] for result in answer.json["results"]} == {200}
+
+        wait_until(decided, what="20 confirmed and 10 cancelled")
         absent = cluster[2]
         assert absent.stop() == 0
         assert cluster[0].admin("POST", f"/admin/v1/sales/{sale}/end", {}).status == 200

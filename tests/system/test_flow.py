@@ -2,6 +2,7 @@
 operator sees it, and may set it by hand."""
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import time
@@ -103,15 +104,15 @@ def test_ten_times_what_the_disk_commits_is_answered_in_time_or_refused_at_once(
 
 
 def test_orders_that_expire_together_leave_the_log_to_buyers(disk):
-    """600 that were due while the gateway was down; 4 records a commit, 20 ms a commit: the last would wait for three seconds."""
+    """600 that were due while the gateway stood still; 4 records a commit, 20 ms a commit: the last would wait for three seconds."""
     with one_on(disk, 4) as gateway:
         sale = gateway.make_sale(stock=1000, reservation_ttl_s=5)
         with ThreadPoolExecutor(20) as pool:
             assert words(pool.map(lambda i: gateway.buy(sale, f"u{i}", key=f"u{i}"), range(600))) <= {"accepted", "pending"}
-        gateway.stop()
+        gateway.process.send_signal(signal.SIGSTOP)
         time.sleep(8)  # 5 s to pay, 2 s of grace
         disk.slow_syncs(20000)
-        gateway.start()
+        gateway.process.send_signal(signal.SIGCONT)
         waiting = []
 
         def are_over():

@@ -165,7 +165,7 @@ def expired():
         g.start()
         shop["ready_at"] = time.time()
         names = [name for name in shop if name not in ("g", "paid", "ready_at")]
-        wait_until(lambda: all(state_of(g, shop[name])[0] == "released" for name in names), 60, 0.1, "expiry")
+        wait_until(lambda: all(state_of(g, shop[name])[0] == "released" for name in names), 150, 0.1, "expiry")  # a minute after a start at the earliest
         yield shop
 
 

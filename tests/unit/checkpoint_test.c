@@ -309,6 +309,26 @@ static void an_empty_fold_and_an_archived_sale_come_back(void **state)
     oq_fold_free(log.fold);
 }
 
+/* A stranger's release names another sale than the order's own, which the fold learnt of before. */
+static void an_order_that_took_the_place_of_a_release_has_it_still(void **state)
+{
+    (void)state;
+    struct log log = new_log(1);
+    struct oq_event first = fenced(5, PARTITIONS, true), early = released(7, OQ_REJECTED);
+    struct oq_event order = accepted(7, 5, "ann", "", 1);
+    early.sale = PS_STR("other");
+    put(&log, 0, &first);
+    put(&log, 0, &early);
+    put(&log, 0, &order);
+    assert_true(oq_order_known(oq_fold_order(log.fold, &order.order_id)));
+    write_checkpoint(&log, "");
+    struct oq_fold *read = loaded();
+    assert_true(oq_order_known(oq_fold_order(read, &order.order_id)));
+    assert_string_equal(oq_sale_name(oq_order_sale(oq_fold_order(read, &order.order_id))), "sale");
+    oq_fold_free(read);
+    oq_fold_free(log.fold);
+}
+
 static void what_goes_on_while_it_is_written_is_not_in_it(void **state)
 {
     (void)state;
@@ -469,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fold_comes_back_as_it_was_and_goes_on_alike),
         cmocka_unit_test(an_empty_fold_and_an_archived_sale_come_back),
+        cmocka_unit_test(an_order_that_took_the_place_of_a_release_has_it_still),
         cmocka_unit_test(what_goes_on_while_it_is_written_is_not_in_it),
         cmocka_unit_test(the_log_goes_on_beside_the_thread_that_writes),
         cmocka_unit_test(a_file_with_any_other_byte_is_refused),

@@ -36,8 +36,9 @@ static struct {
     char why[128];
 } marks;
 
-static int on_marks(bool fits, const char *why, void *ctx)
+static int on_marks(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx)
 {
+    (void)sales;
     (void)ctx;
     marks.asked++;
     marks.fits = fits;
