@@ -144,6 +144,7 @@ def test_nothing_is_counted_anew_when_redis_has_all_that_the_checkpoints_have(cl
 
 
 def test_kills_behind_a_checkpoint_and_while_one_is_written_lose_nothing(cluster):
+    """F28."""
     with cluster.busy_sale(STOCK, rate=150) as (sale, _):
         for turn, gateway in enumerate(cluster.gateways * 2):
             fill(cluster, sale, f"turn-{turn}")
@@ -193,6 +194,7 @@ def serves_pages(gateway, sale):
 
 
 def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(cluster, kafka):
+    """F28."""
     sale = cluster.make_sale(stock=50)
     fill(cluster, sale, "before", 24)
     cluster.wait_rest(sale)
@@ -221,6 +223,7 @@ def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(
 
 
 def test_a_checkpoint_that_is_older_than_the_beginning_of_the_topic_is_thrown_away_and_named(cluster, kafka):
+    """F28."""
     sale = cluster.make_sale(stock=50)
     fill(cluster, sale, "before", 24)
     gateway = cluster[0]
