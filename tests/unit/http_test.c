@@ -223,7 +223,7 @@ static void a_problem_carries_its_fields(void **state)
                     "user\",\"status\":429,\"detail\":\"slowly\",\"instance\":\"/"
                     "problem\",\"code\":\"user_rate\","
                     "\"request_id\":\"r1\",\"violated-policies\":[\"user\"],\"order_id\":"
-                    "\"id\",\"pointer\":\"/a\"}");
+                    "\"id\",\"pointer\":\"/a\"}\n");
     close(fd);
     http_fixture_stop(&fixture);
 }
