@@ -137,7 +137,9 @@ static void a_partition_that_lost_its_end_and_has_grown_again_is_not_read(void *
 
 static void cut_and_mend(void)
 {
+    pthread_mutex_lock(&gateway.watch.lock);
     size_t changes = gateway.watch.changes;
+    pthread_mutex_unlock(&gateway.watch.lock);
     kafka_network(&broker, KAFKA_NETWORK_CUT);
     log_watch_wait_away(&gateway.watch);
     kafka_network(&broker, KAFKA_NETWORK_WELL);
