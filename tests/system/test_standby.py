@@ -77,7 +77,7 @@ def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
     with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 5000}}) as gateway, \
             Standby(gateway, tmp_path / "b") as standby:
         gateway.no_limits()
-        sale = gateway.make_sale(stock=100000)
+        sale = gateway.make_sale(stock=10000000)
         standby.wait_event("caught_up")
         confirmed, stop = [], threading.Event()
 
@@ -91,7 +91,7 @@ def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
                             if confirm(gateway, told.order_id).status == 200:
                                 confirmed.append(told.order_id)
 
-        with Load(gateway, sale) as load:
+        with Load(gateway, sale, threads=4, pause=0.005) as load:
             thread = threading.Thread(target=confirming)
             thread.start()
             wait_until(lambda: len(confirmed) >= 20 and load.promised() > 200, 120, what="confirmed orders under load")
