@@ -102,6 +102,8 @@ def test_all_gateways_start_from_their_checkpoints_at_once_with_effects_that_red
     cluster.wait_rest(sale)
     before = cluster.epoch(sale)
     cluster.redis.freeze()
+    for gateway in cluster.gateways:  # what is sent before would be read after the thaw
+        wait_until(lambda: "[-]store failed" in gateway.public("GET", "/readyz?verbose").text, 60, what="a gateway that knows of it")
     for order_id in left[:5]:
         decide(cluster, order_id, "cancel")
     for gateway in cluster.gateways:
