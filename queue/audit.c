@@ -276,25 +276,13 @@ static void move_units(struct oq_sku_book *sku, int64_t quantity, enum oq_book_s
             sku->released > PS_INT_MAX - quantity ? PS_INT_MAX : sku->released + quantity;
 }
 
-static int judge_record(struct oq_audit *audit, uint32_t partition, const struct oq_event *event,
-                        enum verb *ret_verb)
+static enum verb verb_of(const struct oq_event *event, const struct epoch_book *epoch)
 {
-    struct epoch_book *epoch;
-    switch (event->type) {
-    case OQ_ACCEPTED: {
-        int err = open_epoch(audit, event->sale, partition, &epoch);
-        if (err != 0)
-            return err;
-        *ret_verb = event->epoch == epoch->epoch ? ACCEPT : ACCEPT_ENDED;
-        return 0;
-    }
-    case OQ_CONFIRMED:
-        *ret_verb = CONFIRM;
-        return 0;
-    default:
-        *ret_verb = event->reason == OQ_REJECTED ? REJECT : GO;
-        return 0;
-    }
+    if (event->type == OQ_ACCEPTED)
+        return event->epoch == epoch->epoch ? ACCEPT : ACCEPT_ENDED;
+    if (event->type == OQ_CONFIRMED)
+        return CONFIRM;
+    return event->reason == OQ_REJECTED ? REJECT : GO;
 }
 
 /* First sight of an accepted record: the fold must have it word for word. */
@@ -351,20 +339,16 @@ static int follow_change(struct oq_audit *audit, const struct oq_place *at,
     return err == 0 && sale->partitions <= 1 ? oq_check_stock(&sale->findings, sku, at) : err;
 }
 
-static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
+static int add_order_record(struct oq_audit *audit, struct oq_sale_book *sale,
+                            const struct epoch_book *epoch, const struct oq_place *at,
                             const struct oq_event *event, const struct oq_change *change)
 {
     const struct oq_order *folded = oq_fold_order(audit->fold, &event->order_id);
-    struct oq_sale_book *sale, *home;
-    enum verb verb;
-    int err = open_sale(audit, event->sale, &sale);
-    if (err == 0)
-        err = judge_record(audit, at->partition, event, &verb);
-    if (err != 0)
-        return err;
+    enum verb verb = verb_of(event, epoch);
+    struct oq_sale_book *home;
     if (folded == NULL)
         return add_unknown(sale, at, event);
-    err = open_sale(audit, ps_str(oq_sale_name(oq_order_sale(folded))), &home);
+    int err = open_sale(audit, ps_str(oq_sale_name(oq_order_sale(folded))), &home);
     if (err != 0)
         return err;
     struct oq_slot *slot = open_slot(audit, home, folded);
@@ -394,15 +378,12 @@ static int add_order_record(struct oq_audit *audit, const struct oq_place *at,
     return err;
 }
 
-static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
-                             const struct oq_event *event)
+static int add_adjust_record(struct oq_audit *audit, const struct epoch_book *epoch,
+                             const struct oq_place *at, const struct oq_event *event)
 {
-    struct epoch_book *epoch;
     struct oq_sku_book *sku;
     bool is_new;
     int err = open_sku(audit, event->sale, event->sku, &sku);
-    if (err == 0)
-        err = open_epoch(audit, event->sale, at->partition, &epoch);
     if (err != 0)
         return err;
     struct adjust_book *adjust =
@@ -421,16 +402,9 @@ static int add_adjust_record(struct oq_audit *audit, const struct oq_place *at,
                : 0;
 }
 
-static int add_fence(struct oq_audit *audit, const struct oq_place *at,
-                     const struct oq_event *event)
+static int add_fence(struct oq_audit *audit, struct oq_sale_book *sale, struct epoch_book *epoch,
+                     const struct oq_place *at, const struct oq_event *event)
 {
-    struct oq_sale_book *sale;
-    struct epoch_book *epoch;
-    int err = open_sale(audit, event->sale, &sale);
-    if (err == 0)
-        err = open_epoch(audit, event->sale, at->partition, &epoch);
-    if (err != 0)
-        return err;
     if (sale->partitions == 0)
         sale->partitions = event->partitions;
     if (event->epoch > epoch->epoch)
@@ -445,79 +419,71 @@ static int add_fence(struct oq_audit *audit, const struct oq_place *at,
 }
 
 /* The times of a partition's records rise, but for those that may have waited in a spill. */
-static int note_time(struct oq_audit *audit, const struct oq_place *at,
-                     const struct oq_event *event)
+static void note_time(struct oq_sale_book *sale, struct epoch_book *epoch,
+                      const struct oq_place *at, const struct oq_event *event)
 {
-    struct oq_sale_book *sale;
-    struct epoch_book *epoch;
-    int err = open_sale(audit, event->sale, &sale);
-    if (err == 0)
-        err = open_epoch(audit, event->sale, at->partition, &epoch);
-    if (err != 0)
-        return err;
     if (sale->first_seq < 0)
         sale->first_seq = at->seq;
     if (event->type == OQ_ACCEPTED)
-        return 0;
+        return;
     int64_t step_ms = epoch->at_ms - event->at_ms;
     epoch->at_ms = event->at_ms;
     if (step_ms <= STEP_MS)
-        return 0;
+        return;
     sale->steps.count++;
     if (step_ms > sale->steps.largest_ms) {
         sale->steps.largest_ms = step_ms;
         sale->steps.place = oq_place(at->partition, at->seq);
     }
-    return 0;
 }
 
 /* The record takes the place of the sale's orders, which the log may have dropped, wholly or in
  * part: from now on its numbers are the sale's. They were judged before it was written. */
-static int add_archived(struct oq_audit *audit, const struct oq_event *event, bool whole)
+static int add_archived(struct oq_audit *audit, const struct oq_event *event)
 {
     struct ps_str rest = event->counts;
-    struct oq_sale_book *sale;
     struct oq_sku_book *sku;
     struct oq_count count;
-    int err = open_sale(audit, event->sale, &sale);
-    while (whole && err == 0 && oq_counts_next(&rest, &count)) {
-        err = open_sku(audit, event->sale, count.sku, &sku);
+    while (oq_counts_next(&rest, &count)) {
+        int err = open_sku(audit, event->sale, count.sku, &sku);
         if (err != 0)
-            break;
+            return err;
         sku->adjustments = count.adjustments;
         sku->held = count.held;
         sku->confirmed = count.confirmed;
         sku->released = count.released;
     }
-    return err;
+    return 0;
 }
 
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event)
 {
     struct oq_change change = {0};
+    struct oq_sale_book *sale;
     struct epoch_book *epoch;
     const struct oq_place at = {partition, seq};
     int err = audit->own != NULL ? oq_fold_apply(audit->own, partition, seq, event, &change)
                                  : oq_event_check(event, NULL);
     if (err == 0)
+        err = open_sale(audit, event->sale, &sale);
+    if (err == 0)
         err = open_epoch(audit, event->sale, partition, &epoch);
-    if (err == 0 && !epoch->archived)
-        err = note_time(audit, &at, event);
     if (err != 0)
         return err;
     audit->seq = oq_place(partition, seq);
     if (epoch->archived)
         return 0;
+    note_time(sale, epoch, &at, event);
     if (event->type == OQ_ARCHIVED) {
         epoch->archived = true;
-        return add_archived(audit, event, change.effect == OQ_EFFECT_ARCHIVED);
+        return change.effect == OQ_EFFECT_ARCHIVED ? add_archived(audit, event) : 0;
     }
     if (event->type == OQ_FENCED)
-        return add_fence(audit, &at, event);
+        return add_fence(audit, sale, epoch, &at, event);
     if (event->type == OQ_ADJUSTED || (event->type == OQ_RELEASED && !event->has_order_id))
-        return add_adjust_record(audit, &at, event);
-    return add_order_record(audit, &at, event, &change);
+        return add_adjust_record(audit, epoch, &at, event);
+    return add_order_record(audit, sale, epoch, &at, event, &change);
 }
 
 int oq_audit_add_fault(struct oq_audit *audit, const char *name, const char *sku,

@@ -105,26 +105,11 @@ static bool is_over_long_enough(struct sale_run *run, const struct sale_decided 
 /* Is nothing of it held, in doubt, or on its way to the counter? */
 static bool is_final(const struct sale_run *run)
 {
-    struct inv_count counts[INV_SKUS_MAX];
-    struct inv_sale *counter = run->view.counter;
-
-    if (run->view.state != SALE_SERVING || run->effects.count > 0)
+    if (run->view.state != SALE_SERVING || run->effects.count > 0 || !sale_log_holds_nothing(run))
         return false;
-    for (uint32_t sku = 0; sku < oq_sale_sku_count(run->view.log_sale); sku++) {
-        struct oq_totals totals;
-        oq_sale_totals(run->view.log_sale, sku, &totals);
-        if (totals.held > 0)
-            return false;
-    }
     if (run->runs->shared)
         return !run->foreign && run->in_doubt == 0;
-    if (inv_store_counts(run->runs->settings.store, counter,
-                         (struct inv_reply_to){.ret_counts = counts}) != INV_DONE)
-        return false;
-    for (size_t i = 0; i < inv_sale_sku_count(counter); i++)
-        if (counts[i].held > 0 || counts[i].in_doubt > 0)
-            return false;
-    return true;
+    return sale_counter_holds_nothing(run);
 }
 
 /* The numbers of all SKUs as the fold has them, in the one spelling. */

@@ -369,28 +369,7 @@ static bool is_at_rest(const struct sale_run *run, const struct sale_decided *de
     if (run->view.state != SALE_SERVING || run->foreign || run->in_doubt != 0 ||
         run->effects.count > 0 || run->forgotten != NULL)
         return false;
-    for (uint32_t sku = 0; sku < oq_sale_sku_count(run->view.log_sale); sku++) {
-        struct oq_totals totals;
-        oq_sale_totals(run->view.log_sale, sku, &totals);
-        if (totals.held > 0)
-            return false;
-    }
-    return true;
-}
-
-static bool holds_nothing(const struct sale_run *run)
-{
-    struct inv_count counts[CFG_SALE_SKUS_MAX];
-    size_t count = inv_sale_sku_count(run->view.counter);
-
-    if (count > PS_ARRAY_LEN(counts) ||
-        inv_store_counts(run->runs->settings.store, run->view.counter,
-                         (struct inv_reply_to){.ret_counts = counts}) != INV_DONE)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (counts[i].held > 0 || counts[i].in_doubt > 0)
-            return false;
-    return true;
+    return sale_log_holds_nothing(run);
 }
 
 bool sale_is_forgettable(const struct sale_run *run, const struct cfg_sale_doc *doc,
@@ -404,7 +383,7 @@ bool sale_is_forgettable(const struct sale_run *run, const struct cfg_sale_doc *
     if (runs->shared) /* other gateways may be a moment behind */
         return run->resting;
     return is_over(&decided, ps_clock_wall_ms(runs->settings.clock) - REST_NS / PS_NS_PER_MS) &&
-           holds_nothing(run);
+           sale_counter_holds_nothing(run);
 }
 
 static void look_whether_it_rests(struct sale_run *run, const struct sale_decided *decided)

@@ -1,9 +1,9 @@
-/* What the files of sales/ share: sales.c (all sales, and how one goes from state to state),
- * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c
- * (whose it is to build), rebuild.c
- * (from the claim to the install), load.c and loader.c (the counters from the fold), effects.c and
- * apply.c (what the log decides, to the counter), sweep.c (what stays in doubt), expiry.c (what is
- * not paid), archive.c and archive_job.c (what is over). */
+/* What the files of sales/ share: sales.c (all sales, and how one goes from state to state), watch.c
+ * (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c (whose it
+ * is to build), rebuild.c (from the claim to the install), load.c and loader.c (the counters from
+ * the fold), effects.c and apply.c (what the log decides, to the counter), sweep.c (what stays in
+ * doubt), expiry.c (what is not paid), units.c (what is left, held and confirmed), archive.c and
+ * archive_job.c (what is over). */
 #ifndef SALE_SALES_INTERNAL_H
 #define SALE_SALES_INTERNAL_H
 
@@ -167,6 +167,12 @@ void sale_refuse(struct sale_run *run, const char *why);
 /* The same, for a fence of another gateway: a counter in memory knows nothing of what that sells.
  */
 void sale_refuse_other(struct sale_run *run);
+
+/* --- units.c --- */
+/* Is nothing of it held, as the log says? */
+bool sale_log_holds_nothing(const struct sale_run *run);
+/* Is nothing of it held or in doubt at its counter, which is in memory? */
+bool sale_counter_holds_nothing(const struct sale_run *run);
 
 /* --- watch.c --- */
 extern const struct clu_sales sale_watch;

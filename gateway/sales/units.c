@@ -1,5 +1,5 @@
-/* What has become of the units of open sales, for metrics. The log has the stock and what is
- * confirmed; the counter has what is left. What is neither is held: by an order that is not paid
+/* What has become of the units of a sale. For metrics of open ones: the log has the stock and what
+ * is confirmed; the counter has what is left. What is neither is held: by an order that is not paid
  * yet, or by one that is still on its way to the log. */
 #include "gateway/sales/sales_internal.h"
 
@@ -52,4 +52,30 @@ void sale_each_open(const struct sale_runs *runs, size_t most,
         fn(run->name, &units, ctx);
         most--;
     }
+}
+
+bool sale_log_holds_nothing(const struct sale_run *run)
+{
+    for (uint32_t sku = 0; sku < oq_sale_sku_count(run->view.log_sale); sku++) {
+        struct oq_totals totals;
+        oq_sale_totals(run->view.log_sale, sku, &totals);
+        if (totals.held > 0)
+            return false;
+    }
+    return true;
+}
+
+bool sale_counter_holds_nothing(const struct sale_run *run)
+{
+    struct inv_count counts[CFG_SALE_SKUS_MAX];
+    size_t count = inv_sale_sku_count(run->view.counter);
+
+    if (count > PS_ARRAY_LEN(counts) ||
+        inv_store_counts(run->runs->settings.store, run->view.counter,
+                         (struct inv_reply_to){.ret_counts = counts}) != INV_DONE)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (counts[i].held > 0 || counts[i].in_doubt > 0)
+            return false;
+    return true;
 }
