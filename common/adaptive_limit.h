@@ -37,7 +37,7 @@
 #define PS_ADAPTIVE_LIMIT_H
 
 #include "common/clock.h"
-#include "common/histogram.h"
+#include "common/metrics/histogram.h"
 
 #include <stdatomic.h>
 

@@ -4,7 +4,7 @@
  * strangers sent and are printed on terminals, in logs and in JSON: they are always UTF-8 without
  * controls. */
 #include "common/err.h"
-#include "common/utf8.h"
+#include "common/text/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>

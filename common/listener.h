@@ -2,7 +2,7 @@
 #ifndef PS_LISTENER_H
 #define PS_LISTENER_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 
 struct ps_listener {
     struct ps_address address; /* all zero (of its family): every address of the machine */

@@ -4,7 +4,7 @@
  * here. */
 #include "gateway/backends.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "inventory/store_memory.h"

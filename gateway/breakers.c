@@ -1,7 +1,7 @@
 /* See breakers.h. */
 #include "gateway/breakers.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * look at the topic. Nothing is written there, so a gateway may be running on them. */
 #include "gateway/check_services.h"
 
-#include "common/redis_link.h"
+#include "common/redis/redis_link.h"
 #include "gateway/backends.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * workers' acknowledgements of snapshots. */
 #include "gateway/control.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/admission/limit_set.h"
 #include "gateway/mail.h"
 
@@ -75,7 +75,7 @@ static void decorate(void *ctx, const char *name, struct cfg_sale_run *ret_run)
     /* Also before it is served again after a start: its buyers may look their orders up. */
     bool opened = view->counter != NULL || sale->stored.state.opened;
     *ret_run = (struct cfg_sale_run){.counter = view->counter,
-                                     .books = opened ? view->log_sale : NULL,
+                                     .log_sale = opened ? view->log_sale : NULL,
                                      .epoch = view->epoch,
                                      .fenced = view->state != SALE_SERVING,
                                      .unserved = sale_is_unserved(sale->run, &sale->stored.state),

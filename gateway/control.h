@@ -4,7 +4,7 @@
 #define GW_CONTROL_H
 
 #include "gateway/breakers.h"
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/upstream/membership.h"
 #include "gateway/cache/caches.h"

@@ -12,7 +12,7 @@
  * writes what it has; then the threads end. drain.timeout_ms bounds the whole. */
 #include "gateway/gateway_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/leave.h"
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"

@@ -3,8 +3,8 @@
  * next step in `step`, and the control thread takes it from there. */
 #include "gateway/keeper.h"
 
-#include "common/log.h"
-#include "common/thread.h"
+#include "common/program/log.h"
+#include "common/program/thread.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/sales/sales.h"
 #include "queue/sale_marks.h"

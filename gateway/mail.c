@@ -1,7 +1,7 @@
 /* See mail.h. */
 #include "gateway/mail.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/worker.h"
 
 void gw_mail_outcome(const struct oq_ticket *ticket, enum oq_outcome outcome,

@@ -3,7 +3,7 @@
 #ifndef GW_MAIL_H
 #define GW_MAIL_H
 
-#include "common/mailbox.h"
+#include "common/program/mailbox.h"
 #include "queue/log.h"
 
 struct gw_workers;

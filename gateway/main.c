@@ -1,7 +1,7 @@
 /* The program `penstock`: reads its arguments and settings, then runs the gateway. Exit status: 0
  * well, 1 failed, 2 usage. */
-#include "common/flags.h"
-#include "common/log.h"
+#include "common/program/flags.h"
+#include "common/program/log.h"
 #include "gateway/check_services.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"

@@ -1,8 +1,8 @@
 /* The metric table. docs/reference/metrics.md is printed from it. */
 #include "gateway/metrics.h"
 
-#include "gateway/config/feature_doc.h"
-#include "gateway/config/limit_rule.h"
+#include "gateway/config/kinds/feature_doc.h"
+#include "gateway/config/kinds/limit_rule.h"
 #include "gateway/answers/verdict.h"
 
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};

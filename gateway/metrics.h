@@ -3,7 +3,7 @@
 #ifndef GW_METRICS_H
 #define GW_METRICS_H
 
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 
 /* Row numbers, in the order of gw_metric_table. */
 enum gw_metric {

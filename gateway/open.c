@@ -1,8 +1,8 @@
 /* The start of the parts, each with what it needs; gateway.c says in which order, and why. */
 #include "gateway/gateway_internal.h"
 
-#include "common/log.h"
-#include "gateway/config/sync.h"
+#include "common/program/log.h"
+#include "gateway/config/store/sync.h"
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/sale_host.h"

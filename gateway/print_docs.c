@@ -3,7 +3,7 @@
 #include "gateway/print_docs.h"
 
 #include "common/http/rules.h"
-#include "common/reference.h"
+#include "common/program/reference.h"
 #include "gateway/answers/verdict.h"
 #include "gateway/log_events.h"
 #include "gateway/metrics.h"

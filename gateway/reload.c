@@ -1,7 +1,7 @@
 /* See reload.h. */
 #include "gateway/reload.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/config/seed.h"
 
 static void take_over(struct gw_settings *live, struct gw_settings *fresh, struct cfg_store *store)

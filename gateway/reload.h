@@ -2,7 +2,7 @@
 #ifndef GW_RELOAD_H
 #define GW_RELOAD_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/settings.h"
 
 /* Reads the file, all or nothing: a fault is logged and changes nothing. Settings that may change

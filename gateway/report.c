@@ -1,8 +1,8 @@
 /* See report.h. */
 #include "gateway/report.h"
 
-#include "common/log.h"
-#include "gateway/config/store.h"
+#include "common/program/log.h"
+#include "gateway/config/store/store.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"

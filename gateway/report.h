@@ -3,7 +3,7 @@
 #ifndef GW_REPORT_H
 #define GW_REPORT_H
 
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "gateway/admission/breakers.h"
 #include "gateway/admission/limit_table.h"
 #include "gateway/admission/shed.h"

@@ -5,7 +5,7 @@
  * holds up no other. */
 #include "gateway/sale_host.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * Rows marked live are taken over by SIGHUP; others keep their value until a restart. */
 #include "gateway/settings.h"
 
-#include "common/log.h"
-#include "common/secret.h"
+#include "common/program/log.h"
+#include "common/program/secret.h"
 #include "gateway/config/seed.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"

@@ -4,11 +4,11 @@
 #ifndef GW_SETTINGS_H
 #define GW_SETTINGS_H
 
-#include "common/address.h"
-#include "common/options.h"
-#include "gateway/config/route_doc.h"
-#include "common/redis_url.h"
-#include "gateway/config/document.h"
+#include "common/text/address.h"
+#include "common/program/options.h"
+#include "gateway/config/kinds/route_doc.h"
+#include "common/redis/redis_url.h"
+#include "gateway/config/store/document.h"
 
 struct gw_settings {
     struct {

@@ -1,7 +1,7 @@
 /* See sockets.h. */
 #include "gateway/sockets.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/server/http.h"
 #include "gateway/worker.h"
 

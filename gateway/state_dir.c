@@ -4,11 +4,11 @@
  * Nothing is put right silently: a directory that others may enter may already have been read, so
  * the program stops and says which command to run. */
 #include "gateway/state_dir.h"
-#include "common/file_lock.h"
-#include "common/id.h"
-#include "common/log.h"
-#include "common/network_fs.h"
-#include "common/private_file.h"
+#include "common/db/file_lock.h"
+#include "common/text/id.h"
+#include "common/program/log.h"
+#include "gateway/network_fs.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +79,7 @@ int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
         char *file; /* which may be a link to elsewhere */
         if (asprintf(&file, "%s%s", path, names[i]) < 0)
             return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-        const char *network = ps_network_fs(file);
+        const char *network = gw_network_fs(file);
         int err = network == NULL ? 0
                                   : ps_fault(fault, PS_E_INVALID, file,
                                              "lies on a network file system (%s), where neither "

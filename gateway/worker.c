@@ -4,7 +4,7 @@
  * to the public routes, the log's outcomes to the orders, and each policy to the gates. */
 #include "gateway/worker.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
 #include "gateway/orders/flow.h"

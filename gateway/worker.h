@@ -4,7 +4,7 @@
 #define GW_WORKER_H
 
 #include "common/board.h"
-#include "common/mailbox.h"
+#include "common/program/mailbox.h"
 #include "gateway/backends.h"
 #include "gateway/mail.h"
 #include "gateway/admission/load.h"

@@ -2,7 +2,7 @@
 #ifndef INV_SCRIPTS_H
 #define INV_SCRIPTS_H
 
-#include "common/redis_wire.h"
+#include "common/redis/redis_wire.h"
 
 enum inv_script {
     INV_SCRIPT_CURRENT,

@@ -45,7 +45,7 @@
 #include "common/breaker.h"
 #include "common/defs.h"
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 struct inv_store;
 struct inv_sale;

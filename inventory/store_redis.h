@@ -19,7 +19,7 @@
 #ifndef INV_STORE_REDIS_H
 #define INV_STORE_REDIS_H
 
-#include "common/redis_link.h"
+#include "common/redis/redis_link.h"
 #include "inventory/store.h"
 
 struct inv_redis;

@@ -3,7 +3,7 @@
 #ifndef LT_ADMIN_H
 #define LT_ADMIN_H
 
-#include "common/json.h"
+#include "common/text/json.h"
 #include "loadtest/target.h"
 
 #include <signal.h>

@@ -2,7 +2,7 @@
 #ifndef LT_BASELINE_H
 #define LT_BASELINE_H
 
-#include "common/json.h"
+#include "common/text/json.h"
 
 #include <stdio.h>
 

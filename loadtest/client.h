@@ -4,7 +4,7 @@
 #ifndef LT_CLIENT_H
 #define LT_CLIENT_H
 
-#include "common/mark.h"
+#include "common/text/mark.h"
 #include "loadtest/plan.h"
 #include "loadtest/target.h"
 

@@ -3,7 +3,7 @@
 #ifndef LT_CURVES_H
 #define LT_CURVES_H
 
-#include "common/histogram.h"
+#include "common/metrics/histogram.h"
 #include "loadtest/admin.h"
 
 #define LT_WAITS_SLOTS 128

@@ -2,7 +2,7 @@
  * again in the next round. */
 #include "loadtest/decide.h"
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "loadtest/plan.h"
 
 #include <stdlib.h>

@@ -2,10 +2,10 @@
  * other tools can be judged too. Strings live in chunks that never move. */
 #include "loadtest/history.h"
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/clock.h"
 #include "common/grow.h"
-#include "common/json.h"
+#include "common/text/json.h"
 #include "common/sorted.h"
 
 #include <errno.h>

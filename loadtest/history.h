@@ -18,7 +18,7 @@
 #define LT_HISTORY_H
 
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <stdio.h>
 

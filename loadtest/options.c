@@ -1,7 +1,7 @@
 /* The command line. Flags that make the plan are gathered first and turned into phases at the end,
  * since they depend on each other. */
-#include "common/flags.h"
-#include "common/id.h"
+#include "common/program/flags.h"
+#include "common/text/id.h"
 #include "loadtest/capacity.h"
 #include "loadtest/knee.h"
 

@@ -3,8 +3,8 @@
 #ifndef LT_PLAN_H
 #define LT_PLAN_H
 
-#include "common/id.h"
-#include "common/json.h"
+#include "common/text/id.h"
+#include "common/text/json.h"
 
 enum lt_shape {
     LT_SPIKE,   /* most at the first moment, then falling off exponentially */

@@ -3,7 +3,7 @@
 #ifndef LT_PROPOSAL_H
 #define LT_PROPOSAL_H
 
-#include "common/json.h"
+#include "common/text/json.h"
 
 struct lt_proposal {
     int64_t rate;       /* orders a second that the limit lets pass */

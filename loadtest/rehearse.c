@@ -7,7 +7,7 @@
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
-#include "common/process.h"
+#include "common/program/process.h"
 #include "loadtest/baseline.h"
 #include "loadtest/live_feed.h"
 #include "loadtest/pages.h"

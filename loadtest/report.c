@@ -3,7 +3,7 @@
 #include "loadtest/report.h"
 
 #include "common/clock.h"
-#include "common/utf8.h"
+#include "common/text/utf8.h"
 #include "loadtest/pages.h"
 
 #include <string.h>

@@ -3,7 +3,7 @@
  */
 #include "loadtest/report.h"
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 
 #include <math.h>
 

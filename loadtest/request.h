@@ -2,9 +2,9 @@
 #ifndef LT_REQUEST_H
 #define LT_REQUEST_H
 
-#include "common/buf.h"
-#include "common/id.h"
-#include "common/mark.h"
+#include "common/text/buf.h"
+#include "common/text/id.h"
+#include "common/text/mark.h"
 #include "loadtest/plan.h"
 
 #define LT_REQUEST_MAX 1280

@@ -2,7 +2,7 @@
 #ifndef LT_SALE_H
 #define LT_SALE_H
 
-#include "common/id.h"
+#include "common/text/id.h"
 #include "loadtest/admin.h"
 #include "loadtest/plan.h"
 #include "queue/audit.h"

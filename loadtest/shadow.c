@@ -2,8 +2,8 @@
 #include "loadtest/shadow.h"
 
 #include "common/clock.h"
-#include "common/json.h"
-#include "common/private_file.h"
+#include "common/text/json.h"
+#include "common/program/private_file.h"
 #include "loadtest/admin.h"
 
 #include <errno.h>

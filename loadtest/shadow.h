@@ -3,8 +3,8 @@
 #ifndef LT_SHADOW_H
 #define LT_SHADOW_H
 
-#include "common/id.h"
-#include "common/mark.h"
+#include "common/text/id.h"
+#include "common/text/mark.h"
 #include "loadtest/client.h"
 
 struct lt_shadow {

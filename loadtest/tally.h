@@ -3,8 +3,8 @@
 #ifndef LT_TALLY_H
 #define LT_TALLY_H
 
-#include "common/histogram.h"
-#include "common/id.h"
+#include "common/metrics/histogram.h"
+#include "common/text/id.h"
 #include "loadtest/client.h"
 #include "loadtest/curves.h"
 #include "loadtest/history.h"

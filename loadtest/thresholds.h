@@ -14,8 +14,8 @@
 #ifndef LT_THRESHOLDS_H
 #define LT_THRESHOLDS_H
 
-#include "common/id.h"
-#include "common/json.h"
+#include "common/text/id.h"
+#include "common/text/json.h"
 
 #include <stdio.h>
 

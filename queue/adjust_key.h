@@ -5,7 +5,7 @@
 #ifndef OQ_ADJUST_KEY_H
 #define OQ_ADJUST_KEY_H
 
-#include "common/id.h"
+#include "common/text/id.h"
 
 #define OQ_ADJUST_KEY_MAX (8 + PS_NAME_MAX + 1 + PS_NAME_MAX)
 

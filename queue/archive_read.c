@@ -3,8 +3,8 @@
  * to compare with the log's record. */
 #include "queue/archive_internal.h"
 #include "queue/audit.h"
-#include "common/json.h"
-#include "common/private_file.h"
+#include "common/text/json.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 #include "queue/archive.h"
 #include "queue/archive_internal.h"
 #include "common/clock.h"
-#include "common/private_file.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

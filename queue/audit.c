@@ -6,7 +6,7 @@
  * table written down once more; the fold's is asked only to be compared. What is found is kept with
  * its sale: the first hundred in words, all of them as a number. */
 #include "queue/audit_internal.h"
-#include "common/buf.h"
+#include "common/text/buf.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * audit.h for the rules. A report changes nothing in the books: what it finds itself is found again
  * by the next. */
 #include "queue/audit_internal.h"
-#include "common/json.h"
+#include "common/text/json.h"
 
 #include <stdio.h>
 #include <string.h>

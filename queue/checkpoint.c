@@ -3,7 +3,7 @@
  * move, and what is retired stays until the cut is over. */
 #include "queue/checkpoint_internal.h"
 #include "common/grow.h"
-#include "common/private_file.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

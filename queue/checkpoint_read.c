@@ -1,7 +1,7 @@
 /* Reading a checkpoint: once to see whether all of it can be, then into a fold. See checkpoint.h.
  */
 #include "queue/checkpoint_internal.h"
-#include "common/private_file.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>

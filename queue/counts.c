@@ -1,7 +1,7 @@
 /* See counts.h. */
 #include "queue/counts.h"
-#include "common/buf.h"
-#include "common/id.h"
+#include "common/text/buf.h"
+#include "common/text/id.h"
 #include "queue/cursor.h"
 
 #include <stdlib.h>

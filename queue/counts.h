@@ -3,7 +3,7 @@
 #ifndef OQ_COUNTS_H
 #define OQ_COUNTS_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/err.h"
 
 #include <jansson.h>

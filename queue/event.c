@@ -12,8 +12,8 @@
 #include "queue/event.h"
 #include "queue/cursor.h"
 #include "common/clock.h"
-#include "common/json.h"
-#include "common/utf8.h"
+#include "common/text/json.h"
+#include "common/text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>

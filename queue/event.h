@@ -3,9 +3,9 @@
 #ifndef OQ_EVENT_H
 #define OQ_EVENT_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 #include "queue/adjust_key.h"
 #include "queue/counts.h"
 

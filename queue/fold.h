@@ -30,7 +30,7 @@
 
 #include "common/defs.h"
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 #include "queue/event.h"
 
 #include <stdatomic.h>

@@ -11,7 +11,7 @@
 #define OQ_INDEX_H
 
 #include "common/defs.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <stdatomic.h>
 

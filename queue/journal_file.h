@@ -2,7 +2,7 @@
 #ifndef OQ_JOURNAL_FILE_H
 #define OQ_JOURNAL_FILE_H
 
-#include "common/db_file.h"
+#include "common/db/db_file.h"
 #include "queue/log_journal.h"
 
 /* To lock, create and open it. */

@@ -2,7 +2,7 @@
  * thread only, not before oq_kafka_open has its answer, and once for each change; the state that
  * other threads see is stored before it is reported. */
 #include "queue/kafka_breaker.h"
-#include "common/thread.h"
+#include "common/program/thread.h"
 
 #include <stdio.h>
 #include <sys/eventfd.h>

@@ -1,188 +1,240 @@
-/* See kafka_conf.h. What is fixed is set last, so that no other name of a property (librdkafka has
- * aliases) undoes it. */
+/* librdkafka's settings. What the log's promises rest on is fixed (acks, idempotence, where reading
+ * starts) and refused when an operator sets it; the rest are defaults that the operator may change.
+ * Times are short: after Kafka has come back a sale goes on within two seconds, so nothing may wait
+ * for a connection that died long ago. */
 #include "queue/kafka_conf.h"
-#include "common/secret.h"
+#include "queue/kafka_check.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define NOT_AN_OBJECT "must be an object, as {\"security.protocol\": \"SASL_SSL\"}"
-#define PASSWORD_MAX  1024
+#define REFRESH_MS     1000
+#define READER_WAIT_MS 10
+/* Numbers in Kafka's protocol. The second request is the first on each connection. */
+#define PRODUCE_REQUEST      0
+#define API_VERSIONS_REQUEST 18
 
-int oq_kafka_properties(const json_t *object, const char *path,
-                        struct oq_kafka_property **ret_properties, size_t *ret_count,
-                        struct ps_fault *fault)
+static const struct oq_kafka_property defaults[] = {
+    {"client.id", "penstock"},
+    {"socket.nagle.disable", "true"},
+    {"socket.keepalive.enable", "true"},
+    {"socket.timeout.ms", "3000"},
+    {"socket.connection.setup.timeout.ms", "3000"},
+    {"api.version.request.timeout.ms", "3000"},
+    {"reconnect.backoff.ms", "50"},
+    {"reconnect.backoff.max.ms", "500"},
+    {"topic.metadata.refresh.fast.interval.ms", "100"},
+    {"statistics.interval.ms", "5000"},
+    {"linger.ms", "5"},
+    {"check.crcs", "true"},
+    {"fetch.wait.max.ms", "500"},
+    {"fetch.error.backoff.ms", "100"},
+    {"queued.min.messages", "20000"},
+    {"queued.max.messages.kbytes", "16384"},
+    {NULL, NULL},
+};
+
+static const struct oq_kafka_property fixed[] = {
+    {"enable.idempotence", "true"},
+    {"acks", "all"},
+    {"allow.auto.create.topics", "false"},
+    {"enable.partition.eof", "true"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},
+    {"auto.commit.enable", "false"},
+    /* No record of ours is part of a transaction. An open transaction of another producer would
+     * hold up a reader of committed records; and all gateways must read alike. */
+    {"isolation.level", "read_uncommitted"},
+    /* New connections are noticed by what they begin with. */
+    {"api.version.request", "true"},
+    {"api.version.fallback.ms", "0"},
+    {NULL, NULL},
+};
+
+/* Also ours, by the log's own settings or because there is no use for them. */
+static const char *const refused[] = {
+    "metadata.broker.list",
+    "bootstrap.servers",
+    "brokers",
+    "request.required.acks",
+    "message.timeout.ms",
+    "delivery.timeout.ms",
+    "queue.buffering.max.messages",
+    "message.max.bytes",
+    "transactional.id",
+    "group.id",
+    "partitioner",
+    "plugin.library.paths",
+    NULL,
+};
+
+static const struct oq_kafka_rules rules = {defaults, fixed, refused};
+
+static int set_int(rd_kafka_conf_t *conf, const char *name, int64_t value, struct ps_fault *fault)
 {
-    const char *name;
-    json_t *value;
-    size_t count = 0;
-    if (!json_is_object(object))
-        return ps_fault(fault, PS_E_INVALID, path, NOT_AN_OBJECT);
-    struct oq_kafka_property *properties = calloc(json_object_size(object) + 1, sizeof *properties);
-    if (properties == NULL)
-        return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-    {
-        if (!json_is_string(value)) {
-            free(properties);
-            return ps_fault(fault, PS_E_INVALID, path,
-                            "\"%s\" must be a string, as in librdkafka's list", name);
-        }
-        properties[count++] = (struct oq_kafka_property){name, json_string_value(value)};
-    }
-    *ret_properties = properties;
-    *ret_count = count;
-    return 0;
+    char text[24];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return oq_kafka_check_set(conf, name, text, fault);
 }
 
-int oq_kafka_add_password(json_t **object, const char *file, const char *setting,
-                          struct ps_fault *fault)
+/* --- The settings --- */
+
+static char *copy_string(char **at, const char *text)
 {
-    char password[PASSWORD_MAX + 1];
-    if (!json_is_object(*object))
-        return 0; /* oq_kafka_properties_check() says so */
-    if (json_object_get(*object, "sasl.password") != NULL)
-        return ps_fault(fault, PS_E_INVALID, setting,
-                        "sasl.password is among the properties already");
-    int err = ps_secret_read(file, setting, PASSWORD_MAX, password, fault);
-    if (err < 0)
+    char *start = *at;
+    size_t size = strlen(text) + 1;
+    memcpy(start, text, size);
+    *at += size;
+    return start;
+}
+
+static int try_properties(const struct oq_kafka_settings *settings, struct ps_fault *fault)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int err =
+        oq_kafka_check_apply(conf, &rules, settings->properties, settings->property_count, fault);
+    rd_kafka_conf_destroy(conf);
+    return err;
+}
+
+int oq_kafka_properties_check(const json_t *object, const char *path, oq_kafka_fault_fn *on_fault,
+                              void *ctx)
+{
+    return oq_kafka_check_properties(&rules, object, path, on_fault, ctx);
+}
+
+int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
+                         struct ps_fault *fault)
+{
+    int err = try_properties(settings, fault);
+    if (err != 0)
         return err;
-    json_t *copy = json_copy(*object);
-    json_t *text = json_string(password);
-    if (text == NULL && copy != NULL) {
-        json_decref(copy);
-        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s is no UTF-8", file);
+    const struct oq_kafka_property *from = settings->properties;
+    size_t table = settings->property_count * sizeof(struct oq_kafka_property);
+    size_t size =
+        table + strlen(settings->brokers) + strlen(settings->topic) + strlen(settings->gateway) + 3;
+    for (size_t i = 0; i < settings->property_count; i++)
+        size += strlen(from[i].name) + strlen(from[i].value) + 2;
+    char *memory = malloc(size);
+    if (memory == NULL)
+        return ps_fault(fault, PS_E_NOMEM, settings->topic, "out of memory");
+    struct oq_kafka_property *properties = (struct oq_kafka_property *)(void *)memory;
+    char *at = memory + table;
+    *config = (struct oq_kafka_config){.set = *settings, .memory = memory};
+    config->set.brokers = copy_string(&at, settings->brokers);
+    config->set.topic = copy_string(&at, settings->topic);
+    config->set.gateway = copy_string(&at, settings->gateway);
+    config->set.properties = properties;
+    for (size_t i = 0; i < settings->property_count; i++) {
+        properties[i].name = copy_string(&at, from[i].name);
+        properties[i].value = copy_string(&at, from[i].value);
     }
-    if (json_object_set_new(copy, "sasl.password", text) != 0) {
-        json_decref(copy);
-        return ps_fault(fault, PS_E_NOMEM, setting, "out of memory");
-    }
-    json_decref(*object);
-    *object = copy;
     return 0;
 }
 
-/* It would write to stderr; what matters of it comes through the error callback. */
-static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
+void oq_kafka_config_done(struct oq_kafka_config *config)
 {
+    free(config->memory);
+    config->memory = NULL;
+}
+
+/* --- Handles --- */
+
+static rd_kafka_resp_err_t on_request_sent(rd_kafka_t *handle, int socket, const char *broker,
+                                           int32_t broker_id, int16_t kind, int16_t version,
+                                           int32_t number, size_t size, void *opaque)
+{
+    const struct oq_kafka_hooks *hooks = opaque;
     (void)handle;
-    (void)level;
-    (void)facility;
-    (void)text;
+    (void)socket;
+    (void)broker;
+    (void)broker_id;
+    (void)version;
+    (void)number;
+    (void)size;
+    if (kind == PRODUCE_REQUEST && hooks->on_produce_request != NULL)
+        hooks->on_produce_request(hooks->opaque);
+    if (kind == API_VERSIONS_REQUEST && hooks->on_connect != NULL)
+        hooks->on_connect(hooks->opaque);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
-static bool is_ours(const struct oq_kafka_rules *rules, const char *name)
+static rd_kafka_resp_err_t add_interceptor(rd_kafka_t *handle, const rd_kafka_conf_t *conf,
+                                           void *opaque, char *why, size_t size)
 {
-    for (const struct oq_kafka_property *fixed = rules->fixed; fixed->name != NULL; fixed++)
-        if (strcmp(name, fixed->name) == 0)
-            return true;
-    for (const char *const *refused = rules->refused; *refused != NULL; refused++)
-        if (strcmp(name, *refused) == 0)
-            return true;
-    return false;
+    (void)conf;
+    (void)why;
+    (void)size;
+    return rd_kafka_interceptor_add_on_request_sent(handle, "penstock", on_request_sent, opaque);
 }
 
-int oq_kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value,
-                      struct ps_fault *fault)
+static int set_properties(rd_kafka_conf_t *conf, const struct oq_kafka_config *config,
+                          enum oq_kafka_role role, struct ps_fault *fault)
+{
+    const struct oq_kafka_settings *settings = &config->set;
+    int err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
+    if (err == 0) /* this one the operator may change */
+        err = set_int(conf, "request.timeout.ms", settings->delivery_timeout_ms, fault);
+    if (err == 0) /* never full: the sender counts what is with the producer */
+        err = set_int(conf, "queue.buffering.max.messages",
+                      2 * (int64_t)settings->in_flight_max + 1, fault);
+    if (err == 0) /* a batch that the topic does not take would be sent again for ever */
+        err = set_int(conf, "message.max.bytes", OQ_KAFKA_BATCH_BYTES, fault);
+    if (err == 0)
+        err = oq_kafka_check_apply(conf, &rules, settings->properties, settings->property_count,
+                                   fault);
+    if (err == 0 && role == OQ_KAFKA_WATCHER) /* it produces nothing and needs no producer id */
+        err = oq_kafka_check_set(conf, "enable.idempotence", "false", fault);
+    if (err == 0 && role == OQ_KAFKA_READER) /* a held fetch keeps the next partition waiting */
+        err = set_int(conf, "fetch.wait.max.ms", READER_WAIT_MS, fault);
+    if (err == 0)
+        err = oq_kafka_check_set(conf, "bootstrap.servers", settings->brokers, fault);
+    return err;
+}
+
+int oq_kafka_conf_new(const struct oq_kafka_config *config, enum oq_kafka_role role,
+                      struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle, struct ps_fault *fault)
 {
     char why[256];
-    if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
-        return 0;
-    return ps_fault(fault, PS_E_INVALID, name, "librdkafka does not take it: %s", why);
-}
-
-static int set_list(rd_kafka_conf_t *conf, const struct oq_kafka_property *list,
-                    struct ps_fault *fault)
-{
-    int err = 0;
-    for (; list->name != NULL && err == 0; list++)
-        err = oq_kafka_conf_set(conf, list->name, list->value, fault);
-    return err;
-}
-
-static int set_operators(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
-                         const struct oq_kafka_property *property, struct ps_fault *fault)
-{
-    if (is_ours(rules, property->name))
-        return ps_fault(fault, PS_E_INVALID, property->name,
-                        "Penstock sets this itself, and its promises rest on it");
-    return oq_kafka_conf_set(conf, property->name, property->value, fault);
-}
-
-/* Why it cannot be set, in `why`. */
-static bool try_property(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
-                         const char *name, const json_t *value, struct ps_fault *why)
-{
-    if (!json_is_string(value)) {
-        ps_fault(why, PS_E_INVALID, name, "must be a string, as in librdkafka's list");
-        return false;
-    }
-    struct oq_kafka_property property = {name, json_string_value(value)};
-    return set_operators(conf, rules, &property, why) == 0;
-}
-
-/* What only a handle of librdkafka finds out: a file of certificates that is missing, or two
- * properties that do not go together. It has no brokers, so it connects to nobody. */
-static bool try_together(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
-                         struct ps_fault *why)
-{
-    char text[256];
-    if (set_list(conf, rules->fixed, why) != 0) {
-        rd_kafka_conf_destroy(conf);
-        return false;
-    }
-    rd_kafka_t *handle = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
-    if (handle == NULL) {
-        rd_kafka_conf_destroy(conf);
-        ps_fault(why, PS_E_INVALID, "", "%s", text);
-        return false;
-    }
-    rd_kafka_destroy(handle);
-    return true;
-}
-
-int oq_kafka_conf_check(const struct oq_kafka_rules *rules, const json_t *object, const char *path,
-                        oq_kafka_fault_fn *on_fault, void *ctx)
-{
-    struct ps_fault why, fault;
-    const char *name;
-    json_t *value;
-    int err = 0;
-    if (!json_is_object(object)) {
-        err = ps_fault(&fault, PS_E_INVALID, path, NOT_AN_OBJECT);
-        on_fault(&fault, ctx);
-        return err;
-    }
-    if (json_object_size(object) == 0)
-        return 0;
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_conf_set_log_cb(conf, say_nothing);
-    err = set_list(conf, rules->defaults, &why);
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-    {
-        if (try_property(conf, rules, name, value, &why))
-            continue;
-        err = ps_fault(&fault, PS_E_INVALID, path, "\"%s\": %s", name, why.text);
-        on_fault(&fault, ctx);
+    int err = set_properties(conf, config, role, fault);
+    if (err != 0)
+        goto fail;
+    rd_kafka_conf_set_opaque(conf, hooks->opaque);
+    rd_kafka_conf_set_error_cb(conf, hooks->on_error);
+    if (hooks->on_delivery != NULL)
+        rd_kafka_conf_set_dr_msg_cb(conf, hooks->on_delivery);
+    if (hooks->on_statistics != NULL)
+        rd_kafka_conf_set_stats_cb(conf, hooks->on_statistics);
+    if ((hooks->on_produce_request != NULL || hooks->on_connect != NULL) &&
+        rd_kafka_conf_interceptor_add_on_new(conf, "penstock", add_interceptor, hooks) != 0) {
+        err = ps_fault(fault, PS_E_NOMEM, config->set.topic, "out of memory");
+        goto fail;
     }
-    if (err != 0) {
-        rd_kafka_conf_destroy(conf);
-        return err;
+    bool reads = role == OQ_KAFKA_CONSUMER || role == OQ_KAFKA_READER;
+    rd_kafka_type_t type = reads ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
+    rd_kafka_t *handle = rd_kafka_new(type, conf, why, sizeof why);
+    if (handle == NULL) {
+        err = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? PS_E_INVALID : PS_E_IO;
+        ps_fault(fault, err, config->set.brokers, "%s", why);
+        goto fail;
     }
-    if (try_together(conf, rules, &why))
-        return 0;
-    err = ps_fault(&fault, PS_E_INVALID, path, "librdkafka does not take them: %s", why.text);
-    on_fault(&fault, ctx);
+    *ret_handle = handle;
+    return 0;
+fail:
+    rd_kafka_conf_destroy(conf);
     return err;
 }
 
-int oq_kafka_conf_apply(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
-                        const struct oq_kafka_property *properties, size_t count,
-                        struct ps_fault *fault)
+int oq_kafka_conf_refresh(rd_kafka_t *handle, rd_kafka_topic_t *topic, struct ps_fault *fault)
 {
-    rd_kafka_conf_set_log_cb(conf, say_nothing);
-    int err = set_list(conf, rules->defaults, fault);
-    for (size_t i = 0; i < count && err == 0; i++)
-        err = set_operators(conf, rules, &properties[i], fault);
-    return err == 0 ? set_list(conf, rules->fixed, fault) : err;
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, topic, &metadata, REFRESH_MS);
+    if (error != 0)
+        return ps_fault(fault, PS_E_IO, rd_kafka_topic_name(topic), "%s", rd_kafka_err2str(error));
+    rd_kafka_metadata_destroy(metadata);
+    return 0;
 }

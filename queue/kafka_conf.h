@@ -1,5 +1,5 @@
-/* Settings of librdkafka, as each handle of ours gets them: defaults that the operator may change,
- * then the operator's properties, and last what our promises rest on, which no operator may set. */
+/* Handles of librdkafka as all parts of the Kafka log want them: the settings that are ours, and
+ * then those of the operator. */
 #ifndef OQ_KAFKA_CONF_H
 #define OQ_KAFKA_CONF_H
 
@@ -7,25 +7,48 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* Each list ends with a name that is NULL. */
-struct oq_kafka_rules {
-    const struct oq_kafka_property *defaults;
-    const struct oq_kafka_property *fixed; /* refused when the operator sets it */
-    const char *const *refused;            /* likewise: set elsewhere, or of no use */
+/* As large as a batch of ours may be: each topic takes so much. */
+#define OQ_KAFKA_BATCH_BYTES INT64_C(1000000)
+
+/* The settings of a log in memory of their own. */
+struct oq_kafka_config {
+    struct oq_kafka_settings set; /* strings and properties are copies */
+    char *memory;
 };
 
-/* PS_E_INVALID: librdkafka does not take it; the fault's path is `name`. */
-int oq_kafka_conf_set(rd_kafka_conf_t *conf, const char *name, const char *value,
+/* Copies, and tries the operator's properties out. PS_E_INVALID names the one that is wrong,
+ * PS_E_NOMEM. */
+int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
+                         struct ps_fault *fault) PS_MUST_CHECK;
+void oq_kafka_config_done(struct oq_kafka_config *config); /* one of {0} is allowed */
+
+enum oq_kafka_role {
+    OQ_KAFKA_WATCHER, /* asks for metadata, ends and settings */
+    OQ_KAFKA_PRODUCER,
+    OQ_KAFKA_CONSUMER, /* follows: the broker holds a fetch at the end until there is more */
+    OQ_KAFKA_READER    /* reads what there is */
+};
+
+/* What a handle calls on the thread that polls it; each may be NULL. `opaque` goes to all. Lives as
+ * long as the handle. */
+struct oq_kafka_hooks {
+    void (*on_error)(rd_kafka_t *handle, int err, const char *reason, void *opaque);
+    void (*on_delivery)(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
+    int (*on_statistics)(rd_kafka_t *handle, char *json, size_t len, void *opaque);
+    /* Not on that thread: on librdkafka's own. Each time a produce request has left whole; each
+     * time a connection begins, before anything is read through it. */
+    void (*on_produce_request)(void *opaque);
+    void (*on_connect)(void *opaque);
+    void *opaque;
+};
+
+/* PS_E_INVALID: librdkafka refuses a setting. PS_E_NOMEM, PS_E_IO: no memory or threads. */
+int oq_kafka_conf_new(const struct oq_kafka_config *config, enum oq_kafka_role role,
+                      struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle,
                       struct ps_fault *fault) PS_MUST_CHECK;
 
-/* All three, and that librdkafka writes nothing to stderr. PS_E_INVALID: the property that the
- * fault's path names is one of ours, or librdkafka does not take it. */
-int oq_kafka_conf_apply(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
-                        const struct oq_kafka_property *properties, size_t count,
-                        struct ps_fault *fault) PS_MUST_CHECK;
-
-/* As oq_kafka_properties_check, by these rules. */
-int oq_kafka_conf_check(const struct oq_kafka_rules *rules, const json_t *object, const char *path,
-                        oq_kafka_fault_fn *on_fault, void *ctx) PS_MUST_CHECK;
+/* Makes the handle know the topic's present partitions: blocks for a second at most. PS_E_IO. */
+int oq_kafka_conf_refresh(rd_kafka_t *handle, rd_kafka_topic_t *topic,
+                          struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

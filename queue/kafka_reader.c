@@ -202,8 +202,8 @@ int oq_kafka_reader_open(const struct oq_kafka_settings *settings, struct oq_rea
     struct oq_kafka_topic topic = {0};
     int err = oq_kafka_config_init(&reader->config, settings, fault);
     if (err == 0)
-        err = oq_kafka_client_new(&reader->config, OQ_KAFKA_READER, &reader->hooks, &reader->handle,
-                                  fault);
+        err = oq_kafka_conf_new(&reader->config, OQ_KAFKA_READER, &reader->hooks, &reader->handle,
+                                fault);
     if (err == 0)
         err = oq_kafka_topic_look(reader->handle, &reader->config.set, ANSWER_MS, &topic, fault);
     if (err != 0)

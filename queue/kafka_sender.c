@@ -15,7 +15,7 @@
  *    new one then takes its place and sends what is not acknowledged. This can make duplicates,
  *    which are harmless: the first record decides. */
 #include "queue/kafka_sender.h"
-#include "common/json.h"
+#include "common/text/json.h"
 #include "queue/kafka_flight.h"
 #include "queue/kafka_record.h"
 #include "queue/log_backend.h"
@@ -371,7 +371,7 @@ static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault
     static const uint64_t one = 1;
     const struct oq_kafka_config *config = sender->setup.config;
     rd_kafka_t *producer;
-    int err = oq_kafka_client_new(config, OQ_KAFKA_PRODUCER, &sender->hooks, &producer, fault);
+    int err = oq_kafka_conf_new(config, OQ_KAFKA_PRODUCER, &sender->hooks, &producer, fault);
     if (err != 0)
         return err;
     rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, config->set.topic, NULL);
@@ -424,7 +424,7 @@ int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fau
 {
     if (sender->producer == NULL) /* the next one asks by itself */
         return 0;
-    return oq_kafka_client_refresh(sender->producer, sender->topic, fault);
+    return oq_kafka_conf_refresh(sender->producer, sender->topic, fault);
 }
 
 int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,

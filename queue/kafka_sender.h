@@ -3,8 +3,8 @@
 #ifndef OQ_KAFKA_SENDER_H
 #define OQ_KAFKA_SENDER_H
 
-#include "common/metrics.h"
-#include "queue/kafka_client.h"
+#include "common/metrics/metrics.h"
+#include "queue/kafka_conf.h"
 #include "queue/record_queue.h"
 #include "queue/sale_marks.h"
 

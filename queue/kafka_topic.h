@@ -3,7 +3,7 @@
 #ifndef OQ_KAFKA_TOPIC_H
 #define OQ_KAFKA_TOPIC_H
 
-#include "queue/kafka_client.h"
+#include "queue/kafka_conf.h"
 
 /* A broker that is there and has a replica of the topic. */
 struct oq_kafka_replica {

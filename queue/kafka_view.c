@@ -27,7 +27,7 @@
  * What remains is a topic that is deleted, made and filled beyond the position between two looks,
  * while all connections stay. */
 #include "queue/kafka_view.h"
-#include "common/thread.h"
+#include "common/program/thread.h"
 #include "queue/log_backend.h"
 
 #include <inttypes.h>
@@ -103,7 +103,7 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
     view->doubt_ns = view->halted_ns = view->round_ns = oq_now_ns();
     int err = view->ended >= 0 ? 0 : ps_fault(fault, PS_E_IO, config->set.topic, "no descriptor");
     if (err == 0)
-        err = oq_kafka_client_new(config, OQ_KAFKA_CONSUMER, &view->hooks, &view->handle, fault);
+        err = oq_kafka_conf_new(config, OQ_KAFKA_CONSUMER, &view->hooks, &view->handle, fault);
     if (err != 0)
         goto fail;
     view->topic = rd_kafka_topic_new(view->handle, config->set.topic, NULL);
@@ -344,7 +344,7 @@ static int check_cluster(struct oq_kafka_view *view, const char *cluster, struct
 {
     if (is_cluster(view, cluster))
         return 0;
-    int err = oq_kafka_client_refresh(view->handle, view->topic, fault);
+    int err = oq_kafka_conf_refresh(view->handle, view->topic, fault);
     if (err != 0 || is_cluster(view, cluster))
         return err;
     return ps_fault(fault, PS_E_CORRUPT, view->config->set.topic,
@@ -363,7 +363,7 @@ int oq_kafka_view_take(struct oq_kafka_view *view, const struct oq_kafka_look *l
                         "read, or restart the gateways to go by what is there",
                         view->partitions, look->partitions);
     if (view->partitions < look->partitions) /* librdkafka would find them in some minutes only */
-        err = oq_kafka_client_refresh(view->handle, view->topic, fault);
+        err = oq_kafka_conf_refresh(view->handle, view->topic, fault);
     for (; err == 0 && view->partitions < look->partitions; view->partitions++) {
         view->at[view->partitions].broker = -1;
         if (view->state == FOLLOWING)

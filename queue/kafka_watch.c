@@ -3,7 +3,7 @@
 #include "queue/kafka_watch.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
-#include "common/thread.h"
+#include "common/program/thread.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,7 +147,7 @@ int oq_kafka_watch_start(const struct oq_kafka_config *config, int wakeup,
     pthread_cond_init(&watch->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&watch->lock, NULL);
-    int err = oq_kafka_client_new(config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
+    int err = oq_kafka_conf_new(config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
     if (err != 0)
         goto fail;
     err = ps_thread_start("kafka-watch", run_watch, watch, &watch->thread);
@@ -212,7 +212,7 @@ int oq_kafka_check(const struct oq_kafka_settings *settings, int64_t timeout_ms,
     watch->hooks = (struct oq_kafka_hooks){.on_error = on_error, .opaque = watch};
     int err = oq_kafka_config_init(&config, settings, fault);
     if (err == 0)
-        err = oq_kafka_client_new(&config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
+        err = oq_kafka_conf_new(&config, OQ_KAFKA_WATCHER, &watch->hooks, &watch->handle, fault);
     if (err == 0) {
         do {
             int64_t left_ms = (until_ns - oq_now_ns()) / PS_NS_PER_MS / QUESTIONS;

@@ -6,7 +6,7 @@
 #ifndef OQ_KAFKA_WATCH_H
 #define OQ_KAFKA_WATCH_H
 
-#include "queue/kafka_client.h"
+#include "queue/kafka_conf.h"
 
 #define OQ_KAFKA_CLUSTER_ID 64
 

@@ -30,7 +30,7 @@
 
 #include "common/breaker.h"
 #include "common/err.h"
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "queue/event.h"
 #include "queue/log_mark.h"
 

@@ -25,7 +25,7 @@
 #include "queue/log_backend.h"
 #include "queue/journal_file.h"
 #include "queue/record_queue.h"
-#include "common/thread.h"
+#include "common/program/thread.h"
 
 #include <sched.h>
 #include <stdatomic.h>

@@ -12,7 +12,7 @@
  * or the log is closed until it does again; what was taken before a call has its outcome before the
  * call runs; after a failure nothing is sent until reading back has shown what became of the
  * records in flight. */
-#include "common/thread.h"
+#include "common/program/thread.h"
 #include "queue/kafka_breaker.h"
 #include "queue/kafka_reader.h"
 #include "queue/kafka_record.h"

@@ -6,7 +6,7 @@
 #define OQ_LOG_KAFKA_H
 
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/text/json.h"
 #include "queue/log.h"
 
 struct oq_kafka_property {

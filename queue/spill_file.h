@@ -4,7 +4,7 @@
 #ifndef OQ_SPILL_FILE_H
 #define OQ_SPILL_FILE_H
 
-#include "common/db_file.h"
+#include "common/db/db_file.h"
 #include "queue/record_queue.h"
 
 /* To lock, create and open it. */

@@ -11,7 +11,7 @@
  *  - The first window is read in before Kafka is, so that the view's first reading already clears
  *    what an earlier process has sent and not dropped. */
 #include "queue/spill_writer.h"
-#include "common/thread.h"
+#include "common/program/thread.h"
 #include "queue/log_backend.h"
 #include "queue/spill_file.h"
 

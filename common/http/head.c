@@ -6,7 +6,7 @@
  * What must hold: nothing is handed on that two programs could read in two ways. The first breach
  * ends the parsing. */
 #include "common/http/head.h"
-#include "common/charset.h"
+#include "common/text/charset.h"
 
 #include <arpa/inet.h>
 

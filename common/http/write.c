@@ -1,7 +1,7 @@
 /* What a message is made of. Nothing that a stranger has sent gets through with a byte that would
  * end its line. */
 #include "common/http/write.h"
-#include "common/charset.h"
+#include "common/text/charset.h"
 #include "common/http/head.h"
 
 #include <stdio.h>

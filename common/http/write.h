@@ -2,7 +2,7 @@
 #ifndef PS_HTTP_WRITE_H
 #define PS_HTTP_WRITE_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/err.h"
 
 /* "HTTP/1.1 404 Not Found\r\n"; the reason is empty for a status that has no name here. */

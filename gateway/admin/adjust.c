@@ -8,7 +8,7 @@
  * second record would give back units that the first has taken for good. With a counter in Redis
  * another gateway may be asked with the same id, and be appending for the same units; so there no
  * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
-#include "common/utf8.h"
+#include "common/text/utf8.h"
 #include "gateway/admin/task.h"
 
 #include <stdio.h>

@@ -3,14 +3,14 @@
 #ifndef OP_ADMIN_H
 #define OP_ADMIN_H
 
-#include "common/metrics.h"
-#include "common/options.h"
+#include "common/metrics/metrics.h"
+#include "common/program/options.h"
 #include "gateway/admin/auth.h"
 #include "gateway/admission/breakers.h"
 #include "gateway/admission/overload.h"
 #include "gateway/upstream/registry.h"
 #include "gateway/answers/readiness.h"
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/server/http.h"
 #include "gateway/upstream/membership.h"

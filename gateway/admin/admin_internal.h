@@ -16,7 +16,7 @@
 #include "gateway/admin/admin.h"
 #include "gateway/admin/outcomes.h"
 #include "gateway/admin/reads.h"
-#include "gateway/config/pin.h"
+#include "gateway/config/kinds/pin.h"
 #include "gateway/metrics.h"
 #include "gateway/server/http.h"
 #include "gateway/server/problem.h"

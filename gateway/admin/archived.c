@@ -6,7 +6,7 @@
 #include "gateway/orders/order_text.h"
 #include "gateway/sales/archive_job.h"
 
-#include "common/json.h"
+#include "common/text/json.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,7 +10,7 @@
 #include "gateway/admin/archived.h"
 #include "gateway/admin/audit_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,9 +8,9 @@
  * addresses cannot make it grow. A new peer takes the place of the one that was not seen for
  * longest; one that is locked goes only when all of its set are. */
 #include "gateway/admin/auth.h"
-#include "common/id.h"
-#include "common/log.h"
-#include "common/private_file.h"
+#include "common/text/id.h"
+#include "common/program/log.h"
+#include "common/program/private_file.h"
 #include "gateway/answers/problem.h"
 
 #include <sodium.h>

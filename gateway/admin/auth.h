@@ -13,9 +13,9 @@
 #ifndef OP_AUTH_H
 #define OP_AUTH_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/clock.h"
-#include "common/json.h"
+#include "common/text/json.h"
 
 #define OP_TOKEN_LEN        47 /* of the secret, without a closing NUL */
 #define OP_TOKEN_HASH_LEN   32

@@ -3,7 +3,7 @@
  * answered, and every gateway of a cluster does it (cache/caches.h). */
 #include "gateway/admin/admin_internal.h"
 
-#include "gateway/config/cache_doc.h"
+#include "gateway/config/kinds/cache_doc.h"
 #include "gateway/cache/caches.h"
 
 #include <inttypes.h>

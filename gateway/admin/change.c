@@ -4,8 +4,8 @@
  * even when control.db is broken. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/log.h"
-#include "gateway/config/sync.h"
+#include "common/program/log.h"
+#include "gateway/config/store/sync.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * (numbers of a sale) comes from a function of its own. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/json_patch.h"
+#include "gateway/admin/json_patch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -170,7 +170,7 @@ static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *f
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
-                     ps_json_difference(before, after), "opens", opens ? "now" : NULL);
+                     op_json_difference(before, after), "opens", opens ? "now" : NULL);
     json_decref(before);
     json_decref(after);
     return json;
@@ -372,7 +372,7 @@ void op_patch_document(struct op_request *request)
         !check_match(request, &target, true))
         return;
     json_t *have = cfg_doc_json(target.have);
-    json_t *json = have != NULL ? ps_json_merge(have, request->body) : NULL;
+    json_t *json = have != NULL ? op_json_merge(have, request->body) : NULL;
     if (json == NULL)
         op_no(request, ANS_V_internal, "out of memory");
     else

@@ -7,8 +7,8 @@
  * that as it is. */
 #include "gateway/admin/admin_internal.h"
 
-#include "gateway/config/registration.h"
-#include "gateway/config/sync.h"
+#include "gateway/config/kinds/registration.h"
+#include "gateway/config/store/sync.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * line is the end.) */
 #include "gateway/admin/archived.h"
 
-#include "gateway/config/audit_log.h"
+#include "gateway/config/store/audit_log.h"
 #include "gateway/sales/archive_job.h"
 #include "gateway/orders/order_text.h"
 

@@ -1,8 +1,8 @@
 /* Operation: probes, metrics, tokens, and the end of the process. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/process.h"
-#include "common/utf8.h"
+#include "common/program/process.h"
+#include "common/text/utf8.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -50,7 +50,7 @@ static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const stru
                         const struct inv_entry *entry)
 {
     const struct ord_order_text text =
-        ord_order_text_pending(id, sale->name, oq_sale_sku(sale->books, entry->sku), entry);
+        ord_order_text_pending(id, sale->name, oq_sale_sku(sale->log_sale, entry->sku), entry);
 
     ord_order_text_put(buf, &text);
     ps_buf_puts(buf, ",\"user\":");

@@ -2,7 +2,7 @@
  * the key; neither the list nor the audit log nor a bundle has it. */
 #include "gateway/admin/admin_internal.h"
 
-#include "gateway/config/rehearsal_key.h"
+#include "gateway/config/kinds/rehearsal_key.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -7,7 +7,7 @@
  * nothing that is worth it. Without a token nobody learns which paths there are. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/server/strict.h"
 
 #include <stdio.h>

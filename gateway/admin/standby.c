@@ -4,7 +4,7 @@
  * order whose confirm was answered 200 is lost with this machine. One standby at a time. */
 #include "gateway/admin/admin_internal.h"
 
-#include "common/db_file.h"
+#include "common/db/db_file.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * the document: they outlive a restart and hold at every gateway of a cluster. */
 #include "gateway/admin/admin_internal.h"
 
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 
 int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {

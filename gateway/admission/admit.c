@@ -27,8 +27,8 @@ static enum adm_gate deny(struct adm_admission *admission, enum ans_verdict verd
 static bool has_orders(const struct adm_admission *admission)
 {
     const struct cfg_sale *sale = admission->sale;
-    return sale->books != NULL &&
-           oq_fold_newest(admission->gates->fold, sale->books, admission->request->user) != NULL;
+    return sale->log_sale != NULL &&
+           oq_fold_newest(admission->gates->fold, sale->log_sale, admission->request->user) != NULL;
 }
 
 static enum adm_gate judge_phase(struct adm_admission *admission, enum cfg_phase phase)
@@ -373,10 +373,10 @@ static struct oq_order *find_own_order(const struct adm_admission *admission)
     const struct cfg_sale *sale = admission->sale;
     bool sku_cap_one = sale->skus[request->sku_index].cap == 1;
 
-    if (sale->books == NULL || (sale->cap != 1 && !sku_cap_one))
+    if (sale->log_sale == NULL || (sale->cap != 1 && !sku_cap_one))
         return NULL;
     for (struct oq_order *order =
-             oq_fold_newest(admission->gates->fold, sale->books, request->user);
+             oq_fold_newest(admission->gates->fold, sale->log_sale, request->user);
          order != NULL; order = oq_order_older(order))
         if (is_live(order) && (sale->cap == 1 || oq_order_sku(order) == request->sku_index))
             return order;
@@ -415,7 +415,7 @@ static enum adm_gate replay_gate(struct adm_admission *admission)
         enum adm_gate step;
         if (request->key.len > 0) {
             order =
-                oq_fold_by_key(admission->gates->fold, sale->books, request->user, request->key);
+                oq_fold_by_key(admission->gates->fold, sale->log_sale, request->user, request->key);
             if (order == NULL)
                 return judge_phase(admission, cfg_sale_phase(sale, admission->wall_ms));
         }

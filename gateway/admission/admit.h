@@ -5,12 +5,12 @@
 #define ADM_ADMIT_H
 
 #include "common/adaptive_limit.h"
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "gateway/admission/features.h"
 #include "gateway/admission/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 #include "gateway/config/snapshot.h"
 #include "inventory/store.h"
 #include "queue/fold.h"

@@ -3,7 +3,7 @@
  */
 #include "gateway/admission/breakers.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "common/sorted.h"
 
 #include <assert.h>

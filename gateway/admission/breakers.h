@@ -8,7 +8,7 @@
 #define ADM_BREAKERS_H
 
 #include "common/breaker.h"
-#include "gateway/config/pin.h"
+#include "gateway/config/kinds/pin.h"
 
 #define ADM_BREAKERS_MAX     2   /* that are there from the start */
 #define ADM_BREAKER_NAME_MAX 160 /* "endpoint:POOL:ADDRESS", with its NUL */

@@ -3,8 +3,8 @@
 #ifndef ADM_FEATURES_H
 #define ADM_FEATURES_H
 
-#include "common/metrics.h"
-#include "gateway/config/feature_doc.h"
+#include "common/metrics/metrics.h"
+#include "gateway/config/kinds/feature_doc.h"
 #include "gateway/metrics.h"
 
 #include <stdatomic.h>

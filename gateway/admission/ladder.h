@@ -14,7 +14,7 @@
 #define ADM_LADDER_H
 
 #include "common/clock.h"
-#include "gateway/config/overload_doc.h"
+#include "gateway/config/kinds/overload_doc.h"
 
 #define ADM_LADDER_SETBACK_NS PS_NS_PER_S
 #define ADM_LADDER_RETURN_NS  (60 * PS_NS_PER_S)

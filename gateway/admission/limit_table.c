@@ -26,7 +26,7 @@
  *
  * A lock for each set was rejected: a preempted worker would stop the others. */
 #include "gateway/admission/limit_table.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <assert.h>
 #include <stdatomic.h>

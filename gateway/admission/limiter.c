@@ -25,7 +25,7 @@
  * the share's part of the rate is the matter of the clock (limit_share.h); only fixed windows end
  * by real time. */
 #include "gateway/admission/limiter.h"
-#include "common/id.h"
+#include "common/text/id.h"
 #include "gateway/admission/limit_share.h"
 
 #include <assert.h>

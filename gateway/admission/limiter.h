@@ -19,7 +19,7 @@
 #define ADM_LIMITER_H
 
 #include "common/clock.h"
-#include "gateway/config/limit_rule.h"
+#include "gateway/config/kinds/limit_rule.h"
 
 #define ADM_LIMIT_NOW_MAX_NS (INT64_C(1000000000) * PS_NS_PER_S)
 

@@ -5,7 +5,7 @@
 #ifndef ADM_LOAD_H
 #define ADM_LOAD_H
 
-#include "common/histogram.h"
+#include "common/metrics/histogram.h"
 
 #include <stdatomic.h>
 

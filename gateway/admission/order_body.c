@@ -5,8 +5,8 @@
  * way is 7,600 instructions with its allocations, an eighth of all that an accepted order takes.)
  */
 #include "gateway/admission/order_body.h"
-#include "common/id.h"
-#include "common/json.h"
+#include "common/text/id.h"
+#include "common/text/json.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
  * in force within 100 ms, and a pin ends by the wall clock without anybody doing anything. */
 #include "gateway/admission/overload.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <math.h>
 #include <stdlib.h>

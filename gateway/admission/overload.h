@@ -8,7 +8,7 @@
 #include "gateway/admission/features.h"
 #include "gateway/admission/ladder.h"
 #include "gateway/admission/signals.h"
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 
 #define ADM_CHANGES_MAX 32 /* of the level, that are remembered */
 

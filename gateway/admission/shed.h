@@ -18,7 +18,7 @@
 #define ADM_SHED_H
 
 #include "common/clock.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 /* In order of priority. (A confirm runs on the operators' listener, where nothing is shed.) */
 enum adm_shed_class {

@@ -4,9 +4,9 @@
  * 100 ms does not make them jump. A latency is that of the calls that ended in the last 100 ms. */
 #include "gateway/admission/signals.h"
 
-#include "common/cgroup.h"
-#include "common/log.h"
-#include "common/process.h"
+#include "gateway/admission/cgroup.h"
+#include "common/program/log.h"
+#include "common/program/process.h"
 #include "gateway/admission/shed.h"
 #include "gateway/metrics.h"
 
@@ -42,7 +42,7 @@ struct adm_signals {
     uint64_t ticks;
     struct moment moments[TICKS_A_SECOND + 1]; /* by the tick */
     double cpus;                               /* 0: not known */
-    struct ps_machine_cpu machine;
+    struct adm_machine_cpu machine;
     /* Of the second under way. */
     int64_t second, second_began_ns;
     struct adm_window orders;
@@ -203,7 +203,7 @@ static void read_process_cpu(struct adm_signals *signals, enum cfg_signal signal
     struct ps_fault fault = {0};
 
     if (signals->ticks % TICKS_A_SECOND == 0 &&
-        ps_cgroup_cpus(signals->settings.root, &signals->cpus, &fault) < 0) {
+        adm_cgroup_cpus(signals->settings.root, &signals->cpus, &fault) < 0) {
         signals->cpus = 0;
         set_unread(signals, signal, &fault);
     }
@@ -214,10 +214,10 @@ static void read_process_cpu(struct adm_signals *signals, enum cfg_signal signal
 
 static void read_machine_cpu(struct adm_signals *signals, enum cfg_signal signal)
 {
-    struct ps_machine_cpu now, *before = &signals->machine;
+    struct adm_machine_cpu now, *before = &signals->machine;
     struct ps_fault fault = {0};
 
-    if (ps_machine_cpu_read(signals->settings.root, &now, &fault) < 0) {
+    if (adm_machine_cpu_read(signals->settings.root, &now, &fault) < 0) {
         set_unread(signals, signal, &fault);
         return;
     }
@@ -233,7 +233,7 @@ static void read_memory(struct adm_signals *signals, enum cfg_signal signal)
     struct ps_fault fault = {0};
     double share;
 
-    if (ps_cgroup_memory(signals->settings.root, &share, &fault) < 0)
+    if (adm_cgroup_memory(signals->settings.root, &share, &fault) < 0)
         set_unread(signals, signal, &fault);
     else
         set(signals, signal, share);
@@ -245,7 +245,7 @@ static void read_pressure(struct adm_signals *signals, enum cfg_signal signal)
     struct ps_fault fault = {0};
     double share;
 
-    if (ps_cgroup_pressure(signals->settings.root, resource, &share, &fault) < 0)
+    if (adm_cgroup_pressure(signals->settings.root, resource, &share, &fault) < 0)
         set_unread(signals, signal, &fault);
     else
         set(signals, signal, share);

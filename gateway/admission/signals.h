@@ -5,11 +5,11 @@
 #define ADM_SIGNALS_H
 
 #include "common/clock.h"
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "gateway/admission/history.h"
 #include "gateway/admission/load.h"
 #include "gateway/answers/verdict.h"
-#include "gateway/config/overload_doc.h"
+#include "gateway/config/kinds/overload_doc.h"
 #include "queue/log.h"
 
 /* More says no more, and what a threshold next to nothing gives could not be shown. */

@@ -3,7 +3,7 @@
 #ifndef ANS_PROBLEM_H
 #define ANS_PROBLEM_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "gateway/answers/verdict.h"
 
 /* The tightest limit that matched, for RateLimit-Policy and RateLimit. */

@@ -3,7 +3,7 @@
 #ifndef ANS_READINESS_H
 #define ANS_READINESS_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "gateway/answers/verdict.h"
 
 struct ans_breaker {

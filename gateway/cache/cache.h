@@ -20,7 +20,7 @@
 #define CACHE_H
 
 #include "common/clock.h"
-#include "gateway/config/cache_doc.h"
+#include "gateway/config/kinds/cache_doc.h"
 #include "gateway/cache/fields.h"
 #include "gateway/cache/key.h"
 

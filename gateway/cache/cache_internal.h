@@ -2,9 +2,9 @@
 #ifndef CACHE_INTERNAL_H
 #define CACHE_INTERNAL_H
 
-#include "common/id.h"
+#include "common/text/id.h"
 #include "gateway/cache/cache.h"
-#include "gateway/cache/policy.h"
+#include "gateway/cache/eviction.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

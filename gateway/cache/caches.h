@@ -3,7 +3,7 @@
 #ifndef CACHES_H
 #define CACHES_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/cache/cache.h"
 
 struct caches;

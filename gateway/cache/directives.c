@@ -1,6 +1,6 @@
 /* See directives.h. */
 #include "gateway/cache/directives.h"
-#include "common/charset.h"
+#include "common/text/charset.h"
 #include "common/clock.h"
 
 #include <string.h>

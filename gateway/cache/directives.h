@@ -3,7 +3,7 @@
 #ifndef CACHE_DIRECTIVES_H
 #define CACHE_DIRECTIVES_H
 
-#include "gateway/cache/rules.h"
+#include "gateway/cache/freshness.h"
 
 #define CACHE_DELTA_MAX     INT64_C(2147483648) /* RFC 9111, 1.2.2 */
 #define CACHE_DELTA_NONE    INT64_C(-1)

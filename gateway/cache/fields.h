@@ -3,7 +3,7 @@
 #ifndef CACHE_FIELDS_H
 #define CACHE_FIELDS_H
 
-#include "gateway/cache/rules.h"
+#include "gateway/cache/freshness.h"
 
 /* Writes what an entry keeps of an answer's fields (3.1), as lines: not those of one connection, of
  * proxies' authentication, Content-Length (the entry's body says it), Age and Surrogate-Key. A

@@ -4,7 +4,7 @@
 #ifndef CACHE_KEY_H
 #define CACHE_KEY_H
 
-#include "gateway/cache/rules.h"
+#include "gateway/cache/freshness.h"
 
 #define CACHE_KEY_MAX        4096 /* bytes; a longer one is not kept */
 #define CACHE_PARAMETERS_MAX 64   /* of a query; one with more is not kept */

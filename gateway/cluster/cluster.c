@@ -1,7 +1,7 @@
 /* What a gateway knows of the others, and the leader's lease. */
 #include "gateway/cluster/cluster_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  * another log, so that after a flush the gateways that counted here come back first. */
 #include "gateway/cluster/cluster_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * users than there can be. Addresses are looked up once for each prefix length in use. */
 #include "gateway/config/blocklist.h"
 
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <stdlib.h>
 #include <string.h>

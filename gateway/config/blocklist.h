@@ -3,7 +3,7 @@
 #ifndef CFG_BLOCKLIST_H
 #define CFG_BLOCKLIST_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/err.h"
 
 struct cfg_blocklist;

@@ -3,8 +3,8 @@
  * it is still as it was shipped. Each is an ordinary change with its audit line, by "settings". */
 #include "gateway/config/seed.h"
 
-#include "common/buf.h"
-#include "common/log.h"
+#include "common/text/buf.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef CFG_SEED_H
 #define CFG_SEED_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 
 /* Checks both, as --check-config and the start do. PS_E_INVALID: all faults are added, their paths
  * begin with /sales or /policy. */

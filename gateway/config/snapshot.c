@@ -236,7 +236,7 @@ static void drop_sale(struct cfg_view *view, size_t place)
 static void order_skus(const struct cfg_view *view, struct cfg_sale *sale)
 {
     for (uint32_t place = 0; place < sale->sku_count; place++) {
-        const char *name = view->callbacks.log_sku(sale->books, place);
+        const char *name = view->callbacks.log_sku(sale->log_sale, place);
         for (size_t i = place + 1; name != NULL && i < sale->sku_count; i++) {
             struct cfg_sku sku = sale->skus[i];
             if (strcmp(sku.name, name) != 0)
@@ -260,12 +260,12 @@ static void set_run(const struct cfg_view *view, struct cfg_sale *sale,
                     const struct cfg_sale_run *run)
 {
     sale->counter = run->counter;
-    sale->books = run->books;
+    sale->log_sale = run->log_sale;
     sale->epoch = run->epoch;
     sale->fenced = run->fenced;
     sale->unserved = run->unserved;
     sale->archived |= run->archived;
-    if (sale->books != NULL)
+    if (sale->log_sale != NULL)
         order_skus(view, sale);
 }
 
@@ -334,8 +334,8 @@ static int decorate(struct cfg_view *view, struct cfg_sale **place)
 {
     struct cfg_sale *sale = *place, *copy;
     struct cfg_sale_run run = run_of(view, sale->name);
-    if (sale->counter == run.counter && sale->books == run.books && sale->epoch == run.epoch &&
-        sale->fenced == run.fenced && sale->unserved == run.unserved &&
+    if (sale->counter == run.counter && sale->log_sale == run.log_sale &&
+        sale->epoch == run.epoch && sale->fenced == run.fenced && sale->unserved == run.unserved &&
         sale->archived == (sale->archived || run.archived))
         return 0;
     copy = copy_sale(sale);

@@ -9,9 +9,9 @@
 #define CFG_SNAPSHOT_H
 
 #include "gateway/config/blocklist.h"
-#include "gateway/config/limit_rule.h"
-#include "gateway/config/rehearsal_key.h"
-#include "gateway/config/sale_doc.h"
+#include "gateway/config/kinds/limit_rule.h"
+#include "gateway/config/kinds/rehearsal_key.h"
+#include "gateway/config/kinds/sale_doc.h"
 
 struct inv_sale;
 struct oq_sale;
@@ -28,7 +28,7 @@ struct cfg_sale_run {
     /* NULL until the sale is opened: its stock is in the log and in the counter. After a start the
      * log's sale of one that was opened before is there first. */
     struct inv_sale *counter;
-    struct oq_sale *books;
+    struct oq_sale *log_sale;
     int64_t epoch;
     bool fenced;   /* its epoch has ended, or may have: buyers are told to come again */
     bool unserved; /* it was opened, and its counter is not known here */
@@ -51,7 +51,7 @@ struct cfg_sale {
     int64_t ttl_ms;
     char *attributes;         /* JSON text, heap */
     struct inv_sale *counter; /* these five: cfg_sale_run */
-    struct oq_sale *books;
+    struct oq_sale *log_sale;
     int64_t epoch;
     bool fenced;
     bool unserved;

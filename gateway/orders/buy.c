@@ -15,7 +15,7 @@
  * finds nobody and is counted. A repeat of an order is answered with the order as it is now. */
 #include "gateway/orders/buy.h"
 
-#include "common/trace.h"
+#include "gateway/orders/trace.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_id.h"
@@ -267,12 +267,12 @@ static enum ord_state append_accepted(struct passage *passage)
 {
     struct ord_request *request = passage->request;
     const struct ord_deps *deps = request->deps;
-    char trace[PS_TRACE_LEN + 1];
+    char trace[ORD_TRACE_LEN + 1];
     struct oq_event event = accepted_event(request, passage->wall_ms);
     struct oq_ticket ticket = {.owner = deps->owner, .kind = ord_flow_stamp(passage->now_ns)};
     int err;
 
-    event.traceparent = ps_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
+    event.traceparent = ord_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
     ticket.handle = ord_request_keep(request); /* before the append: its outcome may come at once */
     ord_in_flight_log(request, passage->now_ns);
     err = oq_log_append(deps->log, &event, &ticket);

@@ -1,7 +1,7 @@
 /* See flow.h. */
 #include "gateway/orders/flow.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdlib.h>
 

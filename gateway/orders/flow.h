@@ -10,7 +10,7 @@
 
 #include "common/adaptive_limit.h"
 #include "common/err.h"
-#include "gateway/config/pin.h"
+#include "gateway/config/kinds/pin.h"
 #include "gateway/metrics.h"
 #include "queue/log.h"
 

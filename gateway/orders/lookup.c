@@ -193,14 +193,15 @@ static bool find_first(const struct ord_request *request, const struct cfg_sale 
     struct ps_uuid id;
 
     if (before.at == NULL) {
-        *ret_first =
-            sale->books != NULL ? oq_fold_newest(fold, sale->books, request->asked.user) : NULL;
+        *ret_first = sale->log_sale != NULL
+                         ? oq_fold_newest(fold, sale->log_sale, request->asked.user)
+                         : NULL;
         return true;
     }
     if (ps_uuid_parse(before.at, before.len, &id) < 0)
         return false;
     const struct oq_order *order = oq_fold_order(fold, &id);
-    if (order == NULL || oq_order_sale(order) != sale->books || !is_own(request, order))
+    if (order == NULL || oq_order_sale(order) != sale->log_sale || !is_own(request, order))
         return false;
     *ret_first = oq_order_older(order);
     return true;

@@ -3,7 +3,7 @@
  * on_outcome tell the asker. */
 #include "gateway/orders/order_events.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"

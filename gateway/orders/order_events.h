@@ -8,7 +8,7 @@
 #define ORD_ORDER_EVENTS_H
 
 #include "common/clock.h"
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "queue/fold.h"
 #include "queue/log.h"
 

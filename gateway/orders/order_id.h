@@ -3,7 +3,7 @@
 #ifndef ORD_ORDER_ID_H
 #define ORD_ORDER_ID_H
 
-#include "common/id.h"
+#include "common/text/id.h"
 
 /* A UUIDv7 for a new order of the sale. The source's thread. */
 void ord_order_id_next(struct ps_uuid_source *ids, int64_t wall_ms, const char *sale,

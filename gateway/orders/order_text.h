@@ -3,8 +3,8 @@
 #ifndef ORD_ORDER_TEXT_H
 #define ORD_ORDER_TEXT_H
 
-#include "common/buf.h"
-#include "common/id.h"
+#include "common/text/buf.h"
+#include "common/text/id.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
 

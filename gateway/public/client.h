@@ -4,7 +4,7 @@
 #ifndef PUB_CLIENT_H
 #define PUB_CLIENT_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "gateway/server/http.h"
 
 enum pub_identity_result {

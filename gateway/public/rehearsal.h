@@ -1,8 +1,8 @@
-/* Is a request a rehearsal? Its mark (common/mark.h) says so, or nothing does. */
+/* Is a request a rehearsal? Its mark (common/text/mark.h) says so, or nothing does. */
 #ifndef PUB_REHEARSAL_H
 #define PUB_REHEARSAL_H
 
-#include "gateway/config/rehearsal_key.h"
+#include "gateway/config/kinds/rehearsal_key.h"
 #include "gateway/public/client.h"
 
 /* Why a mark is not believed; in order of pub_rehearsal_refusals. */

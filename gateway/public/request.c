@@ -4,7 +4,7 @@
  * is. */
 #include "gateway/public/request.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef PUB_REQUEST_H
 #define PUB_REQUEST_H
 
-#include "common/options.h"
+#include "common/program/options.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/in_flight.h"

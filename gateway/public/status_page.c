@@ -95,7 +95,7 @@ static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
 /* An opened sale that is not served (yet): only the log knows what is left. */
 static bool is_unserved(const struct cfg_sale *sale)
 {
-    return sale->counter == NULL && sale->books != NULL;
+    return sale->counter == NULL && sale->log_sale != NULL;
 }
 
 /* As the counter has it, or the log, or before both the plan. */
@@ -109,9 +109,9 @@ static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
         return inv_sale_left(sale->counter, place);
     if (!is_unserved(sale))
         return sku->stock;
-    if (oq_sale_sku_find(sale->books, sku->name, strlen(sku->name), &index) < 0)
+    if (oq_sale_sku_find(sale->log_sale, sku->name, strlen(sku->name), &index) < 0)
         return 0;
-    oq_sale_totals(sale->books, index, &totals);
+    oq_sale_totals(sale->log_sale, index, &totals);
     int64_t left = totals.adjustments - totals.held - totals.confirmed;
     return left > 0 ? left : 0; /* the three are not of one moment */
 }

@@ -27,7 +27,7 @@
  * same way: only the places of the last ones are known. */
 #include "gateway/sales/sales_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 #include "common/sorted.h"
 
 #include <stdlib.h>

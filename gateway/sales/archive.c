@@ -15,7 +15,7 @@
 #include "gateway/sales/archive_job.h"
 #include "gateway/sales/sales_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

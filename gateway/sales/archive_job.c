@@ -3,7 +3,7 @@
  * takes its place. */
 #include "gateway/sales/archive_job.h"
 
-#include "common/private_file.h"
+#include "common/program/private_file.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -4,7 +4,7 @@
  * document does not have (a control.db that was replaced). */
 #include "gateway/sales/sales_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -19,7 +19,7 @@
 #include "gateway/sales/sales_internal.h"
 
 #include "common/heap.h"
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdlib.h>
 

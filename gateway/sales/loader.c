@@ -1,7 +1,7 @@
 /* A thread and its queue of jobs. */
 #include "gateway/sales/loader.h"
 
-#include "common/thread.h"
+#include "common/program/thread.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -34,7 +34,7 @@
  * Every record may be appended twice: the fold takes the first. */
 #include "gateway/sales/sales_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <sodium.h>
 #include <stdio.h>

@@ -27,7 +27,7 @@
 #include "gateway/sales/sales_internal.h"
 
 #include "common/grow.h"
-#include "common/log.h"
+#include "common/program/log.h"
 #include "common/sorted.h"
 
 #include <stdio.h>

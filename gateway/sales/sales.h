@@ -11,9 +11,9 @@
 #define SALE_SALES_H
 
 #include "common/clock.h"
-#include "common/mailbox.h"
-#include "common/metrics.h"
-#include "gateway/config/sale_doc.h"
+#include "common/program/mailbox.h"
+#include "common/metrics/metrics.h"
+#include "gateway/config/kinds/sale_doc.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
 #include "queue/log.h"

@@ -4,7 +4,7 @@
  */
 #include "gateway/sales/sales_internal.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 static size_t count_counters(void *ctx)
 {

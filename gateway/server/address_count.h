@@ -3,7 +3,7 @@
 #ifndef SRV_ADDRESS_COUNT_H
 #define SRV_ADDRESS_COUNT_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/err.h"
 
 /* A /48 may have so many times what a /64 may have. */

@@ -1,6 +1,6 @@
 /* Answers as text, written to where send.c lets them leave. */
 #include "common/http/write.h"
-#include "common/charset.h"
+#include "common/text/charset.h"
 #include "gateway/server/http_internal.h"
 
 #include <assert.h>

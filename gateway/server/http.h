@@ -9,11 +9,11 @@
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
 
-#include "common/address.h"
-#include "common/buf.h"
+#include "common/text/address.h"
+#include "common/text/buf.h"
 #include "common/clock.h"
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <netinet/in.h>
 #include <uv.h>
@@ -46,7 +46,7 @@ enum srv_header {
     SRV_H_CLIENT_IP, /* the name in the settings */
     SRV_H_ORIGIN,
     SRV_H_REQUEST_METHOD, /* Access-Control-Request-Method */
-    SRV_H_REHEARSAL,      /* Penstock-Rehearsal: common/mark.h */
+    SRV_H_REHEARSAL,      /* Penstock-Rehearsal: common/text/mark.h */
     SRV_H_COUNT
 };
 

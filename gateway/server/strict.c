@@ -3,7 +3,7 @@
  * the next), except X-Forwarded-For, which proxies extend by lines, and Penstock-Rehearsal, which
  * never makes a request be refused. */
 #include "gateway/server/strict.h"
-#include "common/charset.h"
+#include "common/text/charset.h"
 #include "gateway/server/http_internal.h"
 
 #include <string.h>

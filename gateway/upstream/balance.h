@@ -15,7 +15,7 @@
 #ifndef UP_BALANCE_H
 #define UP_BALANCE_H
 
-#include "gateway/config/pool_doc.h"
+#include "gateway/config/kinds/pool_doc.h"
 
 struct up_candidate {
     uint64_t hash;      /* of its address: stays as long as it is in the pool */

@@ -6,7 +6,7 @@
 #include "gateway/upstream/discovery_internal.h"
 
 #include "common/grow.h"
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdarg.h>
 #include <stdio.h>

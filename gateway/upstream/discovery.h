@@ -18,7 +18,7 @@
 #define UP_DISCOVERY_H
 
 #include "common/clock.h"
-#include "gateway/config/pool_doc.h"
+#include "gateway/config/kinds/pool_doc.h"
 
 #include <uv.h>
 

@@ -1,7 +1,7 @@
 /* One request and its answer: which endpoint, again which one, and what is told of it. */
 #include "gateway/upstream/forward_internal.h"
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/http/write.h"
 #include "gateway/upstream/retry.h"
 #include "gateway/upstream/route_figures.h"

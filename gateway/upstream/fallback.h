@@ -3,7 +3,7 @@
 #ifndef UP_FALLBACK_H
 #define UP_FALLBACK_H
 
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 
 /* Why a route's own pool does not answer; the words of Penstock-Fallback, logs and metrics. */
 /* clang-format off */

@@ -1,7 +1,7 @@
 /* See fields.h. */
 #include "gateway/upstream/fields.h"
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/http/write.h"
 #include "gateway/upstream/via.h"
 

@@ -4,9 +4,9 @@
 #ifndef UP_FIELDS_H
 #define UP_FIELDS_H
 
-#include "common/buf.h"
-#include "gateway/cache/rules.h"
-#include "gateway/config/route_doc.h"
+#include "common/text/buf.h"
+#include "gateway/cache/freshness.h"
+#include "gateway/config/kinds/route_doc.h"
 
 /* A request as it came, and what is known of who asks. */
 struct up_origin {

@@ -3,7 +3,7 @@
 #include "gateway/upstream/judge.h"
 
 #include "common/clock.h"
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include "gateway/upstream/membership.h"
 
 #include "common/grow.h"
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/upstream/pool.h"
 
 #include <stdlib.h>

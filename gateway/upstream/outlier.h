@@ -7,8 +7,8 @@
 #ifndef UP_OUTLIER_H
 #define UP_OUTLIER_H
 
-#include "common/metrics.h"
-#include "gateway/config/pool_doc.h"
+#include "common/metrics/metrics.h"
+#include "gateway/config/kinds/pool_doc.h"
 
 struct up_endpoint;
 

@@ -8,10 +8,10 @@
 #define UP_POOL_H
 
 #include "common/adaptive_limit.h"
-#include "common/metrics.h"
-#include "gateway/config/cache_doc.h"
-#include "gateway/config/pool_doc.h"
-#include "gateway/config/route_doc.h"
+#include "common/metrics/metrics.h"
+#include "gateway/config/kinds/cache_doc.h"
+#include "gateway/config/kinds/pool_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 #include "gateway/upstream/balance.h"
 #include "gateway/upstream/circuit.h"
 #include "gateway/upstream/outlier.h"

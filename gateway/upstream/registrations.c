@@ -3,7 +3,7 @@
 #include "gateway/upstream/registrations.h"
 
 #include "common/grow.h"
-#include "common/log.h"
+#include "common/program/log.h"
 #include "common/sorted.h"
 
 #include <stdlib.h>

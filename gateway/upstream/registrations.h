@@ -10,8 +10,8 @@
 #ifndef UP_REGISTRATIONS_H
 #define UP_REGISTRATIONS_H
 
-#include "gateway/config/registration.h"
-#include "gateway/config/store.h"
+#include "gateway/config/kinds/registration.h"
+#include "gateway/config/store/store.h"
 
 #include <uv.h>
 

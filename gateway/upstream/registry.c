@@ -2,8 +2,8 @@
 #include "gateway/upstream/registry.h"
 
 #include "common/grow.h"
-#include "common/id.h"
-#include "common/log.h"
+#include "common/text/id.h"
+#include "common/program/log.h"
 #include "common/sorted.h"
 #include "gateway/cache/caches.h"
 #include "gateway/upstream/judge.h"

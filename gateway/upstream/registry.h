@@ -6,7 +6,7 @@
 #ifndef UP_REGISTRY_H
 #define UP_REGISTRY_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/upstream/membership.h"
 #include "gateway/upstream/pool.h"
 

@@ -1,7 +1,7 @@
 /* See returns.h. */
 #include "gateway/upstream/returns.h"
 
-#include "common/log.h"
+#include "common/program/log.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #ifndef UP_RETURNS_H
 #define UP_RETURNS_H
 
-#include "gateway/config/store.h"
+#include "gateway/config/store/store.h"
 #include "gateway/upstream/tally.h"
 
 /* One thread: control. */

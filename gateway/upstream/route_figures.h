@@ -7,7 +7,7 @@
 #ifndef UP_ROUTE_FIGURES_H
 #define UP_ROUTE_FIGURES_H
 
-#include "common/histogram.h"
+#include "common/metrics/histogram.h"
 #include "gateway/upstream/pool.h"
 
 /* Why a split is taken back (tally.h). */

@@ -9,10 +9,10 @@
  * worker's log does not show the order either: otherwise it is the wrong gateway, or one of the two
  * is behind. */
 #include "queue/settle/caller.h"
-#include "common/secret.h"
+#include "common/program/secret.h"
 #include "common/clock.h"
 #include "common/grow.h"
-#include "common/json.h"
+#include "common/text/json.h"
 
 #include <curl/curl.h>
 #include <stdio.h>

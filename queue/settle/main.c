@@ -1,6 +1,6 @@
 /* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0
  * well, 1 failed, 2 usage. */
-#include "common/log.h"
+#include "common/program/log.h"
 #include "queue/settle/print_docs.h"
 #include "queue/settle/worker.h"
 

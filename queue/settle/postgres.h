@@ -4,7 +4,7 @@
 #define ST_POSTGRES_H
 
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 #include <libpq-fe.h>
 

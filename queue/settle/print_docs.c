@@ -2,7 +2,7 @@
  * again and compares. */
 #include "queue/settle/print_docs.h"
 
-#include "common/reference.h"
+#include "common/program/reference.h"
 #include "queue/settle/log_events.h"
 #include "queue/settle/report.h"
 #include "queue/settle/settings.h"

@@ -2,7 +2,7 @@
 #ifndef ST_REPORT_H
 #define ST_REPORT_H
 
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 #include "queue/settle/judge.h"
 
 enum st_metric {

@@ -1,7 +1,7 @@
 /* Settings from file and flags. Flags are put into the file's document, in their place, and then
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
-#include "common/flags.h"
+#include "common/program/flags.h"
 #include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
 

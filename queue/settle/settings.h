@@ -4,7 +4,7 @@
 #ifndef ST_SETTINGS_H
 #define ST_SETTINGS_H
 
-#include "common/options.h"
+#include "common/program/options.h"
 
 struct st_settings {
     char *journal; /* NULL: Kafka */

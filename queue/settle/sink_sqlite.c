@@ -7,7 +7,7 @@
  * the log, so that they compare as they are. */
 #include "queue/settle/settle_sink.h"
 #include "common/clock.h"
-#include "common/db.h"
+#include "common/db/db.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@
  * Every question has a deadline: a signal waits for it. */
 #include "queue/settle/settle_source.h"
 #include "common/clock.h"
-#include "queue/kafka_conf.h"
+#include "queue/kafka_check.h"
 #include "queue/kafka_topic.h"
 #include "queue/settle/judge.h"
 
@@ -98,7 +98,7 @@ static const struct oq_kafka_rules rules = {defaults, fixed, refused};
 int st_source_kafka_check(const json_t *properties, const char *path, oq_kafka_fault_fn *on_fault,
                           void *ctx)
 {
-    return oq_kafka_conf_check(&rules, properties, path, on_fault, ctx);
+    return oq_kafka_check_properties(&rules, properties, path, on_fault, ctx);
 }
 
 static int set_all(rd_kafka_conf_t *conf, const struct st_kafka_settings *settings, bool consumer,
@@ -106,13 +106,13 @@ static int set_all(rd_kafka_conf_t *conf, const struct st_kafka_settings *settin
 {
     struct ps_fault why;
     int err =
-        oq_kafka_conf_apply(conf, &rules, settings->properties, settings->property_count, &why);
+        oq_kafka_check_apply(conf, &rules, settings->properties, settings->property_count, &why);
     if (err == 0)
-        err = oq_kafka_conf_set(conf, "bootstrap.servers", settings->brokers, &why);
+        err = oq_kafka_check_set(conf, "bootstrap.servers", settings->brokers, &why);
     if (err == 0 && consumer)
-        err = oq_kafka_conf_set(conf, "group.id", settings->group, &why);
+        err = oq_kafka_check_set(conf, "group.id", settings->group, &why);
     if (err == 0 && !consumer)
-        err = oq_kafka_conf_set(conf, "enable.idempotence", "true", &why);
+        err = oq_kafka_check_set(conf, "enable.idempotence", "true", &why);
     if (err != 0)
         return ps_fault(fault, err, "kafka.properties", "\"%s\": %s", why.path, why.text);
     return 0;

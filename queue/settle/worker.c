@@ -11,7 +11,7 @@
  *    knows, tables of somebody else) ends it, because going on would lose orders. */
 #include "queue/settle/worker.h"
 #include "common/clock.h"
-#include "common/log.h"
+#include "common/program/log.h"
 #include "queue/settle/caller.h"
 #include "queue/settle/report.h"
 

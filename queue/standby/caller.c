@@ -2,7 +2,7 @@
 #include "queue/standby/caller.h"
 
 #include "common/grow.h"
-#include "common/secret.h"
+#include "common/program/secret.h"
 
 #include <curl/curl.h>
 #include <stdio.h>

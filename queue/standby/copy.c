@@ -10,8 +10,8 @@
 #include "queue/standby/copy.h"
 
 #include "common/clock.h"
-#include "common/db_file.h"
-#include "common/private_file.h"
+#include "common/db/db_file.h"
+#include "common/program/private_file.h"
 #include "queue/event.h"
 #include "queue/journal_file.h"
 

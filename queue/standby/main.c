@@ -1,8 +1,8 @@
 /* penstock-standby: follows the journal of a gateway on another machine, until it is stopped; then
  * a gateway started on its state directory goes on where the other one has ended. Exit status: 0
  * well, 1 failed, 2 usage. */
-#include "common/flags.h"
-#include "common/log.h"
+#include "common/program/flags.h"
+#include "common/program/log.h"
 #include "queue/standby/copy.h"
 
 #include <curl/curl.h>

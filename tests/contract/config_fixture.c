@@ -4,8 +4,8 @@
 
 #include "gateway/cluster/cluster.h"
 #include "gateway/config/seed.h"
-#include "gateway/config/store_internal.h"
-#include "gateway/config/sync.h"
+#include "gateway/config/store/store_internal.h"
+#include "gateway/config/store/sync.h"
 #include "gateway/mail.h"
 #include "gateway/metrics.h"
 #include "gateway/sale_host.h"

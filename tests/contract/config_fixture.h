@@ -8,8 +8,8 @@
 #include "tests/contract/redis_server.h"
 #include "tests/unit/check.h"
 
-#include "common/id.h"
-#include "gateway/config/store.h"
+#include "common/text/id.h"
+#include "gateway/config/store/store.h"
 
 struct node; /* a gateway */
 

@@ -3,7 +3,7 @@
 #include "tests/contract/config_fixture.h"
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/config/sync.h"
+#include "gateway/config/store/sync.h"
 
 #include <signal.h>
 #include <sqlite3.h>

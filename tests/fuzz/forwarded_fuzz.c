@@ -2,7 +2,7 @@
  * either is a head by the same rules, framed by nobody, with nothing of one connection; a request
  * that comes back again and again is known by the third time; and what the cache makes of the
  * answer is within the answer's bounds. */
-#include "common/address.h"
+#include "common/text/address.h"
 #include "fuzz.h"
 #include "gateway/cache/directives.h"
 #include "gateway/cache/fields.h"

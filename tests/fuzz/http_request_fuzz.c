@@ -1,6 +1,6 @@
 /* Any bytes as the head of a request: given whole or in pieces they mean the same, and what is
  * taken can be written down again and read as the same. */
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/http/head.h"
 #include "fuzz.h"
 

@@ -1,7 +1,7 @@
 /* Any bytes as a mark of a rehearsal: one that is read is written the same again, and is not signed
  * with a secret that nobody used. */
-#include "common/id.h"
-#include "common/mark.h"
+#include "common/text/id.h"
+#include "common/text/mark.h"
 #include "fuzz.h"
 
 #include <stdio.h>

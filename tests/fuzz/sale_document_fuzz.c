@@ -1,7 +1,7 @@
 /* Any bytes as a sale's document: what is taken can be printed, and is read as the same. */
-#include "common/json.h"
+#include "common/text/json.h"
 #include "fuzz.h"
-#include "gateway/config/sale_doc.h"
+#include "gateway/config/kinds/sale_doc.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {

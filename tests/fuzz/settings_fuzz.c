@@ -1,5 +1,5 @@
 /* Any bytes as a file of settings: refused with a reason, or taken. */
-#include "common/json.h"
+#include "common/text/json.h"
 #include "fuzz.h"
 #include "gateway/settings.h"
 

@@ -40,15 +40,15 @@ PREFIXES = {
 # Library: the files that may include it.
 FENCES = {
     "ares": ["gateway/upstream/discovery_dns.c"],
-    "sqlite3.h": ["common/db_internal.h"],
+    "sqlite3.h": ["common/db/db_internal.h"],
     "systemd/": ["gateway/gateway.c"],
-    "hiredis": ["common/redis_wire.h"],
+    "hiredis": ["common/redis/redis_wire.h"],
     "libpq-fe.h": ["queue/settle/postgres.h"],
     "zstd.h": ["queue/archive_internal.h"],
     "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c",
              "loadtest/admin.c"],
-    "rdkafka": ["queue/kafka_client.h", "queue/kafka_conf.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
-    "jansson.h": ["common/json.h", "queue/audit.h", "queue/counts.h", "loadtest/template.h"],
+    "rdkafka": ["queue/kafka_conf.h", "queue/kafka_check.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
+    "jansson.h": ["common/text/json.h", "queue/audit.h", "queue/counts.h", "loadtest/template.h"],
 }
 
 

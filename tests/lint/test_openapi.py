@@ -102,7 +102,7 @@ def test_the_public_routes_are_those_of_the_code():
 
 def kinds():
     """The kinds of documents that the routes of documents serve: whether a PUT needs a body, whether there is but one document, whether only shipped ones."""
-    for path in sorted((ROOT / "gateway/config").glob("*.c")):
+    for path in sorted((ROOT / "gateway/config").rglob("*.c")):
         for row in re.findall(r"\nconst struct cfg_kind \w+ = \{(.*?)\n\};", path.read_text(encoding="utf-8"), re.S):
             if ".is_private = true" in row:
                 continue

@@ -1,6 +1,6 @@
 /* Addresses and ranges of both families. */
 #include "check.h"
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/err.h"
 
 #include <string.h>

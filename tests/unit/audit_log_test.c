@@ -1,7 +1,7 @@
 /* The audit log. */
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/config/audit_log.h"
+#include "gateway/config/store/audit_log.h"
 
 #include <signal.h>
 #include <sys/resource.h>

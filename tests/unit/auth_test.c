@@ -2,7 +2,7 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/admin/auth.h"
-#include "common/private_file.h"
+#include "common/program/private_file.h"
 
 #define T0 INT64_C(1900000000000)
 

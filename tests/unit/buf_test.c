@@ -1,8 +1,8 @@
 /* The bounded text buffer. */
 #include "tests/unit/check.h"
 
-#include "common/buf.h"
-#include "common/json.h"
+#include "common/text/buf.h"
+#include "common/text/json.h"
 
 #include <inttypes.h>
 #include <stdio.h>

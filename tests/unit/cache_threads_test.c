@@ -2,7 +2,7 @@
  * size. Every request must come to an end, and nothing may be left over. */
 #include "tests/unit/check.h"
 
-#include "common/thread.h"
+#include "common/program/thread.h"
 #include "gateway/cache/cache.h"
 
 #include <semaphore.h>

@@ -2,7 +2,7 @@
  * groups: v1, v2, both, none, and files that say something else. */
 #include "tests/unit/temp_dir.h"
 
-#include "common/cgroup.h"
+#include "gateway/admission/cgroup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,7 @@ static double cpus(void)
     struct ps_fault fault = {0};
     double value = -1;
 
-    if (ps_cgroup_cpus(dir.path, &value, &fault) < 0)
+    if (adm_cgroup_cpus(dir.path, &value, &fault) < 0)
         fail_msg("%s %s", fault.path, fault.text);
     return value;
 }
@@ -69,7 +69,7 @@ static double memory(void)
     struct ps_fault fault = {0};
     double value = -1;
 
-    if (ps_cgroup_memory(dir.path, &value, &fault) < 0)
+    if (adm_cgroup_memory(dir.path, &value, &fault) < 0)
         fail_msg("%s %s", fault.path, fault.text);
     return value;
 }
@@ -79,7 +79,7 @@ static double all_cpus(void)
 {
     double value;
 
-    assert_ok(ps_cgroup_cpus("/nowhere", &value, NULL));
+    assert_ok(adm_cgroup_cpus("/nowhere", &value, NULL));
     return value;
 }
 
@@ -212,7 +212,7 @@ static void what_cannot_be_read_is_a_fault_that_names_the_file(void **state)
         put("sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "10000\n");
         put("sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
         put(broken[i].name, broken[i].text);
-        assert_int_equal(ps_cgroup_cpus(dir.path, &value, &fault), PS_E_CORRUPT);
+        assert_int_equal(adm_cgroup_cpus(dir.path, &value, &fault), PS_E_CORRUPT);
         assert_non_null(strstr(fault.path, broken[i].name));
         assert_true(fault.text[0] != '\0');
         assert_near(value, 77);
@@ -228,7 +228,7 @@ static void a_group_that_is_not_there_is_a_fault_and_not_the_machine(void **stat
     put("proc/self/mountinfo", MOUNTS_V1);
     put("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
     put("proc/self/cgroup", "2:cpu,cpuacct:/gone (deleted)\n");
-    assert_int_equal(ps_cgroup_cpus(dir.path, &value, &fault), PS_E_IO);
+    assert_int_equal(adm_cgroup_cpus(dir.path, &value, &fault), PS_E_IO);
     assert_non_null(strstr(fault.path, "/gone (deleted)"));
     assert_near(value, 77);
 }
@@ -242,17 +242,17 @@ static void a_limit_of_memory_without_its_use_is_a_fault(void **state)
     put("proc/self/mountinfo", MOUNT_V2);
     put("proc/self/cgroup", "0::/a\n");
     put("sys/fs/cgroup/a/memory.max", "1073741824\n");
-    assert_int_equal(ps_cgroup_memory(dir.path, &value, &fault), PS_E_IO);
+    assert_int_equal(adm_cgroup_memory(dir.path, &value, &fault), PS_E_IO);
     assert_non_null(strstr(fault.path, "memory.current"));
     put("sys/fs/cgroup/a/memory.current", "1\n");
     put("sys/fs/cgroup/a/memory.stat", "anon 5\n");
-    assert_int_equal(ps_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
+    assert_int_equal(adm_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
     assert_non_null(strstr(fault.path, "memory.stat"));
     put("sys/fs/cgroup/a/memory.max", "lots\n");
-    assert_int_equal(ps_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
+    assert_int_equal(adm_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
     assert_non_null(strstr(fault.path, "memory.max"));
     put("proc/meminfo", "MemTotal: 5 kB\n");
-    assert_int_equal(ps_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
+    assert_int_equal(adm_cgroup_memory(dir.path, &value, &fault), PS_E_CORRUPT);
     assert_non_null(strstr(fault.path, "meminfo"));
     assert_near(value, 77);
 }
@@ -266,48 +266,48 @@ static void pressure_is_the_groups_in_v2_and_else_the_machines(void **state)
     put("proc/self/cgroup", "0::/a\n");
     put("proc/self/mountinfo", MOUNT_V2);
     put("sys/fs/cgroup/a/x", "");
-    assert_int_equal(ps_cgroup_pressure(dir.path, "memory", &value, &fault), PS_E_NOT_FOUND);
+    assert_int_equal(adm_cgroup_pressure(dir.path, "memory", &value, &fault), PS_E_NOT_FOUND);
     assert_non_null(strstr(fault.path, "proc/pressure/memory"));
     assert_near(value, 77);
     put("proc/pressure/memory", "some avg10=12.50 avg60=1.00 avg300=0.10 total=5\nfull …\n");
-    assert_ok(ps_cgroup_pressure(dir.path, "memory", &value, &fault));
+    assert_ok(adm_cgroup_pressure(dir.path, "memory", &value, &fault));
     assert_near(value, 0.125);
     put("sys/fs/cgroup/a/memory.pressure", "some avg10=50.00 avg60=1.00 avg300=0.10 total=5\n");
-    assert_ok(ps_cgroup_pressure(dir.path, "memory", &value, &fault));
+    assert_ok(adm_cgroup_pressure(dir.path, "memory", &value, &fault));
     assert_near(value, 0.5);
     put("sys/fs/cgroup/a/memory.pressure", "some avg10=nan\n");
-    assert_int_equal(ps_cgroup_pressure(dir.path, "memory", &value, &fault), PS_E_CORRUPT);
+    assert_int_equal(adm_cgroup_pressure(dir.path, "memory", &value, &fault), PS_E_CORRUPT);
     assert_near(value, 0.5);
 }
 
 static void the_machines_time_is_busy_unless_it_is_idle_or_waits_for_a_disk(void **state)
 {
-    struct ps_machine_cpu cpu = {7, 7};
+    struct adm_machine_cpu cpu = {7, 7};
     struct ps_fault fault = {0};
 
     (void)state;
     put("proc/stat", "cpu  100 20 30 400 50 6 7 8 9 10\ncpu0 1 2 3\n");
-    assert_ok(ps_machine_cpu_read(dir.path, &cpu, &fault));
+    assert_ok(adm_machine_cpu_read(dir.path, &cpu, &fault));
     assert_int_equal(cpu.busy, 171);
     assert_int_equal(cpu.total, 621);
     put("proc/stat", "intr 5\n");
-    assert_int_equal(ps_machine_cpu_read(dir.path, &cpu, &fault), PS_E_CORRUPT);
+    assert_int_equal(adm_machine_cpu_read(dir.path, &cpu, &fault), PS_E_CORRUPT);
     assert_int_equal(cpu.total, 621);
-    assert_int_equal(ps_machine_cpu_read("/nowhere", &cpu, &fault), PS_E_NOT_FOUND);
+    assert_int_equal(adm_machine_cpu_read("/nowhere", &cpu, &fault), PS_E_NOT_FOUND);
 }
 
 static void this_machine_is_understood(void **state)
 {
-    struct ps_machine_cpu cpu;
+    struct adm_machine_cpu cpu;
     struct ps_fault fault = {0};
     double value = -1;
 
     (void)state;
-    if (ps_cgroup_cpus("", &value, &fault) < 0 || !(value > 0))
+    if (adm_cgroup_cpus("", &value, &fault) < 0 || !(value > 0))
         fail_msg("cpus %g: %s %s", value, fault.path, fault.text);
-    if (ps_cgroup_memory("", &value, &fault) < 0 || !(value > 0 && value < 1))
+    if (adm_cgroup_memory("", &value, &fault) < 0 || !(value > 0 && value < 1))
         fail_msg("memory %g: %s %s", value, fault.path, fault.text);
-    assert_ok(ps_machine_cpu_read("", &cpu, &fault));
+    assert_ok(adm_machine_cpu_read("", &cpu, &fault));
     assert_true(cpu.busy > 0 && cpu.busy < cpu.total);
 }
 

@@ -3,10 +3,10 @@
 #include "tests/contract/faulty_vfs.h"
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/config/audit_log.h"
-#include "gateway/config/feature_doc.h"
-#include "gateway/config/overload_doc.h"
-#include "gateway/config/store_internal.h"
+#include "gateway/config/store/audit_log.h"
+#include "gateway/config/kinds/feature_doc.h"
+#include "gateway/config/kinds/overload_doc.h"
+#include "gateway/config/store/store_internal.h"
 
 #include <signal.h>
 #include <sqlite3.h>

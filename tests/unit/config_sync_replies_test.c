@@ -4,8 +4,8 @@
 #include "tests/unit/redis_fake.h"
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/config/store_internal.h"
-#include "gateway/config/sync.h"
+#include "gateway/config/store/store_internal.h"
+#include "gateway/config/store/sync.h"
 
 #include <signal.h>
 

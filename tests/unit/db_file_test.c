@@ -1,6 +1,6 @@
 /* A durable SQLite file: what a transaction's outcome means, and what is there after the next open.
  */
-#include "common/db_file.h"
+#include "common/db/db_file.h"
 #include "tests/contract/faulty_vfs.h"
 #include "tests/unit/check.h"
 #include "tests/unit/temp_dir.h"

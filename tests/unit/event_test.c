@@ -1,7 +1,7 @@
 /* The codec of the log's records: what is written is read back, what is wrong is named. */
 #include "tests/unit/check.h"
 
-#include "common/json.h"
+#include "common/text/json.h"
 #include "queue/event.h"
 #include "queue/record_queue.h"
 #include "tests/unit/records.h"

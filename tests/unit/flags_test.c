@@ -1,7 +1,7 @@
 /* A command line from a table. */
 #include "tests/unit/check.h"
 
-#include "common/flags.h"
+#include "common/program/flags.h"
 
 #include <stdio.h>
 #include <stdlib.h>

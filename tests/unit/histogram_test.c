@@ -2,7 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/defs.h"
-#include "common/histogram.h"
+#include "common/metrics/histogram.h"
 
 #include <math.h>
 #include <stdlib.h>

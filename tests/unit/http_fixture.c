@@ -2,7 +2,7 @@
  * it by commands through one async handle, and by sockets. */
 #include "http_fixture.h"
 #include "common/http/head.h"
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 #include "gateway/server/problem.h"
 
 #include <arpa/inet.h>

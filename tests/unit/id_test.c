@@ -2,7 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/err.h"
-#include "common/id.h"
+#include "common/text/id.h"
 
 static bool name_ok(const char *text)
 {

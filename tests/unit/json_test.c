@@ -1,7 +1,7 @@
 /* Strict documents and the reader of objects. */
 #include "tests/unit/check.h"
 
-#include "common/json.h"
+#include "common/text/json.h"
 #include "tests/unit/temp_dir.h"
 
 static int parse(const char *text, struct ps_fault *fault)

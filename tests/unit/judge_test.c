@@ -3,7 +3,7 @@
 #include "tests/unit/check.h"
 
 #include "common/clock.h"
-#include "common/log.h"
+#include "common/program/log.h"
 #include "gateway/upstream/judge.h"
 
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Limit rules as JSON: what is read, what is refused and where the fault points. */
 #include "tests/unit/check.h"
 
-#include "gateway/config/limit_rule.h"
+#include "gateway/config/kinds/limit_rule.h"
 
 #include <stdlib.h>
 

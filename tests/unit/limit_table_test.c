@@ -3,7 +3,7 @@
 #include "tests/unit/check.h"
 
 #include "gateway/admission/limit_table.h"
-#include "gateway/config/sale_doc.h"
+#include "gateway/config/kinds/sale_doc.h"
 
 #include <inttypes.h>
 #include <pthread.h>

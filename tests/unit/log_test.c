@@ -2,8 +2,8 @@
 #include "tests/unit/check.h"
 
 #include "common/err.h"
-#include "common/json.h"
-#include "common/log.h"
+#include "common/text/json.h"
+#include "common/program/log.h"
 
 #include <fcntl.h>
 #include <pthread.h>

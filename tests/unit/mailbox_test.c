@@ -2,7 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/err.h"
-#include "common/mailbox.h"
+#include "common/program/mailbox.h"
 
 #include <pthread.h>
 #include <sched.h>

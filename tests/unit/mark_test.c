@@ -1,6 +1,6 @@
 /* Marks of rehearsals: the one form that is read, and who can sign it. */
 #include "check.h"
-#include "common/mark.h"
+#include "common/text/mark.h"
 
 #include <string.h>
 

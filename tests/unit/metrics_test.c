@@ -1,7 +1,7 @@
 /* Counting in shards, and the text of a scrape. */
 #include "tests/unit/check.h"
 
-#include "common/metrics.h"
+#include "common/metrics/metrics.h"
 
 #include <pthread.h>
 #include <stdlib.h>

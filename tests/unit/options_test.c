@@ -1,7 +1,7 @@
 /* Settings from a table. */
 #include "tests/unit/check.h"
 
-#include "common/options.h"
+#include "common/program/options.h"
 
 #include <stdlib.h>
 

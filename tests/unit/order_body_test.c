@@ -1,7 +1,7 @@
 /* The body of a buy request. */
 #include "tests/unit/check.h"
 
-#include "common/json.h"
+#include "common/text/json.h"
 #include "gateway/admission/order_body.h"
 
 #include <string.h>

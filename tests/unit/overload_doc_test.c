@@ -1,9 +1,9 @@
 /* The documents of the ladder as operators write them, with every fault at its pointer. */
 #include "tests/unit/check.h"
 
-#include "gateway/config/codec.h"
-#include "gateway/config/feature_doc.h"
-#include "gateway/config/overload_doc.h"
+#include "gateway/config/store/codec.h"
+#include "gateway/config/kinds/feature_doc.h"
+#include "gateway/config/kinds/overload_doc.h"
 
 #define NOW INT64_C(1900000000000)
 

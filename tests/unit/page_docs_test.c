@@ -2,9 +2,9 @@
  * its pointer. */
 #include "tests/unit/check.h"
 
-#include "gateway/config/cache_doc.h"
-#include "gateway/config/pool_doc.h"
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/cache_doc.h"
+#include "gateway/config/kinds/pool_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 
 #define NOW INT64_C(1900000000000)
 

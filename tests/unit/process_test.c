@@ -1,7 +1,7 @@
 /* What is said of this process moves with it. */
 #include "tests/unit/check.h"
 
-#include "common/process.h"
+#include "common/program/process.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

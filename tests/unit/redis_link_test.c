@@ -1,7 +1,7 @@
 /* The link to Redis, against a server that misbehaves as it is told. */
 #include "tests/unit/check.h"
 
-#include "common/redis_link.h"
+#include "common/redis/redis_link.h"
 #include "tests/unit/redis_fake.h"
 
 #include <signal.h>

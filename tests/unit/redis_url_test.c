@@ -1,7 +1,7 @@
 /* Redis URLs. */
 #include "tests/unit/check.h"
 
-#include "common/redis_url.h"
+#include "common/redis/redis_url.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
  * take for itself. */
 #include "tests/unit/check.h"
 
-#include "common/reference.h"
+#include "common/program/reference.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,9 +2,9 @@
 #include "tests/contract/faulty_vfs.h"
 #include "tests/unit/temp_dir.h"
 
-#include "gateway/config/audit_log.h"
-#include "gateway/config/registration.h"
-#include "gateway/config/store.h"
+#include "gateway/config/store/audit_log.h"
+#include "gateway/config/kinds/registration.h"
+#include "gateway/config/store/store.h"
 #include "gateway/upstream/registrations.h"
 
 #include <sqlite3.h>

@@ -2,7 +2,7 @@
  * element is another one, and an operator's order goes with the document. */
 #include "tests/unit/check.h"
 
-#include "gateway/config/route_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 
 #define ROUTE(share)                                                                               \
     "{\"path\":\"/p/\",\"pool\":\"web\",\"split\":[{\"pool\":\"web2\",\"share\":" share            \

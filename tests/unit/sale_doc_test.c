@@ -1,7 +1,7 @@
 /* Sale documents: what is read, what is refused, and what may change. */
 #include "tests/unit/check.h"
 
-#include "gateway/config/sale_doc.h"
+#include "gateway/config/kinds/sale_doc.h"
 
 #include <stdio.h>
 #include <stdlib.h>

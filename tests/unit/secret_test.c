@@ -1,7 +1,7 @@
 /* Secrets in files. */
 #include "tests/unit/temp_dir.h"
 
-#include "common/secret.h"
+#include "common/program/secret.h"
 
 #include <string.h>
 

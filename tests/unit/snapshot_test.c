@@ -159,7 +159,7 @@ static void skus_take_the_places_that_the_log_gave_them(void **state)
     assert_ok(oq_fold_new(&fold));
     adjust(fold, 1, "pho");
     adjust(fold, 2, "phone");
-    run = (struct cfg_sale_run){.books = oq_fold_sale(fold, "spring", 6)};
+    run = (struct cfg_sale_run){.log_sale = oq_fold_sale(fold, "spring", 6)};
     cfg_view_set_callbacks(view, &callbacks);
     const struct cfg_sale *sale = sale_of("spring");
     assert_ok(cfg_sale_sku(sale, "pho", 3, &sku));

@@ -1,6 +1,6 @@
 /* The trace of a request, as it is passed on. */
 #include "check.h"
-#include "common/trace.h"
+#include "gateway/orders/trace.h"
 
 #include <string.h>
 
@@ -13,18 +13,19 @@ static void a_good_trace_goes_on_and_a_bad_one_starts_anew(void **state)
                                       "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
                                       "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                                       "garbage"};
-    char memory[PS_TRACE_LEN + 1], again[PS_TRACE_LEN + 1];
+    char memory[ORD_TRACE_LEN + 1], again[ORD_TRACE_LEN + 1];
     struct ps_uuid_source ids;
 
     (void)state;
     ps_uuid_source_init(&ids);
-    assert_int_equal(ps_trace_next((struct ps_str){0}, &ids, 1, memory).len, 0);
-    assert_ptr_equal(ps_trace_next((struct ps_str){good, PS_TRACE_LEN}, &ids, 1, memory).at, good);
+    assert_int_equal(ord_trace_next((struct ps_str){0}, &ids, 1, memory).len, 0);
+    assert_ptr_equal(ord_trace_next((struct ps_str){good, ORD_TRACE_LEN}, &ids, 1, memory).at,
+                     good);
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         struct ps_str next =
-            ps_trace_next((struct ps_str){bad[i], strlen(bad[i])}, &ids, 1, memory);
+            ord_trace_next((struct ps_str){bad[i], strlen(bad[i])}, &ids, 1, memory);
         assert_ptr_equal(next.at, memory);
-        assert_ptr_equal(ps_trace_next(next, &ids, 1, again).at, next.at); /* it is good */
+        assert_ptr_equal(ord_trace_next(next, &ids, 1, again).at, next.at); /* it is good */
     }
 }
 

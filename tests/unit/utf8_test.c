@@ -1,7 +1,7 @@
 /* Strict UTF-8. */
 #include "tests/unit/check.h"
 
-#include "common/utf8.h"
+#include "common/text/utf8.h"
 
 #include <string.h>
 

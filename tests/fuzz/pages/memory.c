@@ -1,7 +1,7 @@
 /* What the gateway's code allocates goes through here (the linker's --wrap): it is counted, and one
  * allocation can be made to fail. Chance and the log are wrapped too: the same script takes the
  * same way each time. */
-#include "common/log.h"
+#include "common/program/log.h"
 #include "queue/log.h"
 #include "tests/fuzz/pages/net.h"
 

@@ -5,7 +5,7 @@
 #ifndef FUZZ_NET_H
 #define FUZZ_NET_H
 
-#include "common/address.h"
+#include "common/text/address.h"
 #include "common/clock.h"
 #include "tests/fuzz/fuzz.h"
 

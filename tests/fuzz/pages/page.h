@@ -4,7 +4,7 @@
 #ifndef FUZZ_PAGE_H
 #define FUZZ_PAGE_H
 
-#include "common/buf.h"
+#include "common/text/buf.h"
 #include "common/http/chunks.h"
 #include "tests/fuzz/pages/net.h"
 

@@ -4,7 +4,7 @@
 #ifndef FUZZ_WORLD_H
 #define FUZZ_WORLD_H
 
-#include "gateway/config/cache_doc.h"
+#include "gateway/config/kinds/cache_doc.h"
 #include "tests/fuzz/pages/net.h"
 
 #define WORLD_DOCUMENTS 12 /* that can be exchanged */

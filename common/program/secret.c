@@ -1,0 +1,72 @@
+/* The rest of the file is ignored, so that a file may end with a line end or hold a remark below.
+ * The message names file and setting, never what was read. */
+#include "common/program/secret.h"
+#include "common/program/private_file.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Where `path` leads; PATH_MAX bytes. */
+static int find_file(const char *path, const char *setting, char *ret_path, bool *ret_credential,
+                     struct ps_fault *fault)
+{
+    const char *directory = getenv("CREDENTIALS_DIRECTORY");
+    *ret_credential = directory != NULL && strchr(path, '/') == NULL;
+    int len = *ret_credential ? snprintf(ret_path, PATH_MAX, "%s/%s", directory, path)
+                              : snprintf(ret_path, PATH_MAX, "%s", path);
+    return len < PATH_MAX ? 0 : ps_fault(fault, PS_E_INVALID, setting, "the path is too long");
+}
+
+static int read_line(FILE *file, const char *path, const char *setting, size_t max,
+                     char *ret_secret, struct ps_fault *fault)
+{
+    size_t len = 0;
+    int c;
+    while ((c = getc(file)) != EOF && c != '\n' && len <= max) {
+        if (len < max)
+            ret_secret[len] = (char)c;
+        len++;
+    }
+    if (ferror(file))
+        return ps_fault(fault, PS_E_IO, setting, "%s cannot be read: %s", path, strerror(errno));
+    if (len > max)
+        return ps_fault(fault, PS_E_INVALID, setting,
+                        "the first line of %s is longer than %zu bytes", path, max);
+    if (len > 0 && ret_secret[len - 1] == '\r')
+        len--;
+    if (len == 0 || memchr(ret_secret, '\0', len) != NULL)
+        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s holds no secret", path);
+    ret_secret[len] = '\0';
+    return 0;
+}
+
+int ps_secret_read(const char *path, const char *setting, size_t max, char *ret_secret,
+                   struct ps_fault *fault)
+{
+    char name[PATH_MAX];
+    bool is_credential;
+    struct stat st;
+    int err = find_file(path, setting, name, &is_credential, fault);
+    if (err < 0)
+        return err;
+    FILE *file = fopen(name, "re");
+    if (file == NULL || fstat(fileno(file), &st) != 0)
+        err = ps_fault(fault, ps_file_err(errno), setting, "%s cannot be opened: %s%s", name,
+                       strerror(errno),
+                       strchr(name, '/') == NULL
+                           ? "; the name of a credential counts where systemd starts the program"
+                           : "");
+    else if (!is_credential && (st.st_mode & 07) != 0)
+        err = ps_fault(fault, PS_E_PERMISSION, setting,
+                       "%s may be read by everybody (mode %04o): chmod 600 %s", name,
+                       (unsigned)(st.st_mode & 07777), name);
+    else
+        err = read_line(file, name, setting, max, ret_secret, fault);
+    if (file != NULL)
+        (void)fclose(file);
+    return err;
+}

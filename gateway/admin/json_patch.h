@@ -1,0 +1,14 @@
+/* Changes of JSON values: merge patches (RFC 7396) in, JSON patches (RFC 6902) out. Any thread. */
+#ifndef OP_JSON_PATCH_H
+#define OP_JSON_PATCH_H
+
+#include "common/text/json.h"
+
+/* `target` with the merge patch applied, as a value of its own. NULL: out of memory. */
+json_t *op_json_merge(const json_t *target, const json_t *patch) PS_MUST_CHECK;
+/* The operations (add, remove, replace) that make `to` of `from`, as an array; either may be NULL,
+ * which is no document at all. Elements of arrays are compared place by place. Owner: the caller.
+ * NULL: out of memory. */
+json_t *op_json_difference(const json_t *from, const json_t *to) PS_MUST_CHECK;
+
+#endif

@@ -1,0 +1,172 @@
+/* See cache_doc.h. */
+#include "gateway/config/kinds/cache_doc.h"
+
+#include "gateway/config/kinds/part.h"
+#include "gateway/config/store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHES_MAX 16
+#define BYTES_MIN  (INT64_C(1) << 20)
+#define BYTES_MAX  (INT64_C(64) << 30)
+#define OBJECT_MIN 1024
+
+static const char *const eviction_names[CFG_EVICTION_COUNT + 1] = {"lru", "lfu", "random", NULL};
+
+const char *const cfg_purge_names[] = {"key", "prefix", "tag", NULL};
+
+/* --- Purges. --- */
+
+static void free_cache(void *parsed)
+{
+    struct cfg_cache *cache = parsed;
+
+    for (size_t i = 0; cache != NULL && i < cache->purge_count; i++)
+        free(cache->purges[i].text);
+    free(cache);
+}
+
+/* One of key, prefix and tag. */
+static void read_purge(struct ps_json_reader *reader, enum cfg_purge_by *ret_by,
+                       struct ps_str *ret_text)
+{
+    int count = 0;
+
+    for (int i = 0; cfg_purge_names[i] != NULL; i++) {
+        if (!ps_json_has(reader, cfg_purge_names[i]))
+            continue;
+        *ret_by = (enum cfg_purge_by)i;
+        ps_json_string(reader, cfg_purge_names[i], CFG_PURGE_MAX, ret_text);
+        count++;
+    }
+    if (count != 1)
+        ps_json_fault(reader, "", "must have one of key, prefix and tag");
+}
+
+int cfg_purge_ask(const json_t *json, enum cfg_purge_by *ret_by, struct ps_str *ret_text,
+                  struct ps_faults *faults)
+{
+    struct ps_json_reader reader;
+
+    ps_json_reader_init_all(&reader, json, "", faults);
+    read_purge(&reader, ret_by, ret_text);
+    if (faults->count == 0 && ret_text->len == 0)
+        ps_json_fault(&reader, cfg_purge_names[*ret_by], "must not be empty");
+    (void)ps_json_has(&reader, "reason");
+    return ps_json_done(&reader);
+}
+
+static json_t *purge_json(int64_t number, enum cfg_purge_by by, struct ps_str text)
+{
+    return json_pack("{s:I, s:s%}", "number", (json_int_t)number, cfg_purge_names[by], text.at,
+                     text.len);
+}
+
+json_t *cfg_purge_state(const struct cfg_cache *cache, enum cfg_purge_by by, struct ps_str text)
+{
+    size_t count = cache->purge_count, first = count == CFG_PURGES_KEPT;
+    int64_t last = count > 0 ? cache->purges[count - 1].number : 0;
+    json_t *list = json_array();
+    int err = 0;
+
+    for (size_t i = first; err == 0 && i < count; i++) {
+        const struct cfg_purge *purge = &cache->purges[i];
+        struct ps_str is = {purge->text, strlen(purge->text)};
+        err = json_array_append_new(list, purge_json(purge->number, purge->by, is));
+    }
+    if (err == 0)
+        err = json_array_append_new(list, purge_json(last + 1, by, text));
+    return json_pack("{s:o}", "purges", ps_json_built(list, err));
+}
+
+static int read_purges(const json_t *state, struct cfg_cache *cache, struct ps_faults *faults)
+{
+    const json_t *list = json_object_get(state, "purges"), *json;
+    size_t i;
+
+    if (json_array_size(list) > CFG_PURGES_KEPT)
+        return ps_faults_add(faults, PS_E_INVALID, "/purges", "too many");
+    json_array_foreach(list, i, json)
+    {
+        struct cfg_purge *purge = &cache->purges[i];
+        struct ps_json_reader reader;
+        struct ps_str text = {"", 0};
+        ps_json_reader_init_all(&reader, json, "/purges", faults);
+        ps_json_int(&reader, "number", 1, PS_INT_MAX, &purge->number);
+        read_purge(&reader, &purge->by, &text);
+        int err = ps_json_done(&reader);
+        if (err < 0)
+            return err;
+        purge->text = strndup(text.at, text.len);
+        if (purge->text == NULL)
+            return PS_E_NOMEM;
+        cache->purge_count++;
+    }
+    return 0;
+}
+
+/* --- The document. --- */
+
+static int cache_parse(const char *name, const json_t *json, const json_t *state,
+                       const struct cfg_reading *reading, void **ret_parsed,
+                       struct ps_faults *faults)
+{
+    struct cfg_cache *cache = calloc(1, sizeof *cache);
+    int eviction = CFG_EVICTION_LRU;
+    struct cfg_reading_state of;
+    struct cfg_part part;
+
+    if (cache == NULL)
+        return PS_E_NOMEM;
+    (void)snprintf(cache->name, sizeof cache->name, "%s", name);
+    cache->bytes = INT64_C(64) << 20;
+    cache->object_bytes_max = INT64_C(1) << 20;
+    cfg_part_begin(&part, json, reading, faults, &of);
+    ps_json_int(&part.json, "bytes", BYTES_MIN, BYTES_MAX, &cache->bytes);
+    if (!ps_json_has(&part.json, "object_bytes_max") && cache->object_bytes_max > cache->bytes / 8)
+        cache->object_bytes_max = cache->bytes / 8;
+    ps_json_int(&part.json, "object_bytes_max", OBJECT_MIN, BYTES_MAX, &cache->object_bytes_max);
+    if (cache->object_bytes_max > cache->bytes / 8)
+        ps_json_fault(&part.json, "object_bytes_max", "must be at most an eighth of bytes: %lld",
+                      (long long)(cache->bytes / 8));
+    ps_json_enum(&part.json, "eviction", eviction_names, &eviction);
+    cache->eviction = (enum cfg_eviction)eviction;
+    int err = cfg_part_end(&part);
+    if (err == 0)
+        err = read_purges(state, cache, faults);
+    if (err < 0)
+        free_cache(cache);
+    else
+        *ret_parsed = cache;
+    return err;
+}
+
+static json_t *cache_write(const void *parsed)
+{
+    const struct cfg_cache *cache = parsed;
+
+    return json_pack("{s:I, s:I, s:s}", "bytes", (json_int_t)cache->bytes, "object_bytes_max",
+                     (json_int_t)cache->object_bytes_max, "eviction",
+                     eviction_names[cache->eviction]);
+}
+
+const struct cfg_kind cfg_kind_cache = {
+    .path = "caches",
+    .word = "cache",
+    .name_rule = "a cache's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    .listed = "caches",
+    .lists_names = true,
+    .put = "cache.put",
+    .drop = "cache.delete",
+    .max = CACHES_MAX,
+    .initial_state = "{\"purges\":[]}",
+    .measured = (const char *const[]){"/live", NULL},
+    .shipped = (const struct cfg_shipped[]){{"default", "{}"}, {NULL, NULL}},
+    .name = cfg_plain_name,
+    .parse = cache_parse,
+    .free = free_cache,
+    .write = cache_write,
+    .publish = cfg_publish_pages,
+};

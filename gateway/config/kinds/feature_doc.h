@@ -1,0 +1,56 @@
+/* The kind `features`: what is not core, and from which level of the ladder on it gives way:
+ *
+ *   {"level":2}
+ *
+ * A level of null: never by itself. There is one document for each row of the table, no other, and
+ * none is deleted. Buying, confirming and cancelling are core, and so are routes of the class core:
+ * they are no features. An operator
+ * may pin a feature off or on: the pin is the document's state, with an absolute end. */
+#ifndef CFG_FEATURE_DOC_H
+#define CFG_FEATURE_DOC_H
+
+#include "gateway/config/kinds/pin.h"
+
+/* clang-format off */
+/*    name, level as shipped, what happens while it is off */
+#define CFG_FEATURES(X) \
+    X(exact_stock, 2, "The status page says plenty, few or none in the place of how many are left.") \
+    X(order_state_fresh, 3, "A buyer's orders are answered as the log last showed them, to be kept for 2 s; Redis is not asked for those that it does not show.") \
+    X(status_page_short_ttl, 2, "Caches may keep the status page five times as long.") \
+    X(long_keep_alive, 3, "Idle connections of buyers are closed after a second; those of trusted proxies stay.") \
+    X(access_log, 1, "Of a hundred lines of the access log one is written.") \
+    X(exports, 2, "Exports and audits are refused with 503, by pressure only while a sale is open that is no rehearsal.") \
+    X(rehearsals, 1, "Orders of rehearsal sales are refused with 503, by pressure only while another sale is open.") \
+    X(routes_extra, 1, "Routes of the class extra are answered by their fall-backs, or with 503.") \
+    X(routes_normal, 3, "Routes of the class normal are answered by their fall-backs, or with 503.") \
+    X(routes_important, 4, "Routes of the class important are answered by their fall-backs, or with 503.") \
+    X(shadow_copies, 1, "No copies of requests are sent to the shadow pools of routes.")
+/* clang-format on */
+
+#define CFG_FEATURE_ENUM(name, level, words) CFG_FEATURE_##name,
+enum cfg_feature { CFG_FEATURES(CFG_FEATURE_ENUM) CFG_FEATURE_COUNT };
+#undef CFG_FEATURE_ENUM
+
+/* By enum cfg_feature, NULL-terminated: values of a metric's label, too. */
+extern const char *const cfg_feature_names[CFG_FEATURE_COUNT + 1];
+extern const char *const cfg_feature_words[CFG_FEATURE_COUNT];
+
+/* CFG_FEATURE_COUNT: there is no feature of this name. */
+enum cfg_feature cfg_feature_find(const char *name);
+
+/* Values of a feature's pin. */
+enum { CFG_FEATURE_OFF, CFG_FEATURE_ON };
+extern const struct cfg_pin_words cfg_feature_pins;
+
+struct cfg_feature_doc {
+    int level;          /* from which on it is off, 1 .. CFG_LEVEL_MAX; 0: never */
+    struct cfg_pin pin; /* value: CFG_FEATURE_OFF, CFG_FEATURE_ON */
+};
+
+/* Of a version that is no deletion. */
+static inline const struct cfg_feature_doc *cfg_feature_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
+
+#endif

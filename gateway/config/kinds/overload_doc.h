@@ -1,0 +1,76 @@
+/* The kind `overload`: which signals say how loaded this gateway is, and when the ladder goes up
+ * and down. There is one document of it, named CFG_OVERLOAD_NAME:
+ *
+ *   {"mode":"enforce","signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
+ *    "enter":0.8,"enter_ticks":3,"leave":0.6,"leave_s":30}
+ *
+ * What is left out has the default of cfg_signals, or the values shown. An operator may pin the
+ * level: the pin is the document's state, with an absolute end. With the mode "off" the level stays
+ * at 0 by itself, nobody is shed (admission/shed.h) and no limit follows latency (orders/flow.h).
+ */
+#ifndef CFG_OVERLOAD_DOC_H
+#define CFG_OVERLOAD_DOC_H
+
+#include "gateway/config/kinds/pin.h"
+
+#define CFG_OVERLOAD_NAME "default"
+
+/* Levels of the ladder: 0, nothing is turned off, to this one. */
+#define CFG_LEVEL_MAX 4
+
+/* One figure each; admission/signals.h measures them. The order is that of the answers. */
+enum cfg_signal {
+    CFG_SIGNAL_LOOP_DELAY,
+    CFG_SIGNAL_IN_FLIGHT,
+    CFG_SIGNAL_STORE_LATENCY,
+    CFG_SIGNAL_LOG_LATENCY,
+    CFG_SIGNAL_LOG_BACKLOG,
+    CFG_SIGNAL_PROCESS_CPU,
+    CFG_SIGNAL_MACHINE_CPU,
+    CFG_SIGNAL_CPU_PRESSURE,
+    CFG_SIGNAL_MEMORY,
+    CFG_SIGNAL_MEMORY_PRESSURE,
+    CFG_SIGNAL_CONNECTIONS,
+    CFG_SIGNAL_ADMITTED_RATE,
+    CFG_SIGNAL_COUNT
+};
+
+/* How a signal is judged: its part of the pressure is weight * value / threshold. */
+struct cfg_signal_rule {
+    double threshold; /* in the signal's unit; 0: the signal is shown, but not judged */
+    double weight;    /* 0 .. 1 */
+};
+
+struct cfg_signal_row {
+    const char *name;            /* in documents, answers and metrics */
+    const char *unit;            /* "ms", "share" (0..1), "requests", "1/s" */
+    const char *source;          /* what is measured, for people */
+    struct cfg_signal_rule rule; /* unless a document says otherwise */
+};
+
+extern const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT];
+
+/* When the ladder goes up and down; admission/ladder.h has the rules. */
+struct cfg_ladder {
+    double enter;        /* pressure; above `leave` */
+    int64_t enter_ticks; /* 1 .. 600 */
+    double leave;        /* 0 .. 1 */
+    int64_t leave_s;     /* 1 .. 3600 */
+};
+
+struct cfg_overload {
+    bool is_off; /* mode */
+    struct cfg_signal_rule signals[CFG_SIGNAL_COUNT];
+    struct cfg_ladder ladder;
+    struct cfg_pin pin; /* value: a level */
+};
+
+extern const struct cfg_pin_words cfg_level_pins;
+
+/* Of a version that is no deletion. */
+static inline const struct cfg_overload *cfg_overload_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
+
+#endif

@@ -1,0 +1,116 @@
+/* The kind `pools`: servers of the shop that can take each other's place, and how one is chosen.
+ *
+ *   {"algorithm":"round_robin","hash_by":null,
+ *    "endpoints":[{"address":"127.0.0.1:9001","weight":1,"zone":null,"drain":false}],
+ *    "discovery":null,
+ *    "health":{"path":"/","host":null,"interval_ms":1000,"timeout_ms":500,"healthy_after":2,"unhealthy_after":3,"expect":[200]},
+ *    "outlier":{"consecutive_errors":5,"success_share_min":0.5,"latency_factor":0,"requests_min":20,"eject_ms":10000,"ejected_share_max":0.5},
+ *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"retry_budget":0.2}
+ *
+ * What is left out has the values shown, except `health`, whose default is null: no endpoint is
+ * asked, only what requests meet is judged. consistent_hash goes by "path", "header:NAME" or
+ * "cookie:NAME", by the path if nobody says; every other algorithm has a `hash_by` of null.
+ * `discovery` is one of {"file":NAME} (of a file in upstream.endpoint_dir), {"dns":NAME,"port":N},
+ * {"srv":NAME}, {"registration":true}, each with an optional "shrink_share_min":0.5. */
+#ifndef CFG_POOL_DOC_H
+#define CFG_POOL_DOC_H
+
+#include "common/text/address.h"
+#include "gateway/config/store/document.h"
+
+#define CFG_ENDPOINTS_MAX 256 /* of a pool, discovered ones included */
+#define CFG_ENDPOINT_SIZE 64  /* "[2001:db8::1]:65535" with its NUL, and then some */
+#define CFG_ZONE_MAX      32
+#define CFG_WEIGHT_MAX    1000
+#define CFG_EXPECT_MAX    8
+
+/* clang-format off */
+#define CFG_ALGORITHMS(X) \
+    X(round_robin) X(weighted_round_robin) X(least_connections) X(weighted_least_connections) X(least_response_time) \
+    X(source_ip_hash) X(consistent_hash) X(random) X(weighted_random) X(two_choices)
+/* clang-format on */
+#define CFG_ALGORITHM_ENUM(name) CFG_ALGORITHM_##name,
+enum cfg_algorithm { CFG_ALGORITHMS(CFG_ALGORITHM_ENUM) CFG_ALGORITHM_COUNT };
+#undef CFG_ALGORITHM_ENUM
+
+enum cfg_hash_by { CFG_HASH_PATH, CFG_HASH_HEADER, CFG_HASH_COOKIE };
+
+/* An endpoint as somebody names it: a document, a file, a DNS answer, a registration. */
+struct cfg_endpoint {
+    char address[CFG_ENDPOINT_SIZE]; /* the one spelling: "127.0.0.1:9001", "[::1]:9001" */
+    struct ps_address ip;
+    uint16_t port;
+    uint16_t weight; /* 0 .. CFG_WEIGHT_MAX; 0: gets nothing */
+    char zone[CFG_ZONE_MAX + 1];
+    bool drain; /* gets no new requests */
+};
+
+enum cfg_discovery {
+    CFG_DISCOVERY_NONE,
+    CFG_DISCOVERY_FILE,
+    CFG_DISCOVERY_DNS,
+    CFG_DISCOVERY_SRV,
+    CFG_DISCOVERY_REGISTRATION
+};
+
+struct cfg_pool {
+    char name[PS_NAME_MAX + 1];
+    enum cfg_algorithm algorithm;
+    enum cfg_hash_by hash_by; /* of consistent_hash */
+    char *hash_name;          /* of the header or cookie; NULL: by path */
+    size_t endpoint_count;
+    struct cfg_endpoint *endpoints; /* each address once */
+    struct {
+        enum cfg_discovery by;
+        char *from;              /* name of a file, or of the DNS */
+        uint16_t port;           /* with CFG_DISCOVERY_DNS */
+        double shrink_share_min; /* a list shorter than this share of the one before is held */
+    } discovery;
+    struct {
+        bool active;
+        char *path, *host; /* host NULL: the address */
+        int64_t interval_ms, timeout_ms;
+        unsigned healthy_after, unhealthy_after;
+        size_t expect_count;
+        int expect[CFG_EXPECT_MAX]; /* status */
+    } health;
+    struct {
+        unsigned consecutive_errors; /* 0: not judged */
+        double success_share_min;    /* 0: not judged */
+        double latency_factor;       /* of the pool's median; 0: not judged */
+        unsigned requests_min;       /* for the two shares, within 10 s */
+        int64_t eject_ms;            /* times how often it was ejected in a row, at most 30 times */
+        double ejected_share_max;
+    } outlier;
+    double panic_share; /* fewer usable endpoints than this share: all are used; 0: never */
+    int64_t slow_start_ms;
+    int64_t drain_ms;        /* then the connections of a drained or removed endpoint are closed */
+    int64_t connections_max; /* to each endpoint, over all workers; 0: none */
+    int64_t queue_max;       /* requests that wait for a place; 0: none waits */
+    double retry_budget;     /* retries as a share of requests */
+    _Atomic(unsigned) refs;  /* inside */
+};
+
+/* Of a version that is no deletion. */
+static inline struct cfg_pool *cfg_pool_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
+/* Keeps the parsed document beyond its version; any thread. */
+struct cfg_pool *cfg_pool_keep(struct cfg_pool *pool);
+void cfg_pool_drop(struct cfg_pool *pool); /* NULL is allowed */
+
+/* One element of `endpoints`, of a document or a watched file; the reader has all faults. */
+int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoint *ret_endpoint,
+                      struct ps_faults *faults) PS_MUST_CHECK;
+/* "127.0.0.1:9001" or "[::1]:9001"; weight 1. PS_E_INVALID. */
+int cfg_endpoint_parse(const char *text, size_t len,
+                       struct cfg_endpoint *ret_endpoint) PS_MUST_CHECK;
+/* Why no endpoint may be there, to be read behind its address ("is outside …"); NULL: one may. Each
+ * way by which a pool gets endpoints asks this. Control thread. */
+const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
+                                 const struct cfg_bounds *bounds); /* NULL: there are none */
+void cfg_endpoint_make(const struct ps_address *ip, uint16_t port,
+                       struct cfg_endpoint *ret_endpoint);
+
+#endif

@@ -1,0 +1,131 @@
+/* A sale as operators write it: one JSON document, read strictly, and what may change in it later.
+ * What happened to the sale (opened, paused, ended, its version) is kept beside the document. */
+#ifndef CFG_SALE_DOC_H
+#define CFG_SALE_DOC_H
+
+#include "gateway/config/store/document.h"
+
+#define CFG_SALES_MAX           10000
+#define CFG_SALE_SKUS_MAX       100
+#define CFG_SALE_ATTRIBUTES_MAX 2048 /* bytes, as compact JSON */
+#define CFG_SALE_CAP_DEFAULT    1
+#define CFG_SALE_TTL_MIN_S      5
+#define CFG_SALE_TTL_MAX_S      604800
+#define CFG_SALE_TTL_DEFAULT_S  900
+
+struct cfg_sku_doc {
+    char name[PS_NAME_MAX + 1];
+    int64_t stock;      /* at the opening; later changes are adjustments */
+    int64_t cap;        /* units of this SKU a user may have; 0 = none of its own (null) */
+    char amount[32];    /* "9.90"; "" = no price */
+    char currency[4];   /* "CNY" */
+    json_t *attributes; /* an object, owned */
+};
+
+struct cfg_sale_doc {
+    int64_t opens_at_ms;  /* INT64_MAX = none yet: a draft */
+    int64_t closes_at_ms; /* INT64_MAX = none */
+    int64_t cap;          /* units a user may have over all SKUs */
+    int64_t ttl_s;        /* of a reservation until it is paid */
+    bool rehearsal;
+    /* It serves the rehearsals of this sale beside the sale itself; "" = of none. Only with
+     * `rehearsal`. */
+    char twin_of[PS_NAME_MAX + 1];
+    json_t *attributes; /* an object, owned */
+    size_t sku_count;
+    struct cfg_sku_doc *skus; /* owned */
+};
+
+/* Kept beside the document; the control store keeps both. */
+struct cfg_sale_state {
+    int64_t version; /* 1 at creation, +1 with every change of document or state */
+    int64_t created_at_ms;
+    bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
+                     its SKUs are fixed at all of them */
+    /* Of the opening that was noted, the same at all gateways of the cluster and in all fences of
+     * the sale; "": none was noted, or by a gateway alone. */
+    char opening_id[PS_UUID_LEN + 1];
+    bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
+                    installed, never taken back */
+    bool paused;
+    bool ended;          /* by an operator, for good */
+    int64_t ended_at_ms; /* when; 0 = not, or not known */
+    bool archived;       /* the log has its sale.archived: nothing else of it is kept here */
+};
+
+/* What a gateway itself notes in a sale's state, as a new version that every gateway sees. */
+enum cfg_sale_note {
+    CFG_NOTE_OPENING, /* its stock and its SKUs are fixed from now on, on all gateways */
+    CFG_NOTE_OPENED,  /* all of its beginning is in the log */
+    CFG_NOTE_ARCHIVED
+};
+
+/* What the kind keeps of a sale's version. */
+struct cfg_stored_sale {
+    char name[PS_NAME_MAX + 1];
+    struct cfg_sale_doc doc;
+    struct cfg_sale_state state;
+};
+
+/* Reads a document that stands at reading->pointer. `name` is the sale's: a member "sale" is
+ * allowed and must equal it. PS_E_INVALID (unknown members too; members that only reading shows,
+ * such as "state", say that they are read-only), PS_E_NOMEM: all faults are added. Owner of
+ * *ret_doc: the caller, cfg_sale_doc_done. Any thread.
+ *
+ * An operator's document (now_ms is not 0) that would open the sale at once, by an opening more
+ * than CFG_SALE_PAST_MS ago, must say so with "open": a mistyped year cannot be taken back. With
+ * "open" and no opening the sale opens now, or has the opening that it had, so that the same
+ * document may be put again. "open" is no member of the document that is kept. */
+#define CFG_SALE_PAST_MS 60000
+int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading, const char *name,
+                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults) PS_MUST_CHECK;
+/* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
+ * PS_E_INVALID. */
+int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
+                      struct ps_faults *faults) PS_MUST_CHECK;
+void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
+
+/* The document, complete (defaults filled in); reading it gives the same document. A new reference,
+ * NULL = out of memory. The SKU's object is entry `sku` of "skus", for those who add its numbers to
+ * it. */
+json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc) PS_MUST_CHECK;
+
+/* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
+ * `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes;
+ * when it is over, prices and attributes. Else each member that may not is a fault (their paths
+ * begin with `pointer`), and the refusal is that of the first one. Both documents are valid; equal
+ * ones may always. */
+enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
+                                     const struct cfg_sale_state *state, int64_t wall_ms,
+                                     const char *pointer, struct ps_faults *faults);
+/* Names of the members that differ, "closes_at, skus/phone/stock" (cut when long); their number. */
+size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
+                                char *ret_text, size_t cap);
+
+/* What buyers see of a sale. Before the opening it is scheduled, whether or not it is paused. */
+enum cfg_phase { CFG_PHASE_SCHEDULED, CFG_PHASE_OPEN, CFG_PHASE_PAUSED, CFG_PHASE_ENDED };
+/* The window is [opens_at_ms, closes_at_ms); a draft opens at INT64_MAX. */
+static inline enum cfg_phase cfg_phase_at(int64_t opens_at_ms, int64_t closes_at_ms, bool paused,
+                                          bool ended, int64_t wall_ms)
+{
+    if (ended || (wall_ms >= closes_at_ms && opens_at_ms != INT64_MAX))
+        return CFG_PHASE_ENDED;
+    if (wall_ms < opens_at_ms)
+        return CFG_PHASE_SCHEDULED;
+    return paused ? CFG_PHASE_PAUSED : CFG_PHASE_OPEN;
+}
+/* What operators see: the phase, and "draft", or "paused" already before the opening. */
+const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
+                                int64_t wall_ms);
+/* As it stands beside the document. NULL = out of memory. */
+json_t *cfg_sale_state_write(const struct cfg_sale_state *state) PS_MUST_CHECK;
+/* The same read; what is not there stays. */
+int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state,
+                        struct ps_faults *faults) PS_MUST_CHECK;
+/* Of a sale's version that is no deletion. */
+static inline const struct cfg_stored_sale *cfg_sale_of(const struct cfg_doc *doc)
+{
+    return doc->parsed;
+}
+
+#endif

@@ -1,0 +1,190 @@
+/* The kind of sale documents: what the store asks of them, and what the gateway notes on a sale. */
+#include "gateway/config/store/store_internal.h"
+
+#include "common/program/log.h"
+#include "gateway/config/kinds/part.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POINTER_MAX 192
+
+static void sale_free(void *parsed)
+{
+    struct cfg_stored_sale *sale = parsed;
+    cfg_sale_doc_done(&sale->doc);
+    free(sale);
+}
+
+static int sale_parse(const char *name, const json_t *json, const json_t *state,
+                      const struct cfg_reading *reading, void **ret_parsed,
+                      struct ps_faults *faults)
+{
+    struct cfg_stored_sale *sale = calloc(1, sizeof *sale);
+    if (sale == NULL)
+        return PS_E_NOMEM;
+    memcpy(sale->name, name, strlen(name) + 1);
+    int err = cfg_sale_doc_read(json, reading, name, &sale->doc, faults);
+    if (err == 0)
+        err = cfg_sale_state_read(state, &sale->state, faults);
+    if (err < 0)
+        sale_free(sale);
+    else
+        *ret_parsed = sale;
+    return err;
+}
+
+static json_t *sale_write(const void *parsed)
+{
+    return cfg_sale_doc_write(&((const struct cfg_stored_sale *)parsed)->doc);
+}
+
+static int sale_show(const struct cfg_doc *doc, json_t *json)
+{
+    return json_object_set_new(json, "sale", json_string(doc->name)) |
+           json_object_set_new(json, "version", json_integer(doc->version)) |
+           json_object_set_new(json, "created_at", ps_json_of_time(doc->created_at_ms)) |
+           json_object_set_new(json, "updated_at", ps_json_of_time(doc->by.at_ms));
+}
+
+static bool is_twin_of_twin(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const char *twin_of = cfg_sale_of(doc)->doc.twin_of;
+    const struct cfg_doc *of =
+        twin_of[0] != '\0' ? cfg_store_find(store, &cfg_kind_sale, twin_of) : NULL;
+    return of != NULL && cfg_sale_of(of)->doc.twin_of[0] != '\0';
+}
+
+static enum cfg_refusal sale_may_change(const struct cfg_store *store, const struct cfg_doc *from,
+                                        const struct cfg_doc *to, const char *pointer,
+                                        struct ps_faults *faults)
+{
+    bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
+    /* The settings may bring back a sale whose control.db was lost. */
+    if (from == NULL && used && strcmp(to->by.who, "settings") != 0) {
+        (void)ps_faults_add(
+            faults, PS_E_CONFLICT, pointer,
+            "the order log holds records of a sale of this name; a name is used once");
+        return CFG_CONFLICT;
+    }
+    if (from == NULL && is_twin_of_twin(store, to)) {
+        char member[POINTER_MAX];
+        (void)snprintf(member, sizeof member, "%s/twin_of", pointer);
+        (void)ps_faults_add(faults, PS_E_CONFLICT, member,
+                            "is a twin itself: name the sale that both are twins of");
+        return CFG_CONFLICT;
+    }
+    const struct cfg_stored_sale *was = used && from != NULL ? cfg_sale_of(from) : NULL;
+    if (to->json == NULL && was != NULL && was->doc.rehearsal && was->state.archived)
+        return CFG_MAY; /* nobody is promised anything of it */
+    if (to->json == NULL && used && !cfg_store_sale_is_forgettable(store, from->name)) {
+        (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
+                            "was opened: it can be deleted when it has ended, a few seconds later, "
+                            "if nobody has ordered from it, or if it is a rehearsal");
+        return CFG_HAS_ORDERS;
+    }
+    if (from == NULL || to->json == NULL)
+        return CFG_MAY;
+    struct cfg_sale_state state = cfg_sale_of(from)->state;
+    state.opened = used;
+    return cfg_sale_doc_change(&cfg_sale_of(from)->doc, &cfg_sale_of(to)->doc, &state,
+                               ps_clock_wall_ms(cfg_store_clock(store)), pointer, faults);
+}
+
+static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
+                        const struct cfg_doc *to)
+{
+    const struct cfg_stored_sale *sale = to != NULL ? cfg_sale_of(to) : NULL;
+    const char *name = to != NULL ? to->name : from->name;
+    struct cfg_sale_state state = {0};
+    cfg_store_on_sale(store, from, to);
+    if (sale != NULL) {
+        state = sale->state;
+        state.version = to->version;
+        state.created_at_ms = to->created_at_ms;
+    }
+    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL, &state);
+}
+
+/* The twin's sale may come later, or its name is mistyped. */
+static void sale_changed(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const struct cfg_stored_sale *sale = doc->parsed;
+    if (sale != NULL && sale->doc.twin_of[0] != '\0' &&
+        cfg_store_find(store, &cfg_kind_sale, sale->doc.twin_of) == NULL)
+        ps_log(PS_LOG_WARN, "twin_without_sale", PS_F_STR("sale", sale->name),
+               PS_F_STR("twin_of", sale->doc.twin_of));
+}
+
+const struct cfg_kind cfg_kind_sale = {
+    .path = "sales",
+    .word = "sale",
+    .name_rule = "a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    .listed = "sales",
+    .put = "sale.put",
+    .drop = "sale.delete",
+    .max = CFG_SALES_MAX,
+    .initial_state = "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
+    .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
+    .live = (const char *const[]){"/state", "/refused", "/not_archived", "/skus/*/available",
+                                  "/skus/*/in_doubt", "/skus/*/held", "/skus/*/confirmed",
+                                  "/skus/*/adjustments", NULL},
+    .name = cfg_plain_name,
+    .parse = sale_parse,
+    .free = sale_free,
+    .write = sale_write,
+    .show = sale_show,
+    .may_change = sale_may_change,
+    .publish = sale_publish,
+    .changed = sale_changed,
+};
+
+/* Adds the sale with the note in its state. */
+static int add_note(struct cfg_change *change, const char *sale, enum cfg_sale_note note)
+{
+    const struct cfg_doc *have = cfg_store_find(change->store, &cfg_kind_sale, sale);
+
+    if (have == NULL)
+        return PS_E_NOT_FOUND;
+    struct cfg_sale_state state = cfg_sale_of(have)->state;
+    if (note == CFG_NOTE_ARCHIVED) {
+        state.archived = true;
+    } else {
+        state.opening = note == CFG_NOTE_OPENING;
+        state.opened = note == CFG_NOTE_OPENED;
+    }
+    if (state.opening && state.opening_id[0] == '\0') {
+        struct ps_uuid_source source;
+        struct ps_uuid id;
+        ps_uuid_source_init(&source);
+        ps_uuid_next(&source, ps_clock_wall_ms(cfg_store_clock(change->store)), &id);
+        ps_uuid_format(&id, state.opening_id);
+    }
+    json_t *json = cfg_sale_state_write(&state);
+    int err = json != NULL ? cfg_change_state(change, &cfg_kind_sale, sale, json) : PS_E_NOMEM;
+    json_decref(json);
+    return err;
+}
+
+int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size_t count,
+                         enum cfg_sale_note note, cfg_done_fn *done, void *ctx)
+{
+    static const char *const actions[] = {[CFG_NOTE_OPENING] = "sale.opening",
+                                          [CFG_NOTE_OPENED] = "sale.open",
+                                          [CFG_NOTE_ARCHIVED] = "sale.archive"};
+    struct cfg_change *change = cfg_change_own(store, "system", actions[note]);
+    int err = change == NULL ? PS_E_NOMEM : 0;
+
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = add_note(change, sales[i], note);
+    if (err < 0) {
+        cfg_change_free(change);
+        return err;
+    }
+    if (count == 1)
+        cfg_change_line(change, "", NULL, NULL);
+    else
+        (void)snprintf(change->target, sizeof change->target, "%s", cfg_kind_sale.path);
+    return cfg_change_submit(change, done, ctx);
+}

@@ -1,0 +1,81 @@
+/* Documents that end by themselves: a heap says when, the tick takes them out of memory, and the
+ * next change removes them from control.db and from Redis. */
+#include "gateway/config/store/store_internal.h"
+
+#include "common/program/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void cfg_store_watch_end(struct cfg_store *store, const struct cfg_doc *doc)
+{
+    int64_t ends_at_ms = cfg_doc_ends_at_ms(doc);
+    struct cfg_ended *ended;
+
+    if (ends_at_ms == INT64_MAX)
+        return;
+    ended = malloc(sizeof *ended + strlen(doc->name) + 1);
+    if (ended == NULL)
+        return;
+    ended->kind = doc->kind;
+    memcpy(ended->name, doc->name, strlen(doc->name) + 1);
+    if (ps_heap_put(store->ends, ends_at_ms, (uint64_t)(uintptr_t)ended) < 0)
+        free(ended);
+}
+
+/* The audit line of an end that somebody wants to know of. Without memory there is none. */
+static void say_ended(struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const char *action = doc->kind->ended != NULL ? doc->kind->ended(doc->parsed) : NULL;
+    char target[CFG_NAME_MAX + 64];
+
+    if (action == NULL)
+        return;
+    struct cfg_change *change = cfg_change_own(store, "system", action);
+    if (change == NULL)
+        return;
+    (void)snprintf(target, sizeof target, "%s/%s", doc->kind->path, doc->name);
+    cfg_change_line(change, target, cfg_doc_json(doc), NULL);
+    int err = cfg_change_submit(change, NULL, NULL);
+    if (err < 0)
+        ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", "system"),
+               PS_F_STR("action", action), PS_F_STR("target", target),
+               PS_F_STR("error", ps_err_text(err)));
+}
+
+void cfg_store_tick(struct cfg_store *store)
+{
+    int64_t now_ms = ps_clock_wall_ms(store->clock);
+    uint64_t value;
+
+    while (ps_heap_take(store->ends, now_ms, &value)) {
+        struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
+        const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
+        if (doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
+            ended->kind->publish(store, doc, NULL) < 0) {
+            free(ended); /* another version ends later */
+            continue;
+        }
+        struct cfg_doc *removed = cfg_map_remove(cfg_store_map(store, ended->kind), ended->name);
+        STAILQ_INSERT_TAIL(&store->ended, ended, next);
+        say_ended(store, removed);
+        cfg_doc_free(removed);
+    }
+}
+
+/* They are removed from control.db, and from Redis, with this change. One without documents does
+ * not reach Redis. */
+void cfg_change_add_ended(struct cfg_change *change)
+{
+    struct cfg_store *store = change->store;
+    struct cfg_ended *ended;
+
+    if (store->sync != NULL && change->job.edit_count == 0)
+        return;
+    for (size_t i = 0; i < CFG_ENDED_MAX && (ended = STAILQ_FIRST(&store->ended)) != NULL; i++) {
+        STAILQ_REMOVE_HEAD(&store->ended, next);
+        STAILQ_INSERT_TAIL(&change->job.ended, ended, next);
+        change->job.ended_count++;
+    }
+}

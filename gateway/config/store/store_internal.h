@@ -1,0 +1,91 @@
+/* What the files of the store share: memory.c (what there is), change.c (what a change is made of)
+ * and store.c (the way of a change). */
+#ifndef CFG_STORE_INTERNAL_H
+#define CFG_STORE_INTERNAL_H
+
+#include "common/heap.h"
+#include "gateway/config/store/audit_log.h"
+#include "gateway/config/store/store.h"
+
+#define CFG_KINDS_MAX 16
+/* Documents that have ended and are removed with one change. */
+#define CFG_ENDED_MAX 1000
+
+/* The documents of a kind by name, deletions too: a sorted list, which is searched by halves. */
+struct cfg_map {
+    struct cfg_doc **at;
+    size_t count, room;
+    size_t live; /* that are no deletions */
+};
+
+/* How far a change is. */
+enum cfg_step {
+    CFG_STEP_WAITING, /* for its turn, or for the cluster's copy */
+    CFG_STEP_SHARING, /* Redis compares its versions */
+    CFG_STEP_WRITING, /* the writer has it */
+    CFG_STEP_WRITTEN  /* in memory; its publication is under way */
+};
+
+struct cfg_change {
+    struct cfg_job job; /* first: what the writer mails back */
+    struct cfg_store *store;
+    struct cfg_author by;
+    char who[PS_NAME_MAX + 1], peer[46], action[32], why[CFG_WHY_SIZE];
+    size_t room;                    /* for edits */
+    char target[CFG_NAME_MAX + 64]; /* of the audit line; "": that of its documents */
+    json_t *from, *to;
+    bool has_line; /* from and to are said */
+    cfg_done_fn *done;
+    void *ctx;
+    enum cfg_step step;
+    bool is_taken; /* another gateway's */
+    bool shared;   /* the cluster has it */
+    int refused;   /* by the cluster, for a newer version: said when that has been taken over */
+    STAILQ_ENTRY(cfg_change) next;
+};
+
+struct cfg_history {
+    struct cfg_job job; /* first */
+    cfg_history_fn *done;
+    void *ctx;
+    LIST_ENTRY(cfg_history) next;
+};
+
+struct cfg_store {
+    struct cfg_store_callbacks callbacks;
+    const struct cfg_bounds *bounds;
+    const struct ps_clock *clock;
+    struct cfg_writer *writer;
+    struct cfg_map maps[CFG_KINDS_MAX]; /* by cfg_kinds */
+    struct ps_heap *ends;               /* when documents end; value: a struct cfg_ended */
+    struct cfg_ended_list ended;        /* gone from memory, not yet from control.db */
+    int64_t revision;
+    struct cfg_view *view;
+    struct cfg_snapshot *snapshot, *older; /* published; replaced but not yet acknowledged */
+    bool dirty;                            /* what is published is not what there is */
+    STAILQ_HEAD(cfg_changes, cfg_change) changes;
+    LIST_HEAD(, cfg_history) looks;
+    struct cfg_sync *sync;            /* NULL: what operators decide here is this gateway's own */
+    json_t *seed_sales, *seed_policy; /* that wait for the cluster's copy; NULL: none */
+};
+
+struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind);
+int cfg_map_make_room(struct cfg_map *map, size_t more) PS_MUST_CHECK;
+/* Puts it in the place of the one of its name, which is returned, or NULL. There is room. */
+struct cfg_doc *cfg_map_put(struct cfg_map *map, struct cfg_doc *doc);
+struct cfg_doc *cfg_map_remove(struct cfg_map *map, const char *name); /* NULL: it is not there */
+/* Is it no deletion, and has it not ended? */
+bool cfg_store_is_in_force(const struct cfg_store *store, const struct cfg_doc *doc);
+
+/* change.c: the audit line, from what the change does when its turn comes; none, if it only renews.
+ * PS_E_NOMEM. */
+int cfg_change_write_line(struct cfg_change *change) PS_MUST_CHECK;
+/* An edit, taken over also when it fails. PS_E_NOMEM. */
+int cfg_change_add(struct cfg_change *change, struct cfg_edit edit) PS_MUST_CHECK;
+
+/* ends.c. Notes when the document ends; without memory that is found at the next start. */
+void cfg_store_watch_end(struct cfg_store *store, const struct cfg_doc *doc);
+/* What has ended is removed from control.db, and from Redis, with this change. */
+void cfg_change_add_ended(struct cfg_change *change);
+
+#endif
