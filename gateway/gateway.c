@@ -17,7 +17,7 @@
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/reload.h"
-#include "gateway/config/seed.h"
+#include "gateway/config/store/seed.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -399,7 +399,8 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     if ((err = start_threads(gateway)) < 0)
         return err;
     start_loop(gateway);
-    cfg_seed(gateway->config, settings->sales, settings->policy);
+    if ((err = cfg_seed(gateway->config, settings->seed)) < 0)
+        return err;
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     stop_parts(gateway);
     free_parts(gateway);

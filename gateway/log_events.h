@@ -42,11 +42,11 @@
       "Cookies are the usual reason: let the CDN or the proxy drop them, or raise http.head_max_kib.") \
     X(worker_takes_no_mail, ERROR, "A worker's mailbox is full: it does not run its loop.", \
       "Report it; restart if buyers wait.") \
-    X(sale_created, INFO, "A sale from the settings file is stored.", "") \
-    X(seed_failed, ERROR, "A sale or a rule of the settings file was not stored (error).", \
-      "error says what to mend.") \
-    X(seed_ignored, WARN, "The settings file differs from what is in force (differs_in, why).", \
-      "Change sales and rules through the admin API; take them out of the file.") \
+    X(seed_taken, INFO, "The seed of the settings file is stored: its documents are in force.", "") \
+    X(seed_failed, ERROR, "The seed of the settings file was not stored, for this (path, error); one line a fault.", \
+      "Mend what path names. Nothing of the seed is in force.") \
+    X(seed_ignored, WARN, "The seed differs from what is in force (differs_in): it is taken at the first start only.", \
+      "Change documents through the admin API.") \
     X(limit_without_sale, WARN, "The limit rule is for a sale that does not exist: it limits nobody.", \
       "Check the name of the sale in the rule.") \
     X(twin_without_sale, WARN, "The twin is of a sale that does not exist (twin_of): no rehearsal finds it by that name.", \
@@ -64,7 +64,7 @@
       "A change of tokens is in force, but the disk may not have it (error): after a loss of power the tokens from before may be back.", \
       "Repair the disk of state_dir; then look at the list of tokens.") \
     X(audit_log_not_written, ERROR, "The audit log gets an entry later than its change.", "Look at the disk of state_dir.") \
-    X(policy_not_built, ERROR, "A change of limits or blocklist waits: memory was short. It is tried again.", "Free memory.") \
+    X(snapshot_not_built, ERROR, "A change of limits or blocklist waits: memory was short. It is tried again.", "Free memory.") \
     X(policy_not_delivered, ERROR, "A worker did not receive a change of limits or blocklist.", "Report it; restart.") \
     X(policy_ack_not_delivered, ERROR, "A worker has a change of limits or blocklist, but could not say so.", "Report it; restart.") \
     X(signal_absent, INFO, "A signal of overload (signal) cannot be read (why): it is not judged. GET /admin/v1/overload says so, too.", \

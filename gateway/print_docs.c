@@ -23,7 +23,7 @@ static void print_settings(FILE *out)
         "error that names its place; `--check-config` looks for errors without starting. Settings "
         "marked *live* are also taken over by SIGHUP, the others at the start only.");
     ps_reference_paragraph(
-        out, "`sales` and `policy` are seeds: [operations](../operations.md#seeds) explains them.");
+        out, "`seed` is taken at the first start: [operations](../operations.md#seeds).");
     ps_reference_settings(out, gw_options, gw_option_count);
 }
 

@@ -2,7 +2,7 @@
 #include "gateway/reload.h"
 
 #include "common/program/log.h"
-#include "gateway/config/seed.h"
+#include "gateway/config/store/seed.h"
 
 static void take_over(struct gw_settings *live, struct gw_settings *fresh, struct cfg_store *store)
 {
@@ -13,7 +13,7 @@ static void take_over(struct gw_settings *live, struct gw_settings *fresh, struc
     live->admin.metrics_open = fresh->admin.metrics_open;
     live->logging.level = fresh->logging.level;
     ps_log_level_set((enum ps_log_level)live->logging.level);
-    cfg_seed(store, fresh->sales, fresh->policy);
+    (void)cfg_seed(store, fresh->seed);
 }
 
 static void refuse(const char *path, const struct ps_faults *faults)

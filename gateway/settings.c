@@ -5,7 +5,7 @@
 
 #include "common/program/log.h"
 #include "common/program/secret.h"
-#include "gateway/config/seed.h"
+#include "gateway/config/store/seed.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
@@ -88,8 +88,7 @@ const struct ps_option gw_options[] = {
     {"upstream.static_dir",          PS_OPT_STRING,  AT(upstream.static_dir),          1, 1024,        "null",          "",            NULL,           false, "A directory of files that routes may name as the body of an answer; null: none"},
     {"upstream.endpoint_dir",        PS_OPT_STRING,  AT(upstream.endpoint_dir),        1, 1024,        "null",          "",            NULL,           false, "A directory of files that pools may name as the source of their endpoints; null: none"},
     {"upstream.dns_servers",         PS_OPT_STRINGS, AT(upstream.dns_servers),         1, 64,          "[]",            "",            NULL,           false, "DNS servers that discovery asks, as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53; none: those of /etc/resolv.conf"},
-    {"sales",                        PS_OPT_JSON,    AT(sales),                        ANY,            "[]",            "",            NULL,           true,  "Sales to create at start if their name is unknown"},
-    {"policy",                       PS_OPT_JSON,    AT(policy),                       ANY,            "{}",            "",            NULL,           true,  "Documents to start with: limits, features, caches, pools and routes by name, overload; taken once, what somebody has changed stays as it is"},
+    {"seed",                         PS_OPT_JSON,    AT(seed),                         ANY,            "{}",            "",            NULL,           true,  "A bundle of documents to start with, as GET /admin/v1/config prints it: {\"documents\":{\"limits\":{\"user\":{...}}}}. Taken as a whole at the first start; afterwards it changes nothing"},
 };
 /* clang-format on */
 const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
@@ -291,12 +290,7 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
                             (long long)settings->drain.delay_ms);
     (void)!oq_kafka_properties_check(settings->log.kafka.properties, "log.kafka.properties",
                                      add_fault, faults);
-    if (!json_is_array(settings->sales))
-        (void)ps_faults_add(faults, PS_E_INVALID, "sales", "must be an array of sale objects");
-    if (!json_is_object(settings->policy))
-        (void)ps_faults_add(faults, PS_E_INVALID, "policy", "must be an object");
-    if (json_is_array(settings->sales) && json_is_object(settings->policy))
-        (void)!cfg_seed_check(settings->sales, settings->policy, &settings->bounds, faults);
+    (void)!cfg_seed_check(settings->seed, &settings->bounds, faults);
 }
 
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
@@ -394,8 +388,7 @@ json_t *gw_settings_json(const struct gw_settings *settings)
         json_decref(all);
         return NULL;
     }
-    (void)json_object_del(all, "sales");
-    (void)json_object_del(all, "policy");
+    (void)json_object_del(all, "seed");
     return all;
 }
 

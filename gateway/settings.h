@@ -104,8 +104,7 @@ struct gw_settings {
         char *static_dir, *endpoint_dir;        /* NULL: none */
         struct ps_option_list dns_servers;      /* "ip:port" */
     } upstream;
-    json_t *sales;  /* seeds, an array of objects: the sale document plus "sale" */
-    json_t *policy; /* seed: {"limits":{rule:{…}}} */
+    json_t *seed; /* a bundle of documents; {}: none */
 
     /* Derived by gw_settings_read. */
     struct ps_cidrs trusted;   /* of trusted_proxies */

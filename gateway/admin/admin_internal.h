@@ -236,15 +236,6 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
  * archived. */
 void op_delete_discarded(struct op_request *request);
 
-/* --- read_only.c --- */
-/* Takes out the members that only reading shows, whatever they say. */
-void op_drop_read_only(json_t *json, const struct cfg_kind *kind);
-/* The same of a document that was read as `shown`. What is not as it was read is a fault. Members
- * that change by themselves may have changed since: they are faults only where `strict`, which is
- * when nothing else changes. */
-void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
-                       struct ps_faults *faults);
-
 /* --- sales.c --- */
 /* Before the document of a rehearsal that has been opened is deleted: the sale goes without an
  * archive. False: there is nothing in the way. */

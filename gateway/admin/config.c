@@ -3,19 +3,13 @@
  * documents that it does not have are deleted. All of it happens or nothing. */
 #include "gateway/admin/admin_internal.h"
 
+#include "gateway/config/store/bundle.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- Which kinds. --- */
-
-/* NULL: no kind that bundles have. */
-static const struct cfg_kind *find_kind(const char *path, size_t len)
-{
-    const struct cfg_kind *kind = cfg_kind_find(path, len);
-
-    return kind != NULL && !kind->is_private ? kind : NULL;
-}
 
 /* The kinds of the query; without one all. False: answered. */
 static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text, size_t cap)
@@ -30,7 +24,7 @@ static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text
         *ret_dry_run = number == 1;
     for (const char *at = text[0] != '\0' ? text : NULL; at != NULL;) {
         size_t len = strcspn(at, ",");
-        if (find_kind(at, len) == NULL) {
+        if (cfg_bundle_kind(at, len) == NULL) {
             op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind",
                   (int)len, at);
             return false;
@@ -77,145 +71,6 @@ void op_get_config(struct op_request *request)
 }
 
 /* --- Making it so. --- */
-
-struct bundle {
-    struct op_change *change;
-    bool lenient; /* what only reading shows of a document is passed over */
-    struct ps_faults faults;
-    enum cfg_refusal refusal; /* the first one */
-    int err;                  /* the first one */
-};
-
-static void note(struct bundle *bundle, int err, enum cfg_refusal refusal)
-{
-    if (err == 0 || (bundle->err < 0 && err != PS_E_INVALID && err != PS_E_NOMEM))
-        return;
-    /* What cannot be read weighs more than what may not be. */
-    bundle->err = err;
-    bundle->refusal = refusal;
-}
-
-/* A pointer to one document of the bundle, its names escaped (RFC 6901). */
-static void point_to(const struct cfg_kind *kind, const char *name, char ret_pointer[192])
-{
-    struct ps_buf buf;
-    char both[CFG_NAME_MAX + 64];
-
-    (void)snprintf(both, sizeof both, "%s\n%s", kind->path, name);
-    ps_buf_init(&buf, ret_pointer, 191);
-    ps_buf_puts(&buf, "/documents/");
-    for (const char *at = both; *at != '\0'; at++) {
-        if (*at == '\n')
-            ps_buf_puts(&buf, "/");
-        else if (*at == '~' || *at == '/')
-            ps_buf_puts(&buf, *at == '~' ? "~0" : "~1");
-        else
-            ps_buf_put(&buf, at, 1);
-    }
-    ret_pointer[buf.len] = '\0';
-}
-
-static void point_to_document(const struct cfg_doc *doc, char ret_pointer[192])
-{
-    point_to(doc->kind, doc->name, ret_pointer);
-}
-
-/* When every document was read: one that was not would be missed by those that name it. */
-static void check_together(struct bundle *bundle)
-{
-    enum cfg_refusal refusal = CFG_MAY;
-
-    if (bundle->err < 0)
-        return;
-    int err =
-        cfg_change_check(bundle->change->change, point_to_document, &refusal, &bundle->faults);
-    note(bundle, err, refusal);
-}
-
-static void put_document(struct bundle *bundle, const struct cfg_kind *kind, const char *given,
-                         const json_t *json)
-{
-    enum cfg_refusal refusal = CFG_MAY;
-    char name[CFG_NAME_MAX + 1], pointer[192];
-    int err;
-
-    point_to(kind, given, pointer);
-    if (kind->name(given, strlen(given), name) < 0)
-        err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "the name must be %s",
-                            kind->name_rule);
-    else if (strcmp(name, given) != 0) /* one spelling, so that none is there twice */
-        err = ps_faults_add(&bundle->faults, PS_E_INVALID, pointer, "is to be named \"%s\"", name);
-    else {
-        json_t *copy = json_deep_copy(json);
-        if (bundle->lenient)
-            op_drop_read_only(copy, kind);
-        err = copy != NULL ? cfg_change_put(bundle->change->change, kind, name, copy, pointer,
-                                            &refusal, &bundle->faults)
-                           : PS_E_NOMEM;
-        json_decref(copy);
-    }
-    note(bundle, err, refusal);
-}
-
-/* Of the documents that always exist, or of the others. */
-static void drop_those_left_out(struct bundle *bundle, const struct cfg_kind *kind,
-                                const json_t *documents, bool ships)
-{
-    const struct cfg_doc *doc = NULL;
-    char pointer[192];
-
-    while ((doc = cfg_store_next(bundle->change->admin->deps.config, kind, doc)) != NULL) {
-        enum cfg_refusal refusal;
-        if (json_object_get(documents, doc->name) != NULL ||
-            cfg_kind_ships(kind, doc->name) != ships)
-            continue;
-        point_to(kind, doc->name, pointer);
-        int err = cfg_change_drop(bundle->change->change, kind, doc->name, pointer, &refusal,
-                                  &bundle->faults);
-        note(bundle, err, refusal);
-    }
-}
-
-static void put_kind(struct bundle *bundle, const struct cfg_kind *kind, const json_t *documents)
-{
-    char pointer[192];
-    const char *name;
-    json_t *json;
-
-    (void)snprintf(pointer, sizeof pointer, "/documents/%s", kind->path);
-    if (!json_is_object(documents)) {
-        note(bundle,
-             ps_faults_add(&bundle->faults, PS_E_INVALID, pointer,
-                           "must be an object of documents by name"),
-             CFG_MAY);
-        return;
-    }
-    drop_those_left_out(bundle, kind, documents, false); /* makes room */
-    json_object_foreach((json_t *)(uintptr_t)documents, name, json)
-        put_document(bundle, kind, name, json);
-    drop_those_left_out(bundle, kind, documents, true); /* last: what the file has is named first */
-}
-
-static void put_kinds(struct bundle *bundle, const json_t *documents, const char *kinds)
-{
-    const char *path;
-    json_t *value;
-
-    json_object_foreach((json_t *)(uintptr_t)documents, path, value)
-    {
-        const struct cfg_kind *kind = find_kind(path, strlen(path));
-        char pointer[192];
-        (void)snprintf(pointer, sizeof pointer, "/documents/%.64s", path);
-        if (kind == NULL || !cfg_kind_is_listed(kind, kinds))
-            note(bundle,
-                 ps_faults_add(&bundle->faults, PS_E_INVALID, pointer,
-                               kind == NULL ? "is no kind of documents"
-                                            : "is not one of the kinds that the query names"),
-                 CFG_MAY);
-        else
-            put_kind(bundle, kind, value);
-    }
-}
 
 static void answer_config(struct op_request *request, struct op_change *change)
 {
@@ -276,25 +131,27 @@ static void put_bundle(struct op_request *request, const json_t *documents, cons
                        const char *action, bool dry_run)
 {
     int64_t revision = cfg_store_revision(request->admin->deps.config);
-    struct bundle bundle = {.lenient = op_matches_any(request)};
+    const struct cfg_bundle bundle = {
+        .documents = documents, .kinds = kinds, .lenient = op_matches_any(request)};
+    struct op_change *change = op_change_new(request, action, "config");
+    struct ps_faults faults = {0};
     const struct cfg_doc *from;
+    enum cfg_refusal refusal;
 
-    bundle.change = op_change_new(request, action, "config");
-    if (bundle.change == NULL)
+    if (change == NULL)
         return;
-    put_kinds(&bundle, documents, kinds);
-    check_together(&bundle);
-    if (bundle.err < 0) {
-        op_change_refuse(request, bundle.change, bundle.err, bundle.refusal, &bundle.faults);
+    int err = cfg_bundle_put(change->change, &bundle, &refusal, &faults);
+    if (err < 0) {
+        op_change_refuse(request, change, err, refusal, &faults);
     } else if (dry_run) {
-        op_say_dry_run(request, bundle.change, revision);
-    } else if (cfg_change_doc(bundle.change->change, 0, &from) == NULL) {
-        op_change_free(bundle.change);
+        op_say_dry_run(request, change, revision);
+    } else if (cfg_change_doc(change->change, 0, &from) == NULL) {
+        op_change_free(change);
         say_config(request, kinds);
     } else {
-        bundle.change->answer = answer_config;
-        (void)snprintf(bundle.change->name, sizeof bundle.change->name, "%s", kinds);
-        op_change_submit(request, bundle.change);
+        change->answer = answer_config;
+        (void)snprintf(change->name, sizeof change->name, "%s", kinds);
+        op_change_submit(request, change);
     }
 }
 

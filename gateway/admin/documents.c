@@ -316,20 +316,20 @@ static int put(struct op_change *change, const struct op_target *target, const j
     if (err == 0 && target->kind->keeps_reason && change->why[0] != '\0')
         err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
     if (err == 0 && lenient)
-        op_drop_read_only(copy, target->kind);
+        cfg_drop_read_only(copy, target->kind);
     if (err == 0 && lenient && json_object_size(copy) == 0) { /* it says nothing else */
         lenient = false;
         err = json_object_update(copy, (json_t *)(uintptr_t)json) == 0 ? 0 : PS_E_NOMEM;
     }
     if (err == 0) {
-        op_take_read_only(copy, shown, target->kind, target->have == NULL, faults);
+        cfg_take_read_only(copy, shown, target->kind, target->have == NULL, faults);
         err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
                              faults);
     }
     if (err == 0 && !lenient && cfg_change_doc(change->change, 0, &from) == NULL) {
         json_decref(copy);
         copy = json_deep_copy(json);
-        op_take_read_only(copy, shown, target->kind, true, faults);
+        cfg_take_read_only(copy, shown, target->kind, true, faults);
     }
     json_decref(copy);
     json_decref(shown);

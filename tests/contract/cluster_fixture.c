@@ -4,7 +4,7 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/cluster/cluster.h"
-#include "gateway/config/seed.h"
+#include "gateway/config/store/seed.h"
 #include "gateway/config/store/store_internal.h"
 #include "gateway/config/store/sync.h"
 #include "gateway/mail.h"
@@ -371,14 +371,14 @@ int put_stock(struct node *node, int stock)
 void seed_sales(struct node *node, const char *first, const char *second)
 {
     const char *const names[] = {first, second};
-    json_t *sales = json_array();
+    json_t *sales = json_object(), *bundle = json_pack("{s:{s:o}}", "documents", "sales", sales);
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++)
-        assert_ok(json_array_append_new(
-            sales, json_pack("{s:s, s:s, s:i, s:[{s:s, s:i}]}", "sale", names[i], "opens_at",
-                             "1970-01-01T00:00:00.001Z", "per_user_cap", STOCK, "skus", "sku",
-                             "phone", "stock", STOCK)));
-    cfg_seed(node->store, sales, NULL);
-    json_decref(sales);
+        assert_ok(json_object_set_new(sales, names[i],
+                                      json_pack("{s:s, s:i, s:[{s:s, s:i}]}", "opens_at",
+                                                "1970-01-01T00:00:00.001Z", "per_user_cap", STOCK,
+                                                "skus", "sku", "phone", "stock", STOCK)));
+    assert_ok(cfg_seed(node->store, bundle));
+    json_decref(bundle);
 }
 
 int64_t version_at(const struct node *node)

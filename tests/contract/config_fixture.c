@@ -3,7 +3,7 @@
 #include "tests/unit/temp_dir.h"
 
 #include "gateway/cluster/cluster.h"
-#include "gateway/config/seed.h"
+#include "gateway/config/store/seed.h"
 #include "gateway/config/store/store_internal.h"
 #include "gateway/config/store/sync.h"
 #include "gateway/mail.h"
@@ -454,9 +454,9 @@ bool is_ready(const struct node *node)
     return node->control->started;
 }
 
-void seed(struct node *node, json_t *sales, json_t *policy)
+void seed(struct node *node, json_t *bundle)
 {
-    cfg_seed(node->store, sales, policy);
+    assert_ok(cfg_seed(node->store, bundle));
 }
 
 const char *control_db(const struct node *node)

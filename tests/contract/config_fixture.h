@@ -79,7 +79,7 @@ int put_rule(struct node *node, const char *name, int64_t rate);
 /* The rule and the user's entry, each if it is not "". */
 int drop_entries(struct node *node, const char *rule, const char *user);
 /* What the settings name and is not there yet; either may be NULL. */
-void seed(struct node *node, json_t *sales, json_t *policy);
+void seed(struct node *node, json_t *bundle);
 /* `a` and `b` run and know one sale, spring. */
 void share_spring(void);
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 from examples import paste
-from penstock import BUILD, PATIENT_LOG, QUIET, ROOT, free_port
+from penstock import BUILD, PATIENT_LOG, QUIET, ROOT, free_port, seeds
 
 USERS_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -43,11 +43,11 @@ class Checkout:
             path = self.root / "deploy" / script
             path.write_text(re.sub(r"\b(8079|8080|8404|6390|919[23]|[89]08[123]|809[01234])\b", lambda found: str(self.port(found.group())), path.read_text()))
         settings = json.loads((self.root / "deploy/penstock.json").read_text())
-        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("8090")}, **PATIENT_LOG, "policy": QUIET}
+        settings |= {"listen": {"port": self.port("8080")}, "admin": {"port": self.port("8090")}, **PATIENT_LOG, "seed": seeds(QUIET)}
         (self.root / "deploy/penstock.json").write_text(json.dumps(settings))
 
         member = self.root / "deploy/cluster/gateway.json"  # and nothing gives way there, either
-        member.write_text(member.read_text().replace('"log": {', '"policy": {"overload": {"mode": "off"}}, "log": {"ack_timeout_ms": 10000, '))
+        member.write_text(member.read_text().replace('"log": {', '"seed": {"documents": {"overload": {"default": {"mode": "off"}}}}, "log": {"ack_timeout_ms": 10000, '))
 
     def port(self, number):
         return self.ports.setdefault(number, free_port())

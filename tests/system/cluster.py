@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 
 from load import Load, judge
-from penstock import BUILD, ROOT, Gateway, call, free_port, wait_until
+from penstock import BUILD, ROOT, Gateway, call, free_port, seeds, wait_until
 from proxy import WELL, Proxy
 
 GATEWAYS_MAX = 4
@@ -247,7 +247,7 @@ class Member(Process, Gateway):
             "workers": 1,
             "store": {"kind": "redis", "redis": {"url": cluster.redis_url(index)}},
             "log": {"kind": "kafka", "kafka": {"brokers": cluster.kafka.brokers(index), "topic": cluster.topic}},
-            "policy": NO_LIMITS,
+            "seed": seeds(NO_LIMITS),
             "http": {"connections": 2000},
         })
         self.configure(merged(self.settings, settings))

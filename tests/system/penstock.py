@@ -103,8 +103,15 @@ def call(port, method, path, body=None, headers=None, timeout=30):
 
 
 # However busy the machine is, nothing gives way: tests of the ladder say otherwise.
-QUIET = {"overload": {"mode": "off"}}
-ENFORCE = {"policy": {"overload": {}}}
+QUIET = {"overload": {"default": {"mode": "off"}}}
+
+
+def seeds(documents):
+    """The seed of a settings file: a bundle."""
+    return {"documents": documents}
+
+
+ENFORCE = {"seed": seeds({"overload": {"default": {}}})}
 # However busy the machine is, an order is accepted rather than pending.
 PATIENT_LOG = {"log": {"ack_timeout_ms": 10000}}
 
@@ -133,7 +140,7 @@ class Gateway:
             "workers": 2,
             "drain": {"delay_ms": 0, "timeout_ms": 10000},
             "limits_table": {"mib": 4},
-            "policy": QUIET,
+            "seed": seeds(QUIET),
         }
         self.configure(settings or {})
         self.env = env
@@ -142,7 +149,9 @@ class Gateway:
 
     def configure(self, settings):
         for key, value in settings.items():
-            if isinstance(value, dict) and isinstance(self.settings.get(key), dict):
+            if key == "seed":  # by kind
+                self.settings["seed"] = seeds({**self.settings["seed"]["documents"], **value["documents"]})
+            elif isinstance(value, dict) and isinstance(self.settings.get(key), dict):
                 self.settings[key] = {**self.settings[key], **value}
             else:
                 self.settings[key] = value

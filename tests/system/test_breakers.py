@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 import pytest
 from cluster import NO_LIMITS, Redis
 from load import Load
-from penstock import PATIENT_LOG, Gateway, call, free_port, wait_until
+from penstock import PATIENT_LOG, Gateway, call, free_port, seeds, wait_until
 from proxy import CUT, WELL, Proxy
 from test_api_descriptions import Described
 
@@ -28,7 +28,7 @@ def start(tmp_path):
         def make(settings):
             directory = tmp_path / "g"
             directory.mkdir()
-            gateway = Gateway(directory, settings={"workers": WORKERS, "policy": NO_LIMITS, **settings})
+            gateway = Gateway(directory, settings={"workers": WORKERS, "seed": seeds(NO_LIMITS), **settings})
             stack.enter_context(gateway.start(60))
             pinned = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 0, "ttl_s": 3600})  # whatever else the machine does
             assert pinned.status == 200, pinned

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from cluster import Cluster, Redis
-from penstock import wait_until
+from penstock import seeds, wait_until
 from test_cluster_kill import spill_at
 from proxy import WELL
 
@@ -198,7 +198,7 @@ def test_a_second_cluster_over_the_same_topic_sells_nothing_of_the_firsts_sale(c
     epoch = cluster.epoch(sale)
     other = cluster.add(Redis(cluster.directory, "other-redis").start())
     stranger = cluster.stranger({"store": {"redis": {"url": f"redis://127.0.0.1:{other.port}/0"}},
-                                 "sales": [{"sale": sale, "opens_at": "2026-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": STOCK}]}]}).spawn()
+                                 "seed": seeds({"sales": {sale: {"opens_at": "2026-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": STOCK}]}}})}).spawn()
     wait_word(stranger, "sale_refused", sale, "opened by another cluster")
     assert stranger.buy(sale, "bob").status in (404, 503)
     assert other.ask("HGET", f"ps:{{{sale}}}:current", "epoch") == ""

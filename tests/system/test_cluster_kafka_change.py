@@ -7,7 +7,7 @@ import time
 import pytest
 from cluster import NO_LIMITS, Cluster, Crowd, Kafka, promised_more, states
 from kafka_three import Three
-from penstock import Gateway, wait_until
+from penstock import Gateway, seeds, wait_until
 from proxy import CUT, WELL
 from test_cluster_kafka import answers
 
@@ -119,7 +119,7 @@ def change(kafka, cluster, how):
 
 
 def refused_by(brokers, topic, directory, *words):
-    gateway = Gateway(directory, settings={"policy": NO_LIMITS, "workers": 1, "log": {"kind": "kafka", "kafka": {"brokers": brokers, "topic": topic}}})
+    gateway = Gateway(directory, settings={"seed": seeds(NO_LIMITS), "workers": 1, "log": {"kind": "kafka", "kafka": {"brokers": brokers, "topic": topic}}})
     gateway.spawn()
     try:
         assert gateway.process.wait(60) == 1, gateway.log()

@@ -6,7 +6,7 @@ import time
 import pytest
 from cluster import PATIENT, Redis
 from faults import Disk, in_memory
-from penstock import ANY_VERSION, Gateway, rfc3339, wait_until
+from penstock import ANY_VERSION, Gateway, rfc3339, seeds, wait_until
 from test_clock import HOUR, Clock
 
 SLOW = {"log": {"ack_timeout_ms": 3000, "retry_ms": 1000}}
@@ -96,7 +96,7 @@ def test_a_sale_of_other_skus_than_the_log_has_is_not_sold_from():
         assert gateway.stop() == 0
         for path in gateway.state.glob("control.db*"):
             path.unlink()
-        gateway.configure({"sales": [{"sale": sale, "opens_at": rfc3339(-10), "skus": [{"sku": "case", "stock": 2}]}]})
+        gateway.configure({"seed": seeds({"sales": {sale: {"opens_at": rfc3339(-10), "skus": [{"sku": "case", "stock": 2}]}}})})
         gateway.start()
         gateway.no_limits()
         refused = wait_until(lambda: gateway.sale(sale).get("refused"), what="the refusal of the sale")

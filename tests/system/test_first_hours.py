@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from penstock import ANY_VERSION, REHEARSE, Gateway, free_port, raw, rfc3339, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, free_port, raw, rfc3339, seeds, wait_until
 
 SKUS = [{"sku": "phone", "stock": 3}]
 
@@ -91,8 +91,8 @@ def test_a_deleted_sale_stays_away_over_a_restart(tmp_path):
 
 
 def test_a_seeded_sale_opens_however_long_ago_its_opening_was(tmp_path):
-    seed = {"sale": "shoes", "opens_at": "2020-01-01T00:00:00Z", "skus": SKUS}
-    with Gateway(tmp_path, settings={"sales": [seed]}) as gateway:
+    seed = seeds({"sales": {"shoes": {"opens_at": "2020-01-01T00:00:00Z", "skus": SKUS}}})
+    with Gateway(tmp_path, settings={"seed": seed}) as gateway:
         gateway.wait_state("shoes", "open")
         assert gateway.buy("shoes", "ann").status == 202
         assert gateway.stop() == 0

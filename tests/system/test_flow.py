@@ -13,11 +13,11 @@ import pytest
 from cluster import NO_LIMITS, PATIENT, Cluster
 from faults import Disk, in_memory, processor
 from load import buy_bytes
-from penstock import PATIENT_LOG, REHEARSE, Gateway, call, wait_until
+from penstock import PATIENT_LOG, REHEARSE, Gateway, call, seeds, wait_until
 
 FLOW = "/admin/v1/flow"
 # The mode "off" would lift these limits, too; but the level is to stay where it is for a minute, however busy the machine is.
-CALM = {"overload": {"enter_ticks": 600}}
+CALM = {"overload": {"default": {"enter_ticks": 600}}}
 
 
 def shown(gateway, name="log"):
@@ -68,7 +68,7 @@ def disk(tmp_path):
 
 @contextlib.contextmanager
 def one_on(disk, batch_max, **log):
-    settings = {"log": {"batch_max": batch_max, **log}, "policy": {**NO_LIMITS, **CALM}}
+    settings = {"log": {"batch_max": batch_max, **log}, "seed": seeds({**NO_LIMITS, **CALM})}
     with in_memory() as directory, processor() as first, Gateway(directory, settings, disk.env, first) as started:
         yield started
 
@@ -242,7 +242,7 @@ def slowed(gateway, of, delay_ms, after_s, for_s):
 @contextlib.contextmanager
 def one_of(kafka, **settings):
     """One gateway over Redis and Kafka."""
-    with Cluster(kafka, gateways=1, settings={"workers": 2, "policy": {**NO_LIMITS, **CALM}, **settings}) as cluster:
+    with Cluster(kafka, gateways=1, settings={"workers": 2, "seed": seeds({**NO_LIMITS, **CALM}), **settings}) as cluster:
         yield cluster[0]
 
 

@@ -259,7 +259,7 @@ def test_half_an_hour_of_hostility_costs_neither_memory_nor_others_time(monkeypa
     well, dying = penstock.free_port(), penstock.free_port()
     context = multiprocessing.get_context("fork")
     ended, pipe, far = context.Event(), *context.Pipe()
-    settings = {"http": {"head_timeout_ms": 1000, "body_timeout_ms": 2000, "connections": 1000}, "policy": {**penstock.QUIET, "caches": {"default": {"bytes": 8388608}}}}
+    settings = {"http": {"head_timeout_ms": 1000, "body_timeout_ms": 2000, "connections": 1000}, "seed": penstock.seeds({**penstock.QUIET, "caches": {"default": {"bytes": 8388608}}})}
     with Gateway(settings=settings, env=ASAN) as gateway:
         make_shop_documents(gateway, well, dying)
         helpers = [context.Process(target=keep_shop, args=(well, dying, ended)), context.Process(target=behave, args=(gateway.port, ended, far)),

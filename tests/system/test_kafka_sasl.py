@@ -3,7 +3,7 @@ import json
 
 import pytest
 from cluster import NO_LIMITS
-from penstock import PATIENT_LOG, Gateway, call, wait_until
+from penstock import PATIENT_LOG, Gateway, call, seeds, wait_until
 from settle import Sqlite, Worker, init, orders_in
 
 WRONG = "not-the-password"
@@ -32,7 +32,7 @@ def test_the_password_may_lie_in_a_file_or_in_a_credential_of_systemd(kafka, top
 
 
 def settings(kafka, topic, password):
-    return {"policy": NO_LIMITS, "workers": 1,
+    return {"seed": seeds(NO_LIMITS), "workers": 1,
             "log": {**PATIENT_LOG["log"], "kind": "kafka", "kafka": {"brokers": f"127.0.0.1:{kafka.sasl_port}", "topic": topic, "properties": login(kafka, password)}}}
 
 

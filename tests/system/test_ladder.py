@@ -8,13 +8,13 @@ import time
 
 import pytest
 from cluster import PATIENT, Redis
-from penstock import ANY_VERSION, PATIENT_LOG, PENSTOCK, Gateway, rfc3339, wait_until
+from penstock import ANY_VERSION, PATIENT_LOG, PENSTOCK, Gateway, rfc3339, seeds, wait_until
 
 FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "routes_extra", "routes_important",
             "routes_normal", "shadow_copies", "status_page_short_ttl")
 # A pause of the machine raises no level.
 DELAYED = {"loop_delay_ms": {"threshold": 10000}}
-ENFORCE = {"policy": {"overload": {"signals": DELAYED}}}
+ENFORCE = {"seed": seeds({"overload": {"default": {"signals": DELAYED}}})}
 PATCH = {**ANY_VERSION, "Content-Type": "application/merge-patch+json"}
 
 
@@ -264,7 +264,7 @@ def test_a_pin_outlives_a_restart_and_its_time_ends_it():
             ("penstock", 0, 2, "pin"), ("penstock", 2, 0, "pin_ended")]
         versions = gateway.admin("GET", "/admin/v1/overload/versions").json["versions"]
         assert [(one["who"], one["action"]) for one in versions] == [
-            ("first", "overload.pin"), ("settings", "overload.put"), ("penstock", "overload.put")]
+            ("first", "overload.pin"), ("settings", "config.put"), ("penstock", "overload.put")]
 
 
 def test_what_is_wrong_is_named_and_changes_nothing(gateway):
@@ -374,22 +374,22 @@ def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
 
 
 def test_the_settings_may_hold_the_documents_of_the_ladder(tmp_path):
-    policy = {"overload": {"mode": "off", "leave_s": 9}, "features": {"exports": {"level": 4}}}
-    with Gateway(tmp_path, settings={"policy": policy}) as gateway:
+    seed = seeds({"overload": {"default": {"mode": "off", "leave_s": 9}}, "features": {"exports": {"level": 4}}})
+    with Gateway(tmp_path, settings={"seed": seed}) as gateway:
         assert (overload(gateway)["mode"], overload(gateway)["leave_s"]) == ("off", 9)
         assert gateway.admin("GET", "/admin/v1/features/exports").json["level"] == 4
         assert gateway.admin("PATCH", "/admin/v1/features/exports", {"level": 3}, PATCH).status == 200
         assert gateway.stop() == 0
         gateway.start()
-        gateway.wait_log("seed_ignored", '"document":"exports","differs_in":"level"')
+        gateway.wait_log("seed_ignored", '"differs_in":"features/exports"')
         assert gateway.admin("GET", "/admin/v1/features/exports").json["level"] == 3
         assert gateway.stop() == 0
-        for bad, pointer in (({"overload": {"leave": 0.9}}, "/policy/overload/leave"), ({"features": {"orders": {"level": 1}}}, "/policy/features/orders"),
-                             ({"features": {"exports": {}}}, "/policy/features/exports/level"), ({"features": []}, "/policy/features")):
-            gateway.settings["policy"] = {}
-            gateway.configure({"policy": bad})
+        for bad, pointer in (({"overload": {"default": {"leave": 0.9}}}, "/overload/default/leave"), ({"features": {"orders": {"level": 1}}}, "/features/orders"),
+                             ({"features": {"exports": {}}}, "/features/exports/level"), ({"features": []}, "/features")):
+            gateway.settings["seed"] = seeds({})
+            gateway.configure({"seed": seeds(bad)})
             done = subprocess.run([PENSTOCK, "--config", gateway.config, "--check-config"], capture_output=True, text=True)
-            assert done.returncode == 1 and pointer in done.stderr, (bad, done)
+            assert done.returncode == 1 and f"/seed/documents{pointer}" in done.stderr, (bad, done)
 
 
 def test_with_the_mode_off_the_level_stays_and_a_pin_holds():

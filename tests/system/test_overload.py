@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from faults import Disk, in_memory, processor
-from penstock import ANY_VERSION, REHEARSE, Gateway, wait_until
+from penstock import ANY_VERSION, REHEARSE, Gateway, seeds, wait_until
 
 
 class Watch:
@@ -176,7 +176,7 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
     crowd = ["--unique-users", "--timeout", "5s", "--in-time", "500ms"]
     # What else the machine does is not what is looked at.
     overload = {"leave_s": 10, "signals": {name: {"weight": 0} for name in ("machine_cpu", "cpu_pressure", "memory_pressure")}}
-    settings = {"policy": {"overload": overload}, "log": {"batch_max": 2}}
+    settings = {"seed": seeds({"overload": {"default": overload}}), "log": {"batch_max": 2}}
     with in_memory() as directory, processor() as first, Gateway(directory, settings, disk.env, first) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=1000, rehearsal=True)  # beside a real sale, the crowd itself would give way

@@ -3,7 +3,7 @@ name stays (409), a bundle may bring what belongs together, and all of it outliv
 import json
 
 import pytest
-from penstock import ANY_VERSION, Gateway, wait_until, window_s
+from penstock import ANY_VERSION, Gateway, seeds, wait_until, window_s
 
 WEB = {"endpoints": [{"address": "127.0.0.1:9001"}]}
 PAGE = {"path": "/p/", "pool": "web"}
@@ -305,11 +305,14 @@ def test_endpoints_come_from_a_file_of_the_directory_alone(tmp_path):
 
 
 def test_the_settings_seed_what_belongs_together():
-    policy = {"routes": {"product": PAGE, "lost": {"path": "/x/", "pool": "gone"}}, "pools": {"web": WEB}, "caches": {"pages": {"bytes": 1 << 20}},
+    documents = {"routes": {"product": PAGE}, "pools": {"web": WEB}, "caches": {"pages": {"bytes": 1 << 20}},
               "limits": {"slow": {"algorithm": "token_bucket", "key": "ip", "rate": 1, "period_s": 1, "route": "product"}}}
-    with Gateway(settings={"policy": policy}) as gateway:
+    with Gateway(settings={"seed": seeds(documents)}) as gateway:
         have = bundle(gateway)
         assert list(have["routes"]) == ["product"] and list(have["pools"]) == ["web"] and sorted(have["caches"]) == ["default", "pages"]
         assert have["limits"]["slow"]["route"] == "product"
-        [ignored] = [line for line in gateway.log_path.read_text().splitlines() if "seed_ignored" in line]
-        assert "lost" in ignored and "there is no pool" in ignored, ignored
+        assert '"event":"seed_taken"' in gateway.log()
+    documents["routes"]["lost"] = {"path": "/x/", "pool": "gone"}
+    gateway = Gateway(settings={"seed": seeds(documents)}).spawn()
+    assert gateway.process.wait(10) == 1
+    assert '"path":"/seed/documents/routes/lost/pool"' in gateway.log() and "there is no pool" in gateway.log()

@@ -8,7 +8,7 @@ import time
 import pytest
 from cluster import NO_LIMITS, Redis, fold, records
 from load import Load, assert_retries_find_their_orders, judge
-from penstock import REHEARSE, Gateway, call, wait_until
+from penstock import REHEARSE, Gateway, call, seeds, wait_until
 from proxy import CUT, WELL
 
 STOCK = 5000
@@ -21,7 +21,7 @@ class Pair(Gateway):
 
     def __init__(self, directory, settings, started=None):
         directory.mkdir()
-        super().__init__(directory, settings={"policy": NO_LIMITS, "workers": 1, **settings})
+        super().__init__(directory, settings={"seed": seeds(NO_LIMITS), "workers": 1, **settings})
         if started is not None:
             started.append(self)
 

@@ -8,7 +8,7 @@ import subprocess
 import uuid
 
 import pytest
-from penstock import ANY_VERSION, PENSTOCK, Gateway, call, free_port, rfc3339, wait_until
+from penstock import ANY_VERSION, PENSTOCK, Gateway, call, free_port, rfc3339, seeds, wait_until
 
 
 def run(*arguments, timeout=20):
@@ -45,8 +45,10 @@ def hang_up(gateway):
     return events(gateway)
 
 
-def seed(name, **members):
-    return {"sale": name, "opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 5}], **members}
+def seed(*names, limits=None, **members):
+    """Of sales, and of limits."""
+    sale = {"opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 5}], **members}
+    return {"seed": seeds({"sales": {name: sale for name in names}, "limits": limits or {}})}
 
 
 # --- arguments ---
@@ -187,24 +189,23 @@ def test_names_that_a_browser_may_send_are_taken(check):
 
 
 @pytest.mark.parametrize("more,words", [
-    ({"sales": {}}, ["sales", "array"]),
-    ({"sales": [seed("ok"), seed("bad name")]}, ["/sales/1/sale"]),
-    ({"sales": [seed("ok", skus=[])]}, ["/sales/0/skus"]),
-    ({"sales": [seed("ok", opens_at="2030-01-01T00:00:00")]}, ["/sales/0/opens_at"]),
-    ({"sales": [seed("ok", colour="red")]}, ["/sales/0/colour"]),
-    ({"sales": [seed("twice"), seed("twice")]}, ["/sales/1/sale", "twice"]),
-    ({"policy": []}, ["policy", "object"]),
-    ({"policy": {"limit": {}}}, ["/policy/limit", "limits"]),
-    ({"policy": {"limits": {"user": {"key": "user"}}}}, ["/policy/limits/user/algorithm"]),
-    ({"policy": {"limits": {"a b": {}}}}, ["/policy/limits/a b"]),
-    ({"policy": {"limits": {"user": {"algorithm": "token_bucket", "key": "user", "rate": 0, "period_s": 1}}}},
-     ["/policy/limits/user/rate"]),
-    ({"policy": {"pools": {"web": {"endpoints": [{"address": "192.0.2.1:80"}]}}}},
-     ["/policy/pools/web/endpoints/0/address", "upstream.allowed_networks"]),
-    ({"policy": {"pools": {"web": {"endpoints": [{"address": "127.0.0.1:8080"}]}}}},
-     ["/policy/pools/web/endpoints/0/address", "is a listener of this gateway"]),
-    ({"policy": {"routes": {"product": {"path": "/p/"}}, "caches": {"default": {"bytes": 1}}}}, ["/policy/routes/product", "/policy/caches/default/bytes"]),
-], ids=range(14))
+    ({"seed": []}, ["seed", "object"]),
+    (seed("ok", "bad name"), ["/seed/documents/sales/bad name"]),
+    (seed("ok", skus=[]), ["/seed/documents/sales/ok/skus"]),
+    (seed("ok", opens_at="2030-01-01T00:00:00"), ["/seed/documents/sales/ok/opens_at"]),
+    (seed("ok", colour="red"), ["/seed/documents/sales/ok/colour"]),
+    ({"seed": {"documents": []}}, ["/seed/documents", "object"]),
+    ({"seed": seeds({"limit": {}})}, ["/seed/documents/limit"]),
+    ({"seed": seeds({"limits": {"user": {"key": "user"}}})}, ["/seed/documents/limits/user/algorithm"]),
+    ({"seed": seeds({"limits": {"a b": {}}})}, ["/seed/documents/limits/a b"]),
+    ({"seed": seeds({"limits": {"user": {"algorithm": "token_bucket", "key": "user", "rate": 0, "period_s": 1}}})},
+     ["/seed/documents/limits/user/rate"]),
+    ({"seed": seeds({"pools": {"web": {"endpoints": [{"address": "192.0.2.1:80"}]}}})},
+     ["/seed/documents/pools/web/endpoints/0/address", "upstream.allowed_networks"]),
+    ({"seed": seeds({"pools": {"web": {"endpoints": [{"address": "127.0.0.1:8080"}]}}})},
+     ["/seed/documents/pools/web/endpoints/0/address", "is a listener of this gateway"]),
+    ({"seed": seeds({"routes": {"product": {"path": "/p/"}}, "caches": {"default": {"bytes": 1}}})}, ["/seed/documents/routes/product", "/seed/documents/caches/default/bytes"]),
+], ids=range(13))
 def test_a_bad_seed_is_named_by_its_pointer(check, more, words):
     status, said = check(more)
     assert status == 1 and all(word in said for word in words), said
@@ -313,72 +314,59 @@ def test_trust_on_a_listener_of_loopback_is_not_warned_of(trusted):
 # --- seeds ---
 
 
+RULE = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 3600, "burst": 2}
+
+
 def test_a_limit_for_a_sale_that_there_is_not_is_warned_of():
-    rule = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10}
-    seeds = {"sales": [{"sale": "spring", "skus": [{"sku": "a", "stock": 1}]}],
-             "policy": {"limits": {"right": {**rule, "sale": "spring"}, "wrong": {**rule, "sale": "spirng"}, "whole": rule}}}
-    with Gateway(settings=seeds) as g:
+    with Gateway(settings=seed("spring", limits={"right": {**RULE, "sale": "spring"}, "wrong": {**RULE, "sale": "spirng", "allow_unknown": True}})) as g:
         assert [(event["rule"], event["sale"]) for event in await_event(g, "limit_without_sale")] == [("wrong", "spirng")]
-        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "spring"}).status == 201
-        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer"}, ANY_VERSION).status == 422
-        assert g.admin("PUT", "/admin/v1/limits/mine", {**rule, "sale": "summer", "allow_unknown": True}, ANY_VERSION).status == 200
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**RULE, "sale": "spring"}).status == 201
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**RULE, "sale": "summer"}, ANY_VERSION).status == 422
+        assert g.admin("PUT", "/admin/v1/limits/mine", {**RULE, "sale": "summer", "allow_unknown": True}, ANY_VERSION).status == 200
         assert [event["sale"] for event in await_event(g, "limit_without_sale", 2)] == ["spirng", "summer"]
 
 
-def test_a_seeded_sale_is_created_once_and_can_be_bought_from():
-    with Gateway(settings={"sales": [seed("spring")]}) as g:
-        assert g.buy("spring", "u").status == 202
-        assert g.stop() == 0
-        g.start()
-        assert g.sale("spring")["skus"][0]["held"] == 1
-        assert len(events(g, "sale_created")) == 1 and events(g, "seed_ignored") == []
-        audit = g.admin("GET", "/admin/v1/audit-log?limit=100").lines()
-        assert [(line["who"], line["action"]) for line in audit if line.get("target") == "sales/spring"][0] == (
-            "settings", "sale.put")
-
-
-def test_a_gateway_that_is_ready_sells_all_its_seeds():
+def test_a_gateway_that_is_ready_sells_all_its_seeds_and_takes_them_once():
     names = [f"seed-{i}" for i in range(20)]
-    with Gateway(settings={"sales": [seed(name) for name in names], "policy": {"limits": {
-            "user": {"algorithm": "token_bucket", "key": "user", "rate": 100, "period_s": 1}}}}) as g:
+    with Gateway(settings=seed(*names, limits={"user": {**RULE, "rate": 100, "period_s": 1, "burst": 100}})) as g:
         assert [g.buy(name, "u").status for name in names] == [202] * 20
-
-
-def test_a_seed_that_differs_is_ignored_with_one_warning_that_names_the_members():
-    opens = rfc3339(-1)
-    with Gateway(settings={"sales": [seed("spring", opens_at=opens)]}) as g:
-        g.wait_state("spring", "open")
         assert g.stop() == 0
-        g.configure({"sales": [seed("spring", opens_at=opens, per_user_cap=3, skus=[{"sku": "phone", "stock": 9}])]})
         g.start()
-        warning, = await_event(g, "seed_ignored")
-        assert warning["level"] == "warn" and warning["sale"] == "spring"
-        assert "per_user_cap" in warning["differs_in"] and "skus/phone/stock" in warning["differs_in"]
-        assert "opens_at" not in warning["differs_in"]
-        assert g.sale("spring")["per_user_cap"] == 1
+        assert g.sale("seed-7")["skus"][0]["held"] == 1
+        assert len(events(g, "seed_taken")) == 1 and events(g, "seed_ignored") == []
+        audit = g.admin("GET", "/admin/v1/audit-log?limit=100").lines()
+        assert [(line["who"], line["action"], len(line["to"])) for line in audit if line.get("target") == "config"] == [("settings", "config.put", 22)]
 
 
-def test_seeded_limits_replace_the_shipped_ones_but_never_an_operators():
-    rule = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 3600, "burst": 2}
-    with Gateway(settings={"policy": {"limits": {"user": rule, "extra": rule}}, "sales": [seed("spring", per_user_cap=9)]}) as g:
-        assert g.admin("GET", "/admin/v1/limits/extra").status == 200
+def test_a_seed_that_differs_is_ignored_with_one_warning_that_names_the_documents():
+    with Gateway(settings=seed("spring", "summer", limits={"user": RULE, "extra": RULE})) as g:
         assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 2
         assert g.admin("GET", "/admin/v1/limits/ip").status == 200
         g.limit("user", rate=7)
+        assert g.admin("DELETE", "/admin/v1/limits/extra", headers=ANY_VERSION).status == 204
         assert g.stop() == 0
+        g.configure({"seed": seeds({"sales": {"spring": {"opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 9}]}}})})
         g.start()
-        await_event(g, "seed_ignored")
+        warning, = await_event(g, "seed_ignored")
+        assert warning["level"] == "warn"
+        assert {"limits/user", "limits/extra"} <= set(warning["differs_in"].split(", ")) and "sales/spring" in warning["differs_in"], warning
         assert g.admin("GET", "/admin/v1/limits/user").json["rate"] == 7
-        assert [(event["rule"], event["differs_in"]) for event in events(g, "seed_ignored")] == [("user", "rate")]
+        assert g.admin("GET", "/admin/v1/limits/extra").status == 404
 
 
-def test_seeded_limits_are_with_those_there_are_not_more_than_there_may_be():
-    rule = {"algorithm": "token_bucket", "key": "user", "rate": 2, "period_s": 10}
-    with Gateway(settings={"policy": {"limits": {**{f"r{i:02}": rule for i in range(63)}, "user": rule}}}) as g:
-        assert {event["rule"] for event in await_event(g, "seed_ignored")} == {"r59", "r60", "r61", "r62"}
-        limits = g.admin("GET", "/admin/v1/limits").json["limits"]
-        assert len(limits) == 64 and limits["user"]["rate"] == 2
-        assert g.admin("PUT", "/admin/v1/limits/more", rule).code == "conflict"
+@pytest.mark.parametrize("limits,path,error", [
+    ({"wrong": {**RULE, "sale": "spirng"}}, "/seed/documents/limits/wrong/sale", "spirng"),
+    ({f"r{i:02}": RULE for i in range(64)}, "/seed/documents/limits/r", "64 limit rules already"),
+], ids=["names what there is not", "is too much"])
+def test_of_a_seed_whose_documents_do_not_fit_nothing_is_taken_and_the_start_is_refused(tmp_path, limits, path, error):
+    g = Gateway(tmp_path, settings=seed("spring", limits=limits)).spawn()
+    assert g.process.wait(20) == 1
+    faults = events(g, "seed_failed")
+    assert faults and all(fault["path"].startswith(path) and error in fault["error"] for fault in faults), faults
+    g.settings["seed"] = seeds({})
+    g.configure({})
+    with g.start():
+        assert g.admin("GET", "/admin/v1/sales").json["sales"] == []
 
 
 # --- SIGHUP ---
@@ -420,17 +408,6 @@ def quiet_since(gateway):
     return f'"{sale}"' not in gateway.log_path.read_text()
 
 
-def test_sighup_creates_new_seeds(gateway):
-    gateway.configure({"sales": [seed("by-signal")]})
-    hang_up(gateway)
-    wait_until(lambda: gateway.admin("GET", "/admin/v1/sales/by-signal").status == 200)
-    gateway.wait_state("by-signal", "open")
-    assert gateway.buy("by-signal", "u").status == 202
-    gateway.configure({"sales": []})
-    hang_up(gateway)
-    assert gateway.buy("by-signal", "v").status == 202
-
-
 def test_sighup_keeps_and_names_what_is_read_at_start_only(gateway):
     port, level = gateway.port, gateway.settings.get("logging", {"level": "info"})
     before = len(events(gateway, "setting_kept"))
@@ -445,7 +422,7 @@ def test_sighup_keeps_and_names_what_is_read_at_start_only(gateway):
 
 
 @pytest.mark.parametrize("text,path", [('{"admin": {"metrics_open": false}, "workers": "many"}', "workers"), ("{", None),
-                                       ('{"admin": {"metrics_open": false}, "sales": [{"sale": "x"}]}', "/sales/0/skus")])
+                                       ('{"admin": {"metrics_open": false}, "seed": {"documents": {"sales": {"x": {}}}}}', "/seed/documents/sales/x/skus")])
 def test_a_bad_file_at_sighup_changes_nothing_and_is_named(gateway, text, path):
     """F19."""
     gateway.config.write_text(text)
@@ -465,7 +442,7 @@ def test_operators_read_the_settings_in_force_without_secrets():
     settings = {
         "log": {"batch_max": 64, "kafka": {"properties": {"sasl.password": "hush-1", "ssl.key.password": "hush-2", "linger.ms": "5"}}},
         "store": {"redis": {"url": "redis://ann:hush-3@127.0.0.1:6379/0"}},
-        "sales": [], "policy": {"limits": {}},
+        "seed": seeds({"limits": {}}),
     }
     with Gateway(settings=settings) as gateway:
         answer = gateway.admin("GET", "/admin/v1/settings")
@@ -474,8 +451,8 @@ def test_operators_read_the_settings_in_force_without_secrets():
         assert shown["log"]["batch_max"] == 64 and shown["log"]["queue"] == 8192
         assert shown["log"]["kafka"]["properties"] == {"sasl.password": "***", "ssl.key.password": "***", "linger.ms": "5"}
         assert shown["store"]["redis"]["url"] == "redis://ann:***@127.0.0.1:6379/0"
-        assert shown["listen"]["port"] == gateway.port and "sales" not in shown and "policy" not in shown
+        assert shown["listen"]["port"] == gateway.port and "seed" not in shown
         assert answer.json["version"] in run("--version")[1]
         defaults = json.loads(run("--print-default-config")[1])
         assert {name: sorted(value) for name, value in shown.items() if isinstance(value, dict)} == \
-            {name: sorted(value) for name, value in defaults.items() if isinstance(value, dict) and name != "policy"}
+            {name: sorted(value) for name, value in defaults.items() if isinstance(value, dict) and name != "seed"}

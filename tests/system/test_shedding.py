@@ -9,14 +9,14 @@ from threading import Event
 
 import pytest
 from load import Connection, buy_bytes
-from penstock import PATIENT_LOG, Gateway, wait_until
+from penstock import PATIENT_LOG, Gateway, seeds, wait_until
 
 STOPPED_S = 0.16
 PROXY = "127.0.0.2"  # before the users of a crowd; it is trusted
 # Workers refuse by themselves; the ladder's level stays at 0.
 SIGNALS = ["loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu",
            "cpu_pressure", "memory", "memory_pressure", "connections"]
-SHEDDING = {"workers": 1, "policy": {"overload": {"signals": {name: {"weight": 0} for name in SIGNALS}}}, **PATIENT_LOG}
+SHEDDING = {"workers": 1, "seed": seeds({"overload": {"default": {"signals": {name: {"weight": 0} for name in SIGNALS}}}}), **PATIENT_LOG}
 
 
 class Crowd:

@@ -198,43 +198,18 @@ def test_a_drain_does_not_wait_for_those_who_say_nothing():
 # --- SIGHUP ---
 
 
-def test_sighup_under_load_disturbs_nobody_and_takes_new_sales_in():
+def test_sighup_under_load_disturbs_nobody():
     with Gateway(settings=PATIENT_LOG) as gateway:
         gateway.no_limits()
         sale = gateway.make_sale(stock=STOCK)
         with Load(gateway, sale) as load:
             for turn in range(30):
-                gateway.configure({"sales": [{"sale": f"seed-{i}", "opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 3}]}
-                                             for i in range(turn // 10 + 1)]})
+                gateway.configure({"logging": {"level": ("info", "debug")[turn % 2]}})
                 gateway.process.send_signal(signal.SIGHUP)
                 time.sleep(0.03)
-            for i in range(3):
-                wait_until(lambda: gateway.buy(f"seed-{i}", "ann").status == 202, what="a seeded sale")
         assert not any(told.unanswered for told in load.told)
         assert set(load.count()) == {"accepted"}
         judge(gateway, sale, [load], STOCK)
-        for i in range(3):
-            report = gateway.assert_books(f"seed-{i}")
-            assert (report["skus"][0]["adjustments"], report["skus"][0]["available"]) == (3, 2)
-        gateway.kill()
-        gateway.start()
-        for i in range(3):
-            assert gateway.sale(f"seed-{i}")["state"] == "open"
-            assert gateway.buy(f"seed-{i}", "ann").headers["idempotency-replayed"] == "true"
-
-
-def test_a_sale_that_the_settings_name_again_while_it_is_being_created_opens(tmp_path):
-    disk = Disk(tmp_path)
-    with Gateway(settings=PATIENT_LOG, env=disk.env) as gateway:
-        gateway.no_limits()
-        disk.hang_syncs(CONTROL)
-        for turn in range(1, 4):
-            gateway.configure({"sales": [{"sale": f"seed-{i}", "opens_at": rfc3339(-1), "skus": [{"sku": "phone", "stock": 3}]} for i in range(turn)]})
-            gateway.process.send_signal(signal.SIGHUP)
-            wait_until(lambda: gateway.log().count('"event":"reloaded"') == turn, what="the settings")
-        disk.heal()
-        for i in range(3):
-            wait_until(lambda: gateway.buy(f"seed-{i}", "ann").status == 202, what="a seeded sale")
 
 
 # --- While it starts ---

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from faults import Disk, mounted, preloaded
-from penstock import PATIENT_LOG, Gateway, wait_until
+from penstock import PATIENT_LOG, Gateway, seeds, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -303,7 +303,7 @@ def test_a_first_start_that_is_killed_anywhere_can_be_repeated(tmp_path):
     for turn, pause in enumerate((0.0, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08)):
         (tmp_path / str(turn)).mkdir()
         gateway = Gateway(directory=tmp_path / str(turn), settings={
-            "sales": [{"sale": "shoes", "opens_at": "2020-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 3}]}]})
+            "seed": seeds({"sales": {"shoes": {"opens_at": "2020-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 3}]}}})})
         for _ in range(3):
             gateway.spawn()
             with pytest.raises(subprocess.TimeoutExpired):

@@ -154,9 +154,6 @@ static void look_up(const struct cfg_kind *kind, const char *name, const char *m
 
     if (named != NULL && named->doc->json != NULL)
         return;
-    /* The sales of the settings may be on their way still. */
-    if (kind == &cfg_kind_sale && strcmp(outlook->change->who, "settings") == 0)
-        return;
     if (naming->by->changed) {
         const char *near = find_near(entries, count, name);
         (void)snprintf(text, sizeof text, "there is no %s \"%.64s\"%s%.64s%s%s", kind->word, name,

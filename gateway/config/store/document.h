@@ -188,4 +188,13 @@ bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before);
 /* When it ends by itself; INT64_MAX: never. */
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc);
 
+/* --- Members that only reading shows (read_only.c). --- */
+/* Takes out the members that only reading shows, whatever they say. */
+void cfg_drop_read_only(json_t *json, const struct cfg_kind *kind);
+/* The same of a document that was read as `shown`. What is not as it was read is a fault. Members
+ * that change by themselves may have changed since: they are faults only where `strict`, which is
+ * when nothing else changes. */
+void cfg_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
+                        struct ps_faults *faults);
+
 #endif

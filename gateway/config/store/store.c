@@ -10,7 +10,6 @@
 #include "gateway/config/store/store_internal.h"
 
 #include "common/program/log.h"
-#include "gateway/config/seed.h"
 #include "gateway/config/store/sync.h"
 
 #include <stdio.h>
@@ -33,7 +32,7 @@ static void publish(struct cfg_store *store)
         cfg_view_snapshot(store->view, store->snapshot->version + 1, store->revision, &snapshot);
 
     if (err < 0) {
-        ps_log(PS_LOG_ERROR, "policy_not_built", PS_F_STR("error", ps_err_text(err)));
+        ps_log(PS_LOG_ERROR, "snapshot_not_built", PS_F_STR("error", ps_err_text(err)));
         return;
     }
     store->dirty = false;
@@ -484,23 +483,21 @@ void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync)
     store->sync = sync;
 }
 
-void cfg_store_set_seeds(struct cfg_store *store, json_t *sales, json_t *policy)
+void cfg_store_set_seed(struct cfg_store *store, json_t *seed, cfg_seed_fn *take)
 {
-    json_decref(store->seed_sales);
-    json_decref(store->seed_policy);
-    store->seed_sales = json_incref(sales);
-    store->seed_policy = json_incref(policy);
+    json_decref(store->seed);
+    store->seed = json_incref(seed);
+    store->take_seed = take;
 }
 
 void cfg_store_go_on(struct cfg_store *store)
 {
-    json_t *sales = store->seed_sales, *policy = store->seed_policy;
+    json_t *seed = store->seed;
 
-    if (cfg_store_is_synced(store) && (sales != NULL || policy != NULL)) {
-        store->seed_sales = store->seed_policy = NULL;
-        cfg_seed(store, sales, policy);
-        json_decref(sales);
-        json_decref(policy);
+    if (cfg_store_is_synced(store) && seed != NULL) {
+        store->seed = NULL;
+        (void)store->take_seed(store, seed);
+        json_decref(seed);
     }
     start_next(store);
 }
@@ -617,7 +614,7 @@ void cfg_store_free(struct cfg_store *store)
     while ((look = LIST_FIRST(&store->looks)) != NULL)
         look_done(look, PS_E_CLOSED);
     cfg_sync_free(store->sync);
-    cfg_store_set_seeds(store, NULL, NULL);
+    cfg_store_set_seed(store, NULL, NULL);
     cfg_snapshot_free(store->older);
     cfg_snapshot_free(store->snapshot);
     cfg_view_free(store->view);

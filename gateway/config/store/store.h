@@ -186,7 +186,8 @@ void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
 void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left);
 /* Called when the cluster's decisions are known first, or with the next turn if they are. */
 void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync);
-void cfg_store_set_seeds(struct cfg_store *store, json_t *sales, json_t *policy);
+typedef int cfg_seed_fn(struct cfg_store *store, json_t *seed);
+void cfg_store_set_seed(struct cfg_store *store, json_t *seed, cfg_seed_fn *take);
 /* Queues what the cluster has, before all changes that have not begun; `edits` and their documents
  * are taken over. PS_E_NOMEM: `done` will not come. */
 int cfg_store_take(struct cfg_store *store, struct cfg_edit *edits, size_t count, cfg_done_fn *done,

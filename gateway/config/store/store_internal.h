@@ -66,7 +66,8 @@ struct cfg_store {
     STAILQ_HEAD(cfg_changes, cfg_change) changes;
     LIST_HEAD(, cfg_history) looks;
     struct cfg_sync *sync;            /* NULL: what operators decide here is this gateway's own */
-    json_t *seed_sales, *seed_policy; /* that wait for the cluster's copy; NULL: none */
+    json_t *seed;                     /* waits for the cluster's copy; NULL: none */
+    cfg_seed_fn *take_seed;
 };
 
 struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_kind *kind);

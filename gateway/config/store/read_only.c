@@ -1,6 +1,6 @@
 /* Members of documents that only reading shows: what is measured, what has become of it. A document
  * that was read may be sent back with them; a kind names them by patterns (document.h). */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/config/store/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +72,7 @@ static void drop(json_t *object, const json_t *shown, const char *member, const 
     (void)json_object_del(object, member);
 }
 
-void op_drop_read_only(json_t *json, const struct cfg_kind *kind)
+void cfg_drop_read_only(json_t *json, const struct cfg_kind *kind)
 {
     const char *const *const lists[] = {kind->read_only, kind->measured, kind->live};
 
@@ -81,8 +81,8 @@ void op_drop_read_only(json_t *json, const struct cfg_kind *kind)
             each_place(json, NULL, *at, "", drop, NULL);
 }
 
-void op_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
-                       struct ps_faults *faults)
+void cfg_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
+                        struct ps_faults *faults)
 {
     struct reading reading = {faults, true};
 

@@ -1,0 +1,28 @@
+/* Many documents at once, as GET /admin/v1/config prints them:
+ * {"documents":{kind:{name:document}}}. An operator's PUT and the settings' seed take the same way.
+ */
+#ifndef CFG_BUNDLE_H
+#define CFG_BUNDLE_H
+
+#include "gateway/config/store/store.h"
+
+struct cfg_bundle {
+    const json_t *documents; /* an object of kinds; borrowed */
+    const char *kinds;       /* paths it may have, "limits,routes"; "": all */
+    bool lenient;      /* members that only reading shows are passed over, whatever they say */
+    bool keeps_others; /* documents that it leaves out stay; else they are deleted */
+};
+
+/* NULL: bundles have no such kind. */
+const struct cfg_kind *cfg_bundle_kind(const char *path, size_t len);
+/* Reads every document, without a look at what is in force. PS_E_INVALID: all faults are added,
+ * their paths begin with /documents. */
+int cfg_bundle_check(const json_t *documents, const struct cfg_bounds *bounds,
+                     struct ps_faults *faults) PS_MUST_CHECK;
+/* Adds to the change what makes the bundle so. Errors as of cfg_change_put, cfg_change_drop and
+ * cfg_change_check; what cannot be read weighs more than what may not be. All faults are added,
+ * their paths begin with /documents. */
+int cfg_bundle_put(struct cfg_change *change, const struct cfg_bundle *bundle,
+                   enum cfg_refusal *ret_refusal, struct ps_faults *faults) PS_MUST_CHECK;
+
+#endif
