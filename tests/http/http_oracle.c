@@ -1,4 +1,4 @@
-/* What the codec makes of messages: for tests/system/test_http_differential.py. In: for each, a
+/* What the codec makes of messages: for tests/system/listener/test_http_differential.py. In: for each, a
  * kind
  * ('q' request, 'p' response, 'h' response to HEAD, 'c' chunks), its length in four bytes
  * (big-endian), its bytes. Out: a line each. */

@@ -1,26 +1,14 @@
 """Sales that are over give everything back: their records go into an archive that anybody can check, and gateway, counter and journal let go."""
-import hashlib
 import json
 import pathlib
 import sqlite3
-import subprocess
 
 import pytest
+from archives import lines_of
 from faults import Disk
 from penstock import ANY_VERSION, Gateway, rfc3339, wait_until
 
 AT_ONCE = {"log": {"archive_after_h": 0, "ack_timeout_ms": 10000}}
-
-
-def lines_of(path):
-    """As a third party reads it: with zstd and SHA-256 alone."""
-    text = subprocess.run(["zstd", "-dc", str(path)], check=True, capture_output=True).stdout
-    prev, lines = "0" * 64, text.split(b"\n")
-    assert lines.pop() == b""
-    for line in lines:
-        assert json.loads(line)["prev"] == prev
-        prev = hashlib.sha256(line).hexdigest()
-    return [json.loads(line) for line in lines], prev, hashlib.sha256(text).hexdigest()
 
 
 def journal(gateway, sql):

@@ -7,7 +7,7 @@ import re
 import struct
 import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 COUNT = 20000
 NO_BODY, BY_LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 

@@ -1,33 +1,11 @@
 """A wall clock that jumps by an hour: limits and deadlines do not notice, sales open and end by it, and no order expires
 because of it. libfaketime moves the gateway's wall clock and leaves its monotonic one alone."""
-import os
-import pathlib
 import time
 
 import pytest
+from clock import HOUR, Clock
 from load import Connection, buy_bytes
 from penstock import PATIENT_LOG, Gateway, call, rfc3339, wait_until
-
-LIBRARIES = sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-assert LIBRARIES, "libfaketime is missing: install faketime"
-HOUR = 3600
-
-
-class Clock:
-    """The wall clock of one gateway: Gateway(env=clock.env)."""
-
-    def __init__(self, directory):
-        self.stamp = pathlib.Path(directory) / "wall-clock"
-        self.jump(0)
-        self.env = {"LD_PRELOAD": str(LIBRARIES[0]), "FAKETIME_TIMESTAMP_FILE": str(self.stamp), "FAKETIME_NO_CACHE": "1",
-                    "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
-
-    def jump(self, seconds):
-        """Sets it this far from the right time."""
-        new = self.stamp.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        os.replace(new, self.stamp)
-
 
 @pytest.fixture
 def clock(tmp_path):

@@ -1,7 +1,7 @@
 """A cluster's sale that is over: the leader archives it, every gateway lets go of it, and one that was away knows it when it comes back."""
+from archives import lines_of
 from cluster import PATIENT, Cluster, merged
 from penstock import wait_until
-from test_archive import lines_of
 
 AT_ONCE = merged(PATIENT, {"log": {"archive_after_h": 0}})
 

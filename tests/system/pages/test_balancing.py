@@ -12,7 +12,7 @@ import time
 
 import pytest
 from pages import PATIENT_ROUTE
-from penstock import ANY_VERSION, Gateway, free_port, wait_until
+from penstock import ANY_VERSION, ROOT, Gateway, free_port, wait_until
 from upstreams import Reply, Upstream
 
 UNWEIGHTED = ("round_robin", "least_connections", "least_response_time", "random", "two_choices")
@@ -40,7 +40,7 @@ class Process:
         return f"127.0.0.1:{self.port}"
 
     def start(self):
-        self.process = subprocess.Popen([sys.executable, "-c", SERVER, str(self.port)], cwd=__file__.rpartition("/")[0])
+        self.process = subprocess.Popen([sys.executable, "-c", SERVER, str(self.port)], cwd=ROOT / "tests/system")
         wait_until(self.answers, 20, what="the server")
         return self
 

@@ -8,10 +8,9 @@ import time
 
 import cluster as cluster_module
 import pytest
+from clock import HOUR, Clock, clocks  # noqa: F401 (a fixture)
 from cluster import Cluster, Kafka, Redis, states
 from penstock import BUILD, PATIENT_LOG, Gateway, wait_until
-from test_clock import HOUR, Clock
-from test_cluster_clock import clocks  # noqa: F401 (a fixture)
 
 DAY = 24 * HOUR
 # The last is of 1970. (With a wall clock below the monotonic one libfaketime makes threads wait for ever.)

@@ -5,10 +5,10 @@ from datetime import datetime, timezone
 
 import pytest
 from cluster import NO_LIMITS, Redis
+from described import Described
 from load import Load
 from penstock import PATIENT_LOG, Gateway, call, free_port, seeds, wait_until
 from proxy import CUT, WELL, Proxy
-from test_api_descriptions import Described
 
 WORKERS = 2
 BREAKERS = "/admin/v1/breakers"

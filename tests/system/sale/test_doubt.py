@@ -4,10 +4,10 @@ import threading
 import time
 
 import pytest
+from clock import HOUR, Clock
 from cluster import PATIENT, Redis
 from faults import Disk, in_memory
 from penstock import ANY_VERSION, Gateway, rfc3339, seeds, wait_until
-from test_clock import HOUR, Clock
 
 SLOW = {"log": {"ack_timeout_ms": 3000, "retry_ms": 1000}}
 

@@ -31,7 +31,7 @@ SMUGGLED = order(user=b"smuggler")
 
 def rows():
     """tests/http/requests.txt: claim -> (bytes, status that refuses them, or None where they are taken)."""
-    text = (pathlib.Path(__file__).parents[1] / "http/requests.txt").read_text(encoding="ascii")
+    text = (pathlib.Path(__file__).parents[2] / "http/requests.txt").read_text(encoding="ascii")
     parts = [line.split(" | ", 2) for line in text.splitlines() if line and not line.startswith("#")]
     return {claim: (data.encode().decode("unicode_escape").encode("latin-1"), None if outcome == "taken" else int(outcome))
             for outcome, claim, data in parts}

@@ -1,31 +1,17 @@
 """Gateways of a cluster whose wall clocks are an hour apart: times of orders come from Redis, one clock for all, and an order expires only
 when two clocks agree."""
-import subprocess
 import time
 
 import pytest
+from clock import HOUR, LIBRARIES, clocks  # noqa: F401 (a fixture)
 from cluster import Cluster, Crowd, Kafka, promised_more, states
-from penstock import ROOT, wait_until
+from penstock import wait_until
 from proxy import CUT, WELL
-from test_clock import HOUR, LIBRARIES, Clock
 from test_cluster_control import everywhere, settle
 
 DAY = 24 * HOUR
 
 assert LIBRARIES, "libfaketime is missing: install faketime"
-
-
-@pytest.fixture()
-def clocks(tmp_path):
-    """librdkafka waits by C11's calls, whose clock libfaketime leaves alone: they are led to those that it moves."""
-    waits = tmp_path / "c11_threads.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-pthread", "-o", str(waits), str(ROOT / "tests/c11_threads.c")], check=True)
-    made = []
-    for i in range(3):
-        (tmp_path / str(i)).mkdir()
-        made.append(Clock(tmp_path / str(i)))
-        made[i].env["LD_PRELOAD"] += f":{waits}"
-    return made
 
 
 @pytest.fixture()
