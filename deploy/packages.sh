@@ -6,8 +6,14 @@ PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ord
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
     libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
 packages_kafka=(maven default-jre-headless)
-packages_test=(libcmocka-dev python3 python3-venv python3-pytest python3-pytest-xdist python3-yaml python3-jsonschema clang clang-tidy clang-format libclang-rt-14-dev chromium faketime sqlite3
-    curl git groff haproxy jq libnginx-mod-http-js lintian nginx-light openssl postgresql prometheus redis-server redis-sentinel slowhttptest stunnel4 valgrind wrk "${packages_kafka[@]}" "${packages_build[@]}")
+# Of each part of tests/run: asan and tsan run what unit and contract run, soak what system runs.
+packages_unit=(libcmocka-dev "${packages_build[@]}")
+packages_lint=(clang-format curl git groff prometheus python3 python3-pytest python3-venv python3-yaml python3-jsonschema "${packages_unit[@]}")
+packages_contract=(openssl postgresql redis-server "${packages_kafka[@]}" "${packages_unit[@]}")
+packages_fuzz=(clang libclang-rt-14-dev "${packages_unit[@]}")
+packages_system=(chromium curl faketime git haproxy jq libnginx-mod-http-js lintian nginx-light openssl postgresql python3 python3-pytest python3-pytest-xdist python3-venv python3-yaml
+    python3-jsonschema redis-server redis-sentinel slowhttptest sqlite3 stunnel4 valgrind wrk zstd "${packages_kafka[@]}" "${packages_unit[@]}")
+packages_test=(clang-tidy "${packages_lint[@]}" "${packages_contract[@]}" "${packages_fuzz[@]}" "${packages_system[@]}")
 packages_quickstart=(curl jq python3 "${packages_build[@]}")
 packages_cluster=(redis-server haproxy openssl sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
 packages_bench=(haproxy nginx-light wrk python3 "${packages_build[@]}")

@@ -19,7 +19,7 @@ class Tree:
             (path / script).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / script, path / script)
         (path / "deploy").mkdir()
-        (path / "deploy/packages.sh").write_text("packages_test=()\ninstall_packages() { :; }\n")
+        (path / "deploy/packages.sh").write_text("packages_lint=() packages_unit=() packages_contract=() packages_fuzz=() packages_system=()\ninstall_packages() { :; }\n")
         builds = ("dev", "release")
         presets = {"configurePresets": [{"name": name, "generator": "Ninja", "binaryDir": "${sourceDir}/build/${presetName}"} for name in builds],
                    "buildPresets": [{"name": name, "configurePreset": name} for name in builds]}

@@ -1,4 +1,4 @@
-"""Each rule and each row of failures of docs/protocol.md has tests that name it, and tests/MAP.md lists them."""
+"""Each rule and each row of failures of docs/protocol.md and docs/promises.md has tests that name it, and tests/MAP.md lists them."""
 import importlib.machinery
 import importlib.util
 import pathlib

@@ -284,7 +284,7 @@ static void a_burst_after_silence_is_met_with_room(void **state)
         assert_true(ps_adaptive_limit_begin(&model.limit[0], model.now_ns));
 }
 
-/* --- one that changes --- */
+/* OL5: --- one that changes --- */
 
 static void a_service_ten_times_slower_gets_ten_times_less_and_comes_back(void **state)
 {

@@ -343,6 +343,7 @@ static bool run(const struct row *row)
     return got == want;
 }
 
+/* CA2 */
 static void a_shared_cache_does_what_the_standard_says(void **state)
 {
     (void)state;

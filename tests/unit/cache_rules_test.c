@@ -73,6 +73,7 @@ static void freshness_is_said_in_one_order(void **state)
     }
 }
 
+/* CA1 */
 static void what_is_not_kept_has_a_reason(void **state)
 {
     (void)state;
@@ -119,7 +120,7 @@ static void what_is_not_kept_has_a_reason(void **state)
     assert_int_equal(judged("GET", many, &plain, &kept), CACHE_STORE_tags);
 }
 
-/* RFC 5861: the answer's word before the route's; 4.2.4: what forbids both. */
+/* CA6: RFC 5861: the answer's word before the route's; 4.2.4: what forbids both. */
 static void stale_uses_are_the_answers_then_the_routes(void **state)
 {
     (void)state;
@@ -291,7 +292,7 @@ static void conditions_and_ranges_are_answered_from_an_entry(void **state)
     }
 }
 
-/* 4.4. */
+/* CA4: 4.4. */
 static void unsafe_methods_that_succeed_invalidate(void **state)
 {
     (void)state;

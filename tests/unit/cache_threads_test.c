@@ -210,6 +210,7 @@ static void wake(size_t worker, void *ctx)
     sem_post(&bells[worker]);
 }
 
+/* CA3 */
 static void every_request_comes_to_an_end(void **state)
 {
     (void)state;

@@ -309,6 +309,7 @@ static void a_sale_is_there_after_a_restart(void **state)
     assert_false(sale_of("spring")->state.ended);
 }
 
+/* DC2 */
 static void a_change_of_an_old_version_is_refused_whole(void **state)
 {
     (void)state;
@@ -440,6 +441,7 @@ static const char *text_in(const json_t *json, const char *member)
     return json_string_value(json_object_get(json, member));
 }
 
+/* DC6 */
 static void every_version_is_kept_with_who_and_why(void **state)
 {
     (void)state;

@@ -39,7 +39,7 @@ static int64_t ticks_until(struct run *run, double pressure, int level)
     return -1;
 }
 
-/* --- The rules. --- */
+/* OL4: --- The rules. --- */
 
 static void three_ticks_at_enter_in_a_row_go_up_a_step(void **state)
 {
@@ -63,6 +63,7 @@ static void each_further_step_up_takes_three_more_and_the_last_level_is_the_last
         assert_int_equal(tick(&run, 9), CFG_LEVEL_MAX);
 }
 
+/* OL4 */
 static void after_thirty_seconds_of_calm_it_comes_down_step_by_step(void **state)
 {
     struct run run = {0};

@@ -160,6 +160,7 @@ static const char *given(const char *answer, const struct cfg_header_rules *rule
     return text_of(&buf);
 }
 
+/* PG4 */
 static void a_stranger_cannot_say_who_asks(void **state)
 {
     (void)state;
@@ -175,6 +176,7 @@ static void a_stranger_cannot_say_who_asks(void **state)
         "X-Forwarded-Proto: http\r\nX-Request-Id: id-1\r\nVia: 1.1 penstock\r\n");
 }
 
+/* PG4 */
 static void what_a_trusted_proxy_says_is_gone_on_with(void **state)
 {
     (void)state;

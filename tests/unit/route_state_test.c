@@ -36,6 +36,7 @@ static struct cfg_doc *document(const char *json, const char *state)
     return doc;
 }
 
+/* PG12 */
 static void a_split_that_was_taken_back_is_still_so_after_a_restart(void **state)
 {
     struct cfg_doc *doc = document(ROUTE("0.05"), "{\"pin\":null,\"returned\":[" ENTRY "]}");

@@ -41,6 +41,7 @@ def settle(gateway, order_id, word):
 
 
 def test_a_bundle_put_at_one_gateway_is_everywhere_at_the_same_revision(calm):
+    """DC4."""
     path = "/admin/v1/config?kinds=limits"
     for at, gateway in enumerate(calm.gateways):
         have = gateway.admin("GET", path)
@@ -148,6 +149,7 @@ def test_of_two_admins_at_once_at_different_gateways_one_wins(calm):
 
 
 def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
+    """DC5."""
     sale = calm.make_sale(stock=100, per_user_cap=50)
     calm[1].limit("user", algorithm="token_bucket", key="user", rate=1, period_s=600, burst=1, mode="enforce")
     everywhere(calm, lambda g: g.admin("GET", "/admin/v1/limits/user").json["mode"] == "enforce", "the rule")
@@ -164,7 +166,7 @@ def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
 
 @pytest.mark.soak
 def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
-    """F2."""
+    """LM5: F2."""
     sale = cluster.make_sale(stock=1000000, per_user_cap=1)
     rate = 60
     cluster[0].limit("global", algorithm="token_bucket", key="global", rate=rate, period_s=1, burst=rate, mode="enforce")

@@ -254,7 +254,7 @@ def test_a_sale_is_created_once_and_changed_only_by_its_version(gateway):
     ({"state": "open"}, "/state"), ({"reservation_ttl_s": 1}, "/reservation_ttl_s"), ({"reason": "x" * 257}, "/reason"),
     ({"reason": "two\nlines"}, "/reason")])
 def test_a_bad_sale_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
-    """F20."""
+    """DC1: F20."""
     answer = gateway.admin("PUT", "/admin/v1/sales/bad", document(**change))
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
     assert gateway.admin("GET", "/admin/v1/sales/bad").status == 404
@@ -274,7 +274,7 @@ def test_a_sale_can_be_bought_from_when_its_creation_is_answered(gateway):
 
 
 def test_of_two_operators_who_change_the_same_version_one_wins(gateway):
-    """F20."""
+    """DC2: F20."""
     gateway.admin("PUT", "/admin/v1/sales/contested", document())
     answers = together(12, lambda i: gateway.admin("PUT", "/admin/v1/sales/contested", document(20 + i), {"If-Match": '"1"'}))
     assert sorted(a.status for a in answers) == [200] + [412] * 11
@@ -425,7 +425,7 @@ def test_a_limit_is_in_force_at_once_and_reads_back_as_it_may_be_written(gateway
     ({"algorithm": "magic"}, "/algorithm"), ({"rate": 0}, "/rate"), ({"rate": "5"}, "/rate"), ({"mod": "off"}, "/mod"),
     ({"applies_to": []}, "/applies_to"), ({"key": "planet"}, "/key"), ({"max_wait_ms": 5}, "/max_wait_ms")])
 def test_a_bad_limit_is_refused_by_member_and_nothing_changes(gateway, change, pointer):
-    """F20."""
+    """DC1: F20."""
     before = gateway.admin("GET", "/admin/v1/limits").json
     answer = gateway.admin("PUT", "/admin/v1/limits/user", {**RULE, **change}, ANY_VERSION)
     assert (answer.status, answer.code, answer.json["pointer"]) == (422, "invalid", pointer), answer
@@ -519,6 +519,7 @@ def test_a_range_of_ipv6_blocks_nobody_of_ipv4(gateway):
 
 
 def test_many_changes_at_once_all_come_into_force(gateway):
+    """DC5."""
     answers = together(40, lambda i: gateway.admin("PUT", f"/admin/v1/blocklist/users/crowd-{i}"))
     assert {a.status for a in answers} == {201}
     assert len({a.headers["etag"] for a in answers}) == 40
@@ -688,6 +689,7 @@ def test_a_sale_without_a_counter_has_no_audit(gateway):
 
 
 def test_every_change_is_written_down_with_who_and_why(gateway):
+    """DC6."""
     made = token(gateway, "operator", note="jo")
     secret, who = made["token"], made["id"]
     name = gateway.make_sale(stock=5)
@@ -744,6 +746,7 @@ def test_the_operators_readyz_says_more(gateway):
 # --- Lasting. ---
 
 def test_all_that_was_answered_survives_a_kill():
+    """DC5."""
     with Gateway(settings=PATIENT_LOG) as one:
         one.no_limits()
         name = one.make_sale(stock=3)

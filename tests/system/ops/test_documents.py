@@ -44,6 +44,7 @@ def version(answer):
 
 
 def test_what_get_shows_can_be_edited_and_put(gateway, kind):
+    """DC3."""
     path, _, change = kind
     have = gateway.admin("GET", path)
     put = gateway.admin("PUT", path, {**have.json, **change}, etag(have))
@@ -63,6 +64,7 @@ def test_a_read_only_member_that_is_changed_is_named(gateway, kind):
 
 
 def test_a_change_needs_the_version_it_was_made_from(gateway, kind):
+    """DC2."""
     path, text, change = kind
     have = gateway.admin("GET", path)
     for method, body, more in (("PUT", text, {}), ("PATCH", change, PATCH), ("DELETE", None, {})):
@@ -92,6 +94,7 @@ def test_a_patch_removes_the_reason_of_an_entry(gateway, nothing):
 
 
 def test_a_dry_run_tells_the_difference_and_changes_nothing(gateway, kind):
+    """DC7."""
     path, _, change = kind
     have = gateway.admin("GET", path)
     answer = gateway.admin("PATCH", path + "?dry_run=1", change, {**etag(have), **PATCH})
@@ -105,6 +108,7 @@ def test_a_dry_run_tells_the_difference_and_changes_nothing(gateway, kind):
 
 
 def test_every_version_is_kept_and_can_be_made_the_next(gateway, kind):
+    """DC6."""
     path, _, change = kind
     have = gateway.admin("GET", path)
     first = version(have)
@@ -121,6 +125,7 @@ def test_every_version_is_kept_and_can_be_made_the_next(gateway, kind):
 
 
 def test_all_faults_of_a_document_are_told_at_once(gateway):
+    """DC1."""
     answer = gateway.admin("PUT", "/admin/v1/sales/bad", {"opens_at": "soon", "colour": 1, "skus": [{"sku": "", "stock": -1}]})
     assert answer.status == 422
     pointers = {fault["pointer"] for fault in answer.json["errors"]}
@@ -165,6 +170,7 @@ def test_sales_that_are_due_together_are_opened_with_few_changes():
 
 
 def test_a_bundle_is_put_as_a_whole_or_not_at_all(gateway):
+    """DC4."""
     path = "/admin/v1/config?kinds=limits,blocklist/users"
     have = gateway.admin("GET", path)
     bundle = have.json["documents"]

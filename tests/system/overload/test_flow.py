@@ -83,7 +83,7 @@ def gateway(disk):
 
 
 def test_ten_times_what_the_disk_commits_is_answered_in_time_or_refused_at_once(tmp_path, disk):
-    """F17: 4 orders a commit, 10 ms a commit. A queue bounded by length let an order wait for half a second, and then be pending."""
+    """OL1: F17: 4 orders a commit, 10 ms a commit. A queue bounded by length let an order wait for half a second, and then be pending."""
     with one_on(disk, 4) as gateway:
         disk.slow_syncs(10000)
         report = crowd(gateway, tmp_path / "report.json", 2500, 8, connections=1000)
@@ -253,6 +253,7 @@ def alone(kafka):
 
 
 def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_all_is_well(tmp_path, kafka):
+    """OL5."""
     with one_of(kafka, **PATIENT_LOG) as alone:
         with slowed(alone, "redis", 25, after_s=3, for_s=4):
             report = crowd(alone, tmp_path / "report.json", 200, 10, connections=600)
@@ -264,7 +265,7 @@ def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_al
 
 
 def test_a_kafka_slowed_by_500_ms_at_the_peak_makes_no_queue_and_comes_back_by_itself(tmp_path, alone):
-    """500 ms more are the time-out: nobody can be told `accepted` then. Everybody is answered by then all the same, as pending or as refused."""
+    """OL5: 500 ms more are the time-out: nobody can be told `accepted` then. Everybody is answered by then all the same, as pending or as refused."""
     with slowed(alone, "kafka", 250, after_s=4, for_s=5):
         report = crowd(alone, tmp_path / "report.json", 200, 22, connections=600)
     latency = report["latency_ms"]

@@ -348,6 +348,7 @@ def test_a_dry_run_says_what_each_level_would_have_turned_off():
 
 
 def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
+    """OL4."""
     with Gateway(settings=ENFORCE) as gateway:
         gateway.make_sale(stock=5)
         started = time.monotonic()

@@ -127,7 +127,7 @@ def test_ten_times_what_a_limit_admits_is_refused_with_a_time_to_come_back(tmp_p
 
 
 def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_path):
-    """F17: Every order is a commit of its own, on a disk that does 500 a second at most, and few may wait."""
+    """OL1: F17: Every order is a commit of its own, on a disk that does 500 a second at most, and few may wait."""
     disk = Disk(tmp_path)
     disk.slow_syncs(2000)
     settings = {"log": {"queue": 64, "batch_max": 1, "ack_timeout_ms": 2000}}
@@ -169,7 +169,7 @@ class Payer(threading.Thread):
 
 
 def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(tmp_path):
-    """F17: A disk that commits two orders in 10 ms, so 200 a second at most, and a crowd of 2,000 a second. Who is
+    """OL1: F17: A disk that commits two orders in 10 ms, so 200 a second at most, and a crowd of 2,000 a second. Who is
     admitted is answered in time, everybody is answered, and confirm always passes."""
     disk = Disk(tmp_path)
     disk.slow_syncs(10000)
@@ -203,7 +203,7 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
 
 @pytest.mark.soak
 def test_a_minute_of_overload_neither_grows_nor_wears_out(tmp_path):
-    """F17: The same load again and again, for few units: it takes no more memory than the first times."""
+    """OL6: F17: The same load again and again, for few units: it takes no more memory than the first times."""
     with Gateway(settings={"http": {"connections": 4000}}) as gateway:
         gateway.no_limits()
         gateway.limit("global", algorithm="token_bucket", key="global", rate=2000, period_s=1, burst=2000, mode="enforce",

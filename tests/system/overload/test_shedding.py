@@ -84,6 +84,7 @@ def overloaded(gateway, sale, **others):
 
 
 def test_an_overloaded_gateway_refuses_the_same_users_until_it_is_well_again(gateway):
+    """OL3."""
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     with overloaded(gateway, sale) as crowd:
         before = crowd.rounds
@@ -112,6 +113,7 @@ def test_a_refused_user_is_told_why_and_when_to_come_back(gateway):
 
 
 def test_pages_and_look_ups_give_way_before_orders(gateway):
+    """OL2."""
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     with overloaded(gateway, sale, page=2, look=2) as crowd:
         for kind, of in (("page", "status"), ("look", "order_state")):
@@ -122,6 +124,7 @@ def test_pages_and_look_ups_give_way_before_orders(gateway):
 
 
 def test_operators_are_never_shed_and_a_balancer_leaves_the_gateway_in(gateway):
+    """OL2."""
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     orders = [gateway.buy(sale, f"payer-{i}").json["order_id"] for i in range(30)]
     with overloaded(gateway, sale):

@@ -238,6 +238,7 @@ def test_a_hash_keeps_its_key_at_one_server_and_moves_only_those_of_one_that_goe
 
 
 def test_the_algorithm_is_changed_live_without_a_lost_request(gateway, shop):
+    """PG8."""
     route(gateway, shop, [1, 2, 3, 4])
     with Visitors(gateway) as visitors:
         for algorithm in (*UNWEIGHTED, *WEIGHTED, "round_robin"):
@@ -264,6 +265,7 @@ def test_a_server_that_is_slow_gets_fewer_requests_where_load_is_looked_at(gatew
 
 @pytest.mark.parametrize("algorithm", UNWEIGHTED + WEIGHTED)
 def test_a_server_that_is_killed_is_left_out_and_comes_back(gateway, algorithm):
+    """PG9."""
     with Process() as mortal, named(Upstream()) as second, named(Upstream()) as third:
         route(gateway, [mortal, second, third], algorithm=algorithm, outlier={"eject_ms": 600})
         with Visitors(gateway) as visitors:
@@ -376,7 +378,7 @@ def test_a_pool_in_panic_uses_all_it_has(gateway, shop):
 
 
 def test_a_server_far_slower_than_the_others_is_ejected_when_the_document_says_so(gateway, shop):
-    """Half a second slower: the others are faster than a tenth of one on any machine."""
+    """PG9: Half a second slower: the others are faster than a tenth of one on any machine."""
     shop[0].delay_s = 0.5
     ejections = figure(gateway, "ejections_total", reason="latency")
     route(gateway, shop, outlier={"latency_factor": 5, "requests_min": 20})

@@ -46,7 +46,7 @@ def get(gateway, path="/p/1", method="GET", **headers):
 
 
 def test_a_kept_page_is_shown_only_to_who_goes_to_the_pool_that_it_came_from(gateway, shop):
-    """In a switch, after it and on the way back: no purge is needed, and no page is fetched twice."""
+    """CA2: In a switch, after it and on the way back: no purge is needed, and no page is fetched twice."""
     with Shop() as new:
         put_pool(gateway, "new", new)
         change_route(gateway, "shop", split=[{"pool": "new", "share": 1, "by": "header:X-New=1"}])
@@ -108,6 +108,7 @@ def test_a_stale_entry_is_validated(gateway, shop):
 
 
 def test_stale_while_revalidate_asks_behind_the_clients_back(gateway, shop):
+    """CA6."""
     shop.headers["Cache-Control"] = "max-age=1, stale-while-revalidate=60"
     get(gateway)
     time.sleep(1.2)
@@ -129,6 +130,7 @@ def test_the_shop_gets_the_query_that_the_key_has(gateway, shop):
 
 
 def test_what_is_private_is_not_kept(gateway, shop):
+    """CA1."""
     for headers in ({"Cache-Control": "private"}, {"Set-Cookie": "a=b"}, {"Cache-Control": "no-store"}, {"Vary": "*"}):
         shop.headers = {**FRESH, **headers}
         path = "/" + next(iter(headers.values())).strip("*")
@@ -152,6 +154,7 @@ def test_only_if_cached_asks_nobody(gateway, shop):
 
 
 def test_unsafe_requests_invalidate(gateway, shop):
+    """CA4."""
     get(gateway), get(gateway, "/list")
     shop.headers = {"Location": "/list"}
     assert get(gateway, method="POST").status == 200
@@ -184,6 +187,7 @@ def test_large_bodies_go_in_and_out_whole(gateway, shop):
 
 
 def test_stale_if_error_serves_what_there_was(gateway, shop):
+    """CA6."""
     shop.headers["Cache-Control"] = "max-age=1, stale-if-error=60"
     get(gateway)
     time.sleep(1.2)
@@ -196,6 +200,7 @@ def test_stale_if_error_serves_what_there_was(gateway, shop):
 
 
 def test_a_fall_back_serves_what_there_was_however_old(gateway, shop):
+    """CA6."""
     change_route(gateway, "shop", fallback=[{"kind": "stale"}])
     shop.headers["Cache-Control"] = "max-age=1"
     get(gateway), get(gateway, "/strict")
@@ -209,6 +214,7 @@ def test_a_fall_back_serves_what_there_was_however_old(gateway, shop):
 
 
 def test_a_thousand_wait_for_one_fetch(gateway, shop):
+    """CA3."""
     shop.freeze()
     socks = crowd(gateway, 1000)
     wait_until(lambda: figures(gateway)["waiting"] == 999, what="999 who wait")
@@ -220,6 +226,7 @@ def test_a_thousand_wait_for_one_fetch(gateway, shop):
 
 
 def test_who_waits_gets_its_answer_when_the_fetchers_client_leaves(gateway, shop):
+    """CA3."""
     shop.freeze()
     first = crowd(gateway, 1)
     wait_until(lambda: shop.requests, what="the fetch")
@@ -232,6 +239,7 @@ def test_who_waits_gets_its_answer_when_the_fetchers_client_leaves(gateway, shop
 
 
 def test_nobody_is_stuck_when_the_fetch_fails(gateway, shop):
+    """CA3."""
     shop.freeze()
     socks = crowd(gateway, 50)
     wait_until(lambda: figures(gateway)["waiting"] == 49, what="49 who wait")
@@ -308,6 +316,7 @@ def purge(gateway, name="default", **what):
 
 
 def test_operators_purge_by_key_prefix_and_tag(gateway, shop):
+    """CA4."""
     shop.headers["Surrogate-Key"] = "shoes sale"
     for path in ("/p/1", "/p/2", "/q/1?b=2&a=1"):
         get(gateway, path)
@@ -325,6 +334,7 @@ def test_operators_purge_by_key_prefix_and_tag(gateway, shop):
 
 
 def test_size_and_eviction_change_while_it_serves(gateway, shop):
+    """CA5."""
     for n in range(200):
         get(gateway, f"/{n}")
     assert figures(gateway)["entries"] == 200
@@ -350,6 +360,7 @@ def test_a_deleted_cache_serves_nothing_more(gateway, shop):
 
 
 def test_a_purge_reaches_every_gateway_of_a_cluster(shop, kafka):
+    """CA4."""
     with Cluster(kafka, gateways=2) as cluster:
         one, two = cluster.gateways
         put_pool(one, "web", shop)

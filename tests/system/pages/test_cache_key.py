@@ -83,7 +83,7 @@ paths = (f"/p/{number}" for number in itertools.count())
 
 @pytest.mark.parametrize("poison", POISONS)
 def test_nobody_gets_a_page_that_a_poisoned_request_has_made(port, poison):
-    """F30."""
+    """CA2: F30."""
     fields = dict(POISONS[poison])
     if "Connection" in fields:
         fields["Connection"] += ", close"
@@ -103,7 +103,7 @@ def test_one_page_of_one_origin_is_fetched_once_however_it_is_written(port, shop
 
 
 def test_sites_behind_one_route_share_no_page_and_are_purged_apart(shop):
-    """F30."""
+    """CA2: F30."""
     with gateway_of(shop, False) as gateway:
         def text(host, path="/p/a"):
             return body(get(gateway.port, path, Host=host)).decode()
@@ -122,6 +122,7 @@ def test_sites_behind_one_route_share_no_page_and_are_purged_apart(shop):
 
 
 def test_what_varies_by_a_field_that_the_gateway_writes_anew_is_not_kept(shop):
+    """CA1."""
     with gateway_of(shop, False) as gateway:
         for field in ("X-Forwarded-For", "X-Request-Id", "X-User-Id", "X-HTTP-Method-Override", "Penstock-Rehearsal"):
             shop.serve = lambda request: Reply(body="page", headers={"Cache-Control": "max-age=100", "Vary": field})

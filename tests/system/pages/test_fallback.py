@@ -33,6 +33,7 @@ def get(gateway, path="/p/1", **more):
 
 
 def test_a_dead_pool_is_answered_by_the_next_thing_in_order(gateway):
+    """PG6."""
     put_route(gateway, "product", path="/p/", pool="dead", fallback=[{"kind": "pool", "pool": "backup"}, SORRY])
     answer = get(gateway)
     assert (answer.status, answer.text, answer.headers["penstock-fallback"]) == (200, "backup", "pool; why=failed")
@@ -64,7 +65,7 @@ def test_an_answer_of_the_shop_is_the_shops_whatever_its_status(gateway, shop):
 
 
 def test_a_deadline_that_passes_is_answered_by_the_fallback(gateway, shop):
-    """Of the first byte; the one of the whole answer is a minute away."""
+    """PG6: Of the first byte; the one of the whole answer is a minute away."""
     shop.freeze()
     change_route(gateway, "product", first_byte_ms=200)
     began = time.monotonic()
@@ -75,6 +76,7 @@ def test_a_deadline_that_passes_is_answered_by_the_fallback(gateway, shop):
 
 @pytest.mark.parametrize("way", ["refuses", "closes_before_head", "resets_before_head", "resets_in_head"])
 def test_whatever_goes_wrong_before_the_answer_begins_is_answered_by_the_fallback(gateway, way):
+    """PG6."""
     with Misbehaving(way) as bad:
         put_pool(gateway, "web", bad)
         answer = get(gateway)
@@ -82,6 +84,7 @@ def test_whatever_goes_wrong_before_the_answer_begins_is_answered_by_the_fallbac
 
 
 def test_no_endpoint_is_answered_by_the_fallback(gateway, shop):
+    """PG6."""
     document = {"endpoints": [{"address": shop.address, "drain": True}]}
     assert gateway.admin("PUT", "/admin/v1/pools/web", document, {"If-Match": "*"}).status == 200
     answer = get(gateway)
@@ -89,6 +92,7 @@ def test_no_endpoint_is_answered_by_the_fallback(gateway, shop):
 
 
 def test_a_body_that_was_sent_to_one_pool_is_not_sent_to_another(gateway, backup):
+    """PG1."""
     with Misbehaving("closes_before_head") as bad:
         put_pool(gateway, "web", bad)
         put_route(gateway, "product", path="/p/", methods=["POST"], pool="web", fallback=[{"kind": "pool", "pool": "backup"}, SORRY])
@@ -149,6 +153,7 @@ def test_an_order_without_a_time_or_for_a_route_without_a_fallback_is_refused(ga
 
 
 def test_classes_give_way_in_order_and_core_never(shop):
+    """OL2."""
     with gateway_before(ENFORCE, web=shop) as one:
         signals = one.admin("GET", "/admin/v1/overload").json["signals"]  # what the machine does beside says nothing
         document = {"leave_s": 1, "signals": {name: {"weight": 0} for name in signals}}
@@ -179,6 +184,7 @@ def hammer(gateway, path="/p/1", times=60):
 
 
 def test_a_pool_that_fails_is_left_alone_for_a_while_and_comes_back_by_itself(gateway, shop):
+    """PG9."""
     shop.serve = lambda request: Reply(500, "broken")
     wait_until(lambda: any(answer.text == "sorry\n" for answer in hammer(gateway)))
     wait_breaker(gateway, "pool:web", "open")

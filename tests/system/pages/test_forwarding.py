@@ -138,6 +138,7 @@ def test_fields_of_a_route_are_set_and_removed_both_ways(gateway):
 
 
 def test_nobody_names_themselves_where_no_proxy_is_trusted():
+    """PG4."""
     with Gateway(settings={"trusted_proxies": ["192.0.2.0/24"]}) as stranger, Upstream() as shop:
         route(stranger, [shop])
         forged = {"X-User-Id": "mallory", "X-Forwarded-For": "10.0.0.1", "Forwarded": "for=10.0.0.1", "X-Real-IP": "10.0.0.1", "X-Forwarded-Proto": "https",
@@ -150,6 +151,7 @@ def test_nobody_names_themselves_where_no_proxy_is_trusted():
 
 @pytest.mark.parametrize("name", ["X_User_Id", "X.User.Id"])
 def test_a_field_that_only_looks_like_another_does_not_arrive(gateway, shop, name):
+    """PG4."""
     ask(gateway, f"GET / HTTP/1.1\nHost: shop\nConnection: close\n{name}: evil")
     assert not [value for request in shop.requests for _, value in request.fields if "evil" in value]
 
@@ -240,6 +242,7 @@ class Watch:
 
 @pytest.mark.parametrize("kind", ["huge", "huge_chunked"])
 def test_a_gigabyte_from_a_server_needs_little_memory(gateway, kind):
+    """PG13."""
     with Misbehaving(kind) as shop:
         route(gateway, [shop], first_byte_ms=10000, total_ms=120000)
         watch = Watch(gateway)
@@ -258,6 +261,7 @@ def test_a_gigabyte_from_a_server_needs_little_memory(gateway, kind):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_gigabyte_from_a_client_needs_little_memory(gateway, chunked):
+    """PG13."""
     with Upstream() as shop:
         route(gateway, [shop], body_max=2 * GIGABYTE, first_byte_ms=10000, total_ms=120000)
         watch = Watch(gateway)
@@ -329,6 +333,7 @@ def test_a_server_that_gives_no_answer_is_answered_for(gateway, kind):
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_body_that_breaks_off_is_never_given_as_a_whole_one(gateway, kind):
+    """PG2."""
     with Misbehaving(kind) as bad:
         route(gateway, [bad], name=f"half-{kind}", **(STOPS if kind == "body_stops" else {}))
         for version in ("1.1", "1.0"):
@@ -368,6 +373,7 @@ def test_a_body_that_breaks_off_is_not_kept(gateway, kind):
 
 @pytest.mark.parametrize("kind", WHOLE)
 def test_what_is_odd_and_right_arrives_whole(gateway, kind):
+    """PG2."""
     with Misbehaving(kind) as odd:
         route(gateway, [odd])
         for _ in range(2):
@@ -380,6 +386,7 @@ def test_what_is_odd_and_right_arrives_whole(gateway, kind):
 
 @pytest.mark.parametrize("kind,method,status", [("body_to_head", "HEAD", 200), ("body_with_304", "GET", 304)])
 def test_a_body_where_none_may_be_is_not_the_next_answer(gateway, kind, method, status):
+    """PG3."""
     with Misbehaving(kind) as bad:
         route(gateway, [bad])
         with socket.create_connection(("127.0.0.1", gateway.port), 60) as s:
@@ -400,6 +407,7 @@ def test_no_content_is_that_also_where_a_server_counts_it(gateway, fields):
 
 
 def test_a_second_answer_is_nobodys(gateway):
+    """PG3."""
     with Misbehaving("answers_twice") as bad:
         route(gateway, [bad])
         assert {call(gateway.port, "GET", "/").text for _ in range(20)} == {"right\n"}
@@ -452,7 +460,7 @@ def test_a_kept_connection_that_ends_costs_no_get(gateway, kind):
 
 
 def test_a_post_is_never_sent_twice(gateway):
-    """Not even when it is likely that nobody has read it."""
+    """PG1: Not even when it is likely that nobody has read it."""
     for kind in ("closes_before_head", "resets_before_head", "closes_when_asked_again", "resets_when_asked_again"):
         with Misbehaving(kind) as bad, Upstream() as good:
             route(gateway, [bad])
@@ -502,12 +510,14 @@ SMUGGLED = "GET /smuggled HTTP/1.1\r\nHost: shop\r\n\r\n"
     ("Transfer-Encoding: chunked", "5\r\nabcdeX\r\n0\r\n\r\n" + SMUGGLED),
 ])
 def test_what_two_parsers_could_read_in_two_ways_does_not_go_on(gateway, shop, fields, body):
+    """PG5."""
     ask(gateway, f"POST /outer HTTP/1.1\nHost: shop\n{fields}", body.encode(), timeout=0.5)
     time.sleep(0.1)
     assert "/smuggled" not in [request.path for request in shop.requests] and shop.faults == []
 
 
 def test_a_get_with_a_body_is_framed_or_refused(gateway, shop):
+    """PG5."""
     got = ask(gateway, f"GET /outer HTTP/1.1\nHost: shop\nConnection: close\nContent-Length: {len(SMUGGLED)}", SMUGGLED.encode())
     assert parts(got)[0] in (200, 400)
     assert [request.path for request in shop.requests] in (["/outer"], [])
@@ -515,6 +525,7 @@ def test_a_get_with_a_body_is_framed_or_refused(gateway, shop):
 
 @pytest.mark.parametrize("target", ["/p/../admin", "/p/%2e%2e/admin", "/./p", "/p/..", "/%2E/x"])
 def test_a_path_with_dots_is_refused(gateway, shop, target):
+    """PG5."""
     assert parts(ask(gateway, f"GET {target} HTTP/1.1\nHost: shop\nConnection: close"))[0] == 400 and shop.requests == []
 
 

@@ -42,6 +42,7 @@ def who(gateway, path, count=8):
 
 
 def test_an_endpoint_whose_check_fails_gets_nothing_until_it_is_well_again(gateway):
+    """PG9."""
     with serving("a") as a, serving("b") as b:
         put(gateway, "web", "/a/", [a, b])
         wait_until(lambda: who(gateway, "/a/")[0] == {"a", "b"}, what="both")

@@ -254,7 +254,7 @@ def measured(pipe):
 
 @pytest.mark.soak
 def test_half_an_hour_of_hostility_costs_neither_memory_nor_others_time(monkeypatch):
-    """F30, F31."""
+    """PG13: F30, F31."""
     monkeypatch.setattr(penstock, "PENSTOCK", ROOT / "build" / "asan" / "gateway" / "penstock")
     well, dying = penstock.free_port(), penstock.free_port()
     context = multiprocessing.get_context("fork")

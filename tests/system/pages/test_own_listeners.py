@@ -58,6 +58,7 @@ def other_endpoints(gateway):
 
 
 def test_a_document_names_no_listener_of_the_gateway(gateway, shop):
+    """PG10."""
     for address in own_endpoints(gateway):
         document = {"endpoints": [{"address": shop.address}, {"address": address}]}
         answer = gateway.admin("PUT", "/admin/v1/pools/own", document)
@@ -71,6 +72,7 @@ def test_a_document_names_no_listener_of_the_gateway(gateway, shop):
 
 
 def test_a_registration_names_no_listener_of_the_gateway(gateway):
+    """PG10."""
     pool = put_pool(gateway, {"registration": True})
     for address in own_endpoints(gateway):
         answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{quote(address)}", {})
@@ -95,6 +97,7 @@ def test_a_file_leads_to_no_listener_of_the_gateway(gateway, shop):
 
 
 def test_an_answer_of_the_dns_leads_to_no_listener_of_the_gateway(gateway, dns, shop):
+    """PG10."""
     dns.table[("own.test", "A")] = [(1, "127.0.0.1")]
     pool = put_pool(gateway, {"dns": "own.test", "port": gateway.admin_port})
     shown = wait_until(lambda: discovered(gateway, pool)["state"] == "failed" and discovered(gateway, pool))
@@ -107,7 +110,7 @@ def test_an_answer_of_the_dns_leads_to_no_listener_of_the_gateway(gateway, dns, 
 
 
 def test_a_stored_document_leads_to_no_listener_that_came_later(shop):
-    """The gateway moves to a port that one of its pools has."""
+    """PG10: The gateway moves to a port that one of its pools has."""
     port = free_port()
     with Gateway() as gateway:
         pool = put_pool(gateway, None, [{"address": shop.address}, {"address": f"127.0.0.1:{port}"}])
@@ -156,6 +159,7 @@ class Detour:
 
 
 def test_a_request_that_comes_back_to_the_gateway_ends():
+    """PG10."""
     with Gateway() as gateway, Detour(gateway.port) as detour:
         pool = put_pool(gateway, None, [{"address": detour.address}])
         path = f"/{pool}/"

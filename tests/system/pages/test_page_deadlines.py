@@ -35,7 +35,7 @@ def timed(gateway, method, path, body=None):
 
 @pytest.mark.parametrize("method, body", [("GET", None), ("POST", b"x")])
 def test_the_time_in_the_queue_is_part_of_it(gateway, method, body):
-    """All places are taken for 4 s by who waits for nothing. Who comes 2.75 s later has one after 1.25 s, and then waits for nothing itself."""
+    """PG7: All places are taken for 4 s by who waits for nothing. Who comes 2.75 s later has one after 1.25 s, and then waits for nothing itself."""
     pool = f"queue-{method}"
     with Upstream() as shop, contextlib.ExitStack() as clients:
         lead(gateway, pool, shop, queue_max=100, first_byte_ms=4000, total_ms=20000)
@@ -68,6 +68,7 @@ def test_who_gets_no_place_in_half_of_it_is_not_sent_any_more(gateway):
 
 
 def test_the_time_of_a_server_that_could_not_be_reached_is_part_of_it(gateway):
+    """PG7."""
     with Misbehaving("never_connects") as unreached, Misbehaving("silent") as silent:
         lead(gateway, "again", unreached, silent, first_byte_ms=3000, total_ms=20000)
         tried = [timed(gateway, "GET", f"/{number}") for number in range(2)]  # each server is the first once
@@ -83,6 +84,7 @@ def test_a_server_that_could_not_be_reached_leaves_time_for_another_one(gateway)
 
 
 def test_the_time_in_which_a_client_sends_its_body_is_no_part_of_it(gateway):
+    """PG7."""
     with Upstream() as shop:
         lead(gateway, "upload", shop, first_byte_ms=1000, total_ms=20000)
         with socket.create_connection(("127.0.0.1", gateway.port), 10) as client:

@@ -64,7 +64,7 @@ def test_a_small_body_to_a_fixed_answer_is_dropped_and_the_connection_is_kept(ga
 
 @pytest.mark.parametrize("cache", [None, "pages"], ids=["plain", "cached"])
 def test_a_route_that_appears_while_a_body_arrives_does_not_serve_it(gateway, shop, cache):
-    """F31."""
+    """PG8: F31."""
     put_pool(gateway, "web", shop)
     assert gateway.admin("PUT", "/admin/v1/caches/pages", {"bytes": 8 << 20}).status == 201
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
@@ -77,7 +77,7 @@ def test_a_route_that_appears_while_a_body_arrives_does_not_serve_it(gateway, sh
 
 
 def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, shop):
-    """F31."""
+    """PG8: F31."""
     put_pool(gateway, "web", shop)
     put_sorry_route(gateway)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:

@@ -55,6 +55,7 @@ def assert_refused(answer, *pointers):
 
 
 def test_a_document_comes_back_whole(web):
+    """DC3."""
     assert web.admin("GET", "/admin/v1/pools/web").json["retry_budget"] == 0.2
     assert web.admin("GET", "/admin/v1/routes/product").json["methods"] == ["GET", "HEAD"]
     cache = web.admin("GET", "/admin/v1/caches/default").json
@@ -97,6 +98,7 @@ ROUTE_FAULTS = [
 
 @pytest.mark.parametrize("members, pointers", ROUTE_FAULTS, ids=[",".join(row[1]) + f"-{i}" for i, row in enumerate(ROUTE_FAULTS)])
 def test_each_fault_of_a_route_is_named_and_changes_nothing(web, members, pointers):
+    """DC1."""
     before = bundle(web)
     assert_refused(put(web, "routes/cart", {"path": "/c/", "pool": "web", **members}), *pointers)
     assert_refused(put(web, "routes/product", {**PAGE, **members}), *pointers)
@@ -119,6 +121,7 @@ POOL_FAULTS = [
 
 @pytest.mark.parametrize("members, pointers", POOL_FAULTS, ids=[",".join(row[1]) + f"-{i}" for i, row in enumerate(POOL_FAULTS)])
 def test_each_fault_of_a_pool_is_named_and_changes_nothing(web, members, pointers):
+    """DC1."""
     before = bundle(web)
     assert_refused(put(web, "pools/web", {**WEB, **members}), *pointers)
     assert bundle(web) == before
@@ -141,6 +144,7 @@ def test_a_route_that_another_one_shadows_names_it(web):
 
 
 def test_what_others_name_cannot_be_deleted(web):
+    """DC8."""
     assert put(web, "pools/backup", WEB).status == 201
     assert put(web, "caches/pages", {}).status == 201
     for name in ("cart", "reviews"):
@@ -186,6 +190,7 @@ def test_a_rule_limits_the_route_that_it_names_and_no_other(web):
 
 
 def test_a_bundle_brings_what_belongs_together(web):
+    """DC4."""
     both = {"pools": {"web": WEB, "new": WEB}, "caches": {"default": {}, "pages": {}},
             "routes": {"product": {**PAGE, "pool": "new", "cache": {"store": "pages"}}}}
     assert put_bundle(web, both, "?dry_run=1").status == 200

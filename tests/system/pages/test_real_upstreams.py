@@ -96,7 +96,7 @@ def gateway():
 
 
 def test_a_thousand_pages_arrive_whole_over_kept_connections(gateway, server):
-    """Also where the server ends each connection after 20 requests, which costs none."""
+    """PG2: Also where the server ends each connection after 20 requests, which costs none."""
     route(gateway, [server])
     connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=10)
     for _ in range(1000):
@@ -149,6 +149,7 @@ def test_a_body_that_nginx_finds_too_large_has_its_413(gateway, tmp_path):
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_bodies_pass_through_haproxy_as_they_were(gateway, tmp_path, chunked):
+    """PG2."""
     server = HAProxy(tmp_path)
     route(gateway, [server], body_max=10 << 20)
     for method in ("POST", "PUT", "PATCH"):

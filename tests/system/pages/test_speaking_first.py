@@ -82,6 +82,7 @@ def asked_before(gateway, request, event):
 @pytest.mark.parametrize("request_bytes", [b"GET /second HTTP/1.1\r\nHost: shop\r\n\r\n", b"POST /second HTTP/1.1\r\nHost: shop\r\nContent-Length: 1\r\n\r\nx"], ids=["GET", "POST"])
 @pytest.mark.parametrize("event", ["speaks", "closes"])
 def test_what_a_kept_connection_says_unasked_is_nobodys_answer_and_one_that_was_closed_gets_no_request(gateway, event, request_bytes):
+    """PG3."""
     with Remembering(lambda request: Reply(body="right" + request.path)) as shop:
         put_pool(gateway, "web", shop)
         put_route(gateway, "all", path="/", pool="web", methods=["GET", "POST"])
@@ -107,6 +108,7 @@ class SpeakingFirst(Upstream):
 
 
 def test_what_a_new_connection_says_unasked_is_nobodys_answer(tmp_path):
+    """PG3."""
     with SpeakingFirst() as shop, Gateway(settings={"workers": 1}, env={**preloaded(tmp_path, LATE), "SPEAKING_PORT": str(shop.port)}) as gateway:
         gateway.no_limits()
         put_pool(gateway, "web", shop)

@@ -38,6 +38,7 @@ def gateway(old, new):
 
 
 def test_a_share_of_users_goes_to_the_new_pool_and_they_stay_when_it_grows(gateway):
+    """PG11."""
     change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}])
     tenth = those_in(gateway, "new")
     assert 150 < len(tenth) < 250
@@ -54,6 +55,7 @@ def test_a_share_of_users_goes_to_the_new_pool_and_they_stay_when_it_grows(gatew
 
 
 def test_the_same_users_are_in_after_a_restart(old, new, tmp_path):
+    """PG11."""
     for _ in range(2):
         with Gateway(tmp_path) as gateway:
             gateway.no_limits()
@@ -106,6 +108,7 @@ SPLIT = {"pool": "new", "share": 0.5, "return": {"errors_above": 0.1, "window_s"
 
 
 def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gateway, new):
+    """PG12."""
     change_route(gateway, "product", split=[SPLIT])
     new.serve = lambda request: Reply(500, "broken")
     assert keep_asking(gateway, lambda: returned(gateway) != [], USERS[:40])
@@ -130,6 +133,7 @@ def test_while_the_breaker_of_the_new_pool_is_open_its_users_have_the_old_one(ga
 
 
 def test_what_was_taken_back_stays_so_over_a_restart_until_the_split_is_another_one(old, new, tmp_path):
+    """PG12."""
     with Gateway(tmp_path) as gateway:
         gateway.no_limits()
         put_pool(gateway, "old", old)
@@ -163,7 +167,7 @@ def test_an_operator_gives_it_its_share_again(gateway, new):
 
 
 def test_a_slow_pool_is_left_for_its_latency(gateway, new):
-    """A second slower: whatever the machine does beside, the old pool is faster than a third of it."""
+    """PG12: A second slower: whatever the machine does beside, the old pool is faster than a third of it."""
     change_route(gateway, "product", split=[{"pool": "new", "share": 0.5, "return": {"p99_above": 3, "window_s": 30}}])
     slow = those_in(gateway, "new", USERS[:60])
     new.delay_s = 1

@@ -71,6 +71,7 @@ def sale_of(gateway, **document):
 
 
 def test_a_token_bucket_passes_its_burst_and_then_says_when(gateway):
+    """LM1."""
     name = rule(gateway, burst=3, rate=2, period_s=3600)
     sale = sale_of(gateway)
     answers = [gateway.buy(sale, "u") for _ in range(4)]
@@ -86,6 +87,7 @@ def test_a_token_bucket_passes_its_burst_and_then_says_when(gateway):
                                      {"algorithm": "sliding_window", "rate": 2}, {"algorithm": "leaky_bucket", "rate": 1}],
                          ids=lambda members: members["algorithm"])
 def test_who_waits_as_long_as_he_was_told_is_let_in(gateway, members):
+    """LM2."""
     name = rule(gateway, period_s=1, **members)
     sale = sale_of(gateway)
     answer = wait_until(lambda: (no := gateway.buy(sale, "u")).status == 429 and no, every=0, what="a refusal")
@@ -95,6 +97,7 @@ def test_who_waits_as_long_as_he_was_told_is_let_in(gateway, members):
 
 
 def test_a_fixed_window_passes_its_rate_and_no_more(gateway):
+    """LM1."""
     name = rule(gateway, algorithm="fixed_window", rate=5, period_s=window_s())
     sale = sale_of(gateway)
     answers = together(20, lambda i: gateway.buy(sale, "u"))
@@ -103,6 +106,7 @@ def test_a_fixed_window_passes_its_rate_and_no_more(gateway):
 
 
 def test_a_sliding_window_passes_its_rate_and_no_more(gateway):
+    """LM1."""
     name = rule(gateway, algorithm="sliding_window", rate=5, period_s=86400)
     sale = sale_of(gateway)
     answers = together(20, lambda i: gateway.buy(sale, "u"))
@@ -111,6 +115,7 @@ def test_a_sliding_window_passes_its_rate_and_no_more(gateway):
 
 
 def test_workers_share_a_bucket_exactly(gateway):
+    """LM1."""
     rule(gateway, burst=20, key="global")
     sale = sale_of(gateway)
     answers = together(60, lambda i: gateway.buy(sale, f"u{i}"))
@@ -152,6 +157,7 @@ def test_a_full_waiting_room_refuses(gateway):
 
 @pytest.mark.parametrize("command,verdict,key", [("pause", (503, "paused"), None), ("end", (409, "ended"), "fresh")])
 def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict, key):
+    """LM6."""
     rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=4, max_wait_ms=5000)
     sale = sale_of(gateway)
     assert gateway.buy(sale, "owner").status == gateway.buy(sale_of(gateway), "other").status == 202
@@ -221,6 +227,7 @@ def test_who_was_blocked_while_he_was_held_buys_nothing(gateway):
 
 
 def test_a_client_that_leaves_while_it_is_held_gives_its_place_back():
+    """LM6."""
     with Gateway(settings={"workers": 1, "http": {"waiting": 1}}) as g:
         g.no_limits()
         rule(g, algorithm="leaky_bucket", key="user", rate=1, period_s=4, max_wait_ms=10000)
@@ -232,6 +239,7 @@ def test_a_client_that_leaves_while_it_is_held_gives_its_place_back():
 
 
 def test_who_is_held_while_the_gateway_drains_is_answered_before_it_leaves():
+    """LM6."""
     with Gateway(settings={"drain": {"delay_ms": 20000, "timeout_ms": 25000}}) as g:
         g.no_limits()
         sale = g.make_sale(stock=9)
@@ -272,6 +280,7 @@ def shadowed(gateway, key):
 
 
 def test_shadow_counts_and_refuses_nobody(gateway):
+    """LM4."""
     rule(gateway, burst=1, mode="shadow")
     sale, before = sale_of(gateway), shadowed(gateway, "user")
     answers = [gateway.buy(sale, "u") for _ in range(5)]
@@ -281,6 +290,7 @@ def test_shadow_counts_and_refuses_nobody(gateway):
 
 
 def test_shadow_is_counted_apart_for_each_key(gateway):
+    """LM4."""
     for key in ("user", "ip", "global", "sale"):
         name = rule(gateway, burst=1, key=key, mode="shadow")
         sale, before = sale_of(gateway), {other: shadowed(gateway, other) for other in ("user", "ip", "global", "sale")}
@@ -311,6 +321,7 @@ def test_off_is_off(gateway):
 
 
 def test_a_change_is_in_force_at_once_on_every_worker(gateway):
+    """DC5."""
     sale = sale_of(gateway)
     for turn in range(5):
         name = rule(gateway, burst=1, key="global", mode="enforce")
@@ -426,6 +437,7 @@ def test_a_no_shows_the_limits_as_well(gateway):
 
 
 def test_a_bot_that_its_own_limit_refuses_does_not_burn_the_budget_of_all(gateway):
+    """LM3."""
     sale = sale_of(gateway)
     mine = rule(gateway, key="user", burst=1)
     rule(gateway, key="global", burst=5)
@@ -436,6 +448,7 @@ def test_a_bot_that_its_own_limit_refuses_does_not_burn_the_budget_of_all(gatewa
 
 
 def test_sold_out_bad_bodies_and_repeats_do_not_burn_the_budget_of_all(gateway):
+    """LM3."""
     sale = gateway.make_sale(skus=[{"sku": "phone", "stock": 9}, {"sku": "none", "stock": 0}])
     rule(gateway, key="global", burst=3)
     assert gateway.buy(sale, "u").status == 202
