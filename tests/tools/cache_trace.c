@@ -2,7 +2,7 @@
  * itself. 100,000 objects of 2,000 bytes are asked for by Zipf's law; caches hold 1, 5 and 10 % of
  * them. With a scan: in the middle fifth of the trace another object that never comes back is asked
  * for between each two. Counted are requests of Zipf's law after the first fifth. Prints the table
- * of docs/operations.md. */
+ * of docs/pages.md. */
 #include "gateway/cache/cache.h"
 
 #include <math.h>
