@@ -1,4 +1,7 @@
-"""The Chinese pages say what the English ones say: the same sections with as many rows and items, the same commands in the same order."""
+"""The Chinese pages say what the English ones say: the same sections with as many rows and items, the same commands in the same order, and
+no section of an original has changed since its page was brought up to date."""
+import importlib.machinery
+import importlib.util
 import os
 import pathlib
 import re
@@ -6,9 +9,18 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-ENGLISH_ONLY = {"protocol.md"}  # how it works: for whoever changes it
-PAGES = {"README.md": "README.zh-CN.md", **{f"docs/{path.name}": f"docs/zh/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in ENGLISH_ONLY}}
 WORDS = re.compile(r'("(?:reason|note|body)"\s*:\s*)"[^"]*"')
+
+
+def load():
+    loader = importlib.machinery.SourceFileLoader("tests_translated", str(ROOT / "tests/translated"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("tests_translated", loader))
+    loader.exec_module(module)
+    return module
+
+
+TRANSLATED = load()
+PAGES = TRANSLATED.PAGES
 
 
 def source(name):
@@ -23,7 +35,7 @@ def blocks(name):
 
 def sections(name):
     """(level, paragraphs, rows of tables, items of lists) of each section, and its name where that is no prose: a code, an alert."""
-    text = re.sub(r"^ *```.*?^ *```$", "", source(name), flags=re.M | re.S)
+    text = re.sub(r"^ *```.*?^ *```$", "", TRANSLATED.RECORD.sub("", source(name)), flags=re.M | re.S)
     parts = re.split(r"^(#+) (.*)$", text, flags=re.M)[1:]
     return [(len(level), heading if re.fullmatch(r"[a-z_]+|Penstock\w+", heading) else None, len(re.findall(r"\S+.*?(?:\n\s*\n|\Z)", body, re.S)),
              len(re.findall(r"^\|", body, re.M)), len(re.findall(r"^ *(?:-|\d+\.) ", body, re.M)))
@@ -44,3 +56,21 @@ def test_chinese_pages_lead_to_chinese_pages():
     wrong = {f"{page}: {target}" for page in PAGES.values() for label, target in re.findall(r"\[([^\]]*)\]\(([^)\s]+)\)", source(page))
              if label != "English" and os.path.normpath(os.path.join(os.path.dirname(page), target.partition("#")[0])) in PAGES}
     assert not wrong, sorted(wrong)
+
+
+def test_no_chinese_page_is_older_than_its_original():
+    stale = TRANSLATED.stale()
+    assert not stale, f"bring these sections up to date in Chinese, then run tests/translated {' '.join(stale)}: {stale}"
+
+
+def test_a_changed_section_is_named():
+    original = "# Page\n\nWords.\n\n## One\n\n```sh\n# a comment\n```\n\n## Two\n\nMore\nwords.\n"
+    record = "\n".join(TRANSLATED.sections(original))
+    chinese = f"# 页\n\n<!-- original, by section; tests/translated renews this:\n{record}\n-->\n"
+    assert len(record.splitlines()) == 3
+    assert TRANSLATED.changes(original, chinese) == []
+    assert TRANSLATED.changes(original.replace("More\nwords", "More words"), chinese) == []
+    assert TRANSLATED.changes(original.replace("a comment", "another"), chinese) == ["One: changed"]
+    assert TRANSLATED.changes(original.replace("## Two", "## Three"), chinese) == ["Three: changed", "Two: gone"]
+    assert TRANSLATED.changes("# Page\n\nWords.\n\n## Two\n\nMore words.\n", chinese) == ["One: gone"]
+    assert TRANSLATED.changes(original, "# 页\n") == ["the page has no record of its original"]
