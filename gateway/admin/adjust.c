@@ -10,6 +10,8 @@
  * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
 #include "common/text/utf8.h"
 #include "gateway/admin/task.h"
+#include "gateway/admin/sales.h"
+#include "gateway/admin/parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -388,7 +390,7 @@ static bool may_start(struct op_request *request, struct adjust *adjust)
     return true;
 }
 
-void op_adjust(struct op_request *request)
+static void adjust_stock(struct op_request *request)
 {
     const struct sale_entry *sale = op_sale(request);
     struct adjust *adjust;
@@ -418,3 +420,13 @@ void op_adjust(struct op_request *request)
     else
         append(request, adjust);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_adjust_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/sales/{}/skus/{}/adjust", SRV_POST, OP_ROLE_OPERATOR, OP_NEEDS_BODY, adjust_stock},
+        {0}},
+};
+/* clang-format on */

@@ -1,101 +1,42 @@
-/* The admin listener's life: its HTTP server, the requests that wait, and whose turn it is.
- *
- * Requests that wait are a list in the order of their coming; a timer, which runs only while there
- * are any, looks at their deadlines. There are at most REQUESTS of them, so nothing here needs to
- * be clever. What is under way beyond a request (changes, work on other threads, handles of the
- * loop) is counted, and the memory goes with the last of it: control.db and the log may end after
- * the listener.
+/* The admin listener's life: its HTTP server, its parts, and the end of its memory, which goes with
+ * the last of what is under way: control.db and the log may end after the listener.
  *
  * Operators always get in: who has shown a token keeps the connection, and of the others the one
  * that has been silent for longest makes room for whoever comes. */
+#include "gateway/admin/audit_internal.h"
+#include "gateway/admin/parts.h"
 #include "gateway/admin/task.h"
 
 #include <stdlib.h>
 
 #define REQUESTS    64 /* at once; each has room for a body of 1 MiB, touched when there is one */
 #define CONNECTIONS 128
-#define TICK_MS     10
 
 #define OPEN_AT_REST 3 /* itself and two handles */
 
-/* --- Waiting. --- */
-
-static void on_tick(uv_timer_t *timer)
-{
-    struct op_admin *admin = timer->data;
-    int64_t now = ps_clock_mono_ns(admin->deps.clock);
-    struct op_request *request, *next;
-
-    for (request = TAILQ_FIRST(&admin->waiting); request != NULL; request = next) {
-        next = TAILQ_NEXT(request, waiting); /* it may be answered, but no other is */
-        if (now < request->deadline_ns) {
-            if (request->on_tick != NULL)
-                request->on_tick(request);
-        } else if (request->on_deadline != NULL) {
-            request->on_deadline(request);
-        } else {
-            op_no(request, ANS_V_shed,
-                  "it takes longer than it should; a change may still come into force");
-        }
-    }
-}
-
-uint64_t op_wait(struct op_request *request, int64_t timeout_ms)
-{
-    struct op_admin *admin = request->admin;
-
-    request->deadline_ns = ps_clock_mono_ns(admin->deps.clock) + timeout_ms * PS_NS_PER_MS;
-    if (request->handle != 0)
-        return request->handle;
-    request->handle = srv_suspend(request->http);
-    TAILQ_INSERT_TAIL(&admin->waiting, request, waiting);
-    if (!uv_is_active((uv_handle_t *)&admin->tick))
-        uv_timer_start(&admin->tick, on_tick, TICK_MS, TICK_MS);
-    return request->handle;
-}
-
-void op_leave(struct op_request *request)
-{
-    struct op_admin *admin = request->admin;
-
-    json_decref(request->body);
-    request->body = NULL;
-    if (request->handle == 0)
-        return;
-    request->handle = 0;
-    TAILQ_REMOVE(&admin->waiting, request, waiting);
-    if (TAILQ_EMPTY(&admin->waiting))
-        uv_timer_stop(&admin->tick);
-}
-
-struct op_request *op_find(struct op_admin *admin, uint64_t handle)
-{
-    struct srv_request *http = admin->http != NULL ? srv_find(admin->http, handle) : NULL;
-    return http != NULL ? http->user : NULL;
-}
-
-/* --- Turns. --- */
-
-static void next_turns(struct op_admin *admin)
-{
-    while (!admin->changing) {
-        struct op_request *request = TAILQ_FIRST(&admin->waiting);
-        while (request != NULL && !request->turn)
-            request = TAILQ_NEXT(request, waiting);
-        if (request == NULL)
-            return;
-        request->turn = false;
-        request->run(request);
-    }
-}
-
-/* Not at once: the change that ends is still in the control thread's hands. */
-void op_turn_over(struct op_admin *admin)
-{
-    admin->changing = false;
-    if (admin->http != NULL)
-        uv_async_send(&admin->wake);
-}
+/* Metrics are printed in the order of their table; of the rest no order counts. */
+static const struct op_part *const parts[] = {&op_ops_part,
+                                              &op_scrape_part,
+                                              &op_tokens_part,
+                                              &op_documents_part,
+                                              &op_sales_part,
+                                              &op_pools_part,
+                                              &op_endpoints_part,
+                                              &op_switching_part,
+                                              &op_caches_part,
+                                              &op_overload_part,
+                                              &op_ladder_part,
+                                              &op_breakers_part,
+                                              &op_flow_part,
+                                              &op_config_part,
+                                              &op_adjust_part,
+                                              &op_audit_part,
+                                              &op_rebuild_part,
+                                              &op_export_part,
+                                              &op_orders_part,
+                                              &op_standby_part,
+                                              &op_rehearsal_keys_part,
+                                              NULL};
 
 static void on_wake(uv_async_t *async)
 {
@@ -103,21 +44,14 @@ static void on_wake(uv_async_t *async)
 
     if (admin->http == NULL)
         return;
-    op_audit_wake(admin);
-    next_turns(admin);
+    op_audit_wake(admin->audit);
+    op_next_turns(admin);
 }
 
 /* --- Start and end. --- */
 
-void op_hold(struct op_admin *admin)
+static void free_all(struct op_admin *admin)
 {
-    admin->open++;
-}
-
-void op_release(struct op_admin *admin)
-{
-    if (--admin->open > 0)
-        return;
     op_audit_free(admin->audit);
     ps_pool_free(admin->outcomes);
     free(admin);
@@ -157,7 +91,8 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
 
     if (admin == NULL)
         return PS_E_NOMEM;
-    *admin = (struct op_admin){.deps = *deps, .open = OPEN_AT_REST};
+    *admin =
+        (struct op_admin){.deps = *deps, .parts = parts, .open = OPEN_AT_REST, .free = free_all};
     TAILQ_INIT(&admin->waiting);
     TAILQ_INIT(&admin->tasks);
     TAILQ_INIT(&admin->doubts);
@@ -172,9 +107,7 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
         err = PS_E_IO;
     }
     if (err < 0) {
-        op_audit_free(admin->audit);
-        ps_pool_free(admin->outcomes);
-        free(admin);
+        free_all(admin);
         return err;
     }
     op_reads_init(&admin->reads, deps->loop);

@@ -1,6 +1,8 @@
-/* What the files of the admin listener share. The router (routes.c) finds out who asks and reads
- * the body, then calls the route's handler. A handler either answers, or makes the request wait
- * (op_wait) for something that calls it back.
+/* The base of the admin listener, below its parts. Each part of the API (sales, orders, tokens, …)
+ * is a file that brings a struct op_part: its routes, its rows of metrics, what it adds to
+ * documents of its kind. The router (routes.c) finds out who asks and reads the body, then calls
+ * the route's handler. A handler either answers, or makes the request wait (op_wait) for something
+ * that calls it back.
  *
  * Changes go one at a time: while one is under way, requests of routes that change something wait
  * for their turn, and only then look at what they change. So a handler checks versions against what
@@ -33,15 +35,17 @@ struct op_request;
 struct op_change;
 struct op_audit;
 struct op_task;
+struct op_part;
 typedef void op_request_fn(struct op_request *request);
 TAILQ_HEAD(op_tasks, op_task);
 
 struct op_admin {
     struct op_deps deps;
+    const struct op_part *const *parts;         /* NULL-terminated */
     struct srv_http *http;                      /* NULL: closed */
     TAILQ_HEAD(op_waiting, op_request) waiting; /* in the order of their coming */
     bool changing;                              /* a change is under way */
-    uv_timer_t tick;                            /* runs while a request waits */
+    uv_timer_t tick;                            /* runs while a request waits: op_waiting_tick */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_standby {
         int64_t has;      /* the last record of the journal that is on its disk */
@@ -52,7 +56,8 @@ struct op_admin {
     struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
     struct op_tasks doubts; /* lowerings whose outcome is unknown */
-    size_t open; /* what will call back: changes, work, handles; the memory goes with the last */
+    size_t open;            /* what will call back: changes, work, handles; with the last comes: */
+    void (*free)(struct op_admin *admin);
 };
 
 struct op_request {
@@ -69,7 +74,7 @@ struct op_request {
     op_request_fn *run;         /* the route's handler */
     bool turn;                  /* waits for its turn */
     op_request_fn *on_tick;     /* while it waits; NULL = nothing to look at */
-    op_request_fn *on_deadline; /* must answer; NULL = 503 */
+    op_request_fn *on_deadline; /* must answer; op_late unless a handler sets it */
     int64_t deadline_ns;
     struct op_task *task; /* while it waits for the outcome of one */
     unsigned conflicts;
@@ -77,7 +82,60 @@ struct op_request {
     TAILQ_ENTRY(op_request) waiting;
 };
 
-/* --- admin.c: waiting --- */
+/* --- What a part brings. --- */
+
+enum {
+    OP_OPEN = 1,       /* no token */
+    OP_CHANGES = 2,    /* one at a time */
+    OP_NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
+    OP_QUERY = 8,      /* reads a query; every other route refuses one */
+    OP_EXPORT = 16,    /* gives way under overload: the feature exports */
+    OP_REGISTERS = 32, /* a registrar may, too */
+    OP_METRICS = 64    /* no token, if the setting metrics.open says so */
+};
+
+struct op_route {
+    /* {} stands for one segment, {kind} for a kind of documents; of a kind that has one document
+     * {kind}/{} is that one. */
+    const char *path;
+    enum srv_method method; /* GET also serves HEAD */
+    enum op_role role;
+    unsigned flags;
+    op_request_fn *run;
+};
+
+/* Rows of gw_metric_table whose samples are printed at a scrape. */
+struct op_rows {
+    enum gw_metric first, last;
+    void (*print)(FILE *out, enum gw_metric row, const struct op_admin *admin);
+};
+
+/* What a part adds to what the routes of documents (documents.c) do with those of its kind. Any may
+ * be NULL. The int functions return 0 or -1. */
+struct op_kind {
+    const struct cfg_kind *kind;
+    op_request_fn *list, *get; /* instead of those of documents.c; they read the query */
+    /* Adds to a document's JSON what is so at this moment. */
+    int (*show)(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
+    /* Adds to what a dry run says of one change of such a document, and of the whole change. */
+    int (*show_change)(const struct op_admin *admin, const struct cfg_doc *from,
+                       const struct cfg_doc *to, json_t *json);
+    int (*show_dry_run)(const struct op_admin *admin, const struct cfg_change *change,
+                        json_t *json);
+    /* Answers a change that is in force, instead of showing the document. */
+    void (*answer)(struct op_request *request, struct op_change *change);
+    /* Before a document is deleted. True: it has answered, or the request waits. */
+    bool (*before_delete)(struct op_request *request);
+};
+
+struct op_part {
+    const struct op_route *routes;                /* up to one without a path */
+    const struct op_rows *rows;                   /* up to one without `print` */
+    const struct op_kind *kinds;                  /* up to one without a kind */
+    void (*gather)(const struct op_admin *admin); /* before a scrape: into the shard */
+};
+
+/* --- waiting.c --- */
 
 /* Keeps the request until it is answered. Called again it sets a new deadline. */
 uint64_t op_wait(struct op_request *request, int64_t timeout_ms);
@@ -85,6 +143,13 @@ uint64_t op_wait(struct op_request *request, int64_t timeout_ms);
 struct op_request *op_find(struct op_admin *admin, uint64_t handle);
 /* Every answer begins with this. */
 void op_leave(struct op_request *request);
+/* Calls on_tick and on_deadline of those that wait; `data` of the timer is the op_admin. */
+void op_waiting_tick(uv_timer_t *timer);
+/* For a handler that finds out by itself whether it changes something: false: it is called again in
+ * its turn. */
+bool op_is_its_turn(struct op_request *request);
+/* Runs the next of those that wait for their turn, unless a change is under way. */
+void op_next_turns(struct op_admin *admin);
 /* Ends the turn of a change: those that wait come next, on the loop's next turn. */
 void op_turn_over(struct op_admin *admin);
 /* Something that will call back has begun, has ended. */
@@ -95,9 +160,6 @@ void op_release(struct op_admin *admin);
 void op_handle(struct srv_request *http, void *admin);
 /* False: answered; exports and large audits give way. */
 bool op_exports_are_on(struct op_request *request);
-/* For a handler that finds out by itself whether it changes something: false: it is called again in
- * its turn. */
-bool op_is_its_turn(struct op_request *request);
 
 /* --- answer.c --- */
 
@@ -113,9 +175,10 @@ void op_last_seq(struct op_request *request, int64_t last);
 /* `text` is heap and taken over. */
 void op_text(struct op_request *request, const char *type, char *text, size_t len);
 void op_empty(struct op_request *request); /* 204 */
-void op_etag(struct op_request *request, int64_t version);
 void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt, ...)
     PS_PRINTF(3, 4);
+/* 503: its deadline has passed. */
+op_request_fn op_late;
 void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault);
 /* The first fault as the problem's own, and all in a list. */
 void op_faults(struct op_request *request, enum ans_verdict verdict,
@@ -125,6 +188,10 @@ void op_no_log(struct op_request *request, int err);
 /* The same of a read; `why` is what there is to say of it, or "". */
 void op_no_read(struct op_request *request, int err, const char *why);
 
+/* --- precondition.c --- */
+
+/* Before the answer: its ETag. */
+void op_etag(struct op_request *request, int64_t version);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
 enum op_match op_if_match(const struct op_request *request, int64_t version);
@@ -132,6 +199,8 @@ enum op_match op_if_match(const struct op_request *request, int64_t version);
 bool op_matches_any(const struct op_request *request);
 /* False: answered. For resources whose If-Match is optional. */
 bool op_matches(struct op_request *request, int64_t version);
+
+/* --- reading.c --- */
 
 /* Parameters of the query, each at most once. */
 struct op_param {
@@ -178,6 +247,7 @@ struct op_change {
     char token[PS_NAME_MAX + 1];
 };
 
+void op_answer_empty(struct op_request *request, struct op_change *change); /* 204 */
 /* An empty change by who asks. NULL: answered with 500. */
 struct op_change *op_change_new(struct op_request *request, const char *action, const char *target);
 /* Submits; the request waits for the end. Takes the change over. */
@@ -200,145 +270,5 @@ struct op_audit_entry {
 };
 /* Takes from and to over. */
 void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to);
-
-/* --- documents.c --- */
-
-/* The document that the path names. False: answered. */
-struct op_target {
-    const struct cfg_kind *kind;
-    char name[CFG_NAME_MAX + 1];
-    const struct cfg_doc *have; /* in force; NULL: none */
-};
-bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
-                    struct op_target *ret_target);
-/* A document as GET shows it; NULL: out of memory. */
-json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc);
-/* 200 or 201 with the document in force, or 404. */
-void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name);
-void op_answer_empty(struct op_request *request, struct op_change *change); /* 204 */
-/* An empty change of one document. NULL: answered. */
-struct op_change *op_document_change(struct op_request *request, const struct op_target *target,
-                                     const char *action);
-/* Puts the next version of the document in; takes `json` over (NULL: out of memory). False:
- * answered, and the change is gone. */
-bool op_document_put(struct op_request *request, struct op_change *change, json_t *json);
-/* Submits a change of the document's state alone, with `from` and `to` for its audit line; takes
- * all three over (state NULL: out of memory). It is answered with the document. */
-void op_document_state(struct op_request *request, const struct op_target *target,
-                       const char *action, json_t *state, json_t *from, json_t *to);
-/* The query of a change: dry_run alone. False: answered. */
-bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
-/* What a change would do: its documents, and what differs; `tag` is the version or revision in
- * force (0: none). Frees the change. */
-void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);
-
-/* The document that the path names is deleted, whatever its version: a rehearsal, once it is
- * archived. */
-void op_delete_discarded(struct op_request *request);
-
-/* --- sales.c --- */
-/* Before the document of a rehearsal that has been opened is deleted: the sale goes without an
- * archive. False: there is nothing in the way. */
-bool op_discard_sale(struct op_request *request);
-/* Which sales a list is to have. */
-struct op_sale_filter {
-    int rehearsal;   /* 0, 1; -1: all */
-    unsigned states; /* by bit; 0: all */
-};
-/* From the texts of the query, "" = all. False: answered. */
-bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
-                         struct op_sale_filter *ret_filter);
-bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
-                       const struct op_sale_filter *filter);
-/* Adds to a sale's document what has become of it; 0 or -1. */
-int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-/* Answers with the sale, as soon as it can be bought from if it is due. */
-void op_answer_sale(struct op_request *request, struct op_change *change);
-/* One SKU's numbers: {"available","in_doubt","held","confirmed","adjustments"}. */
-json_t *op_sku_json(const struct op_admin *admin, const struct sale_entry *sale, const char *sku);
-/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
-bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
-                  const struct cfg_doc *to);
-/* It was served since the start, and will be again if it is fenced now. */
-bool op_is_served(const struct sale_entry *sale);
-/* NULL: answered with 404. */
-struct sale_entry *op_sale(struct op_request *request);
-
-/* --- pool_metrics.c --- */
-
-/* The samples of a row of pools or routes; `table` may be NULL. */
-void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table);
-void op_print_discovery(FILE *out, enum gw_metric row, const struct up_discovery *discovery,
-                        const struct up_table *table);
-
-/* --- pools.c --- */
-/* Adds to a pool's document its endpoints as they are at this moment; 0 or -1. */
-int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-
-/* --- overload.c, ladder.c --- */
-/* Add what is so at this moment to a document; 0 or -1. */
-int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-int op_show_overload(const struct op_admin *admin, json_t *json);
-/* The ladder's part of the latter. */
-int op_show_ladder(const struct op_admin *admin, json_t *json);
-/* What each level turns off, after the change (NULL: as it is), and how often that was used in the
- * last minute. NULL: out of memory. */
-json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *change);
-/* The document with what is measured, and with its history. */
-op_request_fn op_get_overload;
-
-/* --- caches.c --- */
-
-int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-/* The samples of a row of caches. */
-void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches);
-
-/* --- switching.c --- */
-/* Adds what has become of a route; 0 or -1. */
-int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-
-/* --- export.c --- */
-/* Answers with up to `limit` (1..1,000) records of the log behind `after`, of all sales. */
-void op_export_journal(struct op_request *request, int64_t after, int64_t limit);
-
-/* --- standby.c --- */
-/* Has the standby this record of the journal on its disk? */
-bool op_standby_has(const struct op_admin *admin, int64_t seq);
-/* For a scrape. */
-void op_gather_standby(const struct op_admin *admin);
-
-/* --- handlers of routes --- */
-op_request_fn op_list_documents, op_get_document, op_put_document, op_patch_document,
-    op_delete_document, op_list_versions, op_get_version, op_rollback; /* documents.c */
-op_request_fn op_get_config, op_put_config, op_list_config_versions,
-    op_rollback_config;                                                        /* config.c */
-op_request_fn op_open_sale, op_pause_sale, op_resume_sale, op_end_sale;        /* sales.c */
-op_request_fn op_adjust;                                                       /* adjust.c */
-op_request_fn op_get_order, op_confirm_order, op_cancel_order, op_order_batch; /* orders.c */
-op_request_fn op_list_orders, op_read_log, op_read_audit_log;                  /* export.c */
-op_request_fn op_pin_level, op_unpin_level, op_pin_feature, op_unpin_feature;  /* ladder.c */
-op_request_fn op_get_standby, op_standby_journal, op_standby_control;          /* standby.c */
-op_request_fn op_audit_sale;                                                   /* audit.c */
-op_request_fn op_rebuild_sale;                                                 /* rebuild.c */
-op_request_fn op_list_flow, op_pin_flow, op_unpin_flow;                        /* flow.c */
-op_request_fn op_purge_cache;                                                  /* caches.c */
-op_request_fn op_fallback_route, op_restore_route, op_resume_route;            /* switching.c */
-op_request_fn op_list_breakers, op_force_breaker, op_release_breaker;          /* breakers.c */
-op_request_fn op_list_endpoints, op_get_endpoint, op_put_endpoint,
-    op_delete_endpoint; /* endpoints.c */
-op_request_fn op_livez, op_readyz, op_metrics, op_get_settings, op_list_tokens, op_new_token,
-    op_delete_token, op_drain; /* ops.c */
-op_request_fn op_list_rehearsal_keys, op_new_rehearsal_key,
-    op_delete_rehearsal_key; /* rehearsal_keys.c */
-
-/* --- audit.c --- */
-int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;
-/* Before its memory goes: its timers end. */
-void op_audit_stop(struct op_audit *audit);
-void op_audit_free(struct op_audit *audit);
-/* The samples of a row of audits. */
-void op_print_audits(FILE *out, enum gw_metric row, const struct op_deps *deps);
-/* On every wake: has a cut been taken? */
-void op_audit_wake(struct op_admin *admin);
 
 #endif

@@ -301,7 +301,7 @@ static struct look *look_new(struct op_request *request)
 
 static void look_start(struct op_request *request, struct look *look)
 {
-    request->on_deadline = NULL;
+    request->on_deadline = op_late;
     op_hold(request->admin);
     look->handle = op_wait(request, WAIT_MS);
     op_reads_start(&request->admin->reads, &look->job);

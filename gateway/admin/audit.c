@@ -9,6 +9,8 @@
  * the end. One audit at a time; requests wait for theirs. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/audit_internal.h"
+#include "gateway/admin/parts.h"
+#include "gateway/admin/sales.h"
 
 #include "common/program/log.h"
 
@@ -237,10 +239,8 @@ void op_audit_cut(struct op_audit *audit, struct op_cut *into, void (*then)(stru
     }
 }
 
-void op_audit_wake(struct op_admin *admin)
+void op_audit_wake(struct op_audit *audit)
 {
-    struct op_audit *audit = admin->audit;
-
     if (atomic_exchange_explicit(&audit->cut_taken, false, memory_order_acq_rel))
         audit->then(audit);
 }
@@ -258,11 +258,13 @@ void op_audit_wait(struct op_audit *audit, uint64_t ms, void (*then)(struct op_a
         uv_timer_start(&audit->wait, on_wait, ms, 0);
 }
 
+static op_request_fn audit_sale;
+
 static void next_audit(struct op_admin *admin)
 {
     struct op_request *request = TAILQ_FIRST(&admin->waiting);
 
-    while (request != NULL && request->run != op_audit_sale)
+    while (request != NULL && request->run != audit_sale)
         request = TAILQ_NEXT(request, waiting);
     if (request != NULL)
         request->run(request);
@@ -368,7 +370,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
         op_audit_cut(audit, &audit->before, have_cut);
 }
 
-void op_audit_sale(struct op_request *request)
+static void audit_sale(struct op_request *request)
 {
     struct op_admin *admin = request->admin;
     struct op_audit *audit = admin->audit;
@@ -396,3 +398,14 @@ void op_audit_sale(struct op_request *request)
     if (!audit->running) /* else it is found again by next_audit */
         op_audit_begin(audit, sale, handle);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_audit_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/sales/{}/audit", SRV_GET, OP_ROLE_VIEWER, 0, audit_sale},
+        {0}},
+    .rows = (const struct op_rows[]){{GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS, op_audit_print}, {0}},
+};
+/* clang-format on */

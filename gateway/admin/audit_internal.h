@@ -88,6 +88,14 @@ struct op_audit {
     char first[256]; /* of the violations, in words */
 };
 
+/* PS_E_NOMEM. */
+int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit) PS_MUST_CHECK;
+/* Before its memory goes: its timers end. */
+void op_audit_stop(struct op_audit *audit);
+void op_audit_free(struct op_audit *audit);
+/* On every wake: has a cut been taken? */
+void op_audit_wake(struct op_audit *audit);
+
 /* Takes a cut of the log, then calls `then`. */
 void op_audit_cut(struct op_audit *audit, struct op_cut *into,
                   void (*then)(struct op_audit *audit));
@@ -108,5 +116,7 @@ void op_audit_look(struct op_audit *audit);
 void op_audit_schedule(struct op_audit *audit);
 /* An audit has ended; what it found is kept with the sale. */
 void op_audit_note(struct op_audit *audit);
+/* The samples of a row of audits. */
+void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin);
 
 #endif

@@ -115,8 +115,9 @@ void op_audit_note(struct op_audit *audit)
     sale->audited.final = audit->ok && wish_of(deps, sale) == WHEN_ENDED && is_settled(deps, sale);
 }
 
-void op_print_audits(FILE *out, enum gw_metric row, const struct op_deps *deps)
+void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
+    const struct op_deps *deps = &admin->deps;
     size_t left = deps->metrics_sales_max;
 
     if (!clu_leads(deps->cluster)) /* the leader has newer ones */

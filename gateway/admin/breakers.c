@@ -1,6 +1,6 @@
 /* The circuit breakers, and operators' orders for them. An order is in the audit log first, then in
  * force in every circuit, then answered; it ends by itself, and with the process. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/parts.h"
 
 #include <stdio.h>
 
@@ -46,7 +46,7 @@ static json_t *breaker_json(const struct op_deps *deps, const struct adm_breaker
                      (json_int_t)sum.openings);
 }
 
-void op_list_breakers(struct op_request *request)
+static void list_breakers(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     json_t *list = json_array();
@@ -124,7 +124,7 @@ static void order(struct op_request *request, struct adm_breaker *breaker,
     op_change_submit(request, change);
 }
 
-void op_force_breaker(struct op_request *request)
+static void force_breaker(struct op_request *request)
 {
     int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
     struct adm_breaker *breaker = breaker_of(request);
@@ -134,7 +134,7 @@ void op_force_breaker(struct op_request *request)
         order(request, breaker, &pin, pin.until_ms - now_ms);
 }
 
-void op_release_breaker(struct op_request *request)
+static void release_breaker(struct op_request *request)
 {
     struct adm_breaker *breaker = breaker_of(request);
 
@@ -145,3 +145,15 @@ void op_release_breaker(struct op_request *request)
     else
         order(request, breaker, NULL, 0);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_breakers_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/breakers",            SRV_GET,  OP_ROLE_VIEWER,   0,                          list_breakers},
+        {"/admin/v1/breakers/{}/force",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY, force_breaker},
+        {"/admin/v1/breakers/{}/release", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                 release_breaker},
+        {0}},
+};
+/* clang-format on */

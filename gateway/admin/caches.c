@@ -1,7 +1,8 @@
 /* Caches for operators: what is in them, their figures for a scrape, and purges. A purge is a
  * change of the state beside a cache's document: it has its audit entry, is in force when it is
  * answered, and every gateway of a cluster does it (cache/caches.h). */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/config/kinds/cache_doc.h"
 #include "gateway/cache/caches.h"
@@ -18,7 +19,7 @@ static json_t *stores_json(const struct cache_figures *figures)
     return ps_json_built(stores, err);
 }
 
-int op_show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+static int show_cache(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     struct cache *cache = caches_find(admin->deps.caches, doc->name);
     struct cache_figures figures = {0};
@@ -76,13 +77,13 @@ static void print_row(FILE *out, enum gw_metric row, const char *cache,
     }
 }
 
-void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches)
+static void print_caches(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
     struct cache_figures figures;
     struct cache *cache;
     const char *name;
 
-    for (size_t i = 0; (cache = caches_at(caches, i, &name)) != NULL; i++) {
+    for (size_t i = 0; (cache = caches_at(admin->deps.caches, i, &name)) != NULL; i++) {
         cache_read(cache, &figures);
         print_row(out, row, name, &figures);
     }
@@ -90,7 +91,7 @@ void op_print_caches(FILE *out, enum gw_metric row, const struct caches *caches)
 
 /* --- Purging --- */
 
-void op_purge_cache(struct op_request *request)
+static void purge_cache(struct op_request *request)
 {
     struct op_target target;
     struct ps_faults faults = {0};
@@ -111,3 +112,15 @@ void op_purge_cache(struct op_request *request)
                       cfg_purge_state(cfg_cache_of(target.have), by, text), NULL,
                       json_pack("{s:s%}", cfg_purge_names[by], text.at, text.len));
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_caches_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/caches/{}/purge", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY, purge_cache},
+        {0}},
+    .rows = (const struct op_rows[]){{GW_M_CACHE_REQUESTS, GW_M_CACHE_PURGES, print_caches}, {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_cache, .show = show_cache}, {0}},
+};
+/* clang-format on */

@@ -46,6 +46,12 @@ struct op_change *op_change_new(struct op_request *request, const char *action, 
     return change;
 }
 
+void op_answer_empty(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    op_empty(request);
+}
+
 void op_change_free(struct op_change *change)
 {
     cfg_change_free(change->change);

@@ -1,7 +1,8 @@
 /* All documents as one bundle, so that they can be kept in a file: GET gives them with the store's
  * revision, PUT makes it so. Kinds that the bundle does not have stay as they are; of those it has,
  * documents that it does not have are deleted. All of it happens or nothing. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/config/store/bundle.h"
 
@@ -62,7 +63,7 @@ static void say_config(struct op_request *request, const char *kinds)
                       ps_json_built(documents, err)));
 }
 
-void op_get_config(struct op_request *request)
+static void get_config(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
 
@@ -155,7 +156,7 @@ static void put_bundle(struct op_request *request, const json_t *documents, cons
     }
 }
 
-void op_put_config(struct op_request *request)
+static void put_config(struct op_request *request)
 {
     int64_t revision = cfg_store_revision(request->admin->deps.config);
     const json_t *documents;
@@ -224,7 +225,7 @@ static void look_back(struct op_request *request, const char *kinds, int64_t rev
     op_no(request, ANS_V_control_unavailable, "%s", ps_err_text(err));
 }
 
-void op_list_config_versions(struct op_request *request)
+static void list_config_versions(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
 
@@ -232,7 +233,7 @@ void op_list_config_versions(struct op_request *request)
         look_back(request, kinds, 0, false);
 }
 
-void op_rollback_config(struct op_request *request)
+static void rollback_config(struct op_request *request)
 {
     int64_t now = cfg_store_revision(request->admin->deps.config), revision = 0;
     struct ps_faults faults = {0};
@@ -253,3 +254,16 @@ void op_rollback_config(struct op_request *request)
     else
         look_back(request, kinds, revision, dry_run);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_config_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/config",          SRV_GET,  OP_ROLE_ADMIN, OP_QUERY,                              get_config},
+        {"/admin/v1/config",          SRV_PUT,  OP_ROLE_ADMIN, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, put_config},
+        {"/admin/v1/config/versions", SRV_GET,  OP_ROLE_ADMIN, OP_QUERY,                              list_config_versions},
+        {"/admin/v1/config/rollback", SRV_POST, OP_ROLE_ADMIN, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, rollback_config},
+        {0}},
+};
+/* clang-format on */

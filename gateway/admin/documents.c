@@ -1,15 +1,14 @@
 /* Documents of any kind: listed, read, written, patched, deleted, rolled back. PUT without If-Match
  * creates, If-Match is required to change. Every route here serves all kinds; what a kind adds
- * (numbers of a sale) comes from a function of its own. */
-#include "gateway/admin/admin_internal.h"
+ * (numbers of a sale) comes from the part that knows it: struct op_kind. */
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/admin/json_patch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PAGE_MAX 1000
 
 /* --- Which document. --- */
 
@@ -59,27 +58,25 @@ static bool check_match(struct op_request *request, const struct op_target *targ
 
 /* --- Showing. --- */
 
-/* Members that the kind cannot know; 0 or -1. */
-static int show_live(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+/* What a part adds for this kind; never NULL. */
+static const struct op_kind *added(const struct op_admin *admin, const struct cfg_kind *kind)
 {
-    if (doc->kind == &cfg_kind_sale)
-        return op_show_sale(admin, doc, json);
-    if (doc->kind == &cfg_kind_feature)
-        return op_show_feature(admin, doc, json);
-    if (doc->kind == &cfg_kind_cache)
-        return op_show_cache(admin, doc, json);
-    if (doc->kind == &cfg_kind_pool)
-        return op_show_pool(admin, doc, json);
-    if (doc->kind == &cfg_kind_route)
-        return op_show_route(admin, doc, json);
-    return doc->kind == &cfg_kind_overload ? op_show_overload(admin, json) : 0;
+    static const struct op_kind nothing;
+
+    for (const struct op_part *const *part = admin->parts; *part != NULL; part++)
+        for (const struct op_kind *at = (*part)->kinds; at != NULL && at->kind != NULL; at++)
+            if (at->kind == kind)
+                return at;
+    return &nothing;
 }
 
 json_t *op_document_json(const struct op_admin *admin, const struct cfg_doc *doc)
 {
+    const struct op_kind *kind = added(admin, doc->kind);
     json_t *json = cfg_doc_shown(doc);
 
-    return ps_json_built(json, json == NULL || show_live(admin, doc, json) != 0);
+    return ps_json_built(json,
+                         json == NULL || (kind->show != NULL && kind->show(admin, doc, json) != 0));
 }
 
 void op_say_document(struct op_request *request, const struct cfg_kind *kind, const char *name)
@@ -98,59 +95,55 @@ void op_say_document(struct op_request *request, const struct cfg_kind *kind, co
             op_document_json(request->admin, doc));
 }
 
-void op_get_document(struct op_request *request)
+static void get_document(struct op_request *request)
 {
+    const struct op_kind *kind = added(request->admin, request->kind);
     struct op_target target;
 
-    if (request->kind == &cfg_kind_overload)
-        op_get_overload(request);
+    if (kind->get != NULL)
+        kind->get(request);
     else if (op_query(request, NULL, 0) && op_read_target(request, request->kind, &target))
         op_say_document(request, target.kind, target.name);
 }
 
-/* A page of documents; *ret_last is the name of the last one, if there are more. */
-static json_t *list_json(const struct op_admin *admin, const struct cfg_kind *kind,
-                         const struct op_sale_filter *filter, const char *after, int64_t limit,
-                         const char **ret_last)
+void op_say_list(struct op_request *request, const char *after, int64_t limit,
+                 op_doc_filter_fn *is_wanted, const void *filter)
 {
-    const struct cfg_store *store = admin->deps.config;
+    const struct cfg_kind *kind = request->kind;
+    const struct cfg_store *store = request->admin->deps.config;
     json_t *list = kind->lists_names ? json_object() : json_array();
     const struct cfg_doc *doc = cfg_store_behind(store, kind, after), *last = NULL;
     int err = 0;
 
     for (; err == 0 && doc != NULL; doc = cfg_store_next(store, kind, doc)) {
-        if (kind == &cfg_kind_sale && !op_sale_is_wanted(admin, doc, filter))
+        if (is_wanted != NULL && !is_wanted(request->admin, doc, filter))
             continue;
         if (limit-- == 0)
             break;
-        json_t *json = op_document_json(admin, doc);
+        json_t *json = op_document_json(request->admin, doc);
         err = kind->lists_names ? json_object_set_new(list, doc->name, json)
                                 : json_array_append_new(list, json);
         last = doc;
     }
-    *ret_last = doc != NULL && last != NULL ? last->name : NULL;
-    return ps_json_built(list, err);
+    const char *next = doc != NULL && last != NULL ? last->name : NULL;
+    list = ps_json_built(list, err);
+    op_json(request, ANS_V_ok,
+            list != NULL ? json_pack("{s:o, s:s?}", kind->listed, list, "next", next) : NULL);
 }
 
-void op_list_documents(struct op_request *request)
+static void list_documents(struct op_request *request)
 {
-    const struct cfg_kind *kind = request->kind;
-    char after[CFG_NAME_MAX + 1], rehearsal[16], states[80];
-    int64_t limit = PAGE_MAX;
+    const struct op_kind *kind = added(request->admin, request->kind);
+    char after[CFG_NAME_MAX + 1];
+    int64_t limit = OP_LIST_MAX;
     const struct op_param params[] = {
         {.name = "after", .text = after, .cap = sizeof after},
-        {.name = "limit", .number = &limit, .min = 1, .max = PAGE_MAX},
-        {.name = "rehearsal", .text = rehearsal, .cap = sizeof rehearsal}, /* of sales alone */
-        {.name = "state", .text = states, .cap = sizeof states}};
-    struct op_sale_filter filter;
-    const char *last;
+        {.name = "limit", .number = &limit, .min = 1, .max = OP_LIST_MAX}};
 
-    if (!op_query(request, params, kind == &cfg_kind_sale ? PS_ARRAY_LEN(params) : 2) ||
-        (kind == &cfg_kind_sale && !op_read_sale_filter(request, rehearsal, states, &filter)))
-        return;
-    json_t *list = list_json(request->admin, kind, &filter, after, limit, &last);
-    op_json(request, ANS_V_ok,
-            list != NULL ? json_pack("{s:o, s:s?}", kind->listed, list, "next", last) : NULL);
+    if (kind->list != NULL)
+        kind->list(request);
+    else if (op_query(request, params, PS_ARRAY_LEN(params)))
+        op_say_list(request, after, limit, NULL, NULL);
 }
 
 /* --- Answers to changes. --- */
@@ -164,16 +157,17 @@ static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *f
     json_t *json;
 
     (void)snprintf(name, sizeof name, "%s/%s", to->kind->path, to->name);
-    bool opens = to->kind == &cfg_kind_sale && op_opens_now(admin, from, to);
-    json = json_pack("{s:s, s:s, s:I, s:O?, s:o, s:s*}", "document", name, "action",
+    json = json_pack("{s:s, s:s, s:I, s:O?, s:o}", "document", name, "action",
                      from == NULL    ? "create"
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
-                     op_json_difference(before, after), "opens", opens ? "now" : NULL);
+                     op_json_difference(before, after));
     json_decref(before);
     json_decref(after);
-    return json;
+    const struct op_kind *kind = added(admin, to->kind);
+    return ps_json_built(json, json == NULL || (kind->show_change != NULL &&
+                                                kind->show_change(admin, from, to, json) != 0));
 }
 
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag)
@@ -181,15 +175,14 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
     json_t *changes = json_array();
     json_t *json = json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes);
     const struct cfg_doc *from, *to;
-    bool of_ladder = false;
     int err = json == NULL;
 
     for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
+        const struct op_kind *kind = added(change->admin, to->kind);
         err = json_array_append_new(changes, change_json(change->admin, from, to));
-        of_ladder |= to->kind == &cfg_kind_overload || to->kind == &cfg_kind_feature;
+        if (err == 0 && kind->show_dry_run != NULL)
+            err = kind->show_dry_run(change->admin, change->change, json);
     }
-    if (err == 0 && of_ladder)
-        err = json_object_set_new(json, "levels", op_levels_json(change->admin, change->change));
     op_change_free(change);
     if (tag > 0)
         op_etag(request, tag);
@@ -199,12 +192,6 @@ void op_say_dry_run(struct op_request *request, struct op_change *change, int64_
 static void answer_document(struct op_request *request, struct op_change *change)
 {
     op_say_document(request, change->kind, change->name);
-}
-
-void op_answer_empty(struct op_request *request, struct op_change *change)
-{
-    (void)change;
-    op_empty(request);
 }
 
 /* What was made up of the change: refused, shown, nothing, or submitted. */
@@ -229,9 +216,10 @@ static void go_on(struct op_request *request, struct op_change *change, int err,
         op_change_free(change);
     } else {
         request->created = from == NULL;
-        change->answer = to->json == NULL                 ? op_answer_empty
-                         : change->kind == &cfg_kind_sale ? op_answer_sale
-                                                          : answer_document;
+        const struct op_kind *kind = added(change->admin, change->kind);
+        change->answer = to->json == NULL       ? op_answer_empty
+                         : kind->answer != NULL ? kind->answer
+                                                : answer_document;
         op_change_submit(request, change);
     }
 }
@@ -336,8 +324,8 @@ static int put(struct op_change *change, const struct op_target *target, const j
     return err == 0 && faults->count > 0 ? PS_E_INVALID : err;
 }
 
-static void put_document(struct op_request *request, const struct op_target *target,
-                         const json_t *json, const char *action, bool dry_run)
+static void put_version(struct op_request *request, const struct op_target *target,
+                        const json_t *json, const char *action, bool dry_run)
 {
     struct op_change *change = op_document_change(request, target, action);
     struct ps_faults faults = {0};
@@ -350,7 +338,7 @@ static void put_document(struct op_request *request, const struct op_target *tar
     go_on(request, change, err, refusal, &faults, dry_run);
 }
 
-void op_put_document(struct op_request *request)
+static void put_document(struct op_request *request)
 {
     struct op_target target;
     bool dry_run;
@@ -359,11 +347,11 @@ void op_put_document(struct op_request *request)
         !check_match(request, &target, true))
         return;
     json_t *json = request->body != NULL ? json_incref(request->body) : json_object();
-    put_document(request, &target, json, target.kind->put, dry_run);
+    put_version(request, &target, json, target.kind->put, dry_run);
     json_decref(json);
 }
 
-void op_patch_document(struct op_request *request)
+static void patch_document(struct op_request *request)
 {
     struct op_target target;
     bool dry_run;
@@ -376,7 +364,7 @@ void op_patch_document(struct op_request *request)
     if (json == NULL)
         op_no(request, ANS_V_internal, "out of memory");
     else
-        put_document(request, &target, json, target.kind->put, dry_run);
+        put_version(request, &target, json, target.kind->put, dry_run);
     json_decref(have);
     json_decref(json);
 }
@@ -393,14 +381,15 @@ static void drop_document(struct op_request *request, const struct op_target *ta
     go_on(request, change, err, refusal, &faults, dry_run);
 }
 
-void op_delete_document(struct op_request *request)
+static void delete_document(struct op_request *request)
 {
+    const struct op_kind *kind = added(request->admin, request->kind);
     struct op_target target;
     bool dry_run;
 
     if (!op_read_dry_run(request, &dry_run) || !op_only_reason(request) ||
         !read_there(request, &target) || !check_match(request, &target, true) ||
-        (!dry_run && target.kind == &cfg_kind_sale && op_discard_sale(request)))
+        (!dry_run && kind->before_delete != NULL && kind->before_delete(request)))
         return;
     drop_document(request, &target, dry_run);
 }
@@ -437,7 +426,7 @@ static void roll_back(struct op_request *request, json_t *version, bool dry_run)
     }
     if (!check_match(request, &target, false)) /* it may have changed meanwhile */
         return;
-    put_document(request, &target, document, target.kind->put, dry_run);
+    put_version(request, &target, document, target.kind->put, dry_run);
 }
 
 static void on_history(int err, json_t *history, const struct ps_fault *fault, void *ctx)
@@ -488,12 +477,12 @@ static void look_back(struct op_request *request, int64_t version, bool rolls_ba
     op_no(request, ANS_V_control_unavailable, "%s", ps_err_text(err));
 }
 
-void op_list_versions(struct op_request *request)
+static void list_versions(struct op_request *request)
 {
     look_back(request, 0, false, false);
 }
 
-void op_get_version(struct op_request *request)
+static void get_version(struct op_request *request)
 {
     char text[24];
     size_t len;
@@ -509,7 +498,7 @@ void op_get_version(struct op_request *request)
         look_back(request, version, false, false);
 }
 
-void op_rollback(struct op_request *request)
+static void rollback(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
@@ -529,3 +518,20 @@ void op_rollback(struct op_request *request)
     else
         look_back(request, version, true, dry_run);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_documents_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/{kind}",                SRV_GET,    OP_ROLE_VIEWER,   OP_QUERY,                              list_documents},
+        {"/admin/v1/{kind}/{}",             SRV_GET,    OP_ROLE_VIEWER,   OP_QUERY,                              get_document},
+        {"/admin/v1/{kind}/{}",             SRV_PUT,    OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, put_document},
+        {"/admin/v1/{kind}/{}",             SRV_PATCH,  OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, patch_document},
+        {"/admin/v1/{kind}/{}",             SRV_DELETE, OP_ROLE_OPERATOR, OP_CHANGES | OP_QUERY,                 delete_document},
+        {"/admin/v1/{kind}/{}/versions",    SRV_GET,    OP_ROLE_VIEWER,   0,                                     list_versions},
+        {"/admin/v1/{kind}/{}/versions/{}", SRV_GET,    OP_ROLE_VIEWER,   0,                                     get_version},
+        {"/admin/v1/{kind}/{}/rollback",    SRV_POST,   OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, rollback},
+        {0}},
+};
+/* clang-format on */

@@ -5,7 +5,8 @@
  * A registrar has the pools that its token names, and there what it has registered itself. Which
  * token that was stays with the registration: heart-beats, and an operator who changes it, leave
  * that as it is. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/config/kinds/registration.h"
 #include "gateway/config/store/sync.h"
@@ -102,7 +103,7 @@ static json_t *show(const struct cfg_doc *doc, int64_t until_ms)
         ps_json_of_time(doc->created_at_ms), "expires_at", ps_json_of_time(until_ms), "by", is->by);
 }
 
-void op_list_endpoints(struct op_request *request)
+static void list_endpoints(struct op_request *request)
 {
     const struct cfg_store *store = request->admin->deps.config;
     const struct cfg_doc *pool = read_pool(request), *doc = NULL;
@@ -117,7 +118,7 @@ void op_list_endpoints(struct op_request *request)
     op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "endpoints", list) : NULL);
 }
 
-void op_get_endpoint(struct op_request *request)
+static void get_endpoint(struct op_request *request)
 {
     struct endpoint endpoint;
 
@@ -224,7 +225,7 @@ static void renew(struct op_request *request, const struct cfg_doc *have)
         op_json(request, ANS_V_ok, show(have, until_ms));
 }
 
-void op_put_endpoint(struct op_request *request)
+static void put_endpoint(struct op_request *request)
 {
     struct cfg_registration wanted;
     struct endpoint endpoint;
@@ -242,7 +243,7 @@ void op_put_endpoint(struct op_request *request)
         submit(request, &endpoint, &wanted);
 }
 
-void op_delete_endpoint(struct op_request *request)
+static void delete_endpoint(struct op_request *request)
 {
     struct endpoint endpoint;
 
@@ -259,3 +260,16 @@ void op_delete_endpoint(struct op_request *request)
     gone.until_ms = ps_clock_wall_ms(request->admin->deps.clock) + CFG_REGISTRATION_GONE_MS;
     submit(request, &endpoint, &gone);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_endpoints_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/pools/{}/endpoints",    SRV_GET,    OP_ROLE_VIEWER,   OP_REGISTERS,                 list_endpoints},
+        {"/admin/v1/pools/{}/endpoints/{}", SRV_GET,    OP_ROLE_VIEWER,   OP_REGISTERS,                 get_endpoint},
+        {"/admin/v1/pools/{}/endpoints/{}", SRV_PUT,    OP_ROLE_OPERATOR, OP_NEEDS_BODY | OP_REGISTERS, put_endpoint},
+        {"/admin/v1/pools/{}/endpoints/{}", SRV_DELETE, OP_ROLE_OPERATOR, OP_CHANGES | OP_REGISTERS,    delete_endpoint},
+        {0}},
+};
+/* clang-format on */

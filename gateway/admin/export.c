@@ -5,6 +5,9 @@
  * its limit has reached the end. (Of the audit log a call gives about 1 MiB at most, so there no
  * line is the end.) */
 #include "gateway/admin/archived.h"
+#include "gateway/admin/export.h"
+#include "gateway/admin/parts.h"
+#include "gateway/admin/sales.h"
 
 #include "gateway/config/store/audit_log.h"
 #include "gateway/sales/archive_job.h"
@@ -203,7 +206,7 @@ static bool read_place(struct op_request *request, struct lines *lines)
     return false;
 }
 
-void op_read_log(struct op_request *request)
+static void list_log(struct op_request *request)
 {
     const struct sale_entry *sale = op_sale(request);
     struct lines *lines;
@@ -424,7 +427,7 @@ static bool check_user(struct op_request *request, const char *user)
     return false;
 }
 
-void op_list_orders(struct op_request *request)
+static void list_orders(struct op_request *request)
 {
     struct lines *lines = lines_new(request, read_orders);
     char state[16];
@@ -470,7 +473,7 @@ static void read_audit_log(struct lines *lines)
 }
 
 /* Without `after`: the last lines. Each line has its seq. */
-void op_read_audit_log(struct op_request *request)
+static void list_audit_log(struct op_request *request)
 {
     static const char name[] = "/audit.log";
     const char *dir = request->admin->deps.state_dir;
@@ -491,3 +494,15 @@ void op_read_audit_log(struct op_request *request)
     memcpy(lines->path + strlen(dir), name, sizeof name);
     start(request, lines, 0);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_export_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/sales/{}/log", SRV_GET, OP_ROLE_VIEWER, OP_QUERY | OP_EXPORT, list_log},
+        {"/admin/v1/orders",       SRV_GET, OP_ROLE_VIEWER, OP_QUERY | OP_EXPORT, list_orders},
+        {"/admin/v1/audit-log",    SRV_GET, OP_ROLE_VIEWER, OP_QUERY,             list_audit_log},
+        {0}},
+};
+/* clang-format on */

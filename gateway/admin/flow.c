@@ -1,7 +1,7 @@
 /* How much is under way to the order log and to Redis, and operators' limits in place of those that
  * are measured. An order is in the audit log first, then in force, then answered; it ends by
  * itself, and with the process. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/orders/flow.h"
 
@@ -25,7 +25,7 @@ static json_t *target_json(const struct op_deps *deps, enum gw_flow target,
                      cfg_pin_write(ord_flow_pinned(deps->flow, target), &ord_flow_pin_words));
 }
 
-void op_list_flow(struct op_request *request)
+static void list_flow(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     json_t *list = json_array();
@@ -97,7 +97,7 @@ static void order(struct op_request *request, enum gw_flow target, const struct 
     op_change_submit(request, change);
 }
 
-void op_pin_flow(struct op_request *request)
+static void pin_flow(struct op_request *request)
 {
     const struct ps_clock *clock = request->admin->deps.clock;
     int64_t now_ms = ps_clock_wall_ms(clock);
@@ -111,7 +111,7 @@ void op_pin_flow(struct op_request *request)
               ps_clock_mono_ns(clock) + (pin.until_ms - now_ms) * PS_NS_PER_MS);
 }
 
-void op_unpin_flow(struct op_request *request)
+static void unpin_flow(struct op_request *request)
 {
     struct ord_flow_view view;
     enum gw_flow target;
@@ -123,3 +123,15 @@ void op_unpin_flow(struct op_request *request)
     else
         order(request, target, NULL, 0);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_flow_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/flow",          SRV_GET,  OP_ROLE_VIEWER,   0,                          list_flow},
+        {"/admin/v1/flow/{}/pin",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY, pin_flow},
+        {"/admin/v1/flow/{}/unpin", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                 unpin_flow},
+        {0}},
+};
+/* clang-format on */

@@ -1,7 +1,10 @@
 /* The degrade ladder for operators: what the documents of the kinds overload and features show
  * beside themselves, pins of the level and of features, and what each level would have turned off
  * in the last minute. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/ladder.h"
+
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +49,7 @@ static json_t *state_json(const struct op_admin *admin, enum cfg_feature feature
                      (json_int_t)adm_overload_uses(overload, feature));
 }
 
-int op_show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+static int show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     enum cfg_feature feature = cfg_feature_find(doc->name);
     const struct cfg_pin *pin = &cfg_feature_of(doc)->pin;
@@ -182,7 +185,7 @@ static json_t *turned_off_json(const struct op_admin *admin, const struct cfg_ch
     return ps_json_built(list, err);
 }
 
-json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *change)
+static json_t *levels_json(const struct op_admin *admin, const struct cfg_change *change)
 {
     json_t *levels = json_array();
     int err = 0;
@@ -191,6 +194,11 @@ json_t *op_levels_json(const struct op_admin *admin, const struct cfg_change *ch
         err = json_array_append_new(levels, json_pack("{s:i, s:o}", "level", level, "turned_off",
                                                       turned_off_json(admin, change, level)));
     return ps_json_built(levels, err);
+}
+
+int op_show_levels(const struct op_admin *admin, const struct cfg_change *change, json_t *json)
+{
+    return json_object_set_new(json, "levels", levels_json(admin, change));
 }
 
 /* --- Pins. --- */
@@ -221,7 +229,7 @@ static void pin(struct op_request *request, const struct op_target *target,
     op_etag(request, target->have->version);
     op_json(request, ANS_V_ok,
             json_pack("{s:b, s:o, s:o}", "dry_run", 1, "pin", cfg_pin_write(&wanted, words),
-                      "levels", op_levels_json(request->admin, NULL)));
+                      "levels", levels_json(request->admin, NULL)));
 }
 
 static void unpin(struct op_request *request, const struct op_target *target,
@@ -242,7 +250,7 @@ static void read_overload(struct op_request *request, struct op_target *ret_targ
         cfg_store_find(request->admin->deps.config, &cfg_kind_overload, CFG_OVERLOAD_NAME);
 }
 
-void op_pin_level(struct op_request *request)
+static void pin_level(struct op_request *request)
 {
     struct op_target target;
 
@@ -250,7 +258,7 @@ void op_pin_level(struct op_request *request)
     pin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.pin");
 }
 
-void op_unpin_level(struct op_request *request)
+static void unpin_level(struct op_request *request)
 {
     struct op_target target;
 
@@ -258,7 +266,7 @@ void op_unpin_level(struct op_request *request)
     unpin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.unpin");
 }
 
-void op_pin_feature(struct op_request *request)
+static void pin_feature(struct op_request *request)
 {
     struct op_target target;
 
@@ -266,7 +274,7 @@ void op_pin_feature(struct op_request *request)
         pin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins, "feature.pin");
 }
 
-void op_unpin_feature(struct op_request *request)
+static void unpin_feature(struct op_request *request)
 {
     struct op_target target;
 
@@ -274,3 +282,20 @@ void op_unpin_feature(struct op_request *request)
         unpin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins,
               "feature.unpin");
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_ladder_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/overload/pin",      SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, pin_level},
+        {"/admin/v1/overload/unpin",    SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                            unpin_level},
+        {"/admin/v1/features/{}/pin",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, pin_feature},
+        {"/admin/v1/features/{}/unpin", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                            unpin_feature},
+        {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_feature,
+                                       .show = show_feature,
+                                       .show_dry_run = op_show_levels},
+                                      {0}},
+};
+/* clang-format on */

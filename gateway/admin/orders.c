@@ -6,6 +6,8 @@
  * question can be asked again. A command is what one call wants done. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
+#include "gateway/admin/parts.h"
+#include "gateway/admin/standby.h"
 
 #include "gateway/cluster/cluster.h"
 #include "gateway/orders/order_id.h"
@@ -176,7 +178,7 @@ static void say_order(struct op_request *request, const struct ps_uuid *id)
         op_no(request, ANS_V_internal, "out of memory");
         return;
     }
-    request->on_deadline = NULL;
+    request->on_deadline = op_late;
     lookup->admin = request->admin;
     lookup->search.id = *id;
     search_counters(lookup, request);
@@ -191,7 +193,7 @@ static bool read_id(struct op_request *request, struct ps_uuid *ret_id)
     return false;
 }
 
-void op_get_order(struct op_request *request)
+static void get_order(struct op_request *request)
 {
     struct ps_uuid id;
 
@@ -560,12 +562,12 @@ static void decide(struct op_request *request, bool confirm)
     start(request, command);
 }
 
-void op_confirm_order(struct op_request *request)
+static void confirm_order(struct op_request *request)
 {
     decide(request, true);
 }
 
-void op_cancel_order(struct op_request *request)
+static void cancel_order(struct op_request *request)
 {
     decide(request, false);
 }
@@ -599,7 +601,7 @@ static int read_ids(const json_t *list, const char *member, bool confirm, struct
     return 0;
 }
 
-void op_order_batch(struct op_request *request)
+static void order_batch(struct op_request *request)
 {
     struct ps_json_reader reader;
     struct ps_fault fault = {0};
@@ -631,3 +633,16 @@ void op_order_batch(struct op_request *request)
     }
     start(request, command);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_orders_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/orders:batch",      SRV_POST, OP_ROLE_OPERATOR, OP_NEEDS_BODY, order_batch},
+        {"/admin/v1/orders/{}",         SRV_GET,  OP_ROLE_VIEWER,   0,             get_order},
+        {"/admin/v1/orders/{}/confirm", SRV_POST, OP_ROLE_OPERATOR, 0,             confirm_order},
+        {"/admin/v1/orders/{}/cancel",  SRV_POST, OP_ROLE_OPERATOR, 0,             cancel_order},
+        {0}},
+};
+/* clang-format on */

@@ -1,6 +1,10 @@
 /* GET /admin/v1/overload: the document with its signals as they are, and what they were. What is
  * shown is the last sample of the control thread, the one that the metrics show, too. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/ladder.h"
+#include "gateway/admin/parts.h"
+
+#include <math.h>
 
 /* --- what the document of the kind overload shows beside itself --- */
 
@@ -19,13 +23,14 @@ static int show_signal(const struct adm_signals *signals, enum cfg_signal signal
     return err;
 }
 
-int op_show_overload(const struct op_admin *admin, json_t *json)
+static int show_overload(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct op_deps *deps = &admin->deps;
     const struct adm_sample *sample = adm_signals_now(deps->overload->signals);
     json_t *rules = json_object_get(json, "signals");
     int err = op_show_ladder(admin, json);
 
+    (void)doc;
     for (enum cfg_signal i = 0; err == 0 && i < CFG_SIGNAL_COUNT; i++)
         err = show_signal(deps->overload->signals, i, json_object_get(rules, cfg_signals[i].name));
     if (err != 0)
@@ -109,7 +114,7 @@ static json_t *history_json(const struct op_deps *deps, int64_t seconds)
 
 /* --- the route --- */
 
-void op_get_overload(struct op_request *request)
+static void get_overload(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
     const struct cfg_doc *doc = cfg_store_find(deps->config, &cfg_kind_overload, CFG_OVERLOAD_NAME);
@@ -124,3 +129,28 @@ void op_get_overload(struct op_request *request)
     op_etag(request, doc->version);
     op_json(request, ANS_V_ok, ps_json_built(json, err));
 }
+
+/* --- Metrics. --- */
+
+/* Of the signals that there are. */
+static void print_signals(FILE *out, enum gw_metric row, const struct op_admin *admin)
+{
+    const struct adm_sample *sample = adm_signals_now(admin->deps.overload->signals);
+    const double *figure = row == GW_M_SIGNAL ? sample->value : sample->share;
+
+    for (enum cfg_signal i = 0; i < CFG_SIGNAL_COUNT; i++)
+        if (!isnan(figure[i]))
+            fprintf(out, "%s{signal=\"%s\"} %.4f\n", gw_metric_table[row].name, cfg_signals[i].name,
+                    figure[i]);
+}
+
+/* --- What it brings. --- */
+
+const struct op_part op_overload_part = {
+    .rows = (const struct op_rows[]){{GW_M_SIGNAL, GW_M_SIGNAL_SHARE, print_signals}, {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_overload,
+                                       .get = get_overload,
+                                       .show = show_overload,
+                                       .show_dry_run = op_show_levels},
+                                      {0}},
+};

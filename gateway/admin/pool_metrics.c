@@ -1,6 +1,6 @@
 /* The figures of pools and routes for a scrape. A series of a pool or a route begins and ends with
  * its document. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/pools.h"
 
 #include "gateway/metrics.h"
 #include "gateway/upstream/fallback.h"
@@ -188,8 +188,9 @@ static bool print_route_rows(FILE *out, enum gw_metric row, const struct up_tabl
     return true;
 }
 
-void op_print_pools(FILE *out, enum gw_metric row, const struct up_table *table)
+void op_print_pools(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
+    const struct up_table *table = up_registry_table(admin->deps.shop);
     const char *name = gw_metric_table[row].name;
 
     if (table == NULL || print_route_rows(out, row, table))
@@ -226,9 +227,10 @@ static void print_discovery(FILE *out, enum gw_metric row, const char *pool,
                 up_discovery_state_names[i], view->state == i);
 }
 
-void op_print_discovery(FILE *out, enum gw_metric row, const struct up_discovery *discovery,
-                        const struct up_table *table)
+void op_print_discovery(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
+    const struct up_discovery *discovery = up_membership_discovery(admin->deps.members);
+    const struct up_table *table = up_registry_table(admin->deps.shop);
     struct up_discovery_view view;
 
     for (size_t i = 0; table != NULL && i < table->pool_count; i++)

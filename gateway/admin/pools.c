@@ -1,5 +1,7 @@
 /* What the document of a pool shows beside itself: each endpoint as it is at this moment. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/pools.h"
+
+#include "gateway/admin/parts.h"
 
 #include <math.h>
 
@@ -70,7 +72,7 @@ static json_t *discovered_json(const struct op_admin *admin, const char *pool)
                      (int)view.endpoint_count, "next", time_json(view.next_ms));
 }
 
-int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+static int show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct up_pool_view *pool = up_registry_pool(admin->deps.shop, doc->name);
     int64_t now_ns = ps_clock_mono_ns(admin->deps.clock);
@@ -86,3 +88,14 @@ int op_show_pool(const struct op_admin *admin, const struct cfg_doc *doc, json_t
                json, "panic_since",
                time_json(pool != NULL && pool->pool->panic ? pool->pool->panic_since_ms : 0));
 }
+
+/* --- What it brings. --- */
+
+const struct op_part op_pools_part = {
+    .rows = (const struct op_rows[]){{GW_M_UPSTREAM_REQUESTS, GW_M_UPSTREAM_BUSY, op_print_pools},
+                                     {GW_M_ROUTE_FALLBACKS, GW_M_ROUTE_REQUESTS, op_print_pools},
+                                     {GW_M_DISCOVERY_STATE, GW_M_DISCOVERY_FAILURES,
+                                      op_print_discovery},
+                                     {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_pool, .show = show_pool}, {0}},
+};

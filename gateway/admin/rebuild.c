@@ -3,6 +3,8 @@
  * Buyers get `fenced` meanwhile, for a second or two. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
+#include "gateway/admin/parts.h"
+#include "gateway/admin/sales.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,7 @@ static void on_deadline(struct op_request *request)
     op_no(request, ANS_V_fenced, "the sale is still being counted anew: GET it");
 }
 
-void op_rebuild_sale(struct op_request *request)
+static void rebuild_sale(struct op_request *request)
 {
     struct op_admin *admin = request->admin;
     const struct sale_entry *sale;
@@ -68,3 +70,13 @@ void op_rebuild_sale(struct op_request *request)
     (void)op_wait(request, OP_WAIT_MS);
     op_audit_entry_write(&task->entry, json_pack("{s:I}", "epoch", (json_int_t)epoch), NULL);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_rebuild_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/sales/{}/rebuild", SRV_POST, OP_ROLE_OPERATOR, 0, rebuild_sale},
+        {0}},
+};
+/* clang-format on */

@@ -1,13 +1,14 @@
 /* The keys that sign rehearsals: made, listed, revoked. The secret is shown once, to whoever makes
  * the key; neither the list nor the audit log nor a bundle has it. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/config/kinds/rehearsal_key.h"
 
 #include <stdio.h>
 #include <string.h>
 
-void op_list_rehearsal_keys(struct op_request *request)
+static void list_rehearsal_keys(struct op_request *request)
 {
     const struct cfg_store *store = request->admin->deps.config;
     const struct cfg_doc *doc = NULL;
@@ -68,7 +69,7 @@ static void answer_new_key(struct op_request *request, struct op_change *change)
     op_json(request, ANS_V_created, json);
 }
 
-void op_new_rehearsal_key(struct op_request *request)
+static void new_rehearsal_key(struct op_request *request)
 {
     struct op_target target = {.kind = &cfg_kind_rehearsal_key};
     const struct cfg_doc *from;
@@ -91,7 +92,7 @@ void op_new_rehearsal_key(struct op_request *request)
 
 /* --- Revoking one. --- */
 
-void op_delete_rehearsal_key(struct op_request *request)
+static void delete_rehearsal_key(struct op_request *request)
 {
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
@@ -116,3 +117,15 @@ void op_delete_rehearsal_key(struct op_request *request)
     change->answer = op_answer_empty;
     op_change_submit(request, change);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_rehearsal_keys_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/rehearsal-keys",    SRV_GET,    OP_ROLE_ADMIN, 0,          list_rehearsal_keys},
+        {"/admin/v1/rehearsal-keys",    SRV_POST,   OP_ROLE_ADMIN, OP_CHANGES, new_rehearsal_key},
+        {"/admin/v1/rehearsal-keys/{}", SRV_DELETE, OP_ROLE_ADMIN, OP_CHANGES, delete_rehearsal_key},
+        {0}},
+};
+/* clang-format on */

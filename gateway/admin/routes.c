@@ -1,6 +1,6 @@
-/* The admin listener's router: one table of paths, methods and roles. The order of saying no:
- * 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method, 403 role,
- * 422 query of a change, 415 and 422 body; then the handler.
+/* The admin listener's router: the route of a request is in the table of a part. The order of
+ * refusing: 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method,
+ * 403 role, 422 query of a change, 415 and 422 body; then the handler.
  *
  * The host is checked because a browser on an operator's machine can be made to ask for a name of a
  * stranger that resolves to this listener (DNS rebinding). Probes are asked by address, and tell
@@ -12,86 +12,6 @@
 
 #include <stdio.h>
 #include <string.h>
-
-enum {
-    OPEN = 1,       /* no token */
-    CHANGES = 2,    /* one at a time */
-    NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
-    QUERY = 8,      /* reads a query; every other route refuses one */
-    EXPORT = 16,    /* gives way under overload: the feature exports */
-    REGISTERS = 32  /* a registrar may, too */
-};
-
-/* clang-format off */
-static const struct route {
-    /* {} stands for one segment, {kind} for a kind of documents; of a kind that has one document
-     * {kind}/{} is that one. */
-    const char *path;
-    enum srv_method method; /* GET also serves HEAD */
-    enum op_role role;
-    unsigned flags;
-    op_request_fn *run;
-} routes[] = {
-    {"/livez",                                SRV_GET,    OP_ROLE_VIEWER,   OPEN,                 op_livez},
-    {"/readyz",                               SRV_GET,    OP_ROLE_VIEWER,   OPEN | QUERY,         op_readyz},
-    {"/metrics",                              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_metrics},
-    {"/admin/v1/{kind}",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_list_documents},
-    {"/admin/v1/{kind}/{}",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_get_document},
-    {"/admin/v1/{kind}/{}",                   SRV_PUT,    OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_put_document},
-    {"/admin/v1/{kind}/{}",                   SRV_PATCH,  OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_patch_document},
-    {"/admin/v1/{kind}/{}",                   SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | QUERY,      op_delete_document},
-    {"/admin/v1/{kind}/{}/versions",          SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_versions},
-    {"/admin/v1/{kind}/{}/versions/{}",       SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_version},
-    {"/admin/v1/{kind}/{}/rollback",          SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_rollback},
-    {"/admin/v1/overload/pin",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_pin_level},
-    {"/admin/v1/overload/unpin",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_level},
-    {"/admin/v1/features/{}/pin",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY | QUERY, op_pin_feature},
-    {"/admin/v1/features/{}/unpin",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_feature},
-    {"/admin/v1/pools/{}/endpoints",          SRV_GET,    OP_ROLE_VIEWER,   REGISTERS,            op_list_endpoints},
-    {"/admin/v1/pools/{}/endpoints/{}",       SRV_GET,    OP_ROLE_VIEWER,   REGISTERS,            op_get_endpoint},
-    {"/admin/v1/pools/{}/endpoints/{}",       SRV_PUT,    OP_ROLE_OPERATOR, NEEDS_BODY | REGISTERS, op_put_endpoint},
-    {"/admin/v1/pools/{}/endpoints/{}",       SRV_DELETE, OP_ROLE_OPERATOR, CHANGES | REGISTERS,  op_delete_endpoint},
-    {"/admin/v1/config",                      SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_get_config},
-    {"/admin/v1/config",                      SRV_PUT,    OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_put_config},
-    {"/admin/v1/config/versions",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_list_config_versions},
-    {"/admin/v1/config/rollback",             SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY | QUERY, op_rollback_config},
-    {"/admin/v1/sales/{}/open",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_open_sale},
-    {"/admin/v1/sales/{}/pause",              SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_pause_sale},
-    {"/admin/v1/sales/{}/resume",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_sale},
-    {"/admin/v1/sales/{}/end",                SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_end_sale},
-    {"/admin/v1/sales/{}/skus/{}/adjust",     SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_adjust},
-    {"/admin/v1/sales/{}/audit",              SRV_GET,    OP_ROLE_VIEWER,   0,                    op_audit_sale},
-    {"/admin/v1/sales/{}/rebuild",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_rebuild_sale},
-    {"/admin/v1/sales/{}/log",                SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_read_log},
-    {"/admin/v1/orders",                      SRV_GET,    OP_ROLE_VIEWER,   QUERY | EXPORT,       op_list_orders},
-    {"/admin/v1/orders:batch",                SRV_POST,   OP_ROLE_OPERATOR, NEEDS_BODY,           op_order_batch},
-    {"/admin/v1/orders/{}",                   SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_order},
-    {"/admin/v1/orders/{}/confirm",           SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_confirm_order},
-    {"/admin/v1/orders/{}/cancel",            SRV_POST,   OP_ROLE_OPERATOR, 0,                    op_cancel_order},
-    {"/admin/v1/caches/{}/purge",             SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_purge_cache},
-    {"/admin/v1/routes/{}/fallback",          SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_fallback_route},
-    {"/admin/v1/routes/{}/restore",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_restore_route},
-    {"/admin/v1/routes/{}/resume",            SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_resume_route},
-    {"/admin/v1/breakers",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_breakers},
-    {"/admin/v1/breakers/{}/force",           SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_force_breaker},
-    {"/admin/v1/flow",                        SRV_GET,    OP_ROLE_VIEWER,   0,                    op_list_flow},
-    {"/admin/v1/flow/{}/pin",                 SRV_POST,   OP_ROLE_OPERATOR, CHANGES | NEEDS_BODY, op_pin_flow},
-    {"/admin/v1/flow/{}/unpin",               SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_unpin_flow},
-    {"/admin/v1/breakers/{}/release",         SRV_POST,   OP_ROLE_OPERATOR, CHANGES,              op_release_breaker},
-    {"/admin/v1/audit-log",                   SRV_GET,    OP_ROLE_VIEWER,   QUERY,                op_read_audit_log},
-    {"/admin/v1/standby",                     SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_standby},
-    {"/admin/v1/standby/journal",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_standby_journal},
-    {"/admin/v1/standby/control",             SRV_GET,    OP_ROLE_ADMIN,    QUERY,                op_standby_control},
-    {"/admin/v1/settings",                    SRV_GET,    OP_ROLE_VIEWER,   0,                    op_get_settings},
-    {"/admin/v1/tokens",                      SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_tokens},
-    {"/admin/v1/tokens",                      SRV_POST,   OP_ROLE_ADMIN,    CHANGES | NEEDS_BODY, op_new_token},
-    {"/admin/v1/tokens/{}",                   SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_token},
-    {"/admin/v1/rehearsal-keys",              SRV_GET,    OP_ROLE_ADMIN,    0,                    op_list_rehearsal_keys},
-    {"/admin/v1/rehearsal-keys",              SRV_POST,   OP_ROLE_ADMIN,    CHANGES,              op_new_rehearsal_key},
-    {"/admin/v1/rehearsal-keys/{}",           SRV_DELETE, OP_ROLE_ADMIN,    CHANGES,              op_delete_rehearsal_key},
-    {"/admin/v1/drain",                       SRV_POST,   OP_ROLE_ADMIN,    CHANGES,              op_drain},
-};
-/* clang-format on */
 
 static const char *const method_names[] = {[SRV_GET] = "GET, HEAD",
                                            [SRV_POST] = "POST",
@@ -155,24 +75,27 @@ static bool path_fits(const char *pattern, struct ps_str path, struct path_parts
 }
 
 /* NULL: not this method. *ret_allow is "" when there is no such path. */
-static const struct route *find_route(struct op_request *request, char *ret_allow, size_t cap)
+static const struct op_route *find_route(struct op_request *request, char *ret_allow, size_t cap)
 {
     enum srv_method method = request->http->method == SRV_HEAD ? SRV_GET : request->http->method;
-    const struct route *found = NULL;
+    const struct op_route *found = NULL;
     struct ps_buf allow;
 
     ps_buf_init(&allow, ret_allow, cap);
-    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
-        struct path_parts parts = {0};
-        if (!path_fits(routes[i].path, request->http->path, &parts) ||
-            (parts.kind != NULL && parts.kind->only_shipped && routes[i].method == SRV_DELETE))
-            continue;
-        request->kind = parts.kind;
-        memcpy(request->arg, parts.arg, sizeof parts.arg);
-        ps_buf_puts(&allow, method_names[routes[i].method]);
-        ps_buf_puts(&allow, ", ");
-        if (routes[i].method == method)
-            found = &routes[i];
+    for (const struct op_part *const *part = request->admin->parts; *part != NULL; part++) {
+        const struct op_route *route = (*part)->routes;
+        for (; route != NULL && route->path != NULL; route++) {
+            struct path_parts parts = {0};
+            if (!path_fits(route->path, request->http->path, &parts) ||
+                (parts.kind != NULL && parts.kind->only_shipped && route->method == SRV_DELETE))
+                continue;
+            request->kind = parts.kind;
+            memcpy(request->arg, parts.arg, sizeof parts.arg);
+            ps_buf_puts(&allow, method_names[route->method]);
+            ps_buf_puts(&allow, ", ");
+            if (route->method == method)
+                found = route;
+        }
     }
     if (allow.len > 0)
         ps_buf_puts(&allow, "OPTIONS");
@@ -337,40 +260,19 @@ static bool read_body(struct op_request *request, bool needed)
 
 /* --- The way of a request. --- */
 
-static bool has_turns(const struct op_admin *admin)
-{
-    const struct op_request *request = TAILQ_FIRST(&admin->waiting);
-
-    while (request != NULL && !request->turn)
-        request = TAILQ_NEXT(request, waiting);
-    return request != NULL;
-}
-
-bool op_is_its_turn(struct op_request *request)
-{
-    const struct op_admin *admin = request->admin;
-
-    /* A request that waits already is called because it is its turn. */
-    if (!admin->changing && (request->handle != 0 || !has_turns(admin)))
-        return true;
-    request->turn = true;
-    (void)op_wait(request, OP_WAIT_MS);
-    return false;
-}
-
-static void run(struct op_request *request, const struct route *route)
+static void run(struct op_request *request, const struct op_route *route)
 {
     bool needs_body =
-        (route->flags & NEEDS_BODY) != 0 &&
+        (route->flags & OP_NEEDS_BODY) != 0 &&
         !(request->kind != NULL && request->kind->may_be_empty && route->method == SRV_PUT);
 
     /* A change must not be made where a query asked for something else. */
-    if ((route->flags & QUERY) == 0 && !op_query(request, NULL, 0))
+    if ((route->flags & OP_QUERY) == 0 && !op_query(request, NULL, 0))
         return;
     if (route->method != SRV_GET && !read_body(request, needs_body))
         return;
     request->run = route->run;
-    if ((route->flags & CHANGES) != 0 && !op_is_its_turn(request))
+    if ((route->flags & OP_CHANGES) != 0 && !op_is_its_turn(request))
         return;
     route->run(request);
 }
@@ -409,7 +311,7 @@ static void say_no_path(struct op_request *request)
           ranges, name);
 }
 
-static void dispatch(struct op_request *request, const struct route *route, const char *allow)
+static void dispatch(struct op_request *request, const struct op_route *route, const char *allow)
 {
     struct srv_request *http = request->http;
     enum op_role role = request->role;
@@ -426,7 +328,7 @@ static void dispatch(struct op_request *request, const struct route *route, cons
             op_no(request, ANS_V_method_not_allowed, NULL);
         return;
     }
-    bool registers = (route->flags & REGISTERS) != 0 && role == OP_ROLE_REGISTRAR;
+    bool registers = (route->flags & OP_REGISTERS) != 0 && role == OP_ROLE_REGISTRAR;
     if (role < route->role && !registers) {
         op_no(request, ANS_V_forbidden, "needs the role %s, the token has the role %s",
               op_role_names[route->role], op_role_names[role]);
@@ -436,7 +338,7 @@ static void dispatch(struct op_request *request, const struct route *route, cons
         op_no(request, ANS_V_too_large, NULL);
         return;
     }
-    if ((route->flags & EXPORT) != 0 && !op_exports_are_on(request))
+    if ((route->flags & OP_EXPORT) != 0 && !op_exports_are_on(request))
         return;
     run(request, route);
 }
@@ -451,17 +353,19 @@ void op_handle(struct srv_request *http, void *ctx)
     request->admin = admin;
     request->role = OP_ROLE_VIEWER;
     request->http = http;
+    request->on_deadline = op_late;
     if (memcmp(&http->peer, &(struct ps_address){0}, sizeof http->peer) == 0)
         memcpy(request->peer, "unix", sizeof "unix");
     else
         ps_address_format(&http->peer, request->peer);
-    const struct route *route = find_route(request, allow, sizeof allow);
-    bool probe = route != NULL && (route->flags & OPEN) != 0;
+    const struct op_route *route = find_route(request, allow, sizeof allow);
+    bool probe = route != NULL && (route->flags & OP_OPEN) != 0;
     if (!probe && !host_served(deps, http->header[SRV_H_HOST])) {
         op_no(request, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
         return;
     }
-    bool open = probe || (route != NULL && route->run == op_metrics && metrics_are_open(deps));
+    bool open =
+        probe || (route != NULL && (route->flags & OP_METRICS) != 0 && metrics_are_open(deps));
     if (!open && !authenticated(request))
         return;
     dispatch(request, route, allow);

@@ -1,8 +1,12 @@
 /* What sales have beyond other documents. What is shown of a sale is the document and what has
  * become of it: the counter's numbers, or the log's while no counter is installed, or the plan
  * while the log has nothing. Pause, resume and end change the state beside the document. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/sales.h"
 
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
+
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,12 +103,15 @@ static bool is_open(const struct cfg_doc *doc, int64_t wall_ms)
            strcmp(cfg_sale_state_name(&sale->doc, &sale->state, wall_ms), "open") == 0;
 }
 
-bool op_opens_now(const struct op_admin *admin, const struct cfg_doc *from,
-                  const struct cfg_doc *to)
+/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
+static int show_change(const struct op_admin *admin, const struct cfg_doc *from,
+                       const struct cfg_doc *to, json_t *json)
 {
     int64_t now = ps_clock_wall_ms(admin->deps.clock);
 
-    return is_open(to, now) && !is_open(from, now);
+    return is_open(to, now) && !is_open(from, now)
+               ? json_object_set_new(json, "opens", json_string("now"))
+               : 0;
 }
 
 bool op_is_served(const struct sale_entry *sale)
@@ -135,14 +142,21 @@ static const char *state_of(const struct op_admin *admin, const struct sale_entr
     return at_rest ? "settled" : state;
 }
 
-bool op_read_sale_filter(struct op_request *request, const char *rehearsal, const char *states,
-                         struct op_sale_filter *ret_filter)
+/* Which sales a list is to have. */
+struct filter {
+    int rehearsal;   /* 0, 1; -1: all */
+    unsigned states; /* by bit; 0: all */
+};
+
+/* From the texts of the query, "" = all. False: answered. */
+static bool read_filter(struct op_request *request, const char *rehearsal, const char *states,
+                        struct filter *ret_filter)
 {
     static const char *const no_yes[] = {"false", "true", NULL};
     char word[16];
     int index;
 
-    *ret_filter = (struct op_sale_filter){.rehearsal = -1};
+    *ret_filter = (struct filter){.rehearsal = -1};
     if (rehearsal[0] != '\0' &&
         !op_query_word(request, "rehearsal", rehearsal, no_yes, "", &ret_filter->rehearsal))
         return false;
@@ -156,9 +170,9 @@ bool op_read_sale_filter(struct op_request *request, const char *rehearsal, cons
     return true;
 }
 
-bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
-                       const struct op_sale_filter *filter)
+static bool is_wanted(const struct op_admin *admin, const struct cfg_doc *doc, const void *ctx)
 {
+    const struct filter *filter = ctx;
     const struct sale_entry *sale = sale_list_find(admin->deps.known, doc->name, strlen(doc->name));
     struct numbers numbers[CFG_SALE_SKUS_MAX];
     unsigned index = 0;
@@ -174,7 +188,23 @@ bool op_sale_is_wanted(const struct op_admin *admin, const struct cfg_doc *doc,
     return (filter->states >> index & 1) != 0;
 }
 
-int op_show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+static void list_sales(struct op_request *request)
+{
+    char after[CFG_NAME_MAX + 1], rehearsal[16], states[80];
+    int64_t limit = OP_LIST_MAX;
+    const struct op_param params[] = {
+        {.name = "after", .text = after, .cap = sizeof after},
+        {.name = "limit", .number = &limit, .min = 1, .max = OP_LIST_MAX},
+        {.name = "rehearsal", .text = rehearsal, .cap = sizeof rehearsal},
+        {.name = "state", .text = states, .cap = sizeof states}};
+    struct filter filter;
+
+    if (op_query(request, params, PS_ARRAY_LEN(params)) &&
+        read_filter(request, rehearsal, states, &filter))
+        op_say_list(request, after, limit, is_wanted, &filter);
+}
+
+static int show_sale(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct sale_entry *sale = sale_list_find(admin->deps.known, doc->name, strlen(doc->name));
     json_t *skus = json_object_get(json, "skus");
@@ -232,7 +262,7 @@ static void say_when_opened(struct op_request *request)
         say_sale(request);
 }
 
-void op_answer_sale(struct op_request *request, struct op_change *change)
+static void answer_sale(struct op_request *request, struct op_change *change)
 {
     const struct sale_entry *sale = op_sale(request);
 
@@ -259,7 +289,7 @@ static void delete_when_archived(struct op_request *request)
     if (sale == NULL || !sale->stored.state.archived || request->admin->changing)
         return;
     request->on_tick = NULL;
-    request->on_deadline = NULL;
+    request->on_deadline = op_late;
     op_delete_discarded(request);
 }
 
@@ -268,7 +298,7 @@ static void not_discarded_yet(struct op_request *request)
     op_no(request, ANS_V_log_unavailable, "the rehearsal is being dropped: ask again");
 }
 
-bool op_discard_sale(struct op_request *request)
+static bool discard_sale(struct op_request *request)
 {
     const struct sale_entry *sale =
         sale_list_find(request->admin->deps.known, request->arg[0].at, request->arg[0].len);
@@ -378,26 +408,65 @@ static void command(struct op_request *request, enum order order)
         op_change_refuse(request, change, err, refusal, &faults);
         return;
     }
-    change->answer = op_answer_sale;
+    change->answer = answer_sale;
     op_change_submit(request, change);
 }
 
-void op_open_sale(struct op_request *request)
+static void open_sale(struct op_request *request)
 {
     command(request, OPEN);
 }
 
-void op_pause_sale(struct op_request *request)
+static void pause_sale(struct op_request *request)
 {
     command(request, PAUSE);
 }
 
-void op_resume_sale(struct op_request *request)
+static void resume_sale(struct op_request *request)
 {
     command(request, RESUME);
 }
 
-void op_end_sale(struct op_request *request)
+static void end_sale(struct op_request *request)
 {
     command(request, END);
 }
+
+/* --- Metrics. --- */
+
+static void print_units(const char *name, const struct sale_units *units, void *ctx)
+{
+    static const char line[] = "penstock_sale_units{sale=\"%s\",state=\"%s\"} %" PRId64 "\n";
+    FILE *out = ctx;
+
+    fprintf(out, line, name, "left", units->left);
+    fprintf(out, line, name, "held", units->held);
+    fprintf(out, line, name, "confirmed", units->confirmed);
+}
+
+static void print_sales(FILE *out, enum gw_metric row, const struct op_admin *admin)
+{
+    (void)row;
+    sale_each_open(admin->deps.sales, admin->deps.metrics_sales_max, print_units, out);
+}
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_sales_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/sales/{}/open",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, open_sale},
+        {"/admin/v1/sales/{}/pause",  SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, pause_sale},
+        {"/admin/v1/sales/{}/resume", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, resume_sale},
+        {"/admin/v1/sales/{}/end",    SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, end_sale},
+        {0}},
+    .rows = (const struct op_rows[]){{GW_M_SALE_UNITS, GW_M_SALE_UNITS, print_sales}, {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_sale,
+                                       .list = list_sales,
+                                       .show = show_sale,
+                                       .show_change = show_change,
+                                       .answer = answer_sale,
+                                       .before_delete = discard_sale},
+                                      {0}},
+};
+/* clang-format on */

@@ -2,7 +2,9 @@
  * control.db. A standby asks for what is behind the last record that it has on its own disk, so
  * `after` also acknowledges. With log.confirm_on_standby the answer to a confirm waits for that: no
  * order whose confirm was answered 200 is lost with this machine. One standby at a time. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/standby.h"
+#include "gateway/admin/export.h"
+#include "gateway/admin/parts.h"
 
 #include "common/db/db_file.h"
 
@@ -36,7 +38,7 @@ static bool has_journal(struct op_request *request)
 
 /* --- The journal. --- */
 
-void op_standby_journal(struct op_request *request)
+static void standby_journal(struct op_request *request)
 {
     struct op_standby *standby = &request->admin->standby;
     int64_t end = oq_fold_seq(request->admin->deps.fold, 0), after = -1, limit = 1000;
@@ -119,7 +121,7 @@ static void end_copy(struct op_read *job)
 }
 
 /* 204 where the revision is still the one that the standby has. */
-void op_standby_control(struct op_request *request)
+static void standby_control(struct op_request *request)
 {
     struct op_admin *admin = request->admin;
     int64_t revision = cfg_store_revision(admin->deps.config), has = -1;
@@ -164,7 +166,7 @@ static int64_t lag(const struct op_admin *admin)
     return end > has ? end - has : 0;
 }
 
-void op_get_standby(struct op_request *request)
+static void get_standby(struct op_request *request)
 {
     const struct op_admin *admin = request->admin;
     bool ever = admin->standby.asked_ns != 0;
@@ -180,10 +182,23 @@ void op_get_standby(struct op_request *request)
                       ever ? json_real(ago_s) : json_null()));
 }
 
-void op_gather_standby(const struct op_admin *admin)
+static void gather(const struct op_admin *admin)
 {
     const struct op_standby *standby = &admin->standby;
 
     ps_metric_set(admin->deps.shard, GW_M_STANDBY_FOLLOWING, 0, asked_s_ago(admin) < AWAY_S);
     ps_metric_set(admin->deps.shard, GW_M_STANDBY_LAG, 0, standby->asked_ns != 0 ? lag(admin) : 0);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_standby_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/standby",         SRV_GET, OP_ROLE_VIEWER, 0,        get_standby},
+        {"/admin/v1/standby/journal", SRV_GET, OP_ROLE_ADMIN,  OP_QUERY, standby_journal},
+        {"/admin/v1/standby/control", SRV_GET, OP_ROLE_ADMIN,  OP_QUERY, standby_control},
+        {0}},
+    .gather = gather,
+};
+/* clang-format on */

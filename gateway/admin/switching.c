@@ -1,11 +1,12 @@
 /* What becomes of a route beside its document: an operator's order to use its fall-backs, with a
  * time, and splits that were taken back, which an operator may take up again. Both are the state of
  * the document: they outlive a restart and hold at every gateway of a cluster. */
-#include "gateway/admin/admin_internal.h"
+#include "gateway/admin/documents.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/config/kinds/route_doc.h"
 
-int op_show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
+static int show_route(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     const struct cfg_route *route = cfg_route_of(doc);
     const struct cfg_pin *pin = &route->fallback_pin;
@@ -27,7 +28,7 @@ static bool read_route(struct op_request *request, struct op_target *ret_target)
     return op_matches(request, ret_target->have->version);
 }
 
-void op_fallback_route(struct op_request *request)
+static void fallback_route(struct op_request *request)
 {
     int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
     struct op_target target;
@@ -45,7 +46,7 @@ void op_fallback_route(struct op_request *request)
                       cfg_pin_write(&pin, &cfg_route_pins));
 }
 
-void op_restore_route(struct op_request *request)
+static void restore_route(struct op_request *request)
 {
     struct op_target target;
 
@@ -59,7 +60,7 @@ void op_restore_route(struct op_request *request)
         op_say_document(request, target.kind, target.name);
 }
 
-void op_resume_route(struct op_request *request)
+static void resume_route(struct op_request *request)
 {
     struct op_target target;
 
@@ -76,3 +77,16 @@ void op_resume_route(struct op_request *request)
     }
     json_decref(returned);
 }
+
+/* --- What it brings. --- */
+
+/* clang-format off */
+const struct op_part op_switching_part = {
+    .routes = (const struct op_route[]){
+        {"/admin/v1/routes/{}/fallback", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY, fallback_route},
+        {"/admin/v1/routes/{}/restore",  SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                 restore_route},
+        {"/admin/v1/routes/{}/resume",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                 resume_route},
+        {0}},
+    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_route, .show = show_route}, {0}},
+};
+/* clang-format on */

@@ -110,8 +110,8 @@ def kinds():
 
 
 def admin_rows():
-    """The table of routes; what is of every kind stands for each."""
-    text = (ROOT / "gateway/admin/routes.c").read_text(encoding="utf-8")
+    """The tables of routes, one a part; what is of every kind stands for each."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "gateway/admin").glob("*.c")))
     for path, method, role, flags in re.findall(r'\{"([^"]+)",\s*SRV_([A-Z]+),\s*OP_ROLE_([A-Z]+),\s*([A-Z_ |0-9]+),', text):
         if "{kind}" not in path:
             yield path, method, role, flags
@@ -120,16 +120,16 @@ def admin_rows():
             if (single and path.endswith("{kind}")) or (only_shipped and method == "DELETE"):
                 continue
             optional = method == "PUT" and not needs_body
-            yield path.replace("{kind}/{}" if single else "{kind}", kind), method, role, flags.replace("NEEDS_BODY", "0") if optional else flags
+            yield path.replace("{kind}/{}" if single else "{kind}", kind), method, role, flags.replace("OP_NEEDS_BODY", "0") if optional else flags
 
 
 def test_the_admin_routes_and_roles_are_those_of_the_code():
     rows = list(admin_rows())
     assert rows and len(list(kinds())) >= 4
-    coded = {(path, method.lower(), None if "OPEN" in flags else role.lower()) for path, method, role, flags in rows}
+    coded = {(path, method.lower(), None if "OP_OPEN" in flags else role.lower()) for path, method, role, flags in rows}
     described = {(shape(path), method, operation.get("x-role")) for path, method, _, operation in operations(load(ADMIN))}
     assert coded == described
-    needs_body = {(path, method.lower()) for path, method, _, flags in rows if "NEEDS_BODY" in flags}
+    needs_body = {(path, method.lower()) for path, method, _, flags in rows if "OP_NEEDS_BODY" in flags}
     assert needs_body == {(shape(path), method) for path, method, _, operation in operations(load(ADMIN))
                           if operation.get("requestBody", {}).get("required")}
 
