@@ -8,9 +8,8 @@
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
 static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired", "too_long",
                                            "other_user", "forged",      NULL};
-static const char *const page_ends[] = {"shop",    "cache",  "own",    "fallback",
-                                        "refused", "failed", "broken", "left",
-                                        NULL};
+static const char *const page_ends[] = {"shop",   "cache",  "own",  "fallback", "refused",
+                                        "failed", "broken", "left", NULL};
 static const char *const audit_results[] = {"ok", "violations", "failed", NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};

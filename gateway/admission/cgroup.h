@@ -31,6 +31,6 @@ struct adm_machine_cpu {
     uint64_t busy, total;
 };
 int adm_machine_cpu_read(const char *root, struct adm_machine_cpu *ret_cpu,
-                        struct ps_fault *fault) PS_MUST_CHECK;
+                         struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -1,9 +1,9 @@
-/* What the files of sales/ share: sales.c (all sales, and how one goes from state to state), watch.c
- * (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c (whose it
- * is to build), rebuild.c (from the claim to the install), load.c and loader.c (the counters from
- * the fold), effects.c and apply.c (what the log decides, to the counter), sweep.c (what stays in
- * doubt), expiry.c (what is not paid), units.c (what is left, held and confirmed), archive.c and
- * archive_job.c (what is over). */
+/* What the files of sales/ share: sales.c (all sales, and how one goes from state to state),
+ * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c
+ * (whose it is to build), rebuild.c (from the claim to the install), load.c and loader.c (the
+ * counters from the fold), effects.c and apply.c (what the log decides, to the counter), sweep.c
+ * (what stays in doubt), expiry.c (what is not paid), units.c (what is left, held and confirmed),
+ * archive.c and archive_job.c (what is over). */
 #ifndef SALE_SALES_INTERNAL_H
 #define SALE_SALES_INTERNAL_H
 

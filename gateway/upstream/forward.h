@@ -42,7 +42,7 @@ void up_worker_tick(struct up_worker *worker);
 /* Its table stays, with all that is in it, until the hold is released. */
 struct up_hold *up_worker_hold(struct up_worker *worker);
 struct up_hold *up_hold_keep(struct up_hold *hold); /* once more */
-void up_hold_release(struct up_hold *hold); /* NULL is allowed */
+void up_hold_release(struct up_hold *hold);         /* NULL is allowed */
 /* For composing a request or an answer: UP_SCRATCH_MAX bytes, until the next call into this room.
  */
 struct ps_buf up_worker_scratch(struct up_worker *worker);

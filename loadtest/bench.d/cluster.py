@@ -152,7 +152,7 @@ def show(rows, ratios, bars):
     print()
     for name, ratio in ratios.items():
         bar = bars.get(name)
-        print(f"{name}: {ratio:.2f}" + (f"  (bar {bar}, {'holds' if ratio <= bar else 'MISSED'})" if bar else ""))
+        print(f"{name}: {ratio:.2f}" + (f"  (bar {bar}, {harness.judge(ratio <= bar)})" if bar else ""))
 
 
 def ratio_of(rounds, case, one, other):

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 
-from harness import Penstock, get_request, post_request
+from harness import Penstock, get_request, judge, post_request
 
 IDLE_MOST = 20000
 IDLE_BAR_MB = 100
@@ -59,7 +59,7 @@ def idle_memory(directory):
     penstock.stop()
     for name, kb in found.items():
         mb = kb * 100000 / 1024
-        print(f"idle, {name}: {kb * 1024:.0f} bytes a connection, {mb:.0f} MB for 100,000, from {count:,}  (bar {IDLE_BAR_MB} MB, {'holds' if mb <= IDLE_BAR_MB else 'MISSED'})")
+        print(f"idle, {name}: {kb * 1024:.0f} bytes a connection, {mb:.0f} MB for 100,000, from {count:,}  (bar {IDLE_BAR_MB} MB, {judge(mb <= IDLE_BAR_MB)})")
     return {name: round(kb * 1024) for name, kb in found.items()}
 
 
@@ -131,7 +131,7 @@ def hostile(directory, rounds, seconds):
     penstock.stop()
     ratio = statistics.median(b / q for q, b in zip(quiet, beside))
     print(f"buyers' p99 alone {statistics.median(quiet):.2f} ms, beside {HOSTILE:,} hostile connections {statistics.median(beside):.2f} ms: "
-          f"{ratio:.2f}  (bar {HOSTILE_BAR}, {'holds' if ratio <= HOSTILE_BAR else 'MISSED'})")
+          f"{ratio:.2f}  (bar {HOSTILE_BAR}, {judge(ratio <= HOSTILE_BAR)})")
     return {"quiet_p99_ms": quiet, "hostile_p99_ms": beside, "ratio": round(ratio, 3)}
 
 

@@ -18,7 +18,15 @@ SCRIPTS = ROOT / "loadtest" / "wrk"
 TICK = os.sysconf("SC_CLK_TCK")
 SERVER_CORE, LOAD_CORE = "0", "1"
 CONNECTIONS = 256
+MISSED = []  # the bars that this run has missed; --check ends with 1 for them
 RICH = {"mode": "enforce", "rate": 1000000, "period_s": 1, "burst": 1000000}
+
+
+def judge(holds):
+    """What is printed beside a figure and its bar."""
+    if not holds:
+        MISSED.append(True)
+    return "holds" if holds else "MISSED"
 
 
 def free_port():

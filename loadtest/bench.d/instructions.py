@@ -73,5 +73,5 @@ def run(directory):
     for name, value in found.items():
         print(f"sold_out, {NAMES[name]}: {value:.0f} instructions a request")
     for name, (ratio, bar) in ratios.items():
-        print(f"{name}: {ratio:.3f}  (bar {bar}, {'holds' if ratio <= bar else 'MISSED'})")
+        print(f"{name}: {ratio:.3f}  (bar {bar}, {harness.judge(ratio <= bar)})")
     return {"instructions": found, "ratios": {name: round(ratio, 3) for name, (ratio, _) in ratios.items()}, "bars": {name: bar for name, (_, bar) in ratios.items()}}

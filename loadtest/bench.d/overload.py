@@ -20,7 +20,7 @@ import time
 from datetime import datetime
 
 from cgroup import Group
-from harness import LOAD_CORE, RELEASE, ROOT, Penstock, cpu_seconds
+from harness import LOAD_CORE, RELEASE, ROOT, Penstock, cpu_seconds, judge
 
 SYNC_US, BATCH = 5000, 16
 SLOW_SYNC = ROOT / "build" / "slow_sync.so"
@@ -195,7 +195,7 @@ def say_bars(found):
         if figures[key] is None and key != "back_to_l0_s":
             continue
         holds = figures[key] is not None and (figures[key] >= bar if key.startswith("goodput") else figures[key] <= bar)
-        print(f"{key}: {figures[key]}  (bar {bar}, {'holds' if holds else 'MISSED'})")
+        print(f"{key}: {figures[key]}  (bar {bar}, {judge(holds)})")
 
 
 def run(directory, cases, controllers, quick):

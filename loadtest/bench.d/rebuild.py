@@ -69,6 +69,6 @@ def run(directory):
             row = {"orders": orders(gateway), "seconds": round(statistics.median(taken), 2), "bar_s": bar}
             rows.append(row)
             print(f"{row['orders']:>9} orders: {row['seconds']:.2f} s from FLUSHALL to the next accepted order, median of {', '.join(f'{t:.2f}' for t in taken)}"
-                  f"  (bar {bar:.0f}, {'holds' if row['seconds'] <= bar else 'MISSED'})", flush=True)
+                  f"  (bar {bar:.0f}, {harness.judge(row['seconds'] <= bar)})", flush=True)
         gateway.stop()
     return {"rebuild": rows}

@@ -38,7 +38,7 @@ def measure(directory, orders, kind, log="journal", settings=None):
     gateway.process.wait(60)
     bar = BARS.get(orders) if (log, kind) == ("journal", "checkpoint") else None
     print(f"{log:7} {orders:>9} orders, {kind:10}: ready in {seconds:6.2f} s, {row['cpu_s']:6.2f} s of CPU, {row['rss_mb']:>5} MB" +
-          (f"  (bar {bar:.0f} s, {'holds' if seconds <= bar else 'MISSED'})" if bar else ""), flush=True)
+          (f"  (bar {bar:.0f} s, {harness.judge(seconds <= bar)})" if bar else ""), flush=True)
     return row
 
 

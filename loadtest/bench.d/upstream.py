@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from harness import LOAD_CORE, RELEASE, ROOT, SERVER_CORE, Nginx, Penstock, free_port, get_request, median_row, raw_answer, start, wait_for, wrk
+from harness import LOAD_CORE, RELEASE, ROOT, SERVER_CORE, Nginx, Penstock, free_port, get_request, judge, median_row, raw_answer, start, wait_for, wrk
 
 BARS = {"cache_hit": 1.0, "forward": 1.1, "body_1mb": 1.1, "buy_beside_pages": 1.2}
 PATHS = {"cache_hit": "/cached/page.html", "forward": "/page.html", "body_1mb": "/picture.jpg"}
@@ -173,4 +173,4 @@ def run(directory, cases, rounds, seconds):
 
 def verdict(result, case):
     ratio = result["ratios"][case]
-    return f"{ratio:.2f}  (bar {BARS[case]}, {'holds' if ratio <= BARS[case] else 'MISSED'})"
+    return f"{ratio:.2f}  (bar {BARS[case]}, {judge(ratio <= BARS[case])})"

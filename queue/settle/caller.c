@@ -2,12 +2,12 @@
  * never holds up the reading of the log.
  *
  * A 200 and the 409s that name the order's state are final: a gateway answers them only when its
- * log shows that state. So is 410 archived: the order was decided long ago, as its archive says. Everything else (503 order_pending, no answer, an answer that makes no
- * sense) is tried again with growing pauses, an item by itself or, if a gateway fails as a whole,
- * all of them. Each retry goes to the next gateway in the list, since one that has lost its log
- * answers calls but decides nothing. A 404 is final only after several tries, and only if this
- * worker's log does not show the order either: otherwise it is the wrong gateway, or one of the two
- * is behind. */
+ * log shows that state. So is 410 archived: the order was decided long ago, as its archive says.
+ * Everything else (503 order_pending, no answer, an answer that makes no sense) is tried again with
+ * growing pauses, an item by itself or, if a gateway fails as a whole, all of them. Each retry goes
+ * to the next gateway in the list, since one that has lost its log answers calls but decides
+ * nothing. A 404 is final only after several tries, and only if this worker's log does not show the
+ * order either: otherwise it is the wrong gateway, or one of the two is behind. */
 #include "queue/settle/caller.h"
 #include "common/program/secret.h"
 #include "common/clock.h"

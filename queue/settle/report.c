@@ -12,15 +12,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const types[] = {"accepted", "confirmed", "released",
-                                    "adjusted", "fenced",    "archived", NULL};
+static const char *const types[] = {"accepted", "confirmed", "released", "adjusted",
+                                    "fenced",   "archived",  NULL};
 static const char *const states[] = {"accepted", "confirmed", "released", "void", NULL};
 static const char *const letters[] = {"poison", "anomaly", NULL};
 static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};
 static const char *const calls[] = {"answered", "failed", NULL};
-static const char *const results[] = {
-    ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",     "order_cancelled",
-    "order_rejected",    "order_confirmed",  ST_RESULT_NOT_FOUND, ST_RESULT_ARCHIVED, NULL};
+static const char *const results[] = {ST_RESULT_CONFIRMED, ST_RESULT_RELEASED, "order_expired",
+                                      "order_cancelled",   "order_rejected",   "order_confirmed",
+                                      ST_RESULT_NOT_FOUND, ST_RESULT_ARCHIVED, NULL};
 
 /* clang-format off */
 const struct ps_metric st_metrics[ST_M_COUNT] = {

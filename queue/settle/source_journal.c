@@ -2,10 +2,11 @@
  *
  * Readers of the file see committed transactions only. The numbers have a gap only where records
  * were deleted with their sale, long after it was over: behind the position such a gap is a loss,
- * and the hook decides. At the position nothing is left to be compared then. An operator who restores a backup puts
- * another file in the place of the one whose position was checked. Each read opens the path anew,
- * so after each read the path is compared with the file that was found first, which is held so that
- * no other file gets its number; what was read of another file is thrown away. */
+ * and the hook decides. At the position nothing is left to be compared then. An operator who
+ * restores a backup puts another file in the place of the one whose position was checked. Each read
+ * opens the path anew, so after each read the path is compared with the file that was found first,
+ * which is held so that no other file gets its number; what was read of another file is thrown
+ * away. */
 #include "queue/log_journal.h"
 #include "queue/settle/settle_source.h"
 

@@ -150,9 +150,8 @@ static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
     const struct st_claim claim = {
         .partition = partition, .from = seq, .to = first, .unchecked = true};
     const char *log = settings->kafka.topic != NULL ? settings->kafka.topic : settings->journal;
-    ps_log(PS_LOG_ERROR, "records_lost", PS_F_STR("topic", log),
-           PS_F_INT("partition", partition), PS_F_INT("offset", seq),
-           PS_F_INT("first_offset", first));
+    ps_log(PS_LOG_ERROR, "records_lost", PS_F_STR("topic", log), PS_F_INT("partition", partition),
+           PS_F_INT("offset", seq), PS_F_INT("first_offset", first));
     st_report_add(&worker->report, ST_M_LOST, 0, first - seq);
     if (!settings->kafka.skip_lost)
         return ps_fault(fault, PS_E_CORRUPT, log,

@@ -1,5 +1,5 @@
-/* What the codec makes of messages: for tests/system/listener/test_http_differential.py. In: for each, a
- * kind
+/* What the codec makes of messages: for tests/system/listener/test_http_differential.py. In: for
+ * each, a kind
  * ('q' request, 'p' response, 'h' response to HEAD, 'c' chunks), its length in four bytes
  * (big-endian), its bytes. Out: a line each. */
 #include "common/http/chunks.h"

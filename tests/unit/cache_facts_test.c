@@ -1,8 +1,8 @@
 /* What a shared cache makes of two requests in a row. The rows are the cases of the public suite
  * http-tests/cache-tests (https://cache-tests.fyi), each by its id there, as facts of our own;
- * those for browsers' caches and those that need a connection are left out (system/pages/test_cache.py
- * has the latter). Where the suite asks a question instead of making a demand, `want` is what this
- * cache does on purpose. */
+ * those for browsers' caches and those that need a connection are left out
+ * (system/pages/test_cache.py has the latter). Where the suite asks a question instead of making a
+ * demand, `want` is what this cache does on purpose. */
 #include "tests/unit/check.h"
 
 #include "tests/unit/cache_fixture.h"

@@ -40,8 +40,8 @@ static void a_key_begins_with_path_and_the_query_that_counts(void **state)
         char text[CACHE_KEY_MAX];
         struct ps_buf buf;
         ps_buf_init(&buf, text, sizeof text);
-        assert_true(cache_key_put(&routes[rows[i].query], str(rows[i].path), str(rows[i].text),
-                                  &buf));
+        assert_true(
+            cache_key_put(&routes[rows[i].query], str(rows[i].path), str(rows[i].text), &buf));
         if (buf.len != strlen(rows[i].want) || memcmp(text, rows[i].want, buf.len) != 0)
             fail_msg("%.*s, not %s", (int)buf.len, text, rows[i].want);
     }

@@ -65,8 +65,8 @@ struct cfg_store {
     bool dirty;                            /* what is published is not what there is */
     STAILQ_HEAD(cfg_changes, cfg_change) changes;
     LIST_HEAD(, cfg_history) looks;
-    struct cfg_sync *sync;            /* NULL: what operators decide here is this gateway's own */
-    json_t *seed;                     /* waits for the cluster's copy; NULL: none */
+    struct cfg_sync *sync; /* NULL: what operators decide here is this gateway's own */
+    json_t *seed;          /* waits for the cluster's copy; NULL: none */
     cfg_seed_fn *take_seed;
 };
 
