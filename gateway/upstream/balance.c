@@ -1,21 +1,22 @@
-/* The ten algorithms. Each goes once or twice through the table: it has at most CFG_ENDPOINTS_MAX
- * rows, and whoever fills it has gone through it as well.
+/* The ten algorithms. Each makes one or two passes over the table, which has at most
+ * CFG_ENDPOINTS_MAX rows; the caller that fills the table makes a pass, too.
  *
- * A candidate's *share* is what it may get beside the others: its weight, or for an algorithm
- * without weights the part of its weight that slow start leaves it, from 0 to 1. Its *load* is what
- * it has to do for its share, so that a candidate in slow start counts as busier than it is.
+ * A candidate's *share* is its part of the requests: its weight. For an algorithm without weights
+ * it is the fraction of the weight that slow start allows, from 0 to 1. Its *load* is its work
+ * divided by its share, so a candidate in slow start counts as busier than it is.
  *
- * In turn: from the cursor on, a candidate with the largest share is picked, one with a smaller
- * share by a draw. So the shares come out as they are, whatever is left out, and who stands behind
- * one that gets nothing gets no more for it. The cursor is an index: it stays right, or begins
- * again, when the table grows or shrinks.
+ * Algorithms that go in turn start at the cursor and pick a candidate with the largest share; a
+ * random draw decides about one with a smaller share. So requests follow the shares whichever
+ * candidates are left out, and the candidate behind one that gets nothing gets no extra requests.
+ * The cursor is an index: it stays valid, or starts again, when the table grows or shrinks.
  *
- * The hashes give a candidate and a key a score of -share / ln(u), with u from 0 to 1 by the hash
- * of both; the highest is picked. Shares come out in proportion to the weights, and when a weight
- * changes or a candidate goes, only the keys move that must (the logarithmic method of
- * Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005). With bounded load the
- * highest is picked that has a place: ceil(1.25 * its part of the requests under way, this one
- * included). The places of all are more than the requests, so somebody has one.
+ * The hash algorithms give each pair of candidate and key the score -share / ln(u), where u between
+ * 0 and 1 is the hash of both, and pick the highest score. Requests follow the weights, and when a
+ * weight changes or a candidate leaves, only the keys move that must (the logarithmic method of
+ * Schindelhauer and Schomaker, "Weighted distributed hash tables", 2005). With bounded load they
+ * pick the highest score among candidates with a free place. A candidate has 1.25 times its part of
+ * the requests under way (this one included) as places, rounded up. All places together exceed the
+ * requests, so a place is always free.
  *
  * Random numbers and the mixing of hashes are SplitMix64 (Steele, Lea and Flood, "Fast splittable
  * pseudorandom number generators", 2014). */
@@ -32,7 +33,7 @@ struct lookup {
     const struct up_candidate *table;
     size_t count;
     uint64_t key;
-    double fastest_ns; /* the least latency that is known */
+    double fastest_ns; /* the lowest latency known */
 };
 
 typedef double share_fn(const struct up_candidate *candidate);
@@ -45,7 +46,7 @@ static uint64_t mix(uint64_t z)
     return z ^ z >> 31;
 }
 
-/* Above 0, below 1. */
+/* Between 0 and 1, both excluded. */
 static double part_of(uint64_t random)
 {
     return ((double)(random >> 12) + 0.5) * 0x1p-52;
@@ -86,7 +87,7 @@ static double load_for_weight(const struct lookup *lookup, const struct up_candi
     return (double)candidate->in_flight / candidate->weight;
 }
 
-/* One of which nothing is known yet counts as the fastest. */
+/* A candidate with unknown latency counts as the fastest. */
 static double load_latency(const struct lookup *lookup, const struct up_candidate *candidate)
 {
     double ns = candidate->latency_ns > 0 ? (double)candidate->latency_ns : lookup->fastest_ns;
@@ -125,8 +126,9 @@ static size_t pick_in_turn(const struct lookup *lookup, share_fn *share, load_fn
     return UP_NONE;
 }
 
-/* A counter left from larger weights is cut to what these weights can make of it (the test finds
- * less than twice the sum): else one endpoint would get all requests until it is used up. */
+/* Cuts a counter that larger weights have left behind to the largest value that the present weights
+ * can produce (the test finds less than twice the sum). Else one endpoint would get all requests
+ * until the counter is used up. */
 static size_t pick_smooth(const struct lookup *lookup, share_fn *share, load_fn *load)
 {
     (void)share, (void)load;
@@ -201,7 +203,7 @@ static size_t pick_by_hash_bounded(const struct lookup *lookup, share_fn *share,
     return picked;
 }
 
-/* One by its share among all but `other`; UP_NONE: nobody has one. */
+/* Draws one candidate by its share, except `other`. UP_NONE: no candidate has a share. */
 static size_t draw_one(const struct lookup *lookup, share_fn *share, size_t other)
 {
     double sum = 0;
@@ -214,7 +216,7 @@ static size_t draw_one(const struct lookup *lookup, share_fn *share, size_t othe
         double its = i == other ? 0 : share(&lookup->table[i]);
         if (its == 0)
             continue;
-        picked = i; /* the last one, should rounding leave a rest */
+        picked = i; /* rounding may leave a rest: then the last one */
         if (rest < its)
             break;
         rest -= its;

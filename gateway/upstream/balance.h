@@ -18,29 +18,29 @@
 #include "gateway/config/kinds/pool_doc.h"
 
 struct up_candidate {
-    uint64_t hash;      /* of its address: stays as long as it is in the pool */
-    uint32_t weight;    /* what it may get now; 0: it is not picked */
-    uint32_t full;      /* the same outside slow start, >= weight; algorithms without weights go by
+    uint64_t hash;      /* of its address: constant while the endpoint is in the pool */
+    uint32_t weight;    /* its present weight; 0: it is not picked */
+    uint32_t full;      /* its weight outside slow start, >= weight; algorithms without weights use
                            weight / full */
     int64_t in_flight;  /* requests, over all workers */
-    int64_t latency_ns; /* of least_response_time, as of now; 0: not known */
-    int64_t *current;   /* of weighted_round_robin: kept by the caller, 0 at first */
+    int64_t latency_ns; /* for least_response_time, as of now; 0: not known */
+    int64_t *current;   /* for weighted_round_robin: kept by the caller, 0 at first */
 };
 
 struct up_picker {
-    uint64_t cursor; /* of those that go in turn */
+    uint64_t cursor; /* of the algorithms that go in turn */
     uint64_t random; /* state of a generator; any seed */
 };
 
 #define UP_NONE SIZE_MAX
 
-/* The index in the table; UP_NONE: no candidate has a weight. `key` is the hash of what the two
- * hashes go by. */
+/* The index in the table; UP_NONE: no candidate has a weight. `key` is the hash that the two hash
+ * algorithms use. */
 size_t up_pick(struct up_picker *picker, enum cfg_algorithm algorithm,
                const struct up_candidate *table, size_t count, uint64_t key);
 
-/* Peak EWMA: what is kept after a sample, and what it is worth `passed_ns` later. It rises to a
- * higher sample at once and forgets with a time constant of 10 s. */
+/* Peak EWMA: the average after a sample, and its value `passed_ns` later. It rises to a higher
+ * sample at once and decays with a time constant of 10 s. */
 int64_t up_ewma_add(int64_t ewma_ns, int64_t passed_ns, int64_t sample_ns);
 int64_t up_ewma_at(int64_t ewma_ns, int64_t passed_ns);
 

@@ -49,7 +49,7 @@ void up_circuit_fail(struct up_circuit *circuit, int64_t took_ns, const char *wh
     (void)ps_breaker_fail(&circuit->breaker, took_ns);
 }
 
-/* Of a circuit that nobody uses, the window is shown until it is empty. */
+/* Keeps the view of an unused circuit up to date until its window is empty. */
 void up_circuit_tick(struct up_circuit *circuit, const struct up_circuit_order *order)
 {
     uint64_t id = atomic_load_explicit(&order->id, memory_order_acquire);

@@ -1,27 +1,28 @@
-/* The circuit breakers before pools and their endpoints (common/breaker.h): each worker has a
- * circuit of its own, shows it on a board each 100 ms, and obeys what operators have ordered.
+/* The circuit breakers of pools and endpoints (common/breaker.h). Each worker has a circuit of its
+ * own; every 100 ms it publishes the state on a board and reads what operators have ordered.
  *
- * An endpoint's opens for what shows that the endpoint does not serve: no connection, no answer in
- * time, what is no HTTP. An answer of 500 is not that: whether an endpoint that answers so is left
- * out is for outlier.h to judge, with a bound on how many of a pool are. A pool's opens for every
- * failure, those answers too: then its routes fall back. */
+ * An endpoint's circuit opens when the endpoint does not serve: no connection, no answer in time,
+ * an answer that is no HTTP. An answer of 500 does not open it: outlier.h judges those, and limits
+ * how many endpoints of a pool are left out. A pool's circuit opens for every failure, including
+ * answers of 500: then its routes use their fallbacks. */
 #ifndef UP_CIRCUIT_H
 #define UP_CIRCUIT_H
 
 #include "common/board.h"
 #include "common/breaker.h"
 
-/* Both open when half of at least 20 requests within 10 s have failed: not for some in a row, which
- * come together at the end of a burst that was too much. An endpoint's pauses for 0.5 s, doubled up
- * to 10 s, and is probed by one request; a pool's for 0.5 to 5 s, and by three. */
+/* Both open when half of at least 20 requests within 10 s have failed. Failures in a row do not
+ * count, since they come together at the end of a burst that was too large. An endpoint's circuit
+ * pauses for 0.5 s, doubled up to 10 s, and one request probes it; a pool's pauses for 0.5 to 5 s,
+ * and three requests probe it. */
 extern const struct ps_breaker_settings up_circuit_of_endpoint, up_circuit_of_pool;
 
-/* One worker's. */
+/* One worker's circuit. */
 struct up_circuit {
     struct ps_breaker breaker; /* the worker's alone */
     uint64_t obeyed;           /* id of the last order */
     const char *why;           /* literal: the last failure; NULL: none */
-    bool counted;              /* something, since it was shown */
+    bool counted;              /* something was counted since the last publication */
     struct ps_board board;     /* struct ps_breaker_view */
 };
 

@@ -1,6 +1,6 @@
-/* One connection to an endpoint. What is received is parsed where it lies; only a head that is not
- * whole is kept. The pieces of a chunked body that came together are moved together, so that they
- * go on in one part. */
+/* One connection to an endpoint. Received bytes are parsed in place; only an incomplete head is
+ * copied. Pieces of a chunked body that arrive together are moved together, so that they leave as
+ * one part. */
 #include "gateway/upstream/forward_internal.h"
 
 #include <errno.h>
@@ -57,7 +57,7 @@ static void lose(struct up_connection *connection, enum up_outcome outcome)
         up_exchange_on_lost(exchange, outcome);
 }
 
-/* The connection has ended, or broken a rule: `early` before the answer's head was whole. */
+/* The connection has ended or broken HTTP; `early`: before the answer's head was complete. */
 static void lose_by(struct up_connection *connection, enum up_outcome early)
 {
     lose(connection, connection->state == UP_TAKING ? UP_OUTCOME_broken : early);
@@ -101,8 +101,8 @@ static void start_timer(struct up_connection *connection)
                    left_ns > 0 ? (uint64_t)((left_ns + PS_NS_PER_MS - 1) / PS_NS_PER_MS) : 0, 0);
 }
 
-/* A timer that runs out before the deadline is started again then: so a busy connection's timer is
- * touched about once in a deadline, not with each request. */
+/* A timer that runs out before the deadline is started again then. So a busy connection touches its
+ * timer about once per deadline, not once per request. */
 void up_connection_set_timer(struct up_connection *connection, int64_t at_ns)
 {
     connection->deadline_ns = at_ns;
@@ -149,7 +149,7 @@ static bool keep_unsent(struct up_connection *connection, const struct ps_str *p
     return true;
 }
 
-/* Nothing more can be sent. What there is to read - an answer, or the reset - is still read. */
+/* Nothing more can be sent. What can still be read, an answer or the reset, is read. */
 static void end_sending(struct up_connection *connection)
 {
     connection->deaf = true;
@@ -207,7 +207,7 @@ static void on_writable(struct up_connection *connection)
 
 /* --- The answer --- */
 
-/* What of the body is in `data`. False: it breaks a rule. */
+/* Processes the body bytes in `data`. False: they break a rule of HTTP. */
 static bool read_body(struct up_connection *connection, char *data, size_t len,
                       struct ps_str *ret_part, bool *ret_last, bool *ret_more)
 {
@@ -269,8 +269,8 @@ static void begin_answer(struct up_connection *connection)
                           connection->exchange->method == PS_HTTP_HEAD);
 }
 
-/* An answer's head, or its beginning; interim ones before it. How many bytes at the end must be
- * kept until more come. */
+/* Parses an answer's head, or its beginning, and the interim heads before it. Returns how many
+ * bytes at the end must be kept until more arrive. */
 static size_t take_head(struct up_connection *connection, char *data, size_t len)
 {
     struct ps_http_head *head = &connection->parse;
@@ -301,7 +301,7 @@ static size_t take_head(struct up_connection *connection, char *data, size_t len
     return 0;
 }
 
-/* The same of what was kept before, and what has come now. */
+/* The same for kept bytes together with new ones. */
 static void take_kept_head(struct up_connection *connection, const char *data, size_t len)
 {
     size_t all = connection->kept_len + len;
@@ -339,7 +339,7 @@ static void take_whole_head(struct up_connection *connection, char *data, size_t
     connection->kept_len = rest;
 }
 
-/* It was received; false: there is nothing more. */
+/* Reads once. False: there is nothing more to read. */
 static bool receive(struct up_connection *connection)
 {
     char *in = connection->worker->in;
@@ -363,14 +363,16 @@ static bool receive(struct up_connection *connection)
         up_exchange_on_part(connection->exchange, NULL, (struct ps_str){in, 0}, true, false);
         return false;
     }
-    lose_by(connection, UP_OUTCOME_reset); /* an idle one that speaks is closed, too */
+    /* an idle connection that receives bytes is closed, too */
+    lose_by(connection, UP_OUTCOME_reset);
     return false;
 }
 
 /* --- Its beginning --- */
 
-/* Before a request is sent: what has come by then answers nothing. More than 0: it spoke; 0: it has
- * ended; less: errno says whether it is silent (EAGAIN) or lost. */
+/* Checks an idle connection before a request is sent: bytes received by then answer no request.
+ * More than 0: it has received bytes. 0: the endpoint has closed it. Less than 0: errno says
+ * whether nothing was received (EAGAIN) or the connection is lost. */
 static ssize_t peek(const struct up_connection *connection)
 {
     char byte;
@@ -405,8 +407,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         on_connected(connection, status < 0);
         return;
     }
-    if (status <
-        0) { /* it was reset, and libuv has stopped polling: what had come before is read */
+    if (status < 0) { /* after a reset libuv stops polling: read what arrived before */
         connection->polled = 0;
         connection->deaf = true;
         while (connection->state != UP_CLOSED && !connection->paused && receive(connection))
@@ -467,8 +468,8 @@ static struct up_connection *new_connection(struct up_worker *worker, struct up_
     return connection;
 }
 
-/* One that has spoken or ended since the loop looked is closed; it never gets a request. NULL: none
- * is left. */
+/* Returns an idle connection, or NULL. Connections that have received bytes or ended since the loop
+ * looked are closed and never get a request. */
 static struct up_connection *first_idle(struct up_endpoint_cell *cell)
 {
     struct up_connection *connection;

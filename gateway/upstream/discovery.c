@@ -1,8 +1,7 @@
-/* The gate that every list of endpoints goes through, and the sources by pool.
+/* The gate that every list of endpoints passes, and the sources by pool.
  *
- * What must hold: `have` changes only by take_list(), which tells `changed`; a list that waits is
- * dropped as soon as its source fails, so that what is taken after UP_HELD_MS was good to the end.
- */
+ * Invariants: `have` changes only in take_list(), which calls `changed`. A held list is dropped as
+ * soon as its source fails, so a list that is used after UP_HELD_MS was valid all that time. */
 #include "gateway/upstream/discovery_internal.h"
 
 #include "common/grow.h"
@@ -20,7 +19,7 @@ struct up_discovery {
     LIST_HEAD(, up_source) sources;
 };
 
-/* They come by up_discovery_offer: nothing starts, nothing ends. */
+/* Registrations arrive by up_discovery_offer: there is nothing to start or stop. */
 static const struct up_source_kind registration = {.name = "registration"};
 
 static const struct up_source_kind *const kinds[] = {[CFG_DISCOVERY_NONE] = NULL,
@@ -51,7 +50,7 @@ static int by_address(const void *a, const void *b)
                   ((const struct cfg_endpoint *)b)->address);
 }
 
-/* Sorts it and leaves each address once: the heaviest of several. */
+/* Sorts the list by address and keeps the heaviest of equal addresses. */
 static void tidy(struct up_found *found)
 {
     size_t kept = 0;
@@ -78,8 +77,8 @@ static bool is_same(const struct up_found *a, const struct up_found *b)
     return true;
 }
 
-/* Leaves out what may not be connected to, and says so in `ret_why` ("": nothing was): why the
- * first one of the list, by address, is. */
+/* Removes the addresses that the gateway may not connect to. `ret_why` gets the reason for the
+ * first of them by address, or "" if none was removed. */
 static void keep_allowed(const struct up_discovery *discovery, struct up_found *found,
                          char ret_why[UP_DISCOVERY_WHY])
 {
@@ -116,7 +115,7 @@ static int64_t wall_ms(const struct up_source *source)
     return ps_clock_wall_ms(source->discovery->settings.clock);
 }
 
-/* Logs what is new. */
+/* Logs a change of the state. */
 static void set_state(struct up_source *source, enum up_discovery_state state, int64_t next_ms,
                       const char *why)
 {
@@ -153,7 +152,7 @@ static void drop_held(struct up_source *source)
     uv_timer_stop(&source->holding);
 }
 
-/* Takes `found` over. */
+/* Makes `found` the list in force; takes its memory. */
 static void take_list(struct up_source *source, struct up_found *found, int64_t next_ms,
                       const char *why)
 {
@@ -195,7 +194,7 @@ static void hold(struct up_source *source, struct up_found *found)
 
     (void)snprintf(why, sizeof why,
                    "%zu of %zu endpoints are left, less than shrink_share_min %g of them: the "
-                   "list before stays for %g s",
+                   "previous list stays in force for %g s",
                    found->count, source->have.count, source->doc->discovery.shrink_share_min,
                    (double)source->discovery->settings.held_ms / 1000);
     up_found_free(&source->held);
@@ -212,7 +211,7 @@ static void judge(struct up_source *source, struct up_found *found, int64_t next
 {
     char why[UP_DISCOVERY_WHY];
 
-    tidy(found); /* so that the same answer in another order says the same of what is left out */
+    tidy(found); /* the same endpoints in another order give the same reason */
     keep_allowed(source->discovery, found, why);
     if (found->count > CFG_ENDPOINTS_MAX)
         up_source_fail(source, next_ms, "it names %zu endpoints; a pool has at most %d",
@@ -308,7 +307,7 @@ static struct up_source *new_source(struct up_discovery *discovery, const struct
     return source;
 }
 
-/* What was found so far stays until the new source says something. */
+/* The endpoints found so far stay until the new source reports. */
 static int start(struct up_source *source)
 {
     drop_held(source);

@@ -1,17 +1,16 @@
 /* Endpoints from DNS, by c-ares: A and AAAA of a name (RFC 1035, RFC 3596), or SRV (RFC 2782).
  *
- * Each look has a c-ares channel of its own, so that a changed /etc/resolv.conf counts from the
- * next look on and nothing is left over from one that failed. c-ares opens the sockets and says
- * which of them it waits for; libuv watches them. An answer that is cut short c-ares asks for again
- * by TCP.
+ * Each lookup has a c-ares channel of its own, so the next lookup uses a changed /etc/resolv.conf,
+ * and a failed lookup leaves nothing behind. c-ares opens the sockets and says which of them it
+ * waits for; libuv watches them. When an answer is truncated, c-ares repeats the query by TCP.
  *
- * A look is good or failed as a whole: a server that does not answer for AAAA, or for one target of
- * many, must not look like endpoints that have gone. That a name, or one of its two kinds of
- * addresses, does not exist is an answer.
+ * A lookup succeeds or fails as a whole: a server that does not answer for AAAA, or for one target
+ * of many, must not look like endpoints that have gone. "This name, or this kind of address, does
+ * not exist" is an answer.
  *
- * Of the SRV records those of the lowest priority are used that have an address. Weights go to 1000
- * here, so greater ones are scaled down together; RFC 2782 gives a weight of 0 a small chance: 1.
- */
+ * Of the SRV records, those of the lowest priority that has addresses are used. Weights are at most
+ * 1000 here, so larger ones are scaled down together. RFC 2782 gives a weight of 0 a small chance:
+ * here it is 1. */
 #include "gateway/upstream/discovery_internal.h"
 
 #include <ares.h>
@@ -26,8 +25,8 @@
 
 #define TRY_MS      1000 /* for each server; twice that in the second round */
 #define TRIES       2
-#define LOOK_MS     6000 /* for all of it */
-#define TICK_MS     100  /* how often c-ares looks for what takes too long */
+#define LOOK_MS     6000 /* for the whole lookup */
+#define TICK_MS     100  /* how often c-ares checks its timeouts */
 #define TTL_MIN_S   1
 #define TTL_MAX_S   3600
 #define BACKOFF_MS  1000 /* after the first failure; doubled up to … */
@@ -41,7 +40,7 @@ struct dns_socket {
     LIST_ENTRY(dns_socket) next;
 };
 
-/* Where the addresses of a query belong. */
+/* What the addresses of a query belong to. */
 struct target {
     uint16_t port, priority, weight;
 };
@@ -49,18 +48,18 @@ struct target {
 struct dns {
     struct up_source *source; /* NULL: stopped */
     bool by_srv;
-    ares_channel channel; /* NULL: nobody looks */
-    uv_timer_t timer;     /* the next look, or the end of this one */
+    ares_channel channel; /* NULL: no lookup is under way */
+    uv_timer_t timer;     /* the next lookup, or the timeout of this one */
     uv_timer_t tick;
     LIST_HEAD(, dns_socket) sockets;
     unsigned open; /* handles */
     int64_t backoff_ms;
-    /* The look under way. */
+    /* The lookup under way. */
     size_t pending; /* queries */
     int64_t ttl_s;
     char why[UP_DISCOVERY_WHY]; /* of the first failure; "": none */
     struct up_found found;
-    uint16_t *priority; /* of each in `found`: heap, as long */
+    uint16_t *priority; /* of each endpoint in `found`: heap, same length */
 };
 
 struct query {
@@ -105,7 +104,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
     struct dns_socket *socket = poll->data;
     ares_socket_t fd = socket->fd;
 
-    /* With an error both: c-ares finds it. */
+    /* both on an error: c-ares finds out which */
     ares_process_fd(socket->dns->channel,
                     status < 0 || (events & UV_READABLE) != 0 ? fd : ARES_SOCKET_BAD,
                     status < 0 || (events & UV_WRITABLE) != 0 ? fd : ARES_SOCKET_BAD);
@@ -136,8 +135,8 @@ static struct dns_socket *new_socket(struct dns *dns, ares_socket_t fd)
     return socket;
 }
 
-/* c-ares waits for this; for nothing: it closes the socket. One that cannot be watched takes too
- * long. */
+/* c-ares says what it waits for on this socket; nothing: it closes the socket. A socket that cannot
+ * be watched ends in a timeout. */
 static void on_socket_state(void *data, ares_socket_t fd, int readable, int writable)
 {
     struct dns *dns = data;
@@ -229,8 +228,8 @@ static void read_v6(struct dns *dns, const struct target *target, const unsigned
 
 static void ask(struct dns *dns, const char *name, int type, const struct target *target);
 
-/* The least TTL of the answer's records, which c-ares does not tell of SRV: they lie behind the
- * questions (RFC 1035, section 4.1). */
+/* Keeps the lowest TTL of the answer's records. c-ares does not return it for SRV, so this parses
+ * the records behind the questions (RFC 1035, section 4.1). */
 static void note_answer_ttl(struct dns *dns, const unsigned char *answer, int len)
 {
     const unsigned char *at = answer + HFIXEDSZ, *end = answer + len;
@@ -289,8 +288,8 @@ static const char *type_name(int type)
     return type == ns_t_a ? "A" : type == ns_t_aaaa ? "AAAA" : "SRV";
 }
 
-/* c-ares asks the next server when one fails or refuses, and when all have, says no more than that
- * none could be contacted. */
+/* When one server fails or refuses, c-ares asks the next; after the last it only says that none
+ * could be contacted. */
 static const char *words_of(int status)
 {
     return status == ARES_ECONNREFUSED ? "no DNS server is reached, or each fails or refuses"
@@ -316,12 +315,12 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *answer
         read_v6(dns, &query->target, answer, len);
     else if (status != ARES_ENODATA && status != ARES_ENOTFOUND)
         fail(dns, "%s of %s: %s", type_name(query->type), query->name, words_of(status));
-    if (--dns->pending == 0) /* the channel may not be ended in here */
+    if (--dns->pending == 0) /* a callback may not end the channel */
         uv_timer_start(&dns->timer, end_look, 0, 0);
     free(query);
 }
 
-/* Without memory the look fails. */
+/* Out of memory: the lookup fails. */
 static void ask(struct dns *dns, const char *name, int type, const struct target *target)
 {
     struct query *query = malloc(sizeof *query);
@@ -408,7 +407,7 @@ static void end_channel(struct dns *dns)
     dns->channel = NULL;
 }
 
-/* Leaves the endpoints of the lowest priority that has any. */
+/* Keeps the endpoints of the lowest priority that has any. */
 static void keep_lowest(struct dns *dns)
 {
     struct up_found *found = &dns->found;

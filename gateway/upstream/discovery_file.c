@@ -1,9 +1,9 @@
 /* Endpoints from a file: a JSON array of them, or {"endpoints":[…]}, each as in a pool's document.
  *
- * The file is read whole, each second and when its directory says that it has changed, on a work
- * thread: a disk may be slow, and the loop waits for nobody. What is not right in every part is
- * refused as a whole, so a file that is being written changes nothing; the next look sees the rest.
- * Whoever writes it does best to write another file and rename it. */
+ * A work thread reads the whole file, each second and when its directory reports a change: a disk
+ * may be slow, and the loop must not wait. A file with any fault is refused as a whole, so a file
+ * that is being written changes nothing, and the next read gets the rest. Writers should write
+ * another file and rename it. */
 #include "gateway/upstream/discovery_internal.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ struct file {
     uv_work_t work;
     bool is_reading, again;
     unsigned open; /* handles, and the work */
-    /* The work's, while it is under way. */
+    /* The work thread's, while it runs. */
     int err;
     struct up_found found;
     struct ps_fault fault;
@@ -73,7 +73,7 @@ static void read_file(uv_work_t *work)
     file->fault = (struct ps_fault){0};
     if (stat(file->path, &is) != 0)
         file->err = ps_fault(&file->fault, PS_E_IO, "", "cannot be opened: %s", strerror(errno));
-    else if (!S_ISREG(is.st_mode)) /* a pipe would keep this thread */
+    else if (!S_ISREG(is.st_mode)) /* a pipe would block this thread */
         file->err = ps_fault(&file->fault, PS_E_IO, "", "is no regular file");
     else
         file->err = ps_json_load(file->path, FILE_MAX, &json, &file->fault);
@@ -137,8 +137,8 @@ static void on_event(uv_fs_event_t *event, const char *name, int events, int sta
         look(file);
 }
 
-/* Each second also because not every file system tells, and a file behind a symbolic link changes
- * elsewhere. */
+/* Not every file system reports changes, and a file behind a symbolic link changes elsewhere: so
+ * also look each second. */
 static void on_poll(uv_timer_t *timer)
 {
     struct file *file = timer->data;
@@ -179,7 +179,7 @@ static int start(struct up_source *source, void **ret_state)
     uv_loop_t *loop = settings->loop;
 
     if (settings->bounds == NULL || settings->bounds->endpoint_dir ==
-                                        NULL) { /* a document of another gateway's, or of before */
+                                        NULL) { /* a document of another gateway, or an older one */
         up_source_fail(source, 0, "needs a directory: the setting upstream.endpoint_dir");
         return 0;
     }

@@ -17,12 +17,12 @@ struct up_found {
 int up_found_add(struct up_found *found, const struct cfg_endpoint *endpoint) PS_MUST_CHECK;
 void up_found_free(struct up_found *found); /* empty again */
 
-/* How one kind of source looks after endpoints. */
+/* One kind of source. */
 struct up_source_kind {
     const char *name;
-    /* Begins. PS_E_NOMEM, PS_E_IO. */
+    /* Starts the source. PS_E_NOMEM, PS_E_IO. */
     int (*start)(struct up_source *source, void **ret_state);
-    /* Ends: no report comes afterwards. What is under way frees itself later, on the loop. */
+    /* Stops it: no report follows. Work under way frees itself later, on the loop. */
     void (*stop)(void *state);
 };
 extern const struct up_source_kind up_source_file, up_source_dns, up_source_srv;
@@ -30,26 +30,26 @@ extern const struct up_source_kind up_source_file, up_source_dns, up_source_srv;
 /* The source of one pool. */
 struct up_source {
     struct up_discovery *discovery;
-    struct cfg_pool *doc;              /* kept */
-    const struct up_source_kind *kind; /* its state is NULL with registrations */
+    struct cfg_pool *doc;              /* owned */
+    const struct up_source_kind *kind; /* registrations have no state: NULL */
     void *state;
-    struct up_found have, held; /* the last good list; the one that waits */
-    bool is_baseline; /* `have` is of this source, so a shorter list is one that shrinks */
+    struct up_found have, held; /* the list in force; the list on hold */
+    bool is_baseline; /* `have` came from this source, so a shorter list means that it shrinks */
     uv_timer_t holding;
     struct up_discovery_view view;
     char why[UP_DISCOVERY_WHY];
     LIST_ENTRY(up_source) next;
 };
 
-/* For a source, at the end of its event: `changed` may stop it. A list, taken over; the next look
- * is in `next_ms` (0: none is planned). */
+/* A source calls one of these at the end of its event, since `changed` may stop it.
+ * up_source_report takes the list's memory; the next query is at `next_ms` (0: none is planned). */
 void up_source_report(struct up_source *source, struct up_found *found, int64_t next_ms);
 void up_source_fail(struct up_source *source, int64_t next_ms, const char *fmt, ...)
     PS_PRINTF(3, 4);
 
 const struct up_discovery_settings *up_source_settings(const struct up_source *source);
 
-/* discovery_dns.c: before and after all use of c-ares. PS_E_IO. */
+/* discovery_dns.c: call before and after all use of c-ares. PS_E_IO. */
 int up_dns_init(void) PS_MUST_CHECK;
 void up_dns_done(void);
 

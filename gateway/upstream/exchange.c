@@ -1,4 +1,5 @@
-/* One request and its answer: which endpoint, again which one, and what is told of it. */
+/* One request and its answer: chooses an endpoint, retries on another one, and reports the
+ * outcome. */
 #include "gateway/upstream/forward_internal.h"
 
 #include "common/text/buf.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAMING_MAX 64 /* bytes behind the fields of a head */
+#define FRAMING_MAX 64 /* bytes that follow the fields of a head */
 
 static int64_t earlier(int64_t a, int64_t b)
 {
@@ -49,15 +50,16 @@ static struct up_pool_cell *pool_cell_of(const struct up_exchange *exchange)
     return &exchange->pool->pool->cells[exchange->worker->deps.index];
 }
 
-/* A kept connection that ends without a byte of an answer was closed before the request came: that
- * says nothing of the endpoint, which may be asked again over a new one. */
+/* The endpoint closed a kept connection before it received the request: not a byte of an answer
+ * came. That says nothing about the endpoint, which may be tried again on a new connection. */
 static bool was_stale(const struct up_exchange *exchange, enum up_outcome outcome)
 {
     return outcome == UP_OUTCOME_reset && exchange->connection->reused &&
            exchange->connection->kept_len == 0;
 }
 
-/* It is served no more: before its client hears so, or the next request would count it. */
+/* Ends the service by this endpoint. Call it before the client gets the end of the answer, or the
+ * client's next request would still count this one. */
 static void leave_endpoint(struct up_exchange *exchange)
 {
     if (exchange->is_served)
@@ -65,7 +67,7 @@ static void leave_endpoint(struct up_exchange *exchange)
     exchange->is_served = false;
 }
 
-/* What the figures say of this try. */
+/* Counts this try in the endpoint's figures. */
 static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 {
     struct up_endpoint *endpoint = exchange->connection->endpoint;
@@ -86,7 +88,7 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
         atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
 }
 
-/* What the figures of its route say of the whole of it. */
+/* Counts the whole request in the figures of its route. */
 static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
 {
     int64_t end_ns = exchange->first_ns != 0 ? exchange->first_ns : up_now_ns(exchange->worker);
@@ -152,7 +154,7 @@ static struct up_candidate candidate(struct up_exchange *exchange, const struct 
         .current = &cell->current};
 }
 
-/* NULL: none may be used. */
+/* NULL: no endpoint may be used. */
 static struct up_endpoint *pick(struct up_exchange *exchange)
 {
     const struct up_pool_view *pool = exchange->pool;
@@ -169,8 +171,8 @@ static struct up_endpoint *pick(struct up_exchange *exchange)
 
 /* --- The request --- */
 
-/* A connection that is not made in half of what is left to the first byte leaves the other half to
- * another endpoint. */
+/* A connection attempt may use half of the time that is left to the first byte; the other half is
+ * for another endpoint. */
 static void set_timer(struct up_exchange *exchange)
 {
     int64_t now_ns = up_now_ns(exchange->worker), at_ns = exchange->total_ns;
@@ -215,7 +217,8 @@ static bool send_part(struct up_exchange *exchange, struct ps_str part, bool las
     if (last) {
         int64_t now_ns = up_now_ns(exchange->worker);
         exchange->is_sent = true;
-        exchange->first_byte_ns += now_ns - exchange->sent_ns; /* it took the client so long */
+        /* the time in which the client sent the body does not count */
+        exchange->first_byte_ns += now_ns - exchange->sent_ns;
         exchange->sent_ns = now_ns;
         set_timer(exchange);
     }
@@ -226,7 +229,7 @@ static bool keep_part(struct up_exchange *exchange, struct ps_str part, bool las
 {
     char *first = realloc(exchange->first, exchange->first_len + part.len + 1);
 
-    if (first == NULL) /* the endpoint will wait for the rest in vain */
+    if (first == NULL) /* the endpoint would wait for the rest in vain */
         return false;
     memcpy(first + exchange->first_len, part.at, part.len);
     exchange->first = first;
@@ -245,7 +248,7 @@ bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool las
     return room;
 }
 
-/* False: it is gone. */
+/* False: the exchange is gone. */
 static bool end_call(struct up_exchange *exchange)
 {
     exchange->calling = false;
@@ -280,8 +283,8 @@ void up_exchange_on_connected(struct up_exchange *exchange)
         up_exchange_on_room(exchange);
 }
 
-/* Gives the request to an endpoint. UP_OUTCOME_ok: it is under way; UP_OUTCOME_COUNT: there is
- * none. */
+/* Sends the request to an endpoint. UP_OUTCOME_ok: it is under way; UP_OUTCOME_COUNT: no
+ * endpoint. */
 static enum up_outcome try(struct up_exchange *exchange)
 {
     struct up_endpoint *endpoint = pick(exchange);
@@ -377,7 +380,8 @@ static bool is_idempotent(enum ps_http_method method)
            method == PS_HTTP_PUT || method == PS_HTTP_DELETE;
 }
 
-/* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: what no endpoint has begun to serve. */
+/* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: a request may be retried if no endpoint has
+ * begun to serve it. */
 static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_outcome outcome)
 {
     bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
@@ -553,7 +557,7 @@ void up_worker_swap(struct up_worker *worker, struct up_table *table)
     if (before != NULL && before->table == table)
         return;
     if (table != NULL && (hold = calloc(1, sizeof *hold)) == NULL)
-        return; /* the one before stays in use, which is kept alive by it */
+        return; /* requests under way still hold the previous table: it stays in use */
     if (hold != NULL)
         *hold = (struct up_hold){.table = up_table_keep(table), .users = 1};
     worker->current = hold;
@@ -583,7 +587,7 @@ void up_worker_tick(struct up_worker *worker)
             up_connection_close(connection);
         } else if (cut) {
             up_connection_cut(connection);
-            next = TAILQ_FIRST(&worker->connections); /* telling may have closed others */
+            next = TAILQ_FIRST(&worker->connections); /* the callback may have closed others */
         }
         connection = next;
     }

@@ -17,25 +17,25 @@ enum way {
     {                                                                                              \
         (text), sizeof(text) - 1                                                                   \
     }
-/* Why a field does not go on as it came. */
+/* Why a field is not forwarded as it came. */
 enum reason {
-    OURS,     /* of the connection, or written anew here */
-    BELIEVED, /* who asked for what: goes on from a trusted proxy, and is in the key of a page */
-    KNOWN,    /* the same, but of the client alone: no key has it */
-    OVERRIDE  /* makes another request of this one, for some shops: goes on from a trusted proxy,
-                 with  what is not kept */
+    OURS,     /* belongs to the connection, or the gateway writes it */
+    BELIEVED, /* says who asks for what: forwarded from a trusted proxy, and part of a page's key */
+    KNOWN,    /* the same, but only about the client: part of no key */
+    OVERRIDE  /* makes another request of this one, for some shops: forwarded from a trusted proxy,
+                 if the answer is not kept */
 };
 struct stay {
     struct ps_str name;
     enum way way;
     enum reason reason;
 };
-/* By the length of their names. */
+/* By the length of the name. */
 #define STAYS_MAX 4
 static const struct stay stays[][STAYS_MAX] = {
     [2] = {{NAME("TE"), BOTH, OURS}},
     [4] = {{NAME("Host"), TO_SHOP, OURS}},
-    [6] = {{NAME("Expect"), TO_SHOP, OURS}, /* the listener has said 100 */
+    [6] = {{NAME("Expect"), TO_SHOP, OURS}, /* the listener has answered 100 */
            {NAME("X-Host"), TO_SHOP, OVERRIDE}},
     [7] = {{NAME("Trailer"), BOTH, OURS}, /* trailers are checked and dropped */
            {NAME("Upgrade"), BOTH, OURS}},
@@ -70,7 +70,7 @@ static const struct stay stays[][STAYS_MAX] = {
     [22] = {{NAME("X-HTTP-Method-Override"), TO_SHOP, OVERRIDE}},
 };
 
-/* NULL: it goes on. */
+/* NULL: the field is forwarded. */
 static const struct stay *find_stay(struct ps_str name, enum way way)
 {
     if (name.len >= PS_ARRAY_LEN(stays))
@@ -110,7 +110,7 @@ static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
     return false;
 }
 
-/* `origin` of a request. */
+/* `origin`: for requests only. */
 static bool stays_here(struct ps_str name, enum way way, const struct up_origin *origin)
 {
     const struct stay *stay = find_stay(name, way);
@@ -154,7 +154,7 @@ enum cache_field_way up_fields_way(struct ps_str name)
                                                                        : CACHE_FIELD_PASSED;
 }
 
-/* What goes on as it came; `origin` of a request. */
+/* Copies the fields that are forwarded as they came; `origin`: for requests only. */
 static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char *base,
                  enum way way, const struct up_origin *origin, const struct cfg_header_rules *rules)
 {
@@ -199,7 +199,7 @@ struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, 
 
 /* --- Requests --- */
 
-/* What trusted proxies have said so far, as one list, to be gone on with. */
+/* Writes what trusted proxies have sent so far as one list, which the caller continues. */
 static void put_earlier(struct ps_buf *buf, const struct up_origin *origin, struct ps_str name)
 {
     for (uint32_t i = 0; origin->trusted && i < origin->head->field_count; i++) {
@@ -226,7 +226,7 @@ static void put_forwarded(struct ps_buf *buf, const struct up_origin *origin, co
     ps_buf_puts(buf, "\";proto=http\r\n");
 }
 
-/* Has a trusted proxy said it, and does Connection not keep it here? */
+/* Did a trusted proxy send it, and does Connection not keep it here? */
 static bool passes_on(const struct up_origin *origin, struct ps_str name)
 {
     return origin->trusted && ps_http_find(origin->head, origin->base, name).at != NULL &&

@@ -1,58 +1,58 @@
-/* What exchange.c (one request: where to, again where to, to whom) and connection.c (bytes to and
- * from an endpoint) share. A connection serves one exchange at a time; it tells the exchange what
- * it has read, or that it is lost. */
+/* What exchange.c (one request: endpoint, retries, client) and connection.c (bytes to and from an
+ * endpoint) share. A connection serves one exchange at a time; it reports to the exchange what it
+ * has read, or that it is lost. */
 #ifndef UP_FORWARD_INTERNAL_H
 #define UP_FORWARD_INTERNAL_H
 
 #include "common/http/chunks.h"
 #include "gateway/upstream/forward.h"
 
-/* An idle connection is closed after this; who waits longer loses to those servers that close
- * theirs after a minute. */
+/* Idle connections are closed after this time: some servers close theirs after a minute, and a
+ * request sent at that moment would be lost. */
 #define UP_IDLE_MS INT64_C(50000)
-/* For a connection to be made, unless half of what is left to the first byte is shorter. */
+/* Time to connect, unless half of the time that is left to the first byte is shorter. */
 #define UP_CONNECT_MS  INT64_C(1000)
 #define UP_INTERIM_MAX 8
 
 enum up_connection_state {
     UP_CONNECTING,
     UP_SENDING, /* its exchange waits for the head of the answer */
-    UP_TAKING,  /* the body */
+    UP_TAKING,  /* its exchange receives the body */
     UP_IDLE,
-    UP_CLOSED /* its memory goes when the loop has closed the handles */
+    UP_CLOSED /* freed when the loop has closed the handles */
 };
 
 struct up_connection {
     struct up_worker *worker;
     struct up_endpoint *endpoint; /* a reference */
-    struct up_exchange *exchange; /* NULL: UP_IDLE, UP_CLOSED */
+    struct up_exchange *exchange; /* NULL in UP_IDLE and UP_CLOSED */
     enum up_connection_state state;
     uv_poll_t poll;
     uv_timer_t timer;
     int polled;
     int fd;
     unsigned handles;
-    bool reused;                   /* it has served an exchange before this one */
-    bool refused;                  /* the kernel said so at once: told with the next turn */
-    bool paused;                   /* what comes is not read */
-    bool deaf;                     /* the endpoint takes nothing more */
+    bool reused;  /* it has served an earlier exchange */
+    bool refused; /* the kernel refused at once: reported on the loop's next turn */
+    bool paused;  /* received bytes are left unread */
+    bool deaf;    /* the endpoint accepts no more bytes */
     int64_t deadline_ns, timer_ns; /* when the timer runs out; 0: it does not run */
     unsigned interims;
-    /* Of a request: what the kernel has not taken. */
+    /* The request's bytes that the kernel has not taken. */
     char *unsent;
     size_t unsent_len;
-    /* Of an answer. */
+    /* Of the answer. */
     struct ps_http_head parse;
     struct ps_http_chunks chunks;
     enum ps_http_framing framing;
     uint64_t body_left;
-    char *kept; /* a head that is not whole */
+    char *kept; /* an incomplete head */
     size_t kept_len;
     TAILQ_ENTRY(up_connection) idle;  /* in the endpoint's cell */
     TAILQ_ENTRY(up_connection) entry; /* in up_worker.connections */
 };
 
-/* A table that exchanges of this worker still use. */
+/* A table that this worker's exchanges still use. */
 struct up_hold {
     struct up_table *table; /* a reference */
     size_t users;
@@ -60,38 +60,38 @@ struct up_hold {
 
 struct up_exchange {
     struct up_worker *worker;
-    struct up_hold *hold; /* what route and pool are of */
+    struct up_hold *hold; /* of the table of route and pool */
     const struct cfg_route *route;
     const struct up_pool_view *pool;
-    struct up_target *target; /* of the same table; NULL: none */
+    struct up_target *target; /* in the same table; NULL: none */
     const struct up_callbacks *callbacks;
     void *ctx;
     struct up_connection *connection;
     enum ps_http_method method;
     int64_t body_len;
     uint64_t key;
-    /* Deadlines. The first byte's is for the pool: with the queue and all tries, and without the
+    /* Deadlines. The first byte's is the pool's: it includes the queue and all tries, but not the
      * time in which the client sends its body. */
     int64_t first_byte_ns, total_ns;
-    int64_t began_ns; /* in this room */
-    int64_t first_ns; /* the head of the answer; 0: not yet */
+    int64_t began_ns; /* when the exchange began in this room */
+    int64_t first_ns; /* when the answer's head arrived; 0: not yet */
     int64_t sent_ns;  /* when this try began */
     unsigned tries;
-    struct up_endpoint *tried[UP_TRIES_MAX]; /* of the same table: no references */
+    struct up_endpoint *tried[UP_TRIES_MAX]; /* in the same table: no references */
     /* gate.c */
     int64_t place_ns; /* when it got its place */
     int64_t wait_until_ns;
     bool is_extra, has_place, waits;
-    bool refused_by_circuit; /* of an endpoint */
+    bool refused_by_circuit; /* by an endpoint's circuit */
     TAILQ_ENTRY(up_exchange) waiting;
-    bool has_parts; /* of its body, some were given */
-    bool fresh;   /* no kept connection any more: one of them was closed before the request came */
-    bool is_sent; /* the whole request has been given to the connection */
-    bool is_served; /* it counts as under way at its endpoint */
-    bool begun;     /* the answer */
+    bool has_parts; /* parts of its body have arrived */
+    bool fresh;     /* use a new connection: a kept one was closed before it received the request */
+    bool is_sent;   /* the connection has received the whole request */
+    bool is_served; /* it counts as in flight at its endpoint */
+    bool begun;     /* the answer has begun */
     bool calling, cancelled;
     bool wants_room;
-    char *first; /* a part that came before the connection was made */
+    char *first; /* a body part that arrived before the connection was made */
     size_t first_len;
     bool first_last;
     size_t head_len;
@@ -102,8 +102,8 @@ TAILQ_HEAD(up_waiting_list, up_exchange);
 
 struct up_worker {
     struct up_worker_deps deps;
-    struct up_waiting_list waiting; /* for a place, the newest first */
-    uv_timer_t timer;               /* when one of them is to be looked at */
+    struct up_waiting_list waiting; /* requests without a place, the newest first */
+    uv_timer_t timer;               /* when to look at the next of them */
     int64_t timer_ns;               /* 0: it does not run */
     struct up_hold *current;        /* NULL: none */
     struct up_connection_list connections;
@@ -123,7 +123,7 @@ static inline struct up_endpoint_cell *up_cell_of(const struct up_worker *worker
 {
     return &endpoint->cells[worker->deps.index];
 }
-static inline void up_add(_Atomic(int64_t) *figure, int64_t delta) /* one writer */
+static inline void up_add(_Atomic(int64_t) *figure, int64_t delta) /* the only writer */
 {
     atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + delta,
                           memory_order_relaxed);
@@ -131,45 +131,46 @@ static inline void up_add(_Atomic(int64_t) *figure, int64_t delta) /* one writer
 
 /* --- connection.c --- */
 
-/* A kept one, or a new one that is being made; for the exchange, which it serves from now on. NULL:
- * the system has no socket. */
+/* Returns a kept connection or starts a new one, for this exchange. NULL: the system has no
+ * socket. */
 struct up_connection *up_connection_take(struct up_worker *worker, struct up_endpoint *endpoint,
                                          struct up_exchange *exchange);
-/* Bytes of the request, in order, in one go if the kernel takes them. False: some wait, and
- * up_exchange_on_room follows. A connection that is lost by this says so with the next turn. */
+/* Sends bytes of the request, in order. False: some are waiting, and up_exchange_on_room follows. A
+ * connection lost by this is reported on the loop's next turn. */
 bool up_connection_send(struct up_connection *connection, const struct ps_str *parts, size_t count);
-/* Deadlines have changed. */
+/* Call it when a deadline has changed. */
 void up_connection_set_timer(struct up_connection *connection, int64_t at_ns);
 void up_connection_resume(struct up_connection *connection);
 void up_connection_close(struct up_connection *connection);
-/* It is lost for its exchange, too. */
+/* Closes the connection; its exchange no longer has one. */
 void up_connection_cut(struct up_connection *connection);
-/* Its exchange has ended well: it is kept, if `reusable`. */
+/* Its exchange has ended successfully: keeps the connection if `reusable`. */
 void up_connection_leave(struct up_connection *connection, bool reusable);
 
 /* --- gate.c --- */
 
-/* UP_OUTCOME_ok: it has a place, or waits for one; UP_UNSENT_BREAKER, UP_UNSENT_BUSY. */
+/* UP_OUTCOME_ok: the request has a place, or waits for one; UP_UNSENT_BREAKER, UP_UNSENT_BUSY. */
 enum up_outcome up_gate_enter(struct up_exchange *exchange);
-/* The head of its answer is here. */
+/* The head of the answer has arrived. */
 void up_gate_answered(struct up_exchange *exchange);
-/* It has ended. */
+/* The exchange has ended. */
 void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome);
 void up_gate_tick(struct up_worker *worker);
 
 /* --- exchange.c: what the gate tells --- */
 
-/* It has its place by now. */
+/* The request has got a place. */
 void up_exchange_go(struct up_exchange *exchange);
-/* It does not get one. */
+/* The request gets no place. */
 void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome);
 
 /* --- exchange.c: what a connection tells --- */
 
 void up_exchange_on_connected(struct up_exchange *exchange);
 void up_exchange_on_interim(struct up_exchange *exchange, const char *base);
-/* The first time with the head in connection->parse, later with `base` NULL. `last`: the answer is
- * whole. False: no more for now, or the exchange is gone, and connection->exchange is NULL. */
+/* The first call has the head in connection->parse; later calls have `base` NULL. `last`: the
+ * answer is complete. False: no more for now, or the exchange is gone and connection->exchange is
+ * NULL. */
 bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct ps_str part,
                          bool last, bool reusable);
 /* The connection is closed after this. */

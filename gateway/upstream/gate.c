@@ -1,23 +1,23 @@
-/* What stands before a pool, on each worker: its circuit, and how many requests may wait for the
- * head of an answer at once, which follows latency (common/adaptive_limit.h). The limit is a
- * worker's own, as is what it measures: half of the time that the pool's routes give it is what an
- * answer may take, so that nobody waits in the servers' queues until the deadline.
+/* The gate of a pool, on each worker: its circuit, and how many requests may wait for the head of
+ * an answer at once, which follows latency (common/adaptive_limit.h). Each worker measures and
+ * limits for itself. The target latency is half of the time to the first byte that the pool's
+ * routes allow, so that requests do not wait in the servers' queues until the deadline.
  *
- * A request without a place waits for one, if its pool has a queue, and at most for half of its
- * time to the first byte: the other half is what its answer may take. The newest goes first, and a
- * full queue lets the oldest go: at half as much again as can be answered, of a queue of a second,
- * half of those who are answered wait for 1.0 s if the oldest goes first, and nobody for less than
- * 0.3 s; for 15 ms if the newest does (a simulation of 100 answers a second). Before there is more
- * than can be answered the queue is short, and the order hardly matters. */
+ * If the pool has a queue, a request without a place waits, for at most half of its time to the
+ * first byte: the other half is for the answer. The newest goes first, and a full queue drops the
+ * oldest. A simulation of 100 answers a second shows why: with 1.5 times the requests that can be
+ * answered and a queue of one second, half of those that are answered wait for 1.0 s if the oldest
+ * goes first (none less than 0.3 s), and for 15 ms if the newest does. Below that load the queue is
+ * short, and the order hardly matters. */
 #include "gateway/upstream/forward_internal.h"
 
 #define FLOOR   8
 #define INITIAL 256
 #define CEILING 8192
-/* Where no route says how long it waits. */
+/* For pools whose routes set no timeout. */
 #define TARGET_NS  (20 * PS_NS_PER_MS)
 #define TIMEOUT_NS (600 * PS_NS_PER_S)
-#define LET_GO     0 /* until then waits who is let go with the next turn */
+#define LET_GO     0 /* the deadline of a request that is dropped on the loop's next turn */
 
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock)
 {
@@ -69,7 +69,7 @@ static void set_timer(struct up_worker *worker, int64_t at_ns)
     }
 }
 
-/* The oldest one of the same pool that is not let go already. */
+/* The oldest request of the same pool that is not yet to be dropped. */
 static struct up_exchange *find_oldest(const struct up_exchange *exchange)
 {
     struct up_exchange *other;
@@ -82,7 +82,7 @@ static struct up_exchange *find_oldest(const struct up_exchange *exchange)
     return NULL;
 }
 
-/* This worker's part of the queue; 0: nobody waits. */
+/* This worker's part of the queue; 0: there is no queue. */
 static int64_t room_to_wait(const struct up_exchange *exchange)
 {
     int64_t workers = (int64_t)exchange->pool->pool->cell_count;
@@ -97,8 +97,8 @@ static void let_go(struct up_exchange *exchange)
     up_exchange_give_up(exchange, UP_UNSENT_BUSY);
 }
 
-/* Later, on the timer: who comes must not be called back before up_forward has returned, and who is
- * let go is called back. */
+/* Drops it later, on the timer: dropping calls back, and no callback may come before up_forward has
+ * returned. */
 static void let_oldest_go(const struct up_exchange *exchange)
 {
     struct up_exchange *oldest = find_oldest(exchange);
@@ -129,8 +129,8 @@ static bool wait(struct up_exchange *exchange)
     return true;
 }
 
-/* The newest first: those whose pool has a place go, those whose time is over are given up. A
- * callback may end any of them, so each look begins anew. */
+/* The newest first: a request whose pool has a free place is sent, one whose time is over is given
+ * up. A callback may end any of them, so each search starts anew. */
 static struct up_exchange *find_due(struct up_worker *worker, int64_t now_ns, bool *ret_goes)
 {
     struct up_exchange *exchange;

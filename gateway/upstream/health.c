@@ -1,8 +1,8 @@
-/* The checks. Each endpoint has a timer, which begins an attempt, and then ends it when it takes
- * too long. An attempt is a connection with what was read of the answer's head; it goes when its
- * connection is closed, so a check may end, and its endpoint may leave, at any moment.
+/* Health checks. Each endpoint has a timer, which starts an attempt and ends it when it takes too
+ * long. An attempt is a connection and the part of the answer's head that was read. It is freed
+ * when its connection is closed, so a check may end, and its endpoint may leave, at any moment.
  *
- * The answer's body is not read: the connection is closed when the head is there. */
+ * The answer's body is not read: the connection is closed after the head. */
 #include "gateway/upstream/health.h"
 
 #include "common/http/head.h"
@@ -17,13 +17,13 @@
 
 #define HEAD_MAX    8192
 #define REQUEST_MAX 4096
-#define INTERIM_MAX 8 /* answers of 1xx before the one that counts */
+#define INTERIM_MAX 8 /* answers of 1xx before the final one */
 
 static const struct ps_http_limits limits = {
     .target_max = REQUEST_MAX, .head_max = HEAD_MAX, .fields_max = PS_HTTP_FIELDS_MAX};
 
 struct rules {
-    char *path, *host; /* host NULL: the address */
+    char *path, *host; /* host NULL: use the address */
     int64_t interval_ms, timeout_ms;
     unsigned healthy_after, unhealthy_after;
     size_t expect_count;
@@ -52,12 +52,12 @@ struct check {
 };
 
 struct attempt {
-    struct check *check; /* NULL: it is over */
+    struct check *check; /* NULL: the check is over */
     uv_tcp_t tcp;
     uv_connect_t connect;
     uv_write_t write;
     char request[REQUEST_MAX];
-    size_t len; /* of what was read */
+    size_t len; /* bytes read */
     unsigned interim;
     struct ps_http_head head;
     char data[HEAD_MAX + 1];
@@ -92,7 +92,7 @@ bool up_streak_count(struct up_streak *streak, bool passed, unsigned healthy_aft
 
 static void wait_for_next(struct check *check);
 
-/* `why` NULL: it has passed. Takes the attempt's end on itself. */
+/* Ends the attempt and counts its result. `why` NULL: it passed. */
 static void end_check(struct check *check, const char *why)
 {
     const struct rules *rules = &check->pool->rules;
@@ -141,7 +141,7 @@ static void finish(struct attempt *attempt, const char *why)
     end_check(check, why);
 }
 
-/* "connection refused": as people write it, without the number. */
+/* Readable: "connection refused", without the number. */
 static void fail_with(struct attempt *attempt, const char *what, int error)
 {
     char why[UP_WHY_SIZE];
@@ -158,7 +158,7 @@ static bool is_expected(const struct rules *rules, int status)
     return false;
 }
 
-/* A head that is whole, or as much of it as is there. */
+/* Parses the head, as much of it as has arrived. */
 static void read_head(struct attempt *attempt)
 {
     char why[UP_WHY_SIZE];
@@ -240,7 +240,7 @@ static void on_connect(uv_connect_t *connect, int status)
         err = ps_http_put_field(&buf, PS_STR("Host"), ps_str(host));
     ps_buf_puts(&buf, "User-Agent: penstock/" PENSTOCK_VERSION " (health check)\r\n"
                       "Connection: close\r\n\r\n");
-    if (err < 0 || buf.overflow) { /* the document's own rules do not let this happen */
+    if (err < 0 || buf.overflow) { /* the checks of the document exclude this */
         finish(attempt, "the request cannot be written: path or host is too long or malformed");
         return;
     }
@@ -264,8 +264,8 @@ static void end_late(uv_timer_t *timer)
     end_check(check, why);
 }
 
-/* libuv runs timers before it looks at sockets: where the thread has stood still, an answer that
- * came in time is read first. */
+/* libuv runs timers before it looks at sockets. If the thread was stopped, an answer may have
+ * arrived in time: read it first. */
 static void on_timeout(uv_timer_t *timer)
 {
     uv_timer_start(timer, end_late, 1, 0);
@@ -293,14 +293,14 @@ static void begin_attempt(uv_timer_t *timer)
     struct attempt *attempt = malloc(sizeof *attempt);
     struct sockaddr_storage to;
 
-    if (attempt == NULL) { /* says nothing of the endpoint */
+    if (attempt == NULL) { /* out of memory: says nothing about the endpoint */
         wait_for_next(check);
         return;
     }
     attempt->check = check;
     attempt->len = 0;
     attempt->interim = 0;
-    (void)uv_tcp_init(check->pool->health->loop, &attempt->tcp); /* makes no socket yet */
+    (void)uv_tcp_init(check->pool->health->loop, &attempt->tcp); /* opens no socket yet */
     attempt->tcp.data = attempt->connect.data = attempt->write.data = attempt;
     check->attempt = attempt;
     uv_timer_start(&check->timer, on_timeout, (uint64_t)check->pool->rules.timeout_ms, 0);
@@ -368,7 +368,7 @@ static struct check *find_check(const struct pool_checks *pool, const char *addr
     return found != NULL ? *found : NULL;
 }
 
-/* Those that stay keep what is known of them. */
+/* Keeps what is known of endpoints that remain. */
 static int set_endpoints(struct pool_checks *pool, const struct cfg_endpoint *endpoints,
                          size_t count)
 {
@@ -381,7 +381,7 @@ static int set_endpoints(struct pool_checks *pool, const struct cfg_endpoint *en
     for (size_t i = 0; i < count; i++) {
         struct check *check = find_check(pool, endpoints[i].address);
         if (check != NULL)
-            check->pool = NULL; /* it stays: see below */
+            check->pool = NULL; /* it remains in use: see below */
         else
             check = new_check(pool, &endpoints[i]);
         if (check != NULL)

@@ -1,12 +1,12 @@
-/* Active checks: each endpoint of a pool whose document has `health` is asked over HTTP, at an
- * interval with a jitter of 10 %, whether it is well.
+/* Active checks: the gateway sends an HTTP request to each endpoint of a pool whose document has
+ * `health`, at an interval with a jitter of 10 %.
  *
- * A check passes when an answer with an expected status has come within timeout_ms of its begin;
- * connecting counts. Each check has a TCP connection of its own, so it tries accepting, too.
+ * A check passes when an answer with an expected status arrives within timeout_ms of its start,
+ * connecting included. Each check opens a TCP connection of its own, so it also tests accepting.
  *
- * An endpoint that was never checked counts as up: taken for down, all of a gateway's endpoints
- * would be down at its start, and every request refused. Its first check begins at once and decides
- * alone, whatever the thresholds say, so a dead one is used no longer than one timeout_ms. The same
+ * An endpoint that was never checked counts as up: otherwise all endpoints would be down at a
+ * gateway's start, and every request refused. Its first check begins at once and decides alone,
+ * whatever the thresholds say, so a dead endpoint is used for one timeout_ms at most. The same
  * holds after a change of the rules: the old verdict stays until the first check by the new ones.
  *
  * One thread: that of the loop. */
@@ -24,11 +24,11 @@ enum up_check { UP_CHECK_NONE, UP_CHECK_PASSING, UP_CHECK_FAILING };
 struct up_verdict {
     enum up_check check;
     int64_t since_ms;      /* wall clock; 0 with UP_CHECK_NONE */
-    char why[UP_WHY_SIZE]; /* of FAILING: "no answer within 500 ms", "status 503", "connection
+    char why[UP_WHY_SIZE]; /* when FAILING: "no answer within 500 ms", "status 503", "connection
                               refused", "malformed answer: …"; else "" */
 };
 
-/* A verdict with what speaks against it so far. Zeroed: never checked. */
+/* A verdict, and the results against it so far. Zeroed: never checked. */
 struct up_streak {
     enum up_check check;
     unsigned against; /* results in a row */
@@ -48,15 +48,15 @@ int up_health_new(uv_loop_t *loop, const struct ps_clock *clock, up_health_fn *c
 /* Ends all checks. The loop must turn until its handles are closed. NULL is allowed. */
 void up_health_free(struct up_health *health);
 
-/* From now on these endpoints of the pool (each address once) are checked by its document, and no
- * others: none when it has no `health`. What is known of those that stay is kept. Nothing is
- * borrowed. PS_E_NOMEM: some are not checked. */
+/* From now on checks these endpoints of the pool (each address once) by its document, and no
+ * others; none if it has no `health`. Keeps what is known of endpoints that remain. Borrows
+ * nothing. PS_E_NOMEM: some are not checked. */
 int up_health_set(struct up_health *health, const struct cfg_pool *doc,
                   const struct cfg_endpoint *endpoints, size_t count) PS_MUST_CHECK;
 /* The pool is gone. */
 void up_health_drop(struct up_health *health, const char *pool);
 
-/* NULL: it is not checked. Valid until the loop's next event. */
+/* NULL: the endpoint is not checked. Valid until the loop's next event. */
 const struct up_verdict *up_health_find(const struct up_health *health, const char *pool,
                                         const char *address);
 

@@ -1,5 +1,5 @@
-/* A tick goes through the members four times: the last 10 s move on; who is drained, down, still
- * ejected, or used; who of the used ones is an outlier; and the weights that follow from all. */
+/* A tick makes four passes over the members: move the window of 10 s on; decide which are drained,
+ * down, still ejected, or used; find outliers among the used ones; compute the weights. */
 #include "gateway/upstream/judge.h"
 
 #include "common/clock.h"
@@ -15,7 +15,7 @@ struct tick {
     const struct up_pool_view *view;
     const struct cfg_pool *doc;
     int64_t now_ns, now_ms;
-    bool beside; /* somebody was known before: who is new now is new beside others */
+    bool beside; /* the pool had members before: a new one starts slowly beside them */
     size_t counted, usable, ejected;
     double median_ns; /* of the latencies; 0: fewer than two can be compared */
 };
@@ -25,7 +25,7 @@ static bool is_used(const struct up_endpoint *endpoint)
     return endpoint->state == UP_UP || endpoint->state == UP_SLOW_START;
 }
 
-/* Of these are shares: one that is drained, or gets nothing anyway, has not failed. */
+/* Shares are of these members: one that is drained, or gets nothing anyway, has not failed. */
 static bool counts(const struct up_member *member)
 {
     return !member->as.drain && member->as.weight > 0;
@@ -65,7 +65,7 @@ static void set_state(const struct tick *tick, struct up_endpoint *endpoint, enu
         return;
     endpoint->state = state;
     endpoint->since_ms = tick->now_ms;
-    if (!was_used || !is_used(endpoint)) /* from slow start to up is no news */
+    if (!was_used || !is_used(endpoint)) /* from slow start to up is not logged */
         log_state(tick, endpoint);
 }
 
@@ -78,7 +78,7 @@ static void clear_recent(const struct tick *tick, struct up_endpoint *endpoint)
     atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
 }
 
-/* What it met before it was left out says nothing of how it is now. */
+/* Figures from before it was left out say nothing about its present state. */
 static void use_again(const struct tick *tick, struct up_endpoint *endpoint)
 {
     clear_recent(tick, endpoint);
@@ -102,7 +102,7 @@ static int compare_doubles(const void *a, const void *b)
     return one < two ? -1 : one > two;
 }
 
-/* The lower one of two in the middle: of two endpoints one can be the slow one. */
+/* The lower of the two in the middle: with two endpoints, one can be the slow one. */
 static double median_of(double *values, size_t count)
 {
     if (count < 2)
@@ -178,7 +178,7 @@ static void judge_one(struct tick *tick, const struct up_member *member,
 
 /* --- 3: outliers --- */
 
-/* As many as may be at once. The last one that is used stays, whatever it does. */
+/* Ejects outliers, as many as may be out at once. The last one in use is never ejected. */
 static void eject(struct tick *tick, const struct up_member *member)
 {
     struct up_endpoint *endpoint = member->endpoint;
@@ -236,7 +236,7 @@ static uint32_t weight_of(const struct tick *tick, const struct up_member *membe
     return (uint32_t)((SLOW_START_FIRST + (1 - SLOW_START_FIRST) * passed) * full);
 }
 
-/* Stores of what is there already would cost the workers a cache miss each. */
+/* Stores only changes: a store of the same value would cost each worker a cache miss. */
 static void publish(const struct tick *tick, const struct up_member *member)
 {
     struct up_endpoint *endpoint = member->endpoint;

@@ -1,5 +1,5 @@
-/* See membership.h. What has to be done is noted and done by on_soon: it goes through the pools of
- * the table in force, and asks for a new table when a list of endpoints has changed meanwhile. */
+/* See membership.h. Work is noted and done by on_soon: it makes a pass over the pools of the table
+ * in force, and asks for a new table if a list of endpoints has changed. */
 #include "gateway/upstream/membership.h"
 
 #include "common/grow.h"
@@ -20,10 +20,10 @@ struct up_membership {
     struct up_discovery *discovery;
     struct up_health *health;
     struct up_registrations *registrations;
-    struct up_table *table, *followed; /* in force; the one that the last on_soon went through */
+    struct up_table *table, *followed; /* the table in force; the table of the last on_soon */
     struct touched *touched;
     size_t touched_count, touched_room;
-    bool changed; /* a list of endpoints */
+    bool changed; /* a list of endpoints has changed */
     uv_timer_t soon;
 };
 
@@ -60,7 +60,8 @@ void up_membership_registered(struct up_membership *membership, const char *pool
 
     if (touched == NULL) {
         if (ps_grow(&membership->touched, &membership->touched_room, membership->touched_count + 1,
-                    sizeof *touched) < 0) { /* seen with the pool's next change */
+                    /* out of memory: the pool's next change makes up for it */
+                    sizeof *touched) < 0) {
             ps_log(PS_LOG_WARN, "discovery_failed", PS_F_STR("pool", pool),
                    PS_F_STR("source", "registration"), PS_F_STR("why", "out of memory"));
             return;
@@ -73,13 +74,13 @@ void up_membership_registered(struct up_membership *membership, const char *pool
     do_soon(membership);
 }
 
-/* Heart-beats cannot be written: that they do not arrive says nothing of the endpoints. */
+/* While heartbeats cannot be stored, missing ones say nothing about the endpoints. */
 static const char *why_deaf(const struct up_membership *membership)
 {
     const struct ps_fault *fault = up_registrations_fault(membership->registrations);
 
     if (!cfg_store_takes_changes(membership->deps.store))
-        return "Redis takes no heart-beats: no registration ends meanwhile";
+        return "Redis stores no heartbeats: no registration expires meanwhile";
     return fault != NULL ? fault->text : NULL;
 }
 
@@ -177,7 +178,8 @@ static void on_soon(uv_timer_t *timer)
     if (!membership->changed)
         return;
     membership->changed = false;
-    cfg_store_pages_changed(membership->deps.store); /* follow comes, now or later */
+    /* up_membership_follow is called, now or later */
+    cfg_store_pages_changed(membership->deps.store);
 }
 
 void up_membership_follow(struct up_membership *membership, struct up_table *table)

@@ -1,8 +1,9 @@
-/* Who is in a pool beside its document, and who of all is well: discovery, registrations and active
- * checks follow the table that the registry makes, and what they find makes the next table.
+/* Which endpoints a pool has besides those of its document, and which are healthy: discovery,
+ * registrations and active checks follow the table that the registry builds, and their results go
+ * into the next table.
  *
- * Nothing is done within the calls below: a timer that is due at once does it on the loop's next
- * turn, since the store may be in the middle of a change. One thread: control. */
+ * The calls below only note what has changed; a timer does the work on the loop's next turn, since
+ * the store may be in the middle of a change. One thread: control. */
 #ifndef UP_MEMBERSHIP_H
 #define UP_MEMBERSHIP_H
 
@@ -15,7 +16,7 @@ struct up_membership;
 struct up_membership_deps {
     uv_loop_t *loop;
     const struct ps_clock *clock;
-    struct cfg_store *store;        /* its bounds say what may be an endpoint */
+    struct cfg_store *store;        /* its bounds say which addresses may be endpoints */
     const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
 };
@@ -23,21 +24,21 @@ struct up_membership_deps {
 /* PS_E_NOMEM, PS_E_IO. */
 int up_membership_new(const struct up_membership_deps *deps,
                       struct up_membership **ret_membership) PS_MUST_CHECK;
-/* Ends all looks and checks. The loop must turn, and the store must be freed, before
+/* Ends all lookups and checks. The loop must turn, and the store must be freed, before
  * up_membership_free. */
 void up_membership_stop(struct up_membership *membership);
 void up_membership_free(struct up_membership *membership); /* NULL is allowed */
 
-/* The table in force from now on; a reference is taken. */
+/* The table in force from now on; takes a reference. */
 void up_membership_follow(struct up_membership *membership, struct up_table *table);
 /* cfg_store_callbacks.on_registration. */
 void up_membership_registered(struct up_membership *membership, const char *pool, bool left);
 
-/* Never NULL, until it is stopped. */
+/* Never NULL, until up_membership_stop. */
 const struct up_discovery *up_membership_discovery(const struct up_membership *membership);
 const struct up_health *up_membership_health(const struct up_membership *membership);
 struct up_registrations *up_membership_registrations(const struct up_membership *membership);
-/* Why no endpoint may be there (cfg_endpoint_refusal); NULL: one may. */
+/* Why the gateway may not use an endpoint at this address (cfg_endpoint_refusal); NULL: it may. */
 const char *up_membership_refusal(const struct up_membership *membership,
                                   const struct cfg_endpoint *endpoint);
 

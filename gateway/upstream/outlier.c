@@ -1,5 +1,5 @@
-/* See outlier.h. The last 10 s cost ten copies of the sums, and no work for what happens in
- * between: what was added is the difference to the oldest copy. */
+/* See outlier.h. The window of 10 s costs ten copies of the sums, and no work in between: its
+ * content is the difference to the oldest copy. */
 #include "gateway/upstream/outlier.h"
 
 #include "common/clock.h"

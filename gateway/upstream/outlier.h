@@ -1,9 +1,8 @@
-/* Outliers: what requests meet at one endpoint, kept for 10 s, and whether that is so much worse
- * than it should be that the endpoint is left out for a while ("ejected", as Envoy says: its
- * outlier detection has the errors in a row, the success rate, the growing time and the largest
- * share).
+/* Outliers: keeps what requests met at one endpoint in the last 10 s, and decides whether that is
+ * so bad that the endpoint is left out for a while ("ejected", as Envoy says: its outlier detection
+ * has the errors in a row, the success rate, the growing time and the largest share).
  *
- * Pure: figures and time come in. One thread: control. */
+ * Pure: figures and time are arguments. One thread: control. */
 #ifndef UP_OUTLIER_H
 #define UP_OUTLIER_H
 
@@ -14,18 +13,18 @@ struct up_endpoint;
 
 /* Sums over all workers. */
 struct up_figures {
-    int64_t answers;                         /* and failures: all that says something */
-    int64_t failures;                        /* of these */
-    int64_t took_ns;                         /* until the heads of answers were there */
+    int64_t answers;  /* answers and failures: everything that says something about the endpoint */
+    int64_t failures; /* the failures among these */
+    int64_t took_ns;  /* sum of the times to the head of the answer */
     int64_t durations[PS_METRIC_BOUNDS + 1]; /* the same, in buckets; one beyond the last */
 };
 
 #define UP_RECENT_PARTS 10
 #define UP_RECENT_NS    INT64_C(10000000000)
 
-/* What an endpoint's figures were at the begin of each of the last seconds. */
+/* An endpoint's figures at the start of each of the last seconds. */
 struct up_recent {
-    int64_t part; /* the one that is under way, since the clock's start */
+    int64_t part; /* the current one, counted since the clock's start */
     struct up_figures begin[UP_RECENT_PARTS];
 };
 
@@ -33,29 +32,29 @@ enum up_outlier { UP_OUTLIER_NONE, UP_OUTLIER_IN_ROW, UP_OUTLIER_ERRORS, UP_OUTL
 #define UP_OUTLIER_REASONS 4
 extern const char *const up_outlier_names[UP_OUTLIER_REASONS + 1]; /* NULL-terminated; "none" too */
 
-/* What the judge keeps of an endpoint. All zero: it has not seen it. */
+/* What the judge keeps of an endpoint. All zero: a new one. */
 struct up_judged {
     bool known;
     struct up_recent recent;
     unsigned ejections; /* in a row */
-    int64_t out_ns;     /* when it was ejected last */
-    int64_t back_ns;    /* since when it is used again */
+    int64_t out_ns;     /* when it was last ejected */
+    int64_t back_ns;    /* when it came back last */
     int64_t slow_ns;    /* when its slow start began; 0: it has none */
     int64_t drain_ns;   /* when its drain began; 0: it has none */
 };
 
-/* Since the endpoint was made. */
+/* Sums since the endpoint was created. */
 void up_figures_read(const struct up_endpoint *endpoint, struct up_figures *ret_figures);
-/* Of those that had an answer; 0: there was none. */
+/* Mean of the requests that had an answer; 0: none. */
 double up_figures_mean_ns(const struct up_figures *figures);
-/* Within its bucket by a straight line; at most the last bound. 0: there was no answer. */
+/* Interpolated linearly within its bucket; at most the last bound. 0: no answer. */
 double up_figures_quantile_ns(const struct up_figures *figures, double quantile);
 
-/* From now on it knows of nothing that was before. */
+/* Forgets everything before now. */
 void up_recent_clear(struct up_recent *recent, const struct up_figures *now, int64_t now_ns);
-/* Moves on to now_ns; at least once a part. */
+/* Moves on to now_ns; call it at least once a part. */
 void up_recent_move(struct up_recent *recent, const struct up_figures *now, int64_t now_ns);
-/* What was added in the last 9 to 10 s. */
+/* The sums of the last 9 to 10 s. */
 void up_recent_read(const struct up_recent *recent, const struct up_figures *now,
                     struct up_figures *ret_added);
 
@@ -68,13 +67,13 @@ enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_fi
 /* May its latency be compared? */
 bool up_outlier_has_latency(const struct cfg_pool *pool, const struct up_figures *added);
 
-/* How many of so many members may be ejected at once: the share, at least one of two and more,
- * never all; a share of 0: none. */
+/* How many of so many members may be ejected at once: the share, but at least one of two or more,
+ * and never all; with a share of 0, none. */
 size_t up_outlier_most(const struct cfg_pool *pool, size_t members);
-/* Ejects it from now on: once more in a row, when it was used for no longer than the last time out,
- * or 10 s, since it came back. */
+/* Ejects the endpoint from now on. It counts as ejected once more in a row if it was in use for no
+ * longer than its last ejection, or 10 s. */
 void up_outlier_eject(struct up_judged *judged, const struct cfg_pool *pool, int64_t now_ns);
-/* For how long it is ejected in all: eject_ms, times how often in a row, at most 30 times. */
+/* How long the ejection lasts: eject_ms times the ejections in a row, at most 30 times. */
 int64_t up_outlier_time_ns(const struct up_judged *judged, const struct cfg_pool *pool);
 
 #endif

@@ -1,9 +1,9 @@
-/* Pools of endpoints as all threads see them. Their objects live as long as anybody uses them: the
- * control thread's registry, a snapshot's table, or a worker's connection.
+/* Pools of endpoints as all threads see them. An object lives as long as something refers to it:
+ * the control thread's registry, a snapshot's table, or a worker's connection.
  *
- * Workers count what they meet, each in its own cell; the control thread alone judges (judge.h) and
- * publishes how much of the traffic an endpoint may get. So a worker that picks an endpoint reads a
- * few relaxed atomics, and nothing here locks. */
+ * Each worker counts in cells of its own; only the control thread judges (judge.h) and publishes
+ * how much traffic an endpoint may get. So a worker that picks an endpoint reads a few relaxed
+ * atomics, and nothing here locks. */
 #ifndef UP_POOL_H
 #define UP_POOL_H
 
@@ -19,10 +19,10 @@
 #include <sys/queue.h>
 
 #define UP_WORKERS_MAX 256  /* setting workers */
-#define UP_WEIGHT_ONE  1000 /* a weight of 1, as it is published: slow start goes in thousandths */
+#define UP_WEIGHT_ONE  1000 /* a published weight of 1: slow start goes in thousandths */
 #define UP_WHY_SIZE    96
 
-/* Where an endpoint stands, as the control thread judges it. */
+/* The state of an endpoint, as the control thread judges it. */
 enum up_state { UP_UP, UP_DOWN, UP_EJECTED, UP_DRAINING, UP_SLOW_START };
 extern const char *const up_state_names[]; /* "up", "down", "ejected", "draining", "slow_start" */
 
@@ -42,11 +42,11 @@ extern const char *const up_state_names[]; /* "up", "down", "ejected", "draining
 #define UP_OUTCOME_ENUM(name) UP_OUTCOME_##name,
 enum up_outcome {
     UP_OUTCOMES(UP_OUTCOME_ENUM) UP_OUTCOME_COUNT,
-    /* What was sent to nobody, and is counted nowhere. */
-    UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* none may be used */
+    /* The request was sent to no endpoint, and is not counted. */
+    UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* no endpoint may be used */
     UP_UNSENT_BREAKER,                        /* the pool's, or those of all endpoints, are open */
-    UP_UNSENT_BUSY,                           /* no place, and nobody may wait any longer */
-    UP_UNSENT_TOO_LARGE                       /* the head, with what a route adds to it */
+    UP_UNSENT_BUSY,     /* no place is free, and the request may not wait any longer */
+    UP_UNSENT_TOO_LARGE /* the head, with what the route adds to it */
 };
 #undef UP_OUTCOME_ENUM
 extern const char *const up_outcome_names[UP_OUTCOME_COUNT + 1]; /* NULL-terminated */
@@ -59,11 +59,11 @@ static inline bool up_outcome_is_failure(enum up_outcome outcome)
 struct up_connection;
 TAILQ_HEAD(up_connection_list, up_connection);
 
-/* What one worker knows of an endpoint. The figures are its own to write and everybody's to read,
- * relaxed; the rest is the worker's alone. */
+/* What one worker knows of an endpoint. Only this worker writes the figures, and any thread reads
+ * them, relaxed; the rest is the worker's alone. */
 struct up_endpoint_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
-    _Atomic(int64_t) took_ns;      /* of all that had an answer, until its head was there; summed */
+    _Atomic(int64_t) took_ns;      /* sum of the times to the head of an answer */
     struct ps_durations durations; /* the same, in buckets */
     _Atomic(int64_t) connections;
     _Atomic(int64_t) in_flight; /* requests */
@@ -81,10 +81,11 @@ struct up_endpoint {
     uint64_t hash;          /* of the address */
     size_t cell_count;
     /* Published by the control thread. */
-    _Atomic(uint32_t) weight; /* what it may get: UP_WEIGHT_ONE times its weight, less in slow
-                                 start; 0: nothing new */
-    _Atomic(bool) gone;       /* no table has it: idle connections are to be closed */
-    _Atomic(bool) cut;        /* gone, or drained, for longer than drain_ms: all are */
+    /* UP_WEIGHT_ONE times its weight, less in slow start; 0: no new requests */
+    _Atomic(uint32_t) weight;
+    _Atomic(bool) gone; /* no table has it: idle connections must be closed */
+    /* gone, or drained, for longer than drain_ms: all connections must be closed */
+    _Atomic(bool) cut;
     _Atomic(uint32_t) in_row; /* failures without a success in between, over all workers */
     struct up_circuit_order order;
     /* The control thread's alone. */
@@ -99,14 +100,14 @@ struct up_endpoint {
 struct up_pool_cell {
     struct up_picker picker;
     _Atomic(int64_t) requests, retries, no_endpoint, queue_full;
-    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT]; /* of each try; those of endpoints that have left,
-                                                    too */
-    struct ps_durations durations;               /* until the head of an answer was there */
-    double budget;                               /* retries that may be made; retry.h */
+    /* of each try, endpoints that have left included */
+    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
+    struct ps_durations durations; /* times to the head of an answer */
+    double budget;                 /* retries that are allowed; retry.h */
     int64_t budget_at_ns;
     struct up_circuit circuit;
     struct ps_adaptive_limit limit; /* of requests that wait for the head of their answer */
-    _Atomic(int64_t) waiting;       /* requests, for a place */
+    _Atomic(int64_t) waiting;       /* requests that wait for a place */
 } PS_ALIGNED;
 
 /* A pool, by name, through all versions of its document. */
@@ -115,7 +116,7 @@ struct up_pool {
     char name[PS_NAME_MAX + 1];
     /* The control thread's alone; judge.h. */
     bool panic;
-    int64_t panic_since_ms;                /* wall clock; since when it is so or not; 0: ever */
+    int64_t panic_since_ms;                /* wall clock: when `panic` last changed; 0: never */
     int64_t ejections[UP_OUTLIER_REASONS]; /* since the start */
     size_t cell_count;
     struct up_circuit_order order;
@@ -140,7 +141,7 @@ struct up_pool_view {
 struct up_split_view {
     const struct cfg_split *as;
     const struct up_pool_view *pool;
-    struct up_target *live; /* what requests have met there, and whether it was taken back */
+    struct up_target *live; /* the figures of its requests, and whether it was taken back */
 };
 
 struct up_route_view {
@@ -150,8 +151,8 @@ struct up_route_view {
     const struct up_pool_view *shadow;    /* NULL: none */
     struct up_split_view *splits;         /* as doc->splits */
     struct up_switch *switches;           /* who goes to which split (switch.h); NULL: no splits */
-    struct up_route *live;                /* its figures, through all versions of its document */
-    struct up_target *own;                /* those of its own pool; route_figures.h */
+    struct up_route *live;                /* its figures, which outlive versions of its document */
+    struct up_target *own;                /* those of the route's own pool; route_figures.h */
     struct cache *cache;                  /* NULL: none */
 };
 
@@ -167,7 +168,7 @@ struct up_table {
 
 /* Does the worker's circuit before the pool let a request through now? The thread of `worker`. */
 bool up_pool_admits(const struct up_pool_view *pool, size_t worker);
-/* Of a new pool: its circuit, and its limit. gate.c */
+/* Sets up the circuit and the limit of a new pool's cell. gate.c */
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 
 /* --- Reference counts; any thread. --- */
@@ -181,7 +182,7 @@ void up_table_drop(struct up_table *table); /* NULL is allowed */
 /* Over all workers. */
 int64_t up_endpoint_in_flight(const struct up_endpoint *endpoint);
 int64_t up_endpoint_connections(const struct up_endpoint *endpoint);
-/* OPEN if the circuit of a worker is, else HALF_OPEN if one is. */
+/* OPEN if the circuit of any worker is, else HALF_OPEN if any is. */
 enum ps_breaker_state up_endpoint_circuit(const struct up_endpoint *endpoint);
 
 #endif

@@ -1,5 +1,5 @@
-/* Heart-beats that are due: a list by name, which a timer writes as one change. What could not be
- * written comes back into the list. */
+/* Heartbeats that are due: a list by name, which a timer writes as one change. What could not be
+ * written returns to the list. */
 #include "gateway/upstream/registrations.h"
 
 #include "common/grow.h"
@@ -11,7 +11,7 @@
 
 #define FLUSH_MS   1000
 #define FLUSH_MIN  20
-#define CHANGE_MAX 1000 /* documents of one change */
+#define CHANGE_MAX 1000 /* documents in one change */
 
 struct heartbeat {
     int64_t until_ms;
@@ -28,7 +28,7 @@ struct up_registrations {
     uv_timer_t timer;
     struct heartbeats due, sent;
     bool is_writing, stopped;
-    int err; /* of the last change */
+    int err; /* result of the last change */
     struct ps_fault fault;
 };
 
@@ -89,7 +89,7 @@ static void flush_within(struct up_registrations *registrations, uint64_t ms)
     uv_timer_start(&registrations->timer, flush, ms, 0);
 }
 
-/* Says why once, not with every try. */
+/* Logs a failure once, not for every try. */
 static void note_end(struct up_registrations *registrations, int err, const struct ps_fault *fault)
 {
     bool news = err < 0 && registrations->err == 0;
@@ -111,13 +111,14 @@ static void on_written(int err, const struct ps_fault *fault, void *ctx)
     for (size_t i = 0; err < 0 && i < sent->count; i++)
         (void)!add(&registrations->due, sent->at[i]->name, sent->at[i]->until_ms);
     clear(sent);
-    if (err != PS_E_CONFLICT) /* another gateway has renewed one of them: look again */
+    if (err != PS_E_CONFLICT) /* another gateway has renewed one of them: try again */
         note_end(registrations, err, fault);
     if (registrations->due.count > 0)
         flush_within(registrations, err == PS_E_CONFLICT ? FLUSH_MIN : FLUSH_MS);
 }
 
-/* Still due, unless it has ended, has left, or another gateway has renewed it. */
+/* Adds a renewal that is still due: not if the registration has expired, was removed, or was
+ * renewed by another gateway. */
 static int add_renewal(const struct up_registrations *registrations, struct cfg_change *change,
                        const struct heartbeat *beat)
 {
@@ -137,7 +138,7 @@ static int add_renewal(const struct up_registrations *registrations, struct cfg_
     return err;
 }
 
-/* Takes what is due, as much as fits, to what is sent. */
+/* Moves what is due, as much as fits, to the next change. */
 static void take_due(struct up_registrations *registrations)
 {
     struct heartbeats *due = &registrations->due, *sent = &registrations->sent;

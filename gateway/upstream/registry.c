@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An endpoint that is in no table any more: requests that it serves go on for a while. */
+/* An endpoint that is in no table any more but may still serve requests. */
 struct leaving {
     struct up_endpoint *endpoint;
     char pool[PS_NAME_MAX + 1];
@@ -173,7 +173,7 @@ static struct up_pool *new_pool(const struct up_registry *registry, const char *
     pool->cell_count = cells;
     for (size_t i = 0; i < cells; i++) {
         up_gate_init(&pool->cells[i], registry->deps.clock);
-        /* Workers and gateways do not all begin with the first endpoint. */
+        /* so that workers and gateways do not all begin with the first endpoint */
         randombytes_buf(&pool->cells[i].picker, sizeof pool->cells[i].picker);
     }
     return pool;
@@ -200,8 +200,8 @@ static bool has_endpoint(const struct cfg_pool *pool, const char *address)
     return false;
 }
 
-/* An endpoint of a document that the settings no longer allow, or those of this gateway do not.
- * Says so once for each version of the document. */
+/* True if the settings no longer allow an endpoint of the document, or it is one of the gateway's
+ * own listeners. Logs it once for each version of the document. */
 static bool is_left_out(const struct up_registry *registry, const struct up_pool_view *before,
                         const struct cfg_pool *pool, const struct cfg_endpoint *endpoint)
 {
@@ -218,7 +218,7 @@ static bool is_left_out(const struct up_registry *registry, const struct up_pool
     return true;
 }
 
-/* Those of the document, and those discovered that it does not name itself. */
+/* Adds the document's endpoints, and those discovered ones that the document does not name. */
 static int fill_pool(const struct up_registry *registry, const struct cfg_doc *doc,
                      struct up_pool_view *ret_pool)
 {
@@ -248,7 +248,8 @@ static int fill_pool(const struct up_registry *registry, const struct cfg_doc *d
     return 0;
 }
 
-/* A pool of the route: it is waited for as long as the route says. NULL: there is none. */
+/* A pool of the route; the pool's timeout is the longest of its routes. NULL: there is no such
+ * pool. */
 static const struct up_pool_view *pool_of(const struct up_table *table, const char *name,
                                           const struct cfg_route *route)
 {
@@ -320,13 +321,13 @@ static int fill_table(const struct up_registry *registry, const struct cfg_store
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_route, doc)) != NULL)
         err = fill_route(registry, table, doc, &table->routes[table->route_count++]);
     if (err == 0)
-        err = up_route_index(table); /* sorts them */
+        err = up_route_index(table); /* sorts the routes */
     return err < 0 ? err : index_names(table);
 }
 
 /* --- From one table to the next. --- */
 
-/* Whoever was in the last table and is not in this one. PS_E_NOMEM: nothing has changed. */
+/* Notes endpoints of the last table that are not in this one. PS_E_NOMEM: nothing has changed. */
 static int see_off(struct up_registry *registry, const struct up_table *next)
 {
     const struct up_table *last = registry->table;
@@ -373,7 +374,7 @@ static void judge(const struct up_registry *registry, const struct up_pool_view 
                   ps_clock_wall_ms(registry->deps.clock));
 }
 
-/* Whoever is in the next table: it is judged before a worker sees that. */
+/* Judges the members of the next table before a worker sees them. */
 static void welcome(struct up_registry *registry, const struct up_table *next)
 {
     for (size_t i = 0; i < next->pool_count; i++) {

@@ -1,6 +1,6 @@
-/* All pools and routes as the control thread knows them: from the documents and what is discovered
- * to the table that workers go by. Objects that carry figures - pools, endpoints, routes - outlive
- * the documents' versions: they are found again by name and address.
+/* All pools and routes of the control thread: builds, from documents and discovery, the table that
+ * workers use. Objects that carry figures (pools, endpoints, routes) outlive the documents'
+ * versions: they are found again by name and address.
  *
  * One thread: control. */
 #ifndef UP_REGISTRY_H
@@ -24,11 +24,11 @@ int up_registry_new(const struct up_registry_deps *deps,
                     struct up_registry **ret_registry) PS_MUST_CHECK;
 void up_registry_free(struct up_registry *registry); /* NULL is allowed */
 
-/* A table of what the store has now, which is the current one from now on; a reference of it is the
- * caller's. NULL: out of memory, the one before stays. */
+/* Builds a table from the store's documents and makes it the current one; the caller gets a
+ * reference. NULL: out of memory, the previous one stays. */
 struct up_table *up_registry_build(struct up_registry *registry, const struct cfg_store *store);
-/* Each 100 ms: judges endpoints (judge.h), and closes what has left its pool for long enough.
- */
+/* Each 100 ms: judges endpoints (judge.h), and closes connections of those that left their pool
+ * long enough ago. */
 void up_registry_tick(struct up_registry *registry);
 
 /* Of the current table; NULL: there is none. Valid until the next one is built. */

@@ -1,5 +1,5 @@
-/* A bucket that leaks: what is in it falls by the part 1 - exp(-t / 10 s), and each request puts
- * something in. */
+/* A leaky bucket: its content falls by the factor 1 - exp(-t / 10 s), and each request adds
+ * something. */
 #include "gateway/upstream/retry.h"
 
 #include "common/clock.h"
@@ -10,7 +10,7 @@
 
 void up_retry_earn(struct up_pool_cell *cell, double share, size_t workers, int64_t now_ns)
 {
-    double passed_s = FORGETS_S; /* before the first request: as after a pause */
+    double passed_s = FORGETS_S; /* before the first request: as after a long pause */
     if (cell->budget_at_ns != 0)
         passed_s = (double)(now_ns - cell->budget_at_ns) / (double)PS_NS_PER_S;
     double least = fmin(passed_s, FORGETS_S) * UP_RETRIES_PER_S / (double)workers;

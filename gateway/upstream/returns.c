@@ -18,7 +18,7 @@ static json_t *figures_json(const struct up_tally *tally)
                      ps_json_of_number(round((double)up_tally_p99_ns(tally) / 1e4) / 1e2));
 }
 
-/* Sends nothing more there, and notes what is to be written. */
+/* Stops the split, and notes what must be written. */
 static void take_back(struct up_returns *returns, const struct up_route_view *route,
                       const struct up_split_view *split, enum up_cause cause,
                       const struct up_tally *its, const struct up_tally *own)
@@ -54,7 +54,7 @@ static void on_written(int err, const struct ps_fault *fault, void *ctx)
                PS_F_STR("error", fault->text[0] != '\0' ? fault->text : ps_err_text(err)));
 }
 
-/* All that were taken back, this one too. */
+/* All splits that were taken back, including this one. */
 static json_t *returned_json(const struct cfg_route *route, json_t *entry)
 {
     json_t *list = json_array();
@@ -92,8 +92,8 @@ static int submit(struct up_returns *returns, const struct cfg_route *route, jso
     return err;
 }
 
-/* Unless the document, as it is by now, has another element there, or says it already: then the
- * next table brings that. */
+/* Skips the write if the document now has another element there, or already says so: then the next
+ * table brings that. */
 static void write_down(struct up_returns *returns, const char *name, json_t *entry)
 {
     const struct cfg_doc *doc = cfg_store_find(returns->config, &cfg_kind_route, name);

@@ -1,5 +1,5 @@
-/* The index is a hash table of (host, path, exact). Routes with the same key, which then differ in
- * their methods, stand behind each other. */
+/* The index is a hash table of (host, path, exact). Routes with the same key differ in their
+ * methods and are chained. */
 #include "gateway/upstream/route.h"
 
 #include <stdlib.h>
@@ -14,8 +14,8 @@ struct key {
     bool exact;
 };
 
-/* FNV-1a, byte by byte, so that the hashes of all prefixes of a path cost one pass over it. An
- * operator chooses the keys that are stored. */
+/* FNV-1a, byte by byte, so that one pass over a path yields the hashes of all its prefixes. Only
+ * operators choose the stored keys, so nobody can force collisions. */
 static uint64_t add_to_hash(uint64_t hash, const char *at, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -63,7 +63,7 @@ int up_route_index(struct up_table *table)
     return 0;
 }
 
-/* A route of this key that takes the method; NULL: none, *other is then one of this key. */
+/* A route of this key that serves the method; NULL: none, and *other is one of this key. */
 static const struct up_route_view *look_up(const struct up_table *table, const struct key *key,
                                            uint64_t hash, enum ps_http_method method,
                                            const struct up_route_view **other)
@@ -127,7 +127,7 @@ const struct up_route_view *up_route_find(const struct up_table *table, struct p
                          : find_of_host(table, (struct ps_str){"", 0}, path, method, ret_other);
 }
 
-/* The byte that `at` begins with, percent-decoded once; *ret_len is how many bytes stand for it. */
+/* The byte at `at`, percent-decoded once; *ret_len is the length of its encoding. */
 static char decode_one(const char *at, size_t len, size_t *ret_len)
 {
     static const struct {

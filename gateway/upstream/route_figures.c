@@ -110,7 +110,7 @@ static void add_text(crypto_generichash_state *hash, const char *text)
     (void)crypto_generichash_update(hash, (const unsigned char *)"", 1);
 }
 
-/* Of the split's pool and of how it chooses; `split` NULL: of the route's own pool. */
+/* Of the split's pool and its `by`; `split` NULL: of the route's own pool. */
 static uint64_t key_of(const char *pool, const struct cfg_split *split)
 {
     const unsigned char by = split != NULL ? (unsigned char)(split->by + 1) : 0;
@@ -138,7 +138,7 @@ static const struct up_split_view *find_split(const struct up_route_view *before
     return NULL;
 }
 
-/* What is noted of a return is of another element, or the document says it by now. */
+/* Drops a noted return if the element has changed, or the document already says it. */
 static void settle_return(struct up_target *target, const struct cfg_split *split)
 {
     json_t *written = target->pending != NULL ? cfg_split_write(split) : NULL;
@@ -153,8 +153,7 @@ static void settle_return(struct up_target *target, const struct cfg_split *spli
                           memory_order_relaxed);
 }
 
-/* The same element as before, which is watched, goes on with its window: everything else begins
- * with a new one. */
+/* A watched element that is the same as before keeps its window; any other gets a new one. */
 static int renew_window(struct up_target *target, const struct up_target *own,
                         const struct cfg_split *split, const struct cfg_split *was)
 {

@@ -1,9 +1,9 @@
-/* See switch.h. The places of all lines are worked out when the document comes into force; a
- * request hashes what it is chosen by, and looks up one byte a line.
+/* See switch.h. The places of all lines are computed when the document comes into force; a request
+ * hashes its `by` value and looks up one byte per line.
  *
  * The hash depends on the route's name alone: all gateways of a cluster agree, also after a
- * restart, and the users of one route's split are not those of another's. It is no secret: whoever
- * wants to be in a split may get there with another cookie. */
+ * restart, and the users of one route's split are not those of another's. It is no secret: a client
+ * may enter a split by trying other cookies. */
 #include "gateway/upstream/switch.h"
 
 #include "gateway/upstream/fields.h"
@@ -28,7 +28,7 @@ struct up_switch {
 
 /* --- Places. --- */
 
-/* Where the splits of a line begin, and where they grow to. */
+/* Where the splits of a line begin, and in which direction they grow. */
 static const struct {
     uint16_t from;
     bool down;
@@ -43,13 +43,13 @@ static bool is_of_line(const struct line *line, const struct cfg_split *split)
 
 struct growth {
     uint8_t mark;
-    uint32_t wants;  /* so many places more */
-    uint32_t passed; /* places, from its beginning on, that are looked at */
+    uint32_t wants;  /* places that it still needs */
+    uint32_t passed; /* places already looked at, from its beginning */
     uint32_t from;
     bool down;
 };
 
-/* The next free place, if there is any. */
+/* Takes the next free place, if there is one. */
 static void grow(struct line *line, struct growth *growth)
 {
     while (growth->wants > 0 && growth->passed < UP_PLACES) {
@@ -64,7 +64,7 @@ static void grow(struct line *line, struct growth *growth)
     }
 }
 
-/* All take in turn, so that each has what is nearest to its beginning. */
+/* The splits take places in turn, so that each gets those nearest to its beginning. */
 static void share_out(struct line *line, const struct cfg_route *route)
 {
     struct growth all[CFG_SPLITS_MAX];
@@ -144,9 +144,9 @@ static uint32_t place_of_user(const struct up_switch *swtch, const struct up_ask
     return place_of(swtch, address.byte, sizeof address.byte);
 }
 
-/* Each 1,000 draws have each place once, in an order that differs from the 1,000 before and leaps
- * about (619 is 0.619 of the line, near the golden ratio): so neither a share nor a pattern of
- * requests is met twice in the same places. */
+/* Of each 1,000 draws every place comes once, in an order that differs from the 1,000 before and
+ * jumps (619 is 0.619 of the line, near the golden ratio). So no share and no pattern of requests
+ * always meets the same places. */
 static uint32_t place_of_draw(uint64_t *draws)
 {
     uint64_t draw = (*draws)++;
@@ -160,7 +160,7 @@ bool up_draw_is_in(uint64_t *draws, uint32_t per_mille)
     return place_of_draw(draws) < per_mille;
 }
 
-/* False: the line is not about this request. */
+/* False: the line does not apply to this request. */
 static bool find_place(const struct up_switch *swtch, const struct line *line,
                        const struct up_asker *asker, uint64_t *draws, uint32_t *ret_place)
 {

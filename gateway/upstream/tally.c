@@ -26,7 +26,7 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
     *ret_tally = tally;
 }
 
-/* What has come between two readings. */
+/* The difference of two readings. */
 static void subtract(const struct up_tally *before, const struct up_tally *after,
                      struct up_tally *ret_tally)
 {
@@ -120,7 +120,7 @@ enum up_cause up_split_judge(const struct cfg_split *split, const struct up_tall
 
 /* --- The window. --- */
 
-/* Readings of the cells, one a step; the window reaches from the oldest of them to now. */
+/* Readings of the cells, one per step; the window reaches from the oldest of them to now. */
 struct reading {
     int64_t at_s;
     struct up_tally its, own;
@@ -128,7 +128,7 @@ struct reading {
 
 struct up_window {
     int64_t step_s;
-    size_t slots, count; /* readings there may be, and there have been */
+    size_t slots, count; /* the capacity; the readings so far */
     struct reading at[];
 };
 

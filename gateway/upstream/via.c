@@ -1,11 +1,11 @@
-/* See via.h. A comment may hold commas, and what is in it counts for nothing. One that is not
- * closed is no comment: else the first client could hide in it what gateways add, where a proxy
- * between them makes one line of several. */
+/* See via.h. A comment may contain commas, and nothing inside it counts. An unclosed comment is no
+ * comment: otherwise the first client could hide in it what gateways add, where a proxy between
+ * them joins the lines. */
 #include "gateway/upstream/via.h"
 
 #include <string.h>
 
-/* Bytes of the comment that the text begins with; 0: it is not closed. */
+/* Length of the comment at the beginning of the text; 0: it is not closed. */
 static size_t comment_len(struct ps_str text)
 {
     size_t depth = 0;
@@ -27,8 +27,8 @@ static void skip(struct ps_str *text, size_t count)
     text->len -= count;
 }
 
-/* Takes the next element; commas in its comments do not end it. `*has_comments` is false from the
- * first one on that is not closed, so that each byte is looked at twice at most. */
+/* Takes the next element; commas in its comments do not end it. `*has_comments` becomes false at
+ * the first unclosed one, so that each byte is read twice at most. */
 static struct ps_str take_element(struct ps_str *line, bool *has_comments)
 {
     struct ps_str element = *line;

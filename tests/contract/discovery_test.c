@@ -276,7 +276,7 @@ static void a_list_that_shrinks_is_held_until_it_lasts_or_grows(void **state)
     assert_int_equal(view(f).state, UP_DISCOVERY_HELD);
     assert_int_equal(view(f).endpoint_count, 3);
     assert_string_equal(view(f).why, "1 of 3 endpoints are left, less than shrink_share_min 0.5 of "
-                                     "them: the list before stays for 60 s");
+                                     "them: the previous list stays in force for 60 s");
     assert_planned(f, since_ms, 59000, 60000);
     OFFER(f, false, "10.0.0.3:80", "10.0.0.4:80"); /* no longer short */
     assert_int_equal(view(f).state, UP_DISCOVERY_OK);
