@@ -1,5 +1,5 @@
 /* Purges by path, prefix and tag. A purge is in force at once, and its entries go later: a cache
- * may have a million of them, and the thread that purges has a heart-beat each 100 ms. So a purge
+ * may have a million of them, and the thread that purges has a heartbeat each 100 ms. So a purge
  * is a rule in a list; a look-up compares what it has found with the rules that are newer, and a
  * pass over the table in small parts, each tick, takes out what they name. When a pass ends, the
  * rules that were there when it began are done.

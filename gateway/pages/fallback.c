@@ -1,7 +1,7 @@
-/* What answers in the place of a route's pool, in the order of its document (upstream/fallback.h).
- * Such an answer says so: Penstock-Fallback: static; why=deadline.
+/* Answers a page from a fallback, in the order of the route's document (upstream/fallback.h). Such
+ * an answer carries its reason: Penstock-Fallback: static; why=deadline.
  *
- * A request whose body has been sent to one pool is not sent to another: it is there no more. */
+ * A request whose body was sent to one pool is not sent to another: the body is not kept. */
 #include "gateway/pages/page_internal.h"
 
 #include "gateway/upstream/route_figures.h"
@@ -30,7 +30,7 @@ static enum up_trouble trouble_of(enum up_outcome outcome)
 
 void page_note_trouble(struct page_request *page, enum up_outcome outcome)
 {
-    if (page->in_trouble) /* a fallback pool: what was first is what is told */
+    if (page->in_trouble) /* a fallback pool failed: report the first trouble */
         return;
     page->in_trouble = true;
     page->trouble = trouble_of(outcome);
@@ -50,26 +50,26 @@ static const char *text_of(const struct page_request *page)
 {
     switch (page->trouble) {
     case UP_TROUBLE_order:
-        return "this part of the shop is taken out of service for a while";
+        return "this part of the shop is out of service for a while";
     case UP_TROUBLE_level:
-        return "this part of the shop gives way while the gateway is overloaded";
+        return "this part of the shop is turned off while the gateway is overloaded";
     case UP_TROUBLE_breaker:
         return "the shop's servers are spared for a while: too many requests there have failed, or "
                "an operator says so";
     case UP_TROUBLE_busy:
-        return "as much is under way to the shop's servers as they can answer in time";
+        return "the shop's servers have as many requests as they can answer in time";
     case UP_TROUBLE_no_endpoint:
-        return "no server of the shop can be used now";
+        return "no server of the shop is usable now";
     default:
         break;
     }
     switch (page->outcome) {
     case UP_OUTCOME_refused:
-        return "the shop's server takes no connections";
+        return "the shop's server refused the connection";
     case UP_OUTCOME_connect_timeout:
         return "the shop's server could not be connected to in time";
     case UP_OUTCOME_malformed:
-        return "the shop's server sent what is no HTTP answer";
+        return "the shop's server sent an answer that is not valid HTTP";
     case UP_OUTCOME_timeout:
         return "the shop's server did not answer in time";
     default:
@@ -91,7 +91,7 @@ static enum ans_verdict verdict_of(enum up_trouble trouble)
     }
 }
 
-/* CFG_FEATURE_COUNT: it gives way to nothing. */
+/* CFG_FEATURE_COUNT: never turned off. */
 static enum cfg_feature feature_of(enum cfg_route_class class)
 {
     static const enum cfg_feature features[CFG_ROUTE_CLASSES] = {

@@ -1,8 +1,8 @@
-/* The shop is asked. A page that fetches for others has a page_fetch, which stands between its
- * exchange and its client: it gives the answer to the fill, then to the client, if there is one
- * yet. So it may outlive its page.
+/* Requests to the shop. A page that fetches for others has a page_fetch between its exchange and
+ * its client: it gives the answer to the fill of the cache, then to the client, if there still is
+ * one. So a page_fetch may outlive its page.
  *
- * What must hold: a fetch has an exchange, or is about to end; a fetch's page has that fetch. */
+ * Invariants: a fetch has an exchange, or is about to end; a fetch's page points to that fetch. */
 #include "gateway/pages/page_internal.h"
 
 #include <stdlib.h>
@@ -13,14 +13,14 @@ struct page_fetch {
     struct page_request *page; /* NULL: its client has left, or there was none */
     struct up_exchange *exchange;
     struct cache_fill *fill;
-    struct cache_entry *stale; /* whose validators are sent; NULL: none are */
+    struct cache_entry *stale; /* the entry whose validators were sent; NULL: none */
     int64_t sent_ns;
-    bool kept; /* the answer goes into the cache */
+    bool kept; /* the answer is put into the cache */
 };
 
 /* --- To the shop --- */
 
-/* Of what the pool's algorithm goes by; the same on every gateway. */
+/* The hash of the value that the pool's algorithm uses; the same on every gateway. */
 static uint64_t key_of(const struct page_request *page, const struct cfg_pool *pool)
 {
     static const struct ps_hash_key fixed = {{0}};
@@ -39,7 +39,8 @@ static uint64_t key_of(const struct page_request *page, const struct cfg_pool *p
     return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
 }
 
-/* Asks the pool. `fetch` NULL: for the page alone. NULL: *ret_outcome says why. */
+/* Starts an exchange with the pool. `fetch` NULL: for the page alone. NULL: *ret_outcome says
+ * why. */
 static struct up_exchange *start(const struct page_request *page, const struct up_pool_view *pool,
                                  const struct page_fetch *fetch,
                                  const struct up_callbacks *callbacks, void *ctx,
@@ -56,7 +57,8 @@ static struct up_exchange *start(const struct page_request *page, const struct u
         return NULL;
     page_origin(page, &texts, &origin);
     if (fetch != NULL) {
-        origin.unconditional = true; /* so that the whole comes; the client's are judged here */
+        /* fetch the whole page; the client's conditions are checked here */
+        origin.unconditional = true;
         if (fetch->stale != NULL) {
             origin.if_none_match = fetch->stale->etag;
             origin.if_modified_since = cache_fields_find(fetch->stale->fields, "Last-Modified");
@@ -85,7 +87,7 @@ static struct up_exchange *start(const struct page_request *page, const struct u
 
 static const struct up_callbacks fetch_callbacks;
 
-/* NULL: no memory, and nothing is taken over. */
+/* NULL: out of memory; the caller keeps what it passed. */
 static struct page_fetch *new_fetch(struct page_worker *worker, struct page_request *page,
                                     struct cache_fill *fill, struct cache_entry *stale)
 {
@@ -102,7 +104,7 @@ static struct page_fetch *new_fetch(struct page_worker *worker, struct page_requ
     return fetch;
 }
 
-/* Its exchange has ended, or is another's. The fill has ended. */
+/* Frees a fetch whose fill has ended, and whose exchange has ended or belongs to another. */
 static void free_fetch(struct page_fetch *fetch)
 {
     if (fetch->page != NULL)
@@ -112,21 +114,21 @@ static void free_fetch(struct page_fetch *fetch)
     free(fetch);
 }
 
-/* The shop has not given what was asked for. */
+/* The shop did not answer as it should: ends the fill. */
 static void fail_fetch(struct page_fetch *fetch)
 {
     cache_fill_fail(fetch->fill);
     free_fetch(fetch);
 }
 
-/* The last part is in the fill, or nothing of it is wanted: what is left is the client's. */
+/* The fill has the last part, or wants none: the rest is for the client alone. */
 static void end_fetch(struct page_fetch *fetch)
 {
     cache_entry_drop(cache_fill_end(fetch->fill));
     free_fetch(fetch);
 }
 
-/* Nobody needs the answer any more, of which there is more unless it is the `last`. */
+/* Nobody needs the rest of the answer; there is none if this was the `last` part. */
 static void abandon(struct page_fetch *fetch, bool last)
 {
     struct up_exchange *exchange = fetch->exchange;
@@ -189,7 +191,7 @@ bool page_leave(struct page_request *page)
         page->fetch = NULL;
         fetch->page = NULL;
         if (!goes_on)
-            free_fetch(fetch); /* with the fill, which has ended */
+            free_fetch(fetch); /* the fill has ended */
     }
     if (!goes_on && exchange != NULL)
         up_exchange_cancel(exchange);
@@ -228,8 +230,8 @@ static bool may_serve_stale(const struct page_fetch *fetch)
     return fetch->page != NULL && page_may_be_stale(fetch->page, fetch->stale);
 }
 
-/* The fill has ended. The exchange is given up, unless it has ended, and the client, if there is
- * one, gets the entry, which is taken over. */
+/* The fill has ended with an entry, which this takes over. Cancels the exchange if it is still
+ * running, and gives the entry to the client, if there is one. */
 static void answer_instead(struct page_fetch *fetch, struct cache_entry *entry, int status,
                            bool ended)
 {
@@ -278,7 +280,7 @@ static void answer_not_modified(struct page_fetch *fetch, const struct up_answer
     page->worker->events->again(page);
 }
 
-/* Conditions of the client's own, which were not sent on, with the answer that came. */
+/* Does the answer satisfy the client's own conditions, which were not sent to the shop? */
 static bool is_not_modified(const struct page_request *page, const struct up_answer *answer)
 {
     struct cache_message message = {answer->head, answer->base};
@@ -294,7 +296,7 @@ static bool is_not_modified(const struct page_request *page, const struct up_ans
            CACHE_PART_NOT_MODIFIED;
 }
 
-/* The client gets 304 and needs the answer no more. */
+/* The client gets 304 and no body. */
 static bool answer_304(struct page_fetch *fetch, const struct up_answer *answer, bool last)
 {
     struct page_request *page = fetch->page;
@@ -340,7 +342,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
     if (last)
         end_fetch(fetch);
     bool more = page->worker->events->exchange.answer(answer, part, last, page);
-    return more || kept; /* those who wait do not wait for a slow client */
+    return more || kept; /* a slow client does not hold up those who wait */
 }
 
 static bool on_part(struct ps_str part, bool last, void *ctx)

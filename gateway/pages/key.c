@@ -1,18 +1,18 @@
-/* What the shop is asked, and what its answer is kept under. The two must say the same, or one
- * visitor decides what others see: whatever of a request may shape the shop's page is part of the
- * key, or differs by Vary, or does not go to the shop. So a page that the cache is asked for goes
- * with the key's query and host, and without fields that override what was asked (fields.h).
+/* What the shop is asked, and the key of its answer. Both must agree, or one visitor decides what
+ * others see: whatever part of a request may shape the shop's page is in the key, or is covered by
+ * Vary, or is not sent to the shop. So a page for the cache is requested with the key's query and
+ * host, and without fields that override the request (fields.h).
  *
- * A key is plain text: "/p/1?id=2 https://shop.example web". Behind the address stands the origin,
- * the effective authority in lower case and without the port that its scheme implies (RFC 9110,
- * 4.2.3), then what trusted proxies say beyond it, the pool, and "rehearsal". No part has a space:
- * a purge by path meets all that begin with the path and a space. */
+ * A key is plain text: "/p/1?id=2 https://shop.example web". After the address comes the origin:
+ * the effective authority in lower case, without the port that its scheme implies (RFC 9110,
+ * 4.2.3); then what trusted proxies add, the pool, and "rehearsal". No part contains a space: a
+ * purge by path matches all keys that begin with the path and a space. */
 #include "gateway/pages/page_internal.h"
 
 #include <string.h>
 #include <strings.h>
 
-#define HOST_MAX 255 /* of what is kept: the longest name with a port */
+#define HOST_MAX 255 /* the longest host that is kept, port included */
 
 struct cache_asked page_asked(const struct page_request *page)
 {
@@ -20,7 +20,7 @@ struct cache_asked page_asked(const struct page_request *page)
 
     cache_asked_read((struct cache_message){page->http->head, page->http->base}, &asked);
     asked.way = up_fields_way;
-    /* A user who is known to the shop by X-User-Id is as good as Authorization (RFC 9111, 3.5). */
+    /* A user whom the shop knows by X-User-Id counts like Authorization (RFC 9111, 3.5). */
     asked.authorized |= page->asked->user.len > 0;
     return asked;
 }
@@ -37,11 +37,11 @@ static void put_lower(struct ps_buf *buf, struct ps_str text)
             buf->at[i] |= 0x20;
 }
 
-/* What a trusted proxy says of the address that the visitor asked for: the shop may write its links
- * by it. .at == NULL: nothing. */
+/* What a trusted proxy says about the address that the visitor requested: the shop may build links
+ * from it. .at == NULL: nothing. */
 struct believed {
     struct ps_str host, port, proto, prefix, forwarded;
-    bool is_odd; /* said twice, or kept from the shop by Connection: no key can say that */
+    bool is_odd; /* given twice, or kept from the shop by Connection: no key can express that */
 };
 
 static bool is_any_hidden(const struct ps_http_head *head, const char *base)
@@ -85,7 +85,7 @@ static struct believed read_believed(const struct page_request *page)
     return said;
 }
 
-/* By which the visitor came. */
+/* The scheme that the visitor used. */
 static const char *scheme_of(const struct believed *said)
 {
     return said->proto.at != NULL && ps_http_is_text(said->proto, "https") ? "https" : "http";
@@ -96,7 +96,7 @@ static const char *port_of(const char *scheme)
     return scheme[4] == 's' ? ":443" : ":80";
 }
 
-/* The authority in lower case, without the scheme's own port. False: too long to be kept. */
+/* The authority in lower case, without the scheme's default port. False: too long to be kept. */
 static bool put_host(struct ps_buf *buf, struct ps_str host, const char *scheme)
 {
     const char *port = port_of(scheme);
@@ -108,7 +108,7 @@ static bool put_host(struct ps_buf *buf, struct ps_str host, const char *scheme)
     return host.len <= HOST_MAX;
 }
 
-/* One more part, unless it says no more than `known` does. False: it has a space. */
+/* Adds one part, unless it equals `known`. False: it has a space. */
 static bool put_part(struct ps_buf *key, const char *name, struct ps_str value, struct ps_str known)
 {
     if (value.at == NULL || ps_http_same_text(value, known))
@@ -118,7 +118,7 @@ static bool put_part(struct ps_buf *key, const char *name, struct ps_str value, 
     return memchr(value.at, ' ', value.len) == NULL && memchr(value.at, '\t', value.len) == NULL;
 }
 
-/* What earlier proxies say of host and scheme (RFC 7239). */
+/* Adds what earlier proxies say about host and scheme (RFC 7239). */
 static bool put_forwarded(struct ps_buf *key, struct ps_str list, struct ps_str host,
                           struct ps_str scheme)
 {
@@ -145,7 +145,7 @@ static bool put_forwarded(struct ps_buf *key, struct ps_str list, struct ps_str 
     return plain;
 }
 
-/* What stands behind the address in a key. */
+/* Adds everything that follows the address in a key. */
 static bool put_origin(const struct page_request *page, const char *pool, struct ps_buf *key)
 {
     const struct believed said = read_believed(page);

@@ -1,4 +1,4 @@
-/* What the cache is asked for a page, and what goes out of it by what pages do. */
+/* What a page asks of the cache: look-ups, fills, and invalidation by unsafe requests. */
 #include "gateway/pages/page_internal.h"
 
 int64_t page_now_ms(const struct page_worker *worker)
@@ -49,7 +49,7 @@ bool page_may_be_stale(const struct page_request *page, const struct cache_entry
 
 /* --- What is purged --- */
 
-/* What is named, or the page itself, from one pool. */
+/* Purges the named address, or the page itself, for one pool. */
 static void purge(const struct page_request *page, struct ps_str named, const char *pool)
 {
     char memory[CACHE_KEY_MAX];

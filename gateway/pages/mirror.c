@@ -10,7 +10,7 @@
 struct page_mirror {
     struct page_mirrors *all;
     struct up_exchange *exchange;
-    struct up_route_cell *cell; /* of its route, which the exchange's table keeps */
+    struct up_route_cell *cell; /* of its route; the exchange's table keeps it valid */
     LIST_ENTRY(page_mirror) entry;
 };
 
@@ -52,13 +52,13 @@ static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
 
 static void on_room(void *ctx)
 {
-    (void)ctx; /* it has no body */
+    (void)ctx; /* a GET has no body */
 }
 
 static const struct up_callbacks callbacks = {
     .answer = on_answer, .part = on_part, .failed = on_failed, .room = on_room};
 
-/* Is it this one's turn, and is there a place? */
+/* Should this request be mirrored, and is there a place? */
 static bool takes_turn(const struct page_request *page, struct up_route_cell *cell)
 {
     const struct page_worker *worker = page->worker;

@@ -1,6 +1,6 @@
-/* A page's way, as a table of steps. A step takes what it needs, and either says which comes next,
- * or answers: whoever answers ends the page, which gives back all that it holds (page_end). Where a
- * page waits, the events at the end of this file go on. */
+/* How a page is served, as a table of steps. A step takes what it needs, and either returns the
+ * next state, or answers: an answer ends the page, which releases everything it holds (page_end).
+ * Where a page waits, the event handlers at the end of this file continue. */
 #include "gateway/pages/page.h"
 
 #include "common/http/write.h"
@@ -16,7 +16,7 @@ typedef enum page_state step_fn(struct page_request *page);
 
 /* --- ROUTED: is it a request that may go on? --- */
 
-/* The methods that are taken, as Allow lists them. */
+/* Writes the methods that the route serves, as Allow lists them. */
 static void put_allow(struct page_request *page, uint32_t methods)
 {
     static const char *const names[] = {
@@ -51,7 +51,7 @@ static enum page_state admit(struct page_request *page)
         return page_refuse(page, ANS_V_loop_detected,
                            "Via names gateways of this program more than twice");
     if (http->oversized || (http->in_parts && http->body_len > doc->body_max))
-        return page_refuse(page, ANS_V_too_large, "the body is larger than this route takes");
+        return page_refuse(page, ANS_V_too_large, "the body is larger than this route accepts");
     struct adm_admission admission = {.gates = worker->gates,
                                       .request = page->asked,
                                       .now_ns = http->now_ns,
@@ -81,9 +81,8 @@ static size_t choose_split(const struct page_request *page)
                           off, up_route_draws(route->live, up_worker_index(page->worker->shop)));
 }
 
-/* The pool of the split that this request goes to, or the route's own. While the breaker of a
- * split's pool is open, its users have the route's own pool, and the split has failed each of them.
- */
+/* Chooses the pool of the request's split, or the route's own. While the breaker of a split's pool
+ * is open, its users get the route's own pool, and each counts as a failure of the split. */
 static void choose_pool(struct page_request *page)
 {
     const struct up_route_view *route = page->route;
@@ -136,7 +135,7 @@ static enum page_state look_up(struct page_request *page)
         page_keep(page);
         return PAGE_WAITING;
     case CACHE_ASK_ABSENT:
-        return page_refuse(page, ANS_V_gateway_timeout, "the cache has no answer that may be used");
+        return page_refuse(page, ANS_V_gateway_timeout, "the cache has no usable answer");
     case CACHE_ASK_FETCH:
         break;
     }
@@ -163,7 +162,7 @@ static enum page_state send_to_pool(struct page_request *page)
     }
     if (outcome == UP_UNSENT_TOO_LARGE)
         return page_refuse(page, ANS_V_too_large,
-                           "the head is too large with what a route adds to it");
+                           "the head is too large after the route's additions");
     return fail(page, outcome);
 }
 
@@ -188,7 +187,7 @@ static step_fn *const steps[] = {
     [PAGE_FETCHING]     = NULL,           /* on_answer -> ANSWERING; on_failed -> FALLING_BACK; on_again -> SENDING */
     [PAGE_ANSWERING]    = NULL,           /* on_part, on_failed -> ENDED */
     [PAGE_FALLING_BACK] = page_fall_back, /* -> SENDING */
-    [PAGE_ENDED]        = NULL,           /* from each of them */
+    [PAGE_ENDED]        = NULL,           /* from each state */
 };
 /* clang-format on */
 
@@ -198,7 +197,7 @@ static void advance(struct page_request *page, enum page_state state)
         page->state = state;
         state = steps[state](page);
     }
-    if (state != PAGE_ENDED) /* an ended page has said so, and its memory is the server's */
+    if (state != PAGE_ENDED) /* page_end has set the state, and its memory is the server's */
         page->state = state;
 }
 
@@ -244,7 +243,7 @@ void page_start(struct page_request *page, bool trusted)
 
 static void stop_waiting(struct page_request *page)
 {
-    if (page->waiter.cache == NULL) /* told, or it never waited */
+    if (page->waiter.cache == NULL) /* its fetch has ended, or it never waited */
         return;
     TAILQ_REMOVE(&page->worker->waiting, page, link);
     cache_waiter_cancel(&page->waiter);
@@ -392,7 +391,7 @@ static const struct page_events events = {.exchange = {.interim = on_interim,
 
 bool page_take_part(struct page_request *page, struct ps_str part, bool last)
 {
-    if (page->exchange == NULL) /* answered already: the rest is nobody's */
+    if (page->exchange == NULL) /* already answered: drop the rest */
         return true;
     page->body_left -= (int64_t)part.len;
     page->has_parts |= part.len > 0;
@@ -404,7 +403,7 @@ bool page_take_part(struct page_request *page, struct ps_str part, bool last)
         page_end(page, PAGE_END_REFUSED);
         srv_answer_end(page->http, false);
     } else {
-        (void)page_refuse(page, ANS_V_too_large, "the body is larger than this route takes");
+        (void)page_refuse(page, ANS_V_too_large, "the body is larger than this route accepts");
     }
     return false;
 }
@@ -445,7 +444,7 @@ void page_worker_tick(struct page_worker *worker)
             continue;
         stop_waiting(page);
         advance(page, fail(page, UP_OUTCOME_timeout));
-        next = TAILQ_FIRST(&worker->waiting); /* what was answered may have changed the list */
+        next = TAILQ_FIRST(&worker->waiting); /* an answer may have changed the list */
     }
 }
 

@@ -1,11 +1,10 @@
-/* Pages: requests that are not of the API of sales. Each goes to the shop behind this gateway and
- * back, or gets what stands in for the shop, by the routes that operators have made. page.c has the
- * way, step by step.
+/* Pages: requests outside the API of sales. Each is forwarded to the shop, or answered by what the
+ * operators' routes say instead. page.c has the steps.
  *
- * A page's route is decided once, when its head is there, and kept with its table until the page
- * has ended: whatever is exchanged meanwhile, this page goes by what was there when it came. Every
- * answer that is not the shop's, the cache's or the route's own is a problem document, and an
- * answer that breaks off in its middle ends the client's connection. One thread. */
+ * A page's route is chosen once, when its head has arrived, and kept with its table until the page
+ * ends: later changes do not affect it. An answer that comes neither from the shop, the cache nor
+ * the route is a problem document. An answer that breaks off ends the client's connection. One
+ * thread. */
 #ifndef PAGE_PAGE_H
 #define PAGE_PAGE_H
 
@@ -23,109 +22,110 @@ struct page_request;
 TAILQ_HEAD(page_fetch_list, page_fetch);
 TAILQ_HEAD(page_list, page_request);
 
-/* How far a page is. Those in which it waits are marked *. */
+/* The state of a page. It waits in those marked *. */
 enum page_state {
-    PAGE_NONE,         /* it is no page */
-    PAGE_ROUTED,       /* its route is decided, or that it has none; checks and gates are next */
-    PAGE_ADMITTED,     /* the gates are passed: what the route says is next */
-    PAGE_LOOKING_UP,   /* its pool is chosen; the cache is asked next, if the route has one */
-    PAGE_WAITING,      /* * for another page's fetch: in worker->waiting */
-    PAGE_SENDING,      /* `sent_to` is asked next */
-    PAGE_MIRRORING,    /* sent; a copy to another pool is next, if it is this one's turn */
+    PAGE_NONE,         /* the request is no page */
+    PAGE_ROUTED,       /* its route is known, or that there is none; next: checks and gates */
+    PAGE_ADMITTED,     /* the gates let it pass; next: what the route says */
+    PAGE_LOOKING_UP,   /* its pool is chosen; next: the cache, if the route has one */
+    PAGE_WAITING,      /* * for another page's fetch; in worker->waiting */
+    PAGE_SENDING,      /* next: send it to `sent_to` */
+    PAGE_MIRRORING,    /* sent; next: mirror it, if it is one of the share */
     PAGE_FETCHING,     /* * sent; the answer has not begun */
-    PAGE_ANSWERING,    /* * the pool's answer goes through to the client */
-    PAGE_FALLING_BACK, /* the pool does not answer: the next fallback is next */
-    PAGE_ENDED         /* answered, or its client has left; nothing is held */
+    PAGE_ANSWERING,    /* * the pool's answer is being forwarded to the client */
+    PAGE_FALLING_BACK, /* the pool does not answer; next: the next fallback */
+    PAGE_ENDED         /* answered, or its client has left; it holds nothing */
 };
 
 /* How a page ended; in the order of the metric's words (metrics.c). */
 enum page_end {
-    PAGE_END_SHOP,     /* with the answer of the pool that was meant, whole */
-    PAGE_END_CACHE,    /* with what the cache had */
-    PAGE_END_OWN,      /* with the redirect or the answer of its route */
-    PAGE_END_FALLBACK, /* with what a fallback gave */
-    PAGE_END_REFUSED,  /* by this gateway: no route takes it, or a gate, or it is too large */
-    PAGE_END_FAILED,   /* no pool answered, and nothing stands in for it */
-    PAGE_END_BROKEN,   /* the pool's answer had begun and broke off */
+    PAGE_END_SHOP,     /* with the complete answer of the chosen pool */
+    PAGE_END_CACHE,    /* from the cache */
+    PAGE_END_OWN,      /* with its route's redirect or fixed answer */
+    PAGE_END_FALLBACK, /* from a fallback */
+    PAGE_END_REFUSED,  /* by this gateway: no route, a gate, or too large */
+    PAGE_END_FAILED,   /* no pool and no fallback answered */
+    PAGE_END_BROKEN,   /* the pool's answer broke off */
     PAGE_END_LEFT      /* its client left first */
 };
 
-/* What the pages of one worker need, and what is under way. All that is pointed to outlives it. */
+/* What the pages of one worker need, and those that wait. Everything it points to outlives it. */
 struct page_worker {
     const struct ps_clock *clock;
     const struct adm_gates *gates;
-    struct up_worker *shop; /* the way to the shop */
+    struct up_worker *shop; /* forwards to the shop */
     struct ps_metrics_shard *shard;
-    /* Counts an answer, once a page and before it leaves; and says that one has broken off. */
+    /* Counts an answer, once for each page and before the answer is sent; and counts an answer that
+     * broke off. */
     void (*count)(struct page_request *page, enum ans_verdict verdict);
     void (*count_broken)(struct page_request *page);
-    /* Inside. */
+    /* Private. */
     const struct page_events *events;
     struct page_fetch_list fetches;
     struct page_list waiting; /* the oldest first */
     struct page_mirrors mirrors;
 };
 
-/* Its memory is the caller's, zeroed at the start, and valid until it is answered. */
+/* The caller owns the memory, zeroes it first, and keeps it valid until the page is answered. */
 struct page_request {
     struct page_worker *worker;
     struct srv_request *http;
-    struct adm_request *asked; /* who asks, and what of limits */
+    struct adm_request *asked; /* who asks, and the state of limits */
     bool trusted;              /* its peer is a trusted proxy */
     bool kept;                 /* by srv_suspend */
     enum page_state state;
     int status;       /* of the answer */
-    const char *rule; /* what has refused it, while it is counted; NULL: its verdict says it */
-    /* Decided at the head. */
-    struct up_hold *hold; /* the table of the next two; NULL: no route, or it has ended */
+    const char *rule; /* what refused it, while it is counted; NULL: the verdict says it */
+    /* Set when the head has arrived. */
+    struct up_hold *hold; /* the table of the next two; NULL: no route, or the page has ended */
     const struct up_route_view *route;
-    const struct up_route_view *other; /* without a route: one of this path for other methods */
-    /* Where it goes. */
-    const struct up_pool_view *pool; /* of its route or split: the cache knows its answers by it */
-    const struct up_pool_view *sent_to; /* the same, or that of a fallback */
-    struct up_target *target;           /* where the first is counted */
+    const struct up_route_view *other; /* without a route: a route of this path for other methods */
+    /* Where it is sent. */
+    const struct up_pool_view *pool;    /* of its route or split: part of the cache's key */
+    const struct up_pool_view *sent_to; /* the same pool, or that of a fallback */
+    struct up_target *target;           /* where requests to `pool` are counted */
     struct up_exchange *exchange;       /* NULL: none is under way */
-    const struct up_endpoint *endpoint; /* that it was given to last; NULL: to none */
-    int64_t body_left;                  /* that the route lets the client still send */
-    bool has_parts, has_all;            /* of its body; they are nowhere else */
+    const struct up_endpoint *endpoint; /* the last endpoint that it was sent to; NULL: none */
+    int64_t body_left;                  /* bytes that the client may still send on this route */
+    bool has_parts, has_all;            /* parts of the body have arrived; they are not kept */
     /* Of a route with a cache. */
-    bool is_keyed;            /* the cache was asked; its query and host are the key's */
-    struct page_fetch *fetch; /* that its exchange fills the cache by; NULL: none */
+    bool is_keyed;            /* the cache was asked: query and host are those of the key */
+    struct page_fetch *fetch; /* the fetch by which its exchange fills the cache; NULL: none */
     struct cache_waiter waiter;
-    TAILQ_ENTRY(page_request) link; /* PAGE_WAITING */
-    struct cache_status cached;     /* of the answer to come */
-    /* Why the pool that was meant does not answer. */
+    TAILQ_ENTRY(page_request) link; /* in PAGE_WAITING */
+    struct cache_status cached;     /* of the coming answer */
+    /* Why the chosen pool does not answer. */
     bool in_trouble;
     enum up_trouble trouble;
     enum up_outcome outcome; /* with UP_TROUBLE_deadline and UP_TROUBLE_failed */
-    size_t next_fallback;    /* route->doc->fallbacks; the one before it answers */
+    size_t next_fallback;    /* index into route->doc->fallbacks; the one before it answers */
 };
 
-/* `worker` is filled but for its inside. */
+/* The caller has set all members of `worker` but the private ones. */
 void page_worker_init(struct page_worker *worker);
-/* Each 100 ms: tells what was missed, and ends what waits for too long. */
+/* Each 100 ms: delivers missed events, and ends waits that last too long. */
 void page_worker_tick(struct page_worker *worker);
-/* The worker stops: all fetches and mirrored requests end, and no page waits any more. The server
- * answers those that are left. */
+/* The worker stops: ends all fetches and mirrored requests, and all waits. The server answers the
+ * remaining pages. */
 void page_worker_stop(struct page_worker *worker);
 
-/* A head is there: decides the route. True: the body goes to a pool, and is wanted in parts. Then
- * page_start, page_refuse or page_forget follows. `asked` is filled by then. */
+/* A head has arrived: chooses the route. True: the body goes to a pool, in parts. Then page_start,
+ * page_refuse or page_forget follows; `asked` is set by then. */
 bool page_route(struct page_request *page, struct page_worker *worker, struct srv_request *http,
                 struct adm_request *asked);
-/* The page is answered, or kept. */
+/* Answers the page, or keeps it until it can be answered. */
 void page_start(struct page_request *page, bool trusted);
 /* Answers with a problem document. `text` may be NULL. PAGE_ENDED. */
 enum page_state page_refuse(struct page_request *page, enum ans_verdict verdict, const char *text);
-/* As srv_settings.on_part and on_room. */
+/* For srv_settings.on_part and on_room. */
 bool page_take_part(struct page_request *page, struct ps_str part, bool last);
 void page_make_room(struct page_request *page);
-/* The client has left, or the request is answered otherwise. Nothing if it is no page. */
+/* The client has left, or the request was answered otherwise. Does nothing if it is no page. */
 void page_forget(struct page_request *page);
 
-/* For the access log. What the cache had: hit, miss, stale, request or bypass; NULL: no cache. */
+/* For the access log: hit, miss, stale, request or bypass; NULL: no cache. */
 const char *page_cache_result(const struct page_request *page);
-/* Why the pool that was meant did not answer, or not with a whole body; NULL: it did. */
+/* Why the chosen pool did not answer, or not with a complete body; NULL: it did. */
 const char *page_trouble(const struct page_request *page);
 
 #endif

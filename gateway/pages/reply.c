@@ -1,5 +1,5 @@
-/* How a page is answered, and its end: counted, then let go of, then sent, since a page's memory is
- * the server's once its answer leaves. */
+/* Answers a page and ends it: counts it, releases it, then sends, because a page's memory is the
+ * server's once its answer is sent. */
 #include "gateway/pages/page_internal.h"
 
 #include "gateway/metrics.h"
@@ -68,7 +68,7 @@ enum page_state page_answer_own(struct page_request *page, enum page_end end,
     put_line(&fields, "Penstock-Fallback", why);
     struct ps_str ruled = up_fields_ruled(scratch, (struct ps_str){fields.at, fields.len},
                                           &page->route->doc->response_headers);
-    struct up_hold *hold = up_hold_keep(page->hold); /* the body is the route's */
+    struct up_hold *hold = up_hold_keep(page->hold); /* the route owns the body */
     page->status = fixed->status;
     page->worker->count(page, ANS_V_page);
     page_keep(page);

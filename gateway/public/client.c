@@ -1,14 +1,12 @@
-/* A chain of proxies appends to X-Forwarded-For from the left to the right, so only its right end
- * was written by somebody we trust: the list is walked from the right past every trusted address,
- * and the first one that is not trusted is the client. When all are trusted, the leftmost counts.
- */
+/* Each proxy appends to X-Forwarded-For on the right, so only the right end was written by somebody
+ * we trust: the list is read from the right, past every trusted address, and the first untrusted
+ * one is the client. If all are trusted, the leftmost is. */
 #include "gateway/public/client.h"
 
 #include "common/http/head.h"
 
-/* Walks one line from the right. *ret_found is set when an untrusted address was met. PS_E_INVALID:
- * an element that is no address stands to the right of the client's, so a trusted proxy wrote it.
- */
+/* Reads one line from the right. Sets *ret_found at the first untrusted address. PS_E_INVALID: an
+ * element to the right of the client's is no address, and a trusted proxy wrote it. */
 static int walk_line(struct ps_str line, const struct ps_cidrs *trusted, struct ps_address *address,
                      bool *ret_found)
 {

@@ -1,6 +1,6 @@
-/* Who asks: the client's address behind trusted proxies, and the user. Only the TCP peer is
- * believed, unless it is a trusted proxy: then one configured header, or X-Forwarded-For walked
- * from the right past every trusted address. */
+/* Identity: the client's address behind trusted proxies, and the user. By default that is the TCP
+ * peer. If the peer is a trusted proxy, one configured header counts, or X-Forwarded-For, read from
+ * the right past every trusted address. */
 #ifndef PUB_CLIENT_H
 #define PUB_CLIENT_H
 
@@ -15,13 +15,13 @@ enum pub_identity_result {
 };
 
 struct pub_client {
-    struct ps_address address; /* of the client as far as it can be believed */
+    struct ps_address address; /* of the client, as far as trusted proxies vouch for it */
     bool trusted_peer;
     struct ps_str user; /* valid with PUB_IDENTITY_OK; points into the request */
     enum pub_identity_result identity;
 };
 
-/* Fills *ret_client. PS_E_INVALID: a trusted proxy sent an address that is none (400). */
+/* Fills *ret_client. PS_E_INVALID: a trusted proxy sent something that is no address (400). */
 int pub_client_find(const struct srv_request *request, const struct ps_cidrs *trusted,
                     bool use_client_ip_header, struct pub_client *ret_client) PS_MUST_CHECK;
 

@@ -1,9 +1,9 @@
-/* An order's request is kept as the HTTP request that it lies in. */
+/* A kept order request is the HTTP request that contains it. */
 #include "gateway/public/order_answers.h"
 
 #include <string.h>
 
-/* As many as surely fit an answer: an order's JSON is at most 7 names of 64 bytes, times and
+/* This many always fit into an answer: an order's JSON is at most 7 names of 64 bytes, times and
  * digits. */
 #define LIST_MAX 8
 #define TEXT_MAX 640
@@ -30,7 +30,7 @@ static void send_json(struct pub_request *request, enum ans_verdict verdict,
                (struct ps_str){body->at, body->len}, false);
 }
 
-/* To a buy the answer also says where the order is. */
+/* The answer to a buy also says where the order is. */
 static void put_location(struct pub_request *request, const struct ord_reply *reply)
 {
     char location[sizeof "/v1/orders/" + PS_UUID_LEN] = "/v1/orders/";

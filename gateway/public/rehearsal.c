@@ -1,5 +1,5 @@
-/* A mark that is not believed makes an ordinary request: who could have a buyer refused, or sent to
- * a twin, by a header field that anybody can write, would have a weapon. */
+/* A request with an invalid mark is an ordinary request. If it were refused or sent to a twin,
+ * anybody could do that to a buyer by adding a header field. */
 #include "gateway/public/rehearsal.h"
 
 #include <sodium.h>

@@ -1,7 +1,6 @@
-/* See request.h. The access log: a line of the program's log for each n-th request that was
- * understood, off unless the settings say otherwise. A user stands there as a hash whose key ends
- * with the process: lines of one buyer can be told from those of others, and nobody learns who it
- * is. */
+/* See request.h. The access log: one line of the program's log for each n-th request that was
+ * parsed; off unless the settings turn it on. It shows a user as a hash, keyed for this process
+ * only: lines of one buyer can be told from those of others, but nobody learns who they are. */
 #include "gateway/public/request.h"
 
 #include "common/program/log.h"
@@ -9,7 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* While the feature is off, of so many lines one is written. */
+/* While the feature is off, one line of this many is written. */
 #define SAMPLED 100
 
 static const char *method_of(const struct srv_request *http)
@@ -23,7 +22,7 @@ static const char *method_of(const struct srv_request *http)
     return names[http->method];
 }
 
-/* How many lines of its kind are written. */
+/* How often lines of this kind are written. */
 static struct pub_sampling *sampling_of(const struct pub_request *request)
 {
     const struct up_route_view *route = request->page.route;
@@ -32,7 +31,7 @@ static struct pub_sampling *sampling_of(const struct pub_request *request)
                          : &request->listener->access_api;
 }
 
-/* A page's route by its name, a path of the API as it is described; NULL: none. */
+/* A page's route by its name, or the API's path as described; NULL: none. */
 static const char *route_of(const struct pub_request *request)
 {
     if (request->api != NULL)

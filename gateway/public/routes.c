@@ -1,9 +1,8 @@
-/* The public listener's routes of the API: a table of paths, the methods each takes and the handler
- * of each method. A handler's request has a client that is known, and a sale where its path names
- * one. The order of saying no: 404 path, 405, 404 sale, 415, 401, then the gates.
+/* The public listener's routes of the API: a table of paths, with a handler for each method. When a
+ * handler runs, the client is known, and so is the sale if the path names one. Order of refusals:
+ * 404 path, 405, 404 sale, 415, 401, then the gates.
  *
- * A rehearsal gets the twin of the sale that its path names, and nothing else; everybody else gets
- * no twin. */
+ * A rehearsal gets only the twin of the sale in its path; all others get no twin. */
 #include "gateway/public/routes.h"
 
 #include "gateway/orders/buy.h"
@@ -14,7 +13,7 @@
 
 #include <string.h>
 
-/* The challenge names the field in which the proxy says who asks: there is no other way here. */
+/* The challenge names the field in which the proxy says who asks: no other way exists here. */
 static void refuse_nobody(struct pub_request *request, const char *text)
 {
     srv_answer_header(request->http, "WWW-Authenticate", "X-User-Id", sizeof "X-User-Id" - 1);
@@ -29,7 +28,7 @@ static bool is_identified(struct pub_request *request)
         return true;
     case PUB_IDENTITY_UNTRUSTED:
         ps_metric_add(request->listener->shard, GW_M_UNTRUSTED_IDENTITY, 0, 1);
-        refuse_nobody(request, "X-User-Id is believed only from a trusted proxy");
+        refuse_nobody(request, "X-User-Id is accepted only from a trusted proxy");
         return false;
     case PUB_IDENTITY_BAD:
         refuse_nobody(
@@ -64,7 +63,7 @@ static bool read_key(struct pub_request *request)
 
 /* --- handlers --- */
 
-/* What the orders' room has to know of the request. */
+/* What the orders room needs to know about the request. */
 static struct ord_request *fill_order(struct pub_request *request)
 {
     const struct srv_request *http = request->http;
@@ -90,7 +89,7 @@ static void get_status(struct pub_request *request, const struct cfg_sale *sale,
 
     (void)rest;
     if (adm_admit_status(&admission) == ADM_GATE_DENY) {
-        const struct ps_address *address = &request->client.address; /* nobody has to say a user */
+        const struct ps_address *address = &request->client.address; /* a user is not required */
         admission.detail.seed =
             adm_limit_hash(listener->gates->limits, address->byte, sizeof address->byte);
         admission.detail.limit = request->order.asked.limit;
@@ -117,7 +116,7 @@ static void post_order(struct pub_request *request, const struct cfg_sale *sale,
         ord_buy_start(fill_order(request), sale);
 }
 
-/* The value of `before` in the query; .at == NULL: there is none. Other parameters are nobody's. */
+/* The value of `before` in the query; .at == NULL: none. Other parameters are ignored. */
 static struct ps_str find_before(struct ps_str query)
 {
     static const char name[] = "before=";
@@ -192,11 +191,11 @@ typedef void route_fn(struct pub_request *request, const struct cfg_sale *sale, 
 
 /* clang-format off */
 static const struct pub_route {
-    const char *prefix, *suffix; /* between them: one segment, or nothing when `segment` is false */
+    const char *prefix, *suffix; /* between them: one segment, or nothing if `segment` is false */
     bool segment, is_sale;
     route_fn *get, *post;        /* GET also serves HEAD */
     const char *allow;
-    bool open_to_all;            /* CORS: any origin may read it */
+    bool open_to_all;            /* CORS: any origin may read the answer */
     const char *path;            /* as the API describes it */
 } routes[] = {
     {"/v1/sales/",  "/orders", true,  true,  get_own_orders, post_order, "GET, HEAD, POST, OPTIONS", false, "/v1/sales/{sale}/orders"},
@@ -204,7 +203,7 @@ static const struct pub_route {
     {"/v1/orders/", "",        true,  false, get_order,      NULL,       "GET, HEAD, OPTIONS",       false, "/v1/orders/{order_id}"},
     {"/livez",      "",        false, false, get_livez,      NULL,       "GET, HEAD, OPTIONS",       false, "/livez"},
     {"/readyz",     "",        false, false, get_readyz,     NULL,       "GET, HEAD, OPTIONS",       false, "/readyz"},
-    /* The server as a whole (RFC 9110, section 9.3.7); the shop's pages take all of these. */
+    /* The server as a whole (RFC 9110, section 9.3.7); the shop's pages serve these methods. */
     {"*",           "",        false, false, NULL,           NULL,       "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS", false, "*"},
 };
 /* clang-format on */
@@ -223,8 +222,8 @@ static bool matches_path(const struct pub_route *route, struct ps_str path, stru
 }
 
 /* Origins of the settings may call the API from a browser with an identity: a cookie or a token for
- * the front proxy. Every origin may read the status page, without one. The page says so itself, for
- * caches; here it is said for its other answers. */
+ * the front proxy. Every origin may read the status page, without an identity. The page itself
+ * carries that for caches; this adds it to the page's other answers. */
 static void put_cors(struct pub_request *request, const struct pub_route *route)
 {
     static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy, "
@@ -328,8 +327,8 @@ static void dispatch(struct pub_request *request)
     handler(request, sale, request->rest);
 }
 
-/* The answer tells whoever rehearses that the mark was believed: from the first answer that does
- * not, it is real buyers' stock that is asked for. */
+/* The answer confirms the mark. A client that rehearses must stop at the first answer without this
+ * header: from then on it would buy real stock. */
 static void judge_mark(struct pub_request *request)
 {
     struct pub_listener *listener = request->listener;
@@ -371,7 +370,7 @@ void pub_routes_handle(struct srv_request *http)
 
     if (pub_client_find(http, listener->trusted, listener->client_ip_header, &request->client) <
         0) {
-        static const char why[] = "a proxy has sent a client address that is none";
+        static const char why[] = "a proxy sent a client address that is no address";
         if (is_page)
             (void)page_refuse(&request->page, ANS_V_malformed, why);
         else

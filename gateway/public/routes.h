@@ -6,8 +6,8 @@
 
 struct pub_listener;
 
-/* srv_settings.on_head: decides whether the request is of the API or a page, and which. The
- * server's user_size is that of a struct pub_request. */
+/* For srv_settings.on_head: decides whether the request is of the API or a page, and which. The
+ * server's user_size is that of struct pub_request. */
 bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener);
 /* The server's request handler. */
 void pub_routes_handle(struct srv_request *http);

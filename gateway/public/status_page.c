@@ -1,15 +1,14 @@
-/* Status pages are what a sale's whole audience asks for, so an answer is one prepared buffer: head
- * and body are made once for all who ask in the same 100 ms of the same phase (a sale opens at its
- * millisecond on the page too). The body holds no server time, because that would change the strong
+/* A sale's whole audience asks for its status page, so an answer is one prepared buffer: head and
+ * body are built once for all requests within 100 ms in the same phase (a sale opens at its
+ * millisecond on the page, too). The body has no server time, since that would change the strong
  * ETag with every build; clients use Date and Age.
  *
- * Caching rule: shared caches may keep the page for a second or two, and serve it stale for a
- * little longer while they fetch it again; but before a sale opens, neither max-age nor max-age
- * plus stale-while-revalidate reaches past the opening, or buyers would see "scheduled" after it.
- * The last second is the exception: the crowd reloads just then, and a page that nobody may keep
- * would bring all of it here. It may be kept for that second, so it may be a second late.
- * Nobody keeps the page of an opened sale that is not served, as for a moment after a start, nor
- * that of a twin.
+ * Caching: shared caches may keep the page for a second or two, and serve it stale for a little
+ * longer while they fetch it again. Before a sale opens, neither max-age nor max-age plus
+ * stale-while-revalidate reaches past the opening, or buyers would see "scheduled" after it. The
+ * last second is the exception: the crowd reloads just then, and without caching all of it would
+ * come here. The page may be kept for that second, so it may be a second late. No cache keeps the
+ * page of an opened sale that is not served, as for a moment after a start, nor that of a twin.
  *
  * Two features of the ladder may be off: exact figures become words, which change rarely, so that
  * an ETag lives longer; and caches may keep the page five times as long. */
@@ -26,11 +25,11 @@
 #define SKU_TEXT_MAX                                                                               \
     5120 /* name, numbers, price and attributes (2 KiB each at most, escaped as they came) */
 
-/* What of a page changes between two builds of it. */
+/* What may change between two builds of a page. */
 struct look {
     enum cfg_phase phase;
-    bool exact;     /* how many are left; else a word */
-    bool short_ttl; /* caches keep it for a second or two; else for five times as long */
+    bool exact;     /* shows how many are left; else a word */
+    bool short_ttl; /* caches keep it for a second or two; else five times as long */
 };
 
 struct page {
@@ -92,13 +91,13 @@ static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
     ps_buf_put_json(buf, text, PS_TIME_LEN);
 }
 
-/* An opened sale that is not served (yet): only the log knows what is left. */
+/* An opened sale that is not served (yet): only the log knows its remaining stock. */
 static bool is_unserved(const struct cfg_sale *sale)
 {
     return sale->counter == NULL && sale->log_sale != NULL;
 }
 
-/* As the counter has it, or the log, or before both the plan. */
+/* From the counter, else from the log; before both, the plan. */
 static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
 {
     const struct cfg_sku *sku = &sale->skus[place];
@@ -113,7 +112,7 @@ static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
         return 0;
     oq_sale_totals(sale->log_sale, index, &totals);
     int64_t left = totals.adjustments - totals.held - totals.confirmed;
-    return left > 0 ? left : 0; /* the three are not of one moment */
+    return left > 0 ? left : 0; /* the three figures are not read at the same moment */
 }
 
 /* Few: a tenth of the planned stock or less. */
@@ -153,7 +152,7 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, const stru
     ps_buf_puts(buf, "}\n");
 }
 
-/* max-age, stale-while-revalidate, stale-if-error in seconds: together at most what is left until
+/* max-age, stale-while-revalidate and stale-if-error in seconds; together at most the time until
  * the opening. */
 struct freshness {
     int64_t max_age, revalidate, on_error;
@@ -218,7 +217,7 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
              (long long)near.max_age, (long long)near.revalidate, (long long)near.on_error);
     snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
              (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
-    /* Kafka's log may not be read to its end; and a twin's page has the address of its sale's. */
+    /* Kafka's log may not be read to its end; and a twin's page has its sale's address. */
     if (is_unserved(sale) || cfg_sale_is_twin(sale)) {
         memcpy(cache, "no-store", sizeof "no-store");
         memcpy(cdn, "no-store", sizeof "no-store");
@@ -240,7 +239,7 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
                                    NULL};
     struct ps_str text = {body.at, body.len};
     err = srv_shared_answer_new(ans_verdicts[ANS_V_ok].status, headers, text, &page->full);
-    if (err == 0) /* which says the length of what it does not send */
+    if (err == 0) /* Content-Length is that of the body that HEAD does not send */
         err = srv_shared_answer_new(ans_verdicts[ANS_V_not_modified].status, headers + 2, text,
                                     &page->not_modified);
     free(memory);

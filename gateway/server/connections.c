@@ -307,7 +307,7 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     srv_poll(connection, UV_READABLE);
     if (!count_address(connection)) {
         srv_refuse(connection, ANS_V_too_many_connections,
-                   "this address has as many connections as it may have");
+                   "this address has as many connections as one address may have");
         return;
     }
     if (http->places >= settings->connections_soft)

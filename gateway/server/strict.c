@@ -42,7 +42,7 @@ static const char *keep_field(struct srv_request *request, enum srv_header heade
             return "too many lines of X-Forwarded-For";
         request->forwarded_for[lines] = value;
     } else if (lines > 0 && header != SRV_H_REHEARSAL) {
-        return "a field that may stand once stands twice";
+        return "a field that may appear only once appears twice";
     }
     if (lines == 0)
         request->header[header] = value;
