@@ -6,6 +6,7 @@ import pytest
 from penstock import ROOT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds,seed", [(3, 1), pytest.param(100, 20, marks=pytest.mark.soak)])
 def test_rounds_of_random_faults_break_no_invariant(rounds, seed):
     """$PENSTOCK_CHAOS_SEED repeats a schedule."""

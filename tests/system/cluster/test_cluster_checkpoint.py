@@ -145,6 +145,7 @@ def test_nothing_is_counted_anew_when_redis_has_all_that_the_checkpoints_have(cl
         assert seen(gateway, LOADED) == 2 and seen(gateway, '"event":"sale_rebuilt"') == 0
 
 
+@pytest.mark.slow
 def test_kills_behind_a_checkpoint_and_while_one_is_written_lose_nothing(cluster):
     """F28."""
     with cluster.busy_sale(STOCK, rate=150) as (sale, _):
@@ -163,6 +164,7 @@ def test_kills_behind_a_checkpoint_and_while_one_is_written_lose_nothing(cluster
     assert_agree(cluster, sale)
 
 
+@pytest.mark.slow
 def test_a_gateway_that_starts_while_kafka_is_away_takes_its_checkpoint_when_it_is_back(cluster, kafka):
     sale = cluster.make_sale(stock=50)
     kafka.fill(cluster.topic, 40)
@@ -195,6 +197,7 @@ def serves_pages(gateway, sale):
     return False
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(cluster, kafka):
     """F28."""
     sale = cluster.make_sale(stock=50)

@@ -20,6 +20,7 @@ def cluster(kafka, clocks):
         yield c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [pytest.param(HOUR, marks=pytest.mark.soak), -HOUR], ids=["ahead", "back"])
 def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, clocks, seconds):
     """F15, I6, and nothing expires early: the orders have three hours."""

@@ -26,6 +26,7 @@ def assert_promises_nothing(gateway, sale, order_id, seconds):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goes_on(kafka):
     """F26, I2, I6: With a longer topic of the same name. What was promised before is there when the address leads back, without a restart."""
     with Cluster(kafka, gateways=2) as cluster, Kafka(like=kafka) as other:
@@ -130,6 +131,7 @@ def refused_by(brokers, topic, directory, *words):
         assert word in gateway.log_path.read_text(), gateway.log()
 
 
+@pytest.mark.slow
 def test_a_kafka_older_than_3_7_is_refused_by_name(tmp_path):
     """F25."""
     with Kafka(version="3.6.2") as old:

@@ -127,6 +127,7 @@ def test_admission_resumes_within_two_seconds_of_kafkas_return(cluster, kafka, h
     judge_times(attempts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", *(pytest.param(how, marks=pytest.mark.soak) for how in ("refused", "mute", "held"))])
 def test_admission_resumes_within_two_seconds_of_the_return_of_redis_with_its_data(cluster, how):
     sale = cluster.make_sale(stock=STOCK)

@@ -96,6 +96,7 @@ def test_settlement_waits_for_kafka_and_goes_on(cluster, kafka, shop):
     assert_books_agree(cluster, shop, sale, crowd)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [pytest.param("0", marks=pytest.mark.soak), "0.4"])
 def test_a_rehearsals_books_agree_over_a_kill(cluster, shop, tmp_path, share):
     """What deploy/quickstart --cluster shows: the rehearsal's proof, every gateway and the shop's database."""

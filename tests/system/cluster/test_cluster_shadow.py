@@ -2,7 +2,8 @@
 import json
 import subprocess
 
-from cluster import Crowd, promised_more, records
+import pytest
+from cluster import promised_more, records
 from penstock import REHEARSE, wait_until
 from rehearsal import make_twin, mark, new_key
 
@@ -46,6 +47,7 @@ def test_a_key_and_a_twin_made_at_one_gateway_serve_rehearsals_at_all_until_they
     assert cluster.numbers(sale) == (10, 0, 0, 10) and cluster.numbers(twin) == (0, 2, 0, 2)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothing_real(cluster, tmp_path):
     """A crowd buys at all gateways, and one gateway is killed in the middle."""
     for rule in ("user", "ip", "global", "status"):

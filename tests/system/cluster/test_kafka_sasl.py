@@ -54,6 +54,7 @@ def test_with_the_right_login_orders_are_accepted_and_settled(kafka, topic, tmp_
         assert kafka.login[1] not in gateway.log_path.read_text()
 
 
+@pytest.mark.slow
 def test_with_a_wrong_login_a_gateway_says_so_and_sells_nothing(kafka, topic, tmp_path):
     gateway = Gateway(tmp_path, settings=settings(kafka, topic, WRONG))
     gateway.spawn()

@@ -1,9 +1,9 @@
 """The start of a broker for tests and for trying out: deploy/kafka/serve."""
-
 import contextlib
 import pathlib
 import subprocess
 
+import pytest
 from penstock import ROOT, free_port, wait_until
 
 
@@ -30,6 +30,7 @@ def test_a_broker_that_does_not_serve_in_time_is_killed_with_the_reason(tmp_path
     wait_until(lambda: not programs(tmp_path), what="the broker's end")
 
 
+@pytest.mark.slow
 def test_a_broker_whose_starter_is_gone_does_not_stay_behind(tmp_path):
     with serve(tmp_path) as starting:
         starting.stdout.close()

@@ -140,6 +140,7 @@ ATTACKS = {"slow heads": ["-H", "-x", "24"], "slow bodies": ["-B", "-s", "4000",
            "many ranges": ["-R", "-a", "1", "-b", "3000"], "slow readers": ["-X", "-w", "1", "-y", "16", "-n", "1", "-z", "8", "-k", "10"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
     """F18: A thousand connections of each of its attacks, with the HTTP settings as shipped. No buyer waits for 2 s, or asks twice."""

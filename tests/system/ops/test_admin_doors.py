@@ -74,6 +74,7 @@ def ask(connection, gateway):
     return int(head.split()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("said", SAID)
 def test_a_crowd_keeps_no_operator_out(gateway, door, said):

@@ -118,6 +118,7 @@ def lines_of(gateway, sale):
     return gateway.admin("GET", f"/admin/v1/sales/{sale}/log?after=0&limit=1000").lines()
 
 
+@pytest.mark.slow
 def test_a_gateway_writes_to_a_topic_what_is_described(kafka, tmp_path):
     topic = kafka.topic(PARTITIONS)
     settings = {"log": {**PATIENT_LOG["log"], "kind": "kafka", "kafka": {"brokers": kafka.direct, "topic": topic}}}

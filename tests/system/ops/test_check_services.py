@@ -88,6 +88,7 @@ def test_a_redis_that_no_gateway_takes_is_refused_by_name(check, redis, options,
     assert "wrong@" not in lines[1]
 
 
+@pytest.mark.slow
 def test_a_redis_that_is_not_there_is_away(check):
     port = free_port()
     status, lines = check(store={"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{port}/0"}})
@@ -116,6 +117,7 @@ def test_a_topic_that_no_gateway_takes_is_refused_by_name(check, kafka):
         assert status == 1 and ": refused: " in lines[1] and word in lines[1], lines
 
 
+@pytest.mark.slow
 def test_each_service_is_said_although_another_is_away(check, redis, kafka):
     brokers = f"127.0.0.1:{free_port()}"
     status, lines = check(store=counter(redis(*WELL)), log=log(brokers, "orders"))

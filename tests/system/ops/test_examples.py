@@ -60,6 +60,7 @@ class Quickstart:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_all_pages_run_as_they_stand_beside_one_quickstart_and_leave_it_as_it_was(tmp_path, language):
     quickstart = Quickstart(tmp_path)

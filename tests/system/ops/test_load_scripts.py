@@ -72,6 +72,7 @@ def run_k6(k6, gateway, **env):
     return done.returncode, done.stdout + done.stderr, {name: int(n) for name, n in re.findall(r"answer_(\w+)\.*: (\d+)", done.stdout)}
 
 
+@pytest.mark.slow
 def test_k6_buys_a_sale_empty_and_counts_every_answer(k6, gateway, sale):
     status, out, answers = run_k6(k6, gateway, SALE=sale)
     assert status == 0, out

@@ -32,6 +32,7 @@ def files(package, tmp_path_factory):
     return where
 
 
+@pytest.mark.slow
 def test_lintian_finds_no_error_and_nothing_to_warn_of(package):
     out = run("lintian", "--allow-root", "--fail-on", "error,warning", "--tag-display-limit", 0, package)
     assert "E: " not in out and "W: " not in out, out

@@ -47,6 +47,7 @@ def test_a_rehearsal_that_could_not_be_made_is_not_told_from_an_old_report(check
     assert checkout.left() == []
 
 
+@pytest.mark.slow
 def test_a_quickstart_whose_first_token_is_no_longer_known_takes_another_file(checkout):
     running = checkout.start("--exit")
     assert "The proof holds." in running.communicate(timeout=120)[0]
@@ -83,6 +84,7 @@ def test_two_quickstarts_at_once_are_one(checkout):
     assert first.returncode == 0 and "The proof holds." in out, out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["building", "starting the gateway", "rehearsing", "offered", "Serving"])
 def test_a_quickstart_that_is_interrupted_leaves_nothing_running(checkout, stage):
     checkout.program("cmake", "sleep 0.5")
@@ -164,6 +166,7 @@ def test_a_quickstart_ends_with_its_terminal(checkout):
     wait_until(lambda: checkout.left() == [], 10, what="its end")
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("cluster-quickstart")
 def test_a_cluster_runs_for_an_ordinary_user_behind_a_proxy(checkout):
     """HAProxy lies in /usr/sbin, which is not on an ordinary user's path. The commands of its page run beside it."""

@@ -131,6 +131,7 @@ def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
     assert done.returncode == 2 and "--history" in done.stderr, done
 
 
+@pytest.mark.slow
 def test_what_clients_saw_fits_the_log_when_the_gateway_is_killed_in_the_middle(tmp_path):
     with Gateway(settings=PATIENT_LOG) as gateway:
         words = words_of(gateway, "--buyers", 4000, "--stock", 3000, "--over", "4s", "--shape", "step", "--retry", 100, "--history", tmp_path / "h.jsonl", "--json", tmp_path / "r.json")

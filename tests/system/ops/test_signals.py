@@ -43,6 +43,7 @@ def ask_later(port, request):
 # --- SIGTERM ---
 
 
+@pytest.mark.slow
 def test_sigterm_under_load_serves_on_for_its_delay_and_loses_nothing():
     """F16."""
     with Gateway(settings={"drain": {"delay_ms": 4000}, **PATIENT_LOG}) as gateway:
@@ -124,6 +125,7 @@ def test_a_drain_waits_for_the_log_and_tells_the_buyer(tmp_path):
         assert gateway.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_disk_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
     """Its orders were answered `pending`; whatever they are after the restart, the books agree."""
     disk = Disk(tmp_path)
@@ -143,6 +145,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
         assert gateway.assert_books(sale)["skus"][0]["held"] == 1
 
 
+@pytest.mark.slow
 def test_a_control_store_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
     disk = Disk(tmp_path)
     with Gateway(settings={"drain": {"delay_ms": 0, "timeout_ms": 1000}}, env=disk.env) as gateway:

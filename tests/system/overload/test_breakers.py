@@ -179,6 +179,7 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
     wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
 
 
+@pytest.mark.slow
 def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes_on(start, redis):
     """OL5: Quick refusals instead of late ones; not for a moment's delay."""
     port = free_port()

@@ -39,6 +39,7 @@ def documents(gateway):
     return gateway.admin("GET", "/admin/v1/config").json["documents"]
 
 
+@pytest.mark.slow
 def test_the_bundle_of_a_search_is_taken_as_it_is_and_changes_nothing_else(gateway, tmp_path):
     bundle, report = tmp_path / "bundle.json", tmp_path / "report.json"
     mine = gateway.make_sale(stock=10)

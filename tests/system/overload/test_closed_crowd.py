@@ -34,6 +34,7 @@ def crowd(gateway, path, connections, first):
     return (cpu_ms(gateway) - before) / int(re.search(r"(\d+) requests in", out).group(1)), *(milliseconds(re.search(rf"{share}% +(\S+)", out).group(1)) for share in (50, 99))
 
 
+@pytest.mark.slow
 def test_three_thousand_who_wait_for_their_answers_are_served_in_turn():
     settings = {"workers": 1, "http": {"connections": 8000}, **ENFORCE}
     with processor() as first, Gateway(settings=settings, prefix=first) as gateway:

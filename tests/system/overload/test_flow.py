@@ -103,6 +103,7 @@ def test_ten_times_what_the_disk_commits_is_answered_in_time_or_refused_at_once(
         wait_until(lambda: shown(gateway)["in_flight"] == 0, what="the last outcome")
 
 
+@pytest.mark.slow
 def test_orders_that_expire_together_leave_the_log_to_buyers(disk):
     """600 that were due while the gateway stood still; 4 records a commit, 20 ms a commit: the last would wait for three seconds."""
     with one_on(disk, 4) as gateway:
@@ -252,6 +253,7 @@ def alone(kafka):
         yield gateway
 
 
+@pytest.mark.slow
 def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_all_is_well(tmp_path, kafka):
     """OL5."""
     with one_of(kafka, **PATIENT_LOG) as alone:
@@ -264,6 +266,7 @@ def test_a_redis_slowed_by_50_ms_at_the_peak_is_used_as_before_and_afterwards_al
         wait_until(lambda: shown(alone, "store")["in_flight"] == 0 and shown(alone)["in_flight"] == 0, what="the last answers")
 
 
+@pytest.mark.slow
 def test_a_kafka_slowed_by_500_ms_at_the_peak_makes_no_queue_and_comes_back_by_itself(tmp_path, alone):
     """OL5: 500 ms more are the time-out: nobody can be told `accepted` then. Everybody is answered by then all the same, as pending or as refused."""
     with slowed(alone, "kafka", 250, after_s=4, for_s=5):

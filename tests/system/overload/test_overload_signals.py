@@ -81,6 +81,7 @@ def test_the_counter_in_memory_has_no_latency(gateway):
     assert "signal_absent" not in gateway.log()
 
 
+@pytest.mark.slow
 def test_orders_show_as_rate_latency_and_answers(gateway):
     def answered(verdict):
         return sum(overload(gateway, 600)["history"]["answers"].get(verdict, []))

@@ -123,6 +123,7 @@ def test_pages_and_look_ups_give_way_before_orders(gateway):
     assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
 
 
+@pytest.mark.slow
 def test_operators_are_never_shed_and_a_balancer_leaves_the_gateway_in(gateway):
     """OL2."""
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)

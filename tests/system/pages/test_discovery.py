@@ -382,6 +382,7 @@ def test_registrations_outlive_a_restart_and_end_while_the_gateway_is_down(shops
         assert [e["address"] for e in gateway.admin("GET", f"/admin/v1/pools/{pool}/endpoints").json["endpoints"]] == [shops[0].address]
 
 
+@pytest.mark.slow
 def test_five_hundred_endpoints_cost_one_change_a_second():
     """Two pools of 250 with a TTL of 15 s, whose heart-beats come each 5 s: they are written once a second at most, and the audit log has none."""
     def beat(which):
@@ -430,6 +431,7 @@ def lines_about(gateway, pools):
 # --- a cluster ---
 
 
+@pytest.mark.slow
 def test_a_registration_at_one_gateway_serves_at_all_and_outlives_redis(kafka, shops):
     with Cluster(kafka, gateways=2, settings=PATIENT) as cluster:
         a, b = cluster.gateways

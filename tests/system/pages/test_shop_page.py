@@ -90,6 +90,7 @@ def test_the_page_has_text_reviews_recommendations_and_a_sale_that_can_be_bought
     assert "On sale: 100 left." in dom and re.search(r'<button id="buy">', dom), dom
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_before_during_and_after_a_switch(gateway, tmp_path):
     """A quarter of the visits, then half, then all; and back. The page is kept for two seconds at most."""
     for share in (0.25, 0.5):
@@ -108,6 +109,7 @@ def test_the_page_is_whole_before_during_and_after_a_switch(gateway, tmp_path):
     wait_until(lambda: 'data-version="blue"' in call(gateway.port, "GET", "/").text, what="the first version")
 
 
+@pytest.mark.slow
 def test_the_page_is_there_without_its_recommendations(gateway, parts, tmp_path):
     parts["recommendations"].kill()
     try:

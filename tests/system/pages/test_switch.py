@@ -54,6 +54,7 @@ def test_a_share_of_users_goes_to_the_new_pool_and_they_stay_when_it_grows(gatew
     assert len(those_in(gateway, "new")) == len(USERS)
 
 
+@pytest.mark.slow
 def test_the_same_users_are_in_after_a_restart(old, new, tmp_path):
     """PG11."""
     for _ in range(2):

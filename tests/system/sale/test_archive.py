@@ -180,6 +180,7 @@ def test_only_a_rehearsal_goes_without_an_archive():
         assert record_of(gateway, sale) is None
 
 
+@pytest.mark.slow
 def test_an_order_that_is_held_keeps_its_sale_out_of_the_archive():
     with Gateway(settings=AT_ONCE) as gateway:
         sale = gateway.make_sale(stock=5, reservation_ttl_s=8)
@@ -218,6 +219,7 @@ def not_archived(gateway, sale, words):
     assert gateway.buy(other, "ann").status == 202  # service goes on
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_gone_is_said_and_nothing_is_dropped(tmp_path):
     """F27."""
     away = tmp_path / "archives"
@@ -232,6 +234,7 @@ def test_a_directory_that_is_gone_is_said_and_nothing_is_dropped(tmp_path):
         assert lines_of(away / f"{sale}.ndjson.zst")[1] == record_of(gateway, sale)["last_hash"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_is_dropped(tmp_path):
     """F27."""
     disk = Disk(tmp_path)
@@ -250,6 +253,7 @@ def test_a_full_disk_is_said_and_nothing_is_dropped(tmp_path):
         assert_archived(gateway, sale, ids)
 
 
+@pytest.mark.slow
 def test_an_archive_is_handed_to_a_command_and_only_its_good_end_counts(tmp_path):
     command, kept = tmp_path / "keep", tmp_path / "kept"
     command.write_text("#!/bin/sh\nexit 3\n")

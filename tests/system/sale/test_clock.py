@@ -26,6 +26,7 @@ def state(gateway, sale, user):
     return next(o for o in gateway.orders(sale) if o["user"] == user)["state"]
 
 
+@pytest.mark.slow
 def test_no_order_expires_at_once_when_the_wall_clock_jumps(tmp_path):
     """F15: Two gateways jump, a third does not and shows that the time was ripe."""
     gateways, clocks = {}, {}

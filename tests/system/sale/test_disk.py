@@ -332,6 +332,7 @@ def test_a_sale_that_cannot_be_noted_as_opened_opens_when_it_can(disk):
         assert report["skus"][0]["adjustments"] == report["skus"][0]["available"] == 5
 
 
+@pytest.mark.slow
 def test_a_control_commit_that_fails_is_not_in_force(disk):
     with make(disk) as gateway:
         sale = gateway.make_sale(stock=10)

@@ -178,6 +178,7 @@ def test_who_was_held_is_told_what_happened_meanwhile(gateway, command, verdict,
     assert len(gateway.orders(sale)) == 1
 
 
+@pytest.mark.slow
 def test_waits_of_several_rules_add_up_to_no_more_than_one_may_be(gateway):
     """Else a proxy gives up a request that still becomes an order."""
     slow = rule(gateway, algorithm="leaky_bucket", key="user", rate=1, period_s=6, max_wait_ms=10000)

@@ -169,6 +169,7 @@ def expired():
         yield shop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "sold_out", "paused", "ended", "restarted"])
 def test_an_unpaid_order_expires_whatever_became_of_its_sale(expired, name):
     g, order = expired["g"], expired[name]

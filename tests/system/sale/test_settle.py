@@ -114,6 +114,7 @@ def test_a_gateway_that_is_killed_under_its_workers_loses_nothing(gateway, shop)
     assert_results(shop)
 
 
+@pytest.mark.slow
 def test_a_database_that_crashes_under_its_worker_has_each_order_once(gateway):
     with PostgresServer() as server:
         shop = init(server.database())
@@ -334,6 +335,7 @@ def strange_worker(gateway, shop, strange, tmp_path, *flags):
                   "--gateway-timeout-ms", "300", *flags, journal=gateway.state / "journal.db")
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_none_is_asked_for_again(gateway, shop, strange, tmp_path):
     sale = gateway.make_sale(stock=10)
     ids = buy(gateway, sale, 3)
@@ -353,6 +355,7 @@ def test_an_answer_that_is_none_is_asked_for_again(gateway, shop, strange, tmp_p
     assert done.events[-1]["confirmed"] == 3
 
 
+@pytest.mark.slow
 def test_an_order_is_not_found_only_when_gateways_have_said_so_several_times(gateway, database, strange, tmp_path):
     """A call that nobody answered says nothing of it."""
     unknown = []

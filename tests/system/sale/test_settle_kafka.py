@@ -179,6 +179,7 @@ def test_a_worker_that_stands_still_is_passed_over_and_does_no_harm_when_it_wake
     assert_results(shop)
 
 
+@pytest.mark.slow
 def test_a_topic_that_was_made_anew_is_not_read_on(gateway, topic, kafka, shop):
     sale = gateway.make_sale(stock=10)
     buy(gateway, sale, 4)

@@ -72,6 +72,7 @@ def confirm(gateway, order):
     return gateway.admin("POST", f"/admin/v1/orders/{order}/confirm", {})
 
 
+@pytest.mark.slow
 def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
     """F29: Under load: whoever heard a 200 to a confirm has the order at the successor, and what it lost of the rest is the lag that was told."""
     with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 5000}}) as gateway, \
