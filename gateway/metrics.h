@@ -73,6 +73,8 @@ enum gw_metric {
     GW_M_SIGNAL,             /* penstock_overload_signal{signal}; absent ones are left out */
     GW_M_SIGNAL_SHARE,       /* penstock_overload_signal_ratio{signal} */
     GW_M_PRESSURE,           /* penstock_overload_pressure_ratio */
+    GW_M_OVERRIDES,          /* penstock_overrides{kind} */
+    GW_M_OVERRIDE_OLDEST,    /* penstock_override_oldest_seconds */
     GW_M_BREAKER,            /* penstock_breaker_state{breaker,state} */
     GW_M_BREAKER_FORCED,     /* penstock_breaker_forced{breaker,state} */
     GW_M_BREAKER_OPENINGS,   /* penstock_breaker_openings_total{breaker} */

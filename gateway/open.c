@@ -214,6 +214,7 @@ int gw_open_control(struct gw_gateway *gateway)
         goto out;
     gateway->settings->bounds.listeners[0].port = gateway->sockets.port; /* as bound */
     gateway->settings->bounds.listeners[1].port = gateway->sockets.admin_port;
+    gateway->settings->bounds.gateway = gateway->dir.gateway_id;
     cfg_store_set_bounds(gateway->config, &gateway->settings->bounds);
     if ((err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
                                                        .first_path = first,

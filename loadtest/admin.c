@@ -220,9 +220,9 @@ int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call,
     int err = lt_admin_call(admin, call, &reply, fault);
     if (err < 0)
         return err;
-    if (reply.status != 200)
+    if (reply.status / 100 != 2)
         err = lt_admin_refused(&reply, call->path, fault);
-    else
+    else if (reply.status != 204)
         err = ps_json_parse(reply.body, reply.len, ret_json, fault);
     free(reply.body);
     return err;

@@ -37,8 +37,8 @@ int lt_admin_read_token(const char *path, struct lt_admin *admin,
  * PS_E_NOMEM, PS_E_CLOSED (told to stop). */
 int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
                   struct lt_reply *ret_reply, struct ps_fault *fault) PS_MUST_CHECK;
-/* A call whose answer must be 200 with JSON; else PS_E_CONFLICT, PS_E_INVALID, or as above. Owner
- * of *ret_json: the caller (json_decref). */
+/* A call whose answer must be 2xx with JSON (204: without, *ret_json is untouched); else
+ * PS_E_CONFLICT, PS_E_INVALID, or as above. Owner of *ret_json: the caller (json_decref). */
 int lt_admin_call_json(const struct lt_admin *admin, const struct lt_call *call, json_t **ret_json,
                        struct ps_fault *fault) PS_MUST_CHECK;
 /* The same of a GET. */

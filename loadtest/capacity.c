@@ -2,9 +2,10 @@
  * new buyer at a random moment, and the proof afterwards. So "holds" is said of orders that are in
  * the log, and a gateway that loses one has no capacity at all.
  *
- * The overload level is pinned to 0 meanwhile: what is looked for is what the machine can do, not
- * where the ladder, set by an earlier search, gives way. A limit of the gateway that refuses ends
- * the search for the same reason: from its knee the next limit would follow, lower each time. */
+ * The level of overload is overridden with 0 meanwhile: what is looked for is what the machine can
+ * do, not where the ladder, set by an earlier search, gives way. A limit of the gateway that
+ * refuses ends the search for the same reason: from its knee the next limit would follow, lower
+ * each time. */
 #include "loadtest/capacity.h"
 
 #include "common/clock.h"
@@ -18,7 +19,7 @@
 #define REST_MS          1000 /* between two steps … */
 #define REST_BROKEN_MS   3000 /* … and after one that broke */
 #define CALL_PATIENCE_MS 15000
-#define PIN_TTL_S        600
+#define LEVEL_TTL_S      600
 #define BURSTS_MAX       8
 #define HISTORY_S        600 /* of signals that a gateway keeps */
 #define CLIENT_FULL      0.9 /* of a core: this program itself may be what breaks */
@@ -31,9 +32,10 @@ struct search {
     struct lt_admin admin;
     struct lt_knee knee;
     struct lt_proposal proposal;
-    int64_t in_time_ms;  /* of an answer */
-    json_t *settings;    /* that the gateway runs with */
-    bool pinned, played; /* a step was */
+    int64_t in_time_ms; /* of an answer */
+    json_t *settings;   /* that the gateway runs with */
+    bool holds_level;   /* by an override of its own */
+    bool played;        /* a step was */
     json_t *steps, *burst_step, *thresholds;
 };
 
@@ -49,29 +51,29 @@ static json_t *ask_gateway(const struct search *search, const char *method, cons
     return lt_admin_call_json(&search->admin, &call, &json, &fault) < 0 ? NULL : json;
 }
 
-/* Unless an operator has pinned it. */
-static void pin_level(struct search *search)
+/* Sets the level to 0 and renews that, unless an operator has overridden it. */
+static void hold_level(struct search *search)
 {
     char body[160];
-    json_t *overload = ask_gateway(search, "GET", "/admin/v1/overload?history_s=0", NULL);
-    const json_t *pin = json_object_get(overload, "pin");
-    if (overload != NULL && (search->pinned || pin == NULL || json_is_null(pin))) {
+    json_t *others =
+        search->holds_level ? NULL : ask_gateway(search, "GET", "/admin/v1/overrides/level", NULL);
+    if (others == NULL) {
         (void)snprintf(body, sizeof body,
-                       "{\"level\":0,\"ttl_s\":%d,\"reason\":\"penstock-rehearse looks for the "
+                       "{\"value\":0,\"ttl_s\":%d,\"reason\":\"penstock-rehearse looks for the "
                        "capacity\"}",
-                       PIN_TTL_S);
-        json_t *answer = ask_gateway(search, "POST", "/admin/v1/overload/pin", body);
-        search->pinned = search->pinned || answer != NULL;
+                       LEVEL_TTL_S);
+        json_t *answer = ask_gateway(search, "PUT", "/admin/v1/overrides/level", body);
+        search->holds_level |= answer != NULL;
         json_decref(answer);
     }
-    json_decref(overload);
+    json_decref(others);
 }
 
-static void unpin_level(struct search *search)
+static void release_level(struct search *search)
 {
-    if (search->pinned)
-        json_decref(ask_gateway(search, "POST", "/admin/v1/overload/unpin", "{}"));
-    search->pinned = false;
+    if (search->holds_level)
+        json_decref(ask_gateway(search, "DELETE", "/admin/v1/overrides/level", NULL));
+    search->holds_level = false;
 }
 
 static int get_documents(const struct search *search, json_t **ret_config, struct ps_fault *fault)
@@ -198,7 +200,7 @@ static int play_step(struct search *search, int64_t rate, const struct lt_phase 
     memcpy(options.plan.phases, phases, count * sizeof *phases);
     for (size_t i = 0; i < count; i++)
         options.plan.stock += phases[i].clicks;
-    pin_level(search);
+    hold_level(search);
     int64_t from_ms = ps_clock_wall_ms(&ps_clock_system);
     int err = lt_rehearse_measure(&options, search->stop, &report, fault);
     if (err < 0)
@@ -500,7 +502,7 @@ static int run_search(struct search *search)
                          http_setting(search, "idle_timeout_ms"));
         err = try_burst(search, &fault);
     }
-    unpin_level(search);
+    release_level(search);
     if (err == 0) {
         json_t *calm = calm_signals(search);
         search->thresholds = lt_proposal_thresholds(

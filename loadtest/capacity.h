@@ -1,6 +1,6 @@
 /* Capacity before the day: the load is raised until goodput or latency breaks, the knee is found,
  * and what it supports is printed as a bundle of documents and as settings. Nothing is changed at
- * the gateway, but for rehearsal sales, which end, and a pin of the overload level while it is
+ * the gateway, but for rehearsal sales, which end, and an override of the level while it is
  * measured. */
 #ifndef LT_CAPACITY_H
 #define LT_CAPACITY_H

@@ -1,9 +1,7 @@
 /* The degrade ladder for operators: what the documents of the kinds overload and features show
- * beside themselves, pins of the level and of features, and what each level would have turned off
- * in the last minute. */
+ * beside themselves, and what each level would have turned off in the last minute. */
 #include "gateway/admin/ladder.h"
 
-#include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
 #include <stdio.h>
@@ -18,6 +16,14 @@ static const struct cfg_feature_doc *feature_doc(const struct op_admin *admin,
         cfg_store_find(admin->deps.config, &cfg_kind_feature, cfg_feature_names[feature]));
 }
 
+/* "overridden by ann: the show begins"; "" without an override. */
+static void print_override(const struct cfg_doc *override, char *ret_text, size_t cap)
+{
+    ret_text[0] = '\0';
+    if (override != NULL)
+        (void)snprintf(ret_text, cap, "overridden by %s: %s", override->by.who, override->by.why);
+}
+
 /* Why it is on or off; "" = it is on, and nothing is to be said. */
 static void print_reason(const struct op_admin *admin, enum cfg_feature feature, char *ret_text,
                          size_t cap)
@@ -26,9 +32,10 @@ static void print_reason(const struct op_admin *admin, enum cfg_feature feature,
     const struct cfg_feature_doc *doc = feature_doc(admin, feature);
 
     ret_text[0] = '\0';
-    if (overload->why[feature] == ADM_WHY_PINNED)
-        (void)snprintf(ret_text, cap, "pinned by %s%s%s", doc->pin.who,
-                       doc->pin.why[0] != '\0' ? ": " : "", doc->pin.why);
+    if (overload->why[feature] == ADM_WHY_OVERRIDE)
+        print_override(
+            cfg_override_find(admin->deps.config, CFG_OVERRIDE_FEATURE, cfg_feature_names[feature]),
+            ret_text, cap);
     else if (overload->why[feature] == ADM_WHY_ALONE)
         (void)snprintf(ret_text, cap, "no sale is open that is no rehearsal");
     else if (adm_overload_is_off(overload, feature))
@@ -52,13 +59,9 @@ static json_t *state_json(const struct op_admin *admin, enum cfg_feature feature
 static int show_feature(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json)
 {
     enum cfg_feature feature = cfg_feature_find(doc->name);
-    const struct cfg_pin *pin = &cfg_feature_of(doc)->pin;
-    bool pinned = cfg_pin_is_in_force(pin, ps_clock_wall_ms(admin->deps.clock));
 
-    return json_object_update_new(
-               json, json_pack("{s:s, s:s, s:o}", "feature", doc->name, "while_off",
-                               cfg_feature_words[feature], "pin",
-                               cfg_pin_write(pinned ? pin : NULL, &cfg_feature_pins))) |
+    return json_object_update_new(json, json_pack("{s:s, s:s}", "feature", doc->name, "while_off",
+                                                  cfg_feature_words[feature])) |
            json_object_update_new(json, state_json(admin, feature));
 }
 
@@ -105,9 +108,8 @@ static void print_why(const struct adm_overload *overload, char *ret_text, size_
         &overload->changes[(overload->change_count - 1) % ADM_CHANGES_MAX];
 
     ret_text[0] = '\0';
-    if (overload->pin.until_ms != 0)
-        (void)snprintf(ret_text, cap, "pinned by %s%s%s", overload->pin.who,
-                       overload->pin.why[0] != '\0' ? ": " : "", overload->pin.why);
+    if (overload->is_overridden)
+        print_override(adm_overload_override(overload), ret_text, cap);
     else if (overload->change_count == 0)
         return;
     else if (last->cause == ADM_CAUSE_PRESSURE && last->sample.highest < CFG_SIGNAL_COUNT)
@@ -118,7 +120,7 @@ static void print_why(const struct adm_overload *overload, char *ret_text, size_
     else if (last->cause == ADM_CAUSE_MODE)
         (void)snprintf(ret_text, cap, "the mode was changed");
     else
-        (void)snprintf(ret_text, cap, "a pin has ended");
+        (void)snprintf(ret_text, cap, "an override has ended");
 }
 
 /* What the workers do by themselves: whom they refuse, and what they leave unread. */
@@ -139,17 +141,15 @@ static json_t *shedding_json(const struct op_admin *admin)
 int op_show_ladder(const struct op_admin *admin, json_t *json)
 {
     const struct adm_overload *overload = admin->deps.overload;
-    const struct cfg_pin *pin = overload->pin.until_ms != 0 ? &overload->pin : NULL;
     char why[CFG_WHY_SIZE + 128];
 
     print_why(overload, why, sizeof why);
     return json_object_update_new(
         json,
-        json_pack("{s:i, s:o, s:s?, s:o, s:i, s:o, s:o, s:o}", "level", overload->level, "since",
-                  ps_json_of_time(overload->since_ms), "why", why[0] != '\0' ? why : NULL, "pin",
-                  cfg_pin_write(pin, &cfg_level_pins), "level_by_pressure", overload->ladder.level,
-                  "features", features_json(admin), "changes", changes_json(overload), "shedding",
-                  shedding_json(admin)));
+        json_pack("{s:i, s:o, s:s?, s:i, s:o, s:o, s:o}", "level", overload->level, "since",
+                  ps_json_of_time(overload->since_ms), "why", why[0] != '\0' ? why : NULL,
+                  "level_by_pressure", overload->ladder.level, "features", features_json(admin),
+                  "changes", changes_json(overload), "shedding", shedding_json(admin)));
 }
 
 /* --- What would be turned off. --- */
@@ -201,101 +201,10 @@ int op_show_levels(const struct op_admin *admin, const struct cfg_change *change
     return json_object_set_new(json, "levels", levels_json(admin, change));
 }
 
-/* --- Pins. --- */
-
-/* The document's next version has this pin (NULL: none). */
-static void set_pin(struct op_request *request, const struct op_target *target,
-                    const struct cfg_pin *from, const struct cfg_pin *to,
-                    const struct cfg_pin_words *words, const char *action)
-{
-    op_document_state(request, target, action, cfg_pin_state(to, words), cfg_pin_write(from, words),
-                      cfg_pin_write(to, words));
-}
-
-static void pin(struct op_request *request, const struct op_target *target,
-                const struct cfg_pin *have, const struct cfg_pin_words *words, const char *action)
-{
-    int64_t now_ms = ps_clock_wall_ms(request->admin->deps.clock);
-    struct cfg_pin wanted;
-    bool dry_run;
-
-    if (!op_read_dry_run(request, &dry_run) || !op_matches(request, target->have->version) ||
-        !op_read_pin(request, words, now_ms, &wanted))
-        return;
-    if (!dry_run) {
-        set_pin(request, target, have, &wanted, words, action);
-        return;
-    }
-    op_etag(request, target->have->version);
-    op_json(request, ANS_V_ok,
-            json_pack("{s:b, s:o, s:o}", "dry_run", 1, "pin", cfg_pin_write(&wanted, words),
-                      "levels", levels_json(request->admin, NULL)));
-}
-
-static void unpin(struct op_request *request, const struct op_target *target,
-                  const struct cfg_pin *have, const struct cfg_pin_words *words, const char *action)
-{
-    if (!op_only_reason(request) || !op_matches(request, target->have->version))
-        return;
-    if (cfg_pin_is_in_force(have, ps_clock_wall_ms(request->admin->deps.clock)))
-        set_pin(request, target, have, NULL, words, action);
-    else
-        op_say_document(request, target->kind, target->name);
-}
-
-static void read_overload(struct op_request *request, struct op_target *ret_target)
-{
-    *ret_target = (struct op_target){.kind = &cfg_kind_overload, .name = CFG_OVERLOAD_NAME};
-    ret_target->have =
-        cfg_store_find(request->admin->deps.config, &cfg_kind_overload, CFG_OVERLOAD_NAME);
-}
-
-static void pin_level(struct op_request *request)
-{
-    struct op_target target;
-
-    read_overload(request, &target);
-    pin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.pin");
-}
-
-static void unpin_level(struct op_request *request)
-{
-    struct op_target target;
-
-    read_overload(request, &target);
-    unpin(request, &target, &cfg_overload_of(target.have)->pin, &cfg_level_pins, "overload.unpin");
-}
-
-static void pin_feature(struct op_request *request)
-{
-    struct op_target target;
-
-    if (op_read_target(request, &cfg_kind_feature, &target))
-        pin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins, "feature.pin");
-}
-
-static void unpin_feature(struct op_request *request)
-{
-    struct op_target target;
-
-    if (op_read_target(request, &cfg_kind_feature, &target))
-        unpin(request, &target, &cfg_feature_of(target.have)->pin, &cfg_feature_pins,
-              "feature.unpin");
-}
-
 /* --- What it brings. --- */
 
-/* clang-format off */
 const struct op_part op_ladder_part = {
-    .routes = (const struct op_route[]){
-        {"/admin/v1/overload/pin",      SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, pin_level},
-        {"/admin/v1/overload/unpin",    SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                            unpin_level},
-        {"/admin/v1/features/{}/pin",   SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES | OP_NEEDS_BODY | OP_QUERY, pin_feature},
-        {"/admin/v1/features/{}/unpin", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES,                            unpin_feature},
-        {0}},
-    .kinds = (const struct op_kind[]){{.kind = &cfg_kind_feature,
-                                       .show = show_feature,
-                                       .show_dry_run = op_show_levels},
-                                      {0}},
+    .kinds =
+        (const struct op_kind[]){
+            {.kind = &cfg_kind_feature, .show = show_feature, .show_dry_run = op_show_levels}, {0}},
 };
-/* clang-format on */

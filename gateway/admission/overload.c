@@ -1,5 +1,5 @@
-/* See overload.h. The documents are read anew with each tick: what an operator changes or pins is
- * in force within 100 ms, and a pin ends by the wall clock without anybody doing anything. */
+/* See overload.h. Documents and overrides are read anew with each tick: what an operator changes is
+ * in force within 100 ms, and an override ends by the wall clock without anybody doing anything. */
 #include "gateway/admission/overload.h"
 
 #include "common/program/log.h"
@@ -10,7 +10,8 @@
 
 #define PENSTOCK "penstock"
 
-const char *const adm_cause_names[] = {"pressure", "calm", "pin", "pin_ended", "mode", NULL};
+const char *const adm_cause_names[] = {"pressure",       "calm", "override",
+                                       "override_ended", "mode", NULL};
 
 /* --- Documents. --- */
 
@@ -20,11 +21,24 @@ const struct cfg_overload *adm_overload_settings(const struct adm_overload *over
         cfg_store_find(overload->deps.config, &cfg_kind_overload, CFG_OVERLOAD_NAME));
 }
 
+const struct cfg_doc *adm_overload_override(const struct adm_overload *overload)
+{
+    return cfg_override_find(overload->deps.config, CFG_OVERRIDE_LEVEL, NULL);
+}
+
 static const struct cfg_feature_doc *feature_doc(const struct adm_overload *overload,
                                                  size_t feature)
 {
     return cfg_feature_of(
         cfg_store_find(overload->deps.config, &cfg_kind_feature, cfg_feature_names[feature]));
+}
+
+/* Why an operator has overridden the level; NULL: nobody has, or did not say. */
+static const char *override_reason(const struct adm_overload *overload)
+{
+    const struct cfg_doc *doc = adm_overload_override(overload);
+
+    return doc != NULL ? doc->by.why : NULL;
 }
 
 /* --- A change of the level. --- */
@@ -64,12 +78,12 @@ static void log_change(const struct adm_overload *overload, const struct adm_lev
         ps_log(PS_LOG_WARN, "overload_level_raised", PS_F_INT("from", change->from),
                PS_F_INT("to", change->to), PS_F_STR("cause", adm_cause_names[change->cause]),
                PS_F_STR("pressure", pressure), PS_F_STR("signal", highest_signal(&change->sample)),
-               PS_F_STR("reason", overload->pin.until_ms != 0 ? overload->pin.why : NULL));
+               PS_F_STR("reason", override_reason(overload)));
     else
         ps_log(PS_LOG_INFO, "overload_level_lowered", PS_F_INT("from", change->from),
                PS_F_INT("to", change->to), PS_F_STR("cause", adm_cause_names[change->cause]),
                PS_F_STR("pressure", pressure), PS_F_STR("signal", highest_signal(&change->sample)),
-               PS_F_STR("reason", overload->pin.until_ms != 0 ? overload->pin.why : NULL));
+               PS_F_STR("reason", override_reason(overload)));
 }
 
 static void on_audited(int err, const struct ps_fault *fault, void *ctx)
@@ -84,13 +98,13 @@ static void on_audited(int err, const struct ps_fault *fault, void *ctx)
 static void audit_change(const struct adm_overload *overload, const struct adm_level_change *change)
 {
     const struct cfg_overload *settings = adm_overload_settings(overload);
+    const char *reason = override_reason(overload);
     struct cfg_change *entry = cfg_change_new(
-        overload->deps.config,
-        &(struct cfg_author){.at_ms = change->at_ms,
-                             .who = PENSTOCK,
-                             .peer = "",
-                             .action = "overload.level",
-                             .why = overload->pin.until_ms != 0 ? overload->pin.why : ""});
+        overload->deps.config, &(struct cfg_author){.at_ms = change->at_ms,
+                                                    .who = PENSTOCK,
+                                                    .peer = "",
+                                                    .action = "overload.level",
+                                                    .why = reason != NULL ? reason : ""});
     int err = PS_E_NOMEM;
 
     if (entry != NULL) {
@@ -105,13 +119,13 @@ static void audit_change(const struct adm_overload *overload, const struct adm_l
         on_audited(err, &(struct ps_fault){0}, NULL);
 }
 
-static enum adm_cause cause_of(const struct adm_overload *overload, const struct cfg_pin *before,
+static enum adm_cause cause_of(const struct adm_overload *overload, bool was_overridden,
                                bool switched, int to)
 {
-    if (overload->pin.until_ms != 0)
-        return ADM_CAUSE_PIN;
-    if (before->until_ms != 0)
-        return ADM_CAUSE_PIN_ENDED;
+    if (overload->is_overridden)
+        return ADM_CAUSE_OVERRIDE;
+    if (was_overridden)
+        return ADM_CAUSE_OVERRIDE_ENDED;
     if (switched)
         return ADM_CAUSE_MODE;
     return to > overload->level ? ADM_CAUSE_PRESSURE : ADM_CAUSE_CALM;
@@ -136,25 +150,28 @@ static void change_level(struct adm_overload *overload, enum adm_cause cause, in
 
 /* --- A tick. --- */
 
+int adm_overload_level_otherwise(const struct adm_overload *overload)
+{
+    return adm_overload_settings(overload)->is_off ? 0 : overload->ladder.level;
+}
+
 static void move_level(struct adm_overload *overload, int64_t wall_ms)
 {
     const struct cfg_overload *settings = adm_overload_settings(overload);
-    const struct cfg_pin before = overload->pin;
-    int level = settings->is_off ? 0 : overload->ladder.level;
+    const struct cfg_doc *override = adm_overload_override(overload);
+    bool was_overridden = overload->is_overridden;
     bool switched = overload->is_off != settings->is_off;
+    int level = override != NULL ? cfg_override_of(override)->value
+                                 : adm_overload_level_otherwise(overload);
 
     overload->is_off = settings->is_off;
-    overload->pin = (struct cfg_pin){0};
-    if (cfg_pin_is_in_force(&settings->pin, wall_ms)) {
-        overload->pin = settings->pin;
-        level = settings->pin.value;
-    }
-    if (!overload->begun) { /* a level that is pinned at the start is no change */
+    overload->is_overridden = override != NULL;
+    if (!overload->begun) { /* a level that is overridden at the start is no change */
         overload->begun = true;
         overload->level = level;
         overload->since_ms = wall_ms;
     } else if (level != overload->level) {
-        change_level(overload, cause_of(overload, &before, switched, level), level, wall_ms);
+        change_level(overload, cause_of(overload, was_overridden, switched, level), level, wall_ms);
     }
 }
 
@@ -171,38 +188,45 @@ static bool is_selling(const struct adm_overload *overload, int64_t wall_ms)
 }
 
 /* What gives way to buyers need not where there are none: a rehearsal may take its gateway to the
- * end, and be read. Whoever pins a level gets what it turns off. */
+ * end, and be read. Whoever overrides the level gets what it turns off. */
 static bool gives_way_to_sales(size_t feature)
 {
     return feature == CFG_FEATURE_rehearsals || feature == CFG_FEATURE_exports;
 }
 
-/* Is it off, and why? */
-static bool judge_feature(struct adm_overload *overload, size_t feature, int64_t wall_ms)
+bool adm_overload_is_off_otherwise(const struct adm_overload *overload, enum cfg_feature feature,
+                                   enum adm_feature_why *ret_why)
 {
     const struct cfg_feature_doc *doc = feature_doc(overload, feature);
+    int64_t wall_ms = ps_clock_wall_ms(overload->deps.signals.clock);
     bool off = doc->level > 0 && overload->level >= doc->level;
+    bool alone = off && !overload->is_overridden && gives_way_to_sales(feature) &&
+                 !is_selling(overload, wall_ms);
 
-    overload->why[feature] = ADM_WHY_LEVEL;
-    if (cfg_pin_is_in_force(&doc->pin, wall_ms)) {
-        overload->why[feature] = ADM_WHY_PINNED;
-        return doc->pin.value == CFG_FEATURE_OFF;
-    }
-    if (off && overload->pin.until_ms == 0 && gives_way_to_sales(feature) &&
-        !is_selling(overload, wall_ms)) {
-        overload->why[feature] = ADM_WHY_ALONE;
-        return false;
-    }
-    return off;
+    *ret_why = alone ? ADM_WHY_ALONE : ADM_WHY_LEVEL;
+    return off && !alone;
 }
 
-static void publish(struct adm_overload *overload, int64_t wall_ms)
+/* Is it off, and why? */
+static bool judge_feature(struct adm_overload *overload, enum cfg_feature feature)
+{
+    const struct cfg_doc *override =
+        cfg_override_find(overload->deps.config, CFG_OVERRIDE_FEATURE, cfg_feature_names[feature]);
+    bool off = adm_overload_is_off_otherwise(overload, feature, &overload->why[feature]);
+
+    if (override == NULL)
+        return off;
+    overload->why[feature] = ADM_WHY_OVERRIDE;
+    return cfg_override_of(override)->value == CFG_FEATURE_OFF;
+}
+
+static void publish(struct adm_overload *overload)
 {
     struct ps_metrics_shard *shard = overload->deps.shard;
     unsigned off = 0;
 
     for (size_t i = 0; i < CFG_FEATURE_COUNT; i++) {
-        bool is_off = judge_feature(overload, i, wall_ms);
+        bool is_off = judge_feature(overload, (enum cfg_feature)i);
         off |= (unsigned)is_off << i;
         ps_metric_set(shard, GW_M_FEATURE_OFF, i, is_off);
     }
@@ -237,10 +261,8 @@ static void note_uses(struct adm_overload *overload, int64_t second)
 
 void adm_overload_apply(struct adm_overload *overload)
 {
-    int64_t wall_ms = ps_clock_wall_ms(overload->deps.signals.clock);
-
-    move_level(overload, wall_ms);
-    publish(overload, wall_ms);
+    move_level(overload, ps_clock_wall_ms(overload->deps.signals.clock));
+    publish(overload);
 }
 
 void adm_overload_tick(struct adm_overload *overload, bool started)

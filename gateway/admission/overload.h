@@ -1,5 +1,5 @@
-/* The degrade ladder at work: each tick the pressure moves the level (ladder.h), the level and what
- * operators have pinned say which features are off, and the workers learn of it (features.h). A
+/* The degrade ladder at work: each tick the pressure moves the level (ladder.h), the level and
+ * overrides say which features are off, and the workers learn of it (features.h). A
  * change of the level is logged and has its audit entry, by "penstock", with what has caused it.
  * One thread: control. */
 #ifndef ADM_OVERLOAD_H
@@ -8,6 +8,7 @@
 #include "gateway/admission/features.h"
 #include "gateway/admission/ladder.h"
 #include "gateway/admission/signals.h"
+#include "gateway/config/kinds/override.h"
 #include "gateway/config/store/store.h"
 
 #define ADM_CHANGES_MAX 32 /* of the level, that are remembered */
@@ -20,11 +21,11 @@ struct adm_overload_deps {
 };
 
 enum adm_cause {
-    ADM_CAUSE_PRESSURE,  /* at `enter` for long enough */
-    ADM_CAUSE_CALM,      /* at `leave` for long enough */
-    ADM_CAUSE_PIN,       /* an operator has pinned it */
-    ADM_CAUSE_PIN_ENDED, /* by its time or by an operator: the level is the controller's again */
-    ADM_CAUSE_MODE       /* an operator has turned the ladder off or on */
+    ADM_CAUSE_PRESSURE, /* at `enter` for long enough */
+    ADM_CAUSE_CALM,     /* at `leave` for long enough */
+    ADM_CAUSE_OVERRIDE,
+    ADM_CAUSE_OVERRIDE_ENDED, /* the level is the controller's again */
+    ADM_CAUSE_MODE            /* an operator has turned the ladder off or on */
 };
 extern const char *const adm_cause_names[]; /* in order */
 
@@ -36,9 +37,9 @@ struct adm_level_change {
 };
 
 enum adm_feature_why {
-    ADM_WHY_LEVEL,  /* on below its level, off from it on */
-    ADM_WHY_PINNED, /* on or off */
-    ADM_WHY_ALONE   /* rehearsals and exports: on, because no sale is open that is no rehearsal */
+    ADM_WHY_LEVEL,    /* on below its level, off from it on */
+    ADM_WHY_OVERRIDE, /* on or off */
+    ADM_WHY_ALONE     /* rehearsals and exports: on, because no sale is open that is no rehearsal */
 };
 
 struct adm_overload {
@@ -52,7 +53,7 @@ struct adm_overload {
     int level;
     int64_t since_ms; /* wall clock: the level's last change, or the start */
     bool is_off;
-    struct cfg_pin pin; /* of the level; .until_ms 0: none is in force */
+    bool is_overridden; /* the level */
     enum adm_feature_why why[CFG_FEATURE_COUNT];
     /* The last one is at (change_count - 1) % ADM_CHANGES_MAX. */
     struct adm_level_change changes[ADM_CHANGES_MAX];
@@ -75,6 +76,12 @@ void adm_overload_apply(struct adm_overload *overload);
 
 /* The document's thresholds, or the level of a feature (0: never), as they are in force. */
 const struct cfg_overload *adm_overload_settings(const struct adm_overload *overload);
+/* The override of the level that is in force here; NULL: none. */
+const struct cfg_doc *adm_overload_override(const struct adm_overload *overload);
+/* What level and feature are, or would be without an override. */
+int adm_overload_level_otherwise(const struct adm_overload *overload);
+bool adm_overload_is_off_otherwise(const struct adm_overload *overload, enum cfg_feature feature,
+                                   enum adm_feature_why *ret_why);
 bool adm_overload_is_off(const struct adm_overload *overload, enum cfg_feature feature);
 /* How often the feature was used in the last minute. */
 int64_t adm_overload_uses(const struct adm_overload *overload, enum cfg_feature feature);

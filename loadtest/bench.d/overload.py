@@ -54,7 +54,7 @@ class Bound:
         penstock.lift_limits()
         if controller == "off":
             penstock.turn_overload_off()
-        penstock.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 3600, "reason": "the proof of each run reads the log at once"})
+        penstock.admin("PUT", "/admin/v1/overrides/feature:exports", {"value": "on", "ttl_s": 3600, "reason": "the proof of each run reads the log at once"})
         return penstock
 
 

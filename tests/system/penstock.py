@@ -252,6 +252,23 @@ class Gateway:
             headers["Idempotency-Key"] = f'"{key}"'
         return self.public("POST", f"/v1/sales/{sale}/orders", {"sku": sku, "quantity": quantity}, user, headers, **more)
 
+    # --- overrides ---
+
+    def override(self, target, value, ttl_s=600, reason="a test", query="", **more):
+        """Sets it; the answer's document."""
+        path = "/admin/v1/overrides/" + urllib.parse.quote(target, safe=":") + query
+        answer = self.admin("PUT", path, {"value": value, "ttl_s": ttl_s, "reason": reason, **more})
+        assert answer.status in (200, 201), answer
+        return answer.json
+
+    def end_override(self, target, query=""):
+        answer = self.admin("DELETE", "/admin/v1/overrides/" + urllib.parse.quote(target, safe=":") + query)
+        assert answer.status == 204, answer
+
+    def overrides(self):
+        """Those that are set, by target; of one for a gateway, target@gateway."""
+        return {one["target"] + ("@" + one["gateway"] if one["gateway"] else ""): one for one in self.read("/admin/v1/overrides").json["overrides"]}
+
     # --- sales ---
 
     def make_sale(self, name=None, stock=10, opens_in=-1.0, wait=True, skus=None, **document):

@@ -13,13 +13,13 @@ static struct ps_faults faults;
 static struct cfg_doc *read_doc(const struct cfg_kind *kind, const char *text, const char *state)
 {
     json_t *json = json_loads(text, 0, NULL);
-    json_t *pin = json_loads(state != NULL ? state : kind->initial_state, 0, NULL);
+    json_t *kept = state != NULL ? json_loads(state, 0, NULL) : NULL;
     const struct cfg_doc_parts parts = {.kind = kind,
                                         .name = "default",
                                         .version = 1,
                                         .by = {0, "t", "", "put", ""},
                                         .json = json,
-                                        .state = pin,
+                                        .state = kept,
                                         .reading = {"", NOW}};
     struct cfg_doc *doc = NULL;
 
@@ -27,7 +27,7 @@ static struct cfg_doc *read_doc(const struct cfg_kind *kind, const char *text, c
     assert_non_null(json);
     (void)!cfg_doc_new(&parts, &doc, &faults);
     json_decref(json);
-    json_decref(pin);
+    json_decref(kept);
     return doc;
 }
 
@@ -54,7 +54,6 @@ static void what_is_left_out_has_its_default(void **state)
     for (size_t i = 1; i < CFG_SIGNAL_COUNT; i++)
         assert_memory_equal(&overload->signals[i], &cfg_signals[i].rule,
                             sizeof overload->signals[i]);
-    assert_int_equal(overload->pin.until_ms, 0);
     cfg_doc_free(doc);
 }
 
@@ -123,58 +122,16 @@ static void nobody_deletes_it_from_outside(void **state)
     cfg_doc_free(doc);
 }
 
-/* --- Pins. --- */
-
-static int ask(const char *text, const struct cfg_pin_words *words, struct cfg_pin *ret_pin)
+/* Versions before kept pins in the state of these documents. */
+static void a_state_that_an_older_version_kept_is_dropped(void **state)
 {
-    json_t *json = json_loads(text, 0, NULL);
-
-    faults = (struct ps_faults){0};
-    int err = cfg_pin_ask(json, words, NOW, ret_pin, &faults);
-    json_decref(json);
-    return err;
-}
-
-static void a_pin_needs_an_end(void **state)
-{
-    static const struct {
-        const char *text, *pointer;
-    } bad[] = {{"{\"level\":2}", "/ttl_s"},
-               {"{\"level\":2,\"ttl_s\":0}", "/ttl_s"},
-               {"{\"level\":2,\"ttl_s\":604801}", "/ttl_s"},
-               {"{\"level\":2,\"ttl_s\":null}", "/ttl_s"},
-               {"{\"ttl_s\":5}", "/level"},
-               {"{\"level\":5,\"ttl_s\":5}", "/level"},
-               {"{\"level\":1,\"ttl_s\":5,\"until\":1}", "/until"}};
-    struct cfg_pin pin;
+    static const char pin[] =
+        "{\"pin\":{\"level\":2,\"until\":\"2031-01-01T00:00:00Z\",\"by\":\"t1\"}}";
+    struct cfg_doc *doc = read_doc(&cfg_kind_overload, "{\"leave_s\":5}", pin);
     (void)state;
-    for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
-        assert_int_equal(ask(bad[i].text, &cfg_level_pins, &pin), PS_E_INVALID);
-        assert_string_equal(faults.at[0].path, bad[i].pointer);
-    }
-    assert_int_equal(ask("{\"state\":\"of\",\"ttl_s\":5}", &cfg_feature_pins, &pin), PS_E_INVALID);
-    assert_string_equal(faults.at[0].path, "/state");
-}
-
-static void a_pin_is_kept_in_the_state_and_ends_by_the_clock(void **state)
-{
-    struct cfg_pin pin;
-    (void)state;
-    assert_ok(ask("{\"state\":\"on\",\"ttl_s\":5}", &cfg_feature_pins, &pin));
-    strcpy(pin.who, "t1");
-    strcpy(pin.why, "a rehearsal");
-    json_t *json = cfg_pin_state(&pin, &cfg_feature_pins);
-    char *text = json_dumps(json, JSON_COMPACT);
-    struct cfg_doc *doc = read_doc(&cfg_kind_feature, "{\"level\":1}", text);
-    const struct cfg_pin *kept = &cfg_feature_of(doc)->pin;
-    assert_int_equal(kept->value, CFG_FEATURE_ON);
-    assert_string_equal(kept->who, "t1");
-    assert_string_equal(kept->why, "a rehearsal");
-    assert_true(cfg_pin_is_in_force(kept, NOW + 4999));
-    assert_false(cfg_pin_is_in_force(kept, NOW + 5000));
+    assert_non_null(doc);
+    assert_null(doc->state);
     cfg_doc_free(doc);
-    free(text);
-    json_decref(json);
 }
 
 int main(void)
@@ -185,8 +142,7 @@ int main(void)
         cmocka_unit_test(each_fault_has_its_pointer),
         cmocka_unit_test(a_feature_may_never_give_way),
         cmocka_unit_test(nobody_deletes_it_from_outside),
-        cmocka_unit_test(a_pin_needs_an_end),
-        cmocka_unit_test(a_pin_is_kept_in_the_state_and_ends_by_the_clock),
+        cmocka_unit_test(a_state_that_an_older_version_kept_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

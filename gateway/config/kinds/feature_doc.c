@@ -15,9 +15,6 @@ const char *const cfg_feature_names[CFG_FEATURE_COUNT + 1] = {CFG_FEATURES(NAME)
 const char *const cfg_feature_words[CFG_FEATURE_COUNT] = {CFG_FEATURES(WORDS)};
 static const struct cfg_shipped shipped[] = {CFG_FEATURES(SHIP){NULL, NULL}};
 
-static const char *const states[] = {"off", "on", NULL};
-const struct cfg_pin_words cfg_feature_pins = {.member = "state", .words = states};
-
 enum cfg_feature cfg_feature_find(const char *name)
 {
     enum cfg_feature feature = 0;
@@ -47,6 +44,7 @@ static int feature_parse(const char *name, const json_t *json, const json_t *sta
     int64_t level = 0;
 
     (void)name;
+    (void)state;
     if (feature == NULL)
         return PS_E_NOMEM;
     ps_json_reader_init_all(&reader, json, reading->pointer, faults);
@@ -55,8 +53,6 @@ static int feature_parse(const char *name, const json_t *json, const json_t *sta
         ps_json_int(&reader, "level", 1, CFG_LEVEL_MAX, &level);
     feature->level = (int)level;
     int err = ps_json_done(&reader);
-    if (err == 0)
-        err = cfg_pin_read(state, &cfg_feature_pins, &feature->pin, faults);
     if (err < 0)
         free(feature);
     else
@@ -81,9 +77,8 @@ const struct cfg_kind cfg_kind_feature = {
     .put = "feature.put",
     .drop = "feature.delete",
     .max = CFG_FEATURE_COUNT,
-    .initial_state = "{\"pin\":null}",
     .read_only = (const char *const[]){"/feature", "/while_off", NULL},
-    .live = (const char *const[]){"/state", "/pin", NULL},
+    .live = (const char *const[]){"/state", NULL},
     .measured = (const char *const[]){"/reason", "/uses_last_minute", NULL},
     .shipped = shipped,
     .instead = "set its level to null",

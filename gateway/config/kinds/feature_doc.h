@@ -4,12 +4,11 @@
  *
  * A level of null: never by itself. There is one document for each row of the table, no other, and
  * none is deleted. Buying, confirming and cancelling are core, and so are routes of the class core:
- * they are no features. An operator
- * may pin a feature off or on: the pin is the document's state, with an absolute end. */
+ * they are no features. */
 #ifndef CFG_FEATURE_DOC_H
 #define CFG_FEATURE_DOC_H
 
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/store/document.h"
 
 /* clang-format off */
 /*    name, level as shipped, what happens while it is off */
@@ -38,13 +37,8 @@ extern const char *const cfg_feature_words[CFG_FEATURE_COUNT];
 /* CFG_FEATURE_COUNT: there is no feature of this name. */
 enum cfg_feature cfg_feature_find(const char *name);
 
-/* Values of a feature's pin. */
-enum { CFG_FEATURE_OFF, CFG_FEATURE_ON };
-extern const struct cfg_pin_words cfg_feature_pins;
-
 struct cfg_feature_doc {
-    int level;          /* from which on it is off, 1 .. CFG_LEVEL_MAX; 0: never */
-    struct cfg_pin pin; /* value: CFG_FEATURE_OFF, CFG_FEATURE_ON */
+    int level; /* from which on it is off, 1 .. CFG_LEVEL_MAX; 0: never */
 };
 
 /* Of a version that is no deletion. */

@@ -4,10 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct cfg_kind *const cfg_kinds[] = {
-    &cfg_kind_sale,     &cfg_kind_limit,   &cfg_kind_user,          &cfg_kind_range,
-    &cfg_kind_overload, &cfg_kind_feature, &cfg_kind_rehearsal_key, &cfg_kind_cache,
-    &cfg_kind_pool,     &cfg_kind_route,   &cfg_kind_registration,  NULL};
+const struct cfg_kind *const cfg_kinds[] = {&cfg_kind_sale,
+                                            &cfg_kind_limit,
+                                            &cfg_kind_user,
+                                            &cfg_kind_range,
+                                            &cfg_kind_overload,
+                                            &cfg_kind_feature,
+                                            &cfg_kind_rehearsal_key,
+                                            &cfg_kind_cache,
+                                            &cfg_kind_pool,
+                                            &cfg_kind_route,
+                                            &cfg_kind_registration,
+                                            &cfg_kind_override,
+                                            NULL};
 
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len)
 {
@@ -67,6 +76,8 @@ static int parse(struct cfg_doc *doc, const struct cfg_doc_parts *parts, struct 
     json_t *json = parts->kind->write(doc->parsed);
     doc->json = text_of(json);
     json_decref(json);
+    if (parts->kind->initial_state == NULL) /* an older version may have kept one */
+        return doc->json != NULL ? 0 : PS_E_NOMEM;
     json = parts->kind->write_state != NULL ? parts->kind->write_state(doc->parsed) : NULL;
     doc->state = text_of(parts->kind->write_state != NULL ? json : parts->state);
     json_decref(json);

@@ -32,8 +32,6 @@ const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT] = {
 static const char *const modes[] = {"enforce", "off", NULL};
 enum { ENFORCE, OFF };
 
-const struct cfg_pin_words cfg_level_pins = {.member = "level", .max = CFG_LEVEL_MAX};
-
 static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
 {
     if (len != strlen(CFG_OVERLOAD_NAME) || memcmp(text, CFG_OVERLOAD_NAME, len) != 0)
@@ -108,11 +106,10 @@ static int overload_parse(const char *name, const json_t *json, const json_t *st
     struct cfg_overload *overload = malloc(sizeof *overload);
 
     (void)name;
+    (void)state;
     if (overload == NULL)
         return PS_E_NOMEM;
     int err = read_overload(json, reading->pointer, overload, faults);
-    if (err == 0)
-        err = cfg_pin_read(state, &cfg_level_pins, &overload->pin, faults);
     if (err < 0)
         free(overload);
     else
@@ -149,8 +146,7 @@ const struct cfg_kind cfg_kind_overload = {
     .put = "overload.put",
     .drop = "overload.delete",
     .max = 1,
-    .initial_state = "{\"pin\":null}",
-    .live = (const char *const[]){"/level", "/pin", NULL},
+    .live = (const char *const[]){"/level", NULL},
     .measured = (const char *const[]){"/at", "/since", "/why", "/level_by_pressure", "/shedding",
                                       "/features", "/changes", "/pressure", "/highest", "/history",
                                       "/signals/*/unit", "/signals/*/source", "/signals/*/value",

@@ -4,14 +4,14 @@
  *   {"mode":"enforce","signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
  *    "enter":0.8,"enter_ticks":3,"leave":0.6,"leave_s":30}
  *
- * What is left out has the default of cfg_signals, or the values shown. An operator may pin the
- * level: the pin is the document's state, with an absolute end. With the mode "off" the level stays
- * at 0 by itself, nobody is shed (admission/shed.h) and no limit follows latency (orders/flow.h).
+ * What is left out has the default of cfg_signals, or the values shown. With
+ * the mode "off" the level stays at 0 by itself, nobody is shed (admission/shed.h) and no limit
+ * follows latency (orders/flow.h).
  */
 #ifndef CFG_OVERLOAD_DOC_H
 #define CFG_OVERLOAD_DOC_H
 
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/store/document.h"
 
 #define CFG_OVERLOAD_NAME "default"
 
@@ -62,10 +62,7 @@ struct cfg_overload {
     bool is_off; /* mode */
     struct cfg_signal_rule signals[CFG_SIGNAL_COUNT];
     struct cfg_ladder ladder;
-    struct cfg_pin pin; /* value: a level */
 };
-
-extern const struct cfg_pin_words cfg_level_pins;
 
 /* Of a version that is no deletion. */
 static inline const struct cfg_overload *cfg_overload_of(const struct cfg_doc *doc)

@@ -167,6 +167,37 @@ static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct
     return *ret_refusal == CFG_MAY ? 0 : PS_E_CONFLICT;
 }
 
+static bool is_edited(const struct cfg_change *change, const struct cfg_doc *doc)
+{
+    for (size_t i = 0; i < change->job.edit_count; i++)
+        if (change->job.edits[i].doc->kind == doc->kind &&
+            strcmp(change->job.edits[i].doc->name, doc->name) == 0)
+            return true;
+    return false;
+}
+
+/* Deletes the documents that were about what `to` takes away. */
+static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
+{
+    const struct cfg_reading reading = {.pointer = ""};
+    struct ps_faults faults = {0};
+    int err = 0;
+
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL && err == 0; kind++) {
+        const struct cfg_doc *doc = NULL;
+        while ((*kind)->falls != NULL && err == 0 &&
+               (doc = cfg_store_next(change->store, *kind, doc)) != NULL) {
+            struct cfg_edit edit = {.falls = true};
+            if (!(*kind)->falls(doc->parsed, to) || is_edited(change, doc))
+                continue;
+            err = make_next(change, *kind, doc->name, NULL, NULL, &reading, &edit, &faults);
+            if (err == 0)
+                err = cfg_change_add(change, edit);
+        }
+    }
+    return err;
+}
+
 /* Takes the edit over. */
 static int add_edit(struct cfg_change *change, struct cfg_edit edit, const char *pointer,
                     enum cfg_refusal *ret_refusal, struct ps_faults *faults)
@@ -178,7 +209,8 @@ static int add_edit(struct cfg_change *change, struct cfg_edit edit, const char 
         cfg_doc_free(edit.doc);
         return err;
     }
-    return cfg_change_add(change, edit);
+    err = cfg_change_add(change, edit);
+    return err < 0 ? err : drop_what_falls(change, edit.doc);
 }
 
 int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
@@ -188,7 +220,7 @@ int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const
     const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
     const struct cfg_reading reading = {pointer, change->by.at_ms, change->store->bounds, have};
     json_t *state = state_of(kind, have);
-    struct cfg_edit edit;
+    struct cfg_edit edit = {0};
     int err = make_next(change, kind, name, json, state, &reading, &edit, faults);
 
     *ret_refusal = CFG_MAY;
@@ -200,7 +232,7 @@ int cfg_change_drop(struct cfg_change *change, const struct cfg_kind *kind, cons
                     const char *pointer, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
     const struct cfg_reading reading = {.pointer = pointer};
-    struct cfg_edit edit;
+    struct cfg_edit edit = {0};
 
     *ret_refusal = CFG_MAY;
     if (cfg_store_find(change->store, kind, name) == NULL)
@@ -215,7 +247,7 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
     const struct cfg_reading reading = {.pointer = ""};
     const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
     struct ps_faults faults = {0};
-    struct cfg_edit edit;
+    struct cfg_edit edit = {0};
 
     if (have == NULL)
         return PS_E_NOT_FOUND;
@@ -259,6 +291,16 @@ static int list_versions(const struct cfg_change *change, json_t *from, json_t *
     return err;
 }
 
+/* Its edits without those that follow from them. */
+static size_t count_decided(const struct cfg_job *job)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < job->edit_count; i++)
+        count += !job->edits[i].falls;
+    return count;
+}
+
 /* Heart-beats alone: they would hide in the audit log what people did. */
 static bool only_renews(const struct cfg_change *change)
 {
@@ -288,7 +330,7 @@ int cfg_change_write_line(struct cfg_change *change)
         return 0;
     json_t *from = json_incref(change->from), *to = json_incref(change->to);
 
-    if (job->edit_count == 1 && !change->is_taken) {
+    if (count_decided(job) == 1 && !change->is_taken) {
         const struct cfg_doc *doc = job->edits[0].doc;
         (void)snprintf(target, sizeof target, "%s/%s", doc->kind->path, doc->name);
         entry.target = change->target[0] != '\0' ? change->target : target;

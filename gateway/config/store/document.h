@@ -15,8 +15,8 @@
 
 #include <sys/queue.h>
 
-#define CFG_NAME_MAX   PS_USER_MAX /* bytes of a document's name */
-#define CFG_REASON_MAX 256         /* characters of a reason; of up to 4 bytes each */
+#define CFG_NAME_MAX   240 /* bytes of a document's name: "TARGET@GATEWAY" is the longest */
+#define CFG_REASON_MAX 256 /* characters of a reason; of up to 4 bytes each */
 #define CFG_WHY_SIZE   (4 * CFG_REASON_MAX + 1)
 
 /* How documents are printed: real numbers as people wrote them (9.9, not 9.9000000000000004). */
@@ -64,6 +64,7 @@ struct cfg_bounds {
     struct ps_listener listeners[CFG_LISTENERS]; /* the gateway's own: no endpoints */
     const char *static_dir;                      /* of files for bodies; NULL: none */
     const char *endpoint_dir;                    /* of files that name endpoints; NULL: none */
+    const char *gateway;                         /* its name; NULL: it has none */
 };
 
 /* What a document is read for. */
@@ -144,6 +145,9 @@ struct cfg_kind {
     /* The action of the audit line when it ends by itself; NULL, and returning NULL: there is none.
      */
     const char *(*ended)(const void *parsed);
+    /* Has the version `to` of a document of another kind taken away what it is about? Then the
+     * change that brings `to` deletes it, too. NULL: never. */
+    bool (*falls)(const void *parsed, const struct cfg_doc *to);
     /* A version came into force: puts it into what is published. PS_E_NOMEM. NULL: the control
      * thread reads the kind's documents from the store. */
     int (*publish)(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to);
@@ -155,7 +159,7 @@ struct cfg_kind {
 extern const struct cfg_kind *const cfg_kinds[];
 extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range,
     cfg_kind_overload, cfg_kind_feature, cfg_kind_rehearsal_key, cfg_kind_cache, cfg_kind_pool,
-    cfg_kind_route, cfg_kind_registration;
+    cfg_kind_route, cfg_kind_registration, cfg_kind_override;
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: there is none */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: neither. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);

@@ -24,24 +24,20 @@ void cfg_store_watch_end(struct cfg_store *store, const struct cfg_doc *doc)
         free(ended);
 }
 
-/* The audit line of an end that somebody wants to know of. Without memory there is none. */
-static void say_ended(struct cfg_store *store, const struct cfg_doc *doc)
+void cfg_store_say_end(struct cfg_store *store, const struct cfg_doc *doc, const char *who,
+                       const char *action)
 {
-    const char *action = doc->kind->ended != NULL ? doc->kind->ended(doc->parsed) : NULL;
     char target[CFG_NAME_MAX + 64];
+    struct cfg_change *change = cfg_change_own(store, who, action);
 
-    if (action == NULL)
-        return;
-    struct cfg_change *change = cfg_change_own(store, "system", action);
     if (change == NULL)
         return;
     (void)snprintf(target, sizeof target, "%s/%s", doc->kind->path, doc->name);
     cfg_change_line(change, target, cfg_doc_json(doc), NULL);
     int err = cfg_change_submit(change, NULL, NULL);
     if (err < 0)
-        ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", "system"),
-               PS_F_STR("action", action), PS_F_STR("target", target),
-               PS_F_STR("error", ps_err_text(err)));
+        ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", who), PS_F_STR("action", action),
+               PS_F_STR("target", target), PS_F_STR("error", ps_err_text(err)));
 }
 
 void cfg_store_tick(struct cfg_store *store)
@@ -59,7 +55,10 @@ void cfg_store_tick(struct cfg_store *store)
         }
         struct cfg_doc *removed = cfg_map_remove(cfg_store_map(store, ended->kind), ended->name);
         STAILQ_INSERT_TAIL(&store->ended, ended, next);
-        say_ended(store, removed);
+        const char *action =
+            ended->kind->ended != NULL ? ended->kind->ended(removed->parsed) : NULL;
+        if (action != NULL)
+            cfg_store_say_end(store, removed, "system", action);
         cfg_doc_free(removed);
     }
 }

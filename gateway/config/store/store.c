@@ -342,6 +342,9 @@ static void apply(struct cfg_store *store, struct cfg_change *change)
         job->edits[i].doc = NULL;
         if (!change->is_taken)
             say_changing(store, doc, false);
+        if (job->edits[i].falls)
+            cfg_store_say_end(store, cfg_store_last(store, doc->kind, doc->name), change->who,
+                              doc->kind->drop);
         bool is_news = put_in_force(store, doc);
         store->dirty |= is_news;
         if (change->is_taken && is_news)

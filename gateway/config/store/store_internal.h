@@ -86,6 +86,10 @@ int cfg_change_add(struct cfg_change *change, struct cfg_edit edit) PS_MUST_CHEC
 
 /* ends.c. Notes when the document ends; without memory that is found at the next start. */
 void cfg_store_watch_end(struct cfg_store *store, const struct cfg_doc *doc);
+/* The audit line of a document that has ended, or went with another one. Without memory there is
+ * none. */
+void cfg_store_say_end(struct cfg_store *store, const struct cfg_doc *doc, const char *who,
+                       const char *action);
 /* What has ended is removed from control.db, and from Redis, with this change. */
 void cfg_change_add_ended(struct cfg_change *change);
 

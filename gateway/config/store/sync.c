@@ -173,7 +173,9 @@ static int read_documents(const struct cfg_sync *sync, const redisReply *reply,
             ps_log(PS_LOG_ERROR, "shared_copy_unreadable", PS_F_STR("document", fault.path),
                    PS_F_STR("error", fault.text));
         else
-            edits[(*ret_count)++].after = CFG_DB_WHATEVER;
+            edits[*ret_count] =
+                (struct cfg_edit){.doc = edits[*ret_count].doc, .after = CFG_DB_WHATEVER};
+        *ret_count += err == 0;
     }
     return 0;
 }

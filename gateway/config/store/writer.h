@@ -36,6 +36,7 @@ struct cfg_writer_settings {
 struct cfg_edit {
     struct cfg_doc *doc; /* owned */
     int64_t after;       /* 0: there must be none; CFG_DB_WHATEVER */
+    bool falls;          /* deleted because of another edit (cfg_kind.falls) */
 };
 
 /* A document that has ended by itself. */

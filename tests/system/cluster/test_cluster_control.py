@@ -76,23 +76,23 @@ def test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere(c
         calm.wait_rest(sale)
 
 
-def test_a_pin_of_the_level_and_of_a_feature_holds_everywhere_until_its_end(calm):
+def test_an_override_of_the_level_and_of_a_feature_holds_everywhere_until_its_end(calm):
     def state(gateway):
         now = gateway.admin("GET", "/admin/v1/overload?history_s=0").json
         return now["level"], now["features"]["exports"]["state"], now["features"]["exact_stock"]["state"]
 
     for at, gateway in enumerate(calm.gateways):
-        pin = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 600, "reason": f"by {at}"})
-        assert pin.status == 200 and state(gateway) == (2, "off", "off"), pin
-        assert gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 600}).status == 200
-        everywhere(calm, lambda g: state(g) == (2, "on", "off"), "the pins")
-        assert all(g.admin("GET", "/admin/v1/overload?history_s=0").json["pin"]["until"] == pin.json["pin"]["until"] for g in calm.gateways)
-        assert calm[(at + 1) % 3].admin("POST", "/admin/v1/features/exports/unpin").status == 200
-        everywhere(calm, lambda g: state(g) == (2, "off", "off"), "the end of a pin")
+        override = gateway.override("level", 2, reason=f"by {at}")
+        assert state(gateway) == (2, "off", "off")
+        gateway.override("feature:exports", "on")
+        everywhere(calm, lambda g: state(g) == (2, "on", "off"), "the overrides")
+        assert all(g.overrides()["level"]["until"] == override["until"] for g in calm.gateways)
+        calm[(at + 1) % 3].end_override("feature:exports")
+        everywhere(calm, lambda g: state(g) == (2, "off", "off"), "the end of an override")
         if at < 2:
-            assert calm[(at + 1) % 3].admin("POST", "/admin/v1/overload/unpin").status == 200
+            calm[(at + 1) % 3].end_override("level")
             everywhere(calm, lambda g: state(g) == (0, "on", "on"), "the end of the other")
-    until = gateway.admin("POST", "/admin/v1/overload/pin", {"level": 2, "ttl_s": 3, "reason": "nearly over"}).json["pin"]["until"]
+    until = gateway.override("level", 2, ttl_s=3, reason="nearly over")["until"]
     everywhere(calm, lambda g: state(g) == (0, "on", "on") and rfc3339() >= until, "its end by itself")
 
 

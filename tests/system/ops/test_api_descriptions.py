@@ -207,11 +207,20 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(422, "put", FEATURE, {"level": 1}, feature="orders")
     admin.call(200, "get", "/admin/v1/features")
     admin.call(200, "get", FEATURE, feature="exports")
-    for path, pin, argument in ((OVERLOAD, {"level": 0}, {}), (FEATURE, {"state": "on"}, {"feature": "exports"})):
-        admin.call(200, "post", path + "/pin", {**pin, "ttl_s": 60}, query="?dry_run=1", **argument)
-        admin.call(200, "post", path + "/pin", {**pin, "ttl_s": 60, "reason": "to see it"}, **argument)
-        admin.call(422, "post", path + "/pin", pin, **argument)
-        admin.call(200, "post", path + "/unpin", **argument)
+    override = "/admin/v1/overrides/{target}"
+    for target, value in (("level", 0), ("feature:exports", "on")):
+        wanted = {"value": value, "ttl_s": 60, "reason": "to see it"}
+        admin.call(200, "put", override, wanted, query="?dry_run=1", target=target)
+        admin.call(201, "put", override, wanted, target=target)
+        admin.call(200, "put", override, {**wanted, "gateway": None}, target=target)
+        admin.call(422, "put", override, {"value": value}, target=target)
+        admin.call(200, "get", override, target=target)
+    admin.call(200, "get", "/admin/v1/overrides")
+    admin.call(404, "put", override, {"value": 1, "ttl_s": 60, "reason": "to see it"}, target="levels")
+    admin.call(404, "get", override, target="flow:log")
+    for target in ("level", "feature:exports"):
+        admin.call(204, "delete", override, target=target)
+    admin.call(404, "delete", override, target="level")
     assert admin.call(200, "post", ADMIN_SALE + "/open", sale="draft").json["state"] == "open"
     admin.call(409, "post", ADMIN_SALE + "/open", sale=sale)
     bundle = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits,blocklist/users")

@@ -54,8 +54,9 @@ class Quickstart:
             "sales that are not over": {sale["sale"]: (sale["state"], sale["skus"]) for sale in sales if sale["state"] not in ("ended", "archived", "settled")},
             "tokens": [token["id"] for token in self.read("/admin/v1/tokens")["tokens"]],
             "rehearsal keys": self.read("/admin/v1/rehearsal-keys"),
-            "pins": [overload["pin"], {name: (feature["state"], feature["reason"]) for name, feature in overload["features"].items()},
-                     [target["pin"] for target in self.read("/admin/v1/flow")["flow"]]],
+            "overrides": self.read("/admin/v1/overrides"),
+            "features": {name: (feature["state"], feature["reason"]) for name, feature in overload["features"].items()},
+            "pins": [target["pin"] for target in self.read("/admin/v1/flow")["flow"]],
             "breakers": [(breaker["name"], breaker["forced"]) for breaker in self.read("/admin/v1/breakers")["breakers"]],
         }
 

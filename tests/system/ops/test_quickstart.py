@@ -117,7 +117,7 @@ def test_a_quickstart_says_that_its_gateway_has_ended(checkout):
 
 
 def test_a_quickstart_serves_when_the_overload_of_its_rehearsal_is_over(checkout):
-    fake_rehearsal(checkout, """.penstock/pen -X POST /admin/v1/overload/pin -d '{"level":4,"ttl_s":5,"reason":"as by a crowd"}'
+    fake_rehearsal(checkout, """.penstock/pen -X PUT /admin/v1/overrides/level -d '{"value":4,"ttl_s":5,"reason":"as by a crowd"}'
 echo '{"sale": "lamp"}' >build/rehearsal.json""")
     running = checkout.start()
     out = read_until(running, "Serving")

@@ -104,25 +104,24 @@ def test_a_search_that_nobody_is_let_into_says_why():
 def test_a_search_that_is_stopped_says_so_and_ends_its_sale(gateway):
     running = subprocess.Popen(words_of(gateway, "--duration", "20s"), stdout=subprocess.PIPE, text=True)
     running.stdout.readline()
-    pin = wait_until(lambda: gateway.admin("GET", "/admin/v1/overload?history_s=0").json["pin"], what="the level's pin")
-    assert pin["level"] == 0 and "capacity" in pin["reason"], pin
+    override = wait_until(lambda: gateway.overrides().get("level"), what="the level's override")
+    assert override["value"] == 0 and "capacity" in override["reason"], override
     running.send_signal(signal.SIGINT)
     out = running.communicate(timeout=60)[0]
     assert running.returncode == 1 and "told to stop" in out, out
     sales = [sale for sale in gateway.admin("GET", "/admin/v1/sales").json["sales"] if sale["sale"].startswith("rehearsal-")]
-    assert gateway.admin("GET", "/admin/v1/overload?history_s=0").json["pin"] is None
+    assert gateway.overrides() == {}
     assert sales and {sale["state"] for sale in sales} <= {"ended", "settled", "archived"}, sales
 
 
-def test_a_pin_of_an_operator_is_left_as_it_is(gateway):
-    pin = {"level": 1, "ttl_s": 300, "reason": "a quiet day"}
-    assert gateway.admin("POST", "/admin/v1/overload/pin", pin, ANY_VERSION).status == 200
+def test_an_operators_override_of_the_level_is_left_as_it_is(gateway):
+    gateway.override("level", 1, reason="a quiet day")
     running = subprocess.Popen(words_of(gateway), stdout=subprocess.PIPE, text=True)
     running.stdout.readline()
     running.stdout.readline()  # a step is over
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=60)
-    assert gateway.admin("GET", "/admin/v1/overload?history_s=0").json["pin"]["reason"] == "a quiet day"
+    assert gateway.overrides()["level"]["reason"] == "a quiet day"
 
 
 def test_a_token_that_may_not_read_the_documents_is_said_before_anybody_comes(gateway, tmp_path):

@@ -1,4 +1,4 @@
-"""The degrade ladder over real HTTP: what each feature does while it is off, pins and their end, levels that a real signal causes, and what an
+"""The degrade ladder over real HTTP: what each feature does while it is off, overrides and their end, levels that a real signal causes, and what an
 operator sees beforehand."""
 import contextlib
 import json
@@ -18,12 +18,6 @@ ENFORCE = {"seed": seeds({"overload": {"default": {"signals": DELAYED}}})}
 PATCH = {**ANY_VERSION, "Content-Type": "application/merge-patch+json"}
 
 
-def pin_level(gateway, level, ttl_s=600, **more):
-    answer = gateway.admin("POST", "/admin/v1/overload/pin", {"level": level, "ttl_s": ttl_s, **more})
-    assert answer.status == 200, answer
-    return answer
-
-
 def raise_level(gateway, level):
     """By a threshold that every process exceeds."""
     document = {"leave_s": 1, "signals": {**DELAYED, "memory": {"threshold": 0.0001, "weight": 1}}}
@@ -39,12 +33,11 @@ def overload(gateway):
 
 @contextlib.contextmanager
 def feature(gateway, name, state):
-    """Pinned meanwhile."""
-    answer = gateway.admin("POST", f"/admin/v1/features/{name}/pin", {"state": state, "ttl_s": 600, "reason": "a test"})
-    assert answer.status == 200 and answer.json["state"] == state, answer
+    """Overridden meanwhile."""
+    gateway.override(f"feature:{name}", state)
+    assert gateway.read(f"/admin/v1/features/{name}").json["state"] == state
     yield
-    answer = gateway.admin("POST", f"/admin/v1/features/{name}/unpin")
-    assert answer.status == 200 and answer.json["pin"] is None, answer
+    gateway.end_override(f"feature:{name}")
 
 
 def audit_log(gateway, action):
@@ -197,7 +190,7 @@ def test_without_exports_they_are_put_off_and_a_small_audit_is_answered(gateway)
         assert gateway.admin("GET", path).status == 200
 
 
-def test_rehearsals_and_exports_give_way_to_real_sales_and_to_pins():
+def test_rehearsals_and_exports_give_way_to_real_sales_and_to_overrides():
     with Gateway(settings=ENFORCE) as own:
         own.no_limits()
         rehearsal = own.make_sale(stock=50, rehearsal=True)
@@ -211,9 +204,10 @@ def test_rehearsals_and_exports_give_way_to_real_sales_and_to_pins():
         for name in ("rehearsals", "exports"):
             assert alone.items() <= overload(own)["features"][name].items()
         assert own.buy(rehearsal, "ann").status == 202 and own.admin("GET", export).status == 200  # there is nobody to make room for
-        pin_level(own, 2)
+        own.override("level", 2)
         assert own.buy(rehearsal, "bob").code == "shed" and own.admin("GET", export).status == 503
-        assert own.admin("POST", "/admin/v1/overload/unpin").json["level"] == 4
+        own.end_override("level")
+        assert overload(own)["level"] == 4
         assert own.buy(rehearsal, "bob").status == 202
         real = own.make_sale(stock=50)
         wait_until(lambda: own.buy(rehearsal, "cid").code == "shed", what="the rehearsal to give way")
@@ -225,58 +219,49 @@ def test_rehearsals_and_exports_give_way_to_real_sales_and_to_pins():
 def test_a_feature_goes_by_its_level(gateway):
     sale = gateway.make_sale(stock=5)
     assert gateway.admin("PUT", "/admin/v1/features/exports", {"level": 4}, ANY_VERSION).status == 200
-    pin_level(gateway, 3)
+    gateway.override("level", 3)
     assert gateway.admin("GET", f"/admin/v1/sales/{sale}/log").status == 200
-    pin_level(gateway, 4)
+    gateway.override("level", 4)
     assert gateway.admin("GET", f"/admin/v1/sales/{sale}/log").status == 503
     answer = gateway.admin("PUT", "/admin/v1/features/exports", {"level": None}, ANY_VERSION)
     assert answer.status == 200 and (answer.json["level"], answer.json["state"]) == (None, "on")
     assert gateway.admin("GET", f"/admin/v1/sales/{sale}/log").status == 200
     assert gateway.admin("POST", "/admin/v1/features/exports/rollback", {"version": 1}, ANY_VERSION).json["state"] == "off"
     assert gateway.metric('penstock_feature_off{feature="exports"}') == 1 and gateway.metric("penstock_overload_level") == 4
-    assert gateway.admin("POST", "/admin/v1/overload/unpin").json["level"] == 0
+    gateway.end_override("level")
+    assert overload(gateway)["level"] == 0
     assert gateway.metric('penstock_feature_off{feature="exports"}') == 0 and gateway.metric("penstock_overload_level") == 0
 
 
-# --- Pins. ---
+# --- Overrides. ---
 
 
-def test_a_pin_outlives_a_restart_and_its_time_ends_it():
+def test_an_override_outlives_a_restart_and_its_time_ends_it():
     with Gateway() as gateway:
-        answer = pin_level(gateway, 2, ttl_s=12, reason="the show begins")
-        assert answer.json["level"] == 2 and answer.json["why"] == "pinned by first: the show begins"
-        until = answer.json["pin"]["until"]
-        assert gateway.admin("POST", "/admin/v1/features/access_log/pin", {"state": "on", "ttl_s": 600}).status == 200
+        until = gateway.override("level", 2, ttl_s=12, reason="the show begins")["until"]
+        assert (overload(gateway)["level"], overload(gateway)["why"]) == (2, "overridden by first: the show begins")
+        gateway.override("feature:access_log", "on")
         assert gateway.stop() == 0
         gateway.start()
+        now, kept = overload(gateway), gateway.overrides()
+        assert now["level"] == 2 and set(kept) == {"level", "feature:access_log"}
+        assert (kept["level"]["until"], kept["level"]["by"], kept["level"]["reason"]) == (until, "first", "the show begins")
+        assert now["features"]["access_log"]["reason"] == "overridden by first: a test" and now["features"]["exports"]["state"] == "off"
+        wait_until(lambda: overload(gateway)["level"] == 0, what="the end of the override")
         now = overload(gateway)
-        assert now["level"] == 2 and now["pin"] == {"level": 2, "until": until, "by": "first", "reason": "the show begins"}
-        assert now["features"]["access_log"]["reason"] == "pinned by first" and now["features"]["exports"]["state"] == "off"
-        wait_until(lambda: overload(gateway)["level"] == 0, what="the end of the pin")
-        now = overload(gateway)
-        assert rfc3339() >= until and now["pin"] is None and now["why"] == "a pin has ended"
-        assert now["features"]["exports"]["state"] == "on" and now["features"]["access_log"]["reason"] == "pinned by first"
-        assert now["changes"][0]["cause"] == "pin_ended"
-        [pin] = audit_log(gateway, "overload.pin")
+        assert rfc3339() >= until and set(gateway.overrides()) == {"feature:access_log"} and now["why"] == "an override has ended"
+        assert now["features"]["exports"]["state"] == "on" and now["features"]["access_log"]["reason"].startswith("overridden by first")
+        assert now["changes"][0]["cause"] == "override_ended"
         changes = wait_until(lambda: len(lines := audit_log(gateway, "overload.level")) == 2 and lines, what="the entries")
-        assert (pin["who"], pin["from"], pin["to"]["level"], pin["why"]) == ("first", None, 2, "the show begins")
         assert [(line["who"], line["from"]["level"], line["to"]["level"], line["to"]["cause"]) for line in changes] == [
-            ("penstock", 0, 2, "pin"), ("penstock", 2, 0, "pin_ended")]
+            ("penstock", 0, 2, "override"), ("penstock", 2, 0, "override_ended")]
         versions = gateway.admin("GET", "/admin/v1/overload/versions").json["versions"]
-        assert [(one["who"], one["action"]) for one in versions] == [
-            ("first", "overload.pin"), ("settings", "config.put"), ("penstock", "overload.put")]
+        assert [(one["who"], one["action"]) for one in versions] == [("settings", "config.put"), ("penstock", "overload.put")]
 
 
 def test_what_is_wrong_is_named_and_changes_nothing(gateway):
     before = overload(gateway), gateway.admin("GET", "/admin/v1/features").json
     for method, path, body, pointer in (
-            ("POST", "overload/pin", {"level": 2}, "/ttl_s"),
-            ("POST", "overload/pin", {"level": 2, "ttl_s": 0}, "/ttl_s"),
-            ("POST", "overload/pin", {"level": 5, "ttl_s": 60}, "/level"),
-            ("POST", "overload/pin", {"ttl_s": 60}, "/level"),
-            ("POST", "overload/pin", {"level": 2, "ttl_s": 60, "for_ever": True}, "/for_ever"),
-            ("POST", "features/exports/pin", {"state": "off"}, "/ttl_s"),
-            ("POST", "features/exports/pin", {"state": "perhaps", "ttl_s": 60}, "/state"),
             ("PUT", "overload", {"enter": 0.5}, "/leave"),
             ("PUT", "overload", {"leave": 0.9}, "/leave"),
             ("PUT", "overload", {"signals": {"load": {"threshold": 1}}}, "/signals/load"),
@@ -292,7 +277,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(gateway):
         answer = gateway.admin(method, f"/admin/v1/{path}", body, PATCH if method == "PATCH" else ANY_VERSION)
         assert answer.status == 422 and answer.json["pointer"] == pointer == answer.json["errors"][0]["pointer"], (path, body, answer)
     for name in ("orders", "confirm", "exact_stocks"):  # core, or nothing at all
-        for method, path, body in (("PUT", name, {"level": 1}), ("POST", name + "/pin", {"state": "off", "ttl_s": 60}), ("GET", name, None)):
+        for method, path, body in (("PUT", name, {"level": 1}), ("GET", name, None)):
             answer = gateway.admin(method, f"/admin/v1/features/{path}", body)
             assert answer.status == 422 and "what is core" in answer.json["detail"], answer
     answer = gateway.admin("PUT", "/admin/v1/config", {"documents": {"features": {"orders": {"level": 1}}}}, ANY_VERSION)
@@ -330,9 +315,9 @@ def test_a_dry_run_says_what_each_level_would_have_turned_off():
         order = gateway.buy(sale, "ann").json["order_id"]
         for _ in range(3):
             gateway.public("GET", f"/v1/orders/{order}", user="ann")
-        answer = gateway.admin("POST", "/admin/v1/overload/pin?dry_run=1", {"level": 2, "ttl_s": 60})
-        assert answer.status == 200 and answer.json["pin"]["level"] == 2
-        levels = {row["level"]: {one["feature"]: one["uses_last_minute"] for one in row["turned_off"]} for row in answer.json["levels"]}
+        dry = gateway.override("level", 2, query="?dry_run=1")
+        assert dry["dry_run"] is True and (dry["override"]["value"], dry["override"]["without"]) == (2, 0)
+        levels = {row["level"]: {one["feature"]: one["uses_last_minute"] for one in row["turned_off"]} for row in dry["levels"]}
         assert sorted(levels) == [1, 2, 3, 4] and set(levels[4]) == set(FEATURES)
         assert levels[2]["exact_stock"] == 7 and "order_state_fresh" not in levels[2] and levels[3]["order_state_fresh"] == 3
         answer = gateway.admin("PUT", "/admin/v1/features/order_state_fresh?dry_run=1", {"level": 1}, ANY_VERSION)
@@ -340,8 +325,8 @@ def test_a_dry_run_says_what_each_level_would_have_turned_off():
         assert "levels" in gateway.admin("PUT", "/admin/v1/overload?dry_run=1", {"enter": 0.7}, ANY_VERSION).json
         assert "levels" not in gateway.admin("PATCH", "/admin/v1/limits/user?dry_run=1", {"rate": 9}, PATCH).json
         now = overload(gateway)
-        assert (now["level"], now["pin"], now["enter"]) == (0, None, 0.8)
-        assert audit_log(gateway, "overload.pin") == []
+        assert (now["level"], gateway.overrides(), now["enter"]) == (0, {}, 0.8)
+        assert audit_log(gateway, "override.put") == []
 
 
 # --- Levels. ---
@@ -393,13 +378,13 @@ def test_the_settings_may_hold_the_documents_of_the_ladder(tmp_path):
             assert done.returncode == 1 and f"/seed/documents{pointer}" in done.stderr, (bad, done)
 
 
-def test_with_the_mode_off_the_level_stays_and_a_pin_holds():
+def test_with_the_mode_off_the_level_stays_and_an_override_holds():
     with Gateway() as gateway:
         document = {"mode": "off", "signals": {"memory": {"threshold": 0.0001, "weight": 1}}}
         assert gateway.admin("PUT", "/admin/v1/overload", document, ANY_VERSION).status == 200
         wait_until(lambda: overload(gateway)["level_by_pressure"] == 4, what="the pressure's level")
-        assert overload(gateway)["level"] == 0 and pin_level(gateway, 1).json["level"] == 1
+        assert overload(gateway)["level"] == 0 and gateway.override("level", 1)["without"] == 0 and overload(gateway)["level"] == 1
         assert gateway.admin("PATCH", "/admin/v1/overload", {"mode": "enforce"}, PATCH).json["level"] == 1
-        answer = gateway.admin("POST", "/admin/v1/overload/unpin", {"reason": "enough"})
-        assert answer.json["level"] == 4 and answer.json["changes"][0]["cause"] == "pin_ended"
+        gateway.end_override("level")
+        assert overload(gateway)["level"] == 4 and overload(gateway)["changes"][0]["cause"] == "override_ended"
         assert gateway.admin("PATCH", "/admin/v1/overload", {"mode": "off"}, PATCH).json["changes"][0]["cause"] == "mode"

@@ -180,8 +180,7 @@ def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(t
     with in_memory() as directory, processor() as first, Gateway(directory, settings, disk.env, first) as gateway:
         gateway.no_limits()
         busy = gateway.make_sale(stock=1000, rehearsal=True)  # beside a real sale, the crowd itself would give way
-        pinned = gateway.admin("POST", "/admin/v1/features/exports/pin", {"state": "on", "ttl_s": 600, "reason": "the proof reads the log at once"})
-        assert pinned.status == 200, pinned
+        gateway.override("feature:exports", "on", reason="the proof reads the log at once")
         paid = [gateway.buy(busy, f"payer-{n}").json["order_id"] for n in range(60)]
         # As many as eight buyers get, one after the other.
         alone = rehearse(gateway, tmp_path / "alone.json", "--rate", "1000", "--duration", "3s", "--connections", "8", "--patience", "20ms", *crowd, prefix=first)

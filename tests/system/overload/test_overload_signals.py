@@ -120,9 +120,9 @@ def test_history_has_a_point_a_second_and_as_many_as_were_asked_for(gateway):
 
 
 def test_history_shows_the_level_second_by_second(gateway):
-    assert gateway.admin("POST", "/admin/v1/overload/pin", {"level": 3, "ttl_s": 60, "reason": "a test"}).status == 200
+    gateway.override("level", 3)
     wait_until(lambda: overload(gateway, 2)["history"]["level"] == [3, 3], what="two seconds of it")
-    assert gateway.admin("POST", "/admin/v1/overload/unpin", {"reason": "a test"}).status == 200
+    gateway.end_override("level")
     levels = wait_until(lambda: (seen := overload(gateway, 60)["history"]["level"])[-2:] == [0, 0] and seen, what="two seconds after it")
     assert levels[levels.index(3):] == sorted(levels[levels.index(3):], reverse=True), levels
     assert set(overload(gateway)["history"]) >= {"level", "shed_share"} and set(overload(gateway, 3)["history"]["shed_share"]) == {0}

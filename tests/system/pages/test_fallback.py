@@ -162,7 +162,7 @@ def test_classes_give_way_in_order_and_core_never(shop):
             put_route(one, name, path=f"/{name}/", pool="web", **{"class": name})
         put_route(one, "soft", path="/soft/", pool="web", fallback=[SORRY], **{"class": "extra"})
         for level, off in ((1, {"extra"}), (2, {"extra"}), (3, {"extra", "normal"}), (4, {"extra", "normal", "important"})):
-            assert one.admin("POST", "/admin/v1/overload/pin", {"level": level, "ttl_s": 600}).status == 200
+            one.override("level", level)
             for name in ("core", "important", "normal", "extra"):
                 answer = get(one, f"/{name}/")
                 if name not in off:
@@ -172,7 +172,7 @@ def test_classes_give_way_in_order_and_core_never(shop):
                 assert answer.json["violated-policies"] == [f"routes_{name}"]
             answer = get(one, "/soft/")
             assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=level")
-        assert one.admin("POST", "/admin/v1/overload/unpin").status == 200
+        one.end_override("level")
         wait_until(lambda: get(one, "/extra/").text == "shop", what="the class's return")
 
 
@@ -437,7 +437,7 @@ def test_a_stale_page_answers_when_a_breaker_an_operator_or_the_ladder_says_so(g
     assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600}).status == 200
     assert_stale(get(gateway), "order")
     assert gateway.admin("POST", "/admin/v1/routes/product/restore").status == 200
-    assert gateway.admin("POST", "/admin/v1/features/routes_extra/pin", {"state": "off", "ttl_s": 600}).status == 200
+    gateway.override("feature:routes_extra", "off")
     assert_stale(get(gateway), "level")
-    assert gateway.admin("POST", "/admin/v1/features/routes_extra/unpin").status == 200
+    gateway.end_override("feature:routes_extra")
     assert "penstock-fallback" not in get(gateway).headers

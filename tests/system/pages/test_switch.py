@@ -328,10 +328,10 @@ def test_a_shadow_pool_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tr
 
 def test_shadows_are_what_the_ladder_ends_first(gateway, new):
     change_route(gateway, "product", shadow={"pool": "new", "share": 1}, **{"class": "core"})
-    assert gateway.admin("POST", "/admin/v1/features/shadow_copies/pin", {"state": "off", "ttl_s": 600}).status == 200
+    gateway.override("feature:shadow_copies", "off")
     assert answered_by(gateway) == "old" and shadows(gateway)["left_out"] == 1
     assert gateway.admin("GET", "/admin/v1/features/shadow_copies").json["level"] == 1
-    assert gateway.admin("POST", "/admin/v1/features/shadow_copies/unpin").status == 200
+    gateway.end_override("feature:shadow_copies")
     answered_by(gateway)
     wait_until(lambda: len(new.requests) == 1)
 

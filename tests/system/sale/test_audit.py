@@ -68,7 +68,10 @@ def test_a_sale_counted_anew_among_buyers_breaks_no_promise(gateway):
 
 
 def feature(gateway, state):
-    return gateway.admin("POST", "/admin/v1/features/exports/" + ("pin" if state else "unpin"), {"state": "off", "ttl_s": 60} if state else None)
+    if state:
+        gateway.override("feature:exports", "off")
+    else:
+        gateway.end_override("feature:exports")
 
 
 def many_orders(gateway, sale, count):

@@ -1,0 +1,323 @@
+/* See override.h. */
+#include "gateway/config/kinds/override.h"
+
+#include "common/clock.h"
+#include "common/program/log.h"
+#include "gateway/config/kinds/limit_rule.h"
+#include "gateway/config/kinds/overload_doc.h"
+#include "gateway/config/kinds/route_doc.h"
+#include "gateway/config/store/store.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const cfg_override_kinds[] = {"level",    "feature", "breaker", "flow",
+                                          "fallback", "split",   "limit",   NULL};
+
+/* The values of each kind: words, or a number from `min` to `max`; a split has thousandths. */
+static const struct {
+    const char *const *words;
+    int min, max;
+} values[CFG_OVERRIDE_KINDS] = {
+    [CFG_OVERRIDE_LEVEL] = {.max = CFG_LEVEL_MAX},
+    [CFG_OVERRIDE_FEATURE] = {.words = (const char *const[]){"off", "on", NULL}},
+    [CFG_OVERRIDE_BREAKER] = {.words = (const char *const[]){"open", "closed", NULL}},
+    [CFG_OVERRIDE_FLOW] = {.min = 1, .max = CFG_FLOW_MAX},
+    [CFG_OVERRIDE_FALLBACK] = {.words = (const char *const[]){"on", NULL}},
+    [CFG_OVERRIDE_SPLIT] = {.max = 1000},
+    [CFG_OVERRIDE_LIMIT] = {.words = (const char *const[]){"enforce", "shadow", "off", NULL}},
+};
+
+/* --- Targets and names. --- */
+
+/* Visible ASCII, and nothing that parts a target from a gateway or a path from its next segment. */
+static bool is_plain(const char *text)
+{
+    for (; *text != '\0'; text++)
+        if (*text <= ' ' || *text > '~' || *text == '@' || *text == '/')
+            return false;
+    return true;
+}
+
+int cfg_target_read(const char *text, struct cfg_override *ret_override)
+{
+    const char *colon = strchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : strlen(text), all = strlen(text);
+    struct cfg_override override = {.kind = 0};
+
+    while (override.kind < CFG_OVERRIDE_KINDS &&
+           !ps_str_is((struct ps_str){text, len}, cfg_override_kinds[override.kind]))
+        override.kind++;
+    bool has_rest = colon != NULL && colon[1] != '\0';
+    if (override.kind == CFG_OVERRIDE_KINDS || all > CFG_TARGET_MAX || !is_plain(text) ||
+        (override.kind == CFG_OVERRIDE_LEVEL ? colon != NULL : !has_rest))
+        return PS_E_INVALID;
+    memcpy(override.target, text, all + 1);
+    override.at = has_rest ? len + 1 : all;
+    *ret_override = override;
+    return 0;
+}
+
+void cfg_override_name(const struct cfg_override *override, char ret_name[CFG_NAME_MAX + 1])
+{
+    bool own = override->gateway[0] != '\0';
+
+    (void)snprintf(ret_name, CFG_NAME_MAX + 1, "%s%s%s", override->target, own ? "@" : "",
+                   override->gateway);
+}
+
+/* Target and gateway of a document's name. */
+static int read_name(const char *name, struct cfg_override *ret_override)
+{
+    const char *at = strchr(name, '@');
+    size_t len = at != NULL ? (size_t)(at - name) : strlen(name);
+    char target[CFG_NAME_MAX + 1];
+
+    if (at != NULL && !ps_name_ok(at + 1, strlen(at + 1)))
+        return PS_E_INVALID;
+    memcpy(target, name, len);
+    target[len] = '\0';
+    int err = cfg_target_read(target, ret_override);
+    if (err == 0 && at != NULL)
+        memcpy(ret_override->gateway, at + 1, strlen(at + 1) + 1);
+    return err;
+}
+
+static int override_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
+{
+    struct cfg_override override;
+
+    if (len > CFG_NAME_MAX || memchr(text, '\0', len) != NULL)
+        return PS_E_INVALID;
+    memcpy(ret_name, text, len);
+    ret_name[len] = '\0';
+    return read_name(ret_name, &override);
+}
+
+/* --- Documents. --- */
+
+static void read_value(struct ps_json_reader *reader, struct cfg_override *override)
+{
+    int min = values[override->kind].min, max = values[override->kind].max;
+    int64_t number = min;
+    double share = 0;
+
+    if (values[override->kind].words != NULL) {
+        ps_json_enum(reader, "value", values[override->kind].words, &override->value);
+    } else if (override->kind == CFG_OVERRIDE_SPLIT) {
+        ps_json_number(reader, "value", 0, 1, &share);
+        override->value = (int)lround(share * max);
+        if (fabs(share * max - override->value) > 1e-6)
+            ps_json_fault(reader, "value", "must be in steps of 0.001");
+    } else {
+        ps_json_int(reader, "value", min, max, &number);
+        override->value = (int)number;
+    }
+}
+
+json_t *cfg_override_value_json(enum cfg_override_kind kind, int value)
+{
+    if (values[kind].words != NULL)
+        return json_string(values[kind].words[value]);
+    return kind == CFG_OVERRIDE_SPLIT ? ps_json_of_number(value / 1000.0) : json_integer(value);
+}
+
+int cfg_override_ask(const json_t *json, int64_t now_ms, struct cfg_override *override,
+                     struct ps_faults *faults)
+{
+    struct ps_str gateway = {"", 0};
+    struct ps_json_reader reader;
+    int64_t ttl_s = 0, until_ms = 0;
+
+    ps_json_reader_init_all(&reader, json, "", faults);
+    ps_json_require(&reader, (const char *const[]){"value", NULL});
+    read_value(&reader, override);
+    bool has_ttl = ps_json_has(&reader, "ttl_s"), has_until = ps_json_has(&reader, "until");
+    ps_json_int(&reader, "ttl_s", 1, CFG_OVERRIDE_TTL_MAX_S, &ttl_s);
+    ps_json_time(&reader, "until", &until_ms);
+    if (has_ttl == has_until)
+        ps_json_fault(&reader, has_ttl ? "until" : "ttl_s",
+                      has_ttl ? "stands beside ttl_s: say one of them"
+                              : "is missing: say for how many seconds (or until when)");
+    else if (has_until && until_ms != 0 &&
+             (until_ms <= now_ms || until_ms > now_ms + CFG_OVERRIDE_TTL_MAX_S * 1000))
+        ps_json_fault(&reader, "until", "must be a time of the coming week");
+    if (!json_is_null(ps_json_value(&reader, "gateway")))
+        ps_json_string(&reader, "gateway", PS_NAME_MAX, &gateway);
+    if (gateway.at[0] != '\0' && !ps_name_ok(gateway.at, gateway.len))
+        ps_json_fault(&reader, "gateway", "must be a gateway's name, or null");
+    (void)ps_json_has(&reader, "reason"); /* taken out before; named as what may be there */
+    int err = ps_json_done(&reader);
+    if (err < 0)
+        return err;
+    override->until_ms = has_ttl ? now_ms + ttl_s * 1000 : until_ms;
+    memcpy(override->gateway, gateway.at, gateway.len);
+    override->gateway[gateway.len] = '\0';
+    return 0;
+}
+
+json_t *cfg_override_write(const struct cfg_override *override)
+{
+    return json_pack("{s:o, s:o}", "value",
+                     cfg_override_value_json(override->kind, override->value), "until",
+                     ps_json_of_time(override->until_ms));
+}
+
+static int override_parse(const char *name, const json_t *json, const json_t *state,
+                          const struct cfg_reading *reading, void **ret_parsed,
+                          struct ps_faults *faults)
+{
+    struct cfg_override *override = malloc(sizeof *override);
+    struct ps_json_reader reader;
+
+    (void)state;
+    if (override == NULL)
+        return PS_E_NOMEM;
+    int err = read_name(name, override);
+    if (err == 0) {
+        ps_json_reader_init_all(&reader, json, reading->pointer, faults);
+        ps_json_require(&reader, (const char *const[]){"value", "until", NULL});
+        read_value(&reader, override);
+        ps_json_time(&reader, "until", &override->until_ms);
+        err = ps_json_done(&reader);
+    }
+    if (err < 0)
+        free(override);
+    else
+        *ret_parsed = override;
+    return err;
+}
+
+static json_t *override_write(const void *parsed)
+{
+    return cfg_override_write(parsed);
+}
+
+static int64_t override_ends_at_ms(const void *parsed)
+{
+    return ((const struct cfg_override *)parsed)->until_ms;
+}
+
+static const char *override_ended(const void *parsed)
+{
+    (void)parsed;
+    return "override.expire";
+}
+
+/* --- What it is about. --- */
+
+/* Does `of` begin with this name, and then end, or go on behind a colon? */
+static bool begins_with(const char *of, const char *name)
+{
+    size_t len = strlen(name);
+
+    return strncmp(of, name, len) == 0 && (of[len] == '\0' || of[len] == ':');
+}
+
+static bool has_split(const struct cfg_route *route, const char *pool)
+{
+    for (size_t i = 0; i < route->split_count; i++)
+        if (strcmp(route->splits[i].pool, pool) == 0)
+            return true;
+    return false;
+}
+
+/* Has the change that brings `to` taken away what the override is about? */
+static bool override_falls(const void *parsed, const struct cfg_doc *to)
+{
+    const struct cfg_override *override = parsed;
+    const char *of = cfg_override_rest(override), *colon = strchr(of, ':');
+
+    switch (override->kind) {
+    case CFG_OVERRIDE_FALLBACK:
+        return to->kind == &cfg_kind_route && strcmp(of, to->name) == 0 &&
+               (to->parsed == NULL || cfg_route_of(to)->fallback_count == 0);
+    case CFG_OVERRIDE_SPLIT:
+        return to->kind == &cfg_kind_route && begins_with(of, to->name) && colon != NULL &&
+               (to->parsed == NULL || !has_split(cfg_route_of(to), colon + 1));
+    case CFG_OVERRIDE_LIMIT:
+        return to->kind == &cfg_kind_limit && to->parsed == NULL && strcmp(of, to->name) == 0;
+    case CFG_OVERRIDE_BREAKER:
+        return to->kind == &cfg_kind_pool && to->parsed == NULL && colon != NULL &&
+               begins_with(colon + 1, to->name);
+    default:
+        return false;
+    }
+}
+
+static int override_publish(struct cfg_store *store, const struct cfg_doc *from,
+                            const struct cfg_doc *to)
+{
+    bool ends = to == NULL || to->parsed == NULL;
+    const struct cfg_doc *doc = ends ? from : to;
+    int err = 0;
+
+    if (doc == NULL || doc->parsed == NULL)
+        return 0; /* a deletion, at the start */
+    enum cfg_override_kind kind = cfg_override_of(doc)->kind;
+    if (kind == CFG_OVERRIDE_LIMIT)
+        err = cfg_kind_limit.publish(store, NULL, NULL);
+    else if (kind == CFG_OVERRIDE_FALLBACK || kind == CFG_OVERRIDE_SPLIT)
+        err = cfg_publish_pages(store, NULL, NULL);
+    if (err == 0 && ends)
+        ps_log(PS_LOG_INFO, "override_ended", PS_F_STR("target", cfg_override_of(doc)->target),
+               PS_F_STR("gateway", cfg_override_of(doc)->gateway),
+               PS_F_STR("cause", to == NULL ? "ttl" : to->by.action), PS_F_STR("who", doc->by.who));
+    if (err == 0 && to == NULL)
+        cfg_store_changed(store);
+    return err;
+}
+
+const struct cfg_kind cfg_kind_override = {
+    .path = "overrides",
+    .word = "override",
+    .name_rule = "a target: level, feature:NAME, breaker:NAME, flow:TARGET, fallback:ROUTE, "
+                 "split:ROUTE:POOL or limit:RULE",
+    .listed = "overrides",
+    .put = "override.put",
+    .drop = "override.delete",
+    .max = CFG_OVERRIDES_MAX,
+    .is_private = true,
+    .has_no_history = true,
+    .name = override_name,
+    .parse = override_parse,
+    .free = free,
+    .write = override_write,
+    .ends_at_ms = override_ends_at_ms,
+    .ended = override_ended,
+    .falls = override_falls,
+    .publish = override_publish,
+};
+
+/* --- Finding. --- */
+
+const struct cfg_doc *cfg_override_find(const struct cfg_store *store, enum cfg_override_kind kind,
+                                        const char *of)
+{
+    const struct cfg_bounds *bounds = cfg_store_bounds(store);
+    const struct cfg_doc *doc = NULL;
+    char name[CFG_NAME_MAX + 1];
+
+    if (cfg_store_count(store, &cfg_kind_override) == 0)
+        return NULL;
+    int len = snprintf(name, sizeof name, "%s%s%s", cfg_override_kinds[kind], of != NULL ? ":" : "",
+                       of != NULL ? of : "");
+    if (len > CFG_TARGET_MAX)
+        return NULL;
+    if (bounds != NULL && bounds->gateway != NULL) {
+        (void)snprintf(name + len, sizeof name - (size_t)len, "@%s", bounds->gateway);
+        doc = cfg_store_find(store, &cfg_kind_override, name);
+        name[len] = '\0';
+    }
+    return doc != NULL ? doc : cfg_store_find(store, &cfg_kind_override, name);
+}
+
+int cfg_overridden(const struct cfg_store *store, enum cfg_override_kind kind, const char *of,
+                   int otherwise)
+{
+    const struct cfg_doc *doc = cfg_override_find(store, kind, of);
+
+    return doc != NULL ? cfg_override_of(doc)->value : otherwise;
+}
