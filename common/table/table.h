@@ -1,6 +1,6 @@
-/* Objects by table: one row a member. A table says what a JSON object may hold and where each member
- * lives in a struct. From it alone come reading with every fault at once, printing in the table's
- * order, defaults, comparison, freeing, JSON Schema 2020-12 and reference pages.
+/* Objects by table: one row a member. A table says what a JSON object may hold and where each
+ * member lives in a struct. From it alone come reading with every fault at once, printing in the
+ * table's order, defaults, comparison, freeing, JSON Schema 2020-12 and reference pages.
  *
  * What a table cannot say - rules across members - is its `check`, and how a value of a kind of its
  * own is read and printed is a struct ps_own. Tables are const and have no state: any thread. */
@@ -48,9 +48,9 @@ enum ps_language { PS_ENGLISH, PS_CHINESE, PS_LANGUAGES };
 /* What a text must be. `rule` stands behind "must be". */
 struct ps_format {
     const char *rule[PS_LANGUAGES];
-    const char *pattern;                      /* ECMA-262, for the schema; NULL: none */
+    const char *pattern;                         /* ECMA-262, for the schema; NULL: none */
     bool (*is_ok)(const char *text, size_t len); /* NULL: any text */
-    bool counts_characters;                   /* the bounds are of characters, not of bytes */
+    bool counts_characters;                      /* the bounds are of characters, not of bytes */
 };
 extern const struct ps_format ps_format_name; /* ps_name_ok */
 extern const struct ps_format ps_format_text; /* for people: characters, none of them control */
@@ -71,8 +71,8 @@ struct ps_member {
     const char *name; /* of an object inside that is always there: "log.queue" */
     enum ps_member_type type;
     unsigned flags;
-    size_t offset, size; /* of the field: AT */
-    double min, max;     /* of a value; bytes of a text; entries of a list; max 0: no bounds */
+    size_t offset, size;  /* of the field: AT */
+    double min, max;      /* of a value; bytes of a text; entries of a list; max 0: no bounds */
     const char *fallback; /* the default, as JSON text; NULL: zero, or null */
     const char *example;  /* as JSON text; NULL: the default */
     const char *unit;     /* "ms"; NULL: none */
@@ -84,8 +84,8 @@ struct ps_member {
         const struct ps_own *own;
     };
     size_t count_at;
-    unsigned when;  /* bit i: belongs to value i of the table's tag; 0: to all */
-    unsigned mark;  /* the owner's own, of this row */
+    unsigned when;                  /* bit i: belongs to value i of the table's tag; 0: to all */
+    unsigned mark;                  /* the owner's own, of this row */
     const char *text[PS_LANGUAGES]; /* what it means, in a line */
 };
 
@@ -125,9 +125,9 @@ enum ps_path_style { PS_PATH_POINTER, PS_PATH_DOTTED };
 
 struct ps_table_source {
     const json_t *json;
-    const char *pointer; /* of the object in what is read; "" = it is the whole */
+    const char *pointer;      /* of the object in what is read; "" = it is the whole */
     enum ps_path_style style; /* of the faults: "/log/queue", "log.queue" */
-    const void *ctx;     /* for checks */
+    const void *ctx;          /* for checks */
 };
 
 /* Fills the zeroed `object`: what is left out, or faulty, has its default. Adds all faults.

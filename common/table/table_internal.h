@@ -43,4 +43,27 @@ int64_t ps_member_int(const struct ps_member *member, const void *object);
 void ps_member_set_int(const struct ps_member *member, void *object, int64_t value);
 void ps_member_clear(const struct ps_member *member, void *object);
 
+/* --- Reading. --- */
+
+#define PS_TABLE_RULE_MAX 240 /* bytes of ps_member_describe */
+#define PS_TABLE_PATH_MAX sizeof(((struct ps_fault *)NULL)->path)
+
+struct ps_table_reading {
+    struct ps_faults *faults;
+    const char *pointer;
+    enum ps_path_style style;
+    size_t said; /* faults, also of those that were dropped */
+    bool no_memory;
+};
+
+/* All of `at`: members, choices, the check. */
+void ps_table_read_object(struct ps_table_at *at, void *object);
+/* The value of a member; faults are about `place` below `at`. */
+void ps_table_read_value(struct ps_table_at *at, const char *place, const struct ps_member *member,
+                         const json_t *value, void *object);
+void ps_table_set_fallback(struct ps_table_at *at, const struct ps_member *member, void *object);
+/* Adds the fault "must be …, not 7; for example 5". */
+void ps_table_wrong_value(struct ps_table_at *at, const char *place, const struct ps_member *member,
+                          const json_t *value);
+
 #endif

@@ -55,7 +55,7 @@ static void describe_string(const struct ps_member *member, enum ps_language lan
     const struct ps_format *format = member->format;
     bool counts = format != NULL && format->counts_characters;
 
-    ps_buf_puts(buf, format != NULL             ? format->rule[language]
+    ps_buf_puts(buf, format != NULL           ? format->rule[language]
                      : language == PS_CHINESE ? "字符串"
                                               : "a string");
     if (!has_bounds(member) || (format != NULL && format->pattern != NULL))
@@ -99,8 +99,8 @@ void ps_member_describe(const struct ps_member *member, enum ps_language languag
         describe_number(member, language, &buf);
         break;
     case PS_M_SHARE:
-        ps_buf_puts(&buf, zh ? "0 至 1 的数，步长 0.001"
-                             : "a number between 0 and 1 in steps of 0.001");
+        ps_buf_puts(&buf,
+                    zh ? "0 至 1 的数，步长 0.001" : "a number between 0 and 1 in steps of 0.001");
         break;
     case PS_M_TIME:
         ps_buf_puts(&buf, zh ? "带时区偏移的时间，例如 \"2030-11-11T10:00:00Z\""
@@ -341,8 +341,7 @@ static int add_variants(const struct ps_table *table, json_t *json)
     json_t *all = json_array(), *one = json_array();
     int err = all == NULL || one == NULL;
 
-    for (unsigned i = 0;
-         err == 0 && (tag->flags & PS_M_CHOICE) == 0 && tag->words[i] != NULL; i++)
+    for (unsigned i = 0; err == 0 && (tag->flags & PS_M_CHOICE) == 0 && tag->words[i] != NULL; i++)
         err = json_array_append_new(
             all, variant(table, i,
                          json_pack("{s:{s:{s:s}}, s:[s]}", "properties", tag->name, "const",

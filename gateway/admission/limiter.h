@@ -52,9 +52,9 @@ struct adm_limit_result {
     int64_t reset_s;
 };
 
-/* `rule` must have passed cfg_limit_rule_read. `scale` >= 1 multiplies rate and burst (each at most
- * its maximum), for keys that stand for many: an IPv6 /48 counts at 16 times the rate of a /64.
- * Cells of different scales are apart.
+/* `rule` is one that was read (cfg_kind_limit). `scale` >= 1 multiplies rate and burst (each at
+ * most its maximum), for keys that stand for many: an IPv6 /48 counts at 16 times the rate of a
+ * /64. Cells of different scales are apart.
  *
  * What a re-tune does to cells that are there: a new rate, burst or wait applies from the next
  * check. A bucket keeps its debt in time (to 60 us), cut to what a bucket of the new size can owe;

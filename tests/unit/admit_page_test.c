@@ -54,7 +54,11 @@ static void set_rules(const char *const *texts, size_t count)
         json_t *json = json_loads(texts[i], 0, NULL);
         assert_non_null(json);
         (void)snprintf(name, sizeof name, "rule%zu", i);
-        assert_ok(cfg_limit_rule_read(json, name, "", &rules[i], &faults));
+        void *rule;
+        const struct cfg_reading reading = {.name = name, .pointer = ""};
+        assert_ok(cfg_kind_read(&cfg_kind_limit, &reading, json, NULL, &rule, &faults));
+        rules[i] = *(struct cfg_limit_rule *)rule;
+        cfg_kind_free(&cfg_kind_limit, rule);
         json_decref(json);
     }
     cfg_view_set_rules(view, rules, count);

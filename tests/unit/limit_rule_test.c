@@ -5,14 +5,21 @@
 
 #include <stdlib.h>
 
+/* All or nothing. */
 static int read_rule(const char *text, struct cfg_limit_rule *ret_rule, struct ps_fault *fault)
 {
+    const struct cfg_reading reading = {.name = "user", .pointer = "/limits/user"};
+    struct ps_faults faults = {0};
+    void *rule;
     json_t *json;
     assert_ok(ps_json_parse(text, strlen(text), &json, fault));
-    struct ps_faults faults = {0};
-    int err = cfg_limit_rule_read(json, "user", "/limits/user", ret_rule, &faults);
+    int err = cfg_kind_read(&cfg_kind_limit, &reading, json, NULL, &rule, &faults);
     *fault = faults.at[0];
     json_decref(json);
+    if (err == 0) {
+        *ret_rule = *(struct cfg_limit_rule *)rule;
+        cfg_kind_free(&cfg_kind_limit, rule);
+    }
     return err;
 }
 
@@ -79,7 +86,7 @@ static void what_is_written_reads_back_the_same(void **unused)
         struct cfg_limit_rule rule;
         struct ps_fault fault;
         assert_ok(read_rule(texts[i], &rule, &fault));
-        json_t *json = cfg_limit_rule_write(&rule);
+        json_t *json = cfg_kind_print(&cfg_kind_limit, &rule);
         assert_non_null(json);
         char *text = json_dumps(json, JSON_COMPACT);
         assert_string_equal(text, texts[i]);
@@ -181,20 +188,14 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
 static void a_rule_needs_a_proper_name(void **unused)
 {
     (void)unused;
-    struct cfg_limit_rule rule;
-    struct ps_faults fault = {0};
-    json_t *json = json_pack("{s:s, s:s, s:i, s:i}", "algorithm", "token_bucket", "key", "user",
-                             "rate", 5, "period_s", 1);
-    char long_name[PS_NAME_MAX + 2];
+    char long_name[PS_NAME_MAX + 2], name[CFG_NAME_MAX + 1];
     memset(long_name, 'a', sizeof long_name);
     long_name[PS_NAME_MAX + 1] = '\0';
-    assert_int_equal(cfg_limit_rule_read(json, long_name, "/x", &rule, &fault), PS_E_INVALID);
-    assert_string_equal(fault.at[0].path, "/x");
-    assert_int_equal(cfg_limit_rule_read(json, "", "/x", &rule, &fault), PS_E_INVALID);
-    assert_int_equal(cfg_limit_rule_read(json, "a/b", "/x", &rule, &fault), PS_E_INVALID);
-    assert_ok(cfg_limit_rule_read(json, long_name + 1, "/x", &rule, &fault));
-    assert_string_equal(rule.name, long_name + 1);
-    json_decref(json);
+    assert_int_equal(cfg_kind_limit.name(long_name, PS_NAME_MAX + 1, name), PS_E_INVALID);
+    assert_int_equal(cfg_kind_limit.name("", 0, name), PS_E_INVALID);
+    assert_int_equal(cfg_kind_limit.name("a/b", 3, name), PS_E_INVALID);
+    assert_ok(cfg_kind_limit.name(long_name + 1, PS_NAME_MAX, name));
+    assert_string_equal(name, long_name + 1);
 }
 
 int main(void)

@@ -143,23 +143,21 @@ static const struct ps_member rows[] = {
     {"body", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct thing), .table = &body},
 };
 /* clang-format on */
-static const struct ps_table table = {.title = "thing",
-                                      .members = rows,
-                                      .count = PS_ARRAY_LEN(rows),
-                                      .size = sizeof(struct thing)};
+static const struct ps_table table = {
+    .title = "thing", .members = rows, .count = PS_ARRAY_LEN(rows), .size = sizeof(struct thing)};
 
 #define DEFAULTS                                                                                   \
     "{\"on\":true,\"big\":7,\"small\":1,\"cold\":-3,\"ratio\":0.5,\"share\":0.25,\"until\":null,"  \
     "\"name\":null,\"colour\":\"green\",\"days\":[\"mon\"],\"health\":null,\"wheels\":[],"         \
     "\"status\":[200],\"pairs\":{},\"extra\":{},"                                                  \
     "\"outer\":{\"inner\":{\"deep\":4},\"even\":2},\"source\":null,\"body\":null}"
-#define FULL                                                                                       \
-    "{\"on\":false,\"big\":-5,\"small\":65535,\"cold\":-40,\"ratio\":0.1,\"share\":0.999,"         \
-    "\"until\":\"2030-11-11T10:00:00.000Z\",\"name\":\"x\",\"note\":\"优惠\",\"colour\":\"red\","  \
-    "\"days\":[\"mon\",\"wed\"],\"health\":{\"ms\":1,\"path\":\"/h\"},"                            \
-    "\"wheels\":[{\"name\":\"a\",\"spokes\":0},{\"name\":\"b\",\"spokes\":32}],"                   \
-    "\"status\":[204,599],\"pairs\":{\"k\":\"v\",\"b\":\"\"},\"extra\":{\"b\":1,\"a\":[9.9]},"     \
-    "\"outer\":{\"inner\":{\"deep\":9},\"even\":-4},"                                              \
+#define FULL                                                                                        \
+    "{\"on\":false,\"big\":-5,\"small\":65535,\"cold\":-40,\"ratio\":0.1,\"share\":0.999,"          \
+    "\"until\":\"2030-11-11T10:00:00.000Z\",\"name\":\"x\",\"note\":\"优惠\",\"colour\":\"red\"," \
+    "\"days\":[\"mon\",\"wed\"],\"health\":{\"ms\":1,\"path\":\"/h\"},"                             \
+    "\"wheels\":[{\"name\":\"a\",\"spokes\":0},{\"name\":\"b\",\"spokes\":32}],"                    \
+    "\"status\":[204,599],\"pairs\":{\"k\":\"v\",\"b\":\"\"},\"extra\":{\"b\":1,\"a\":[9.9]},"      \
+    "\"outer\":{\"inner\":{\"deep\":9},\"even\":-4},"                                               \
     "\"source\":{\"dns\":\"shop\",\"port\":80},\"body\":{\"shape\":\"square\",\"side\":3}}"
 
 static int read_thing(const char *text, enum ps_path_style style, struct thing *ret,
@@ -279,10 +277,8 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
          "must be a text without control characters of 0 to 5 characters"},
         {"{\"note\":\"a\\nb\"}", "/note",
          "must be a text without control characters of 0 to 5 characters"},
-        {"{\"colour\":\"gren\"}", "/colour",
-         "must be one of: red, green; did you mean \"green\"?"},
-        {"{\"colour\":7}", "/colour",
-         "must be one of: red, green, not 7; for example \"green\""},
+        {"{\"colour\":\"gren\"}", "/colour", "must be one of: red, green; did you mean \"green\"?"},
+        {"{\"colour\":7}", "/colour", "must be one of: red, green, not 7; for example \"green\""},
         {"{\"days\":[\"mon\",\"mon\"]}", "/days",
          "must be an array of at least one of, each once: mon, tue, wed, not an array; for "
          "example [\"mon\"]"},
@@ -304,8 +300,7 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"outer\":7}", "/outer", "must be an object, not a whole number"},
         {"{\"outer\":{\"inner\":{\"deep\":10}}}", "/outer/inner/deep",
          "must be a whole number between 0 and 9, not 10; for example 4"},
-        {"{\"outer\":{\"even\":3}}", "/outer/even",
-         "must be an even number, not 3; for example 2"},
+        {"{\"outer\":{\"even\":3}}", "/outer/even", "must be an even number, not 3; for example 2"},
         {"{\"source\":{}}", "/source", "must have exactly one of: file, dns"},
         {"{\"source\":{\"file\":\"a\",\"dns\":\"b\"}}", "/source",
          "must have exactly one of: file, dns"},
@@ -344,8 +339,8 @@ static void every_fault_is_found_at_once_and_what_is_faulty_has_its_default(void
                                 "\"outer\":{\"even\":1},\"colur\":1}",
                                 PS_PATH_DOTTED, &thing, &faults),
                      PS_E_INVALID);
-    static const char *const paths[] = {"on",        "big",        "wheels[0].name", "wheels[0].spokes",
-                                        "wheels[1]", "outer.even", "colur"};
+    static const char *const paths[] = {
+        "on", "big", "wheels[0].name", "wheels[0].spokes", "wheels[1]", "outer.even", "colur"};
     assert_int_equal(faults.count, PS_ARRAY_LEN(paths));
     for (size_t i = 0; i < PS_ARRAY_LEN(paths); i++)
         assert_string_equal(faults.at[i].path, paths[i]);
@@ -366,8 +361,7 @@ static void the_schema_says_what_is_read(void **unused)
         {"big", "{\"type\":\"integer\",\"minimum\":-5,\"maximum\":5000000000,"
                 "\"description\":\"How many\",\"default\":7,\"x-unit\":\"orders\"}"},
         {"until", "{\"type\":[\"string\",\"null\"],\"format\":\"date-time\"}"},
-        {"colour",
-         "{\"type\":\"string\",\"enum\":[\"red\",\"green\"],\"default\":\"green\"}"},
+        {"colour", "{\"type\":\"string\",\"enum\":[\"red\",\"green\"],\"default\":\"green\"}"},
         {"status", "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":200,"
                    "\"maximum\":599},\"minItems\":1,\"maxItems\":2,\"default\":[200]}"},
         {"outer",

@@ -9,7 +9,6 @@
 #include "gateway/config/store/store.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define TTL_MAX_S  INT64_C(315360000) /* ten years */
@@ -17,8 +16,9 @@
 
 struct block {
     int64_t until_ms; /* INT64_MAX = for good */
+    int64_t ttl_s;    /* 0, but while it is read */
+    char *reason;     /* NULL = none */
     struct ps_cidr range;
-    char reason[]; /* "" = none */
 };
 
 /* --- Names. --- */
@@ -54,94 +54,67 @@ static int range_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX +
 /* --- Documents. --- */
 
 /* Until when: `until`, or `ttl_s` from now on. */
-static void read_until(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret_until_ms)
+static void check_until(struct ps_table_at *at, void *object)
 {
-    const json_t *until = ps_json_value(reader, "until"), *ttl = ps_json_value(reader, "ttl_s");
-    int64_t ttl_s = 0;
+    const struct cfg_reading *reading = at->ctx;
+    struct block *block = object;
 
-    *ret_until_ms = INT64_MAX;
-    if (until != NULL && !json_is_null(until)) {
-        ps_json_time(reader, "until", ret_until_ms);
-        if (*ret_until_ms <= now_ms)
-            ps_json_fault(reader, "until", "has passed already");
-    }
-    if (now_ms == 0 || ttl == NULL || json_is_null(ttl))
+    if (block->until_ms <= reading->now_ms)
+        ps_table_fault(at, "until", "has passed already");
+    if (block->ttl_s == 0)
         return;
-    ps_json_int(reader, "ttl_s", 1, TTL_MAX_S, &ttl_s);
-    if (until != NULL && !json_is_null(until))
-        ps_json_fault(reader, "ttl_s", "must be left out where there is an until");
-    else if (ttl_s > 0)
-        *ret_until_ms = now_ms + ttl_s * 1000;
-}
-
-static int block_parse(const json_t *json, const struct cfg_reading *reading,
-                       struct block **ret_block, struct ps_faults *faults)
-{
-    struct ps_str reason = {"", 0};
-    struct ps_json_reader reader;
-    int64_t until_ms;
-
-    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-    read_until(&reader, reading->now_ms, &until_ms);
-    if (!json_is_null(ps_json_value(&reader, "reason")))
-        ps_json_text(&reader, "reason", CFG_REASON_MAX, &reason);
-    int err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    struct block *block = calloc(1, sizeof *block + reason.len + 1);
-    if (block == NULL)
-        return PS_E_NOMEM;
-    block->until_ms = until_ms;
-    memcpy(block->reason, reason.at, reason.len);
-    *ret_block = block;
-    return 0;
-}
-
-static int user_parse(const char *name, const json_t *json, const json_t *state,
-                      const struct cfg_reading *reading, void **ret_parsed,
-                      struct ps_faults *faults)
-{
-    struct block *block;
-    int err = block_parse(json, reading, &block, faults);
-
-    (void)name;
-    (void)state;
-    if (err == 0)
-        *ret_parsed = block;
-    return err;
+    if (ps_table_has(at, "until"))
+        ps_table_fault(at, "ttl_s", "must be left out where there is an until");
+    else if (reading->now_ms > 0)
+        block->until_ms = reading->now_ms + block->ttl_s * 1000;
+    block->ttl_s = 0;
 }
 
 /* A range of 0 bits would refuse every buyer of an address family. */
-static int range_parse(const char *name, const json_t *json, const json_t *state,
-                       const struct cfg_reading *reading, void **ret_parsed,
-                       struct ps_faults *faults)
+static void check_range(struct ps_table_at *at, void *object)
 {
-    struct ps_cidr range;
-    struct block *block;
-    int err = ps_cidr_parse(name, strlen(name), &range);
+    const struct cfg_reading *reading = at->ctx;
+    struct block *block = object;
 
-    (void)state;
-    if (err < 0)
-        return ps_faults_add(faults, err, reading->pointer, "the name must be a range");
-    if (reading->now_ms > 0 && ps_cidr_is_everybody(&range))
-        return ps_faults_add(faults, PS_E_INVALID, reading->pointer,
-                             "the range%s %s is everybody; pause the sales to stop all buyers",
-                             reading->pointer[0] == '\0' ? " in the path:" : "", name);
-    err = block_parse(json, reading, &block, faults);
-    if (err < 0)
-        return err;
-    block->range = range;
-    *ret_parsed = block;
-    return 0;
+    check_until(at, object);
+    if (ps_cidr_parse(reading->name, strlen(reading->name), &block->range) < 0)
+        ps_table_fault(at, "", "the name must be a range");
+    else if (reading->now_ms > 0 && ps_cidr_is_everybody(&block->range))
+        ps_table_fault(at, "", "the range%s %s is everybody; pause the sales to stop all buyers",
+                       reading->pointer[0] == '\0' ? " in the path:" : "", reading->name);
 }
 
-static json_t *block_write(const void *parsed)
-{
-    const struct block *block = parsed;
+/* clang-format off */
+#define AT(field) PS_AT(struct block, field)
+#define ROWS \
+    {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_NULLABLE, .text = {"When the entry ends by itself; null: never", "条目自动失效的时间；null：永不"}}, \
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_NULLABLE | PS_M_INPUT, .min = 1, .max = TTL_MAX_S, .unit = "s", .example = "3600", .text = {"Instead of until: seconds from now", "代替 until：从现在起的秒数"}}, \
+    {"reason", PS_M_STRING, AT(reason), .flags = PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .example = "\"a farm\"", .text = {"Why, for people; buyers do not see it", "原因，供内部查看；买家看不到"}}
+#define SHOWN_ROWS \
+    {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the entry was made", "条目的创建时间"}}, \
+    {"by", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"Whose token made it", "由哪个 token 创建"}}
 
-    return json_pack("{s:o, s:s?}", "until", ps_json_of_time(block->until_ms), "reason",
-                     block->reason[0] != '\0' ? block->reason : NULL);
-}
+static const struct ps_member user_rows[] = {
+    ROWS,
+    {"user", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The user who is refused", "被拒绝的用户"}},
+    SHOWN_ROWS,
+};
+static const struct ps_member range_rows[] = {
+    ROWS,
+    {"range", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The range of addresses that is refused", "被拒绝的地址段"}},
+    SHOWN_ROWS,
+};
+/* clang-format on */
+static const struct ps_table user_table = {.title = "blocked user",
+                                           .members = user_rows,
+                                           .count = PS_ARRAY_LEN(user_rows),
+                                           .size = sizeof(struct block),
+                                           .check = check_until};
+static const struct ps_table range_table = {.title = "blocked range",
+                                            .members = range_rows,
+                                            .count = PS_ARRAY_LEN(range_rows),
+                                            .size = sizeof(struct block),
+                                            .check = check_range};
 
 static int block_show(const struct cfg_doc *doc, json_t *json)
 {
@@ -192,10 +165,8 @@ const struct cfg_kind cfg_kind_user = {
     .may_be_empty = true,
     .keeps_reason = true,
     .read_only = (const char *const[]){"/user", "/created_at", "/by", NULL},
+    .table = &user_table,
     .name = user_name,
-    .parse = user_parse,
-    .free = free,
-    .write = block_write,
     .show = block_show,
     .ends_at_ms = block_ends_at_ms,
     .publish = user_publish,
@@ -213,10 +184,8 @@ const struct cfg_kind cfg_kind_range = {
     .may_be_empty = true,
     .keeps_reason = true,
     .read_only = (const char *const[]){"/range", "/created_at", "/by", NULL},
+    .table = &range_table,
     .name = range_name,
-    .parse = range_parse,
-    .free = free,
-    .write = block_write,
     .show = block_show,
     .ends_at_ms = block_ends_at_ms,
     .publish = range_publish,

@@ -3,7 +3,6 @@
 
 #include "gateway/config/kinds/overload_doc.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define NAME(name, level, words)  #name,
@@ -35,37 +34,20 @@ static int feature_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX
     return PS_E_INVALID;
 }
 
-static int feature_parse(const char *name, const json_t *json, const json_t *state,
-                         const struct cfg_reading *reading, void **ret_parsed,
-                         struct ps_faults *faults)
-{
-    struct cfg_feature_doc *feature = calloc(1, sizeof *feature);
-    struct ps_json_reader reader;
-    int64_t level = 0;
-
-    (void)name;
-    (void)state;
-    if (feature == NULL)
-        return PS_E_NOMEM;
-    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-    ps_json_require(&reader, (const char *const[]){"level", NULL});
-    if (!json_is_null(ps_json_value(&reader, "level")))
-        ps_json_int(&reader, "level", 1, CFG_LEVEL_MAX, &level);
-    feature->level = (int)level;
-    int err = ps_json_done(&reader);
-    if (err < 0)
-        free(feature);
-    else
-        *ret_parsed = feature;
-    return err;
-}
-
-static json_t *feature_write(const void *parsed)
-{
-    int level = ((const struct cfg_feature_doc *)parsed)->level;
-
-    return json_pack("{s:o}", "level", level > 0 ? json_integer(level) : json_null());
-}
+/* clang-format off */
+static const struct ps_member members[] = {
+    {"level", PS_M_INT, PS_AT(struct cfg_feature_doc, level), .flags = PS_M_REQUIRED | PS_M_NULLABLE, .min = 1, .max = CFG_LEVEL_MAX, .example = "2", .text = {"From which level of the ladder on it is off; null: never by itself", "从降级阶梯的哪一级起关闭；null：不自动关闭"}},
+    {"feature", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"Its name", "功能名称"}},
+    {"while_off", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"What happens while it is off", "关闭期间的行为"}},
+    {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"on or off, now", "当前状态：on 或 off"}},
+    {"reason", PS_M_STRING, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Why it is on or off", "处于该状态的原因"}},
+    {"uses_last_minute", PS_M_INT, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"How often it was used in the last minute", "最近一分钟的使用次数"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "feature",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_feature_doc)};
 
 const struct cfg_kind cfg_kind_feature = {
     .path = "features",
@@ -84,7 +66,5 @@ const struct cfg_kind cfg_kind_feature = {
     .instead = "set its level to null",
     .only_shipped = true,
     .name = feature_name,
-    .parse = feature_parse,
-    .free = free,
-    .write = feature_write,
+    .table = &table,
 };

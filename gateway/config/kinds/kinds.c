@@ -59,6 +59,45 @@ bool cfg_kind_is_listed(const struct cfg_kind *kind, const char *paths)
     return paths[0] == '\0';
 }
 
+/* --- What a kind reads. --- */
+
+void cfg_kind_free(const struct cfg_kind *kind, void *parsed)
+{
+    if (kind->free != NULL) {
+        kind->free(parsed);
+        return;
+    }
+    ps_table_free(kind->table, parsed);
+    free(parsed);
+}
+
+int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading,
+                  const json_t *json, const json_t *state, void **ret_parsed,
+                  struct ps_faults *faults)
+{
+    const struct ps_table_source source = {
+        .json = json, .pointer = reading->pointer, .ctx = reading};
+
+    if (kind->table == NULL)
+        return kind->parse(reading->name, json, state, reading, ret_parsed, faults);
+    void *parsed = calloc(1, kind->table->size);
+    if (parsed == NULL)
+        return PS_E_NOMEM;
+    int err = ps_table_read(kind->table, &source, parsed, faults);
+    if (err == 0 && kind->read_state != NULL)
+        err = kind->read_state(parsed, state, faults);
+    if (err < 0)
+        cfg_kind_free(kind, parsed);
+    else
+        *ret_parsed = parsed;
+    return err;
+}
+
+json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed)
+{
+    return kind->table != NULL ? ps_table_print(kind->table, parsed) : kind->write(parsed);
+}
+
 /* --- Documents. --- */
 
 /* Compact text, heap; NULL: out of memory. */
@@ -69,11 +108,12 @@ static char *text_of(const json_t *json)
 
 static int parse(struct cfg_doc *doc, const struct cfg_doc_parts *parts, struct ps_faults *faults)
 {
-    int err = parts->kind->parse(parts->name, parts->json, parts->state, &parts->reading,
-                                 &doc->parsed, faults);
+    struct cfg_reading reading = parts->reading;
+    reading.name = parts->name;
+    int err = cfg_kind_read(parts->kind, &reading, parts->json, parts->state, &doc->parsed, faults);
     if (err < 0)
         return err;
-    json_t *json = parts->kind->write(doc->parsed);
+    json_t *json = cfg_kind_print(parts->kind, doc->parsed);
     doc->json = text_of(json);
     json_decref(json);
     if (parts->kind->initial_state == NULL) /* an older version may have kept one */
@@ -140,7 +180,7 @@ void cfg_doc_free(struct cfg_doc *doc)
     if (doc == NULL)
         return;
     if (doc->parsed != NULL)
-        doc->kind->free(doc->parsed);
+        cfg_kind_free(doc->kind, doc->parsed);
     free((char *)(uintptr_t)doc->name);
     free(doc->json);
     free(doc->state);
@@ -149,7 +189,7 @@ void cfg_doc_free(struct cfg_doc *doc)
 
 json_t *cfg_doc_json(const struct cfg_doc *doc)
 {
-    return doc->parsed != NULL ? doc->kind->write(doc->parsed) : NULL;
+    return doc->parsed != NULL ? cfg_kind_print(doc->kind, doc->parsed) : NULL;
 }
 
 json_t *cfg_doc_shown(const struct cfg_doc *doc)

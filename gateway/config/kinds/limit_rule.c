@@ -23,167 +23,65 @@ static bool is_window(enum cfg_limit_algorithm algorithm)
     return algorithm == CFG_LIMIT_FIXED_WINDOW || algorithm == CFG_LIMIT_SLIDING_WINDOW;
 }
 
-static void read_burst(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
-{
-    rule->burst = rule->algorithm == CFG_LIMIT_LEAKY_BUCKET ? 1 : rule->rate;
-    ps_json_int(reader, "burst", 1, CFG_LIMIT_BURST_MAX, &rule->burst);
-    if (is_window(rule->algorithm) && rule->burst != rule->rate)
-        ps_json_fault(reader, "burst", "must be equal to rate or left out: %s has no burst",
-                      algorithms[rule->algorithm]);
-    if (rule->burst * rule->period_s > CFG_LIMIT_REFILL_MAX_S * rule->rate)
-        ps_json_fault(reader, "burst",
-                      "would take more than a year to refill (burst * period_s / rate)");
-}
-
-static void read_wait(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
-{
-    ps_json_int(reader, "max_wait_ms", 0, CFG_LIMIT_WAIT_MAX_MS, &rule->max_wait_ms);
-    if (rule->max_wait_ms > 0 && rule->algorithm != CFG_LIMIT_LEAKY_BUCKET)
-        ps_json_fault(reader, "max_wait_ms", "must be 0: only leaky_bucket lets requests wait");
-}
-
-static void read_subjects(struct ps_json_reader *reader, unsigned *ret_bits)
-{
-    const json_t *list = ps_json_value(reader, "applies_to");
-    if (list == NULL)
-        return;
-    unsigned bits = 0;
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *word = json_string_value(json_array_get(list, i));
-        for (size_t bit = 0; word != NULL && subjects[bit] != NULL; bit++) {
-            if (strcmp(subjects[bit], word) == 0)
-                bits |= 1u << bit;
-        }
-    }
-    /* A word that is unknown, or there twice, leaves fewer bits than elements. */
-    if (bits == 0 || (size_t)__builtin_popcount(bits) != json_array_size(list)) {
-        ps_json_fault(
-            reader, "applies_to",
-            "must be an array of at least one of: order, ticket, order_state, status, page");
-        return;
-    }
-    *ret_bits = bits;
-}
-
-/* What it is for: a sale, a route, or (null) all of them. */
-static void read_target(struct ps_json_reader *reader, const char *member,
-                        char ret_name[PS_NAME_MAX + 1])
-{
-    const json_t *value = ps_json_value(reader, member);
-    if (value == NULL || json_is_null(value))
-        return;
-    struct ps_str name = {0};
-    ps_json_string(reader, member, PS_NAME_MAX, &name);
-    if (name.at == NULL)
-        return;
-    if (!ps_name_ok(name.at, name.len)) {
-        ps_json_fault(reader, member, "is not the name of a %s", member);
-        return;
-    }
-    memcpy(ret_name, name.at, name.len);
-}
-
 /* Pages belong to no sale, and only they have a route. */
-static void read_targets(struct ps_json_reader *reader, struct cfg_limit_rule *rule)
+static void check_targets(struct ps_table_at *at, const struct cfg_limit_rule *rule)
 {
-    read_target(reader, "sale", rule->sale);
-    ps_json_bool(reader, "allow_unknown", &rule->allow_unknown);
-    read_target(reader, "route", rule->route);
-    if (rule->route[0] != '\0' && !ps_json_has(reader, "applies_to"))
-        rule->applies_to = CFG_LIMIT_PAGE;
     bool pages = (rule->applies_to & CFG_LIMIT_PAGE) != 0;
+
     if (rule->route[0] != '\0' && rule->applies_to != CFG_LIMIT_PAGE)
-        ps_json_fault(reader, "applies_to",
-                      "must be page alone, or left out: the rule has a route");
+        ps_table_fault(at, "applies_to", "must be page alone, or left out: the rule has a route");
     if (pages && rule->sale[0] != '\0')
-        ps_json_fault(reader, "sale", "must be null: pages belong to no sale");
+        ps_table_fault(at, "sale", "must be null: pages belong to no sale");
     if (pages && rule->key == CFG_LIMIT_KEY_SALE)
-        ps_json_fault(reader, "key", "cannot be sale: pages belong to no sale");
+        ps_table_fault(at, "key", "cannot be sale: pages belong to no sale");
 }
 
-int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
-                        struct cfg_limit_rule *ret_rule, struct ps_faults *faults)
+static void check_rule(struct ps_table_at *at, void *object)
 {
-    static const char *const required[] = {"algorithm", "key", "rate", "period_s", NULL};
-    struct cfg_limit_rule rule = {.applies_to = CFG_LIMIT_ORDER};
-    int algorithm = 0, key = 0, mode = CFG_LIMIT_ENFORCE;
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_limit_rule *rule = object;
 
-    if (!ps_name_ok(name, strlen(name)))
-        return ps_faults_add(
-            faults, PS_E_INVALID, pointer,
-            "the name of a rule must be 1-64 of A-Z a-z 0-9 . _ - and start with a "
-            "letter or digit");
-    memcpy(rule.name, name, strlen(name));
-
-    struct ps_json_reader reader;
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    ps_json_require(&reader, required);
-    ps_json_enum(&reader, "algorithm", algorithms, &algorithm);
-    ps_json_enum(&reader, "key", cfg_limit_keys, &key);
-    ps_json_enum(&reader, "mode", modes, &mode);
-    ps_json_int(&reader, "rate", 1, CFG_LIMIT_RATE_MAX, &rule.rate);
-    ps_json_int(&reader, "period_s", 1, CFG_LIMIT_PERIOD_MAX_S, &rule.period_s);
-    rule.algorithm = (enum cfg_limit_algorithm)algorithm;
-    rule.key = (enum cfg_limit_key)key;
-    rule.mode = (enum cfg_limit_mode)mode;
-    read_burst(&reader, &rule);
-    read_wait(&reader, &rule);
-    read_subjects(&reader, &rule.applies_to);
-    read_targets(&reader, &rule);
-
-    int err = ps_json_done(&reader);
-    if (err == 0)
-        *ret_rule = rule;
-    return err;
+    (void)snprintf(rule->name, sizeof rule->name, "%s", reading->name);
+    if (!ps_table_has(at, "burst"))
+        rule->burst = rule->algorithm == CFG_LIMIT_LEAKY_BUCKET ? 1 : rule->rate;
+    if (rule->route[0] != '\0' && !ps_table_has(at, "applies_to"))
+        rule->applies_to = CFG_LIMIT_PAGE;
+    if (is_window(rule->algorithm) && rule->burst != rule->rate)
+        ps_table_fault(at, "burst", "must be equal to rate or left out: %s has no burst",
+                       algorithms[rule->algorithm]);
+    if (rule->rate > 0 && rule->burst * rule->period_s > CFG_LIMIT_REFILL_MAX_S * rule->rate)
+        ps_table_fault(at, "burst",
+                       "would take more than a year to refill (burst * period_s / rate)");
+    if (rule->max_wait_ms > 0 && rule->algorithm != CFG_LIMIT_LEAKY_BUCKET)
+        ps_table_fault(at, "max_wait_ms", "must be 0: only leaky_bucket lets requests wait");
+    if (reading->now_ms > 0 && (rule->applies_to & CFG_LIMIT_TICKET) != 0)
+        ps_table_fault(at, "applies_to", "names ticket: this version has no tickets");
+    check_targets(at, rule);
 }
 
-json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule)
-{
-    json_t *list = json_array();
-    int err = 0;
-    for (size_t bit = 0; subjects[bit] != NULL; bit++)
-        if ((rule->applies_to & 1u << bit) != 0)
-            err |= json_array_append_new(list, json_string(subjects[bit]));
-    /* "o" takes the list over, also when packing fails; a NULL list makes it fail. */
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:o, s:s?, s:o*, s:s?}", "algorithm",
-                     algorithms[rule->algorithm], "key", cfg_limit_keys[rule->key], "rate",
-                     (json_int_t)rule->rate, "period_s", (json_int_t)rule->period_s, "burst",
-                     (json_int_t)rule->burst, "max_wait_ms", (json_int_t)rule->max_wait_ms, "mode",
-                     modes[rule->mode], "applies_to", ps_json_built(list, err), "sale",
-                     rule->sale[0] != '\0' ? rule->sale : NULL, "allow_unknown",
-                     rule->allow_unknown ? json_true() : NULL, "route",
-                     rule->route[0] != '\0' ? rule->route : NULL);
-}
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_limit_rule, field)
+static const struct ps_member members[] = {
+    {"algorithm", PS_M_ENUM, AT(algorithm), .flags = PS_M_REQUIRED, .words = algorithms, .example = "\"token_bucket\"", .text = {"How requests are counted", "计数算法"}},
+    {"key", PS_M_ENUM, AT(key), .flags = PS_M_REQUIRED, .words = cfg_limit_keys, .example = "\"user\"", .text = {"What is counted apart: each user, each address, everybody together, each sale", "分别计数的对象：每个用户、每个地址、全体、每个活动"}},
+    {"rate", PS_M_INT, AT(rate), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_RATE_MAX, .unit = "requests", .example = "5", .text = {"How many pass in a period", "每个周期放行的请求数"}},
+    {"period_s", PS_M_INT, AT(period_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_PERIOD_MAX_S, .unit = "s", .example = "10", .text = {"The period", "周期"}},
+    {"burst", PS_M_INT, AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = "requests", .example = "5", .text = {"How many may come at once; left out: rate for a token bucket, 1 for a leaky one; windows have none", "可同时到达的请求数；省略时：令牌桶为 rate，漏桶为 1；窗口算法没有该项"}},
+    {"max_wait_ms", PS_M_INT, AT(max_wait_ms), .min = 0, .max = CFG_LIMIT_WAIT_MAX_MS, .unit = "ms", .fallback = "0", .text = {"How long a leaky bucket holds a request that comes too soon, instead of refusing it", "漏桶对过早到达的请求的最长等待，超过才拒绝"}},
+    {"mode", PS_M_ENUM, AT(mode), .words = modes, .fallback = "\"enforce\"", .text = {"enforce refuses, shadow only counts, off does nothing", "enforce 执行；shadow 只计数；off 关闭"}},
+    {"applies_to", PS_M_SET, AT(applies_to), .words = subjects, .fallback = "[\"order\"]", .text = {"Which requests are counted; left out: order, or page where the rule has a route", "计入哪些请求；省略时为 order，有 route 时为 page"}},
+    {"sale", PS_M_CHARS, AT(sale), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"spring\"", .text = {"Only requests for this sale; null: for every sale", "仅限该活动；null：所有活动"}},
+    {"allow_unknown", PS_M_BOOL, AT(allow_unknown), .flags = PS_M_OMIT, .fallback = "false", .text = {"The sale may be one that does not exist yet", "允许活动尚不存在"}},
+    {"route", PS_M_CHARS, AT(route), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"product\"", .text = {"Only requests that this route serves; null: of every route", "仅限该路由；null：所有路由"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "limit rule",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_limit_rule),
+                                      .check = check_rule};
 
 /* --- The kind. --- */
-
-static int rule_parse(const char *name, const json_t *json, const json_t *state,
-                      const struct cfg_reading *reading, void **ret_parsed,
-                      struct ps_faults *faults)
-{
-    struct cfg_limit_rule *rule = calloc(1, sizeof *rule);
-    char pointer[192];
-
-    (void)state;
-    if (rule == NULL)
-        return PS_E_NOMEM;
-    int err = cfg_limit_rule_read(json, name, reading->pointer, rule, faults);
-    if (err == 0 && reading->now_ms > 0 && (rule->applies_to & CFG_LIMIT_TICKET) != 0) {
-        (void)snprintf(pointer, sizeof pointer, "%s/applies_to", reading->pointer);
-        err = ps_faults_add(faults, PS_E_INVALID, pointer,
-                            "names ticket: this version has no tickets");
-    }
-    if (err < 0)
-        free(rule);
-    else
-        *ret_parsed = rule;
-    return err;
-}
-
-static json_t *rule_write(const void *parsed)
-{
-    return cfg_limit_rule_write(parsed);
-}
 
 /* What a shop needs that has not thought about it yet. */
 static const struct cfg_shipped shipped[] = {
@@ -252,9 +150,7 @@ const struct cfg_kind cfg_kind_limit = {
     .instead = "set its mode to \"off\"",
     .max = CFG_RULES_MAX,
     .name = cfg_plain_name,
-    .parse = rule_parse,
-    .free = free,
-    .write = rule_write,
+    .table = &table,
     .names = rule_names,
     .publish = rule_publish,
     .changed = rule_changed,

@@ -73,15 +73,6 @@ struct cfg_limit_rule {
     char route[PS_NAME_MAX + 1]; /* "" = every route */
 };
 
-/* Reads and checks a whole rule. `name` is the rule's own (not in the document), `pointer` the JSON
- * pointer of `json` in its document, for the faults. PS_E_INVALID: all faults are added; *ret_rule
- * is then untouched. Any thread. */
-int cfg_limit_rule_read(const json_t *json, const char *name, const char *pointer,
-                        struct cfg_limit_rule *ret_rule, struct ps_faults *faults) PS_MUST_CHECK;
-
-/* The rule as a document with every member, which reads back as the same rule. Owner: the caller.
- * NULL: out of memory. */
-json_t *cfg_limit_rule_write(const struct cfg_limit_rule *rule) PS_MUST_CHECK;
 /* Of a rule's version that is no deletion. */
 static inline const struct cfg_limit_rule *cfg_rule_of(const struct cfg_doc *doc)
 {

@@ -62,14 +62,14 @@ static void point_to_document(const struct cfg_doc *doc, char ret_pointer[192])
 static int read_alone(const struct reading *reading, const struct cfg_kind *kind, const char *name,
                       const json_t *json, const char *pointer)
 {
-    const struct cfg_reading how = {.pointer = pointer, .bounds = reading->bounds};
+    const struct cfg_reading how = {.name = name, .pointer = pointer, .bounds = reading->bounds};
     json_t *state = kind->initial_state != NULL ? json_loads(kind->initial_state, 0, NULL) : NULL;
     void *parsed;
-    int err = kind->parse(name, json, state, &how, &parsed, reading->faults);
+    int err = cfg_kind_read(kind, &how, json, state, &parsed, reading->faults);
 
     json_decref(state);
     if (err == 0)
-        kind->free(parsed);
+        cfg_kind_free(kind, parsed);
     return err;
 }
 

@@ -218,7 +218,10 @@ int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const
                    struct ps_faults *faults)
 {
     const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
-    const struct cfg_reading reading = {pointer, change->by.at_ms, change->store->bounds, have};
+    const struct cfg_reading reading = {.pointer = pointer,
+                                        .now_ms = change->by.at_ms,
+                                        .bounds = change->store->bounds,
+                                        .have = have};
     json_t *state = state_of(kind, have);
     struct cfg_edit edit = {0};
     int err = make_next(change, kind, name, json, state, &reading, &edit, faults);

@@ -12,6 +12,7 @@
 #include "common/text/id.h"
 #include "common/text/json.h"
 #include "common/listener.h"
+#include "common/table/table.h"
 
 #include <sys/queue.h>
 
@@ -73,6 +74,7 @@ struct cfg_reading {
     int64_t now_ms;                  /* an operator's: checked against the clock; 0: a stored one */
     const struct cfg_bounds *bounds; /* NULL: a stored one, whatever it names */
     const struct cfg_doc *have;      /* the version in force, which it follows; NULL: none */
+    const char *name;                /* of the document */
 };
 
 /* A document that another one names, and in which member ("/fallback/1/pool"). */
@@ -115,10 +117,16 @@ struct cfg_kind {
     const char *const *measured;
     /* The one spelling of a name, NUL-terminated. PS_E_INVALID. */
     int (*name)(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1]);
+    /* What the document holds: it is read, printed, compared and freed by its table, whose checks
+     * get a struct cfg_reading. NULL: by parse, free and write. */
+    const struct ps_table *table;
+    /* Reads the state into what was read of the document. PS_E_INVALID, PS_E_NOMEM. NULL: it has
+     * none. */
+    int (*read_state)(void *parsed, const json_t *state, struct ps_faults *faults);
     /* Reads and checks document and state; adds all faults. PS_E_INVALID, PS_E_NOMEM. */
     int (*parse)(const char *name, const json_t *json, const json_t *state,
                  const struct cfg_reading *reading, void **ret_parsed, struct ps_faults *faults);
-    void (*free)(void *parsed);
+    void (*free)(void *parsed); /* NULL: what its table frees is all */
     /* The document, complete: reading it gives the same. NULL: out of memory. */
     json_t *(*write)(const void *parsed);
     /* The state that belongs to it, of what there was: another version may leave nothing of it.
@@ -163,6 +171,15 @@ extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_k
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: there is none */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: neither. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);
+
+/* Reads and checks a document and its state; what is NULL is not read. PS_E_INVALID, PS_E_NOMEM:
+ * all faults are added. Owner: the caller, cfg_kind_free. */
+int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading,
+                  const json_t *json, const json_t *state, void **ret_parsed,
+                  struct ps_faults *faults) PS_MUST_CHECK;
+void cfg_kind_free(const struct cfg_kind *kind, void *parsed);
+/* The document, complete: reading it gives the same. Owner: the caller. NULL: out of memory. */
+json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed) PS_MUST_CHECK;
 
 bool cfg_kind_ships(const struct cfg_kind *kind, const char *name);
 /* Is its path in the list "limits,routes"? In "" there are all. */
