@@ -1,13 +1,13 @@
-/* A hash table with open addressing and linear probing, at most half full. Its key is random, so
- * that nobody can choose addresses that fall together. An entry that is dropped is filled from
- * behind (Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R). */
+/* A hash table with open addressing and linear probing, at most half full. Its hash key is random,
+ * so that nobody can choose addresses that collide. A removed entry's place is filled from the
+ * entries behind it (Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm R). */
 #include "gateway/server/address_count.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define KEYS 2 /* of an address, at most */
+#define KEYS 2 /* per address, at most */
 
 struct entry {
     struct ps_address key;
@@ -51,7 +51,7 @@ static size_t home_of(const struct srv_address_count *count, const struct ps_add
     return (size_t)number & count->mask;
 }
 
-/* The address's place, or the free one where it would go. */
+/* The address's entry, or the free place for it. */
 static size_t find_place(const struct srv_address_count *count, const struct ps_address *key)
 {
     size_t at = home_of(count, key);
@@ -61,7 +61,8 @@ static size_t find_place(const struct srv_address_count *count, const struct ps_
     return at;
 }
 
-/* What counts this address. A /64 ends in zeroes: what marks a /48 is in none. */
+/* The keys that count this address. A /64 ends in zeroes, so the mark of a /48 collides with
+ * none. */
 static size_t keys_of(const struct ps_address *address, struct ps_address ret_keys[KEYS])
 {
     ps_address_limit_key(address, &ret_keys[0]);
@@ -99,7 +100,7 @@ static void drop_key(struct srv_address_count *count, const struct ps_address *k
          at = (at + 1) & count->mask) {
         size_t home = home_of(count, &count->entries[at].key);
         if (((at - home) & count->mask) < ((at - hole) & count->mask))
-            continue; /* it would come before its home */
+            continue; /* it would move in front of its home */
         count->entries[hole] = count->entries[at];
         count->entries[at].used = 0;
         hole = at;

@@ -1,4 +1,4 @@
-/* Answers as text, written to where send.c lets them leave. */
+/* Prints answers into the buffers from which send.c sends them. */
 #include "common/http/write.h"
 #include "common/text/charset.h"
 #include "gateway/server/http_internal.h"
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Status line, the fields of the server's own, and the empty line. */
+/* Status line, the server's own fields, and the empty line. */
 #define OWN_FIELDS_MAX ((size_t)512)
-/* A body that is shorter is copied behind its head: that costs less than a second part. */
+/* A shorter body is copied behind its head: cheaper than a second part. */
 #define HELD_MIN ((size_t)16 * 1024)
 
 struct srv_shared_answer {
@@ -35,7 +35,7 @@ static const char *date_of(struct srv_http *http)
     return http->date;
 }
 
-/* The request is answered: its slot goes back, and its connection goes on or ends. */
+/* The request is answered: frees its slot; its connection continues or ends. */
 void srv_finish_request(struct srv_slot *slot, bool close)
 {
     struct srv_connection *connection = slot->connection;
@@ -99,7 +99,7 @@ static void put_answer(struct ps_buf *buf, struct srv_http *http, const struct a
         ps_buf_put(buf, answer->body.at, answer->body.len);
 }
 
-/* `heap` is the body then, and freed when it has been sent. */
+/* `heap` is then the body, freed after it is sent. */
 static void answer_request(struct srv_slot *slot, struct answer answer, char *heap)
 {
     struct srv_connection *connection = slot->connection;
@@ -181,7 +181,7 @@ struct ps_buf srv_answer_body(struct srv_request *request)
     return body;
 }
 
-/* With the fields said so far; `heap` (or NULL) is freed with it. */
+/* Answers with the fields added so far; frees `heap` (or NULL) with the answer. */
 static void answer_with(struct srv_request *request, int status, const char *content_type,
                         struct ps_str body, bool close, char *heap)
 {
@@ -301,7 +301,7 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
 {
     struct srv_http *http = connection->http;
     struct ans_problem_detail detail = {.text = text, .seed = (uint64_t)connection->fd};
-    struct ps_str no_instance = {NULL, 0}; /* it may be the very thing that is malformed */
+    struct ps_str no_instance = {NULL, 0}; /* the target may be what is malformed */
     char id[PS_UUID_LEN + 1], body_memory[1024], fields_memory[128];
     struct srv_segment *segment;
     struct ps_buf body, fields, buf;

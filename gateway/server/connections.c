@@ -1,8 +1,8 @@
-/* Sockets: accepting, limits of connections, deadlines, the end of a connection. Connections live
- * in a pool of the hard limit. At that limit, or when the system has no descriptor left, accepting
- * pauses until a connection has ended or a moment has passed, and clients wait in the kernel's
- * queue. Above the soft limit, or above the cap of their address, they are accepted and marked, so
- * that they can be told to come back. One timer runs for the earliest deadline of all. */
+/* Sockets: accepting, limits on connections, deadlines, closing. Connections come from a pool of
+ * the size of the hard limit. At that limit, or when the system has no descriptor left, accepting
+ * pauses until a connection has ended or a moment has passed; clients wait in the kernel's queue.
+ * Connections above the soft limit, or above the cap of their address, are accepted and marked, so
+ * that they can be told to come back. One timer serves the earliest of all deadlines. */
 #include "gateway/server/address_count.h"
 #include "gateway/server/http_internal.h"
 
@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A turn and listen socket, so that accepting does not starve those who are in; and so few of all
- * places, that whoever has come is read before it must make room. */
+/* Most connections that one listen socket accepts in a turn: so accepting does not starve the
+ * accepted ones, and a new connection is read before it might have to make room. */
 #define ACCEPT_BATCH  256
 #define ACCEPT_SHARE  8
 #define PAUSE_NS      (100 * PS_NS_PER_MS)
@@ -53,8 +53,8 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
     start_timer(http, connection->deadline.at_ns);
 }
 
-/* libuv runs timers before it looks at sockets. Where the thread has stood still over a deadline,
- * what came in time lies unread: it is read first. False: the connection goes on, or has ended. */
+/* libuv runs timers before it looks at sockets. If the thread was stopped over a deadline, bytes
+ * may have arrived in time: read them first. False: the connection continues, or has ended. */
 static bool is_late(struct srv_connection *connection)
 {
     if (!connection->is_ready &&
@@ -72,7 +72,7 @@ static bool is_late(struct srv_connection *connection)
            (connection->state == SRV_STREAMING && !connection->slot->paused);
 }
 
-/* A request that has begun is told why it ends; who says nothing is not. */
+/* A client whose request has begun is told why it ends; a silent one is not. */
 static void on_late(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
     bool unread = connection->state == SRV_READING || connection->state == SRV_STREAMING;
@@ -82,7 +82,7 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
         srv_set_deadline(connection, SRV_DEADLINE_HEAD);
         return;
     }
-    if (connection->is_unread) { /* what it waits for may be there */
+    if (connection->is_unread) { /* the bytes that it waits for may have arrived */
         srv_guard_forget(connection);
         why = ANS_V_shed;
     }
@@ -120,13 +120,13 @@ static void leave_slot(struct srv_connection *connection)
     }
     slot->connection = NULL;
     slot->state = SRV_SLOT_LEFT;
-    if (http->settings.on_gone == NULL) /* its owner still looks at it */
+    if (http->settings.on_gone == NULL) /* the request's owner still uses it */
         return;
     http->settings.on_gone(&slot->request, http->ctx);
     srv_slot_free(slot);
 }
 
-/* It is refused or has ended: others may have its place. */
+/* The connection was refused or has ended: frees its place for others. */
 static void leave_place(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
@@ -152,7 +152,7 @@ void srv_close(struct srv_connection *connection, bool reset)
         TAILQ_REMOVE(&http->ready, connection, ready);
     connection->is_ready = false;
     if (http->reading == NULL || http->reading == connection)
-        http->out_len = 0; /* nobody else gets what was gathered for it */
+        http->out_len = 0; /* drop what was gathered for it */
     leave_slot(connection);
     srv_segments_free(connection);
     free(connection->kept);
@@ -165,8 +165,8 @@ void srv_close(struct srv_connection *connection, bool reset)
     close(connection->fd);
 }
 
-/* Half of what there is above the soft limit lingers at most, so that the other half is there for
- * who is to be told of that limit. */
+/* At most half of the places above the soft limit linger: the other half is for connections that
+ * must be told about that limit. */
 void srv_linger(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
@@ -183,8 +183,8 @@ void srv_linger(struct srv_connection *connection)
             false);
 }
 
-/* The one of these kinds that has been silent for longest and may be closed for others. Of trusted
- * ones only those that ask nothing may. */
+/* The connection of these kinds that was silent for longest and may be closed in favour of others.
+ * Trusted ones may be closed only while they have no request. */
 static struct srv_connection *find_silent(struct srv_http *http, unsigned kinds, bool of_slots)
 {
     struct srv_connection *oldest = NULL;
@@ -211,8 +211,9 @@ static struct srv_connection *find_silent(struct srv_http *http, unsigned kinds,
 
 bool srv_make_room(struct srv_http *http, bool of_slots)
 {
-    /* Who has been answered without being trusted; who has said nothing, or not all; and then who
-     * is trusted and can come back. So whoever comes has the time to say who it is. */
+    /* Order of closing: first untrusted connections that got an answer; then those that sent
+     * nothing, or not everything; then trusted ones, which can reconnect. So a new connection has
+     * time to show a token. */
     static const unsigned ranks[] = {
         1u << SRV_DEADLINE_SEND | 1u << SRV_DEADLINE_IDLE | 1u << SRV_DEADLINE_IDLE_SHORT,
         1u << SRV_DEADLINE_HEAD | 1u << SRV_DEADLINE_BODY, 1u << SRV_DEADLINE_IDLE_TRUSTED};
@@ -240,7 +241,7 @@ void srv_tell(struct srv_connection *connection, int events, bool broken)
     else if (events & UV_WRITABLE)
         srv_writable(connection);
     else if (events & UV_READABLE) {
-        /* What is kept comes first; meanwhile the loop does not sleep. */
+        /* Kept bytes come first; meanwhile the loop does not sleep. */
         if (!connection->is_ready && !srv_guard_leaves(connection))
             srv_readable(connection);
     } else if (events & UV_DISCONNECT)
@@ -274,7 +275,7 @@ static void read_address(const struct sockaddr_storage *from, struct ps_address 
     }
 }
 
-/* Is there room for one more connection of its address? */
+/* Is there room for one more connection from its address? */
 static bool count_address(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
@@ -290,7 +291,7 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     const struct srv_settings *settings = &http->settings;
     struct srv_connection *connection = ps_pool_take(http->pool);
 
-    assert(connection != NULL); /* the caller looked */
+    assert(connection != NULL); /* the caller has checked */
     *connection = (struct srv_connection){.http = http, .fd = fd};
     STAILQ_INIT(&connection->unsent);
     srv_deadline_init(&connection->deadline);
@@ -346,7 +347,7 @@ static void accept_some(struct srv_listener *listener, size_t most)
             return;
         } else if (errno == EAGAIN) {
             return;
-        } /* else that one client has gone: the next */
+        } /* else that client has gone: try the next */
     }
 }
 
@@ -356,7 +357,7 @@ static void on_listen(uv_poll_t *poll, int status, int events)
     struct srv_http *http = listener->http;
     size_t most = 1 + http->settings.connections_soft / ACCEPT_SHARE;
 
-    (void)status; /* accept says what is wrong */
+    (void)status; /* accept returns the error */
     (void)events;
     srv_read_clock(http);
     srv_guard_event(http);
@@ -491,7 +492,7 @@ int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds
         *listener = (struct srv_listener){.http = http, .fd = fds[i]};
         if (uv_poll_init(loop, &listener->poll, fds[i]) != 0) {
             for (size_t j = 0; j < i; j++)
-                http->listeners[j].fd = -1; /* the caller's */
+                http->listeners[j].fd = -1; /* the caller owns it */
             return PS_E_IO;
         }
         listener->open = true;

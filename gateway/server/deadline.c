@@ -1,5 +1,5 @@
-/* The lists behind the deadlines: one ring a kind. Because a kind has one delay and time does not
- * go back, an entry that is set now expires after all others of its kind, and goes to the end. */
+/* One ring for each kind of deadline. A kind has one delay and time does not go back, so an entry
+ * that is set now expires after all others of its kind, and goes to the end. */
 #include "gateway/server/deadline.h"
 
 void srv_deadlines_init(struct srv_deadlines *deadlines)

@@ -1,7 +1,6 @@
-/* Deadlines of connections. A connection has at most one at a time, and each kind of deadline has
- * one constant delay, so that every kind is a list in order of expiry: setting, clearing and
- * finding the next one cost a few instructions however many there are. Owner: the entries belong to
- * the caller. One thread. */
+/* Deadlines of connections. A connection has at most one at a time. Each kind has one constant
+ * delay, so each kind is a list in order of expiry: setting, clearing and finding the next one cost
+ * a few instructions, however many there are. The entries belong to the caller. One thread. */
 #ifndef SRV_DEADLINE_H
 #define SRV_DEADLINE_H
 
@@ -9,13 +8,13 @@
 
 enum srv_deadline_kind {
     SRV_DEADLINE_HEAD,         /* accepted, the first head is not complete */
-    SRV_DEADLINE_IDLE,         /* kept after an answer, the next head is not complete */
+    SRV_DEADLINE_IDLE,         /* after an answer: the next head is not complete */
     SRV_DEADLINE_IDLE_TRUSTED, /* the same, for a trusted proxy */
     SRV_DEADLINE_BODY,         /* head complete, body not */
-    SRV_DEADLINE_SEND,         /* answered, the client has not taken it all */
+    SRV_DEADLINE_SEND,         /* answered: the client has not read all of it */
     SRV_DEADLINE_LINGER,       /* our end is shut down, the client's is not */
-    SRV_DEADLINE_IDLE_SHORT,   /* as IDLE, while idle connections are not kept for long; a head that
-                                  has begun then gets its own time */
+    SRV_DEADLINE_IDLE_SHORT,   /* as IDLE, while idle connections are closed early; a head that has
+                                  begun gets its own deadline then */
     SRV_DEADLINE_KINDS,
     SRV_DEADLINE_NONE = SRV_DEADLINE_KINDS
 };
@@ -32,19 +31,19 @@ struct srv_deadlines {
     int64_t delay_ns[SRV_DEADLINE_KINDS];
 };
 
-/* The delays of `deadlines` are set by the caller before or after. */
+/* The caller sets the delays of `deadlines`, before or after. */
 void srv_deadlines_init(struct srv_deadlines *deadlines);
 void srv_deadline_init(struct srv_deadline *entry);
 /* Replaces the deadline that `entry` had. `now_ns` must not go back. */
 void srv_deadline_set(struct srv_deadlines *deadlines, struct srv_deadline *entry,
                       enum srv_deadline_kind kind, int64_t now_ns);
 void srv_deadline_clear(struct srv_deadline *entry); /* nothing when it has none */
-/* Of this kind: the one that expires first, and the one after `entry`; NULL: there is none. */
+/* Of this kind: the one that expires first; the one after `entry`. NULL: none. */
 struct srv_deadline *srv_deadline_next(struct srv_deadlines *deadlines, enum srv_deadline_kind kind,
                                        const struct srv_deadline *entry);
-/* The one that has passed for longest, or NULL. It stays in its list. */
+/* The deadline that expired first, or NULL. It stays in its list. */
 struct srv_deadline *srv_deadline_due(struct srv_deadlines *deadlines, int64_t now_ns);
-/* When the next one passes; INT64_MAX when there is none. */
+/* When the next deadline expires; INT64_MAX: there is none. */
 int64_t srv_deadline_next_ns(const struct srv_deadlines *deadlines);
 
 #endif

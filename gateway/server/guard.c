@@ -1,34 +1,34 @@
-/* How long requests have waited in the kernel before they are read, and what stays unread when a
- * worker cannot serve all that comes.
+/* How long requests have waited in the kernel before they are read, and which stay unread when a
+ * worker cannot serve them all.
  *
- * Bytes that the loop finds when it looks have come after it last looked: nobody knows when, so
- * they may have waited since then. When it slept until they came, they have waited only if the
- * thread did not get its processor at once, as under a quota: then the kernel is asked when the
- * first of them came, and not more often than each 10 ms. (That takes 1.1 us. A stamp with each
- * receipt, SO_TIMESTAMPNS, was measured at 0.3 to 0.7 us more a request, 4 % of a "no".) libuv
- * tells by its own clock, in milliseconds, for how long it slept; so waits are known to a few
- * milliseconds, and never too short by more.
+ * *When bytes arrived.* Bytes that the loop finds may have waited since its last look. If the loop
+ * slept until they arrived, they have waited only if the thread did not get its processor at once,
+ * as under a quota. Then the kernel is asked when the first of them arrived, at most once in 10 ms.
+ * (That takes 1.1 us. A time stamp with each receipt, SO_TIMESTAMPNS, costs 0.3 to 0.7 us more for
+ * each request, 4 % of a refusal.) libuv knows by its own clock, in milliseconds, how long it
+ * slept; so waits are known to a few milliseconds, and are never underestimated by more.
  *
- * Connections that wait for their answers are served in turn: the kernel tells first of who has
- * waited longest, and a turn of the loop looks for a number of them at a time, so that mail, timers
- * and new connections have their turns in between. (libuv would look 48 times for 1,024 each before
- * it turns to its timers: more than a second. So connections have an epoll set of their own, and
- * libuv watches that.) Where a look did not find all, the first of the next has waited longest, and
- * the kernel is asked since when. A large crowd that waits for its answers is thus a round, and as
- * long as a round is short nobody is left out, for nobody would be served sooner.
+ * *A round.* Connections are served in turn: the kernel reports first the one that has waited
+ * longest, and a turn of the loop takes a number of them, so that mail, timers and new connections
+ * get their turns in between. (libuv would look 48 times for 1,024 each before it turns to its
+ * timers: more than a second. So connections have an epoll set of their own, which libuv watches.)
+ * If a look did not find all, the first of the next look has waited longest, and the kernel is
+ * asked since when. So a large crowd is served in rounds. While a round is short, nobody is
+ * refused, since that would serve nobody sooner.
  *
- * Where a round takes too long, more ask than can be served. A "no" costs half of a "yes", so when
- * far too many ask, the worker would be busy with refusals alone, and all of it late. So bytes that
- * may have waited for longer than the bound are not read at once: they are put on a stack, and when
- * the loop has told of all that it found (mail of the log and answers that wait to be sent among
- * it: what is admitted goes first), the newest are read, for a millisecond. What is left stays in
- * the kernel, which costs nothing, and is not polled: to stop that and to begin it again takes two
- * calls of the kernel. Last in, first out: whoever is served is served in time, and nobody works
- * off a queue whose askers have given up (B. Maurer, "Fail at Scale", ACM Queue 2015, calls it
- * adaptive LIFO). Each eighth that is read is the oldest, once it has waited for a second, and is
- * best refused at once: so nearly everybody is told in the end, and their connections serve again.
- * Deadlines go on and close the rest, a few in a turn. Once all that is unread could be served in
- * less than a round may take, it is, the oldest first, and then all are served in turn again. */
+ * *When a round is too long*, more requests arrive than the worker can serve. A refusal costs half
+ * as much as an acceptance, so with far too many requests the worker would do nothing but refuse,
+ * and late. So connections whose bytes may have waited longer than the bound are not read at once
+ * but pushed onto a stack. When the loop has reported everything it found (mail of the log and
+ * answers to be sent included: what is admitted goes first), the newest are read, for a
+ * millisecond. The rest stays in the kernel, which costs nothing, and stays in the epoll set, since
+ * removing and adding it again are two system calls. Last in, first out: whoever is served is
+ * served in time, and nobody works off a queue whose clients have given up (B. Maurer, "Fail at
+ * Scale", ACM Queue 2015, calls it adaptive LIFO). One in eight of those read is the oldest, once
+ * it has waited for a second; it is best refused at once. So nearly everybody gets an answer in the
+ * end, and their connections can be used again. Deadlines close the rest, a few in a turn. Once all
+ * unread requests could be served in less than a round may take, they are, the oldest first; then
+ * all are served in turn again. */
 #include "gateway/server/http_internal.h"
 
 #include <netinet/tcp.h>
@@ -37,37 +37,38 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* libuv has slept, and did not only count a millisecond on. */
+/* libuv has slept, and not only counted one millisecond. */
 #define SLEPT_MS 2
 
-/* A difference of libuv's clock may be short by so much: it counts whole milliseconds, and lags. */
+/* How far a difference of libuv's clock may be too short: it counts whole milliseconds, and
+ * lags. */
 #define CLOCK_MS 2
 
-/* Between two questions to the kernel. */
+/* Least time between two questions to the kernel. */
 #define ASK_NS (10 * PS_NS_PER_MS)
 
-/* Connections that a turn serves, before timers and mail have theirs. */
+/* Connections served in one turn, before timers and mail. */
 #define BATCH 256
-/* While late, the time of a round is measured over so long, and is short again at 4/5. */
+/* While late, rounds are measured over this time, and count as short again at 4/5 of the bound. */
 #define ROUND_EACH_NS (200 * PS_NS_PER_MS)
 
-/* For so long a turn reads what was left unread, before the loop looks again: what has come since
- * is newer, and what is admitted goes on. */
+/* How long a turn reads unread connections before the loop looks again: newer bytes may have
+ * arrived, and admitted requests continue. */
 #define TURN_NS PS_NS_PER_MS
-/* After so many of the newest one of the oldest is read, if it has waited for so long. */
+/* After this many of the newest, one of the oldest is read, if it has waited for this long. */
 #define OVERDUE_EACH 7
 #define OVERDUE_NS   PS_NS_PER_S
-/* While there are unread ones, for so many that are read one connection is accepted, and one closed
- * at its deadline: each costs about as much as a "no". */
+/* While some are unread, one connection is accepted, and one closed at its deadline, for this many
+ * that are read: each costs about as much as a refusal. */
 #define SURPLUS_EACH 16
 
-/* For how long the loop's last poll slept. */
+/* How long the loop's last poll slept. */
 static int64_t slept_ms(const struct srv_guard *guard)
 {
     return (int64_t)(uv_now(guard->prepare.loop) - guard->before_ms);
 }
 
-/* When it returned. */
+/* When the last poll returned. */
 static int64_t returned_ns(const struct srv_guard *guard, int64_t ms)
 {
     return guard->looked_ns + (ms < SLEPT_MS ? 0 : ms * PS_NS_PER_MS);
@@ -89,7 +90,7 @@ void srv_guard_event(struct srv_http *http)
     http->came_ns = guard->since_ns;
 }
 
-/* How long ago the kernel has received bytes of the connection; 0 where it does not say. */
+/* How long ago the kernel received the connection's bytes; 0: it does not say. */
 static int64_t received_ago_ns(int fd)
 {
     struct tcp_info info;
@@ -110,7 +111,7 @@ void srv_guard_ask(struct srv_connection *connection)
         return;
     guard->asked_ns = http->now_ns;
     int64_t came_ns = http->now_ns - received_ago_ns(connection->fd);
-    if (came_ns < guard->last_ns) /* it was looked at then */
+    if (came_ns < guard->last_ns) /* the loop looked at that moment */
         came_ns = guard->last_ns;
     if (came_ns < guard->since_ns)
         http->came_ns = guard->since_ns = came_ns;
@@ -128,7 +129,7 @@ static void take_up(struct srv_connection *connection)
         uv_idle_stop(&guard->busy);
 }
 
-/* Of a new connection: it may have waited in the listen queue, and its bytes with it. */
+/* For a new connection: it may have waited in the listen queue, and its bytes with it. */
 static int64_t new_came_ns(const struct srv_connection *connection)
 {
     const struct srv_http *http = connection->http;
@@ -137,14 +138,15 @@ static int64_t new_came_ns(const struct srv_connection *connection)
     return came_ns < http->came_ns ? came_ns : http->came_ns;
 }
 
-/* The loop need not tell of it again. */
+/* The loop need not report it again. */
 static void leave(struct srv_connection *connection)
 {
     srv_poll(connection, 0);
     connection->http->guard.load.left++;
 }
 
-/* Newest first; but who is overdue already, as after a long time in the listen queue, is last. */
+/* Newest first; a connection that is already overdue, as after a long time in the listen queue,
+ * goes last. */
 static void put_unread(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
@@ -162,7 +164,7 @@ static void put_unread(struct srv_connection *connection)
     guard->unread_count++;
 }
 
-/* Requests handled, and connections closed in the place of one, ever. */
+/* Requests handled, and connections closed instead, since the start. */
 static uint64_t progress(const struct srv_guard *guard)
 {
     return guard->before + guard->load.requests + guard->load.closed;
@@ -203,7 +205,7 @@ void srv_guard_forget(struct srv_connection *connection)
     http->guard.load.closed++;
 }
 
-/* Nobody watches an unread connection. */
+/* The loop does not watch an unread connection, so ask whether its client has left. */
 static bool has_left(const struct srv_connection *connection)
 {
     struct pollfd look = {.fd = connection->fd, .events = POLLRDHUP};
@@ -231,7 +233,7 @@ static void read_one(struct srv_connection *connection, bool overdue)
         srv_poll(connection, UV_READABLE);
 }
 
-/* The oldest one, if it is its turn. */
+/* The oldest connection, if its turn has come. */
 static struct srv_connection *find_overdue(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
@@ -243,7 +245,7 @@ static struct srv_connection *find_overdue(struct srv_http *http)
     return oldest;
 }
 
-/* Those that this turn found and did not read. */
+/* Leaves those unread that this turn found and did not read. */
 static void leave_rest(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
@@ -252,7 +254,7 @@ static void leave_rest(struct srv_http *http)
     TAILQ_FOREACH(connection, &guard->unread, unread)
     {
         if (connection->polled != UV_READABLE)
-            return; /* older ones were left before */
+            return; /* older ones were left already */
         leave(connection);
     }
 }
@@ -262,7 +264,7 @@ static void on_busy(uv_idle_t *idle)
     (void)idle;
 }
 
-/* Where all that is unread can be served soon, it is, and nobody is passed over any more. */
+/* If all unread connections can be served soon, serves them all, and stops leaving any. */
 static void judge_round(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
@@ -346,7 +348,7 @@ void srv_poll(struct srv_connection *connection, int events)
         return;
     connection->polled = events;
     if (events == 0)
-        event.events = EPOLLET; /* the kernel always tells of an end, but so it does only once */
+        event.events = EPOLLET; /* the kernel always reports an end, but this way only once */
     (void)epoll_ctl(connection->http->guard.fd, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
@@ -364,8 +366,8 @@ static void tell(struct srv_connection *connection, uint32_t found)
         srv_tell(connection, events & polled, (found & EPOLLERR) != 0);
 }
 
-/* The kernel tells first of who has waited longest. Where the last look did not find all, that may
- * be since before it. */
+/* The kernel reports first the connection that has waited longest. If the last look did not find
+ * all, it may have waited since before that look. */
 static void date_back(struct srv_http *http, const struct epoll_event *found, size_t count)
 {
     struct srv_guard *guard = &http->guard;
@@ -375,7 +377,7 @@ static void date_back(struct srv_http *http, const struct epoll_event *found, si
         if (connection->state != SRV_READING || connection->is_unread ||
             connection->polled != UV_READABLE ||
             (found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
-            continue; /* nobody knows when an end has come */
+            continue; /* the time of an end is unknown */
         int64_t came_ns = http->now_ns - received_ago_ns(connection->fd);
         if (came_ns < guard->all_ns)
             came_ns = guard->all_ns;
@@ -385,7 +387,7 @@ static void date_back(struct srv_http *http, const struct epoll_event *found, si
     }
 }
 
-/* While late, all that have come are looked at, for the newest is among them. */
+/* While late, looks at all connections with bytes, because the newest is among them. */
 static void on_found(uv_poll_t *poll, int status, int events)
 {
     struct srv_http *http = poll->data;
@@ -396,7 +398,7 @@ static void on_found(uv_poll_t *poll, int status, int events)
 
     (void)status;
     (void)events;
-    if (!guard->late && !TAILQ_EMPTY(&guard->unread)) { /* those come first */
+    if (!guard->late && !TAILQ_EMPTY(&guard->unread)) { /* the unread ones come first */
         guard->full = true;
         return;
     }
@@ -434,9 +436,9 @@ static void on_prepare(uv_prepare_t *prepare)
     guard->first_ns = INT64_MAX;
 }
 
-/* A turn is never taken for longer than it was. Its first event knows best when it began; where
- * there was none, libuv's clock tells. And then the poll may have been ended by a signal, as
- * SIGSTOP and SIGCONT do: it has not looked since it fell asleep. */
+/* A turn must not be taken for longer than it was. Its first event knows best when it began;
+ * without one, libuv's clock says so. The poll may then have been ended by a signal, as SIGSTOP and
+ * SIGCONT do: the loop has not looked since it fell asleep. */
 static void on_check(uv_check_t *check)
 {
     struct srv_http *http = check->data;

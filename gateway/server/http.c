@@ -1,5 +1,5 @@
-/* The server as a whole: its start and end, and requests that are kept. What happens between is in
- * connections.c, reading.c and answer.c. */
+/* The server as a whole: start, end, and kept requests. connections.c, reading.c and answer.c do
+ * the rest. */
 #include "gateway/server/address_count.h"
 #include "gateway/server/http_internal.h"
 #include "gateway/server/problem.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Requests of one connection, before the others are served. */
+/* Requests of one connection in a turn, before others are served. */
 #define TURN_MAX 32
 
 uint64_t srv_suspend(struct srv_request *request)
@@ -17,7 +17,7 @@ uint64_t srv_suspend(struct srv_request *request)
     struct srv_http *http = slot->http;
 
     assert(slot->state == SRV_SLOT_HANDED);
-    if (request->head == &http->parse) { /* the next head is read to there */
+    if (request->head == &http->parse) { /* the next head is parsed into the same place */
         slot->parse = *request->head;
         request->head = &slot->parse;
     }

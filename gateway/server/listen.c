@@ -1,7 +1,7 @@
-/* Opening listen sockets. With SO_REUSEPORT each thread has a socket of its own and the kernel
- * spreads the connections; but it also lets a second program of the same user bind a port that is
- * taken, and then takes half of its clients away. So the first bind is made without it: only if
- * that finds the port free, it is opened again for the threads. */
+/* Opens listen sockets. With SO_REUSEPORT each thread has a socket of its own, and the kernel
+ * distributes connections. But SO_REUSEPORT also lets a second program of the same user bind a port
+ * that is taken, and take half of its clients. So the first bind is made without it; only if that
+ * shows that the port is free, the sockets of the threads are opened. */
 #include "gateway/server/http.h"
 
 #include <arpa/inet.h>
@@ -44,7 +44,9 @@ static int fault_of(int error)
     case EPERM:
         return PS_E_PERMISSION;
     case EADDRNOTAVAIL:
-    case EINVAL: /* IPv6 that no socket can be bound to: IPv4 in it, or a link without its name */
+    /* an IPv6 address that no socket can bind: it contains IPv4, or is link-local without its
+     * interface */
+    case EINVAL:
     case EAFNOSUPPORT:
         return PS_E_INVALID;
     default:
@@ -58,7 +60,7 @@ static int open_bound(const struct address *address, bool shared, int *ret_fd)
     int fd = socket(address->at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return fault_of(errno);
-    /* An IPv6 socket takes IPv6 only, so that "::" and "0.0.0.0" can both be listed. */
+    /* An IPv6 socket accepts IPv6 only, so that "::" and "0.0.0.0" can both be listed. */
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
         (address->at.ss_family == AF_INET6 &&

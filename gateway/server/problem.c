@@ -1,4 +1,5 @@
-/* Problem answers of one request: what answers/problem.c prints, with its header fields. */
+/* Problem answers of one request: the document that answers/problem.c prints, with its header
+ * fields. */
 #include "gateway/server/problem.h"
 #include "gateway/server/http_internal.h"
 

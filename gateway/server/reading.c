@@ -1,6 +1,6 @@
-/* Bytes in. What has been received is parsed where it lies: head by head, body by body, as long as
- * the requests before are answered. A request whose head is complete is copied into its slot, a few
- * hundred bytes, so that nothing that the handler keeps points into the shared buffer. */
+/* Reads bytes. They are parsed in place: head by head, body by body, as long as the earlier
+ * requests are answered. A request with a complete head is copied into its slot, a few hundred
+ * bytes, so that nothing that the handler keeps points into the shared buffer. */
 #include "gateway/server/http_internal.h"
 #include "gateway/server/strict.h"
 
@@ -66,7 +66,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
 
 /* --- Bodies --- */
 
-/* What a chunk or a rule of it breaks is refused with. */
+/* The verdict for a broken rule of chunks. */
 static enum ans_verdict verdict_of(const struct ps_http_rule_row *rule)
 {
     switch (rule->status) {
@@ -99,11 +99,11 @@ static bool keep_body(struct srv_connection *connection, struct srv_slot *slot, 
     slot->discarded += part.len;
     if (slot->discarded <= body_max + SRV_DISCARD_MAX)
         return true;
-    srv_refuse(connection, ANS_V_too_large, NULL); /* chunks without an end */
+    srv_refuse(connection, ANS_V_too_large, NULL); /* chunk framing without an end */
     return false;
 }
 
-/* How many bytes were taken. */
+/* Returns how many bytes were taken. */
 static size_t read_chunks(struct srv_connection *connection, struct srv_slot *slot,
                           const char *data, size_t len)
 {
@@ -146,7 +146,7 @@ static size_t read_body(struct srv_connection *connection, struct srv_slot *slot
 
 /* --- Heads --- */
 
-/* The head is complete and lies in the slot; `len` bytes have come behind it. */
+/* The head is complete and in the slot; `len` bytes have arrived after it. */
 static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
                        const struct ps_http_head *head, size_t len)
 {
@@ -195,8 +195,8 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     }
     if (slot->body_left > http->settings.body_max) {
         request->oversized = true;
-        /* A client that waits for 100 Continue has sent nothing yet; a short rest is read, so that
-         * it does not lose the answer. */
+        /* A client that waits for 100 Continue has sent nothing yet. A short rest is read, so that
+         * the client does not lose the answer. */
         if (slot->body_left > http->settings.body_max + SRV_DISCARD_MAX || head->expects_continue) {
             hand_over(connection, slot);
             return;
@@ -206,13 +206,13 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         hand_over(connection, slot);
         return;
     }
-    request->head = NULL; /* the next one is read to the same place */
+    request->head = NULL; /* the next head is parsed into the same place */
     if (head->expects_continue && len == 0)
         srv_go_on(connection);
     srv_set_deadline(connection, SRV_DEADLINE_BODY);
 }
 
-/* A head, or its beginning, at the start of `data`. How many bytes were taken. */
+/* Parses a head, or its beginning, at the start of `data`. Returns how many bytes were taken. */
 static size_t read_head(struct srv_connection *connection, const char *data, size_t len)
 {
     struct srv_http *http = connection->http;
@@ -239,7 +239,7 @@ static size_t read_head(struct srv_connection *connection, const char *data, siz
     return slot->head_len;
 }
 
-/* More of a head whose beginning lies in the slot. */
+/* Parses more of a head whose beginning is in the slot. */
 static size_t read_more_head(struct srv_connection *connection, struct srv_slot *slot,
                              const char *data, size_t len)
 {
@@ -264,14 +264,14 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
 
 /* --- What was received --- */
 
-/* Its bytes are served. */
+/* May the connection's bytes be served now? */
 static bool goes_on(const struct srv_connection *connection)
 {
     return connection->state == SRV_READING ||
            (connection->state == SRV_STREAMING && !connection->slot->paused);
 }
 
-/* They will be, or later ones. */
+/* May they be served later? */
 static bool may_go_on(const struct srv_connection *connection)
 {
     return connection->state != SRV_CLOSED && !connection->close;
@@ -290,8 +290,8 @@ static void keep_rest(struct srv_connection *connection, const char *data, size_
     connection->kept_len += len;
 }
 
-/* Serves requests from `data` until one waits, answers are not taken, it is the others' turn, or
- * there are no more bytes. How many bytes were taken. */
+/* Serves requests from `data` until one waits, the client does not read answers, it is another
+ * connection's turn, or no bytes are left. Returns how many bytes were taken. */
 static size_t serve(struct srv_connection *connection, char *data, size_t len)
 {
     struct srv_http *http = connection->http;
@@ -316,14 +316,15 @@ static size_t serve(struct srv_connection *connection, char *data, size_t len)
     return at;
 }
 
-/* The client has sent its last byte. While a request waits it is gone: nobody can be told from who
- * only closed one direction, and a place is not held for who has left. */
+/* The client has sent its last byte. A client that only closed one direction cannot be told from
+ * one that has left, and no place is held for one that has left: while a request waits, it counts
+ * as gone. */
 static void on_end(struct srv_connection *connection)
 {
     srv_close(connection, false);
 }
 
-/* What was not served is kept; the connection is polled for what it waits for. */
+/* Keeps the bytes that were not served, and polls the connection for what it waits for. */
 static void end_reading(struct srv_connection *connection)
 {
     if (!STAILQ_EMPTY(&connection->unsent))

@@ -1,6 +1,6 @@
-/* Bytes out: of the connection that is being read, behind the answers before it, so that they leave
- * in one send; of a request that was kept, at once. What the client does not take stays in
- * segments, and the connection is not read until they are gone. */
+/* Sends bytes: for the connection being read, after its earlier answers, so that all leave in one
+ * send; for a kept request, at once. What the client does not take stays in segments, and the
+ * connection is not read until they are sent. */
 #include "gateway/server/http_internal.h"
 
 #include <assert.h>
@@ -37,7 +37,7 @@ static struct srv_segment *append(struct srv_connection *connection, struct srv_
     return segment;
 }
 
-/* A segment with `len` bytes of room. NULL: no memory; the connection has been closed. */
+/* A segment with `len` bytes of room. NULL: out of memory; the connection has been closed. */
 static struct srv_segment *add_segment(struct srv_connection *connection, size_t len)
 {
     struct srv_segment *segment = malloc(sizeof *segment + len);
@@ -66,7 +66,7 @@ bool srv_add_held(struct srv_connection *connection, struct ps_str bytes,
     return true;
 }
 
-/* `sent` bytes of the segments have gone. */
+/* `sent` bytes of the segments are sent: frees them. */
 static void drop_sent(struct srv_connection *connection, size_t sent)
 {
     struct srv_segment *segment;
@@ -83,7 +83,7 @@ static void drop_sent(struct srv_connection *connection, size_t sent)
     }
 }
 
-/* Bytes in `out` that are this connection's. */
+/* How many bytes in `out` belong to this connection. */
 static size_t gathered(const struct srv_connection *connection)
 {
     const struct srv_http *http = connection->http;
@@ -91,8 +91,8 @@ static size_t gathered(const struct srv_connection *connection)
     return http->reading == NULL || http->reading == connection ? http->out_len : 0;
 }
 
-/* What was gathered in `out`, then the segments, as far as the client takes them. False: it takes
- * nothing more for now, or the connection has been closed. */
+/* Sends `out`, then the segments, as far as the client takes them. False: the client takes nothing
+ * more for now, or the connection has been closed. */
 static bool send_all(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
@@ -112,7 +112,7 @@ static bool send_all(struct srv_connection *connection)
             parts[message.msg_iovlen++] =
                 (struct iovec){(void *)(uintptr_t)segment->at, segment->len};
         }
-        /* One part, as nearly always, costs the kernel less by send. */
+        /* A single part, the usual case, costs the kernel less by send. */
         ssize_t sent = message.msg_iovlen == 1
                            ? send(connection->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL)
                            : sendmsg(connection->fd, &message, MSG_NOSIGNAL);
@@ -139,7 +139,7 @@ static bool send_all(struct srv_connection *connection)
     return true;
 }
 
-/* All has been sent, and the connection is to end. */
+/* Everything is sent, and the connection must end. */
 static void end_connection(struct srv_connection *connection)
 {
     if (connection->linger)
@@ -158,18 +158,19 @@ static void on_idle(uv_idle_t *idle)
     {
         count++;
     }
-    /* Who has still more then comes in the next turn. */
+    /* Connections with still more bytes come in the next turn. */
     for (; count > 0 && (connection = TAILQ_FIRST(&http->ready)) != NULL; count--) {
         srv_read_clock(http);
         srv_guard_event(http);
-        http->came_ns = http->now_ns; /* they waited for the answer before them */
+        http->came_ns = http->now_ns; /* the bytes waited for the answer before them */
         srv_read_kept(connection);
     }
     if (TAILQ_EMPTY(&http->ready))
         uv_idle_stop(idle);
 }
 
-/* A proxy must be the one that closes an idle connection: else it sends a request into the end. */
+/* The proxy must be the side that closes an idle connection: else it may send a request just as we
+ * close it. */
 static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
 {
     const struct srv_http *http = connection->http;
@@ -181,7 +182,7 @@ static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
                : SRV_DEADLINE_IDLE_SHORT;
 }
 
-/* The next request of the connection may be served: on the loop's next turn if it is here already,
+/* The connection's next request may be served: if it has arrived already, on the loop's next turn,
  * since this may run within a handler. Its head may have begun. */
 void srv_go_on_reading(struct srv_connection *connection)
 {

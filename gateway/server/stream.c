@@ -1,7 +1,6 @@
-/* Bodies in parts, both ways. Nothing of them is kept but what one side has sent and the other has
- * not taken yet: a part of a request goes to the handler where it lies, and is read no further
- * while the handler says so; an answer waits for its client in segments, and the handler is told
- * when they are gone. */
+/* Bodies in parts, both ways. Only bytes that one side has sent and the other has not taken yet are
+ * kept: a part of a request goes to the handler in place, and reading stops while the handler says
+ * so; an answer waits for its client in segments, and the handler is called when they are sent. */
 #include "common/http/write.h"
 #include "gateway/server/http_internal.h"
 
@@ -69,7 +68,7 @@ size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, 
         enum ps_http_step step =
             ps_http_chunks_next(&slot->chunks, data + at, len - at, &used, &piece);
         if (step == PS_HTTP_BAD) {
-            /* The request has begun to be served: an answer of ours would come between. */
+            /* The handler already serves the request: no answer of ours may come in between. */
             srv_close(connection, true);
             return len;
         }
@@ -102,12 +101,11 @@ void srv_resume(struct srv_request *request)
 
 /* --- The body of an answer --- */
 
-/* Parts longer than this are sent from where they lie; shorter ones are copied behind what is sent
- * before them. */
+/* Longer parts are sent in place; shorter ones are copied behind the bytes before them. */
 #define COPY_MAX ((size_t)8 * 1024)
 
-/* Sends `head` (what was gathered), the part and what closes its chunk from where they lie; what
- * the client does not take is copied. False: the connection has been closed. */
+/* Sends `head` (the gathered bytes), the part and the end of its chunk in place; copies what the
+ * client does not take. False: the connection has been closed. */
 static bool send_part(struct srv_connection *connection, struct ps_str part, struct ps_str tail)
 {
     struct srv_http *http = connection->http;
@@ -139,8 +137,8 @@ static bool send_part(struct srv_connection *connection, struct ps_str part, str
     return true;
 }
 
-/* Puts a part, which may be empty, and with `last` the end behind what was written. False: the
- * connection has been closed. */
+/* Writes a part, which may be empty, and with `last` the end. False: the connection has been
+ * closed. */
 static bool put_part(struct srv_slot *slot, struct ps_str part, bool last)
 {
     struct srv_connection *connection = slot->connection;
@@ -204,7 +202,7 @@ bool srv_answer_part(struct srv_request *request, struct ps_str part)
     struct srv_connection *connection = slot->connection;
 
     if (slot->state == SRV_SLOT_LEFT)
-        return true; /* nobody reads it: let it end soon */
+        return true; /* nobody reads it: end it soon */
     assert(slot->state == SRV_SLOT_ANSWERING);
     if (part.len == 0 || slot->to_head)
         return true;
@@ -214,7 +212,7 @@ bool srv_answer_part(struct srv_request *request, struct ps_str part)
     return has_room(connection);
 }
 
-/* It is not whole, and never will be. */
+/* The answer is incomplete and stays so. */
 static void break_answer(struct srv_slot *slot)
 {
     struct srv_connection *connection = slot->connection;

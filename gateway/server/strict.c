@@ -1,7 +1,7 @@
-/* From a head that HTTP's own rules let through to a request. Each field that the program reads may
- * stand there once only (a second X-User-Id is how one program is made to see another request than
- * the next), except X-Forwarded-For, which proxies extend by lines, and Penstock-Rehearsal, which
- * never makes a request be refused. */
+/* From a head that HTTP's own rules accept to a request. Each field that the program reads may
+ * appear only once (a second X-User-Id is a way to make two programs see different requests),
+ * except X-Forwarded-For, which proxies extend by lines, and Penstock-Rehearsal, which never causes
+ * a refusal. */
 #include "gateway/server/strict.h"
 #include "common/text/charset.h"
 #include "gateway/server/http_internal.h"
@@ -13,7 +13,7 @@
 static const struct ps_charset id_chars = {{
     PS_DIGITS, PS_LETTERS, ['-'] = true, ['.'] = true, ['_'] = true}};
 
-/* What the program reads of the fields that the codec knows; one more than enum srv_header. */
+/* Which of the codec's fields the program reads; one more than enum srv_header. */
 static const uint8_t header_of[PS_HTTP_F_COUNT] = {
     [PS_HTTP_F_CONTENT_TYPE] = SRV_H_CONTENT_TYPE + 1,
     [PS_HTTP_F_CONTENT_ENCODING] = SRV_H_CONTENT_ENCODING + 1,

@@ -1,4 +1,4 @@
-/* What the fields of a request must look like beyond HTTP's own rules (common/http). */
+/* Rules for the fields of a request beyond HTTP's own (common/http). */
 #ifndef SRV_STRICT_H
 #define SRV_STRICT_H
 
@@ -15,7 +15,7 @@ bool srv_strict_plain(struct ps_str encoding);
 /* True when `text` is 1-64 bytes of [A-Za-z0-9._-]. */
 bool srv_strict_request_id(struct ps_str text);
 
-/* Whether a field of this name has a meaning of its own, such as Host and X-User-Id. */
+/* Does a field of this name have a special meaning here, such as Host and X-User-Id? */
 bool srv_strict_knows(struct ps_str name);
 
 #endif
