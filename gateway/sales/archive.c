@@ -295,7 +295,7 @@ static void let_go(struct sale_run *run)
     struct inv_sale *counter = run->view.counter;
     bool discarded = run->archive.discard;
 
-    sale_rebuild_end(run);
+    sale_end_try(run);
     if (run->view.state == SALE_REFUSED)
         atomic_fetch_sub(&runs->refused, 1);
     sale_set_state(run, SALE_ARCHIVED);
@@ -316,7 +316,7 @@ static void let_go(struct sale_run *run)
     } else if (counter != NULL && clu_leads(runs->cluster)) {
         sale_loader_add(runs->archives->thread, &run->archive.empty);
     }
-    runs->host.changed(run->name, runs->host.ctx);
+    sale_report_changed(run);
     ps_log(PS_LOG_INFO, "sale_archived", SALE_LOG_NAME(run), PS_F_FLAG("discarded", discarded));
 }
 
@@ -389,19 +389,6 @@ bool sale_archive_step(struct sale_run *run)
     else
         look(run, &decided, now_ns);
     return run->view.state == SALE_ARCHIVED;
-}
-
-int sale_discard(struct sale_run *run)
-{
-    if (run->view.state == SALE_ARCHIVED)
-        return 0;
-    if (run->view.log_sale == NULL || oq_sale_partitions(run->view.log_sale) == 0 ||
-        !sale_log_takes_all(run->runs->log))
-        return PS_E_BUSY;
-    run->archive.discard = true;
-    run->archive.look_ns = 0;
-    sale_go_on(run);
-    return 0;
 }
 
 const char *sale_archive_trouble(const struct sale_run *run)

@@ -62,24 +62,11 @@
 #define ASIDE_MS    800 /* who would wait for this long after a local failure stands aside */
 #define ASIDE_NS    (SALE_CLAIM_NS + 5 * PS_NS_PER_S)
 
-static bool is_under_way(const struct sale_run *run)
-{
-    return run->view.state >= SALE_CLAIMING && run->view.state <= SALE_VERIFYING_INSTALL;
-}
-
 /* --- the lock --- */
 
-static void on_unlocked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
+static void on_renewed(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
-    (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else it ends by itself */
-}
-
-static void release_lock(struct sale_run *run)
-{
-    if (run->rebuild.locked_ns == 0)
-        return;
-    run->rebuild.locked_ns = 0;
-    (void)!inv_shared_lease(run->runs->settings.store, run->name, 0, on_unlocked, NULL);
+    (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else the lock ends by itself */
 }
 
 static void renew_lock(struct sale_run *run)
@@ -89,32 +76,10 @@ static void renew_lock(struct sale_run *run)
     if (rebuild->locked_ns == 0 || sale_now_ns(run->runs) - rebuild->locked_ns < RELOCK_NS)
         return;
     rebuild->locked_ns = sale_now_ns(run->runs);
-    (void)!inv_shared_lease(run->runs->settings.store, run->name, LOCK_MS, on_unlocked, NULL);
+    (void)!inv_shared_lease(run->runs->settings.store, run->name, LOCK_MS, on_renewed, NULL);
 }
 
 /* --- the end of a try --- */
-
-static void free_slots(struct sale_rebuild *rebuild)
-{
-    if (rebuild->slots_out > 0) /* their outcomes come yet */
-        return;
-    free(rebuild->slots);
-    rebuild->slots = NULL;
-    rebuild->slot_count = 0;
-}
-
-void sale_rebuild_end(struct sale_run *run)
-{
-    struct sale_rebuild *rebuild = &run->rebuild;
-
-    rebuild->opening = false;
-    if (!is_under_way(run))
-        return;
-    release_lock(run);
-    free_slots(rebuild);
-    rebuild->wait_ms = 0;
-    rebuild->retry_ns = 0;
-}
 
 /* Where a try that has ended began. */
 static void step_back(struct sale_run *run)
@@ -143,7 +108,7 @@ static void give_up(struct sale_run *run, const char *why)
     rebuild->retry_ns = sale_now_ns(run->runs) + wait_ms * PS_NS_PER_MS;
     if (is_own_fault(run) && wait_ms >= ASIDE_MS && !clu_is_alone(run->runs->cluster))
         rebuild->retry_ns = sale_now_ns(run->runs) + ASIDE_NS;
-    release_lock(run);
+    sale_release_lock(run);
     step_back(run);
     ps_log(PS_LOG_WARN, "sale_not_rebuilt", SALE_LOG_NAME(run), PS_F_INT("epoch", rebuild->epoch),
            PS_F_STR("why", why));
@@ -339,13 +304,13 @@ static int make_slots(struct sale_run *run, size_t count)
         return 0;
     if (rebuild->slots_out > 0) /* of an earlier try, over fewer partitions */
         return PS_E_BUSY;
-    free_slots(rebuild);
+    free(rebuild->slots);
     rebuild->slots = calloc(count, sizeof *rebuild->slots);
+    rebuild->slot_count = rebuild->slots != NULL ? count : 0;
     if (rebuild->slots == NULL)
         return PS_E_NOMEM;
     for (size_t i = 0; i < count; i++)
         rebuild->slots[i].run = run;
-    rebuild->slot_count = count;
     return 0;
 }
 

@@ -26,81 +26,14 @@
  * the log has ended. */
 #include "gateway/sales/sales_internal.h"
 
-#include "common/grow.h"
 #include "common/program/log.h"
-#include "common/sorted.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define REST_NS (3 * PS_NS_PER_S) /* a sale that is over and settled for so long rests */
 
-int64_t sale_now_ns(const struct sale_runs *runs)
-{
-    return ps_clock_mono_ns(runs->settings.clock);
-}
-
 /* --- all of them --- */
-
-static int compare_with_run(const void *name, const void *run)
-{
-    return strcmp(name, (*(struct sale_run *const *)run)->name);
-}
-
-/* The place of `name`, or where it belongs. */
-static size_t find_place(const struct sale_runs *runs, const char *name, bool *ret_there)
-{
-    return ps_sorted_place(name, runs->at, runs->count, sizeof *runs->at, compare_with_run,
-                           ret_there);
-}
-
-static struct sale_run *new_run(struct sale_runs *runs, const char *name)
-{
-    struct sale_run *run = calloc(1, sizeof *run);
-
-    if (run == NULL)
-        return NULL;
-    run->runs = runs;
-    memcpy(run->name, name, strlen(name) + 1);
-    run->view.log_sale = oq_fold_sale(runs->settings.fold, name, strlen(name));
-    run->rebuild.installed_ns = INT64_MIN / 2;
-    return run;
-}
-
-static void free_run(struct sale_run *run)
-{
-    sale_effect_list_done(&run->effects);
-    free(run->forgotten);
-    free(run->rebuild.slots);
-    free(run->archive.slots);
-    free(run);
-}
-
-static int make_room(struct sale_runs *runs)
-{
-    size_t cap = runs->cap, size = sizeof(struct sale_run *);
-    int err = ps_grow(&runs->asked, &cap, runs->count + 1, size);
-
-    return err < 0 ? err : ps_grow(&runs->at, &runs->cap, runs->count + 1, size);
-}
-
-struct sale_run *sale_run_of(struct sale_runs *runs, const char *name)
-{
-    bool there;
-    size_t place = find_place(runs, name, &there);
-    struct sale_run *run;
-
-    if (there)
-        return runs->at[place];
-    if (make_room(runs) < 0 || (run = new_run(runs, name)) == NULL)
-        return NULL;
-    memmove(&runs->at[place + 1], &runs->at[place],
-            (runs->count - place) * sizeof(struct sale_run *));
-    runs->at[place] = run;
-    runs->count++;
-    return run;
-}
 
 struct sale_run *sale_known(struct sale_runs *runs, const char *name)
 {
@@ -117,11 +50,6 @@ void sale_document_changed(struct sale_run *run)
 {
     run->idle_until_ms = 0;
     run->archive.look_ns = 0;
-}
-
-bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decided)
-{
-    return run->runs->host.decided(run->name, ret_decided, run->runs->host.ctx);
 }
 
 /* --- what others ask of one --- */
@@ -222,66 +150,6 @@ void sale_report_unknown(const struct sale_runs *runs)
 }
 
 /* --- from state to state --- */
-
-void sale_set_state(struct sale_run *run, enum sale_state state)
-{
-    run->view.state = state;
-    run->idle_until_ms = 0;
-    run->since_ns =
-        state == SALE_CHECKING ? ps_clock_mono_ns(&ps_clock_system) : sale_now_ns(run->runs);
-}
-
-static void report_changed(const struct sale_run *run)
-{
-    run->runs->host.changed(run->name, run->runs->host.ctx);
-}
-
-void sale_refuse(struct sale_run *run, const char *why)
-{
-    sale_rebuild_end(run);
-    sale_set_state(run, SALE_REFUSED);
-    (void)snprintf(run->view.refused_why, sizeof run->view.refused_why, "%s", why);
-    atomic_fetch_add(&run->runs->refused, 1);
-    report_changed(run);
-    ps_log(PS_LOG_ERROR, "sale_refused", SALE_LOG_NAME(run), PS_F_STR("why", why));
-}
-
-void sale_refuse_other(struct sale_run *run)
-{
-    sale_refuse(run, "another gateway has fenced the sale in this topic, and the counter in memory "
-                     "is this one's alone; end the other gateway or give it a topic of its own "
-                     "(several need store.kind redis), then restart this one");
-}
-
-void sale_serve(struct sale_run *run, struct inv_sale *counter)
-{
-    struct sale_view *view = &run->view;
-
-    sale_rebuild_end(run);
-    sale_set_state(run, SALE_SERVING);
-    view->counter = counter;
-    view->epoch = inv_sale_epoch(counter);
-    run->sku_count = oq_sale_sku_count(view->log_sale);
-    run->gone = run->foreign = run->resting = false;
-    run->in_doubt = -1;
-    run->busy_ns = run->since_ns;
-    run->trim_due = true;
-    report_changed(run);
-    ps_log(PS_LOG_INFO, "sale_served", SALE_LOG_NAME(run), PS_F_INT("epoch", view->epoch),
-           PS_F_INT("orders", oq_sale_order_count(view->log_sale)));
-}
-
-void sale_fence(struct sale_run *run, const char *why)
-{
-    if (run->view.state != SALE_SERVING)
-        return;
-    sale_set_state(run, SALE_FENCED);
-    ps_metric_add(run->runs->shard, GW_M_FENCES, 0, 1);
-    ps_log(PS_LOG_WARN, "sale_fenced", SALE_LOG_NAME(run), PS_F_INT("epoch", run->view.epoch),
-           PS_F_STR("why", why));
-    report_changed(run);
-    clu_ask_all_next(run->runs->cluster); /* the others may be as badly off */
-}
 
 /* What is installed has come. */
 static void on_attached(int err, struct inv_sale *counter, void *ctx)
@@ -403,7 +271,7 @@ static void go_on_in_state(struct sale_run *run, const struct sale_decided *deci
 
     if (run->view.state == SALE_WAITING && decided->state->opened) {
         sale_set_state(run, SALE_CHECKING);
-        report_changed(run);
+        sale_report_changed(run);
     }
     switch (run->view.state) {
     case SALE_WAITING:
@@ -440,7 +308,7 @@ static void find_log_sale(struct sale_run *run)
         return;
     run->view.log_sale = oq_fold_sale(run->runs->settings.fold, run->name, strlen(run->name));
     if (run->view.log_sale != NULL)
-        report_changed(run);
+        sale_report_changed(run);
 }
 
 /* Nobody else sells from a counter in memory, so it only has to see that nobody ends its epoch. */
@@ -458,7 +326,7 @@ static void step_run(struct sale_run *run)
         return;
     find_log_sale(run);
     if (!sale_get_decided(run, &decided)) { /* deleted, or known to other gateways alone */
-        sale_rebuild_end(run);
+        sale_end_try(run);
         if (run->view.state != SALE_SERVING && run->view.state != SALE_REFUSED)
             sale_set_state(run, SALE_WAITING);
         run->resting = true;
@@ -491,6 +359,30 @@ void sale_go_on(struct sale_run *run)
 {
     if (!run->runs->stopped && clu_has_view(run->runs->cluster))
         step_run(run);
+}
+
+/* What is installed is not taken up again, so it is built anew. */
+bool sale_count_anew(struct sale_run *run, const char *why)
+{
+    if (run->view.state != SALE_SERVING)
+        return false;
+    run->outdated_epoch = run->view.epoch;
+    sale_fence(run, why);
+    sale_go_on(run);
+    return true;
+}
+
+int sale_discard(struct sale_run *run)
+{
+    if (run->view.state == SALE_ARCHIVED)
+        return 0;
+    if (run->view.log_sale == NULL || oq_sale_partitions(run->view.log_sale) == 0 ||
+        !sale_log_takes_all(run->runs->log))
+        return PS_E_BUSY;
+    run->archive.discard = true;
+    run->archive.look_ns = 0;
+    sale_go_on(run);
+    return 0;
 }
 
 void sale_go_on_all(struct sale_runs *runs)
@@ -552,15 +444,14 @@ void sale_on_fenced(struct sale_runs *runs)
 
 void sale_noted(struct sale_runs *runs, const char *name, enum cfg_sale_note note, bool noted)
 {
-    bool there;
-    size_t place = find_place(runs, name, &there);
+    struct sale_run *run = sale_run_find(runs, name);
 
-    if (!there || runs->stopped)
+    if (run == NULL || runs->stopped)
         return;
     if (note == CFG_NOTE_ARCHIVED)
-        sale_archive_noted(runs->at[place], noted);
+        sale_archive_noted(run, noted);
     else
-        sale_rebuild_noted(runs->at[place], noted);
+        sale_rebuild_noted(run, noted);
 }
 
 /* --- their life --- */
@@ -612,7 +503,7 @@ void sale_runs_free(struct sale_runs *runs)
     if (runs == NULL)
         return;
     for (size_t i = 0; i < runs->count; i++)
-        free_run(runs->at[i]);
+        sale_run_free(runs->at[i]);
     free(runs->counters.at);
     free(runs->at);
     free(runs->asked);

@@ -1,9 +1,9 @@
-/* What the files of sales/ share: sales.c (all sales, and how one goes from state to state),
- * watch.c (what heartbeats tell of it), beginning.c (has the log the sale's beginning?), claim.c
- * (whose it is to build), rebuild.c (from the claim to the install), load.c and loader.c (the
- * counters from the fold), effects.c and apply.c (what the log decides, to the counter), sweep.c
- * (what stays in doubt), expiry.c (what is not paid), units.c (what is left, held and confirmed),
- * archive.c and archive_job.c (what is over). */
+/* What the files of sales/ share: sales.c (all sales, step by step), run.c (one sale: found by
+ * name, served, fenced, refused), watch.c (what heartbeats tell of it), beginning.c (has the log
+ * the sale's beginning?), claim.c (whose it is to build), rebuild.c (from the claim to the
+ * install), load.c and loader.c (the counters from the fold), effects.c and apply.c (what the log
+ * decides, to the counter), sweep.c (what stays in doubt), expiry.c (what is not paid), units.c
+ * (what is left, held and confirmed), archive.c and archive_job.c (what is over). */
 #ifndef SALE_SALES_INTERNAL_H
 #define SALE_SALES_INTERNAL_H
 
@@ -151,13 +151,23 @@ struct sale_runs {
 /* Which sale a line of the program's log is about. */
 #define SALE_LOG_NAME(run) PS_F_STR("sale", (run)->name), PS_F_FLAG("rehearsal", (run)->rehearsal)
 
-/* --- sales.c --- */
+/* --- run.c --- */
 int64_t sale_now_ns(const struct sale_runs *runs);
-/* Makes it known if need be. NULL: out of memory. */
+/* NULL: there is none. */
+struct sale_run *sale_run_find(const struct sale_runs *runs, const char *name);
+/* Makes it if there is none. NULL: out of memory. */
 struct sale_run *sale_run_of(struct sale_runs *runs, const char *name);
+void sale_run_free(struct sale_run *run);
 /* False: the host has no such sale. */
 bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decided);
 void sale_set_state(struct sale_run *run, enum sale_state state);
+/* The host publishes it again. */
+void sale_report_changed(const struct sale_run *run);
+/* A try to build its counters has ended, if there is one: the sale is served, deleted, or another
+ * log's. The caller sets the state. */
+void sale_end_try(struct sale_run *run);
+/* The lock of a try, if this gateway has it. */
+void sale_release_lock(struct sale_run *run);
 /* Workers sell from this counter with the next snapshot. */
 void sale_serve(struct sale_run *run, struct inv_sale *counter);
 /* Nobody sells from it any more, until it is served again. */
@@ -217,9 +227,6 @@ void sale_rebuild_landed(struct sale_slot *slot, enum oq_outcome outcome);
 void sale_rebuild_noted(struct sale_run *run, bool noted);
 /* The loading thread has loaded. */
 void sale_rebuild_loaded(struct sale_run *run);
-/* Whatever it does is over: the sale is served, deleted, or another log's. The state is the
- * caller's to set. */
-void sale_rebuild_end(struct sale_run *run);
 
 /* --- load.c --- */
 /* Fills counters under `epoch` from the fold and installs them; with Redis this takes as long as it

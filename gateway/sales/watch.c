@@ -69,17 +69,6 @@ static void on_answer(size_t place, const struct inv_sale_state *answer, int64_t
         take_answer(run, answer);
 }
 
-/* What is installed is not taken up again, so it is built anew. */
-bool sale_count_anew(struct sale_run *run, const char *why)
-{
-    if (run->view.state != SALE_SERVING)
-        return false;
-    run->outdated_epoch = run->view.epoch;
-    sale_fence(run, why);
-    sale_go_on(run);
-    return true;
-}
-
 static void on_disowned(void *ctx)
 {
     const struct sale_runs *runs = ctx;
@@ -88,7 +77,7 @@ static void on_disowned(void *ctx)
         struct sale_run *run = runs->at[i];
         if (run->view.state > SALE_FENCED && run->view.state < SALE_SERVING) {
             bool opening = run->rebuild.opening;
-            sale_rebuild_end(run);
+            sale_end_try(run);
             sale_set_state(run, opening ? SALE_WAITING : SALE_FENCED);
         }
         sale_fence(run, "Redis counts for another log");
