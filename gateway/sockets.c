@@ -20,22 +20,20 @@
 #define FDS_A_WORKER 16   /* of its loop, and its links */
 #define FDS_BESIDE   1024 /* of the admin listener, the log and the files */
 
-static int listen_on(const char *listener, const char *host, int64_t port, size_t count, int *fds,
-                     uint16_t *ret_port, struct ps_fault *fault)
+/* What went wrong with the listener of the settings `listener`.host and .port. */
+static int listen_fault(int err, const char *listener, const char *host, int64_t port,
+                        struct ps_fault *fault)
 {
     char name[16];
-    int err = srv_listen(host, (uint16_t)port, count, fds, ret_port);
 
     snprintf(name, sizeof name, "%s.%s", listener, err == PS_E_INVALID ? "host" : "port");
     if (err == PS_E_BUSY)
-        ps_fault(fault, err, name, "%s port %lld is taken by another program", host,
-                 (long long)port);
-    else if (err == PS_E_INVALID)
-        ps_fault(fault, err, name, "%s is no address of this machine", host);
-    else if (err < 0)
-        ps_fault(fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port,
-                 ps_err_text(err));
-    return err;
+        return ps_fault(fault, err, name, "%s port %lld is taken by another program", host,
+                        (long long)port);
+    if (err == PS_E_INVALID)
+        return ps_fault(fault, err, name, "%s is no address of this machine", host);
+    return ps_fault(fault, err, name, "cannot listen on %s port %lld: %s", host, (long long)port,
+                    ps_err_text(err));
 }
 
 /* A socket that a gateway has left behind refuses connections: it goes. */
@@ -105,16 +103,21 @@ size_t gw_sockets_worker_count(const struct gw_settings *settings)
 int gw_sockets_open(const struct gw_settings *settings, size_t worker_count,
                     struct gw_sockets *ret_sockets, struct ps_fault *fault)
 {
-    ret_sockets->admins = 1;
-    int err = listen_on("listen", settings->listen.host, settings->listen.port, worker_count,
-                        ret_sockets->workers, &ret_sockets->port, fault);
+    const char *host = settings->listen.host, *admin_host = settings->admin.host;
+    int64_t port = settings->listen.port, admin_port = settings->admin.port;
 
-    if (err == 0)
-        err = listen_on("admin", settings->admin.host, settings->admin.port, 1, ret_sockets->admin,
-                        &ret_sockets->admin_port, fault);
-    if (err == 0 && settings->admin.local.path != NULL)
-        err = listen_unix(settings, &ret_sockets->admin[ret_sockets->admins++], fault);
-    return err;
+    ret_sockets->admins = 1;
+    int err =
+        srv_listen(host, (uint16_t)port, worker_count, ret_sockets->workers, &ret_sockets->port);
+    if (err < 0)
+        return listen_fault(err, "listen", host, port, fault);
+    err = srv_listen(admin_host, (uint16_t)admin_port, 1, ret_sockets->admin,
+                     &ret_sockets->admin_port);
+    if (err < 0)
+        return listen_fault(err, "admin", admin_host, admin_port, fault);
+    return settings->admin.local.path == NULL
+               ? 0
+               : listen_unix(settings, &ret_sockets->admin[ret_sockets->admins++], fault);
 }
 
 void gw_sockets_remove(const struct gw_settings *settings)

@@ -343,6 +343,8 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .needs_no_host = cfg_path_is_probe,
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,
+        .on_request = on_request,
+        .on_refused = on_refused,
         .on_gone = on_gone,
         .on_head = on_head,
         .on_part = on_part,
@@ -450,6 +452,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     adm_shed_init(&worker->shed);
     fill_gates(worker, policy);
     settings = http_settings(worker);
+    settings.ctx = worker;
     if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
         (err = pub_pages_new(&worker->pages)) < 0 || (err = new_shop(worker, policy)) < 0 ||
         /* Every request in flight can have one outcome under way; late ones are as many again at
@@ -457,8 +460,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
         (err = ps_mailbox_new(&worker->loop,
                               2 * settings.requests_max + (size_t)deps->settings->log.queue,
                               on_mail, NULL, worker, &worker->mail)) < 0 ||
-        (err = srv_http_new(&worker->loop, &listen_fd, 1, &settings, on_request, on_refused, worker,
-                            &worker->http)) < 0 ||
+        (err = srv_http_new(&worker->loop, &listen_fd, 1, &settings, &worker->http)) < 0 ||
         (err = new_orders(worker)) < 0)
         goto fail_parts;
     fill_listener(worker);

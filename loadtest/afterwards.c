@@ -51,7 +51,7 @@ static int read_sources(const struct lt_admin *admin, const char *name, struct s
     struct sources sources = {.sale = NULL};
     struct ps_fault none;
     struct lt_sale_log log;
-    int64_t records = 0;
+    struct lt_lines lines = {.take = lt_sale_log_add, .ctx = &log};
     char path[PS_NAME_MAX + 64];
     int err = lt_sale_log_new(&log);
     if (err < 0)
@@ -61,7 +61,7 @@ static int read_sources(const struct lt_admin *admin, const char *name, struct s
     if (err == 0)
         err = lt_sale_settle(admin, name, CALL_PATIENCE_MS, &sources.gateway, fault);
     if (err == 0)
-        err = lt_sale_read_lines(admin, name, 0, lt_sale_log_add, &log, &records, fault);
+        err = lt_sale_read_lines(admin, name, &lines, fault);
     if (err == 0 &&
         lt_curves_history(admin, lt_sale_report_start(&log, name), &sources.saw, &none) < 0)
         sources.saw = NULL; /* the report does without */

@@ -509,11 +509,11 @@ int lt_client_new(uv_loop_t *loop, const struct lt_client_settings *settings,
         client->conns[i].client = client;
         add_conn(&client->conns[i], DOWN);
     }
-    err = settings->pages != NULL
-              ? 0
-              : lt_request_init(&client->request, settings->target->authority, settings->sale,
-                                &settings->plan->spec, settings->skus, settings->client_ip_header,
-                                settings->user_prefix);
+    const struct lt_names names = {settings->target->authority, settings->client_ip_header,
+                                   settings->user_prefix};
+    err = settings->pages != NULL ? 0
+                                  : lt_request_init(&client->request, &names, settings->sale,
+                                                    &settings->plan->spec, settings->skus);
     if (err < 0) {
         err = ps_fault(fault, err, "--public",
                        "the names of the host and of the address header are too long");

@@ -123,13 +123,11 @@ int lt_pages_plan(struct lt_pages *pages, double rate, int64_t length_ms, uint64
     return lt_plan_new(&spec, &pages->plan, fault);
 }
 
-int lt_pages_address(struct lt_pages *pages, const char *authority, const char *address_header,
-                     const char *user_prefix)
+int lt_pages_address(struct lt_pages *pages, const struct lt_names *names)
 {
     for (size_t i = 0; i < pages->count; i++) {
         struct lt_page *page = &pages->page[i];
-        int err = lt_request_init_page(&page->request, authority, page->path, address_header,
-                                       user_prefix);
+        int err = lt_request_init_page(&page->request, names, page->path);
         if (err < 0)
             return err;
     }

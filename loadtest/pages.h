@@ -42,8 +42,7 @@ void lt_pages_free(struct lt_pages *pages); /* NULL is allowed */
 int lt_pages_plan(struct lt_pages *pages, double rate, int64_t length_ms, uint64_t seed,
                   struct ps_fault *fault) PS_MUST_CHECK;
 /* Makes the requests. PS_E_FULL: the names are too long. */
-int lt_pages_address(struct lt_pages *pages, const char *authority, const char *address_header,
-                     const char *user_prefix) PS_MUST_CHECK;
+int lt_pages_address(struct lt_pages *pages, const struct lt_names *names) PS_MUST_CHECK;
 
 /* The page that a visitor asks for: the same each time. */
 size_t lt_pages_pick(const struct lt_pages *pages, const struct lt_click *visit);

@@ -151,8 +151,9 @@ static int add_visitors(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_
     };
     char prefix[PS_NAME_MAX + 16];
     (void)snprintf(prefix, sizeof prefix, "%svisitor-", rehearsal->user_prefix);
-    if (lt_pages_address(rehearsal->pages, rehearsal->public_target.authority,
-                         options->client_ip_header, prefix) < 0)
+    const struct lt_names names = {rehearsal->public_target.authority, options->client_ip_header,
+                                   prefix};
+    if (lt_pages_address(rehearsal->pages, &names) < 0)
         return ps_fault(fault, PS_E_FULL, "--pages", "a path is too long for this host's name");
     return lt_client_new(loop, &settings, ret_client, fault);
 }

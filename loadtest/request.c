@@ -18,16 +18,15 @@ static int init_address(struct lt_request *request, const char *address_header)
     return buf.overflow ? PS_E_FULL : 0;
 }
 
-int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const struct lt_plan_spec *wants, const struct lt_sku *skus,
-                    const char *address_header, const char *user_prefix)
+int lt_request_init(struct lt_request *request, const struct lt_names *names, const char *sale,
+                    const struct lt_plan_spec *wants, const struct lt_sku *skus)
 {
     struct ps_buf buf;
     ps_buf_init(&buf, request->head, sizeof request->head);
     ps_buf_printf(&buf,
                   "POST /v1/sales/%s/orders HTTP/1.1\r\nHost: %s\r\n"
                   "Content-Type: application/json\r\nX-User-Id: %s",
-                  sale, authority, user_prefix);
+                  sale, names->authority, names->user_prefix);
     if (buf.overflow)
         return PS_E_FULL;
     request->head_len = buf.len;
@@ -39,19 +38,18 @@ int lt_request_init(struct lt_request *request, const char *authority, const cha
             return PS_E_FULL;
         request->body[i].len = buf.len;
     }
-    return init_address(request, address_header);
+    return init_address(request, names->address_header);
 }
 
-int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
-                         const char *address_header, const char *user_prefix)
+int lt_request_init_page(struct lt_request *request, const struct lt_names *names, const char *path)
 {
     struct ps_buf buf;
     ps_buf_init(&buf, request->head, sizeof request->head);
-    ps_buf_printf(&buf, "GET %s HTTP/1.1\r\nHost: %s\r\nX-User-Id: %s", path, authority,
-                  user_prefix);
+    ps_buf_printf(&buf, "GET %s HTTP/1.1\r\nHost: %s\r\nX-User-Id: %s", path, names->authority,
+                  names->user_prefix);
     request->head_len = buf.len;
     request->wants = NULL;
-    return buf.overflow ? PS_E_FULL : init_address(request, address_header);
+    return buf.overflow ? PS_E_FULL : init_address(request, names->address_header);
 }
 
 void lt_request_mark(struct lt_request *request, const char *mark)

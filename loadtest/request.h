@@ -24,14 +24,20 @@ struct lt_request {
     } body[LT_SKUS_MAX];
 };
 
+/* What all requests of a run name. */
+struct lt_names {
+    const char *authority;      /* of the gateway: HOST:PORT */
+    const char *address_header; /* which header has a client's address */
+    const char *user_prefix;    /* client n is user "<prefix><n>" */
+};
+
 /* `skus` are the names of `wants->skus` SKUs; `wants` is a plan's and is kept. PS_E_FULL: names,
  * host and header together are too long. */
-int lt_request_init(struct lt_request *request, const char *authority, const char *sale,
-                    const struct lt_plan_spec *wants, const struct lt_sku *skus,
-                    const char *address_header, const char *user_prefix) PS_MUST_CHECK;
+int lt_request_init(struct lt_request *request, const struct lt_names *names, const char *sale,
+                    const struct lt_plan_spec *wants, const struct lt_sku *skus) PS_MUST_CHECK;
 /* The same for visitors who ask for a page, by its path with its query. */
-int lt_request_init_page(struct lt_request *request, const char *authority, const char *path,
-                         const char *address_header, const char *user_prefix) PS_MUST_CHECK;
+int lt_request_init_page(struct lt_request *request, const struct lt_names *names,
+                         const char *path) PS_MUST_CHECK;
 /* The Idempotency-Key of the click's wish: "click-5", and "click-5-1" for the second one. Its
  * length; it ends with no NUL. */
 #define LT_KEY_SIZE 32

@@ -225,37 +225,35 @@ int lt_sale_settle(const struct lt_admin *admin, const char *sale, int64_t patie
     }
 }
 
-/* *io_seq becomes that of the last line. */
-static int take_lines(const struct lt_reply *page, lt_line_fn *take, void *ctx, int64_t *io_seq,
-                      int64_t *io_records, struct ps_fault *fault)
+static int take_lines(const struct lt_reply *page, struct lt_lines *lines, struct ps_fault *fault)
 {
     const char *at = page->body, *end = page->body + page->len;
     while (at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         if (line_end == NULL)
             return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends within a line");
-        int err = take(at, (size_t)(line_end - at), ctx);
+        int err = lines->take(at, (size_t)(line_end - at), lines->ctx);
         bool has_seq = strncmp(at, SEQ_FIRST, strlen(SEQ_FIRST)) == 0;
         int64_t seq = has_seq ? strtoll(at + strlen(SEQ_FIRST), NULL, 10) : -1;
-        if (err == 0 && seq <= *io_seq)
+        if (err == 0 && seq <= lines->after)
             err = PS_E_CORRUPT;
         if (err < 0)
             return ps_fault(fault, err, "--admin", "the log has a record that makes no sense: %.*s",
                             (int)(line_end - at < 200 ? line_end - at : 200), at);
-        *io_seq = seq;
-        (*io_records)++;
+        lines->after = seq;
+        lines->records++;
         at = line_end + 1;
     }
     return 0;
 }
 
-int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
-                       lt_line_fn *take, void *ctx, int64_t *io_records, struct ps_fault *fault)
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, struct lt_lines *lines,
+                       struct ps_fault *fault)
 {
     char path[PATH_SIZE], rest[40];
     struct lt_call call = {"GET", path, NULL, CALL_PATIENCE_MS};
-    for (int64_t seq = after;;) {
-        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)seq);
+    for (;;) {
+        (void)snprintf(rest, sizeof rest, "/log?after=%lld", (long long)lines->after);
         print_path(path, sale, rest);
         struct lt_reply page;
         int err = lt_admin_call(admin, &call, &page, fault);
@@ -264,7 +262,7 @@ int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t a
         if (page.status != 200)
             err = lt_admin_refused(&page, "reading the log", fault);
         else
-            err = take_lines(&page, take, ctx, &seq, io_records, fault);
+            err = take_lines(&page, lines, fault);
         bool more = page.len > 0;
         free(page.body);
         if (err < 0 || !more)
@@ -281,6 +279,9 @@ int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_a
                      int64_t *io_records, struct ps_fault *fault)
 {
     int64_t seq = oq_audit_seq(audit);
-    return lt_sale_read_lines(admin, sale, seq < 0 ? 0 : seq, add_to_audit, audit, io_records,
-                              fault);
+    struct lt_lines lines = {
+        .take = add_to_audit, .ctx = audit, .after = seq < 0 ? 0 : seq, .records = *io_records};
+    int err = lt_sale_read_lines(admin, sale, &lines, fault);
+    *io_records = lines.records;
+    return err;
 }

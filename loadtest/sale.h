@@ -44,12 +44,16 @@ int64_t lt_sale_audit_sum(const json_t *audit, const char *member);
 /* That of one SKU; 0: the audit has none of it. */
 int64_t lt_sale_audit_number(const json_t *audit, const char *sku, const char *member);
 
-/* Takes one record in line form, without its end. An error ends the reading. */
-typedef int lt_line_fn(const char *line, size_t len, void *ctx);
-/* Gives `take` the sale's records behind `after` (0: all), to the end. *io_records counts.
- * PS_E_CORRUPT, PS_E_IO, the error of `take`. */
-int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, int64_t after,
-                       lt_line_fn *take, void *ctx, int64_t *io_records,
+/* Who reads a sale's records in line form. */
+struct lt_lines {
+    int (*take)(const char *line, size_t len, void *ctx); /* a line without its end; an error ends
+                                                             the reading */
+    void *ctx;
+    int64_t after;   /* the records behind this one; 0: all. Then the last one that was read */
+    int64_t records; /* counts */
+};
+/* Reads to the end of the sale's log. PS_E_CORRUPT, PS_E_IO, the error of `take`. */
+int lt_sale_read_lines(const struct lt_admin *admin, const char *sale, struct lt_lines *lines,
                        struct ps_fault *fault) PS_MUST_CHECK;
 /* The same of the records after the audit's last one, into the audit. */
 int lt_sale_read_log(const struct lt_admin *admin, const char *sale, struct oq_audit *audit,

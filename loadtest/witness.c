@@ -116,12 +116,12 @@ int lt_witness_judge(const struct lt_admin *admin, const char *sale, const char 
 {
     struct lt_history *history = NULL;
     struct lt_history_log *log = NULL;
-    int64_t records = 0;
     int err = lt_history_load(path, &history, fault);
     if (err == 0 && (err = lt_history_log_new(&log)) < 0)
         (void)ps_fault(fault, err, "", "out of memory");
+    struct lt_lines lines = {.take = add_to_log, .ctx = log};
     if (err == 0)
-        err = lt_sale_read_lines(admin, sale, 0, add_to_log, log, &records, fault);
+        err = lt_sale_read_lines(admin, sale, &lines, fault);
     if (err == 0 && (err = lt_history_check(history, log, sale, ret_verdict)) < 0)
         (void)ps_fault(fault, err, "--sale",
                        err == PS_E_NOT_FOUND ? "the log has no sale %s" : "%s: out of memory",

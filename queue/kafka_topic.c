@@ -396,22 +396,6 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
 
 /* --- Edges --- */
 
-int oq_kafka_topic_edges(rd_kafka_t *handle, const char *topic, uint32_t partitions, int64_t edge,
-                         int timeout_ms, int64_t *ret_offsets, struct ps_fault *fault)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions);
-    for (uint32_t i = 0; i < partitions; i++)
-        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
-    rd_kafka_resp_err_t error = oq_kafka_edges(handle, list, edge, timeout_ms);
-    for (int i = 0; i < list->cnt && error == 0; i++)
-        ret_offsets[list->elems[i].partition] = list->elems[i].offset;
-    rd_kafka_topic_partition_list_destroy(list);
-    return error == 0
-               ? 0
-               : ps_fault(fault, PS_E_IO, topic, "where its partitions %s is not known: %s",
-                          edge == RD_KAFKA_OFFSET_END ? "end" : "begin", rd_kafka_err2str(error));
-}
-
 rd_kafka_resp_err_t oq_kafka_edges(rd_kafka_t *handle, rd_kafka_topic_partition_list_t *list,
                                    int64_t edge, int timeout_ms)
 {

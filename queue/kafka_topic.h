@@ -44,12 +44,6 @@ int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *set
                          int timeout_ms, struct oq_kafka_topic *topic,
                          struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Of each partition the offset of its first record (RD_KAFKA_OFFSET_BEGINNING), or behind its last
- * one (RD_KAFKA_OFFSET_END); `ret_offsets` has room for `partitions`. PS_E_IO. */
-int oq_kafka_topic_edges(rd_kafka_t *handle, const char *topic, uint32_t partitions, int64_t edge,
-                         int timeout_ms, int64_t *ret_offsets,
-                         struct ps_fault *fault) PS_MUST_CHECK;
-
 /* Where the partitions of `list` begin (RD_KAFKA_OFFSET_BEGINNING) or end (RD_KAFKA_OFFSET_END),
  * into its offsets; the first error, 0 = none. The query for one partition's watermarks does not
  * keep its deadline: it waits for minutes for a broker that is silent (seen on librdkafka 2.0.2).

@@ -44,6 +44,26 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
         snprintf(watch->reason, sizeof watch->reason, "%s", reason);
 }
 
+/* Of each partition the offset of its first record (RD_KAFKA_OFFSET_BEGINNING), or behind its last
+ * one (RD_KAFKA_OFFSET_END). */
+static int find_edges(struct oq_kafka_watch *watch, int64_t edge, int64_t *ret_offsets,
+                      struct ps_fault *fault)
+{
+    const char *topic = watch->config->set.topic;
+    uint32_t partitions = watch->topic.partitions;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions);
+    for (uint32_t i = 0; i < partitions; i++)
+        rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
+    rd_kafka_resp_err_t error = oq_kafka_edges(watch->handle, list, edge, watch->answer_ms);
+    for (int i = 0; i < list->cnt && error == 0; i++)
+        ret_offsets[list->elems[i].partition] = list->elems[i].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return error == 0
+               ? 0
+               : ps_fault(fault, PS_E_IO, topic, "where its partitions %s is not known: %s",
+                          edge == RD_KAFKA_OFFSET_END ? "end" : "begin", rd_kafka_err2str(error));
+}
+
 static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_look *look)
 {
     const struct oq_kafka_settings *settings = &watch->config->set;
@@ -55,11 +75,9 @@ static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_loo
     if (err == 0 && full)
         err = oq_kafka_topic_check(watch->handle, settings, wait_ms, topic, fault);
     if (err == 0 && full)
-        err = oq_kafka_topic_edges(watch->handle, settings->topic, topic->partitions,
-                                   RD_KAFKA_OFFSET_BEGINNING, wait_ms, look->begins, fault);
+        err = find_edges(watch, RD_KAFKA_OFFSET_BEGINNING, look->begins, fault);
     if (err == 0)
-        err = oq_kafka_topic_edges(watch->handle, settings->topic, topic->partitions,
-                                   RD_KAFKA_OFFSET_END, wait_ms, look->ends, fault);
+        err = find_edges(watch, RD_KAFKA_OFFSET_END, look->ends, fault);
     if (err == 0 && full) {
         memcpy(look->notice, topic->notice, sizeof look->notice);
         look->checked_ns = look->began_ns;

@@ -81,6 +81,8 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     settings.head_max = SRV_HEAD_MAX;
     settings.body_max = OP_BODY_MAX;
     settings.user_size = sizeof(struct op_request);
+    settings.on_request = op_handle;
+    settings.on_refused = on_refused;
     return settings;
 }
 
@@ -94,6 +96,7 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
         return PS_E_NOMEM;
     *admin =
         (struct op_admin){.deps = *deps, .parts = parts, .open = OPEN_AT_REST, .free = free_all};
+    settings.ctx = admin;
     TAILQ_INIT(&admin->waiting);
     TAILQ_INIT(&admin->tasks);
     TAILQ_INIT(&admin->doubts);
@@ -101,8 +104,7 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
     if (err == 0)
-        err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, op_handle, on_refused,
-                           admin, &admin->http);
+        err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, &admin->http);
     if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {
         srv_http_free(admin->http);
         err = PS_E_IO;

@@ -236,30 +236,29 @@ static int load_tokens(struct op_auth *auth, struct ps_fault *fault)
     return err;
 }
 
-static void make_token(const char *id, enum op_role role, const char *note, int64_t now_ms,
-                       int64_t expires_at_ms, struct op_token *ret_token,
-                       char ret_secret[OP_TOKEN_LEN + 1])
+/* The token keeps the secret's hash. */
+static void make_secret(struct op_token *token, char ret_secret[OP_TOKEN_LEN + 1])
 {
     unsigned char random[SECRET_BYTES];
-    struct op_token token = {.role = role, .created_at_ms = now_ms, .expires_at_ms = expires_at_ms};
-    (void)snprintf(token.id, sizeof token.id, "%s", id);
-    (void)snprintf(token.note, sizeof token.note, "%s", note);
     randombytes_buf(random, sizeof random);
     memcpy(ret_secret, PREFIX, sizeof PREFIX - 1);
     sodium_bin2base64(ret_secret + sizeof PREFIX - 1, OP_TOKEN_LEN + 1 - (sizeof PREFIX - 1),
                       random, sizeof random, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
     sodium_memzero(random, sizeof random);
-    hash_secret(ret_secret, OP_TOKEN_LEN, token.hash);
-    *ret_token = token;
+    hash_secret(ret_secret, OP_TOKEN_LEN, token->hash);
 }
 
 /* admin.token first: without tokens.json the next start begins anew. */
 static int make_first(struct op_auth *auth, const char *first_path, struct ps_fault *fault)
 {
     char secret[OP_TOKEN_LEN + 2];
-    make_token(FIRST_ID, OP_ROLE_ADMIN, "made at the first start", ps_clock_wall_ms(auth->clock),
-               INT64_MAX, &auth->tokens.at[0], secret);
+    auth->tokens.at[0] = (struct op_token){.id = FIRST_ID,
+                                           .role = OP_ROLE_ADMIN,
+                                           .note = "made at the first start",
+                                           .created_at_ms = ps_clock_wall_ms(auth->clock),
+                                           .expires_at_ms = INT64_MAX};
     auth->tokens.count = 1;
+    make_secret(&auth->tokens.at[0], secret);
     memcpy(secret + OP_TOKEN_LEN, "\n", 2);
     int err = ps_private_replace(first_path, secret, OP_TOKEN_LEN + 1, fault);
     sodium_memzero(secret, sizeof secret);
@@ -471,13 +470,12 @@ static int print_change(struct op_auth *auth)
     return PS_E_NOMEM;
 }
 
-int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const struct op_pools *pools,
-                        const char *note, int64_t expires_at_ms, const struct op_token **ret_token,
-                        char ret_secret[OP_TOKEN_LEN + 1])
+int op_auth_prepare_new(struct op_auth *auth, const struct op_token *wanted,
+                        const struct op_token **ret_token, char ret_secret[OP_TOKEN_LEN + 1])
 {
     int64_t now_ms = ps_clock_wall_ms(auth->clock);
-    char id[32], secret[OP_TOKEN_LEN + 1];
-    if (expires_at_ms <= now_ms || strlen(note) > OP_TOKEN_NOTE_BYTES)
+    char id[32];
+    if (wanted->expires_at_ms <= now_ms)
         return PS_E_INVALID;
     if (auth->tokens.count == OP_TOKENS_MAX)
         return PS_E_FULL;
@@ -489,15 +487,14 @@ int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const struct op
         (void)snprintf(id, sizeof id, "t%04x%08x", (unsigned)high, (unsigned)low);
     } while (find(&auth->tokens, id, strlen(id)) != NULL);
     struct op_token *token = &auth->prepared.at[auth->prepared.count++];
-    make_token(id, role, note, now_ms, expires_at_ms, token, secret);
-    if (pools != NULL)
-        token->pools = *pools;
+    *token = *wanted;
+    (void)snprintf(token->id, sizeof token->id, "%s", id);
+    token->created_at_ms = now_ms;
+    make_secret(token, ret_secret);
+    *ret_token = token;
     err = print_change(auth);
-    if (err == 0) {
-        memcpy(ret_secret, secret, sizeof secret);
-        *ret_token = token;
-    }
-    sodium_memzero(secret, sizeof secret);
+    if (err != 0)
+        sodium_memzero(ret_secret, OP_TOKEN_LEN + 1);
     return err;
 }
 

@@ -101,12 +101,11 @@ void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool 
 /* A change is prepared here, its text is written by the control store (cfg_change_file with the
  * tokens_path, in the change that has the audit line), and then it is ended: kept or dropped. One
  * at a time: PS_E_BUSY. */
-/* *ret_secret is shown to whoever asked, once, and then forgotten. `note` is UTF-8 of at most
- * OP_TOKEN_NOTE_BYTES; `pools` are a registrar's, NULL for other roles. PS_E_FULL: OP_TOKENS_MAX
- * are there; PS_E_INVALID: the expiry has passed. *ret_token is borrowed until the change is ended.
- */
-int op_auth_prepare_new(struct op_auth *auth, enum op_role role, const struct op_pools *pools,
-                        const char *note, int64_t expires_at_ms, const struct op_token **ret_token,
+/* `wanted` has role, pools, note and expires_at_ms. *ret_secret is shown to whoever asked, once,
+ * and then forgotten. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
+ * *ret_token is borrowed until the change is ended. */
+int op_auth_prepare_new(struct op_auth *auth, const struct op_token *wanted,
+                        const struct op_token **ret_token,
                         char ret_secret[OP_TOKEN_LEN + 1]) PS_MUST_CHECK;
 /* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token would be left that never expires. */
 int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len) PS_MUST_CHECK;

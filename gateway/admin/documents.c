@@ -243,9 +243,12 @@ bool op_document_put(struct op_request *request, struct op_change *change, json_
 {
     enum cfg_refusal refusal = CFG_MAY;
     struct ps_faults faults = {0};
-    int err = json != NULL ? cfg_change_put(change->change, change->kind, change->name, json, "",
-                                            &refusal, &faults)
-                           : PS_E_NOMEM;
+    int err = json != NULL
+                  ? cfg_change_put(
+                        change->change,
+                        &(struct cfg_put){.kind = change->kind, .name = change->name, .json = json},
+                        &refusal, &faults)
+                  : PS_E_NOMEM;
 
     json_decref(json);
     if (err < 0)
@@ -311,8 +314,10 @@ static int put(struct op_change *change, const struct op_target *target, const j
     }
     if (err == 0) {
         cfg_take_read_only(copy, shown, target->kind, target->have == NULL, faults);
-        err = cfg_change_put(change->change, target->kind, target->name, copy, "", ret_refusal,
-                             faults);
+        err = cfg_change_put(
+            change->change,
+            &(struct cfg_put){.kind = target->kind, .name = target->name, .json = copy},
+            ret_refusal, faults);
     }
     if (err == 0 && !lenient && cfg_change_doc(change->change, 0, &from) == NULL) {
         json_decref(copy);

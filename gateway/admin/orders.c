@@ -141,8 +141,9 @@ static void search_counters(struct lookup *lookup, struct op_request *request)
 
     if (inv_store_is_shared(store))
         lookup->handle = op_wait(request, OP_WAIT_MS);
-    int result = ord_search_run(&lookup->search, cfg_store_snapshot(admin->deps.config), store,
-                                on_entry, lookup, 0, &entry, &sale);
+    int result = ord_search_run(
+        &lookup->search, cfg_store_snapshot(admin->deps.config), store,
+        (struct inv_reply_to){.on_entry = on_entry, .ctx = lookup, .ret_entry = &entry}, &sale);
     if (result == INV_DONE)
         end_lookup(lookup, request, sale, &entry);
     else if (result != INV_PENDING)

@@ -346,7 +346,9 @@ static int add_opening(struct cfg_change *change, const struct op_target *target
         json_decref(json);
         return PS_E_NOMEM;
     }
-    int err = cfg_change_put(change, target->kind, target->name, json, "", ret_refusal, faults);
+    int err = cfg_change_put(
+        change, &(struct cfg_put){.kind = target->kind, .name = target->name, .json = json},
+        ret_refusal, faults);
     json_decref(json);
     return err;
 }

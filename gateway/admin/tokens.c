@@ -52,13 +52,6 @@ static void answer_new_token(struct op_request *request, struct op_change *chang
     op_json(request, ANS_V_created, ps_json_built(json, err));
 }
 
-struct token_request {
-    int role;
-    struct op_pools pools;
-    struct ps_str note;
-    int64_t expires_at_ms;
-};
-
 static bool is_note(struct ps_str text)
 {
     size_t characters = 0, size;
@@ -92,24 +85,28 @@ static void read_end(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret
 }
 
 /* False: answered. */
-static bool read_token(struct op_request *request, struct token_request *ret_request)
+static bool read_token(struct op_request *request, struct op_token *ret_wanted)
 {
     struct ps_json_reader reader;
     struct ps_faults faults = {0};
+    struct ps_str note = {"", 0};
+    int role = OP_ROLE_REGISTRAR;
 
-    *ret_request = (struct token_request){.note = {"", 0}, .expires_at_ms = INT64_MAX};
+    *ret_wanted = (struct op_token){.expires_at_ms = INT64_MAX};
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"role", NULL});
-    ps_json_enum(&reader, "role", op_role_names, &ret_request->role);
+    ps_json_enum(&reader, "role", op_role_names, &role);
+    ret_wanted->role = (enum op_role)role;
     if (faults.count == 0)
-        op_token_read_pools(&reader, (enum op_role)ret_request->role, false, &ret_request->pools);
+        op_token_read_pools(&reader, ret_wanted->role, false, &ret_wanted->pools);
     else
         (void)ps_json_has(&reader, "pools");
-    ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &ret_request->note);
-    if (!is_note(ret_request->note))
+    ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &note);
+    if (!is_note(note))
         ps_json_fault(&reader, "note", "must be at most %d characters, none of them a control",
                       OP_TOKEN_NOTE_MAX);
-    read_end(&reader, ps_clock_wall_ms(request->admin->deps.clock), &ret_request->expires_at_ms);
+    (void)snprintf(ret_wanted->note, sizeof ret_wanted->note, "%.*s", (int)note.len, note.at);
+    read_end(&reader, ps_clock_wall_ms(request->admin->deps.clock), &ret_wanted->expires_at_ms);
     (void)ps_json_has(&reader, "reason");
     if (ps_json_done(&reader) == 0 && faults.count == 0)
         return true;
@@ -120,15 +117,14 @@ static bool read_token(struct op_request *request, struct token_request *ret_req
 static void new_token(struct op_request *request)
 {
     struct op_auth *auth = request->admin->deps.auth;
-    struct token_request wanted;
+    struct op_token wanted;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
     struct op_change *change;
 
     if (!read_token(request, &wanted))
         return;
-    int err = op_auth_prepare_new(auth, (enum op_role)wanted.role, &wanted.pools, wanted.note.at,
-                                  wanted.expires_at_ms, &token, secret);
+    int err = op_auth_prepare_new(auth, &wanted, &token, secret);
     if (err < 0) {
         op_no(request, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",
               err == PS_E_FULL ? "there are as many tokens as there may be" : ps_err_text(err));

@@ -229,8 +229,8 @@ static bool is_marked(struct cache *cache, uint64_t hash, int64_t now_ms)
 /* --- Asking. --- */
 
 /* A fetch that is under way for the same variant, if the request can have one; else its hash. */
-static struct cache_fill *find_flight(struct cache *cache, const struct cache_asked *asked,
-                                      uint64_t key_hash, struct ps_str key, uint64_t *ret_hash)
+static struct cache_fill *find_flight(struct cache *cache, const struct cache_query *query,
+                                      uint64_t key_hash, uint64_t *ret_hash)
 {
     char text[CACHE_VARY_TEXT_MAX];
     struct ps_buf vary;
@@ -239,16 +239,16 @@ static struct cache_fill *find_flight(struct cache *cache, const struct cache_as
     *ret_hash = key_hash;
     LIST_FOREACH(stored, bucket_of(cache, key_hash), bucket)
     {
-        if (!has_key(stored, key_hash, key) || stored->is.vary.len == 0)
+        if (!has_key(stored, key_hash, query->key) || stored->is.vary.len == 0)
             continue;
         ps_buf_init(&vary, text, sizeof text);
-        if (cache_vary_put_like(stored->is.vary, asked->message, &vary))
+        if (cache_vary_put_like(stored->is.vary, query->asked->message, &vary))
             *ret_hash ^= ps_hash64(&cache->key, text, vary.len);
         break;
     }
     LIST_FOREACH(fill, &cache->flights[*ret_hash % CACHE_FLIGHTS], flight)
     {
-        if (fill->flight_hash == *ret_hash && ps_str_same(fill->key, key))
+        if (fill->flight_hash == *ret_hash && ps_str_same(fill->key, query->key))
             return fill;
     }
     return NULL;
@@ -262,13 +262,13 @@ static void give(struct cache_found *found, enum cache_ask ask, struct cache_sto
 }
 
 /* The caller fetches, for all who come while it does or for itself alone. */
-static void give_fill(struct cache *cache, const struct cache_asked *asked,
-                      const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
+static void give_fill(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                       struct cache_stored *stale, struct cache_found *found)
 {
+    const struct cache_asked *asked = query->asked;
     if (!asked->is_get || asked->for_origin || asked->range.at != NULL)
         return; /* its answer is not one to keep */
-    found->fill = cache_fill_new(cache, asked, route, key, key_hash);
+    found->fill = cache_fill_new(cache, asked, query->route, query->key, key_hash);
     if (found->fill != NULL && stale != NULL) {
         cache_entry_keep(&stale->is);
         found->fill->stale = stale;
@@ -285,78 +285,75 @@ static void open_flight(struct cache *cache, struct cache_fill *fill, uint64_t h
 }
 
 /* Nothing can be used at once. */
-static void fetch_or_wait(struct cache *cache, const struct cache_asked *asked,
-                          const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
-                          int64_t now_ms, struct cache_stored *stale, struct cache_waiter *waiter,
-                          struct cache_found *found)
+static void fetch_or_wait(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
+                          struct cache_stored *stale, struct cache_found *found)
 {
     uint64_t hash = 0;
-    bool alone = !cache_asked_may_lead(asked, route) || is_marked(cache, key_hash, now_ms) ||
+    bool alone = !cache_asked_may_lead(query->asked, query->route) ||
+                 is_marked(cache, key_hash, query->now_ms) ||
                  (stale != NULL && (stale->is.kept.always_ask ||
                                     stale->is.kept.lifetime_ms <= stale->is.kept.initial_age_ms));
-    struct cache_fill *under_way = alone ? NULL : find_flight(cache, asked, key_hash, key, &hash);
-    if (under_way != NULL && waiter != NULL) {
+    struct cache_fill *under_way = alone ? NULL : find_flight(cache, query, key_hash, &hash);
+    if (under_way != NULL && query->waiter != NULL) {
         found->ask = CACHE_ASK_WAIT;
-        cache_fill_join(under_way, waiter);
+        cache_fill_join(under_way, query->waiter);
         cache->figures.waits++;
         return;
     }
     give(found, CACHE_ASK_FETCH, stale);
-    give_fill(cache, asked, route, key, key_hash, stale, found);
+    give_fill(cache, query, key_hash, stale, found);
     if (!alone && under_way == NULL && found->fill != NULL) {
-        open_flight(cache, found->fill, hash, waiter);
+        open_flight(cache, found->fill, hash, query->waiter);
         cache->figures.fetches++;
     } else {
         cache->figures.alone++;
     }
 }
 
-static void use_stale(struct cache *cache, const struct cache_asked *asked,
-                      const struct cfg_route_cache *route, struct ps_str key, uint64_t key_hash,
+static void use_stale(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                       struct cache_stored *stored, struct cache_found *found)
 {
     uint64_t hash;
     give(found, CACHE_ASK_HIT, stored);
     cache->figures.stale_hits++;
-    if (!cache_asked_may_lead(asked, route) || asked->only_if_cached ||
-        find_flight(cache, asked, key_hash, key, &hash) != NULL)
+    if (!cache_asked_may_lead(query->asked, query->route) || query->asked->only_if_cached ||
+        find_flight(cache, query, key_hash, &hash) != NULL)
         return;
-    give_fill(cache, asked, route, key, key_hash, stored, found);
+    give_fill(cache, query, key_hash, stored, found);
     if (found->fill != NULL) {
         found->ask = CACHE_ASK_STALE;
         open_flight(cache, found->fill, hash, NULL);
     }
 }
 
-void cache_ask(struct cache *cache, const struct cache_asked *asked,
-               const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,
-               struct cache_waiter *waiter, struct cache_found *ret_found)
+void cache_ask(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found)
 {
-    uint64_t key_hash = ps_hash64(&cache->key, key.at, key.len);
+    const struct cache_asked *asked = query->asked;
+    uint64_t key_hash = ps_hash64(&cache->key, query->key.at, query->key.len);
     *ret_found = (struct cache_found){.ask = CACHE_ASK_FETCH, .fwd = CACHE_FWD_MISS};
     pthread_mutex_lock(&cache->lock);
     cache_policy_asked(cache->policy, key_hash);
     struct cache_stored *stored = NULL;
     enum cache_use use = CACHE_USE_ASK;
     if (cache_asked_may_hit(asked))
-        stored = find(cache, key_hash, key, asked->message);
+        stored = find(cache, key_hash, query->key, asked->message);
     if (stored != NULL) {
-        use = cache_kept_use(&stored->is.kept, asked, route, now_ms);
+        use = cache_kept_use(&stored->is.kept, asked, query->route, query->now_ms);
         cache_policy_hit(cache->policy, &stored->node);
         bool is_fresh =
-            !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, now_ms) > 0;
+            !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, query->now_ms) > 0;
         ret_found->fwd = is_fresh ? CACHE_FWD_REQUEST : CACHE_FWD_STALE;
     }
     if (stored != NULL && use == CACHE_USE_FRESH) {
         give(ret_found, CACHE_ASK_HIT, stored);
         cache->figures.hits++;
     } else if (stored != NULL && use == CACHE_USE_STALE) {
-        use_stale(cache, asked, route, key, key_hash, stored, ret_found);
+        use_stale(cache, query, key_hash, stored, ret_found);
     } else if (asked->only_if_cached) {
         ret_found->ask = CACHE_ASK_ABSENT;
         cache->figures.absent++;
     } else {
-        fetch_or_wait(cache, asked, route, key, key_hash, now_ms, stored, waiter, ret_found);
+        fetch_or_wait(cache, query, key_hash, stored, ret_found);
     }
     pthread_mutex_unlock(&cache->lock);
 }

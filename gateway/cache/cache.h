@@ -122,11 +122,15 @@ struct cache_found {
     struct cache_fill *fill;   /* the caller's; NULL: the answer is not kept */
     enum cache_forwarded fwd;  /* why it is fetched */
 };
-/* `key` begins as cache_key_put has it; `now_ms` is monotonic. A waiter with `worker` and
- * `on_told`, otherwise zeroed; NULL: it does not wait, but fetches by itself. */
-void cache_ask(struct cache *cache, const struct cache_asked *asked,
-               const struct cfg_route_cache *route, struct ps_str key, int64_t now_ms,
-               struct cache_waiter *waiter, struct cache_found *ret_found);
+struct cache_query {
+    const struct cache_asked *asked;
+    const struct cfg_route_cache *route;
+    struct ps_str key; /* begins as cache_key_put has it */
+    int64_t now_ms;    /* monotonic */
+    /* With `worker` and `on_told`, otherwise zeroed; NULL: the caller does not wait, it fetches. */
+    struct cache_waiter *waiter;
+};
+void cache_ask(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found);
 /* An entry for this request, however stale, if it may ever be used so; NULL: none. The caller's. */
 struct cache_entry *cache_stale(struct cache *cache, const struct cache_asked *asked,
                                 struct ps_str key);

@@ -148,8 +148,11 @@ static void search_counters(struct ord_request *request)
         return;
     }
     request->state = ORD_SEARCHING;
-    int result = ord_search_run(&request->search, deps->gates->policy, deps->store, on_entry,
-                                request->in_flight, handle, &entry, &sale);
+    int result = ord_search_run(
+        &request->search, deps->gates->policy, deps->store,
+        (struct inv_reply_to){
+            .on_entry = on_entry, .ctx = request->in_flight, .handle = handle, .ret_entry = &entry},
+        &sale);
     if (result == INV_DONE)
         answer_found(request, sale, &entry);
     else if (result != INV_PENDING)

@@ -19,8 +19,8 @@ const struct cfg_sale *ord_search_take(struct ord_search *search, const struct c
 }
 
 int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
-                   struct inv_store *store, inv_entry_fn *done, void *ctx, uint64_t handle,
-                   struct inv_entry *ret_entry, const struct cfg_sale **ret_sale)
+                   struct inv_store *store, struct inv_reply_to reply_to,
+                   const struct cfg_sale **ret_sale)
 {
     if (search->version != policy->version) {
         search->version = policy->version;
@@ -34,10 +34,7 @@ int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
             search->at++;
             continue;
         }
-        int result = inv_store_find(
-            store, sale->counter, &search->id,
-            (struct inv_reply_to){
-                .on_entry = done, .ctx = ctx, .handle = handle, .ret_entry = ret_entry});
+        int result = inv_store_find(store, sale->counter, &search->id, reply_to);
         if (result == INV_PENDING)
             return INV_PENDING;
         *ret_sale = ord_search_take(search, policy, result);

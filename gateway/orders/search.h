@@ -14,12 +14,12 @@ struct ord_search {
     bool unsure; /* a counter did not answer, or a sale that may have it is not served */
 };
 
-/* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, *ret_entry.
- * INV_PENDING: `done` comes, and its result goes to ord_search_take. PS_E_NOT_FOUND: no counter has
- * it; PS_E_UNKNOWN: one that may have it could not be asked. */
+/* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, at
+ * reply_to.ret_entry. INV_PENDING: reply_to.on_entry comes, and its result goes to ord_search_take.
+ * PS_E_NOT_FOUND: no counter has it; PS_E_UNKNOWN: one that may have it could not be asked. */
 int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
-                   struct inv_store *store, inv_entry_fn *done, void *ctx, uint64_t handle,
-                   struct inv_entry *ret_entry, const struct cfg_sale **ret_sale) PS_MUST_CHECK;
+                   struct inv_store *store, struct inv_reply_to reply_to,
+                   const struct cfg_sale **ret_sale) PS_MUST_CHECK;
 
 /* What the counter answered later. The sale whose counter has the order; NULL: the search goes on
  * (ord_search_run), from its beginning if the policy was exchanged meanwhile. */

@@ -24,8 +24,13 @@ bool page_ask(struct page_request *page, struct cache_found *ret_found)
         return false;
     struct cache_asked asked = page_asked(page);
     page->waiter.worker = up_worker_index(page->worker->shop);
-    cache_ask(route->cache, &asked, &route->doc->cache, (struct ps_str){key.at, key.len},
-              page_now_ms(page->worker), &page->waiter, ret_found);
+    cache_ask(route->cache,
+              &(struct cache_query){.asked = &asked,
+                                    .route = &route->doc->cache,
+                                    .key = {key.at, key.len},
+                                    .now_ms = page_now_ms(page->worker),
+                                    .waiter = &page->waiter},
+              ret_found);
     return true;
 }
 

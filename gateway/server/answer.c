@@ -324,7 +324,7 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
                             .request_id = {id, PS_UUID_LEN},
                             .body = {body.at, body.len},
                             .close = true};
-    http->on_refused((int)verdict, http->ctx);
+    http->settings.on_refused((int)verdict, http->settings.ctx);
     if (!srv_write_room(connection, OWN_FIELDS_MAX + fields.len + body.len, &buf, &segment))
         return;
     put_answer(&buf, http, &answer, true);

@@ -122,7 +122,7 @@ static void leave_slot(struct srv_connection *connection)
     slot->state = SRV_SLOT_LEFT;
     if (http->settings.on_gone == NULL) /* the request's owner still uses it */
         return;
-    http->settings.on_gone(&slot->request, http->ctx);
+    http->settings.on_gone(&slot->request, http->settings.ctx);
     srv_slot_free(slot);
 }
 
@@ -225,7 +225,8 @@ bool srv_make_room(struct srv_http *http, bool of_slots)
         silent = find_silent(http, ranks[i], of_slots);
     if (silent == NULL)
         return false;
-    http->on_refused(of_slots ? ANS_V_shed : ANS_V_too_many_connections, http->ctx);
+    http->settings.on_refused(of_slots ? ANS_V_shed : ANS_V_too_many_connections,
+                              http->settings.ctx);
     srv_close(silent, !STAILQ_EMPTY(&silent->unsent));
     return true;
 }
@@ -304,7 +305,7 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     TAILQ_INSERT_TAIL(&http->connections, connection, entry);
     read_address(from, &connection->peer);
     connection->trusted =
-        settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->ctx);
+        settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->settings.ctx);
     srv_poll(connection, UV_READABLE);
     if (!count_address(connection)) {
         srv_refuse(connection, ANS_V_too_many_connections,

@@ -429,7 +429,7 @@ static void on_prepare(uv_prepare_t *prepare)
     srv_guard_free_closed(http);
     guard->looked_ns = ps_clock_mono_ns(http->settings.clock);
     if (guard->turn_ns != 0 && http->settings.on_turn != NULL)
-        http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->ctx);
+        http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->settings.ctx);
     uv_update_time(prepare->loop);
     guard->before_ms = uv_now(prepare->loop);
     guard->begun = false;

@@ -93,15 +93,14 @@ void srv_http_free(struct srv_http *http)
             continue;
         }
         if (http->settings.on_gone != NULL)
-            http->settings.on_gone(&slot->request, http->ctx);
+            http->settings.on_gone(&slot->request, http->settings.ctx);
         srv_problem_answer(&slot->request, ANS_V_draining, &detail);
     }
     srv_connections_close(http);
 }
 
 int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
-                 const struct srv_settings *settings, srv_handler_fn *on_request,
-                 srv_refused_fn *on_refused, void *ctx, struct srv_http **ret_http)
+                 const struct srv_settings *settings, struct srv_http **ret_http)
 {
     const size_t align = _Alignof(max_align_t);
     struct srv_http *http = calloc(1, sizeof *http);
@@ -116,9 +115,6 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     http->limits = (struct ps_http_limits){.target_max = SRV_TARGET_MAX,
                                            .head_max = (uint32_t)settings->head_max,
                                            .fields_max = PS_HTTP_FIELDS_MAX};
-    http->on_request = on_request;
-    http->on_refused = on_refused;
-    http->ctx = ctx;
     http->date_s = -1;
     http->user_span = (settings->user_size + align - 1) / align * align;
     TAILQ_INIT(&http->suspended);

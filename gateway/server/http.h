@@ -92,6 +92,14 @@ struct srv_request {
     void *user;
 };
 
+/* Called once for each request. It must call srv_answer* or srv_suspend before it returns. */
+typedef void srv_handler_fn(struct srv_request *request, void *ctx);
+
+/* Refusals by the server, for the metrics: the handler is not called. `verdict` is one of enum
+ * ans_verdict (malformed, too_large, request_timeout, uri_too_long, headers_too_large,
+ * too_many_connections, shed, draining). */
+typedef void srv_refused_fn(int verdict, void *ctx);
+
 struct srv_settings {
     int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
     int64_t body_timeout_ms;    /* 10000 */
@@ -114,6 +122,9 @@ struct srv_settings {
      * are newer ones. wait_ns 0: always serve in turn. */
     int64_t wait_ns, round_ns;
     const char *client_ip_header; /* NULL = none */
+    srv_handler_fn *on_request;
+    srv_refused_fn *on_refused;
+    void *ctx; /* of all callbacks */
     /* May this path be requested without Host, by HTTP/1.0, as simple load balancers do? NULL:
      * no. */
     bool (*needs_no_host)(struct ps_str path);
@@ -140,20 +151,11 @@ struct srv_settings {
     const struct ps_clock *clock;
 };
 
-/* Called once for each request. It must call srv_answer* or srv_suspend before it returns. */
-typedef void srv_handler_fn(struct srv_request *request, void *ctx);
-
-/* Refusals by the server, for the metrics: the handler is not called. `verdict` is one of enum
- * ans_verdict (malformed, too_large, request_timeout, uri_too_long, headers_too_large,
- * too_many_connections, shed, draining). */
-typedef void srv_refused_fn(int verdict, void *ctx);
-
 /* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards (on an error
  * they stay the caller's). The strings of `settings` must outlive the server. It starts accepting
  * on the loop's next turn. */
 int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
-                 const struct srv_settings *settings, srv_handler_fn *on_request,
-                 srv_refused_fn *on_refused, void *ctx, struct srv_http **ret_http) PS_MUST_CHECK;
+                 const struct srv_settings *settings, struct srv_http **ret_http) PS_MUST_CHECK;
 
 /* Stops listening: accepts what is queued, then closes the listen sockets. From now on every answer
  * closes its connection. */

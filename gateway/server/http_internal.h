@@ -160,9 +160,6 @@ struct srv_guard {
 struct srv_http {
     struct srv_settings settings;
     struct ps_http_limits limits;
-    srv_handler_fn *on_request;
-    srv_refused_fn *on_refused;
-    void *ctx;
     struct ps_uuid_source ids;
     int64_t now_ns, wall_ms; /* as read at the start of this event */
     int64_t came_ns;         /* the earliest time at which the served bytes may have arrived */

@@ -14,7 +14,7 @@ void srv_slot_free(struct srv_slot *slot)
     struct srv_http *http = slot->http;
 
     if (slot->state == SRV_SLOT_BODY && http->settings.on_gone != NULL)
-        http->settings.on_gone(&slot->request, http->ctx);
+        http->settings.on_gone(&slot->request, http->settings.ctx);
     if (slot->state >= SRV_SLOT_SUSPENDED)
         TAILQ_REMOVE(&http->suspended, slot, entry);
     if (slot->state >= SRV_SLOT_HANDED)
@@ -61,7 +61,7 @@ static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
     slot->close |= request->oversized;
     slot->state = SRV_SLOT_HANDED;
     http->in_flight++;
-    http->on_request(request, http->ctx);
+    http->settings.on_request(request, http->settings.ctx);
 }
 
 /* --- Bodies --- */
@@ -180,7 +180,8 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     ps_http_chunks_init(&slot->chunks);
     request->user = slot->rest;
     memset(request->user, 0, http->settings.user_size);
-    bool in_parts = http->settings.on_head != NULL && http->settings.on_head(request, http->ctx);
+    bool in_parts =
+        http->settings.on_head != NULL && http->settings.on_head(request, http->settings.ctx);
     if (in_parts && head->framing != PS_HTTP_NO_BODY) {
         request->in_parts = slot->unread = true;
         request->body_len = head->framing == PS_HTTP_CHUNKED ? -1 : (int64_t)head->body_len;

@@ -177,7 +177,7 @@ static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
 
     if (connection->trusted)
         return SRV_DEADLINE_IDLE_TRUSTED;
-    return http->settings.keeps_idle == NULL || http->settings.keeps_idle(http->ctx)
+    return http->settings.keeps_idle == NULL || http->settings.keeps_idle(http->settings.ctx)
                ? SRV_DEADLINE_IDLE
                : SRV_DEADLINE_IDLE_SHORT;
 }
@@ -240,7 +240,7 @@ void srv_writable(struct srv_connection *connection)
             srv_poll_waiting(connection);
         }
         if (slot->state == SRV_SLOT_ANSWERING)
-            http->settings.on_room(&slot->request, http->ctx);
+            http->settings.on_room(&slot->request, http->settings.ctx);
     } else if (connection->close) {
         end_connection(connection);
     } else {

@@ -35,7 +35,7 @@ static void give_part(struct srv_connection *connection, struct srv_slot *slot, 
         connection->state = SRV_WAITING;
         srv_set_deadline(connection, SRV_DEADLINE_NONE);
     }
-    bool more = http->settings.on_part(&slot->request, part, last, http->ctx);
+    bool more = http->settings.on_part(&slot->request, part, last, http->settings.ctx);
     if (connection->slot != slot || connection->state != SRV_STREAMING)
         return;
     slot->paused = !more;

@@ -131,7 +131,10 @@ static int add_renewal(const struct up_registrations *registrations, struct cfg_
     struct cfg_registration is = *cfg_registration_of(doc);
     is.until_ms = beat->until_ms;
     json_t *json = cfg_registration_write(&is);
-    int err = json != NULL ? cfg_change_put(change, &cfg_kind_registration, beat->name, json, "",
+    int err = json != NULL ? cfg_change_put(change,
+                                            &(struct cfg_put){.kind = &cfg_kind_registration,
+                                                              .name = beat->name,
+                                                              .json = json},
                                             &refusal, &faults)
                            : PS_E_NOMEM;
     json_decref(json);

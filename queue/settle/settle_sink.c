@@ -129,13 +129,15 @@ int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault)
 int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                 size_t max, size_t *ret_count, struct ps_fault *fault)
 {
-    size_t count = 0;
-    int err = sink->ops->due(sink, false, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0 && count < max)
-        err = sink->ops->due(sink, true, lease_ms, ret_decisions, max, &count, fault);
-    if (err == 0)
-        *ret_count = count;
-    return err;
+    int count = sink->ops->due(sink, false, lease_ms, ret_decisions, max, fault);
+    if (count < 0)
+        return count;
+    int more =
+        sink->ops->due(sink, true, lease_ms, ret_decisions + count, max - (size_t)count, fault);
+    if (more < 0)
+        return more;
+    *ret_count = (size_t)(count + more);
+    return 0;
 }
 
 int st_sink_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,

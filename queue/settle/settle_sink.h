@@ -148,10 +148,9 @@ struct st_sink_ops {
                  struct ps_fault *fault);
     int (*commit)(struct st_sink *sink, struct ps_fault *fault);
     int (*confirm_all)(struct st_sink *sink, bool rehearsal, struct ps_fault *fault);
-    /* Adds to the *count decisions that are there. */
+    /* How many decisions there are, at most `max`; or an error. */
     int (*due)(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
-               struct st_decision *ret_decisions, size_t max, size_t *count,
-               struct ps_fault *fault);
+               struct st_decision *ret_decisions, size_t max, struct ps_fault *fault);
     int (*answer)(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                   struct ps_fault *fault);
     int (*open_decisions)(struct st_sink *sink, int64_t *ret_count, struct ps_fault *fault);

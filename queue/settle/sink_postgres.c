@@ -452,18 +452,18 @@ static int postgres_confirm_all(struct st_sink *sink, bool rehearsal, struct ps_
 }
 
 static int postgres_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
-                        struct st_decision *ret_decisions, size_t max, size_t *count,
-                        struct ps_fault *fault)
+                        struct st_decision *ret_decisions, size_t max, struct ps_fault *fault)
 {
     struct st_pg *pg = connection_of(sink);
     PGresult *result;
     st_pg_put_number(pg, 0, lease_ms);
-    st_pg_put_number(pg, 1, (int64_t)(max - *count));
+    st_pg_put_number(pg, 1, (int64_t)max);
     int err = st_pg_run(pg, sql_due[rehearsal], 2, &result, fault);
     if (err != 0)
         return err;
-    for (int at = 0; at < PQntuples(result); at++) {
-        struct st_decision *decision = &ret_decisions[(*count)++];
+    int count = PQntuples(result);
+    for (int at = 0; at < count; at++) {
+        struct st_decision *decision = &ret_decisions[at];
         *decision =
             (struct st_decision){.confirm = strcmp(PQgetvalue(result, at, 1), "confirm") == 0,
                                  .rehearsal = rehearsal,
@@ -472,7 +472,7 @@ static int postgres_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
         snprintf(decision->order_id, sizeof decision->order_id, "%s", PQgetvalue(result, at, 0));
     }
     PQclear(result);
-    return 0;
+    return count;
 }
 
 static int write_answers(struct st_pg *pg, bool rehearsal, const struct st_decision *decisions,

@@ -421,15 +421,14 @@ static int sqlite_confirm_all(struct st_sink *sink, bool rehearsal, struct ps_fa
 }
 
 static int sqlite_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
-                      struct st_decision *ret_decisions, size_t max, size_t *count,
-                      struct ps_fault *fault)
+                      struct st_decision *ret_decisions, size_t max, struct ps_fault *fault)
 {
     struct ps_db_statement *statement = statement_of(db_of(sink), DUE, rehearsal);
     ps_db_bind_int(statement, 1, lease_ms);
-    ps_db_bind_int(statement, 2, (int64_t)(max - *count));
-    int more;
+    ps_db_bind_int(statement, 2, (int64_t)max);
+    int more, count = 0;
     while ((more = ps_db_row(statement, fault)) > 0) {
-        struct st_decision *decision = &ret_decisions[(*count)++];
+        struct st_decision *decision = &ret_decisions[count++];
         *decision = (struct st_decision){.confirm = ps_str_is(ps_db_text(statement, 1), "confirm"),
                                          .rehearsal = rehearsal,
                                          .tries = ps_db_int(statement, 2),
@@ -439,7 +438,7 @@ static int sqlite_due(struct st_sink *sink, bool rehearsal, int64_t lease_ms,
     if (more < 0)
         return more;
     ps_db_end_rows(statement);
-    return 0;
+    return count;
 }
 
 static int write_answer(struct ps_db *db, const struct st_decision *decision,

@@ -274,7 +274,8 @@ static void put(struct cfg_change *made, const struct cfg_kind *kind, const char
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
     json_t *json = parse(text);
-    assert_ok(cfg_change_put(made, kind, name, json, "", &refusal, &faults));
+    assert_ok(cfg_change_put(made, &(struct cfg_put){.kind = kind, .name = name, .json = json},
+                             &refusal, &faults));
     json_decref(json);
 }
 

@@ -46,7 +46,9 @@ static void get(const struct cache_asked *asked, int object, bool fill)
     struct cache_moments moments = {0, 0, 1790000000000};
     int which = object % 1000 == 0; /* one in a thousand has the other tag */
     int len = snprintf(key, sizeof key, "/%s/%08d", which ? "few" : "p", object);
-    cache_ask(cache, asked, &route, (struct ps_str){key, (size_t)len}, 0, NULL, &found);
+    cache_ask(cache,
+              &(struct cache_query){.asked = asked, .route = &route, .key = {key, (size_t)len}},
+              &found);
     if (found.fill != NULL && fill) {
         if (cache_fill_begin(found.fill, (struct cache_message){&heads[which], answers[which]},
                              &moments, BODY_LEN) == CACHE_STORE_stored)

@@ -64,7 +64,9 @@ static bool get(struct cache *cache, char kind, int object)
     struct cache_found found;
     struct cache_moments moments = {0, 0, 1790000000000};
     int len = snprintf(key, sizeof key, "/%c%08d", kind, object);
-    cache_ask(cache, &asked, &route, (struct ps_str){key, (size_t)len}, 0, NULL, &found);
+    cache_ask(cache,
+              &(struct cache_query){.asked = &asked, .route = &route, .key = {key, (size_t)len}},
+              &found);
     bool hit = found.ask == CACHE_ASK_HIT;
     if (found.fill != NULL) {
         if (cache_fill_begin(found.fill, (struct cache_message){&answer, answer_text}, &moments,

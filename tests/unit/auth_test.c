@@ -135,11 +135,17 @@ static void a_made_token_works_once_it_is_written(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1], other[OP_TOKEN_LEN + 1];
-    assert_ok(
-        op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "for the shop", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(auth,
+                                  &(struct op_token){.role = OP_ROLE_VIEWER,
+                                                     .note = "for the shop",
+                                                     .expires_at_ms = INT64_MAX},
+                                  &token, secret));
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
-    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", INT64_MAX, &token, other),
-                     PS_E_BUSY);
+    assert_int_equal(
+        op_auth_prepare_new(auth,
+                            &(struct op_token){.role = OP_ROLE_VIEWER, .expires_at_ms = INT64_MAX},
+                            &token, other),
+        PS_E_BUSY);
     write_change();
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_OK);
     assert_int_equal(who->role, OP_ROLE_VIEWER);
@@ -155,7 +161,9 @@ static void a_change_that_could_not_be_written_did_not_happen(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_ADMIN, .expires_at_ms = INT64_MAX}, &token,
+        secret));
     op_auth_end_change(auth, false);
     assert_int_equal(op_auth_count(auth), 1);
     assert_int_equal(check(secret, "192.0.2.1"), OP_AUTH_WRONG);
@@ -167,7 +175,10 @@ static void the_pools_of_a_registrar_outlive_a_restart(void **state)
     const struct op_pools pools = {.count = 2, .at = {"web", "api"}};
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(
+        auth,
+        &(struct op_token){.role = OP_ROLE_REGISTRAR, .pools = pools, .expires_at_ms = INT64_MAX},
+        &token, secret));
     write_change();
     open_again();
     assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
@@ -183,21 +194,19 @@ static void the_pools_of_a_registrar_outlive_a_restart(void **state)
 static void as_many_tokens_as_there_may_be_fit_their_file(void **state)
 {
     (void)state;
-    static struct op_pools pools = {.count = OP_TOKEN_POOLS_MAX};
+    static struct op_token wanted = {
+        .role = OP_ROLE_REGISTRAR, .pools.count = OP_TOKEN_POOLS_MAX, .expires_at_ms = INT64_MAX};
     const struct op_token *token;
-    char secret[OP_TOKEN_LEN + 1], note[OP_TOKEN_NOTE_BYTES + 1];
-    for (size_t i = 0; i < pools.count; i++)
-        (void)snprintf(pools.at[i], sizeof pools.at[i], "%064zu", i);
+    char secret[OP_TOKEN_LEN + 1];
+    for (size_t i = 0; i < OP_TOKEN_POOLS_MAX; i++)
+        (void)snprintf(wanted.pools.at[i], sizeof wanted.pools.at[i], "%064zu", i);
     for (size_t i = 0; i < OP_TOKEN_NOTE_MAX; i++)
-        memcpy(note + 4 * i, "\xf0\x9f\x9b\x92", 5);
+        memcpy(wanted.note + 4 * i, "\xf0\x9f\x9b\x92", 5);
     for (size_t i = 1; i < OP_TOKENS_MAX; i++) {
-        assert_ok(
-            op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, note, INT64_MAX, &token, secret));
+        assert_ok(op_auth_prepare_new(auth, &wanted, &token, secret));
         write_change();
     }
-    assert_int_equal(
-        op_auth_prepare_new(auth, OP_ROLE_REGISTRAR, &pools, note, INT64_MAX, &token, secret),
-        PS_E_FULL);
+    assert_int_equal(op_auth_prepare_new(auth, &wanted, &token, secret), PS_E_FULL);
     open_again();
     assert_int_equal(op_auth_count(auth), OP_TOKENS_MAX);
     assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);
@@ -244,7 +253,9 @@ static void a_deleted_token_is_refused(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1], id[PS_NAME_MAX + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_OPERATOR, NULL, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_OPERATOR, .expires_at_ms = INT64_MAX}, &token,
+        secret));
     strcpy(id, token->id);
     write_change();
     assert_non_null(op_auth_find(auth, id, strlen(id)));
@@ -262,10 +273,14 @@ static void the_last_lasting_admin_token_stays(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", T0 + 1000, &token, secret));
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_ADMIN, .expires_at_ms = T0 + 1000}, &token,
+        secret));
     write_change();
     assert_int_equal(op_auth_prepare_delete(auth, "first", 5), PS_E_CONFLICT);
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_ADMIN, NULL, "", INT64_MAX, &token, secret));
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_ADMIN, .expires_at_ms = INT64_MAX}, &token,
+        secret));
     write_change();
     assert_ok(op_auth_prepare_delete(auth, "first", 5));
     write_change();
@@ -277,9 +292,13 @@ static void an_expired_token_is_refused(void **state)
     (void)state;
     const struct op_token *token;
     char secret[OP_TOKEN_LEN + 1];
-    assert_int_equal(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", T0, &token, secret),
-                     PS_E_INVALID);
-    assert_ok(op_auth_prepare_new(auth, OP_ROLE_VIEWER, NULL, "", T0 + 1000, &token, secret));
+    assert_int_equal(
+        op_auth_prepare_new(auth, &(struct op_token){.role = OP_ROLE_VIEWER, .expires_at_ms = T0},
+                            &token, secret),
+        PS_E_INVALID);
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_VIEWER, .expires_at_ms = T0 + 1000}, &token,
+        secret));
     write_change();
     clock_.wall_ms = T0 + 999;
     assert_int_equal(check(secret, "127.0.0.1"), OP_AUTH_OK);

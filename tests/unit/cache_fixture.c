@@ -125,8 +125,13 @@ struct cache_found fixture_ask(struct cache *cache, const struct cfg_route_cache
     struct cache_asked asked;
     struct cache_found found;
     cache_asked_read(request->is, &asked);
-    cache_ask(cache, &asked, route, (struct ps_str){key, strlen(key)}, now_ms,
-              waiter != NULL ? &waiter->is : NULL, &found);
+    cache_ask(cache,
+              &(struct cache_query){.asked = &asked,
+                                    .route = route,
+                                    .key = {key, strlen(key)},
+                                    .now_ms = now_ms,
+                                    .waiter = waiter != NULL ? &waiter->is : NULL},
+              &found);
     return found;
 }
 

@@ -69,8 +69,12 @@ static void ask(struct request *request)
     struct cache_asked asked;
     struct cache_found found;
     cache_asked_read((struct cache_message){&request->head, request->data}, &asked);
-    cache_ask(cache, &asked, &route, (struct ps_str){request->key, strlen(request->key)}, 0,
-              &request->waiter, &found);
+    cache_ask(cache,
+              &(struct cache_query){.asked = &asked,
+                                    .route = &route,
+                                    .key = {request->key, strlen(request->key)},
+                                    .waiter = &request->waiter},
+              &found);
     if (found.ask == CACHE_ASK_WAIT) {
         request->doing = WAITING;
         atomic_fetch_add(&waits, 1);

@@ -151,7 +151,8 @@ static int add(struct cfg_change *change, const struct cfg_kind *kind, const cha
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
     json_t *json = parse(text);
-    int err = cfg_change_put(change, kind, name, json, "", &refusal, &faults);
+    int err = cfg_change_put(change, &(struct cfg_put){.kind = kind, .name = name, .json = json},
+                             &refusal, &faults);
     json_decref(json);
     return err;
 }
@@ -989,12 +990,18 @@ static void a_sale_that_is_in_the_log_keeps_its_name_and_stock(void **state)
     struct cfg_change *change = change_by("t1", "");
     json_t *json = parse("{\"per_user_cap\":2,\"skus\":[{\"sku\":\"phone\",\"stock\":9}]}");
     assert_int_equal(
-        cfg_change_put(change, &cfg_kind_sale, "spring", json, "/x", &refusal, &faults),
+        cfg_change_put(change,
+                       &(struct cfg_put){
+                           .kind = &cfg_kind_sale, .name = "spring", .json = json, .pointer = "/x"},
+                       &refusal, &faults),
         PS_E_CONFLICT);
     assert_int_equal(refusal, CFG_USE_ADJUST);
     assert_string_equal(faults.at[0].path, "/x/skus/0/stock");
-    assert_int_equal(cfg_change_put(change, &cfg_kind_sale, "other", json, "", &refusal, &faults),
-                     PS_E_CONFLICT);
+    assert_int_equal(
+        cfg_change_put(change,
+                       &(struct cfg_put){.kind = &cfg_kind_sale, .name = "other", .json = json},
+                       &refusal, &faults),
+        PS_E_CONFLICT);
     assert_int_equal(refusal, CFG_CONFLICT);
     assert_int_equal(cfg_change_drop(change, &cfg_kind_sale, "spring", "", &refusal, &faults),
                      PS_E_CONFLICT);

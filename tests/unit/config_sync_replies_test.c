@@ -177,7 +177,9 @@ static int put_user(const char *name)
     int result = 1;
 
     assert_non_null(change);
-    assert_ok(cfg_change_put(change, &cfg_kind_user, name, json, "", &refusal, &faults));
+    assert_ok(cfg_change_put(change,
+                             &(struct cfg_put){.kind = &cfg_kind_user, .name = name, .json = json},
+                             &refusal, &faults));
     json_decref(json);
     assert_ok(cfg_change_submit(change, on_done, &result));
     while (result == 1)

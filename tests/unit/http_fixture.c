@@ -352,6 +352,8 @@ void http_fixture_init(struct http_fixture *fixture)
         .user_size = 40,
         .client_ip_header = "CF-Connecting-IP",
         .needs_no_host = cfg_path_is_probe,
+        .on_request = on_request,
+        .on_refused = on_refused,
         .on_gone = on_gone,
         .on_head = on_head,
         .on_part = on_part,
@@ -373,9 +375,8 @@ void http_fixture_start(struct http_fixture *fixture)
     assert_int_equal(uv_loop_init(&server->loop), 0);
     assert_int_equal(srv_shared_answer_new(200, headers, PS_STR("shared"), &server->shared), 0);
     assert_int_equal(srv_shared_answer_new(304, headers, PS_STR("shared"), &server->unchanged), 0);
-    assert_int_equal(srv_http_new(&server->loop, &fd, 1, &fixture->settings, on_request, on_refused,
-                                  server, &server->http),
-                     0);
+    fixture->settings.ctx = server;
+    assert_int_equal(srv_http_new(&server->loop, &fd, 1, &fixture->settings, &server->http), 0);
     assert_int_equal(uv_async_init(&server->loop, &server->async, on_async), 0);
     uv_prepare_init(&server->loop, &server->prepare);
     server->async.data = server->prepare.data = server;

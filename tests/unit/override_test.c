@@ -104,7 +104,8 @@ static int try_put(const struct cfg_kind *kind, const char *name, const char *te
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
     assert_non_null(json);
-    int err = cfg_change_put(change, kind, name, json, "", &refusal, &faults);
+    int err = cfg_change_put(change, &(struct cfg_put){.kind = kind, .name = name, .json = json},
+                             &refusal, &faults);
     json_decref(json);
     if (err < 0) {
         cfg_change_free(change);

@@ -102,7 +102,9 @@ static void add(struct cfg_change *change, const char *name, int64_t until_ms, u
 
     is.endpoint.weight = (uint16_t)weight;
     json_t *json = cfg_registration_write(&is);
-    assert_ok(cfg_change_put(change, &cfg_kind_registration, name, json, "", &refusal, &faults));
+    assert_ok(cfg_change_put(
+        change, &(struct cfg_put){.kind = &cfg_kind_registration, .name = name, .json = json},
+        &refusal, &faults));
     json_decref(json);
 }
 

@@ -347,8 +347,8 @@ static void a_request_says_who_where_and_which(void **state)
     struct lt_request request;
     char text[LT_REQUEST_MAX];
     struct lt_plan_spec wants = {.skus = 2, .quantity_min = 12, .quantity_max = 12};
-    assert_ok(
-        lt_request_init(&request, "shop:80", "sale", &wants, skus, "X-Forwarded-For", "buyer-"));
+    const struct lt_names names = {"shop:80", "X-Forwarded-For", "buyer-"};
+    assert_ok(lt_request_init(&request, &names, "sale", &wants, skus));
     struct lt_click click = {.buyer = 66000, .with_key = true};
     size_t len = lt_request_write(&request, &click, text);
     static const char expected[] =

@@ -77,7 +77,8 @@ static void a_visit_is_a_get_by_a_visitor_with_an_address(void **state)
     (void)state;
     char text[LT_REQUEST_MAX];
     struct lt_pages *pages = parse("/p?id=1=2");
-    assert_int_equal(lt_pages_address(pages, "shop:80", "X-Forwarded-For", "v-"), 0);
+    assert_int_equal(
+        lt_pages_address(pages, &(struct lt_names){"shop:80", "X-Forwarded-For", "v-"}), 0);
     size_t len = lt_request_write(&pages->page[0].request, &(struct lt_click){.buyer = 259}, text);
     static const char want[] = "GET /p?id=1 HTTP/1.1\r\nHost: shop:80\r\nX-User-Id: v-259\r\n"
                                "X-Forwarded-For: 198.18.1.3\r\n\r\n";

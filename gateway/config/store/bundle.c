@@ -95,8 +95,10 @@ static void put_document(struct reading *reading, const struct cfg_kind *kind, c
         else if (reading->change == NULL)
             err = read_alone(reading, kind, name, copy, pointer);
         else
-            err = cfg_change_put(reading->change, kind, name, copy, pointer, &refusal,
-                                 reading->faults);
+            err = cfg_change_put(
+                reading->change,
+                &(struct cfg_put){.kind = kind, .name = name, .json = copy, .pointer = pointer},
+                &refusal, reading->faults);
         json_decref(copy);
     }
     note(reading, err, refusal);

@@ -85,25 +85,18 @@ static int64_t first_version(const struct cfg_store *store, const struct cfg_kin
     return kind->ends_at_ms != NULL ? store->revision + 1 : 1;
 }
 
-/* Makes the version that follows, of these parts. */
-static int make_next(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
-                     const json_t *json, const json_t *state, const struct cfg_reading *reading,
+/* Makes the version that follows, of these parts: all but the version, its time and its author. */
+static int make_next(struct cfg_change *change, struct cfg_doc_parts parts,
                      struct cfg_edit *ret_edit, struct ps_faults *faults)
 {
-    const struct cfg_doc *last = cfg_store_last(change->store, kind, name);
-    const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
-    struct cfg_doc_parts parts = {
-        .kind = kind,
-        .name = name,
-        .version = last != NULL ? last->version + 1 : first_version(change->store, kind),
-        .created_at_ms = have != NULL ? have->created_at_ms : change->by.at_ms,
-        .by = change->by,
-        .json = json,
-        .state = state,
-        .reading = *reading};
+    const struct cfg_doc *last = cfg_store_last(change->store, parts.kind, parts.name);
+    const struct cfg_doc *have = cfg_store_find(change->store, parts.kind, parts.name);
 
+    parts.version = last != NULL ? last->version + 1 : first_version(change->store, parts.kind);
+    parts.created_at_ms = have != NULL ? have->created_at_ms : change->by.at_ms;
+    parts.by = change->by;
     if (change->by.action[0] == '\0')
-        parts.by.action = json != NULL ? kind->put : kind->drop;
+        parts.by.action = parts.json != NULL ? parts.kind->put : parts.kind->drop;
     ret_edit->after = last != NULL ? last->version : 0;
     return cfg_doc_new(&parts, &ret_edit->doc, faults);
 }
@@ -179,7 +172,6 @@ static bool is_edited(const struct cfg_change *change, const struct cfg_doc *doc
 /* Deletes the documents that were about what `to` takes away. */
 static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
 {
-    const struct cfg_reading reading = {.pointer = ""};
     struct ps_faults faults = {0};
     int err = 0;
 
@@ -188,9 +180,10 @@ static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
         while ((*kind)->falls != NULL && err == 0 &&
                (doc = cfg_store_next(change->store, *kind, doc)) != NULL) {
             struct cfg_edit edit = {.falls = true};
+            struct cfg_doc_parts parts = {.kind = *kind, .name = doc->name, .reading.pointer = ""};
             if (!(*kind)->falls(doc->parsed, to) || is_edited(change, doc))
                 continue;
-            err = make_next(change, *kind, doc->name, NULL, NULL, &reading, &edit, &faults);
+            err = make_next(change, parts, &edit, &faults);
             if (err == 0)
                 err = cfg_change_add(change, edit);
         }
@@ -213,19 +206,25 @@ static int add_edit(struct cfg_change *change, struct cfg_edit edit, const char 
     return err < 0 ? err : drop_what_falls(change, edit.doc);
 }
 
-int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
-                   const json_t *json, const char *pointer, enum cfg_refusal *ret_refusal,
-                   struct ps_faults *faults)
+int cfg_change_put(struct cfg_change *change, const struct cfg_put *put,
+                   enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
-    const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
-    const struct cfg_reading reading = {.pointer = pointer,
-                                        .now_ms = change->by.at_ms,
-                                        .bounds = change->store->bounds,
-                                        .have = have};
-    json_t *state = state_of(kind, have);
+    const struct cfg_doc *have = cfg_store_find(change->store, put->kind, put->name);
+    const char *pointer = put->pointer != NULL ? put->pointer : "";
+    struct cfg_doc_parts parts = {
+        .kind = put->kind,
+        .name = put->name,
+        .json = put->json,
+        .reading = {.pointer = pointer,
+                    .now_ms = change->by.at_ms,
+                    .bounds = change->store->bounds,
+                    .have = have},
+    };
+    json_t *state = state_of(put->kind, have);
     struct cfg_edit edit = {0};
-    int err = make_next(change, kind, name, json, state, &reading, &edit, faults);
 
+    parts.state = state;
+    int err = make_next(change, parts, &edit, faults);
     *ret_refusal = CFG_MAY;
     json_decref(state);
     return err < 0 ? err : add_edit(change, edit, pointer, ret_refusal, faults);
@@ -234,20 +233,19 @@ int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const
 int cfg_change_drop(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                     const char *pointer, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
-    const struct cfg_reading reading = {.pointer = pointer};
+    struct cfg_doc_parts parts = {.kind = kind, .name = name, .reading.pointer = pointer};
     struct cfg_edit edit = {0};
 
     *ret_refusal = CFG_MAY;
     if (cfg_store_find(change->store, kind, name) == NULL)
         return PS_E_NOT_FOUND;
-    int err = make_next(change, kind, name, NULL, NULL, &reading, &edit, faults);
+    int err = make_next(change, parts, &edit, faults);
     return err < 0 ? err : add_edit(change, edit, pointer, ret_refusal, faults);
 }
 
 int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                      const json_t *state)
 {
-    const struct cfg_reading reading = {.pointer = ""};
     const struct cfg_doc *have = cfg_store_find(change->store, kind, name);
     struct ps_faults faults = {0};
     struct cfg_edit edit = {0};
@@ -255,8 +253,9 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
     if (have == NULL)
         return PS_E_NOT_FOUND;
     json_t *json = cfg_doc_json(have);
-    int err = json != NULL ? make_next(change, kind, name, json, state, &reading, &edit, &faults)
-                           : PS_E_NOMEM;
+    struct cfg_doc_parts parts = {
+        .kind = kind, .name = name, .json = json, .state = state, .reading.pointer = ""};
+    int err = json != NULL ? make_next(change, parts, &edit, &faults) : PS_E_NOMEM;
     json_decref(json);
     return err < 0 ? err : cfg_change_add(change, edit);
 }

@@ -106,12 +106,17 @@ struct cfg_change *cfg_change_new(struct cfg_store *store, const struct cfg_auth
 struct cfg_change *cfg_change_own(struct cfg_store *store, const char *who, const char *action);
 void cfg_change_free(struct cfg_change *change); /* not submitted; NULL is allowed */
 
+struct cfg_put {
+    const struct cfg_kind *kind;
+    const char *name;
+    const json_t *json;
+    const char *pointer; /* what the paths of faults begin with; NULL: nothing */
+};
 /* Adds the next version of a document, validated against the one in force. Nothing is added when
  * they are equal. PS_E_INVALID, PS_E_NOMEM; PS_E_CONFLICT: *ret_refusal says why. All faults are
- * added, their paths begin with `pointer`. */
-int cfg_change_put(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
-                   const json_t *json, const char *pointer, enum cfg_refusal *ret_refusal,
-                   struct ps_faults *faults) PS_MUST_CHECK;
+ * added. */
+int cfg_change_put(struct cfg_change *change, const struct cfg_put *put,
+                   enum cfg_refusal *ret_refusal, struct ps_faults *faults) PS_MUST_CHECK;
 /* The same of a deletion. PS_E_NOT_FOUND. */
 int cfg_change_drop(struct cfg_change *change, const struct cfg_kind *kind, const char *name,
                     const char *pointer, enum cfg_refusal *ret_refusal,
