@@ -1,5 +1,5 @@
-/* What the fold keeps, for its writer (fold.c), its readers (fold_read.c) and its checkpoints
- * (checkpoint.c). Nobody else includes this. */
+/* What the fold keeps, for its writer (fold_write.c, with fold_make.c), its readers (fold_read.c)
+ * and its checkpoints (checkpoint.c). Nobody else includes this. */
 #ifndef OQ_FOLD_INTERNAL_H
 #define OQ_FOLD_INTERNAL_H
 

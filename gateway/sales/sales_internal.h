@@ -1,5 +1,5 @@
-/* What the files of sales/ share: sales.c (all sales, step by step), run.c (one sale: found by
- * name, served, fenced, refused), watch.c (what heartbeats tell of it), beginning.c (has the log
+/* What the files of sales/ share: state_machine.c (all sales, step by step), run.c (one sale: found
+ * by name, served, fenced, refused), watch.c (what heartbeats tell of it), beginning.c (has the log
  * the sale's beginning?), claim.c (whose it is to build), rebuild.c (from the claim to the
  * install), load.c and loader.c (the counters from the fold), effects.c and apply.c (what the log
  * decides, to the counter), sweep.c (what stays in doubt), expiry.c (what is not paid), units.c

@@ -3,9 +3,10 @@
  * Each batch gets a fold of its own. The fold first gets what the database knows, as records: each
  * epoch as a fence, and the orders in a partition that no log has (an order's state does not depend
  * on where its records lie). Then it gets the batch, and what it answers has changed. So the rules
- * stand in one place only, queue/fold.c; this file only translates. An `accepted` of a sale that
- * was never fenced is void by the fold; no gateway writes one, so the log has lost its beginning or
- * somebody else writes into it: it becomes a dead letter as well, where operators look. */
+ * stand in one place only, queue/fold_write.c; this file only translates. An `accepted` of a sale
+ * that was never fenced is void by the fold; no gateway writes one, so the log has lost its
+ * beginning or somebody else writes into it: it becomes a dead letter as well, where operators
+ * look. */
 #include "queue/settle/judge.h"
 #include "queue/fold.h"
 
