@@ -3,7 +3,6 @@
 #include "gateway/control.h"
 
 #include "common/program/log.h"
-#include "gateway/admission/limit_set.h"
 #include "gateway/mail.h"
 
 #include <stdlib.h>
@@ -13,9 +12,9 @@
 
 /* --- sales --- */
 
-static void on_sale(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
+static void on_sale(struct gw_control *control, const struct cfg_doc *from,
+                    const struct cfg_doc *to)
 {
-    struct gw_control *control = ctx;
     const char *name = to != NULL ? to->name : from->name;
     struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
@@ -64,59 +63,129 @@ static bool sale_is_forgettable_here(void *ctx, const char *name)
     return sale != NULL && sale_is_forgettable(sale->run, &sale->stored.doc, &sale->stored.state);
 }
 
-static void decorate(void *ctx, const char *name, struct cfg_sale_run *ret_run)
+/* Gives the next snapshot what is known of a sale here. PS_E_NOMEM. */
+static int show_run(struct gw_control *control, const char *name)
 {
-    const struct gw_control *control = ctx;
     const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
 
     if (sale == NULL)
-        return;
+        return 0;
     const struct sale_view *view = sale_view(sale->run);
     /* Also before it is served again after a start: its buyers may look their orders up. */
     bool opened = view->counter != NULL || sale->stored.state.opened;
-    *ret_run = (struct cfg_sale_run){.counter = view->counter,
-                                     .log_sale = opened ? view->log_sale : NULL,
-                                     .epoch = view->epoch,
-                                     .fenced = view->state != SALE_SERVING,
-                                     .unserved = sale_is_unserved(sale->run, &sale->stored.state),
-                                     .archived = view->state == SALE_ARCHIVED};
+    return snap_view_set_run(
+        control->view, name,
+        &(struct snap_sale_run){.counter = view->counter,
+                                .log_sale = opened ? view->log_sale : NULL,
+                                .epoch = view->epoch,
+                                .fenced = view->state != SALE_SERVING,
+                                .unserved = sale_is_unserved(sale->run, &sale->stored.state),
+                                .archived = view->state == SALE_ARCHIVED});
 }
 
 /* --- publication --- */
 
-static void publish(void *ctx, const struct cfg_snapshot *snapshot)
+/* The table of what the store and discovery have now. */
+static int build_pages(struct gw_control *control)
+{
+    struct up_table *table = up_registry_build(control->shop, control->deps.config);
+
+    if (table == NULL)
+        return PS_E_NOMEM;
+    snap_view_set_pages(control->view, table);
+    up_membership_follow(control->members, table);
+    if (control->deps.breakers != NULL)
+        gw_breakers_follow(control->deps.breakers, table);
+    control->pages_changed = false;
+    return 0;
+}
+
+static int build_snapshot(struct gw_control *control, int64_t revision)
+{
+    int64_t version = control->snapshot != NULL ? control->snapshot->version + 1 : 1;
+    struct snapshot *snapshot;
+    int err = control->pages_changed ? build_pages(control) : 0;
+
+    if (err == 0)
+        err = snap_view_snapshot(control->view, version, revision, &snapshot);
+    if (err < 0)
+        return err;
+    control->older = control->snapshot;
+    control->snapshot = snapshot;
+    return 0;
+}
+
+static int publish(void *ctx, int64_t revision)
 {
     struct gw_control *control = ctx;
     const struct gw_workers *workers = control->deps.workers;
+    int err = build_snapshot(control, revision);
 
+    if (err < 0) {
+        control->dirty = true; /* the next tick tries again */
+        return err;
+    }
     control->acks = 0;
     for (size_t i = 0; i < workers->count; i++) {
-        struct ps_mail mail = {.kind = GW_MAIL_POLICY, .ptr = (void *)(uintptr_t)snapshot};
+        struct ps_mail mail = {.kind = GW_MAIL_POLICY, .ptr = control->snapshot};
         if (gw_worker_post(workers->at[i], &mail) < 0) /* it serves nobody either */
             ps_log(PS_LOG_ERROR, "policy_not_delivered", PS_F_INT("worker", i));
     }
+    return 0;
 }
 
 static void on_ack(struct gw_control *control, const struct ps_mail *mail)
 {
-    if ((int64_t)mail->value == cfg_store_snapshot(control->deps.config)->version &&
-        ++control->acks >= control->deps.workers->count)
-        cfg_store_acknowledged(control->deps.config, (int64_t)mail->value);
+    if ((int64_t)mail->value != control->snapshot->version ||
+        ++control->acks < control->deps.workers->count)
+        return;
+    snapshot_free(control->older);
+    control->older = NULL;
+    cfg_store_acknowledged(control->deps.config);
 }
 
+/* What is known here of sales goes into the next snapshot; without memory for it: with the next
+ * tick. */
 static void publish_what_changed(struct gw_control *control)
 {
-    struct cfg_view *view = cfg_store_view(control->deps.config);
+    bool all = control->changed_count > GW_CHANGED_MAX;
+    size_t count = all ? control->sales.count : control->changed_count;
+    int err = 0;
 
     if (!control->dirty || cfg_store_is_publishing(control->deps.config))
         return;
+    for (size_t i = 0; err == 0 && i < count; i++)
+        err = show_run(control, all ? control->sales.at[i]->stored.name : control->changed[i]);
+    if (err < 0)
+        return;
     control->dirty = false;
-    if (control->changed_count > GW_CHANGED_MAX)
-        cfg_view_decorate(view, NULL);
-    for (size_t i = 0; i < control->changed_count && control->changed_count <= GW_CHANGED_MAX; i++)
-        cfg_view_decorate(view, control->changed[i]);
     control->changed_count = 0;
     cfg_store_changed(control->deps.config);
+}
+
+/* --- documents --- */
+
+/* Discovery has other endpoints, or a document that pages are made of is another one. */
+static void on_members_changed(void *ctx)
+{
+    struct gw_control *control = ctx;
+
+    control->pages_changed = true;
+    cfg_store_changed(control->deps.config);
+}
+
+static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    struct gw_control *control = ctx;
+    const struct cfg_doc *doc = to != NULL ? to : from;
+
+    control->pages_changed |= doc->kind->makes_pages;
+    up_membership_put(control->members, from, to);
+    if (doc->kind != &cfg_kind_sale)
+        return snap_view_put(control->view, control->deps.config, from, to);
+    on_sale(control, from, to);
+    int err = snap_view_put(control->view, control->deps.config, from, to);
+    return err < 0 ? err : show_run(control, doc->name);
 }
 
 /* --- the thread --- */
@@ -178,30 +247,6 @@ static void on_tick(uv_timer_t *timer)
     publish_what_changed(control);
 }
 
-static void *build_pages(void *ctx)
-{
-    struct gw_control *control = ctx;
-    struct up_table *table = up_registry_build(control->shop, control->deps.config);
-
-    if (table != NULL)
-        up_membership_follow(control->members, table);
-    if (control->deps.breakers != NULL)
-        gw_breakers_follow(control->deps.breakers, up_registry_table(control->shop));
-    return table;
-}
-
-static void drop_pages(void *pages)
-{
-    up_table_drop(pages);
-}
-
-static void on_registration(void *ctx, const char *pool, bool left)
-{
-    const struct gw_control *control = ctx;
-
-    up_membership_registered(control->members, pool, left);
-}
-
 /* Lost mail does no harm: workers look on each tick. */
 static void wake_worker(size_t worker, void *ctx)
 {
@@ -221,6 +266,8 @@ static int new_shop(struct gw_control *control)
         &(struct up_membership_deps){.loop = deps->loop,
                                      .clock = cfg_store_clock(deps->config),
                                      .store = deps->config,
+                                     .on_change = on_members_changed,
+                                     .ctx = control,
                                      .dns_servers =
                                          servers != NULL ? (const char *const *)servers->at : NULL,
                                      .dns_server_count = servers != NULL ? servers->count : 0},
@@ -246,6 +293,13 @@ static void free_shop(struct gw_control *control)
     cache_wakeups_free(control->wakeups);
 }
 
+static void free_snapshots(struct gw_control *control)
+{
+    snapshot_free(control->older);
+    snapshot_free(control->snapshot);
+    snap_view_free(control->view);
+}
+
 int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_control,
                    struct ps_fault *fault)
 {
@@ -261,22 +315,20 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
         (struct up_returns){.config = deps->config, .clock = cfg_store_clock(deps->config)};
     const struct cfg_store_callbacks callbacks = {.ctx = control,
                                                   .publish = publish,
-                                                  .on_sale = on_sale,
+                                                  .in_force = in_force,
                                                   .on_changing = on_changing,
-                                                  .on_registration = on_registration,
                                                   .sale_is_used = sale_is_used,
-                                                  .sale_is_forgettable = sale_is_forgettable_here,
-                                                  .view = {.ctx = control,
-                                                           .decorate = decorate,
-                                                           .log_sku = oq_sale_sku,
-                                                           .pages = build_pages,
-                                                           .drop_pages = drop_pages,
-                                                           .compile = adm_limit_set_new,
-                                                           .free_compiled = free}};
-    err = new_shop(control);
+                                                  .sale_is_forgettable = sale_is_forgettable_here};
+    control->pages_changed = true;
+    err = snap_view_new(&control->view);
+    if (err == 0)
+        err = new_shop(control);
     if (err == 0)
         err = cfg_store_start(deps->config, &callbacks);
+    if (err == 0)
+        err = build_snapshot(control, cfg_store_revision(deps->config));
     if (err < 0) {
+        free_snapshots(control);
         free_shop(control);
         sale_list_done(&control->sales);
         free(control);
@@ -313,6 +365,7 @@ void gw_control_free(struct gw_control *control)
     cfg_store_free(control->deps.config); /* ends what is under way */
     free_notes(control);
     sale_list_done(&control->sales);
+    free_snapshots(control);
     up_membership_free(control->members);
     free_shop(control);
     free(control);

@@ -6,6 +6,7 @@
 #include "gateway/breakers.h"
 #include "gateway/config/store/store.h"
 #include "gateway/sales/list.h"
+#include "gateway/snapshot/view.h"
 #include "gateway/upstream/membership.h"
 #include "gateway/cache/caches.h"
 #include "gateway/upstream/registry.h"
@@ -43,7 +44,10 @@ struct gw_control {
     struct up_registry *shop; /* pools and routes */
     struct up_membership *members;
     struct caches *caches;
-    struct cache_wakeups *wakeups; /* of workers */
+    struct cache_wakeups *wakeups;     /* of workers */
+    struct snap_view *view;            /* what is to be published */
+    struct snapshot *snapshot, *older; /* published; replaced but not yet acknowledged */
+    bool pages_changed;                /* the table of pages is built anew */
     bool started;
     bool dirty; /* what is known here of some sale has changed: to be published */
     /* Which ones; more than fit: all. */

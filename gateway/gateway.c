@@ -179,6 +179,7 @@ static int new_admin(struct gw_gateway *gateway)
                                  .clock = gateway->clock,
                                  .auth = gateway->auth,
                                  .config = gateway->config,
+                                 .view = gateway->control->view,
                                  .known = &gateway->control->sales,
                                  .sales = gateway->sales,
                                  .cluster = gateway->cluster,
@@ -244,8 +245,8 @@ static int start_workers(struct gw_gateway *gateway)
     int err = 0;
 
     for (uint32_t i = 0; err == 0 && i < workers->count; i++)
-        err = gw_worker_new(&deps, i, gateway->sockets.workers[i],
-                            cfg_store_snapshot(gateway->config), &workers->at[i]);
+        err = gw_worker_new(&deps, i, gateway->sockets.workers[i], gateway->control->snapshot,
+                            &workers->at[i]);
     for (size_t i = 0; err == 0 && i < workers->count; i++)
         err = gw_worker_start(workers->at[i]);
     return err;
@@ -255,6 +256,7 @@ static int new_overload(struct gw_gateway *gateway)
 {
     const struct adm_overload_deps deps = {
         .config = gateway->config,
+        .view = gateway->control->view,
         .shard = gateway->shard,
         .signals = {.clock = gateway->clock,
                     .root = "",

@@ -13,7 +13,7 @@ struct oq_order;
 enum gw_mail_kind {
     GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
                       (borrowed, may be NULL) */
-    GW_MAIL_POLICY, /* control -> worker: ptr = struct cfg_snapshot, borrowed until acknowledged */
+    GW_MAIL_POLICY,     /* control -> worker: ptr = struct snapshot, borrowed until acknowledged */
     GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */

@@ -5,7 +5,7 @@
 
 #include "common/metrics/metrics.h"
 #include "gateway/admission/breakers.h"
-#include "gateway/admission/limit_table.h"
+#include "gateway/admission/limits/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/admission/signals.h"
 #include "gateway/answers/readiness.h"

@@ -22,7 +22,7 @@
 #define DEAD_NS        (5 * PS_NS_PER_S)
 #define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
 
-static void swap_policy(struct gw_worker *worker, const struct cfg_snapshot *policy)
+static void swap_policy(struct gw_worker *worker, const struct snapshot *policy)
 {
     struct ps_mail ack = {
         .kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
@@ -354,7 +354,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
     };
 }
 
-static void fill_gates(struct gw_worker *worker, const struct cfg_snapshot *policy)
+static void fill_gates(struct gw_worker *worker, const struct snapshot *policy)
 {
     const struct gw_worker_deps *deps = &worker->deps;
 
@@ -422,7 +422,7 @@ static int new_orders(struct gw_worker *worker)
     return ord_in_flight_new(&ord_deps, &worker->orders);
 }
 
-static int new_shop(struct gw_worker *worker, const struct cfg_snapshot *policy)
+static int new_shop(struct gw_worker *worker, const struct snapshot *policy)
 {
     const struct up_worker_deps deps = {
         .loop = &worker->loop, .clock = worker->deps.clock, .index = worker->index};
@@ -434,7 +434,7 @@ static int new_shop(struct gw_worker *worker, const struct cfg_snapshot *policy)
 }
 
 int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
-                  const struct cfg_snapshot *policy, struct gw_worker **ret_worker)
+                  const struct snapshot *policy, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
     struct srv_settings settings;

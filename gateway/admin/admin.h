@@ -12,6 +12,7 @@
 #include "gateway/answers/readiness.h"
 #include "gateway/config/store/store.h"
 #include "gateway/sales/list.h"
+#include "gateway/snapshot/view.h"
 #include "gateway/server/http.h"
 #include "gateway/upstream/membership.h"
 
@@ -26,6 +27,7 @@ struct op_deps {
     const struct ps_clock *clock;
     struct op_auth *auth;
     struct cfg_store *config;
+    const struct snap_view *view;  /* what is published */
     const struct sale_list *known; /* the sales in force */
     struct sale_runs *sales;
     struct clu_cluster *cluster;

@@ -48,7 +48,7 @@ static struct op_admin *admin_of(const struct order_command *command)
 
 /* --- Looking. --- */
 
-static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const struct cfg_sale *sale,
+static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const struct snap_sale *sale,
                         const struct inv_entry *entry)
 {
     const struct ord_order_text text =
@@ -104,7 +104,7 @@ struct lookup {
 
 /* Takes the request's answer and the look-up's memory. `entry` NULL: no counter has the order. */
 static void end_lookup(struct lookup *lookup, struct op_request *request,
-                       const struct cfg_sale *sale, const struct inv_entry *entry)
+                       const struct snap_sale *sale, const struct inv_entry *entry)
 {
     const struct ord_search *search = &lookup->search;
     struct oq_log_view view;
@@ -136,13 +136,13 @@ static void search_counters(struct lookup *lookup, struct op_request *request)
 {
     struct op_admin *admin = lookup->admin;
     struct inv_store *store = admin->deps.store;
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
     struct inv_entry entry;
 
     if (inv_store_is_shared(store))
         lookup->handle = op_wait(request, OP_WAIT_MS);
     int result = ord_search_run(
-        &lookup->search, cfg_store_snapshot(admin->deps.config), store,
+        &lookup->search, snap_view_last(admin->deps.view), store,
         (struct inv_reply_to){.on_entry = on_entry, .ctx = lookup, .ret_entry = &entry}, &sale);
     if (result == INV_DONE)
         end_lookup(lookup, request, sale, &entry);
@@ -154,14 +154,14 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
 {
     struct lookup *lookup = ctx;
     struct op_request *request = op_find(lookup->admin, lookup->handle);
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
 
     (void)handle;
     if (request == NULL) {
         end_lookup(lookup, NULL, NULL, NULL);
         return;
     }
-    sale = ord_search_take(&lookup->search, cfg_store_snapshot(lookup->admin->deps.config), err);
+    sale = ord_search_take(&lookup->search, snap_view_last(lookup->admin->deps.view), err);
     if (sale != NULL)
         end_lookup(lookup, request, sale, entry);
     else

@@ -8,7 +8,7 @@
  * after every gate that does without the body.) */
 #include "gateway/admission/admit.h"
 
-#include "gateway/admission/limit_set.h"
+#include "gateway/admission/limits/limit_set.h"
 #include "gateway/admission/order_body.h"
 #include "gateway/metrics.h"
 
@@ -26,7 +26,7 @@ static enum adm_gate deny(struct adm_admission *admission, enum ans_verdict verd
 
 static bool has_orders(const struct adm_admission *admission)
 {
-    const struct cfg_sale *sale = admission->sale;
+    const struct snap_sale *sale = admission->sale;
     return sale->log_sale != NULL &&
            oq_fold_newest(admission->gates->fold, sale->log_sale, admission->request->user) != NULL;
 }
@@ -40,8 +40,8 @@ static enum adm_gate judge_phase(struct adm_admission *admission, enum cfg_phase
 
 static enum adm_gate phase_gate(struct adm_admission *admission)
 {
-    const struct cfg_sale *sale = admission->sale;
-    enum cfg_phase phase = cfg_sale_phase(sale, admission->wall_ms);
+    const struct snap_sale *sale = admission->sale;
+    enum cfg_phase phase = snap_sale_phase(sale, admission->wall_ms);
 
     if (phase == CFG_PHASE_SCHEDULED) {
         if (!sale->draft)
@@ -57,9 +57,9 @@ static enum adm_gate phase_gate(struct adm_admission *admission)
 static enum adm_gate blocklist_gate(struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
-    const struct cfg_blocklist *blocklist = admission->gates->policy->blocklist;
+    const struct adm_blocklist *blocklist = admission->gates->policy->blocklist;
 
-    return cfg_blocklist_has(blocklist, request->user, &request->address, admission->wall_ms)
+    return adm_blocklist_has(blocklist, request->user, &request->address, admission->wall_ms)
                ? deny(admission, ANS_V_blocked)
                : ADM_GATE_PASS;
 }
@@ -155,7 +155,7 @@ static uint64_t cell_key(const struct adm_request *request, uint64_t hash)
 
 void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request)
 {
-    const struct cfg_limits *limits = gates->policy->limits;
+    const struct adm_limit_set *limits = gates->policy->limits;
     const struct adm_limit_rule *set = limits->compiled;
     struct ps_str user = request->user;
 
@@ -206,8 +206,8 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     return ADM_GATE_PASS;
 }
 
-static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_limits *limits,
-                                 size_t rule)
+static enum adm_gate ask_address(struct adm_admission *admission,
+                                 const struct adm_limit_set *limits, size_t rule)
 {
     const struct ps_address *address = &admission->request->address;
     const struct adm_limit_rule *set = limits->compiled;
@@ -229,7 +229,7 @@ static enum adm_gate ask_address(struct adm_admission *admission, const struct c
 /* A twin is under the rules of its sale, too. */
 static bool is_for(const struct cfg_limit_rule *rule, const struct adm_admission *admission)
 {
-    const struct cfg_sale *sale = admission->sale;
+    const struct snap_sale *sale = admission->sale;
 
     if (rule->route[0] != 0) /* only rules for pages have one */
         return strcmp(rule->route, admission->route) == 0;
@@ -240,10 +240,10 @@ static bool is_for(const struct cfg_limit_rule *rule, const struct adm_admission
 static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies_to,
                                enum cfg_limit_key kind)
 {
-    const struct cfg_limits *limits = admission->gates->policy->limits;
+    const struct adm_limit_set *limits = admission->gates->policy->limits;
     const struct adm_limit_rule *set = limits->compiled;
     const struct adm_request *request = admission->request;
-    const struct cfg_sale *sale = admission->sale;
+    const struct snap_sale *sale = admission->sale;
 
     for (size_t i = 0; i < limits->count; i++) {
         const struct cfg_limit_rule *rule = &limits->rules[i];
@@ -348,7 +348,7 @@ static enum adm_gate body_gate(struct adm_admission *admission)
         admission->detail.pointer = "/quantity";
         return deny(admission, ANS_V_quantity);
     }
-    if (cfg_sale_sku(admission->sale, body.sku, body.sku_len, &request->sku_index) < 0) {
+    if (snap_sale_sku(admission->sale, body.sku, body.sku_len, &request->sku_index) < 0) {
         admission->detail.text = "this sale has no such SKU";
         return deny(admission, ANS_V_not_found);
     }
@@ -370,7 +370,7 @@ static bool is_live(const struct oq_order *order)
 static struct oq_order *find_own_order(const struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
-    const struct cfg_sale *sale = admission->sale;
+    const struct snap_sale *sale = admission->sale;
     bool sku_cap_one = sale->skus[request->sku_index].cap == 1;
 
     if (sale->log_sale == NULL || (sale->cap != 1 && !sku_cap_one))
@@ -407,7 +407,7 @@ static enum adm_gate judge_repeat(struct adm_admission *admission, struct oq_ord
 static enum adm_gate replay_gate(struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
-    const struct cfg_sale *sale = admission->sale;
+    const struct snap_sale *sale = admission->sale;
     struct oq_order *order = NULL;
 
     admission->sold_out = sale->counter != NULL && inv_sale_sold_out(sale->counter);
@@ -417,7 +417,7 @@ static enum adm_gate replay_gate(struct adm_admission *admission)
             order =
                 oq_fold_by_key(admission->gates->fold, sale->log_sale, request->user, request->key);
             if (order == NULL)
-                return judge_phase(admission, cfg_sale_phase(sale, admission->wall_ms));
+                return judge_phase(admission, snap_sale_phase(sale, admission->wall_ms));
         }
         if ((step = body_gate(admission)) != ADM_GATE_PASS)
             return step;
@@ -426,7 +426,7 @@ static enum adm_gate replay_gate(struct adm_admission *admission)
         if (order != NULL)
             return judge_repeat(admission, order);
     }
-    return judge_phase(admission, cfg_sale_phase(sale, admission->wall_ms));
+    return judge_phase(admission, snap_sale_phase(sale, admission->wall_ms));
 }
 
 /* --- stock and log --- */

@@ -7,11 +7,11 @@
 #include "common/adaptive_limit.h"
 #include "common/metrics/metrics.h"
 #include "gateway/admission/features.h"
-#include "gateway/admission/limit_table.h"
+#include "gateway/admission/limits/limit_table.h"
 #include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
 #include "gateway/config/kinds/route_doc.h"
-#include "gateway/config/snapshot.h"
+#include "gateway/snapshot/snapshot.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
 #include "queue/log.h"
@@ -28,7 +28,7 @@ struct adm_gates {
      * both before stock is touched (orders/). */
     struct ps_adaptive_limit *log_limit, *store_limit;
     struct ps_metrics_shard *shard;
-    const struct cfg_snapshot *policy;
+    const struct snapshot *policy;
 };
 
 /* One request as the gates see it. */
@@ -62,7 +62,7 @@ enum adm_gate {
 struct adm_admission {
     const struct adm_gates *gates;
     struct adm_request *request;
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
     const char *route; /* of a page: its name; NULL: it is none */
     int64_t now_ns;
     int64_t wall_ms;

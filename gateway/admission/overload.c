@@ -178,11 +178,11 @@ static void move_level(struct adm_overload *overload, int64_t wall_ms)
 /* Is a sale open that is no rehearsal? */
 static bool is_selling(const struct adm_overload *overload, int64_t wall_ms)
 {
-    const struct cfg_snapshot *snapshot = cfg_store_snapshot(overload->deps.config);
+    const struct snapshot *snapshot = snap_view_last(overload->deps.view);
 
     for (size_t i = 0; i < snapshot->sale_count; i++)
         if (!snapshot->sales[i]->rehearsal &&
-            cfg_sale_phase(snapshot->sales[i], wall_ms) == CFG_PHASE_OPEN)
+            snap_sale_phase(snapshot->sales[i], wall_ms) == CFG_PHASE_OPEN)
             return true;
     return false;
 }

@@ -10,12 +10,14 @@
 #include "gateway/admission/signals.h"
 #include "gateway/config/kinds/override.h"
 #include "gateway/config/store/store.h"
+#include "gateway/snapshot/view.h"
 
 #define ADM_CHANGES_MAX 32 /* of the level, that are remembered */
 
 /* All of it outlives it. */
 struct adm_overload_deps {
     struct cfg_store *config; /* its documents of the kinds overload and features */
+    const struct snap_view *view;
     struct ps_metrics_shard *shard;
     struct adm_signals_settings signals;
 };

@@ -26,7 +26,7 @@
 /* A request on its way, within one event. */
 struct passage {
     struct ord_request *request;
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
     int64_t now_ns, wall_ms;
 };
 
@@ -121,7 +121,7 @@ static enum ord_state pass_gates(struct passage *passage)
 
 /* --- the counter --- */
 
-static void give_back(const struct ord_request *request, const struct cfg_sale *sale)
+static void give_back(const struct ord_request *request, const struct snap_sale *sale)
 {
     inv_store_resolve(request->deps->store, sale->counter, &request->order_id, INV_VOID);
 }
@@ -140,7 +140,7 @@ static enum ord_state judge_phase(struct passage *passage)
     static const enum ans_verdict verdict_of[] = {[CFG_PHASE_SCHEDULED] = ANS_V_not_started,
                                                   [CFG_PHASE_PAUSED] = ANS_V_paused,
                                                   [CFG_PHASE_ENDED] = ANS_V_ended};
-    enum cfg_phase phase = cfg_sale_phase(passage->sale, passage->wall_ms);
+    enum cfg_phase phase = snap_sale_phase(passage->sale, passage->wall_ms);
 
     if (phase == CFG_PHASE_OPEN)
         return ORD_RESERVED;
@@ -205,7 +205,7 @@ static enum ord_state reserve_units(struct passage *passage)
 
     if (!take_places(passage))
         return ORD_ANSWERED;
-    const struct cfg_sale *sale = passage->sale;
+    const struct snap_sale *sale = passage->sale;
     const struct adm_request *asked = &request->asked;
     uint64_t handle = inv_store_is_shared(deps->store) ? ord_request_keep(request) : 0;
     struct inv_answer answer;
@@ -395,7 +395,7 @@ static void advance(struct passage *passage, enum ord_state state)
     passage->request->state = state;
 }
 
-static struct passage passage_of(struct ord_request *request, const struct cfg_sale *sale)
+static struct passage passage_of(struct ord_request *request, const struct snap_sale *sale)
 {
     return (struct passage){.request = request,
                             .sale = sale,
@@ -403,7 +403,7 @@ static struct passage passage_of(struct ord_request *request, const struct cfg_s
                             .wall_ms = ps_clock_wall_ms(request->deps->clock)};
 }
 
-void ord_buy_start(struct ord_request *request, const struct cfg_sale *sale)
+void ord_buy_start(struct ord_request *request, const struct snap_sale *sale)
 {
     struct passage passage = {.request = request,
                               .sale = sale,
@@ -415,7 +415,7 @@ void ord_buy_start(struct ord_request *request, const struct cfg_sale *sale)
 
 void ord_buy_on_due(struct ord_request *request)
 {
-    const struct cfg_sale *sale = ord_request_sale(request);
+    const struct snap_sale *sale = ord_request_sale(request);
 
     if (sale == NULL) { /* deleted while the request waited */
         (void)deny(request, ANS_V_not_found);
@@ -442,7 +442,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
     const struct ord_in_flight *in_flight = ctx;
     const struct ord_deps *deps = &in_flight->deps;
     struct ord_request *request = ord_request_find(deps, handle);
-    const struct cfg_sale *sale = request != NULL ? ord_request_sale(request) : NULL;
+    const struct snap_sale *sale = request != NULL ? ord_request_sale(request) : NULL;
 
     leave_store(deps, request);
     if (request == NULL) {
@@ -463,7 +463,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
 static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
     const char *name = oq_sale_name(oq_order_sale(order));
-    const struct cfg_sale *sale = cfg_snapshot_sale(deps->gates->policy, name, strlen(name));
+    const struct snap_sale *sale = snapshot_sale(deps->gates->policy, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
         inv_store_resolve(deps->store, sale->counter, oq_order_id(order),
@@ -472,7 +472,7 @@ static void settle_own(const struct ord_deps *deps, const struct oq_order *order
 
 static void answer_refused(struct ord_request *request)
 {
-    const struct cfg_sale *sale = ord_request_sale(request);
+    const struct snap_sale *sale = ord_request_sale(request);
 
     if (inv_store_is_shared(request->deps->store) && sale != NULL && sale->counter != NULL)
         give_back(request, sale);

@@ -6,7 +6,7 @@
 #include "queue/log.h"
 
 /* POST …/orders: the request is filled in, and its sale is known. */
-void ord_buy_start(struct ord_request *request, const struct cfg_sale *sale);
+void ord_buy_start(struct ord_request *request, const struct snap_sale *sale);
 
 /* For struct ord_deps. */
 void ord_buy_on_due(struct ord_request *request);

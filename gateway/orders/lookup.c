@@ -22,7 +22,7 @@ static struct oq_log_view log_view(const struct ord_request *request)
 }
 
 /* Blocklist and limits. False: answered. */
-static bool is_admitted(struct ord_request *request, const struct cfg_sale *sale)
+static bool is_admitted(struct ord_request *request, const struct snap_sale *sale)
 {
     const struct ord_deps *deps = request->deps;
     struct adm_admission admission = {.gates = deps->gates,
@@ -41,14 +41,14 @@ static bool is_admitted(struct ord_request *request, const struct cfg_sale *sale
 }
 
 /* Rehearsals look up what twins have sold, and nobody else does. */
-static bool is_of_its_world(const struct ord_request *request, const struct cfg_sale *sale)
+static bool is_of_its_world(const struct ord_request *request, const struct snap_sale *sale)
 {
-    return request->asked.rehearsal == (sale != NULL && cfg_sale_is_twin(sale));
+    return request->asked.rehearsal == (sale != NULL && snap_sale_is_twin(sale));
 }
 
 static bool is_own(const struct ord_request *request, const struct oq_order *order)
 {
-    const struct cfg_sale *sale = NULL;
+    const struct snap_sale *sale = NULL;
     struct oq_order_view view;
 
     oq_order_get(order, &view);
@@ -56,7 +56,7 @@ static bool is_own(const struct ord_request *request, const struct oq_order *ord
         return false;
     if (view.rehearsal) {
         const char *name = oq_sale_name(view.sale);
-        sale = cfg_snapshot_sale(request->deps->gates->policy, name, strlen(name));
+        sale = snapshot_sale(request->deps->gates->policy, name, strlen(name));
     }
     return is_of_its_world(request, sale);
 }
@@ -79,12 +79,12 @@ static bool show_known(struct ord_request *request)
  * in whose time it was made, by a clock that may have been an hour off. */
 static bool may_be_archived(const struct ord_request *request)
 {
-    const struct cfg_snapshot *policy = request->deps->gates->policy;
+    const struct snapshot *policy = request->deps->gates->policy;
     const struct ps_uuid *id = &request->search.id;
     int64_t made_ms = ps_uuid_ms(id);
 
     for (size_t i = 0; i < policy->sale_count; i++) {
-        const struct cfg_sale *sale = policy->sales[i];
+        const struct snap_sale *sale = policy->sales[i];
         if (sale->archived && is_of_its_world(request, sale) &&
             made_ms >= sale->opens_at_ms - ARCHIVED_MARGIN_MS &&
             (sale->closes_at_ms == INT64_MAX ||
@@ -114,7 +114,7 @@ static void answer_not_found(struct ord_request *request)
                          &(struct ans_problem_detail){.text = "no such order of this user"});
 }
 
-static void answer_found(struct ord_request *request, const struct cfg_sale *sale,
+static void answer_found(struct ord_request *request, const struct snap_sale *sale,
                          const struct inv_entry *entry)
 {
     struct ord_order_text text;
@@ -137,7 +137,7 @@ static void search_counters(struct ord_request *request)
 {
     const struct ord_deps *deps = request->deps;
     uint64_t handle = inv_store_is_shared(deps->store) ? ord_request_keep(request) : 0;
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
     struct inv_entry entry;
 
     if (request->may_keep && inv_store_is_shared(deps->store)) {
@@ -164,7 +164,7 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
     const struct ord_in_flight *in_flight = ctx;
     const struct ord_deps *deps = &in_flight->deps;
     struct ord_request *request = ord_request_find(deps, handle);
-    const struct cfg_sale *sale;
+    const struct snap_sale *sale;
 
     if (request == NULL)
         return;
@@ -189,7 +189,7 @@ void ord_lookup_order(struct ord_request *request, const struct ps_uuid *id)
 }
 
 /* False: `before` is not an order of this user in this sale. */
-static bool find_first(const struct ord_request *request, const struct cfg_sale *sale,
+static bool find_first(const struct ord_request *request, const struct snap_sale *sale,
                        struct ps_str before, const struct oq_order **ret_first)
 {
     const struct oq_fold *fold = request->deps->gates->fold;
@@ -210,7 +210,7 @@ static bool find_first(const struct ord_request *request, const struct cfg_sale 
     return true;
 }
 
-bool ord_lookup_own(struct ord_request *request, const struct cfg_sale *sale, struct ps_str before,
+bool ord_lookup_own(struct ord_request *request, const struct snap_sale *sale, struct ps_str before,
                     const struct oq_order **ret_first)
 {
     if (!is_admitted(request, sale))

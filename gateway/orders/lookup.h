@@ -10,7 +10,7 @@ void ord_lookup_order(struct ord_request *request, const struct ps_uuid *id);
 /* The caller's orders in a sale, from the newest on; with `before` (the text of an id; .at == NULL:
  * none) those that are older than this one of theirs. *ret_first is the first; the next is its
  * member `older`, and only orders that are `known` are to be shown. False: answered. */
-bool ord_lookup_own(struct ord_request *request, const struct cfg_sale *sale, struct ps_str before,
+bool ord_lookup_own(struct ord_request *request, const struct snap_sale *sale, struct ps_str before,
                     const struct oq_order **ret_first);
 
 #endif

@@ -20,10 +20,10 @@ struct ord_request *ord_request_find(const struct ord_deps *deps, uint64_t handl
     return deps->caller.find(handle, deps->caller.ctx);
 }
 
-const struct cfg_sale *ord_request_sale(const struct ord_request *request)
+const struct snap_sale *ord_request_sale(const struct ord_request *request)
 {
-    return cfg_snapshot_sale(request->deps->gates->policy, request->sale_name.at,
-                             request->sale_name.len);
+    return snapshot_sale(request->deps->gates->policy, request->sale_name.at,
+                         request->sale_name.len);
 }
 
 bool ord_request_is_of(const struct ord_request *request, const char *user, size_t len)

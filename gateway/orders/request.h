@@ -94,7 +94,7 @@ struct ord_deps {
 uint64_t ord_request_keep(struct ord_request *request);
 struct ord_request *ord_request_find(const struct ord_deps *deps, uint64_t handle);
 /* The request's sale in the present policy; NULL: deleted. */
-const struct cfg_sale *ord_request_sale(const struct ord_request *request);
+const struct snap_sale *ord_request_sale(const struct ord_request *request);
 bool ord_request_is_of(const struct ord_request *request, const char *user, size_t len);
 
 /* The answers. `detail` is completed with the limit that was asked and the buyer's jitter; NULL:

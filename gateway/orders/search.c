@@ -3,8 +3,8 @@
 
 #include "gateway/orders/order_id.h"
 
-const struct cfg_sale *ord_search_take(struct ord_search *search, const struct cfg_snapshot *policy,
-                                       int result)
+const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *policy,
+                                        int result)
 {
     if (search->version != policy->version) {
         search->version = policy->version;
@@ -18,16 +18,16 @@ const struct cfg_sale *ord_search_take(struct ord_search *search, const struct c
     return NULL;
 }
 
-int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
+int ord_search_run(struct ord_search *search, const struct snapshot *policy,
                    struct inv_store *store, struct inv_reply_to reply_to,
-                   const struct cfg_sale **ret_sale)
+                   const struct snap_sale **ret_sale)
 {
     if (search->version != policy->version) {
         search->version = policy->version;
         search->at = 0;
     }
     while (search->at < policy->sale_count) {
-        const struct cfg_sale *sale = policy->sales[search->at];
+        const struct snap_sale *sale = policy->sales[search->at];
         bool fits = ord_order_id_fits(&search->id, sale->name);
         if (!fits || sale->counter == NULL) {
             search->unsure |= fits && sale->unserved;

@@ -4,7 +4,7 @@
 #ifndef ORD_SEARCH_H
 #define ORD_SEARCH_H
 
-#include "gateway/config/snapshot.h"
+#include "gateway/snapshot/snapshot.h"
 #include "inventory/store.h"
 
 struct ord_search {
@@ -17,13 +17,13 @@ struct ord_search {
 /* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, at
  * reply_to.ret_entry. INV_PENDING: reply_to.on_entry comes, and its result goes to ord_search_take.
  * PS_E_NOT_FOUND: no counter has it; PS_E_UNKNOWN: one that may have it could not be asked. */
-int ord_search_run(struct ord_search *search, const struct cfg_snapshot *policy,
+int ord_search_run(struct ord_search *search, const struct snapshot *policy,
                    struct inv_store *store, struct inv_reply_to reply_to,
-                   const struct cfg_sale **ret_sale) PS_MUST_CHECK;
+                   const struct snap_sale **ret_sale) PS_MUST_CHECK;
 
 /* What the counter answered later. The sale whose counter has the order; NULL: the search goes on
  * (ord_search_run), from its beginning if the policy was exchanged meanwhile. */
-const struct cfg_sale *ord_search_take(struct ord_search *search, const struct cfg_snapshot *policy,
-                                       int result);
+const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *policy,
+                                        int result);
 
 #endif

@@ -78,7 +78,8 @@ static struct ord_request *fill_order(struct pub_request *request)
     return order;
 }
 
-static void get_status(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+static void get_status(struct pub_request *request, const struct snap_sale *sale,
+                       struct ps_str rest)
 {
     const struct pub_listener *listener = request->listener;
     struct adm_admission admission = {.gates = listener->gates,
@@ -100,7 +101,8 @@ static void get_status(struct pub_request *request, const struct cfg_sale *sale,
     pub_status_page_answer(request, sale);
 }
 
-static void post_order(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+static void post_order(struct pub_request *request, const struct snap_sale *sale,
+                       struct ps_str rest)
 {
     (void)rest;
     if (!srv_strict_json(request->http->header[SRV_H_CONTENT_TYPE])) {
@@ -133,7 +135,7 @@ static struct ps_str find_before(struct ps_str query)
     return (struct ps_str){NULL, 0};
 }
 
-static void get_own_orders(struct pub_request *request, const struct cfg_sale *sale,
+static void get_own_orders(struct pub_request *request, const struct snap_sale *sale,
                            struct ps_str rest)
 {
     const struct oq_order *first;
@@ -144,7 +146,7 @@ static void get_own_orders(struct pub_request *request, const struct cfg_sale *s
         pub_order_answers_list(request, first);
 }
 
-static void get_order(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+static void get_order(struct pub_request *request, const struct snap_sale *sale, struct ps_str rest)
 {
     struct ps_uuid id;
 
@@ -165,14 +167,15 @@ static void send_probe(struct pub_request *request, enum ans_verdict verdict, st
                false);
 }
 
-static void get_livez(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+static void get_livez(struct pub_request *request, const struct snap_sale *sale, struct ps_str rest)
 {
     (void)sale;
     (void)rest;
     send_probe(request, ANS_V_ok, PS_STR("ok\n"));
 }
 
-static void get_readyz(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest)
+static void get_readyz(struct pub_request *request, const struct snap_sale *sale,
+                       struct ps_str rest)
 {
     const struct pub_listener *listener = request->listener;
     struct ps_buf body = srv_answer_body(request->http);
@@ -187,7 +190,8 @@ static void get_readyz(struct pub_request *request, const struct cfg_sale *sale,
 
 /* --- the table --- */
 
-typedef void route_fn(struct pub_request *request, const struct cfg_sale *sale, struct ps_str rest);
+typedef void route_fn(struct pub_request *request, const struct snap_sale *sale,
+                      struct ps_str rest);
 
 /* clang-format off */
 static const struct pub_route {
@@ -270,13 +274,13 @@ static void answer_options(struct pub_request *request, const struct pub_route *
 }
 
 /* NULL: answered. */
-static const struct cfg_sale *find_sale(struct pub_request *request, struct ps_str name)
+static const struct snap_sale *find_sale(struct pub_request *request, struct ps_str name)
 {
-    const struct cfg_snapshot *policy = request->listener->gates->policy;
-    const struct cfg_sale *sale;
+    const struct snapshot *policy = request->listener->gates->policy;
+    const struct snap_sale *sale;
 
     if (pub_request_is_rehearsal(request)) {
-        sale = cfg_snapshot_twin(policy, name.at, name.len);
+        sale = snapshot_twin(policy, name.at, name.len);
         if (sale == NULL) {
             pub_request_refuse(request, ANS_V_not_found, "this sale has no twin for rehearsals");
             return NULL;
@@ -285,8 +289,8 @@ static const struct cfg_sale *find_sale(struct pub_request *request, struct ps_s
         request->order.sale_name = ps_str(request->twin);
         return sale;
     }
-    sale = cfg_snapshot_sale(policy, name.at, name.len);
-    if (sale == NULL || cfg_sale_is_twin(sale)) {
+    sale = snapshot_sale(policy, name.at, name.len);
+    if (sale == NULL || snap_sale_is_twin(sale)) {
         pub_request_refuse(request, ANS_V_not_found, "no such sale");
         return NULL;
     }
@@ -298,7 +302,7 @@ static void dispatch(struct pub_request *request)
 {
     const struct pub_route *route = request->api;
     const struct srv_request *http = request->http;
-    const struct cfg_sale *sale = NULL;
+    const struct snap_sale *sale = NULL;
     route_fn *handler = http->method == SRV_GET || http->method == SRV_HEAD ? route->get
                         : http->method == SRV_POST                          ? route->post
                                                                             : NULL;

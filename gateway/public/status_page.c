@@ -92,15 +92,15 @@ static void put_time(struct ps_buf *buf, const char *member, int64_t wall_ms)
 }
 
 /* An opened sale that is not served (yet): only the log knows its remaining stock. */
-static bool is_unserved(const struct cfg_sale *sale)
+static bool is_unserved(const struct snap_sale *sale)
 {
     return sale->counter == NULL && sale->log_sale != NULL;
 }
 
 /* From the counter, else from the log; before both, the plan. */
-static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
+static int64_t count_left(const struct snap_sale *sale, uint32_t place)
 {
-    const struct cfg_sku *sku = &sale->skus[place];
+    const struct snap_sku *sku = &sale->skus[place];
     struct oq_totals totals;
     uint32_t index;
 
@@ -116,14 +116,14 @@ static int64_t count_left(const struct cfg_sale *sale, uint32_t place)
 }
 
 /* Few: a tenth of the planned stock or less. */
-static const char *word_of(int64_t left, const struct cfg_sku *sku)
+static const char *word_of(int64_t left, const struct snap_sku *sku)
 {
     if (left <= 0)
         return "\"none\"";
     return left <= sku->stock / 10 ? "\"few\"" : "\"plenty\"";
 }
 
-static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, const struct look *look)
+static void put_body(struct ps_buf *buf, const struct snap_sale *sale, const struct look *look)
 {
     ps_buf_puts(buf, "{\"sale\":");
     ps_buf_put_json(buf, sale->name, strlen(sale->name));
@@ -133,7 +133,7 @@ static void put_body(struct ps_buf *buf, const struct cfg_sale *sale, const stru
     put_time(buf, ",\"closes_at\":", sale->closes_at_ms);
     ps_buf_puts(buf, ",\"skus\":[");
     for (uint32_t i = 0; i < sale->sku_count; i++) {
-        const struct cfg_sku *sku = &sale->skus[i];
+        const struct snap_sku *sku = &sale->skus[i];
         int64_t left = count_left(sale, i);
         ps_buf_puts(buf, i > 0 ? ",{\"sku\":" : "{\"sku\":");
         ps_buf_put_json(buf, sku->name, strlen(sku->name));
@@ -179,7 +179,7 @@ static struct freshness freshness_of(const struct look *look, int64_t max_age, i
 }
 
 /* At least 1. */
-static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase phase,
+static int64_t seconds_until_opening(const struct snap_sale *sale, enum cfg_phase phase,
                                      int64_t wall_ms)
 {
     int64_t left_ms = sale->opens_at_ms - wall_ms - PAGE_LIFE_NS / PS_NS_PER_MS;
@@ -189,7 +189,7 @@ static int64_t seconds_until_opening(const struct cfg_sale *sale, enum cfg_phase
     return left_ms > 1000 ? left_ms / 1000 : 1;
 }
 
-static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wall_ms)
+static int build_page(struct page *page, const struct snap_sale *sale, int64_t wall_ms)
 {
     size_t cap = 4096 + sale->sku_count * SKU_TEXT_MAX;
     char *memory = malloc(cap);
@@ -218,7 +218,7 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
     snprintf(cdn, sizeof cdn, "max-age=%lld, stale-while-revalidate=%lld, stale-if-error=%lld",
              (long long)far.max_age, (long long)far.revalidate, (long long)far.on_error);
     /* Kafka's log may not be read to its end; and a twin's page has its sale's address. */
-    if (is_unserved(sale) || cfg_sale_is_twin(sale)) {
+    if (is_unserved(sale) || snap_sale_is_twin(sale)) {
         memcpy(cache, "no-store", sizeof "no-store");
         memcpy(cdn, "no-store", sizeof "no-store");
     }
@@ -234,7 +234,7 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
                                    page->etag,
                                    "Access-Control-Allow-Origin",
                                    "*",
-                                   cfg_sale_is_twin(sale) ? "Penstock-Rehearsal" : NULL,
+                                   snap_sale_is_twin(sale) ? "Penstock-Rehearsal" : NULL,
                                    "?1",
                                    NULL};
     struct ps_str text = {body.at, body.len};
@@ -246,7 +246,7 @@ static int build_page(struct page *page, const struct cfg_sale *sale, int64_t wa
     return err;
 }
 
-static struct page *find_page(const struct pub_listener *listener, const struct cfg_sale *sale)
+static struct page *find_page(const struct pub_listener *listener, const struct snap_sale *sale)
 {
     struct pub_pages *pages = listener->pages;
     size_t count = listener->gates->policy->index_end;
@@ -284,14 +284,14 @@ static bool is_listed(struct ps_str field, const char *etag)
     return false;
 }
 
-void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *sale)
+void pub_status_page_answer(struct pub_request *request, const struct snap_sale *sale)
 {
     const struct pub_listener *listener = request->listener;
     struct ps_str if_none_match = request->http->header[SRV_H_IF_NONE_MATCH];
     struct page *page = find_page(listener, sale);
     int64_t now_ns = ps_clock_mono_ns(listener->clock);
     int64_t wall_ms = ps_clock_wall_ms(listener->clock);
-    const struct look look = {.phase = cfg_sale_phase(sale, wall_ms),
+    const struct look look = {.phase = snap_sale_phase(sale, wall_ms),
                               .exact = pub_feature_on(listener, CFG_FEATURE_exact_stock),
                               .short_ttl =
                                   pub_feature_on(listener, CFG_FEATURE_status_page_short_ttl)};

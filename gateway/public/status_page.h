@@ -7,13 +7,13 @@
 
 struct pub_pages;
 struct pub_request;
-struct cfg_sale;
+struct snap_sale;
 
 int pub_pages_new(struct pub_pages **ret_pages) PS_MUST_CHECK;
 void pub_pages_free(struct pub_pages *pages); /* NULL is allowed */
 /* The snapshot has changed: every page is rebuilt. */
 void pub_pages_forget(struct pub_pages *pages);
 /* Answers GET and HEAD: 200, or 304 when If-None-Match names the page's ETag. */
-void pub_status_page_answer(struct pub_request *request, const struct cfg_sale *sale);
+void pub_status_page_answer(struct pub_request *request, const struct snap_sale *sale);
 
 #endif

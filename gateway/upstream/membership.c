@@ -54,7 +54,7 @@ static struct touched *find_touched(const struct up_membership *membership, cons
     return NULL;
 }
 
-void up_membership_registered(struct up_membership *membership, const char *pool, bool left)
+static void touch(struct up_membership *membership, const char *pool, bool left)
 {
     struct touched *touched = find_touched(membership, pool);
 
@@ -72,6 +72,19 @@ void up_membership_registered(struct up_membership *membership, const char *pool
     }
     touched->left |= left;
     do_soon(membership);
+}
+
+void up_membership_put(struct up_membership *membership, const struct cfg_doc *from,
+                       const struct cfg_doc *to)
+{
+    if ((to != NULL ? to : from)->kind != &cfg_kind_registration ||
+        (to != NULL && from != NULL && cfg_doc_renews(to, from)))
+        return;
+    const struct cfg_registration *now = to != NULL ? to->parsed : NULL;
+    const struct cfg_registration *was = from != NULL ? from->parsed : NULL;
+    if (now != NULL || was != NULL)
+        touch(membership, now != NULL ? now->pool : was->pool,
+              to != NULL && (now == NULL || now->gone));
 }
 
 /* While heartbeats cannot be stored, missing ones say nothing about the endpoints. */
@@ -179,7 +192,7 @@ static void on_soon(uv_timer_t *timer)
         return;
     membership->changed = false;
     /* up_membership_follow is called, now or later */
-    cfg_store_pages_changed(membership->deps.store);
+    membership->deps.on_change(membership->deps.ctx);
 }
 
 void up_membership_follow(struct up_membership *membership, struct up_table *table)

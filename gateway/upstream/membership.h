@@ -16,7 +16,9 @@ struct up_membership;
 struct up_membership_deps {
     uv_loop_t *loop;
     const struct ps_clock *clock;
-    struct cfg_store *store;        /* its bounds say which addresses may be endpoints */
+    struct cfg_store *store;      /* its bounds say which addresses may be endpoints */
+    void (*on_change)(void *ctx); /* pools have other endpoints: build the table again */
+    void *ctx;
     const char *const *dns_servers; /* "ip:port"; none: those of /etc/resolv.conf */
     size_t dns_server_count;
 };
@@ -31,8 +33,10 @@ void up_membership_free(struct up_membership *membership); /* NULL is allowed */
 
 /* The table in force from now on; takes a reference. */
 void up_membership_follow(struct up_membership *membership, struct up_table *table);
-/* cfg_store_callbacks.on_registration. */
-void up_membership_registered(struct up_membership *membership, const char *pool, bool left);
+/* A version of a document is in force (cfg_store_callbacks.in_force): registrations are looked at
+ * on the loop's next turn. */
+void up_membership_put(struct up_membership *membership, const struct cfg_doc *from,
+                       const struct cfg_doc *to);
 
 /* Never NULL, until up_membership_stop. */
 const struct up_discovery *up_membership_discovery(const struct up_membership *membership);

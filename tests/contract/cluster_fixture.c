@@ -183,10 +183,9 @@ void turn(void)
             continue;
         shared_log_read(nodes[i].log);
         while (cfg_store_is_publishing(nodes[i].store))
-            gw_control_mail(
-                &(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
-                                  .value = (uint64_t)cfg_store_snapshot(nodes[i].store)->version},
-                control);
+            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+                                              .value = (uint64_t)control->snapshot->version},
+                            control);
     }
 }
 

@@ -139,10 +139,9 @@ void turn(void)
     for (size_t i = 0; i < NODES; i++) {
         struct gw_control *control = nodes[i].control;
         while (control != NULL && cfg_store_is_publishing(nodes[i].store))
-            gw_control_mail(
-                &(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
-                                  .value = (uint64_t)cfg_store_snapshot(nodes[i].store)->version},
-                control);
+            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+                                              .value = (uint64_t)control->snapshot->version},
+                            control);
     }
 }
 
@@ -215,9 +214,9 @@ void until_version(const struct node *node, const char *name, int64_t version)
 bool blocked(const struct node *node, const char *user)
 {
     const struct ps_address nobody = {{0}};
-    bool published = cfg_blocklist_has(cfg_store_snapshot(node->store)->blocklist,
-                                       (struct ps_str){user, strlen(user)}, &nobody,
-                                       ps_clock_wall_ms(&ps_clock_system));
+    bool published =
+        adm_blocklist_has(node->control->snapshot->blocklist, (struct ps_str){user, strlen(user)},
+                          &nobody, ps_clock_wall_ms(&ps_clock_system));
     bool kept = cfg_store_find(node->store, &cfg_kind_user, user) != NULL;
     assert_true(published == kept);
     return kept;

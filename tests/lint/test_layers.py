@@ -17,7 +17,10 @@ ARROWS = {
     "gateway/config": {"common"},
     "gateway/server": {"gateway/answers"},
     "gateway/cluster": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
-    "gateway/admission": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
+    "gateway/admission/limits": {"gateway/config", "gateway/answers", "gateway/metrics"},  # its tables
+    "gateway/snapshot": {"gateway/admission/limits", "gateway/upstream", "gateway/config", "inventory", "queue"},
+    "gateway/admission": {"gateway/admission/limits", "gateway/snapshot", "gateway/config", "gateway/answers", "gateway/metrics",
+                          "inventory", "queue"},
     "gateway/cache": {"gateway/config"},
     "gateway/upstream": {"gateway/cache", "gateway/answers", "gateway/metrics"},
     "gateway/sales": {"gateway/cluster", "gateway/config", "gateway/metrics", "inventory", "queue"},
@@ -34,6 +37,7 @@ PREFIXES = {
     "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
+    "gateway/admission/limits": "adm_", "gateway/snapshot": "snap",  # `struct snapshot` itself has no underscore
     "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
 }
 
@@ -68,12 +72,9 @@ def module(name):
 
 
 def room(name):
+    """The deepest room that has the file; gateway/metrics is a file."""
     parts = module(name).split("/")
-    if parts[0] != "gateway":
-        return parts[0]
-    if len(parts) == 2:
-        return "gateway/" + parts[1] if "gateway/" + parts[1] in ARROWS else "gateway"
-    return "/".join(parts[:2])
+    return next("/".join(parts[:n]) for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in ARROWS)
 
 
 def below(of):

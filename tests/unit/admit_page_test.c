@@ -3,7 +3,7 @@
 #include "tests/unit/check.h"
 
 #include "gateway/admission/admit.h"
-#include "gateway/admission/limit_set.h"
+#include "gateway/snapshot/view.h"
 #include "gateway/metrics.h"
 
 #define NOW_NS  (1000 * PS_NS_PER_S)
@@ -15,29 +15,26 @@ static struct cfg_route cart = {.name = "cart", .class = CFG_ROUTE_CORE};
 static struct adm_gates gates;
 static struct adm_shed shed;
 static struct ps_metrics *metrics;
-static struct cfg_view *view;
-static struct cfg_snapshot *snapshot;
+static struct snap_view *view;
+static struct snapshot *snapshot;
 
 static int begin(void **state)
 {
-    static const struct cfg_view_callbacks callbacks = {.compile = adm_limit_set_new,
-                                                        .free_compiled = free};
     (void)state;
     adm_shed_init(&shed);
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
     gates = (struct adm_gates){.shed = &shed, .shard = ps_metrics_shard(metrics)};
     assert_ok(adm_limit_table_new(1, &gates.limits));
-    assert_ok(cfg_view_new(&view));
-    cfg_view_set_callbacks(view, &callbacks);
+    assert_ok(snap_view_new(&view));
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    cfg_snapshot_free(snapshot);
+    snapshot_free(snapshot);
     snapshot = NULL;
-    cfg_view_free(view);
+    snap_view_free(view);
     adm_limit_table_free(gates.limits);
     ps_metrics_free(metrics);
     return 0;
@@ -61,8 +58,9 @@ static void set_rules(const char *const *texts, size_t count)
         cfg_kind_free(&cfg_kind_limit, rule);
         json_decref(json);
     }
-    cfg_view_set_rules(view, rules, count);
-    assert_ok(cfg_view_snapshot(view, 1, 1, &snapshot));
+    assert_ok(snap_view_set_rules(view, rules, count));
+    free(rules);
+    assert_ok(snap_view_snapshot(view, 1, 1, &snapshot));
     gates.policy = snapshot;
 }
 
@@ -134,7 +132,7 @@ static void the_blocklist_comes_first(void **state)
 {
     static const char *const rules[] = {RULE("ip", ",\"route\":\"product\"")};
     (void)state;
-    assert_ok(cfg_blocklist_user(cfg_view_blocklist(view), "bot", INT64_MAX));
+    assert_ok(adm_blocklist_user(snap_view_blocklist(view), "bot", INT64_MAX));
     set_rules(rules, 1);
     assert_int_equal(ask(&product, "bot", "192.0.2.1"), ANS_V_blocked);
     assert_int_equal(ask(&product, "ann", "192.0.2.1"), ANS_V_ok); /* bot was not counted */

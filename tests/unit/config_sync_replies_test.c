@@ -76,22 +76,29 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     cfg_store_mail(store, mail);
 }
 
-static void publish(void *ctx, const struct cfg_snapshot *snapshot)
+static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
 {
-    (void)ctx, (void)snapshot;
+    (void)ctx, (void)from, (void)to;
+    return 0;
+}
+
+static int publish(void *ctx, int64_t revision)
+{
+    (void)ctx, (void)revision;
+    return 0;
 }
 
 static void turn(void)
 {
     (void)uv_run(&loop, UV_RUN_ONCE);
     while (cfg_store_is_publishing(store))
-        cfg_store_acknowledged(store, cfg_store_snapshot(store)->version);
+        cfg_store_acknowledged(store);
 }
 
 /* A gateway that begins with a server of this script. */
 static void begin(const char *const *script)
 {
-    const struct cfg_store_callbacks callbacks = {.publish = publish};
+    const struct cfg_store_callbacks callbacks = {.publish = publish, .in_force = in_force};
     struct ps_redis_settings redis = ps_redis_defaults;
     struct ps_redis_url url;
     char text[64];

@@ -4,7 +4,7 @@
  * moments and their monotonic clocks have nothing in common. */
 #include "tests/unit/check.h"
 
-#include "gateway/admission/limit_table.h"
+#include "gateway/admission/limits/limit_table.h"
 
 #include <stdio.h>
 

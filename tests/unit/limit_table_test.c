@@ -2,7 +2,7 @@
  * still, so that what may be admitted is an exact number. */
 #include "tests/unit/check.h"
 
-#include "gateway/admission/limit_table.h"
+#include "gateway/admission/limits/limit_table.h"
 #include "gateway/config/kinds/sale_doc.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * schedules; a failure prints the seed, and LIMITER_SEED=N runs it again. */
 #include "tests/unit/check.h"
 
-#include "gateway/admission/limiter.h"
+#include "gateway/admission/limits/limiter.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -139,11 +139,11 @@ static struct ps_metrics *metrics;
 static struct adm_gates gates;
 static struct adm_shed shed;
 static struct ps_adaptive_limit log_limit, store_limit;
-static struct cfg_sale sale;
-static struct cfg_sku sku;
-static struct cfg_sale *sales[] = {&sale};
-static struct cfg_limits limits;
-static struct cfg_snapshot policy;
+static struct snap_sale sale;
+static struct snap_sku sku;
+static struct snap_sale *sales[] = {&sale};
+static struct adm_limit_set limits;
+static struct snapshot policy;
 static struct oq_fold *fold;
 static struct ord_in_flight *in_flight;
 static struct adm_worker_load load;
@@ -156,18 +156,17 @@ static int set_up(void **state)
     uv_loop_init(&loop);
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
     assert_ok(oq_fold_new(&fold));
-    sku = (struct cfg_sku){.name = "phone", .cap = 0};
-    sale = (struct cfg_sale){.name = SALE,
-                             .opens_at_ms = WALL_MS - 1000,
-                             .closes_at_ms = INT64_MAX,
-                             .cap = 5,
-                             .counter = &counted,
-                             .epoch = 1,
-                             .sku_count = 1,
-                             .skus = &sku};
-    policy =
-        (struct cfg_snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
-    assert_ok(cfg_blocklist_new(&policy.blocklist));
+    sku = (struct snap_sku){.name = "phone", .cap = 0};
+    sale = (struct snap_sale){.name = SALE,
+                              .opens_at_ms = WALL_MS - 1000,
+                              .closes_at_ms = INT64_MAX,
+                              .cap = 5,
+                              .counter = &counted,
+                              .epoch = 1,
+                              .sku_count = 1,
+                              .skus = &sku};
+    policy = (struct snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
+    assert_ok(adm_blocklist_new(&policy.blocklist));
     adm_shed_init(&shed);
     const struct ps_adaptive_limit_settings places = {
         .floor = 4, .initial = 4, .ceiling = 4, .target_ns = 1, .timeout_ns = 2};
@@ -217,7 +216,7 @@ static int tear_down(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     ord_in_flight_free(in_flight);
     adm_limit_table_free(gates.limits);
-    cfg_blocklist_free(policy.blocklist);
+    adm_blocklist_free(policy.blocklist);
     oq_fold_free(fold);
     ps_metrics_free(metrics);
     return 0;

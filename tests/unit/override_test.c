@@ -24,16 +24,25 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     cfg_store_mail(store, mail);
 }
 
-static void publish(void *ctx, const struct cfg_snapshot *snapshot)
+static int publish(void *ctx, int64_t revision)
 {
     (void)ctx;
-    (void)snapshot;
+    (void)revision;
     published++;
+    return 0;
+}
+
+static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    (void)ctx;
+    (void)from;
+    (void)to;
+    return 0;
 }
 
 static void open_store(void)
 {
-    static const struct cfg_store_callbacks callbacks = {.publish = publish};
+    static const struct cfg_store_callbacks callbacks = {.publish = publish, .in_force = in_force};
     static struct ps_cidr loopback;
     static const struct cfg_bounds bounds = {.networks = {&loopback, 1}, .gateway = "gw-1"};
 
@@ -81,7 +90,7 @@ static void settle(void)
 {
     while (!cfg_store_is_idle(store)) {
         if (cfg_store_is_publishing(store))
-            cfg_store_acknowledged(store, cfg_store_snapshot(store)->version);
+            cfg_store_acknowledged(store);
         else
             uv_run(&loop, UV_RUN_ONCE);
     }

@@ -25,25 +25,30 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     cfg_store_mail(store, mail);
 }
 
-static void publish(void *ctx, const struct cfg_snapshot *snapshot)
+static int publish(void *ctx, int64_t revision)
 {
     (void)ctx;
-    (void)snapshot;
+    (void)revision;
     published++;
+    return 0;
 }
 
-static void on_registration(void *ctx, const char *pool, bool has_left)
+/* Of registrations those that are no heart-beat. */
+static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
 {
+    const struct cfg_doc *doc = to != NULL ? to : from;
     (void)ctx;
-    assert_string_equal(pool, "web");
+    if (doc->kind != &cfg_kind_registration ||
+        (from != NULL && to != NULL && cfg_doc_renews(to, from)))
+        return 0;
     told++;
-    left += has_left;
+    left += to != NULL && (to->parsed == NULL || cfg_registration_of(to)->gone);
+    return 0;
 }
 
 static void open_store(void)
 {
-    static const struct cfg_store_callbacks callbacks = {.publish = publish,
-                                                         .on_registration = on_registration};
+    static const struct cfg_store_callbacks callbacks = {.publish = publish, .in_force = in_force};
 
     assert_ok(cfg_store_open(&settings, &store, NULL));
     assert_ok(cfg_store_start(store, &callbacks));
@@ -87,7 +92,7 @@ static void settle(void)
 {
     while (!cfg_store_is_idle(store)) {
         if (cfg_store_is_publishing(store))
-            cfg_store_acknowledged(store, cfg_store_snapshot(store)->version);
+            cfg_store_acknowledged(store);
         else
             uv_run(&loop, UV_RUN_ONCE);
     }

@@ -1,8 +1,7 @@
 /* What workers go by: look-ups, phases, blocklist, and what one snapshot shares with the next. */
 #include "tests/unit/check.h"
 
-#include "gateway/admission/limit_set.h"
-#include "gateway/config/snapshot.h"
+#include "gateway/snapshot/view.h"
 #include "queue/fold.h"
 
 #include <stdio.h>
@@ -17,31 +16,31 @@ static struct ps_str str(const char *text)
 }
 
 /* What is published, as it is built. */
-static struct cfg_view *view;
-static struct cfg_snapshot *snapshot;
+static struct snap_view *view;
+static struct snapshot *snapshot;
 
 static void publish(void)
 {
-    struct cfg_snapshot *next = NULL;
+    struct snapshot *next = NULL;
     int64_t version = snapshot != NULL ? snapshot->version + 1 : 1;
-    assert_ok(cfg_view_snapshot(view, version, 7, &next));
-    cfg_snapshot_free(snapshot);
+    assert_ok(snap_view_snapshot(view, version, 7, &next));
+    snapshot_free(snapshot);
     snapshot = next;
 }
 
 static int make(void **state)
 {
     (void)state;
-    assert_ok(cfg_view_new(&view));
+    assert_ok(snap_view_new(&view));
     return 0;
 }
 
 static int drop(void **state)
 {
     (void)state;
-    cfg_snapshot_free(snapshot);
+    snapshot_free(snapshot);
     snapshot = NULL;
-    cfg_view_free(view);
+    snap_view_free(view);
     return 0;
 }
 
@@ -60,7 +59,7 @@ static void put_sale(const char *name, struct cfg_sale_state sale_state, bool dr
     assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
     if (draft)
         doc.opens_at_ms = INT64_MAX;
-    assert_ok(cfg_view_put_sale(view, name, &doc, &sale_state));
+    assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
     cfg_sale_doc_done(&doc);
     json_decref(json);
 }
@@ -76,7 +75,7 @@ static void put_twin(const char *name, const char *of, int64_t created_at_ms)
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
     assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
     (void)snprintf(doc.twin_of, sizeof doc.twin_of, "%s", of != NULL ? of : "");
-    assert_ok(cfg_view_put_sale(view, name, &doc, &sale_state));
+    assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
     cfg_sale_doc_done(&doc);
     json_decref(json);
 }
@@ -84,16 +83,16 @@ static void put_twin(const char *name, const char *of, int64_t created_at_ms)
 /* "" = none */
 static const char *twin_of(const char *name)
 {
-    const struct cfg_sale *sale = cfg_snapshot_twin(snapshot, name, strlen(name));
+    const struct snap_sale *sale = snapshot_twin(snapshot, name, strlen(name));
     return sale != NULL ? sale->name : "";
 }
 
-static const struct cfg_sale *find(const char *name)
+static const struct snap_sale *find(const char *name)
 {
-    return cfg_snapshot_sale(snapshot, name, strlen(name));
+    return snapshot_sale(snapshot, name, strlen(name));
 }
 
-static const struct cfg_sale *sale_of(const char *name)
+static const struct snap_sale *sale_of(const char *name)
 {
     put_sale(name, (struct cfg_sale_state){0}, false);
     publish();
@@ -103,7 +102,7 @@ static const struct cfg_sale *sale_of(const char *name)
 static void a_sale_shows_its_document(void **state)
 {
     (void)state;
-    const struct cfg_sale *sale = sale_of("spring");
+    const struct snap_sale *sale = sale_of("spring");
     uint32_t sku = 9;
     assert_string_equal(sale->name, "spring");
     assert_int_equal(sale->version, 4);
@@ -118,11 +117,11 @@ static void a_sale_shows_its_document(void **state)
     assert_int_equal(sale->skus[0].cap, 2);
     assert_int_equal(sale->skus[1].stock, 6);
     assert_null(sale->counter);
-    assert_ok(cfg_sale_sku(sale, "pho", 3, &sku));
+    assert_ok(snap_sale_sku(sale, "pho", 3, &sku));
     assert_int_equal(sku, 1);
-    assert_int_equal(cfg_sale_sku(sale, "phone", 4, &sku), PS_E_NOT_FOUND);
-    assert_int_equal(cfg_sale_sku(sale, "phones", 6, &sku), PS_E_NOT_FOUND);
-    assert_int_equal(cfg_sale_sku(sale, "", 0, &sku), PS_E_NOT_FOUND);
+    assert_int_equal(snap_sale_sku(sale, "phone", 4, &sku), PS_E_NOT_FOUND);
+    assert_int_equal(snap_sale_sku(sale, "phones", 6, &sku), PS_E_NOT_FOUND);
+    assert_int_equal(snap_sale_sku(sale, "", 0, &sku), PS_E_NOT_FOUND);
 }
 
 static void adjust(struct oq_fold *fold, int64_t seq, const char *sku)
@@ -140,17 +139,6 @@ static void adjust(struct oq_fold *fold, int64_t seq, const char *sku)
     assert_ok(oq_fold_apply(fold, 0, seq, &event, &change));
 }
 
-static struct cfg_sale_run run;
-
-static void decorate(void *ctx, const char *sale, struct cfg_sale_run *ret_run)
-{
-    (void)ctx;
-    if (strcmp(sale, "spring") == 0)
-        *ret_run = run;
-}
-
-static const struct cfg_view_callbacks callbacks = {.decorate = decorate, .log_sku = oq_sale_sku};
-
 static void skus_take_the_places_that_the_log_gave_them(void **state)
 {
     (void)state;
@@ -159,12 +147,14 @@ static void skus_take_the_places_that_the_log_gave_them(void **state)
     assert_ok(oq_fold_new(&fold));
     adjust(fold, 1, "pho");
     adjust(fold, 2, "phone");
-    run = (struct cfg_sale_run){.log_sale = oq_fold_sale(fold, "spring", 6)};
-    cfg_view_set_callbacks(view, &callbacks);
-    const struct cfg_sale *sale = sale_of("spring");
-    assert_ok(cfg_sale_sku(sale, "pho", 3, &sku));
+    (void)sale_of("spring");
+    assert_ok(snap_view_set_run(
+        view, "spring", &(struct snap_sale_run){.log_sale = oq_fold_sale(fold, "spring", 6)}));
+    publish();
+    const struct snap_sale *sale = find("spring");
+    assert_ok(snap_sale_sku(sale, "pho", 3, &sku));
     assert_int_equal(sku, 0);
-    assert_ok(cfg_sale_sku(sale, "phone", 5, &sku));
+    assert_ok(snap_sale_sku(sale, "phone", 5, &sku));
     assert_int_equal(sku, 1);
     assert_int_equal(sale->skus[1].cap, 2);
     oq_fold_free(fold);
@@ -173,25 +163,23 @@ static void skus_take_the_places_that_the_log_gave_them(void **state)
 static void what_did_not_change_is_shared(void **state)
 {
     (void)state;
-    run = (struct cfg_sale_run){0};
-    cfg_view_set_callbacks(view, &callbacks);
     put_sale("autumn", (struct cfg_sale_state){0}, false);
-    const struct cfg_sale *spring = sale_of("spring"), *autumn = find("autumn");
-    const struct cfg_limits *limits = snapshot->limits;
-    const struct cfg_blocklist *blocklist = snapshot->blocklist;
+    const struct snap_sale *spring = sale_of("spring"), *autumn = find("autumn");
+    const struct adm_limit_set *limits = snapshot->limits;
+    const struct adm_blocklist *blocklist = snapshot->blocklist;
     uint32_t index = spring->index;
-    assert_ok(cfg_blocklist_user(cfg_view_blocklist(view), "bob", INT64_MAX));
+    assert_ok(adm_blocklist_user(snap_view_blocklist(view), "bob", INT64_MAX));
     publish();
     assert_ptr_equal(find("spring"), spring);
     assert_ptr_equal(snapshot->limits, limits);
     assert_ptr_not_equal(snapshot->blocklist, blocklist);
-    run.epoch = 3; /* the sales room knows something new */
-    cfg_view_decorate(view, NULL);
+    assert_ok(snap_view_set_run(view, "spring", &(struct snap_sale_run){.epoch = 3}));
+    assert_ok(snap_view_set_run(view, "autumn", &(struct snap_sale_run){0})); /* nothing new */
     publish();
     assert_ptr_equal(find("autumn"), autumn);
     assert_int_equal(find("spring")->epoch, 3);
     assert_int_equal(find("spring")->index, index);
-    assert_ok(cfg_view_put_sale(view, "spring", NULL, NULL));
+    assert_ok(snap_view_put_sale(view, "spring", NULL, NULL));
     put_sale("winter", (struct cfg_sale_state){0}, false);
     publish();
     assert_null(find("spring"));
@@ -202,27 +190,27 @@ static void what_did_not_change_is_shared(void **state)
 static void a_sale_opens_and_closes_at_its_millisecond(void **state)
 {
     (void)state;
-    const struct cfg_sale *sale = sale_of("spring");
-    assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
-    assert_int_equal(cfg_sale_phase(sale, OPENS), CFG_PHASE_OPEN);
-    assert_int_equal(cfg_sale_phase(sale, CLOSES - 1), CFG_PHASE_OPEN);
-    assert_int_equal(cfg_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
+    const struct snap_sale *sale = sale_of("spring");
+    assert_int_equal(snap_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
+    assert_int_equal(snap_sale_phase(sale, OPENS), CFG_PHASE_OPEN);
+    assert_int_equal(snap_sale_phase(sale, CLOSES - 1), CFG_PHASE_OPEN);
+    assert_int_equal(snap_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
 }
 
 static void pause_and_end_are_stronger_than_the_clock(void **state)
 {
     (void)state;
-    const struct cfg_sale *sale = sale_of("spring");
+    const struct snap_sale *sale = sale_of("spring");
     put_sale("spring", (struct cfg_sale_state){.paused = true}, false);
     publish();
     sale = find("spring");
-    assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
-    assert_int_equal(cfg_sale_phase(sale, OPENS), CFG_PHASE_PAUSED);
-    assert_int_equal(cfg_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
+    assert_int_equal(snap_sale_phase(sale, OPENS - 1), CFG_PHASE_SCHEDULED);
+    assert_int_equal(snap_sale_phase(sale, OPENS), CFG_PHASE_PAUSED);
+    assert_int_equal(snap_sale_phase(sale, CLOSES), CFG_PHASE_ENDED);
     put_sale("spring", (struct cfg_sale_state){.paused = true, .ended = true}, false);
     publish();
     sale = find("spring");
-    assert_int_equal(cfg_sale_phase(sale, OPENS - 1), CFG_PHASE_ENDED);
+    assert_int_equal(snap_sale_phase(sale, OPENS - 1), CFG_PHASE_ENDED);
 }
 
 static void a_draft_never_opens(void **state)
@@ -231,7 +219,7 @@ static void a_draft_never_opens(void **state)
     put_sale("spring", (struct cfg_sale_state){0}, true);
     publish();
     assert_true(find("spring")->draft);
-    assert_int_equal(cfg_sale_phase(find("spring"), CLOSES + 1), CFG_PHASE_SCHEDULED);
+    assert_int_equal(snap_sale_phase(find("spring"), CLOSES + 1), CFG_PHASE_SCHEDULED);
 }
 
 static void every_sale_is_found_by_its_name_and_no_other(void **state)
@@ -245,7 +233,7 @@ static void every_sale_is_found_by_its_name_and_no_other(void **state)
     assert_int_equal(snapshot->revision, 7);
     assert_int_equal(snapshot->sale_count, PS_ARRAY_LEN(names));
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
-        const struct cfg_sale *found = find(names[i]);
+        const struct snap_sale *found = find(names[i]);
         assert_non_null(found);
         assert_string_equal(found->name, names[i]);
         assert_true(found->index < snapshot->index_end && !used[found->index]);
@@ -253,10 +241,10 @@ static void every_sale_is_found_by_its_name_and_no_other(void **state)
     }
     for (size_t i = 1; i < snapshot->sale_count; i++)
         assert_true(strcmp(snapshot->sales[i - 1]->name, snapshot->sales[i]->name) < 0);
-    assert_null(cfg_snapshot_sale(snapshot, "spring", 3));
-    assert_null(cfg_snapshot_sale(snapshot, "winter", 6));
-    assert_null(cfg_snapshot_sale(snapshot, "", 0));
-    assert_null(cfg_snapshot_sale(snapshot, "a\0b", 3));
+    assert_null(snapshot_sale(snapshot, "spring", 3));
+    assert_null(snapshot_sale(snapshot, "winter", 6));
+    assert_null(snapshot_sale(snapshot, "", 0));
+    assert_null(snapshot_sale(snapshot, "a\0b", 3));
 }
 
 static void a_rehearsal_gets_the_newest_twin_and_nothing_that_is_none(void **state)
@@ -276,17 +264,17 @@ static void a_rehearsal_gets_the_newest_twin_and_nothing_that_is_none(void **sta
     assert_string_equal(twin_of("alone"), "");
     assert_string_equal(twin_of("sprin"), "");
     assert_string_equal(twin_of("spring-r1"), "spring-r1"); /* by its own name */
-    assert_true(cfg_sale_is_twin(find("spring-r1")));
-    assert_false(cfg_sale_is_twin(find("spring")));
-    assert_ok(cfg_view_put_sale(view, "spring-r3", NULL, NULL)); /* deleted */
-    put_twin("spring-r2", "spring", 20);                         /* changed */
+    assert_true(snap_sale_is_twin(find("spring-r1")));
+    assert_false(snap_sale_is_twin(find("spring")));
+    assert_ok(snap_view_put_sale(view, "spring-r3", NULL, NULL)); /* deleted */
+    put_twin("spring-r2", "spring", 20);                          /* changed */
     publish();
     assert_string_equal(twin_of("spring"), "spring-r2");
     put_twin("spring-r9", "spring", 20); /* two gateways made one in the same millisecond */
     publish();
     assert_string_equal(twin_of("spring"), "spring-r9");
     for (size_t i = 0; i < 3; i++)
-        assert_ok(cfg_view_put_sale(
+        assert_ok(snap_view_put_sale(
             view, (const char *const[]){"spring-r1", "spring-r2", "spring-r9"}[i], NULL, NULL));
     publish();
     assert_string_equal(twin_of("spring"), "");
@@ -301,7 +289,7 @@ static void keys_of_rehearsals_are_found_until_their_end(void **state)
                {.name = "k-12", .until_ms = 2000, .secret = {2}}}};
 
     (void)state;
-    cfg_view_set_rehearsal_keys(view, &keys);
+    snap_view_set_rehearsal_keys(view, &keys);
     publish();
     const struct cfg_rehearsal_keys *there = &snapshot->rehearsal_keys;
     assert_int_equal(cfg_rehearsal_key_find(there, str("k-1"), 999)->secret[0], 1);
@@ -314,17 +302,13 @@ static void keys_of_rehearsals_are_found_until_their_end(void **state)
 static void rules_stand_beside_what_admission_made_of_them(void **state)
 {
     (void)state;
-    static const struct cfg_view_callbacks compiles = {.compile = adm_limit_set_new,
-                                                       .free_compiled = free};
-    struct cfg_limit_rule *rules = calloc(1, sizeof *rules);
-    *rules = (struct cfg_limit_rule){.name = "user",
-                                     .algorithm = CFG_LIMIT_TOKEN_BUCKET,
-                                     .rate = 5,
-                                     .period_s = 10,
-                                     .burst = 5,
-                                     .applies_to = CFG_LIMIT_ORDER};
-    cfg_view_set_callbacks(view, &compiles);
-    cfg_view_set_rules(view, rules, 1);
+    const struct cfg_limit_rule rule = {.name = "user",
+                                        .algorithm = CFG_LIMIT_TOKEN_BUCKET,
+                                        .rate = 5,
+                                        .period_s = 10,
+                                        .burst = 5,
+                                        .applies_to = CFG_LIMIT_ORDER};
+    assert_ok(snap_view_set_rules(view, &rule, 1));
     publish();
     const struct adm_limit_rule *compiled = snapshot->limits->compiled;
     assert_int_equal(snapshot->limits->count, 1);
@@ -333,48 +317,44 @@ static void rules_stand_beside_what_admission_made_of_them(void **state)
     assert_int_equal(compiled[0].wide.rate, 80);
 }
 
-static int pages_built, pages_dropped;
-static bool pages_fail;
-
-static void *build_pages(void *ctx)
+/* An empty one, with a second reference by which the test sees when the first goes. */
+static struct up_table *new_pages(void)
 {
-    (void)ctx;
-    pages_built++;
-    return pages_fail ? NULL : malloc(1);
+    struct up_table *pages = calloc(1, sizeof *pages);
+    assert_non_null(pages);
+    atomic_init(&pages->refs, 1);
+    return up_table_keep(pages);
 }
 
-static void drop_pages(void *pages)
+static unsigned references(struct up_table *pages)
 {
-    pages_dropped++;
-    free(pages);
+    return atomic_load(&pages->refs);
 }
 
 static void pages_are_shared_until_they_change_and_go_with_the_last_snapshot(void **state)
 {
-    static const struct cfg_view_callbacks callbacks_of_pages = {.pages = build_pages,
-                                                                 .drop_pages = drop_pages};
-    struct cfg_snapshot *failed;
+    struct up_table *first = new_pages(), *unseen = new_pages(), *second = new_pages();
     (void)state;
-    cfg_view_set_callbacks(view, &callbacks_of_pages);
-    publish();
-    const void *first = snapshot->pages;
-    assert_non_null(first);
-    cfg_view_set_rules(view, NULL, 0);
+    snap_view_set_pages(view, first);
     publish();
     assert_ptr_equal(snapshot->pages, first);
-    assert_int_equal(pages_built, 1);
-    assert_int_equal(pages_dropped, 0);
-    cfg_view_pages_changed(view);
-    pages_fail = true;
-    assert_int_equal(cfg_view_snapshot(view, 9, 9, &failed), PS_E_NOMEM);
-    assert_int_equal(pages_dropped, 0);
-    pages_fail = false;
-    publish(); /* what was to be published still is */
-    assert_int_equal(pages_built, 3);
-    assert_int_equal(pages_dropped, 1);
-    cfg_snapshot_free(snapshot);
+    assert_ok(snap_view_set_rules(view, NULL, 0));
+    publish();
+    assert_ptr_equal(snapshot->pages, first);
+    assert_int_equal(references(first), 2);
+    snap_view_set_pages(view, unseen);
+    snap_view_set_pages(view, second); /* before the other one was published */
+    assert_int_equal(references(unseen), 1);
+    assert_int_equal(references(first), 2);
+    publish();
+    assert_ptr_equal(snapshot->pages, second);
+    assert_int_equal(references(first), 1);
+    snapshot_free(snapshot);
     snapshot = NULL;
-    assert_int_equal(pages_dropped, 2);
+    assert_int_equal(references(second), 1);
+    up_table_drop(first);
+    up_table_drop(unseen);
+    up_table_drop(second);
 }
 
 static void a_snapshot_may_be_empty(void **state)
@@ -383,40 +363,40 @@ static void a_snapshot_may_be_empty(void **state)
     publish();
     assert_null(find("spring"));
     assert_int_equal(snapshot->limits->count, 0);
-    cfg_snapshot_free(NULL);
+    snapshot_free(NULL);
 }
 
-static struct cfg_blocklist *new_list(void)
+static struct adm_blocklist *new_list(void)
 {
-    struct cfg_blocklist *list = NULL;
-    assert_ok(cfg_blocklist_new(&list));
+    struct adm_blocklist *list = NULL;
+    assert_ok(adm_blocklist_new(&list));
     return list;
 }
 
-static void put_user(struct cfg_blocklist *list, const char *user, int64_t until_ms)
+static void put_user(struct adm_blocklist *list, const char *user, int64_t until_ms)
 {
-    assert_ok(cfg_blocklist_user(list, user, until_ms));
+    assert_ok(adm_blocklist_user(list, user, until_ms));
 }
 
-static void put_range(struct cfg_blocklist *list, const char *text, int64_t until_ms)
+static void put_range(struct adm_blocklist *list, const char *text, int64_t until_ms)
 {
     struct ps_cidr range;
     assert_ok(ps_cidr_parse(text, strlen(text), &range));
-    assert_ok(cfg_blocklist_range(list, &range, until_ms));
+    assert_ok(adm_blocklist_range(list, &range, until_ms));
 }
 
-static bool blocked(const struct cfg_blocklist *list, const char *user, const char *address,
+static bool blocked(const struct adm_blocklist *list, const char *user, const char *address,
                     int64_t now)
 {
     struct ps_address parsed;
     assert_ok(ps_address_parse(address, strlen(address), false, &parsed));
-    return cfg_blocklist_has(list, str(user), &parsed, now);
+    return adm_blocklist_has(list, str(user), &parsed, now);
 }
 
 static void blocked_users_and_ranges_are_refused_until_their_end(void **state)
 {
     (void)state;
-    struct cfg_blocklist *list = new_list();
+    struct adm_blocklist *list = new_list();
     put_user(list, "bob", 500);
     put_user(list, "eve", INT64_MAX);
     put_user(list, "bob", 1000); /* in its place */
@@ -439,30 +419,30 @@ static void blocked_users_and_ranges_are_refused_until_their_end(void **state)
     assert_false(blocked(list, "alice", "2001:db8:8000::1", 0));
     assert_true(blocked(list, "alice", "10.127.255.255", 0));
     assert_false(blocked(list, "alice", "10.128.0.0", 0));
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
 }
 
 static void a_range_of_one_family_blocks_nobody_of_the_other(void **state)
 {
     (void)state;
-    struct cfg_blocklist *list = new_list();
+    struct adm_blocklist *list = new_list();
     put_range(list, "::/0", 10);
     put_range(list, "::/8", 10);
     assert_false(blocked(list, "", "192.0.2.1", 0));
     assert_true(blocked(list, "", "2001:db8::1", 0));
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
     list = new_list();
     put_range(list, "0.0.0.0/0", 10);
     assert_true(blocked(list, "", "192.0.2.1", 0));
     assert_false(blocked(list, "", "2001:db8::1", 0));
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
 }
 
 static void a_long_blocklist_finds_each_entry(void **state)
 {
     (void)state;
     enum { COUNT = 5000 };
-    struct cfg_blocklist *list = new_list();
+    struct adm_blocklist *list = new_list();
     char text[64];
     for (int i = 0; i < COUNT; i++) {
         (void)snprintf(text, sizeof text, "user-%d", i);
@@ -476,14 +456,14 @@ static void a_long_blocklist_finds_each_entry(void **state)
         (void)snprintf(text, sizeof text, "10.%d.%d.9", i / 256, i % 256);
         assert_int_equal(blocked(list, "", text, 0), i < COUNT);
     }
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
 }
 
 static void entries_that_go_hide_no_others(void **state)
 {
     (void)state;
     enum { COUNT = 5000 };
-    struct cfg_blocklist *list = new_list();
+    struct adm_blocklist *list = new_list();
     char text[64];
     for (int i = 0; i < COUNT; i++) {
         (void)snprintf(text, sizeof text, "user-%d", i);
@@ -497,16 +477,16 @@ static void entries_that_go_hide_no_others(void **state)
         (void)snprintf(text, sizeof text, "user-%d", i);
         assert_int_equal(blocked(list, text, "192.0.2.1", 0), i % 3 != 0);
     }
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
 }
 
 static void a_frozen_list_stays_as_it_was(void **state)
 {
     (void)state;
-    struct cfg_blocklist *list = new_list();
+    struct adm_blocklist *list = new_list();
     put_user(list, "bob", INT64_MAX);
     put_range(list, "10.0.0.0/9", INT64_MAX);
-    struct cfg_blocklist *frozen = cfg_blocklist_freeze(list);
+    struct adm_blocklist *frozen = adm_blocklist_freeze(list);
     assert_non_null(frozen);
     put_user(list, "bob", 0);
     put_user(list, "eve", INT64_MAX);
@@ -518,9 +498,9 @@ static void a_frozen_list_stays_as_it_was(void **state)
     assert_false(blocked(list, "bob", "192.0.2.1", 0));
     assert_true(blocked(list, "eve", "192.0.2.1", 0));
     assert_false(blocked(list, "", "10.0.0.1", 0));
-    cfg_blocklist_free(list);
+    adm_blocklist_free(list);
     assert_true(blocked(frozen, "bob", "192.0.2.1", 0));
-    cfg_blocklist_free(frozen);
+    adm_blocklist_free(frozen);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)

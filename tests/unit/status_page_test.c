@@ -4,6 +4,7 @@
 
 #include "gateway/public/request.h"
 #include "gateway/public/status_page.h"
+#include "gateway/snapshot/view.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -16,15 +17,14 @@ static struct adm_overload_shared overload;
 static struct adm_worker_load load;
 static struct adm_gates gates;
 static struct pub_listener listener;
-static struct cfg_view *view;
-static struct cfg_snapshot *snapshot;
+static struct snap_view *view;
+static struct snapshot *snapshot;
 
 /* "/NAME" */
 static void answer_page(struct srv_request *http, void *ctx)
 {
     struct pub_request *request = http->user;
-    const struct cfg_sale *sale =
-        cfg_snapshot_sale(snapshot, http->path.at + 1, http->path.len - 1);
+    const struct snap_sale *sale = snapshot_sale(snapshot, http->path.at + 1, http->path.len - 1);
 
     (void)ctx;
     request->listener = &listener;
@@ -37,10 +37,10 @@ static void answer_page(struct srv_request *http, void *ctx)
 
 static void publish(void)
 {
-    struct cfg_snapshot *next;
+    struct snapshot *next;
 
-    assert_ok(cfg_view_snapshot(view, snapshot != NULL ? snapshot->version + 1 : 1, 1, &next));
-    cfg_snapshot_free(snapshot);
+    assert_ok(snap_view_snapshot(view, snapshot != NULL ? snapshot->version + 1 : 1, 1, &next));
+    snapshot_free(snapshot);
     gates.policy = snapshot = next;
 }
 
@@ -54,7 +54,7 @@ static void put_sale(const char *name)
 
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
     assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
-    assert_ok(cfg_view_put_sale(view, name, &doc, &state));
+    assert_ok(snap_view_put_sale(view, name, &doc, &state));
     cfg_sale_doc_done(&doc);
     json_decref(json);
 }
@@ -64,7 +64,7 @@ static int begin(void **state)
     (void)state;
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
     assert_ok(pub_pages_new(&listener.pages));
-    assert_ok(cfg_view_new(&view));
+    assert_ok(snap_view_new(&view));
     listener.clock = &ps_clock_system;
     listener.gates = &gates;
     listener.load = &load;
@@ -81,8 +81,8 @@ static int end(void **state)
     (void)state;
     http_fixture_stop(&server);
     pub_pages_free(listener.pages);
-    cfg_snapshot_free(snapshot);
-    cfg_view_free(view);
+    snapshot_free(snapshot);
+    snap_view_free(view);
     ps_metrics_free(metrics);
     return 0;
 }
@@ -100,7 +100,7 @@ static void a_sale_has_its_page_after_others_were_deleted(void **state)
     }
     for (int i = 0; i < MANY - 1; i++) {
         (void)snprintf(name, sizeof name, "sale-%d", i);
-        assert_ok(cfg_view_put_sale(view, name, NULL, NULL));
+        assert_ok(snap_view_put_sale(view, name, NULL, NULL));
     }
     publish();
     assert_true(snapshot->sales[0]->index >= snapshot->sale_count);

@@ -6,20 +6,13 @@
  * An `until` of null, or none, is for good. Instead of it `ttl_s` may be written, seconds from now.
  * A range is kept in one spelling, so that the same range is one entry; in a path its slash is a
  * dash. */
-#include "gateway/config/store/store.h"
+#include "gateway/config/kinds/block_doc.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define TTL_MAX_S  INT64_C(315360000) /* ten years */
 #define BLOCKS_MAX 100000             /* users and ranges together */
-
-struct block {
-    int64_t until_ms; /* INT64_MAX = for good */
-    int64_t ttl_s;    /* 0, but while it is read */
-    char *reason;     /* NULL = none */
-    struct ps_cidr range;
-};
 
 /* --- Names. --- */
 
@@ -57,7 +50,7 @@ static int range_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX +
 static void check_until(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
-    struct block *block = object;
+    struct cfg_block *block = object;
 
     if (block->until_ms <= reading->now_ms)
         ps_table_fault(at, "until", "has passed already");
@@ -74,7 +67,7 @@ static void check_until(struct ps_table_at *at, void *object)
 static void check_range(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
-    struct block *block = object;
+    struct cfg_block *block = object;
 
     check_until(at, object);
     if (ps_cidr_parse(reading->name, strlen(reading->name), &block->range) < 0)
@@ -85,7 +78,7 @@ static void check_range(struct ps_table_at *at, void *object)
 }
 
 /* clang-format off */
-#define AT(field) PS_AT(struct block, field)
+#define AT(field) PS_AT(struct cfg_block, field)
 #define ROWS \
     {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_NULLABLE, .text = {"When the entry ends by itself; null: never", "条目自动失效的时间；null：永不"}}, \
     {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_NULLABLE | PS_M_INPUT, .min = 1, .max = TTL_MAX_S, .unit = "s", .example = "3600", .text = {"Instead of until: seconds from now", "代替 until：从现在起的秒数"}}, \
@@ -108,12 +101,12 @@ static const struct ps_member range_rows[] = {
 static const struct ps_table user_table = {.title = "blocked user",
                                            .members = user_rows,
                                            .count = PS_ARRAY_LEN(user_rows),
-                                           .size = sizeof(struct block),
+                                           .size = sizeof(struct cfg_block),
                                            .check = check_until};
 static const struct ps_table range_table = {.title = "blocked range",
                                             .members = range_rows,
                                             .count = PS_ARRAY_LEN(range_rows),
-                                            .size = sizeof(struct block),
+                                            .size = sizeof(struct cfg_block),
                                             .check = check_range};
 
 static int block_show(const struct cfg_doc *doc, json_t *json)
@@ -126,30 +119,7 @@ static int block_show(const struct cfg_doc *doc, json_t *json)
 
 static int64_t block_ends_at_ms(const void *parsed)
 {
-    return ((const struct block *)parsed)->until_ms;
-}
-
-static int user_publish(struct cfg_store *store, const struct cfg_doc *from,
-                        const struct cfg_doc *to)
-{
-    const struct block *block = to != NULL ? to->parsed : NULL;
-
-    return cfg_blocklist_user(cfg_view_blocklist(cfg_store_view(store)),
-                              to != NULL ? to->name : from->name,
-                              block != NULL ? block->until_ms : 0);
-}
-
-static int range_publish(struct cfg_store *store, const struct cfg_doc *from,
-                         const struct cfg_doc *to)
-{
-    const struct block *block = to != NULL ? to->parsed : NULL;
-    const struct block *old = from != NULL ? from->parsed : NULL;
-
-    if (block == NULL && old == NULL) /* a deletion in the place of a deletion */
-        return 0;
-    return cfg_blocklist_range(cfg_view_blocklist(cfg_store_view(store)),
-                               block != NULL ? &block->range : &old->range,
-                               block != NULL ? block->until_ms : 0);
+    return ((const struct cfg_block *)parsed)->until_ms;
 }
 
 const struct cfg_kind cfg_kind_user = {
@@ -169,7 +139,6 @@ const struct cfg_kind cfg_kind_user = {
     .name = user_name,
     .show = block_show,
     .ends_at_ms = block_ends_at_ms,
-    .publish = user_publish,
 };
 
 const struct cfg_kind cfg_kind_range = {
@@ -188,5 +157,4 @@ const struct cfg_kind cfg_kind_range = {
     .name = range_name,
     .show = block_show,
     .ends_at_ms = block_ends_at_ms,
-    .publish = range_publish,
 };

@@ -168,5 +168,5 @@ const struct cfg_kind cfg_kind_cache = {
     .parse = cache_parse,
     .free = free_cache,
     .write = cache_write,
-    .publish = cfg_publish_pages,
+    .makes_pages = true,
 };

@@ -100,23 +100,6 @@ static const struct cfg_shipped shipped[] = {
     {NULL, NULL},
 };
 
-static int rule_publish(struct cfg_store *store, const struct cfg_doc *from,
-                        const struct cfg_doc *to)
-{
-    struct cfg_limit_rule *rules = calloc(CFG_RULES_MAX, sizeof *rules);
-    const struct cfg_doc *doc = NULL;
-    size_t count = 0;
-
-    (void)from;
-    (void)to;
-    if (rules == NULL)
-        return PS_E_NOMEM;
-    while (count < CFG_RULES_MAX && (doc = cfg_store_next(store, &cfg_kind_limit, doc)) != NULL)
-        rules[count++] = *cfg_rule_of(doc);
-    cfg_view_set_rules(cfg_store_view(store), rules, count);
-    return 0;
-}
-
 /* Its sale may come later, or its name is mistyped. */
 static void rule_changed(const struct cfg_store *store, const struct cfg_doc *doc)
 {
@@ -152,6 +135,5 @@ const struct cfg_kind cfg_kind_limit = {
     .name = cfg_plain_name,
     .table = &table,
     .names = rule_names,
-    .publish = rule_publish,
     .changed = rule_changed,
 };

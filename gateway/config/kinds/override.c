@@ -247,27 +247,16 @@ static bool override_falls(const void *parsed, const struct cfg_doc *to)
     }
 }
 
-static int override_publish(struct cfg_store *store, const struct cfg_doc *from,
-                            const struct cfg_doc *to)
+static void override_in_force(struct cfg_store *store, const struct cfg_doc *from,
+                              const struct cfg_doc *to)
 {
-    bool ends = to == NULL || to->parsed == NULL;
-    const struct cfg_doc *doc = ends ? from : to;
-    int err = 0;
-
-    if (doc == NULL || doc->parsed == NULL)
-        return 0; /* a deletion, at the start */
-    enum cfg_override_kind kind = cfg_override_of(doc)->kind;
-    if (kind == CFG_OVERRIDE_LIMIT)
-        err = cfg_kind_limit.publish(store, NULL, NULL);
-    else if (kind == CFG_OVERRIDE_FALLBACK || kind == CFG_OVERRIDE_SPLIT)
-        err = cfg_publish_pages(store, NULL, NULL);
-    if (err == 0 && ends)
-        ps_log(PS_LOG_INFO, "override_ended", PS_F_STR("target", cfg_override_of(doc)->target),
-               PS_F_STR("gateway", cfg_override_of(doc)->gateway),
-               PS_F_STR("cause", to == NULL ? "ttl" : to->by.action), PS_F_STR("who", doc->by.who));
-    if (err == 0 && to == NULL)
+    if (from == NULL || from->parsed == NULL || (to != NULL && to->parsed != NULL))
+        return;
+    ps_log(PS_LOG_INFO, "override_ended", PS_F_STR("target", cfg_override_of(from)->target),
+           PS_F_STR("gateway", cfg_override_of(from)->gateway),
+           PS_F_STR("cause", to == NULL ? "ttl" : to->by.action), PS_F_STR("who", from->by.who));
+    if (to == NULL)
         cfg_store_changed(store);
-    return err;
 }
 
 const struct cfg_kind cfg_kind_override = {
@@ -281,6 +270,7 @@ const struct cfg_kind cfg_kind_override = {
     .max = CFG_OVERRIDES_MAX,
     .is_private = true,
     .has_no_history = true,
+    .makes_pages = true,
     .name = override_name,
     .parse = override_parse,
     .free = free,
@@ -288,7 +278,7 @@ const struct cfg_kind cfg_kind_override = {
     .ends_at_ms = override_ends_at_ms,
     .ended = override_ended,
     .falls = override_falls,
-    .publish = override_publish,
+    .in_force = override_in_force,
 };
 
 /* --- Finding. --- */

@@ -524,5 +524,5 @@ const struct cfg_kind cfg_kind_pool = {
     .parse = pool_parse,
     .free = pool_free,
     .write = pool_write,
-    .publish = cfg_publish_pages,
+    .makes_pages = true,
 };

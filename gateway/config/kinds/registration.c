@@ -114,20 +114,6 @@ static const char *registration_ended(const void *parsed)
     return ((const struct cfg_registration *)parsed)->gone ? NULL : "endpoint.expire";
 }
 
-static int registration_publish(struct cfg_store *store, const struct cfg_doc *from,
-                                const struct cfg_doc *to)
-{
-    const struct cfg_registration *now = to != NULL ? to->parsed : NULL;
-    const struct cfg_registration *was = from != NULL ? from->parsed : NULL;
-
-    if (now == NULL && was == NULL)
-        return 0;
-    if (to == NULL || from == NULL || !cfg_doc_renews(to, from))
-        cfg_store_on_registration(store, now != NULL ? now->pool : was->pool,
-                                  to != NULL && (now == NULL || now->gone));
-    return 0;
-}
-
 const struct cfg_kind cfg_kind_registration = {
     .path = "registrations",
     .word = "registration",
@@ -145,7 +131,6 @@ const struct cfg_kind cfg_kind_registration = {
     .ends_at_ms = registration_ends_at_ms,
     .renews = registration_renews,
     .ended = registration_ended,
-    .publish = registration_publish,
 };
 
 /* --- Finding. --- */

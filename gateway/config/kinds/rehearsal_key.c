@@ -105,22 +105,6 @@ static int64_t key_ends_at_ms(const void *parsed)
     return ((const struct cfg_stored_key *)parsed)->key.until_ms;
 }
 
-static int key_publish(struct cfg_store *store, const struct cfg_doc *from,
-                       const struct cfg_doc *to)
-{
-    struct cfg_rehearsal_keys keys = {0};
-    const struct cfg_doc *doc = NULL;
-
-    (void)from;
-    (void)to;
-    while (keys.count < CFG_REHEARSAL_KEYS_MAX &&
-           (doc = cfg_store_next(store, &cfg_kind_rehearsal_key, doc)) != NULL)
-        keys.at[keys.count++] = cfg_rehearsal_key_of(doc)->key;
-    cfg_view_set_rehearsal_keys(cfg_store_view(store), &keys);
-    sodium_memzero(&keys, sizeof keys);
-    return 0;
-}
-
 const struct cfg_kind cfg_kind_rehearsal_key = {
     .path = "rehearsal-keys",
     .word = "rehearsal key",
@@ -135,5 +119,4 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .free = key_free,
     .write = key_write,
     .ends_at_ms = key_ends_at_ms,
-    .publish = key_publish,
 };

@@ -92,21 +92,6 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                                ps_clock_wall_ms(cfg_store_clock(store)), pointer, faults);
 }
 
-static int sale_publish(struct cfg_store *store, const struct cfg_doc *from,
-                        const struct cfg_doc *to)
-{
-    const struct cfg_stored_sale *sale = to != NULL ? cfg_sale_of(to) : NULL;
-    const char *name = to != NULL ? to->name : from->name;
-    struct cfg_sale_state state = {0};
-    cfg_store_on_sale(store, from, to);
-    if (sale != NULL) {
-        state = sale->state;
-        state.version = to->version;
-        state.created_at_ms = to->created_at_ms;
-    }
-    return cfg_view_put_sale(cfg_store_view(store), name, sale != NULL ? &sale->doc : NULL, &state);
-}
-
 /* The twin's sale may come later, or its name is mistyped. */
 static void sale_changed(const struct cfg_store *store, const struct cfg_doc *doc)
 {
@@ -136,7 +121,6 @@ const struct cfg_kind cfg_kind_sale = {
     .write = sale_write,
     .show = sale_show,
     .may_change = sale_may_change,
-    .publish = sale_publish,
     .changed = sale_changed,
 };
 

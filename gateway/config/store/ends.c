@@ -49,7 +49,7 @@ void cfg_store_tick(struct cfg_store *store)
         struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
         const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
         if (doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
-            ended->kind->publish(store, doc, NULL) < 0) {
+            cfg_store_tell(store, doc, NULL) < 0) {
             free(ended); /* another version ends later */
             continue;
         }

@@ -162,20 +162,12 @@ bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale)
            store->callbacks.sale_is_used(store->callbacks.ctx, sale);
 }
 
-void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
-                       const struct cfg_doc *to)
+int cfg_store_tell(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to)
 {
-    if (store->callbacks.on_sale != NULL)
-        store->callbacks.on_sale(store->callbacks.ctx, from, to);
-}
+    const struct cfg_kind *kind = to != NULL ? to->kind : from->kind;
+    int err = store->callbacks.in_force(store->callbacks.ctx, from, to);
 
-void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left)
-{
-    if (store->callbacks.on_registration != NULL)
-        store->callbacks.on_registration(store->callbacks.ctx, pool, left);
-}
-
-struct cfg_view *cfg_store_view(struct cfg_store *store)
-{
-    return store->view;
+    if (err == 0 && kind->in_force != NULL)
+        kind->in_force(store, from, to);
+    return err;
 }

@@ -27,26 +27,21 @@ static void start_next(struct cfg_store *store);
  * tries again. */
 static void publish(struct cfg_store *store)
 {
-    struct cfg_snapshot *snapshot;
-    int err =
-        cfg_view_snapshot(store->view, store->snapshot->version + 1, store->revision, &snapshot);
-
-    if (err < 0) {
-        ps_log(PS_LOG_ERROR, "snapshot_not_built", PS_F_STR("error", ps_err_text(err)));
-        return;
-    }
     store->dirty = false;
-    store->older = store->snapshot;
-    store->snapshot = snapshot;
-    store->callbacks.publish(store->callbacks.ctx, snapshot);
+    store->publishing = true; /* before it may be acknowledged */
+    int err = store->callbacks.publish(store->callbacks.ctx, store->revision);
+    if (err < 0) {
+        store->dirty = true;
+        store->publishing = false;
+        ps_log(PS_LOG_ERROR, "snapshot_not_built", PS_F_STR("error", ps_err_text(err)));
+    }
 }
 
-void cfg_store_acknowledged(struct cfg_store *store, int64_t version)
+void cfg_store_acknowledged(struct cfg_store *store)
 {
-    if (store->older == NULL || version != store->snapshot->version)
+    if (!store->publishing)
         return;
-    cfg_snapshot_free(store->older);
-    store->older = NULL;
+    store->publishing = false;
     next_step(store);
 }
 
@@ -56,33 +51,14 @@ void cfg_store_changed(struct cfg_store *store)
     next_step(store);
 }
 
-void cfg_store_pages_changed(struct cfg_store *store)
-{
-    cfg_view_pages_changed(store->view);
-    cfg_store_changed(store);
-}
-
-int cfg_publish_pages(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to)
-{
-    (void)from;
-    (void)to;
-    cfg_view_pages_changed(store->view);
-    return 0;
-}
-
-const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store)
-{
-    return store->snapshot;
-}
-
 bool cfg_store_is_publishing(const struct cfg_store *store)
 {
-    return store->older != NULL;
+    return store->publishing;
 }
 
 bool cfg_store_is_settled(const struct cfg_store *store)
 {
-    return !store->dirty && store->older == NULL;
+    return !store->dirty && !store->publishing;
 }
 
 bool cfg_store_is_idle(const struct cfg_store *store)
@@ -296,10 +272,10 @@ static void start_next(struct cfg_store *store)
  * change. */
 static void next_step(struct cfg_store *store)
 {
-    while (store->older == NULL) {
+    while (!store->publishing) {
         if (store->dirty) {
             publish(store);
-            if (store->older != NULL || store->dirty)
+            if (store->publishing || store->dirty)
                 return;
         }
         const struct cfg_change *first = STAILQ_FIRST(&store->changes);
@@ -323,7 +299,7 @@ static bool put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
     struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);
     bool is_news = !cfg_doc_renews(doc, old);
-    int err = doc->kind->publish != NULL ? doc->kind->publish(store, old, doc) : 0;
+    int err = cfg_store_tell(store, old, doc);
 
     if (err < 0)
         ps_log(PS_LOG_ERROR, "document_not_in_force", PS_F_STR("kind", doc->kind->path),
@@ -570,7 +546,7 @@ int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store 
     STAILQ_INIT(&store->changes);
     STAILQ_INIT(&store->ended);
     LIST_INIT(&store->looks);
-    if (ps_heap_new(16, ENDS_MAX, &store->ends) < 0 || cfg_view_new(&store->view) < 0)
+    if (ps_heap_new(16, ENDS_MAX, &store->ends) < 0)
         (void)ps_fault(fault, err, settings->path, "out of memory");
     else
         err = cfg_writer_open(settings, load, store, &store->revision, &store->writer, fault);
@@ -586,13 +562,12 @@ int cfg_store_start(struct cfg_store *store, const struct cfg_store_callbacks *c
     int err = 0;
 
     store->callbacks = *callbacks;
-    cfg_view_set_callbacks(store->view, &callbacks->view);
     for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL && err == 0; kind++) {
         const struct cfg_map *map = cfg_store_map(store, *kind);
-        for (size_t i = 0; (*kind)->publish != NULL && i < map->count && err == 0; i++)
-            err = (*kind)->publish(store, NULL, map->at[i]);
+        for (size_t i = 0; i < map->count && err == 0; i++)
+            err = callbacks->in_force(callbacks->ctx, NULL, map->at[i]);
     }
-    return err < 0 ? err : cfg_view_snapshot(store->view, 1, store->revision, &store->snapshot);
+    return err;
 }
 
 void cfg_store_close(struct cfg_store *store)
@@ -618,9 +593,6 @@ void cfg_store_free(struct cfg_store *store)
         look_done(look, PS_E_CLOSED);
     cfg_sync_free(store->sync);
     cfg_store_set_seed(store, NULL, NULL);
-    cfg_snapshot_free(store->older);
-    cfg_snapshot_free(store->snapshot);
-    cfg_view_free(store->view);
     for (size_t i = 0; i < CFG_KINDS_MAX; i++) {
         for (size_t j = 0; j < store->maps[i].count; j++)
             cfg_doc_free(store->maps[i].at[j]);

@@ -1,7 +1,7 @@
 /* What operators decide on this gateway, and in a cluster on all: one store of versioned documents
  * (document.h), whatever their kind. The control thread keeps the versions in force in memory and
  * answers reads from it; control.db has them with their history (writer.h); Redis has those of a
- * cluster (sync.h); workers go by a snapshot (snapshot.h).
+ * cluster (sync.h); whoever is told of what came into force makes workers go by it.
  *
  * A change goes this way, one at a time (later ones queue):
  *   it is made of documents that are validated against what there is -> in a cluster, Redis
@@ -14,8 +14,8 @@
 #ifndef CFG_STORE_H
 #define CFG_STORE_H
 
+#include "gateway/config/kinds/sale_doc.h"
 #include "gateway/config/store/document.h"
-#include "gateway/config/snapshot.h"
 #include "gateway/config/store/writer.h"
 
 struct cfg_change;
@@ -23,22 +23,20 @@ struct cfg_sync;
 
 struct cfg_store_callbacks {
     void *ctx;
-    /* Give it to every worker; cfg_store_acknowledged follows when all go by it. */
-    void (*publish)(void *ctx, const struct cfg_snapshot *snapshot);
-    /* A version of a sale is in force; `to` is a deletion (parsed is NULL) or NULL when it is gone.
-     * Comes before its publication. */
-    void (*on_sale)(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to);
+    /* Make every worker go by what is in force, all changes up to this revision;
+     * cfg_store_acknowledged follows when all do. PS_E_NOMEM: it comes again with
+     * cfg_store_changed. */
+    int (*publish)(void *ctx, int64_t revision);
+    /* A version of a document is in force; `to` is a deletion (parsed is NULL) or NULL when it is
+     * gone; `from` is NULL where there was none. Comes before its publication. PS_E_NOMEM. */
+    int (*in_force)(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to);
     /* A change of a sale's document waits or is being written; it came into force, or did not. (Of
      * a sale that comes into force, ask cfg_store_changes_behind: they have waited before it.) */
     void (*on_changing)(void *ctx, const char *sale, bool changing);
-    /* The registrations of a pool are others now; `left`: somebody has removed one. Their document
-     * is about to change: look at them on the loop's next turn. */
-    void (*on_registration)(void *ctx, const char *pool, bool left);
     /* The order log has, or may have, records of the sale: its stock is fixed. */
     bool (*sale_is_used)(void *ctx, const char *sale);
     /* Used, but nobody misses it: it may be deleted (sale_is_forgettable). */
     bool (*sale_is_forgettable)(void *ctx, const char *sale);
-    struct cfg_view_callbacks view;
 };
 
 /* How many of on_changing's changes of the sale wait behind the one that is coming into force. */
@@ -52,7 +50,7 @@ int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store 
 /* What documents may name from now on; borrowed. Without it: anything. */
 void cfg_store_set_bounds(struct cfg_store *store, const struct cfg_bounds *bounds);
 const struct cfg_bounds *cfg_store_bounds(const struct cfg_store *store);
-/* on_sale comes for each sale, then the first snapshot is built. PS_E_NOMEM. */
+/* in_force comes for each document; `publish` does not. PS_E_NOMEM. */
 int cfg_store_start(struct cfg_store *store,
                     const struct cfg_store_callbacks *callbacks) PS_MUST_CHECK;
 /* Ends the writer, which does what it has taken, and the timers; the loop must turn once more
@@ -88,8 +86,7 @@ int64_t cfg_store_complete(const struct cfg_store *store);
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
 bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale);
-/* What is published; what it replaces is not yet acknowledged by all. */
-const struct cfg_snapshot *cfg_store_snapshot(const struct cfg_store *store);
+/* What is in force is not yet acknowledged by all. */
 bool cfg_store_is_publishing(const struct cfg_store *store);
 
 /* --- Changing. --- */
@@ -162,16 +159,13 @@ int cfg_store_past(struct cfg_store *store, const char *kinds, int64_t revision,
 
 /* --- Publishing. --- */
 
-/* What the sales room knows of sales has changed (cfg_view_decorate): publish again. */
+/* What workers go by has changed without a document: publish again. */
 void cfg_store_changed(struct cfg_store *store);
-/* What pools, routes and caches are made of has changed without a document, such as a discovered
- * list of endpoints: publish again. */
-void cfg_store_pages_changed(struct cfg_store *store);
 /* Is what has changed published, and acknowledged by all? Is no change waiting either? */
 bool cfg_store_is_settled(const struct cfg_store *store);
 bool cfg_store_is_idle(const struct cfg_store *store);
-/* All workers go by the snapshot of this version. */
-void cfg_store_acknowledged(struct cfg_store *store, int64_t version);
+/* All workers go by what was published last. */
+void cfg_store_acknowledged(struct cfg_store *store);
 
 /* --- The cluster. --- */
 
@@ -182,13 +176,6 @@ bool cfg_store_takes_changes(const struct cfg_store *store);
 bool cfg_store_is_shared(const struct cfg_store *store); /* with other gateways */
 
 /* --- For kinds, seed.c and sync.c. --- */
-struct cfg_view *cfg_store_view(struct cfg_store *store);
-/* struct cfg_kind.publish of those that pages are made of. */
-int cfg_publish_pages(struct cfg_store *store, const struct cfg_doc *from,
-                      const struct cfg_doc *to);
-void cfg_store_on_sale(struct cfg_store *store, const struct cfg_doc *from,
-                       const struct cfg_doc *to);
-void cfg_store_on_registration(const struct cfg_store *store, const char *pool, bool left);
 /* Called when the cluster's decisions are known first, or with the next turn if they are. */
 void cfg_store_set_sync(struct cfg_store *store, struct cfg_sync *sync);
 typedef int cfg_seed_fn(struct cfg_store *store, json_t *seed);

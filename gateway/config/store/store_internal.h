@@ -60,9 +60,8 @@ struct cfg_store {
     struct ps_heap *ends;               /* when documents end; value: a struct cfg_ended */
     struct cfg_ended_list ended;        /* gone from memory, not yet from control.db */
     int64_t revision;
-    struct cfg_view *view;
-    struct cfg_snapshot *snapshot, *older; /* published; replaced but not yet acknowledged */
-    bool dirty;                            /* what is published is not what there is */
+    bool dirty;      /* what is published is not what there is */
+    bool publishing; /* not yet acknowledged */
     STAILQ_HEAD(cfg_changes, cfg_change) changes;
     LIST_HEAD(, cfg_history) looks;
     struct cfg_sync *sync; /* NULL: what operators decide here is this gateway's own */
@@ -92,5 +91,8 @@ void cfg_store_say_end(struct cfg_store *store, const struct cfg_doc *doc, const
                        const char *action);
 /* What has ended is removed from control.db, and from Redis, with this change. */
 void cfg_change_add_ended(struct cfg_change *change);
+/* A version of a document is in force, or (`to` NULL) it has ended: tells whoever must know.
+ * PS_E_NOMEM. */
+int cfg_store_tell(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to);
 
 #endif

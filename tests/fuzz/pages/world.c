@@ -2,7 +2,7 @@
  * functions give what the script has chosen (the linker's --wrap), without a file or a thread. */
 #include "tests/fuzz/pages/world.h"
 
-#include "gateway/admission/limit_set.h"
+#include "gateway/snapshot/view.h"
 #include "gateway/cache/caches.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
@@ -78,8 +78,8 @@ static struct ps_metrics *metrics;
 static struct caches *caches;
 static struct cache_wakeups *wakeups;
 static struct up_registry *registry;
-static struct cfg_view *view;
-static struct cfg_snapshot *policy, *leaving;
+static struct snap_view *view;
+static struct snapshot *policy, *leaving;
 static struct gw_worker *worker;
 static struct ps_mailbox *control_mail;
 static uv_timer_t wake;
@@ -244,7 +244,7 @@ static void on_control_mail(const struct ps_mail *mail, void *ctx)
     if (mail->kind != GW_MAIL_POLICY_ACK)
         return;
     MUST((int64_t)mail->value == policy->version);
-    cfg_snapshot_free(leaving);
+    snapshot_free(leaving);
     leaving = NULL;
 }
 
@@ -254,29 +254,15 @@ static void on_wake(uv_timer_t *timer)
     is_awake = true;
 }
 
-static void *build_pages(void *ctx)
-{
-    (void)ctx;
-    return up_registry_build(registry, NULL);
-}
-
-static void drop_pages(void *pages)
-{
-    up_table_drop(pages);
-}
-
 static void new_policy(void)
 {
-    static const struct cfg_view_callbacks callbacks = {.pages = build_pages,
-                                                        .drop_pages = drop_pages,
-                                                        .compile = adm_limit_set_new,
-                                                        .free_compiled = free};
     const struct up_registry_deps deps = {.clock = &virtual, .worker_count = 1, .caches = caches};
 
-    MUST(up_registry_new(&deps, &registry) == 0 && cfg_view_new(&view) == 0);
-    cfg_view_set_callbacks(view, &callbacks);
-    cfg_view_pages_changed(view);
-    MUST(cfg_view_snapshot(view, 1, 1, &policy) == 0);
+    MUST(up_registry_new(&deps, &registry) == 0 && snap_view_new(&view) == 0);
+    struct up_table *pages = up_registry_build(registry, NULL);
+    MUST(pages != NULL);
+    snap_view_set_pages(view, pages);
+    MUST(snap_view_snapshot(view, 1, 1, &policy) == 0);
 }
 
 void world_open(void)
@@ -383,10 +369,10 @@ void world_close(void)
         (void)uv_run(&worker->loop, UV_RUN_NOWAIT);
     MUST(!uv_loop_alive(&worker->loop) && net_open() == 0);
     gw_worker_join(worker);
-    cfg_snapshot_free(leaving);
-    cfg_snapshot_free(policy);
+    snapshot_free(leaving);
+    snapshot_free(policy);
     policy = leaving = NULL;
-    cfg_view_free(view);
+    snap_view_free(view);
     up_registry_free(registry);
     caches_free(caches);
     cache_wakeups_free(wakeups);
@@ -435,15 +421,17 @@ void world_sleep(int64_t ms, void (*pump)(void))
 
 static void publish(void)
 {
-    struct cfg_snapshot *next;
+    struct snapshot *next;
     const struct ps_mail none = {.kind = GW_MAIL_POLICY};
     struct ps_mail mail = none;
 
     if (leaving != NULL) /* one at a time */
         world_run();
     MUST(leaving == NULL);
-    cfg_view_pages_changed(view);
-    if (cfg_view_snapshot(view, policy->version + 1, 1, &next) < 0) {
+    struct up_table *pages = up_registry_build(registry, NULL);
+    if (pages != NULL)
+        snap_view_set_pages(view, pages);
+    if (pages == NULL || snap_view_snapshot(view, policy->version + 1, 1, &next) < 0) {
         MUST(memory_has_failed());
         return;
     }

@@ -1,30 +1,30 @@
 /* Users and address ranges that are refused. One thread makes and changes a list; workers look
  * them up in frozen copies of it. */
-#ifndef CFG_BLOCKLIST_H
-#define CFG_BLOCKLIST_H
+#ifndef ADM_BLOCKLIST_H
+#define ADM_BLOCKLIST_H
 
 #include "common/text/address.h"
 #include "common/err.h"
 
-struct cfg_blocklist;
+struct adm_blocklist;
 
 /* An empty one, to be changed. Owner: the caller. PS_E_NOMEM. */
-int cfg_blocklist_new(struct cfg_blocklist **ret_list) PS_MUST_CHECK;
+int adm_blocklist_new(struct adm_blocklist **ret_list) PS_MUST_CHECK;
 /* A copy of the list as it is now, for any thread to read. Owner: the caller. NULL: out of
  * memory. */
-struct cfg_blocklist *cfg_blocklist_freeze(const struct cfg_blocklist *list) PS_MUST_CHECK;
-void cfg_blocklist_free(struct cfg_blocklist *list); /* NULL is allowed */
+struct adm_blocklist *adm_blocklist_freeze(const struct adm_blocklist *list) PS_MUST_CHECK;
+void adm_blocklist_free(struct adm_blocklist *list); /* NULL is allowed */
 
 /* An entry, new or in the place of the one of the same user or range; `until_ms` INT64_MAX: for
  * good; 0: it goes. PS_E_NOMEM: nothing has changed. */
-int cfg_blocklist_user(struct cfg_blocklist *list, const char *user,
+int adm_blocklist_user(struct adm_blocklist *list, const char *user,
                        int64_t until_ms) PS_MUST_CHECK;
-int cfg_blocklist_range(struct cfg_blocklist *list, const struct ps_cidr *range,
+int adm_blocklist_range(struct adm_blocklist *list, const struct ps_cidr *range,
                         int64_t until_ms) PS_MUST_CHECK;
 
 /* One look-up for the user, one for each prefix length that is in use: the cost does not grow with
  * the number of entries. `user.len` 0 = address only. */
-bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
+bool adm_blocklist_has(const struct adm_blocklist *list, struct ps_str user,
                        const struct ps_address *address, int64_t wall_ms);
 
 #endif

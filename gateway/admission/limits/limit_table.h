@@ -5,8 +5,8 @@
 #ifndef ADM_LIMIT_TABLE_H
 #define ADM_LIMIT_TABLE_H
 
-#include "gateway/admission/limit_share.h"
-#include "gateway/admission/limiter.h"
+#include "gateway/admission/limits/limit_share.h"
+#include "gateway/admission/limits/limiter.h"
 
 struct adm_limit_table;
 

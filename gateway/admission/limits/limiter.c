@@ -24,9 +24,9 @@
  * that moves takes no budget along that its former owner has used. That what is used is forgiven at
  * the share's part of the rate is the matter of the clock (limit_share.h); only fixed windows end
  * by real time. */
-#include "gateway/admission/limiter.h"
+#include "gateway/admission/limits/limiter.h"
 #include "common/text/id.h"
-#include "gateway/admission/limit_share.h"
+#include "gateway/admission/limits/limit_share.h"
 
 #include <assert.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * entries). Of a user or range only the hash under a random key of 64 bits is kept, so that nobody
  * can make up one that is taken for another; that two are the same by chance takes more entries and
  * users than there can be. Addresses are looked up once for each prefix length in use. */
-#include "gateway/config/blocklist.h"
+#include "gateway/admission/limits/blocklist.h"
 
 #include "common/text/id.h"
 
@@ -17,7 +17,7 @@ struct entry {
     int64_t until_ms; /* of a free one 0 */
 };
 
-struct cfg_blocklist {
+struct adm_blocklist {
     struct ps_hash_key user_key, range_key;
     size_t user_count;
     size_t lengths[LENGTHS]; /* ranges of each prefix length */
@@ -27,7 +27,7 @@ struct cfg_blocklist {
     struct entry *at;
 };
 
-void cfg_blocklist_free(struct cfg_blocklist *list)
+void adm_blocklist_free(struct adm_blocklist *list)
 {
     if (list == NULL)
         return;
@@ -35,9 +35,9 @@ void cfg_blocklist_free(struct cfg_blocklist *list)
     free(list);
 }
 
-int cfg_blocklist_new(struct cfg_blocklist **ret_list)
+int adm_blocklist_new(struct adm_blocklist **ret_list)
 {
-    struct cfg_blocklist *list = calloc(1, sizeof *list);
+    struct adm_blocklist *list = calloc(1, sizeof *list);
 
     if (list == NULL || (list->at = calloc(SLOTS_MIN, sizeof *list->at)) == NULL) {
         free(list);
@@ -50,9 +50,9 @@ int cfg_blocklist_new(struct cfg_blocklist **ret_list)
     return 0;
 }
 
-struct cfg_blocklist *cfg_blocklist_freeze(const struct cfg_blocklist *list)
+struct adm_blocklist *adm_blocklist_freeze(const struct adm_blocklist *list)
 {
-    struct cfg_blocklist *frozen = malloc(sizeof *frozen);
+    struct adm_blocklist *frozen = malloc(sizeof *frozen);
     struct entry *at = malloc(list->slots * sizeof *at);
 
     if (frozen == NULL || at == NULL) {
@@ -74,7 +74,7 @@ static uint64_t hash_of(const struct ps_hash_key *key, const void *data, size_t 
     return hash != 0 ? hash : 1;
 }
 
-static uint64_t range_hash(const struct cfg_blocklist *list, const struct ps_cidr *range)
+static uint64_t range_hash(const struct adm_blocklist *list, const struct ps_cidr *range)
 {
     uint8_t text[sizeof range->address.byte + 1];
 
@@ -84,7 +84,7 @@ static uint64_t range_hash(const struct cfg_blocklist *list, const struct ps_cid
 }
 
 /* The entry, or the free slot where it belongs. */
-static struct entry *find_entry(const struct cfg_blocklist *list, uint64_t hash)
+static struct entry *find_entry(const struct adm_blocklist *list, uint64_t hash)
 {
     size_t i = hash & (list->slots - 1);
 
@@ -105,7 +105,7 @@ static struct ps_cidr masked(const struct ps_address *address, uint8_t bits)
     return range;
 }
 
-bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
+bool adm_blocklist_has(const struct adm_blocklist *list, struct ps_str user,
                        const struct ps_address *address, int64_t wall_ms)
 {
     if (user.len > 0 && list->user_count > 0 &&
@@ -123,9 +123,9 @@ bool cfg_blocklist_has(const struct cfg_blocklist *list, struct ps_str user,
 
 /* --- Changing. --- */
 
-static int grow(struct cfg_blocklist *list)
+static int grow(struct adm_blocklist *list)
 {
-    struct cfg_blocklist more = *list;
+    struct adm_blocklist more = *list;
 
     more.slots = 2 * list->slots;
     more.at = calloc(more.slots, sizeof *more.at);
@@ -140,7 +140,7 @@ static int grow(struct cfg_blocklist *list)
 }
 
 /* Entries behind it move up, so that no search ends before them. */
-static void remove_entry(struct cfg_blocklist *list, struct entry *entry)
+static void remove_entry(struct adm_blocklist *list, struct entry *entry)
 {
     size_t mask = list->slots - 1, hole = (size_t)(entry - list->at);
 
@@ -153,7 +153,7 @@ static void remove_entry(struct cfg_blocklist *list, struct entry *entry)
 }
 
 /* *ret_more: +1, -1 or 0 entries. */
-static int put(struct cfg_blocklist *list, uint64_t hash, int64_t until_ms, int *ret_more)
+static int put(struct adm_blocklist *list, uint64_t hash, int64_t until_ms, int *ret_more)
 {
     struct entry *entry = find_entry(list, hash);
     bool there = entry->hash != 0;
@@ -172,7 +172,7 @@ static int put(struct cfg_blocklist *list, uint64_t hash, int64_t until_ms, int 
     return 0;
 }
 
-int cfg_blocklist_user(struct cfg_blocklist *list, const char *user, int64_t until_ms)
+int adm_blocklist_user(struct adm_blocklist *list, const char *user, int64_t until_ms)
 {
     int more, err = put(list, hash_of(&list->user_key, user, strlen(user)), until_ms, &more);
 
@@ -181,7 +181,7 @@ int cfg_blocklist_user(struct cfg_blocklist *list, const char *user, int64_t unt
     return err;
 }
 
-int cfg_blocklist_range(struct cfg_blocklist *list, const struct ps_cidr *range, int64_t until_ms)
+int adm_blocklist_range(struct adm_blocklist *list, const struct ps_cidr *range, int64_t until_ms)
 {
     int more, err = put(list, range_hash(list, range), until_ms, &more);
 

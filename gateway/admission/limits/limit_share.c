@@ -6,7 +6,7 @@
  * one that has spent its own: a second burst.
  *
  * Why the demand, not what was admitted: who is refused the most needs the share most. */
-#include "gateway/admission/limit_share.h"
+#include "gateway/admission/limits/limit_share.h"
 
 #include "common/clock.h"
 

@@ -25,7 +25,7 @@
  *   that key is forgotten as well.
  *
  * A lock for each set was rejected: a preempted worker would stop the others. */
-#include "gateway/admission/limit_table.h"
+#include "gateway/admission/limits/limit_table.h"
 #include "common/text/id.h"
 
 #include <assert.h>

@@ -1,0 +1,48 @@
+/* What the workers go by: one immutable snapshot of sales, limits, blocklist and pages. The control
+ * thread builds a new one for each change (view.h), which shares all that did not change, and
+ * publishes it; a worker swaps its pointer between two events, so the hot path takes no lock and no
+ * reference count. */
+#ifndef SNAP_SNAPSHOT_H
+#define SNAP_SNAPSHOT_H
+
+#include "gateway/admission/limits/blocklist.h"
+#include "gateway/admission/limits/limit_set.h"
+#include "gateway/config/kinds/rehearsal_key.h"
+#include "gateway/snapshot/sale.h"
+#include "gateway/upstream/pool.h"
+
+struct snapshot {
+    int64_t version;  /* of the snapshot: rises with each publication */
+    int64_t revision; /* of the store */
+    size_t sale_count;
+    uint32_t index_end;
+    struct snap_sale **sales; /* sorted by name */
+    size_t twin_count;
+    struct snap_sale **twins; /* of them the newest twin of each sale, sorted by twin_of */
+    struct adm_limit_set *limits;
+    struct adm_blocklist *blocklist;
+    struct cfg_rehearsal_keys rehearsal_keys;
+    struct up_table *pages; /* NULL: there are none */
+    /* Inside: what the next one has no more. */
+    struct {
+        struct snap_sale *first_sale, **sales;
+        struct adm_limit_set *limits;
+        struct adm_blocklist *blocklist;
+        struct up_table *pages;
+    } retired;
+};
+
+/* Sale by name, or NULL. */
+const struct snap_sale *snapshot_sale(const struct snapshot *snapshot, const char *name,
+                                      size_t len);
+/* What a rehearsal that names a sale gets: the newest twin of that sale, or the twin of this name.
+ * NULL: there is none. Everybody else gets what is no twin. */
+const struct snap_sale *snapshot_twin(const struct snapshot *snapshot, const char *name,
+                                      size_t len);
+
+/* When no worker uses it any more. NULL is allowed. The last one is freed before its view. */
+void snapshot_free(struct snapshot *snapshot);
+/* Inside: sales that are linked by `retired`. */
+void snapshot_free_retired(struct snap_sale *sale);
+
+#endif
