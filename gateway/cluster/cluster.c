@@ -136,7 +136,7 @@ bool clu_is_gone(const struct clu_cluster *cluster, const struct ps_uuid *start)
 
 bool clu_owns(const struct clu_cluster *cluster)
 {
-    return !cluster->shared || cluster->owns;
+    return !cluster->shared || cluster->owner == CLU_OWNER_THIS_LOG;
 }
 
 /* Several journals are not one log: only the gateway that was started first may go on. (A start's

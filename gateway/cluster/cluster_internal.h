@@ -14,6 +14,12 @@ struct clu_member {
     struct inv_heartbeat heartbeat;
 };
 
+/* For whose log Redis counts, as far as this gateway knows. */
+enum clu_owner { CLU_OWNER_UNKNOWN, CLU_OWNER_THIS_LOG, CLU_OWNER_OTHER_LOG };
+
+/* The heartbeat under way: without the log's name while the log has not said it. */
+enum clu_under_way { CLU_UNDER_WAY_NONE, CLU_UNDER_WAY_UNNAMED, CLU_UNDER_WAY_NAMED };
+
 struct clu_cluster {
     struct clu_settings settings;
     const struct clu_sales *sales;
@@ -24,9 +30,8 @@ struct clu_cluster {
     _Atomic(bool) has_view, has_redis;
 
     /* the heartbeat */
-    bool asking;
+    enum clu_under_way under_way;
     bool ask_all;     /* with the next one */
-    bool log_named;   /* by the one under way */
     int64_t asked_ns; /* when it was sent */
     int64_t demand;   /* as last told */
     size_t answered;
@@ -37,9 +42,8 @@ struct clu_cluster {
     int64_t clock_set_ns;
     struct clu_member *members;
     size_t member_count;
-    bool owns;             /* Redis counts for this gateway's log */
-    bool disowned;         /* it counts for another one */
-    int64_t disowned_ns;   /* when that was last said; INT64_MIN / 2: never */
+    enum clu_owner owner;
+    int64_t disowned_ns;   /* when Redis last named another log; INT64_MIN / 2: never */
     bool reported_company; /* another gateway counts, and this one has a journal of its own */
 
     /* the leader's lease */

@@ -61,10 +61,9 @@ static void leave_other_log(struct clu_cluster *cluster, const char *other)
 
     if (other[0] != '\0')
         cluster->disowned_ns = clu_now_ns(cluster);
-    cluster->owns = false;
-    if (cluster->disowned)
+    if (cluster->owner == CLU_OWNER_OTHER_LOG)
         return;
-    cluster->disowned = true;
+    cluster->owner = CLU_OWNER_OTHER_LOG;
     oq_log_view(cluster->settings.log, &view);
     ps_log(PS_LOG_ERROR, "redis_of_another_log",
            PS_F_STR("redis", inv_store_server(cluster->settings.store)), PS_F_STR("key", "ps:log"),
@@ -94,7 +93,9 @@ static void on_heartbeat(int err, const struct inv_heartbeat_reply *answer, void
 {
     struct clu_cluster *cluster = ctx;
 
-    cluster->asking = false;
+    enum clu_under_way answered = cluster->under_way;
+
+    cluster->under_way = CLU_UNDER_WAY_NONE;
     atomic_store(&cluster->has_redis, err == 0 && answer->other_log == NULL);
     if (cluster->stopped || err < 0)
         return; /* what was known stays */
@@ -102,8 +103,7 @@ static void on_heartbeat(int err, const struct inv_heartbeat_reply *answer, void
         leave_other_log(cluster, answer->other_log);
         return;
     }
-    cluster->disowned = false;
-    cluster->owns = cluster->log_named;
+    cluster->owner = answered == CLU_UNDER_WAY_NAMED ? CLU_OWNER_THIS_LOG : CLU_OWNER_UNKNOWN;
     note_clock(cluster, answer->now_ms);
     cluster->answered_ns = clu_now_ns(cluster);
     cluster->redis_ms = answer->now_ms;
@@ -115,8 +115,8 @@ static void on_heartbeat(int err, const struct inv_heartbeat_reply *answer, void
     report_company(cluster);
 }
 
-static int send_heartbeat(struct clu_cluster *cluster, const struct inv_heartbeat *heartbeat,
-                          const char *log_name)
+static void send_heartbeat(struct clu_cluster *cluster, const struct inv_heartbeat *heartbeat,
+                           const char *log_name)
 {
     const struct clu_sales *sales = cluster->sales;
     struct inv_sale **counters =
@@ -124,21 +124,20 @@ static int send_heartbeat(struct clu_cluster *cluster, const struct inv_heartbea
     struct inv_log_claim log = {.name = log_name,
                                 .claims = clu_now_ns(cluster) - cluster->disowned_ns > CLAIM_NS};
     size_t count;
-    int result;
 
     if (counters == NULL)
-        return PS_E_NOMEM;
+        return;
     count = sales->ask(cluster->ask_all, counters, cluster->sales_ctx);
     cluster->asked_ns = clu_now_ns(cluster);
-    cluster->log_named = log_name != NULL;
-    result = inv_shared_heartbeat(
+    int result = inv_shared_heartbeat(
         cluster->settings.store,
         &(struct inv_heartbeat_call){heartbeat, log_name != NULL ? &log : NULL, counters, count},
         on_heartbeat, cluster);
-    if (result == INV_PENDING)
+    if (result == INV_PENDING) {
+        cluster->under_way = log_name != NULL ? CLU_UNDER_WAY_NAMED : CLU_UNDER_WAY_UNNAMED;
         cluster->ask_all = false;
+    }
     free(counters);
-    return result;
 }
 
 void clu_heartbeat_tick(struct clu_cluster *cluster)
@@ -152,7 +151,7 @@ void clu_heartbeat_tick(struct clu_cluster *cluster)
         atomic_store(&cluster->has_redis, false);
         return;
     }
-    if (cluster->asking)
+    if (cluster->under_way != CLU_UNDER_WAY_NONE)
         return;
     oq_log_view(settings->log, &view);
     oq_log_stats(settings->log, &stats);
@@ -164,5 +163,5 @@ void clu_heartbeat_tick(struct clu_cluster *cluster)
     }
     cluster->demand = heartbeat.demand;
     memcpy(heartbeat.name, settings->gateway_id, strlen(settings->gateway_id));
-    cluster->asking = send_heartbeat(cluster, &heartbeat, view.name) == INV_PENDING;
+    send_heartbeat(cluster, &heartbeat, view.name);
 }

@@ -62,9 +62,8 @@ static bool was_stale(const struct up_exchange *exchange, enum up_outcome outcom
  * client's next request would still count this one. */
 static void leave_endpoint(struct up_exchange *exchange)
 {
-    if (exchange->is_served)
+    if (exchange->state != UP_EXCHANGE_ANSWERED)
         up_add(&up_cell_of(exchange->worker, exchange->connection->endpoint)->in_flight, -1);
-    exchange->is_served = false;
 }
 
 /* Counts this try in the endpoint's figures. */
@@ -102,15 +101,13 @@ static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
 
 void up_exchange_cancel(struct up_exchange *exchange)
 {
-    end_request(exchange, UP_OUTCOME_client_gone);
     if (exchange->connection != NULL) {
         end_try(exchange, UP_OUTCOME_client_gone);
         up_connection_close(exchange->connection);
         exchange->connection = NULL;
     }
-    if (exchange->calling)
-        exchange->cancelled = true;
-    else
+    end_request(exchange, UP_OUTCOME_client_gone);
+    if (!exchange->calling)
         free_exchange(exchange);
 }
 
@@ -124,8 +121,10 @@ static bool was_tried(const struct up_exchange *exchange, const struct up_endpoi
     return false;
 }
 
-static struct up_candidate candidate(struct up_exchange *exchange, const struct up_member *member,
-                                     int64_t now_ns)
+/* *ret_refused is set if the endpoint's circuit refuses, and left as it is otherwise. */
+static struct up_candidate candidate(const struct up_exchange *exchange,
+                                     const struct up_member *member, int64_t now_ns,
+                                     bool *ret_refused)
 {
     const struct cfg_pool *doc = exchange->pool->doc;
     struct up_endpoint *endpoint = member->endpoint;
@@ -141,7 +140,7 @@ static struct up_candidate candidate(struct up_exchange *exchange, const struct 
         !up_circuit_admits(&cell->circuit,
                            atomic_load_explicit(&cell->in_flight, memory_order_relaxed))) {
         weight = 0;
-        exchange->refused_by_circuit = true;
+        *ret_refused = true;
     }
     return (struct up_candidate){
         .hash = endpoint->hash,
@@ -154,8 +153,8 @@ static struct up_candidate candidate(struct up_exchange *exchange, const struct 
         .current = &cell->current};
 }
 
-/* NULL: no endpoint may be used. */
-static struct up_endpoint *pick(struct up_exchange *exchange)
+/* NULL: no endpoint may be used; *ret_refused: a circuit refuses one of them. */
+static struct up_endpoint *pick(const struct up_exchange *exchange, bool *ret_refused)
 {
     const struct up_pool_view *pool = exchange->pool;
     struct up_pool_cell *cell = pool_cell_of(exchange);
@@ -163,13 +162,19 @@ static struct up_endpoint *pick(struct up_exchange *exchange)
     int64_t now_ns = up_now_ns(exchange->worker);
 
     for (size_t i = 0; i < pool->member_count; i++)
-        table[i] = candidate(exchange, &pool->members[i], now_ns);
+        table[i] = candidate(exchange, &pool->members[i], now_ns, ret_refused);
     size_t place =
         up_pick(&cell->picker, pool->doc->algorithm, table, pool->member_count, exchange->key);
     return place == UP_NONE ? NULL : pool->members[place].endpoint;
 }
 
 /* --- The request --- */
+
+/* Of a connection that is made: it has received the whole request. */
+static bool is_sent(const struct up_exchange *exchange)
+{
+    return exchange->body_len == 0 || exchange->body == UP_BODY_WHOLE;
+}
 
 /* A connection attempt may use half of the time that is left to the first byte; the other half is
  * for another endpoint. */
@@ -180,7 +185,7 @@ static void set_timer(struct up_exchange *exchange)
 
     if (exchange->connection->state == UP_CONNECTING)
         at_ns = earlier(now_ns + earlier(half_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
-    else if (!exchange->begun && exchange->is_sent)
+    else if (exchange->state == UP_EXCHANGE_TRYING && is_sent(exchange))
         at_ns = earlier(exchange->first_byte_ns, at_ns);
     up_connection_set_timer(exchange->connection, at_ns);
 }
@@ -190,7 +195,6 @@ static bool send_head(struct up_exchange *exchange)
     struct ps_str head = {exchange->head, exchange->head_len};
 
     exchange->sent_ns = up_now_ns(exchange->worker);
-    exchange->is_sent = exchange->body_len == 0;
     bool room = up_connection_send(exchange->connection, &head, 1);
     set_timer(exchange);
     return room;
@@ -216,7 +220,6 @@ static bool send_part(struct up_exchange *exchange, struct ps_str part, bool las
     bool room = up_connection_send(exchange->connection, parts, count);
     if (last) {
         int64_t now_ns = up_now_ns(exchange->worker);
-        exchange->is_sent = true;
         /* the time in which the client sent the body does not count */
         exchange->first_byte_ns += now_ns - exchange->sent_ns;
         exchange->sent_ns = now_ns;
@@ -234,16 +237,17 @@ static bool keep_part(struct up_exchange *exchange, struct ps_str part, bool las
     memcpy(first + exchange->first_len, part.at, part.len);
     exchange->first = first;
     exchange->first_len += part.len;
-    exchange->first_last |= last;
+    if (last)
+        exchange->body = UP_BODY_WHOLE;
     return false;
 }
 
 bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool last)
 {
     bool waits = exchange->connection == NULL || exchange->connection->state == UP_CONNECTING;
-    bool room = waits ? keep_part(exchange, part, last) : send_part(exchange, part, last);
 
-    exchange->has_parts = true;
+    exchange->body = last && !waits ? UP_BODY_WHOLE : UP_BODY_SOME;
+    bool room = waits ? keep_part(exchange, part, last) : send_part(exchange, part, last);
     exchange->wants_room = !room;
     return room;
 }
@@ -252,7 +256,7 @@ bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool las
 static bool end_call(struct up_exchange *exchange)
 {
     exchange->calling = false;
-    if (!exchange->cancelled)
+    if (exchange->state != UP_EXCHANGE_OVER)
         return true;
     free_exchange(exchange);
     return false;
@@ -274,7 +278,7 @@ void up_exchange_on_connected(struct up_exchange *exchange)
 
     if (exchange->first != NULL) {
         struct ps_str first = {exchange->first, exchange->first_len};
-        room = send_part(exchange, first, exchange->first_last);
+        room = send_part(exchange, first, exchange->body == UP_BODY_WHOLE);
         free(exchange->first);
         exchange->first = NULL;
         exchange->first_len = 0;
@@ -287,18 +291,18 @@ void up_exchange_on_connected(struct up_exchange *exchange)
  * endpoint. */
 static enum up_outcome try(struct up_exchange *exchange)
 {
-    struct up_endpoint *endpoint = pick(exchange);
+    bool refused = false;
+    struct up_endpoint *endpoint = pick(exchange, &refused);
 
     if (endpoint == NULL) {
         up_add(&pool_cell_of(exchange)->no_endpoint, 1);
-        return exchange->refused_by_circuit ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
+        return refused ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
     }
     exchange->connection = up_connection_take(exchange->worker, endpoint, exchange);
     if (exchange->connection == NULL)
         return UP_OUTCOME_refused;
     exchange->tried[exchange->tries++] = endpoint;
     up_add(&up_cell_of(exchange->worker, endpoint)->in_flight, 1);
-    exchange->is_served = true;
     if (exchange->connection->state == UP_SENDING)
         up_exchange_on_connected(exchange);
     else if (exchange->connection->refused)
@@ -347,7 +351,7 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
     up_retry_earn(cell, call->pool->doc->retry_budget, call->pool->pool->cell_count,
                   call->began_ns);
     *ret_outcome = up_gate_enter(exchange);
-    if (*ret_outcome == UP_OUTCOME_ok && !exchange->waits)
+    if (*ret_outcome == UP_OUTCOME_ok && exchange->state == UP_EXCHANGE_TRYING)
         *ret_outcome = try(exchange);
     if (*ret_outcome == UP_OUTCOME_ok)
         return exchange;
@@ -358,9 +362,11 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
 
 void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome)
 {
+    bool begun = exchange->state == UP_EXCHANGE_ANSWERING;
+
     end_request(exchange, outcome);
     exchange->calling = true;
-    exchange->callbacks->failed(outcome, exchange->begun, exchange->ctx);
+    exchange->callbacks->failed(outcome, begun, exchange->ctx);
     free_exchange(exchange);
 }
 
@@ -386,8 +392,9 @@ static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_ou
 {
     bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
 
-    return !exchange->begun && !exchange->is_extra && exchange->tries < UP_TRIES_MAX &&
-           !exchange->has_parts && is_idempotent(exchange->method) &&
+    return exchange->state == UP_EXCHANGE_TRYING && !exchange->is_extra &&
+           exchange->tries < UP_TRIES_MAX && exchange->body == UP_BODY_NONE &&
+           is_idempotent(exchange->method) &&
            up_now_ns(exchange->worker) < earlier(exchange->first_byte_ns, exchange->total_ns) &&
            (unsent || (stale && exchange->body_len == 0));
 }
@@ -441,7 +448,6 @@ static void note_first_byte(struct up_exchange *exchange)
     atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);
     exchange->first_ns = now_ns;
     up_gate_answered(exchange);
-    exchange->begun = true;
 }
 
 static int64_t body_len_of(const struct ps_http_head *head)
@@ -463,12 +469,16 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
     const struct ps_http_head *head = &connection->parse;
     bool more;
 
-    if (last)
-        leave_endpoint(exchange);
-    exchange->calling = true;
     if (base != NULL) {
         note_first_byte(exchange);
         set_timer(exchange);
+    }
+    if (last) {
+        leave_endpoint(exchange);
+        exchange->state = UP_EXCHANGE_ANSWERED;
+    }
+    exchange->calling = true;
+    if (base != NULL) {
         more = exchange->callbacks->answer(
             &(struct up_answer){
                 .status = head->status, .head = head, .base = base, .body_len = body_len_of(head)},
@@ -483,7 +493,7 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
     enum up_outcome outcome = head->status >= 500 ? UP_OUTCOME_error : UP_OUTCOME_ok;
     end_try(exchange, outcome);
     end_request(exchange, outcome);
-    up_connection_leave(connection, reusable && exchange->is_sent);
+    up_connection_leave(connection, reusable && is_sent(exchange));
     free_exchange(exchange);
     return false;
 }

@@ -58,7 +58,25 @@ struct up_hold {
     size_t users;
 };
 
+enum up_exchange_state {
+    UP_EXCHANGE_NEW,
+    UP_EXCHANGE_WAITING,   /* in the queue before its pool */
+    UP_EXCHANGE_TRYING,    /* has a place in its pool, until the head of an answer arrives */
+    UP_EXCHANGE_ANSWERING, /* the answer has begun */
+    UP_EXCHANGE_ANSWERED,  /* its endpoint has sent the end of the answer */
+    UP_EXCHANGE_OVER       /* cancelled or counted: freed when the callback under way returns */
+};
+
+/* What the client has sent of its body. */
+enum up_body { UP_BODY_NONE, UP_BODY_SOME, UP_BODY_WHOLE };
+
 struct up_exchange {
+    enum up_exchange_state state;
+    enum up_body body;
+    bool is_extra; /* nobody waits for the answer */
+    bool fresh;    /* use a new connection: a kept one was closed before it received the request */
+    bool calling;  /* a callback runs */
+    bool wants_room; /* the client waits until the endpoint accepts more of the body */
     struct up_worker *worker;
     struct up_hold *hold; /* of the table of route and pool */
     const struct cfg_route *route;
@@ -81,19 +99,9 @@ struct up_exchange {
     /* gate.c */
     int64_t place_ns; /* when it got its place */
     int64_t wait_until_ns;
-    bool is_extra, has_place, waits;
-    bool refused_by_circuit; /* by an endpoint's circuit */
     TAILQ_ENTRY(up_exchange) waiting;
-    bool has_parts; /* parts of its body have arrived */
-    bool fresh;     /* use a new connection: a kept one was closed before it received the request */
-    bool is_sent;   /* the connection has received the whole request */
-    bool is_served; /* it counts as in flight at its endpoint */
-    bool begun;     /* the answer has begun */
-    bool calling, cancelled;
-    bool wants_room;
-    char *first; /* a body part that arrived before the connection was made */
+    char *first; /* of the body: what arrived before the connection was made */
     size_t first_len;
-    bool first_last;
     size_t head_len;
     char head[]; /* with framing */
 };

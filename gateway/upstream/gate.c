@@ -52,7 +52,6 @@ bool up_pool_admits(const struct up_pool_view *pool, size_t worker)
 static void stop_waiting(struct up_exchange *exchange)
 {
     TAILQ_REMOVE(&exchange->worker->waiting, exchange, waiting);
-    exchange->waits = false;
     up_add(&cell_of(exchange)->waiting, -1);
 }
 
@@ -93,7 +92,6 @@ static int64_t room_to_wait(const struct up_exchange *exchange)
 static void let_go(struct up_exchange *exchange)
 {
     up_add(&cell_of(exchange)->queue_full, 1);
-    stop_waiting(exchange);
     up_exchange_give_up(exchange, UP_UNSENT_BUSY);
 }
 
@@ -119,7 +117,7 @@ static bool wait(struct up_exchange *exchange)
         return false;
     if (atomic_load_explicit(&cell->waiting, memory_order_relaxed) >= room)
         let_oldest_go(exchange);
-    exchange->waits = true;
+    exchange->state = UP_EXCHANGE_WAITING;
     exchange->wait_until_ns = (exchange->began_ns + exchange->first_byte_ns) / 2;
     if (exchange->wait_until_ns > exchange->total_ns)
         exchange->wait_until_ns = exchange->total_ns;
@@ -171,7 +169,7 @@ static void on_timer(uv_timer_t *timer)
             continue;
         }
         stop_waiting(exchange);
-        exchange->has_place = true;
+        exchange->state = UP_EXCHANGE_TRYING;
         exchange->place_ns = up_now_ns(worker);
         up_exchange_go(exchange);
     }
@@ -189,8 +187,11 @@ enum up_outcome up_gate_enter(struct up_exchange *exchange)
     exchange->place_ns = now_ns;
     if (!up_circuit_admits(&cell->circuit, under_way(cell)))
         return UP_UNSENT_BREAKER;
-    exchange->has_place = ps_adaptive_limit_begin(&cell->limit, now_ns);
-    if (exchange->has_place || wait(exchange))
+    if (ps_adaptive_limit_begin(&cell->limit, now_ns)) {
+        exchange->state = UP_EXCHANGE_TRYING;
+        return UP_OUTCOME_ok;
+    }
+    if (wait(exchange))
         return UP_OUTCOME_ok;
     up_add(&cell->queue_full, 1);
     return UP_UNSENT_BUSY;
@@ -200,9 +201,6 @@ static void give_place_back(struct up_exchange *exchange, bool measured)
 {
     struct up_pool_cell *cell = cell_of(exchange);
 
-    if (!exchange->has_place)
-        return;
-    exchange->has_place = false;
     if (measured)
         ps_adaptive_limit_end(&cell->limit, exchange->place_ns, up_now_ns(exchange->worker));
     else
@@ -214,6 +212,7 @@ static void give_place_back(struct up_exchange *exchange, bool measured)
 void up_gate_answered(struct up_exchange *exchange)
 {
     give_place_back(exchange, true);
+    exchange->state = UP_EXCHANGE_ANSWERING;
 }
 
 void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome)
@@ -221,9 +220,11 @@ void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome)
     struct up_pool_cell *cell = cell_of(exchange);
     int64_t took_ns = up_now_ns(exchange->worker) - exchange->place_ns;
 
-    if (exchange->waits)
+    if (exchange->state == UP_EXCHANGE_WAITING)
         stop_waiting(exchange);
-    give_place_back(exchange, outcome == UP_OUTCOME_timeout);
+    else if (exchange->state == UP_EXCHANGE_TRYING)
+        give_place_back(exchange, outcome == UP_OUTCOME_timeout);
+    exchange->state = UP_EXCHANGE_OVER;
     if (outcome < UP_OUTCOME_COUNT && up_outcome_is_failure(outcome))
         up_circuit_fail(&cell->circuit, took_ns, up_outcome_names[outcome]);
     else if (outcome == UP_OUTCOME_ok)
