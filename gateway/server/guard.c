@@ -32,10 +32,8 @@
 #include "gateway/server/http_internal.h"
 
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 /* libuv has slept, and not only counted one millisecond. */
 #define SLEPT_MS 2
@@ -47,20 +45,23 @@
 /* Least time between two questions to the kernel. */
 #define ASK_NS (10 * PS_NS_PER_MS)
 
-/* Connections served in one turn, before timers and mail. */
-#define BATCH 256
 /* While late, rounds are measured over this time, and count as short again at 4/5 of the bound. */
 #define ROUND_EACH_NS (200 * PS_NS_PER_MS)
 
 /* How long a turn reads unread connections before the loop looks again: newer bytes may have
  * arrived, and admitted requests continue. */
 #define TURN_NS PS_NS_PER_MS
-/* After this many of the newest, one of the oldest is read, if it has waited for this long. */
+/* After this many of the newest, one of the oldest is read, if it is overdue. */
 #define OVERDUE_EACH 7
-#define OVERDUE_NS   PS_NS_PER_S
 /* While some are unread, one connection is accepted, and one closed at its deadline, for this many
  * that are read: each costs about as much as a refusal. */
 #define SURPLUS_EACH 16
+
+void srv_read_clock(struct srv_http *http)
+{
+    http->now_ns = ps_clock_mono_ns(http->settings.clock);
+    http->wall_ms = ps_clock_wall_ms(http->settings.clock);
+}
 
 /* How long the loop's last poll slept. */
 static int64_t slept_ms(const struct srv_guard *guard)
@@ -125,8 +126,7 @@ static void take_up(struct srv_connection *connection)
 
     TAILQ_REMOVE(&guard->unread, connection, unread);
     connection->is_unread = false;
-    if (--guard->unread_count == 0)
-        uv_idle_stop(&guard->busy);
+    guard->unread_count--;
 }
 
 /* For a new connection: it may have waited in the listen queue, and its bytes with it. */
@@ -154,7 +154,7 @@ static void put_unread(struct srv_connection *connection)
     const struct srv_connection *newest = TAILQ_FIRST(&guard->unread);
 
     if (newest != NULL && connection->came_ns < newest->came_ns &&
-        http->now_ns - connection->came_ns > OVERDUE_NS) {
+        http->now_ns - connection->came_ns > SRV_OVERDUE_NS) {
         TAILQ_INSERT_TAIL(&guard->unread, connection, unread);
         leave(connection); /* this turn reads it last, if at all */
     } else {
@@ -205,44 +205,46 @@ void srv_guard_forget(struct srv_connection *connection)
     http->guard.load.closed++;
 }
 
-/* The loop does not watch an unread connection, so ask whether its client has left. */
-static bool has_left(const struct srv_connection *connection)
-{
-    struct pollfd look = {.fd = connection->fd, .events = POLLRDHUP};
-
-    return poll(&look, 1, 0) > 0;
-}
-
-static void read_one(struct srv_connection *connection, bool overdue)
-{
-    struct srv_http *http = connection->http;
-
-    take_up(connection);
-    srv_read_clock(http);
-    srv_guard_event(http);
-    if (http->now_ns - connection->came_ns > OVERDUE_NS && has_left(connection)) {
-        http->guard.load.closed++;
-        srv_close(connection, false);
-        return;
-    }
-    http->came_ns = connection->came_ns;
-    http->overdue = overdue;
-    srv_readable(connection);
-    http->overdue = false;
-    if (connection->state == SRV_READING && !connection->is_ready)
-        srv_poll(connection, UV_READABLE);
-}
-
 /* The oldest connection, if its turn has come. */
 static struct srv_connection *find_overdue(struct srv_http *http)
 {
     struct srv_guard *guard = &http->guard;
     struct srv_connection *oldest = TAILQ_LAST(&guard->unread, srv_connection_list);
 
-    if (guard->served < OVERDUE_EACH || http->now_ns - oldest->came_ns < OVERDUE_NS)
+    if (guard->served < OVERDUE_EACH || http->now_ns - oldest->came_ns < SRV_OVERDUE_NS)
         return NULL;
     guard->served = 0;
     return oldest;
+}
+
+void srv_guard_begin_unread(struct srv_http *http)
+{
+    srv_read_clock(http);
+    http->guard.began_ns = http->now_ns;
+    http->guard.read = 0;
+}
+
+struct srv_connection *srv_guard_next(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+    struct srv_connection *next = TAILQ_FIRST(&guard->unread), *overdue;
+    bool enough =
+        guard->late ? http->now_ns - guard->began_ns >= TURN_NS : guard->read >= SRV_BATCH;
+
+    http->overdue = false;
+    if (next == NULL || enough)
+        return NULL;
+    guard->read++;
+    if (!guard->late) {
+        next = TAILQ_LAST(&guard->unread, srv_connection_list);
+    } else if ((overdue = find_overdue(http)) != NULL) {
+        http->overdue = true;
+        next = overdue;
+    } else {
+        guard->served++;
+    }
+    take_up(next);
+    return next;
 }
 
 /* Leaves those unread that this turn found and did not read. */
@@ -257,11 +259,6 @@ static void leave_rest(struct srv_http *http)
             return; /* older ones were left already */
         leave(connection);
     }
-}
-
-static void on_busy(uv_idle_t *idle)
-{
-    (void)idle;
 }
 
 /* If all unread connections can be served soon, serves them all, and stops leaving any. */
@@ -279,51 +276,16 @@ static void judge_round(struct srv_http *http)
     }
 }
 
-static void read_newest(struct srv_http *http)
+void srv_guard_end_unread(struct srv_http *http)
 {
-    struct srv_guard *guard = &http->guard;
-    struct srv_connection *connection;
-    int64_t began_ns = http->now_ns;
-    size_t count = 0;
-
-    while ((connection = TAILQ_FIRST(&guard->unread)) != NULL &&
-           http->now_ns - began_ns < TURN_NS) {
-        struct srv_connection *overdue = find_overdue(http);
-        guard->served += overdue == NULL;
-        read_one(overdue != NULL ? overdue : connection, overdue != NULL);
-        count++;
-    }
+    if (!http->guard.late)
+        return;
     leave_rest(http);
-    guard->most = 1 + count / SURPLUS_EACH;
-}
-
-static void read_unread(struct srv_http *http)
-{
-    struct srv_guard *guard = &http->guard;
-
-    srv_read_clock(http);
-    if (guard->late) {
-        read_newest(http);
-        judge_round(http);
-    } else {
-        for (int i = 0; i < BATCH && !TAILQ_EMPTY(&guard->unread); i++)
-            read_one(TAILQ_LAST(&guard->unread, srv_connection_list), false);
-    }
-    if (!TAILQ_EMPTY(&guard->unread))
-        uv_idle_start(&guard->busy, on_busy);
+    http->guard.most = 1 + http->guard.read / SURPLUS_EACH;
+    judge_round(http);
 }
 
 /* --- who is told of --- */
-
-void srv_guard_free_closed(struct srv_http *http)
-{
-    struct srv_connection *connection;
-
-    while ((connection = TAILQ_FIRST(&http->guard.closed)) != NULL) {
-        TAILQ_REMOVE(&http->guard.closed, connection, unread);
-        srv_connection_free(connection);
-    }
-}
 
 static uint32_t epoll_events(int events)
 {
@@ -352,20 +314,6 @@ void srv_poll(struct srv_connection *connection, int events)
     (void)epoll_ctl(connection->http->guard.fd, EPOLL_CTL_MOD, connection->fd, &event);
 }
 
-static void tell(struct srv_connection *connection, uint32_t found)
-{
-    int polled = connection->polled, events = 0;
-
-    if (found & (EPOLLIN | EPOLLHUP | EPOLLRDHUP))
-        events |= UV_READABLE;
-    if (found & (EPOLLOUT | EPOLLHUP))
-        events |= UV_WRITABLE;
-    if (found & (EPOLLRDHUP | EPOLLHUP))
-        events |= UV_DISCONNECT;
-    if (polled != 0 && connection->state != SRV_CLOSED)
-        srv_tell(connection, events & polled, (found & EPOLLERR) != 0);
-}
-
 /* The kernel reports first the connection that has waited longest. If the last look did not find
  * all, it may have waited since before that look. */
 static void date_back(struct srv_http *http, const struct epoll_event *found, size_t count)
@@ -387,51 +335,32 @@ static void date_back(struct srv_http *http, const struct epoll_event *found, si
     }
 }
 
-/* While late, looks at all connections with bytes, because the newest is among them. */
-static void on_found(uv_poll_t *poll, int status, int events)
+size_t srv_guard_look(struct srv_http *http, struct epoll_event *found)
 {
-    struct srv_http *http = poll->data;
     struct srv_guard *guard = &http->guard;
-    struct epoll_event found[BATCH];
-    bool again = false;
-    int count;
+    int count = epoll_wait(guard->fd, found, SRV_BATCH, 0);
 
-    (void)status;
-    (void)events;
-    if (!guard->late && !TAILQ_EMPTY(&guard->unread)) { /* the unread ones come first */
-        guard->full = true;
-        return;
-    }
-    do {
-        count = epoll_wait(guard->fd, found, BATCH, 0);
-        srv_read_clock(http);
-        srv_guard_event(http);
-        if (guard->full && count > 0)
-            date_back(http, found, (size_t)count);
-        guard->full = count == BATCH;
-        if (!guard->full)
-            guard->all_ns = http->now_ns;
-        for (int i = 0; i < count; i++) {
-            struct srv_connection *connection = found[i].data.ptr;
-            again |= connection->is_unread;
-            tell(connection, found[i].events);
-        }
-    } while (guard->late && guard->full && !again);
+    srv_read_clock(http);
+    srv_guard_event(http);
+    if (guard->full && count > 0)
+        date_back(http, found, (size_t)count);
+    guard->full = count == SRV_BATCH;
+    if (!guard->full)
+        guard->all_ns = http->now_ns;
+    return count > 0 ? (size_t)count : 0;
 }
 
-/* --- the loop --- */
+/* --- the loop's poll --- */
 
-static void on_prepare(uv_prepare_t *prepare)
+void srv_guard_before_poll(struct srv_http *http)
 {
-    struct srv_http *http = prepare->data;
     struct srv_guard *guard = &http->guard;
 
-    srv_guard_free_closed(http);
     guard->looked_ns = ps_clock_mono_ns(http->settings.clock);
     if (guard->turn_ns != 0 && http->settings.on_turn != NULL)
         http->settings.on_turn(guard->looked_ns - guard->turn_ns, http->settings.ctx);
-    uv_update_time(prepare->loop);
-    guard->before_ms = uv_now(prepare->loop);
+    uv_update_time(guard->prepare.loop);
+    guard->before_ms = uv_now(guard->prepare.loop);
     guard->begun = false;
     guard->first_ns = INT64_MAX;
 }
@@ -439,9 +368,8 @@ static void on_prepare(uv_prepare_t *prepare)
 /* A turn must not be taken for longer than it was. Its first event knows best when it began;
  * without one, libuv's clock says so. The poll may then have been ended by a signal, as SIGSTOP and
  * SIGCONT do: the loop has not looked since it fell asleep. */
-static void on_check(uv_check_t *check)
+void srv_guard_after_poll(struct srv_http *http)
 {
-    struct srv_http *http = check->data;
     struct srv_guard *guard = &http->guard;
     int64_t ms = slept_ms(guard), turn_ns = guard->looked_ns + (ms + CLOCK_MS) * PS_NS_PER_MS;
 
@@ -449,10 +377,20 @@ static void on_check(uv_check_t *check)
     if (!guard->blind)
         guard->last_ns = returned_ns(guard, ms);
     guard->turn_ns = turn_ns < guard->first_ns ? turn_ns : guard->first_ns;
-    if (PS_UNLIKELY(!TAILQ_EMPTY(&guard->unread)))
-        read_unread(http);
-    srv_guard_free_closed(http);
 }
+
+int srv_guard_start(struct srv_http *http)
+{
+    struct srv_guard *guard = &http->guard;
+
+    TAILQ_INIT(&guard->unread);
+    guard->last_ns = guard->looked_ns = guard->all_ns = http->now_ns;
+    guard->before_ms = uv_now(guard->prepare.loop);
+    guard->fd = epoll_create1(EPOLL_CLOEXEC);
+    return guard->fd < 0 ? PS_E_IO : 0;
+}
+
+/* --- for the layer above --- */
 
 void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
 {
@@ -470,33 +408,4 @@ void srv_http_load(struct srv_http *http, struct srv_load *ret_load)
 void srv_http_set_wait(struct srv_http *http, int64_t wait_ns)
 {
     http->settings.wait_ns = wait_ns > 0 ? wait_ns : INT64_MAX;
-}
-
-int srv_guard_start(struct srv_http *http, uv_loop_t *loop)
-{
-    struct srv_guard *guard = &http->guard;
-
-    uv_prepare_init(loop, &guard->prepare);
-    uv_check_init(loop, &guard->check);
-    uv_idle_init(loop, &guard->busy);
-    TAILQ_INIT(&guard->unread);
-    TAILQ_INIT(&guard->closed);
-    guard->prepare.data = guard->check.data = guard->busy.data = guard->found.data = http;
-    uv_prepare_start(&guard->prepare, on_prepare);
-    uv_check_start(&guard->check, on_check);
-    uv_unref((uv_handle_t *)&guard->prepare);
-    uv_unref((uv_handle_t *)&guard->check);
-    guard->last_ns = guard->looked_ns = guard->all_ns = http->now_ns;
-    guard->before_ms = uv_now(loop);
-    guard->fd = epoll_create1(EPOLL_CLOEXEC);
-    if (guard->fd < 0)
-        return PS_E_IO;
-    if (uv_poll_init(loop, &guard->found, guard->fd) != 0) {
-        close(guard->fd);
-        guard->fd = -1;
-        return PS_E_IO;
-    }
-    guard->found.data = http;
-    uv_poll_start(&guard->found, UV_READABLE, on_found);
-    return 0;
 }

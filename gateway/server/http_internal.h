@@ -1,6 +1,7 @@
-/* What http.c (the server), connections.c (sockets and deadlines), guard.c (how long bytes
- * wait), reading.c (bytes in), answer.c (answers), send.c (bytes out) and stream.c (bodies in
- * parts) share.
+/* What the files of server/ share. Each calls those before it: guard.c (how long bytes wait),
+ * connection.c (one connection), send.c (bytes out), answer.c (answers), stream.c (bodies in
+ * parts), reading.c (bytes in), accept.c (new connections), turn.c (a turn of the loop), server.c
+ * (start and end).
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -114,7 +115,7 @@ struct srv_connection {
     size_t unsent_len;
     TAILQ_ENTRY(srv_connection) entry;  /* in srv_http.connections */
     TAILQ_ENTRY(srv_connection) ready;  /* in srv_http.ready */
-    TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread, and then in srv_guard.closed */
+    TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread, and then in srv_http.closed */
     int64_t came_ns;                    /* the earliest time at which its bytes may have arrived */
 };
 TAILQ_HEAD(srv_connection_list, srv_connection);
@@ -151,10 +152,10 @@ struct srv_guard {
     uint64_t timed;
     struct srv_connection_list unread; /* newest first */
     size_t unread_count;
-    struct srv_connection_list closed; /* the loop may still report them */
-    uv_idle_t busy;                    /* runs while some are unread: the loop does not sleep */
-    unsigned served;                   /* of the newest, since the last of the oldest */
-    size_t most; /* how many to accept, and to close, in this turn, while some are unread */
+    int64_t began_ns; /* when this turn began to read unread ones; `read`: how many it has read */
+    size_t read;
+    unsigned served; /* of the newest, since the last of the oldest */
+    size_t most;     /* how many to accept, and to close, in this turn, while some are unread */
 };
 
 struct srv_http {
@@ -172,7 +173,8 @@ struct srv_http {
     size_t places;        /* taken: not refused at once, not lingering, not closed */
     TAILQ_HEAD(, srv_slot) suspended;
     struct srv_connection_list connections;
-    struct srv_connection_list ready; /* those that have kept bytes to continue with */
+    struct srv_connection_list ready;  /* those that have kept bytes to continue with */
+    struct srv_connection_list closed; /* the loop may still report them */
     size_t in_flight;
     size_t user_span;               /* bytes of a slot's `rest` before the head */
     struct ps_http_head parse;      /* of a head that is complete in `in` */
@@ -183,53 +185,41 @@ struct srv_http {
     struct srv_guard guard;
     struct srv_deadlines deadlines;
     int64_t timer_ns; /* when `timer` runs out; INT64_MAX: it is not started */
+    int64_t rest_ns;  /* deadlines that on_timer has left wait until then */
     uv_timer_t timer;
-    uv_idle_t idle;                      /* runs while `ready` is not empty */
+    uv_idle_t busy; /* runs while some are ready or unread: the loop does not sleep */
     struct srv_address_count *addresses; /* NULL: there is no cap */
-    bool paused;                         /* accepting */
-    size_t handles;                      /* not yet closed, those of connections included */
+    bool paused;                         /* accepting; it is tried again at accept_ns */
+    int64_t accept_ns;
+    size_t handles; /* not yet closed, those of connections included */
     size_t listener_count;
     struct srv_listener *listeners;
     char in[SRV_IN_MAX];
     char out[SRV_OUT_MAX];
 };
 
-/* --- connections.c --- */
-
-int srv_connections_start(struct srv_http *http, uv_loop_t *loop, const int *fds,
-                          size_t count) PS_MUST_CHECK;
-/* Accepts what is queued, and closes the listen sockets. */
-void srv_connections_drain(struct srv_http *http);
-void srv_connections_close(struct srv_http *http); /* also timer and listeners */
-void srv_read_clock(struct srv_http *http);
-void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
-/* Handles events of the connection, or a broken socket. */
-void srv_tell(struct srv_connection *connection, int events, bool broken);
-void srv_connection_free(struct srv_connection *connection);
-/* Polls the client of a kept request: for more bytes, or only for its leaving. */
-void srv_poll_waiting(struct srv_connection *connection);
-/* Closes the socket; `reset`: by a reset, so that nothing unread stays in the kernel. Forgets what
- * its request waits for, and calls on_gone. */
-void srv_close(struct srv_connection *connection, bool reset);
-/* Everything is sent: shuts our direction down, and frees the place. */
-void srv_linger(struct srv_connection *connection);
-/* srv_settings.makes_room: closes a connection in favour of another one, or, with `of_slots`, of
- * its request. False: none may be closed. */
-bool srv_make_room(struct srv_http *http, bool of_slots);
-/* Frees the memory when the last handle has closed. */
-void srv_http_release(struct srv_http *http);
-
 /* --- guard.c --- */
 
-int srv_guard_start(struct srv_http *http, uv_loop_t *loop) PS_MUST_CHECK;
-/* Frees closed connections. Not while the loop reports some. */
-void srv_guard_free_closed(struct srv_http *http);
+/* Connections found by one look. */
+#define SRV_BATCH 256
+/* A request that has waited for so long, unread, is overdue. */
+#define SRV_OVERDUE_NS PS_NS_PER_S
+
+struct epoll_event;
+
+void srv_read_clock(struct srv_http *http);
+int srv_guard_start(struct srv_http *http) PS_MUST_CHECK;
 /* Adds a new connection; nothing is reported before srv_poll. */
 int srv_watch(struct srv_connection *connection) PS_MUST_CHECK;
 /* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
 void srv_poll(struct srv_connection *connection, int events);
+/* The loop is about to poll; has polled, and reported everything. */
+void srv_guard_before_poll(struct srv_http *http);
+void srv_guard_after_poll(struct srv_http *http);
 /* The loop reports a connection; the clock has been read. */
 void srv_guard_event(struct srv_http *http);
+/* Finds connections with events: up to SRV_BATCH, into `found`. How many. Reads the clock. */
+size_t srv_guard_look(struct srv_http *http, struct epoll_event *found);
 /* Leaves the connection unread if its bytes may have waited too long to be served before newer
  * ones. False: read it now. */
 bool srv_guard_judge(struct srv_connection *connection);
@@ -240,7 +230,12 @@ static inline bool srv_guard_leaves(struct srv_connection *connection)
 
     return PS_UNLIKELY(late || !TAILQ_EMPTY(&http->guard.unread)) && srv_guard_judge(connection);
 }
-/* The connection was closed or read. */
+/* Reading unread connections: begin, then read each `next` until there is none for this turn, end.
+ * srv_http.overdue says of the next one whether it is. */
+void srv_guard_begin_unread(struct srv_http *http);
+struct srv_connection *srv_guard_next(struct srv_http *http);
+void srv_guard_end_unread(struct srv_http *http);
+/* An unread connection is closed, or answered without being read. */
 void srv_guard_forget(struct srv_connection *connection);
 /* How many connections, of at most `most`, may be accepted in a turn, or closed at their deadline:
  * few while some are unread. */
@@ -253,6 +248,35 @@ static inline size_t srv_guard_most(const struct srv_http *http, size_t most)
 /* Asks the kernel when the bytes just received arrived, if that may be long ago. */
 void srv_guard_ask(struct srv_connection *connection);
 
+/* --- connection.c --- */
+
+void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
+/* Polls the client of a kept request: for more bytes, or only for its leaving. */
+void srv_poll_waiting(struct srv_connection *connection);
+void srv_slot_free(struct srv_slot *slot);
+void srv_segment_free(struct srv_segment *segment);
+/* Closes the socket; `reset`: by a reset, so that nothing unread stays in the kernel. Forgets what
+ * its request waits for, and calls on_gone. */
+void srv_close(struct srv_connection *connection, bool reset);
+/* Everything is sent: shuts our direction down, and frees the place. */
+void srv_linger(struct srv_connection *connection);
+/* Frees closed connections. Not while the loop reports some. */
+void srv_free_closed(struct srv_http *http);
+/* srv_settings.makes_room: closes a connection in favour of another one, or, with `of_slots`, of
+ * its request. False: none may be closed. */
+bool srv_make_room(struct srv_http *http, bool of_slots);
+
+/* --- accept.c --- */
+
+void srv_accept_some(struct srv_listener *listener, size_t most);
+/* Begins, or goes on after a pause. */
+void srv_accept_again(struct srv_http *http);
+
+/* --- turn.c --- */
+
+/* From now on the loop serves connections. On an error srv_http.handles have begun. */
+int srv_turn_start(struct srv_http *http, uv_loop_t *loop) PS_MUST_CHECK;
+
 /* --- reading.c --- */
 
 void srv_readable(struct srv_connection *connection);
@@ -263,8 +287,6 @@ void srv_read_kept(struct srv_connection *connection);
  * it breaks, with details in *ret_text. */
 bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head,
                       const char **ret_text);
-void srv_slot_free(struct srv_slot *slot);
-
 static inline char *srv_head_of(struct srv_slot *slot)
 {
     return (char *)slot->rest + slot->http->user_span;
@@ -301,7 +323,6 @@ void srv_written(struct srv_connection *connection, const struct ps_buf *buf,
 /* The same for bytes that stay in place until `release(held)`, which is called in any case. */
 bool srv_add_held(struct srv_connection *connection, struct ps_str bytes,
                   void (*release)(void *held), void *held);
-void srv_segments_free(struct srv_connection *connection);
 
 /* --- answer.c --- */
 

@@ -9,19 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-void srv_slot_free(struct srv_slot *slot)
-{
-    struct srv_http *http = slot->http;
-
-    if (slot->state == SRV_SLOT_BODY && http->settings.on_gone != NULL)
-        http->settings.on_gone(&slot->request, http->settings.ctx);
-    if (slot->state >= SRV_SLOT_SUSPENDED)
-        TAILQ_REMOVE(&http->suspended, slot, entry);
-    if (slot->state >= SRV_SLOT_HANDED)
-        http->in_flight--;
-    ps_pool_give(http->slots, slot);
-}
-
 /* NULL: none is free. */
 static struct srv_slot *take_slot(struct srv_connection *connection)
 {

@@ -13,23 +13,6 @@
 
 /* --- Segments --- */
 
-static void free_segment(struct srv_segment *segment)
-{
-    if (segment->release != NULL)
-        segment->release(segment->held);
-    free(segment);
-}
-
-void srv_segments_free(struct srv_connection *connection)
-{
-    struct srv_segment *segment;
-
-    while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL) {
-        STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free_segment(segment);
-    }
-}
-
 static struct srv_segment *append(struct srv_connection *connection, struct srv_segment *segment)
 {
     STAILQ_INSERT_TAIL(&connection->unsent, segment, next);
@@ -75,7 +58,7 @@ static void drop_sent(struct srv_connection *connection, size_t sent)
     while ((segment = STAILQ_FIRST(&connection->unsent)) != NULL && sent >= segment->len) {
         sent -= segment->len;
         STAILQ_REMOVE_HEAD(&connection->unsent, next);
-        free_segment(segment);
+        srv_segment_free(segment);
     }
     if (segment != NULL) {
         segment->at += sent;
@@ -148,27 +131,6 @@ static void end_connection(struct srv_connection *connection)
         srv_close(connection, false);
 }
 
-static void on_idle(uv_idle_t *idle)
-{
-    struct srv_http *http = idle->data;
-    struct srv_connection *connection;
-    size_t count = 0;
-
-    TAILQ_FOREACH(connection, &http->ready, ready)
-    {
-        count++;
-    }
-    /* Connections with still more bytes come in the next turn. */
-    for (; count > 0 && (connection = TAILQ_FIRST(&http->ready)) != NULL; count--) {
-        srv_read_clock(http);
-        srv_guard_event(http);
-        http->came_ns = http->now_ns; /* the bytes waited for the answer before them */
-        srv_read_kept(connection);
-    }
-    if (TAILQ_EMPTY(&http->ready))
-        uv_idle_stop(idle);
-}
-
 /* The proxy must be the side that closes an idle connection: else it may send a request just as we
  * close it. */
 static enum srv_deadline_kind idle_kind(const struct srv_connection *connection)
@@ -195,7 +157,6 @@ void srv_go_on_reading(struct srv_connection *connection)
     } else if (!connection->is_ready) {
         connection->is_ready = true;
         TAILQ_INSERT_TAIL(&http->ready, connection, ready);
-        uv_idle_start(&http->idle, on_idle);
     }
 }
 

@@ -1,5 +1,4 @@
-/* The server as a whole: start, end, and kept requests. connections.c, reading.c and answer.c do
- * the rest. */
+/* The server as a whole: start, end, and kept requests. */
 #include "gateway/server/address_count.h"
 #include "gateway/server/http_internal.h"
 #include "gateway/server/problem.h"
@@ -7,9 +6,13 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Requests of one connection in a turn, before others are served. */
 #define TURN_MAX 32
+
+#define IDLE_SHORT_MS 1000
+#define LINGER_MS     2000
 
 uint64_t srv_suspend(struct srv_request *request)
 {
@@ -57,12 +60,6 @@ size_t srv_http_begun(const struct srv_http *http)
     return ps_pool_used(http->slots) + http->guard.unread_count;
 }
 
-void srv_drain(struct srv_http *http)
-{
-    http->draining = true;
-    srv_connections_drain(http);
-}
-
 static void free_memory(struct srv_http *http)
 {
     srv_address_count_free(http->addresses);
@@ -72,10 +69,65 @@ static void free_memory(struct srv_http *http)
     free(http);
 }
 
-void srv_http_release(struct srv_http *http)
+/* --- its handles --- */
+
+static void on_handle_closed(uv_handle_t *handle)
 {
+    struct srv_http *http = handle->data;
+
+    http->handles--;
     if (http->closing && http->handles == 0)
         free_memory(http);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+    struct srv_listener *listener = handle->data;
+
+    handle->data = listener->http;
+    on_handle_closed(handle);
+}
+
+static void close_listener(struct srv_listener *listener)
+{
+    if (!listener->open)
+        return;
+    listener->open = false;
+    uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+    if (listener->fd >= 0)
+        close(listener->fd);
+}
+
+void srv_drain(struct srv_http *http)
+{
+    http->draining = true;
+    srv_read_clock(http);
+    for (size_t i = 0; i < http->listener_count; i++) {
+        if (http->listeners[i].open)
+            srv_accept_some(&http->listeners[i], SIZE_MAX);
+        close_listener(&http->listeners[i]);
+    }
+}
+
+static void close_all(struct srv_http *http)
+{
+    struct srv_connection *connection;
+
+    TAILQ_FOREACH(connection, &http->connections, entry)
+    {
+        srv_close(connection, false);
+    }
+    srv_free_closed(http);
+    for (size_t i = 0; i < http->listener_count; i++)
+        close_listener(&http->listeners[i]);
+    uv_close((uv_handle_t *)&http->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&http->busy, on_handle_closed);
+    uv_close((uv_handle_t *)&http->guard.prepare, on_handle_closed);
+    uv_close((uv_handle_t *)&http->guard.check, on_handle_closed);
+    if (http->guard.fd >= 0) {
+        uv_close((uv_handle_t *)&http->guard.found, on_handle_closed);
+        close(http->guard.fd);
+    }
 }
 
 void srv_http_free(struct srv_http *http)
@@ -96,7 +148,48 @@ void srv_http_free(struct srv_http *http)
             http->settings.on_gone(&slot->request, http->settings.ctx);
         srv_problem_answer(&slot->request, ANS_V_draining, &detail);
     }
-    srv_connections_close(http);
+    close_all(http);
+}
+
+static void set_delays(struct srv_http *http)
+{
+    const struct srv_settings *settings = &http->settings;
+    int64_t *delay_ns = http->deadlines.delay_ns;
+
+    delay_ns[SRV_DEADLINE_HEAD] = settings->head_timeout_ms * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_IDLE] =
+        (settings->idle_timeout_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_IDLE_TRUSTED] =
+        (settings->idle_trusted_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_IDLE_SHORT] =
+        (settings->idle_timeout_ms < IDLE_SHORT_MS ? settings->idle_timeout_ms : IDLE_SHORT_MS) *
+        PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_BODY] = settings->body_timeout_ms * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_SEND] = settings->body_timeout_ms * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_LINGER] = LINGER_MS * PS_NS_PER_MS;
+}
+
+static int start(struct srv_http *http, uv_loop_t *loop, const int *fds, size_t count)
+{
+    srv_deadlines_init(&http->deadlines);
+    set_delays(http);
+    if (srv_turn_start(http, loop) < 0)
+        return PS_E_IO;
+    for (size_t i = 0; i < count; i++) {
+        struct srv_listener *listener = &http->listeners[i];
+        *listener = (struct srv_listener){.http = http, .fd = fds[i]};
+        if (uv_poll_init(loop, &listener->poll, fds[i]) != 0) {
+            for (size_t j = 0; j < i; j++)
+                http->listeners[j].fd = -1; /* the caller owns it */
+            return PS_E_IO;
+        }
+        listener->open = true;
+        listener->poll.data = listener;
+        http->handles++;
+        http->listener_count++;
+    }
+    srv_accept_again(http);
+    return 0;
 }
 
 int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
@@ -120,6 +213,7 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     TAILQ_INIT(&http->suspended);
     TAILQ_INIT(&http->connections);
     TAILQ_INIT(&http->ready);
+    TAILQ_INIT(&http->closed);
     ps_uuid_source_init(&http->ids);
     http->listeners = calloc(listen_count, sizeof *http->listeners);
     size_t slot_size =
@@ -134,10 +228,10 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
         free_memory(http);
         return err;
     }
-    err = srv_connections_start(http, loop, listen_fds, listen_count);
+    err = start(http, loop, listen_fds, listen_count);
     if (err < 0) {
         http->closing = true;
-        srv_connections_close(http);
+        close_all(http);
         return err;
     }
     *ret_http = http;
