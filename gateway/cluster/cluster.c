@@ -1,16 +1,10 @@
-/* What a gateway knows of the others, and the leader's lease. */
+/* What a gateway knows of the others and of itself. */
 #include "gateway/cluster/cluster_internal.h"
-
-#include "common/program/log.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_MS       1000
-#define LEASE_EVERY_NS (250 * PS_NS_PER_MS)
-/* A gateway whose clock differs from Redis's leaves the lease to others. */
-#define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
-#define SPILL_PATIENCE_MS    120000
+#define SPILL_PATIENCE_MS 120000
 
 int64_t clu_now_ns(const struct clu_cluster *cluster)
 {
@@ -186,83 +180,7 @@ int64_t clu_earlier_ms(const struct clu_cluster *cluster, int64_t wall_ms)
     return redis_ms < wall_ms ? redis_ms : wall_ms;
 }
 
-/* Does this machine's clock differ from Redis's? */
-static bool are_clocks_apart(const struct clu_cluster *cluster)
-{
-    int64_t apart_ms =
-        ps_clock_wall_ms(cluster->settings.clock) - clu_earlier_ms(cluster, INT64_MAX);
-
-    return apart_ms > CLU_CLOCKS_APART_MS || apart_ms < -CLU_CLOCKS_APART_MS;
-}
-
-/* --- the leader's lease --- */
-
-bool clu_leads(const struct clu_cluster *cluster)
-{
-    return !cluster->shared || clu_now_ns(cluster) < cluster->leads_until_ns;
-}
-
-static void on_lease(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
-{
-    struct clu_cluster *cluster = ctx;
-    bool led = clu_leads(cluster);
-
-    (void)ttl_ms;
-    cluster->leasing = false;
-    if (cluster->stopped || err < 0)
-        return;
-    cluster->leads_until_ns =
-        clu_is_own(cluster, holder) ? cluster->leased_ns + LEASE_MS * PS_NS_PER_MS : 0;
-    if (led || !clu_leads(cluster))
-        return;
-    ps_log(PS_LOG_INFO, "leader_here");
-    cluster->sales->on_lead(cluster->sales_ctx);
-}
-
-/* A gateway that is cut off from the log neither sees what is to be applied nor can reject or
- * expire anything: it lets the lease lapse, for others may not be cut off. */
-static void renew_lease(struct clu_cluster *cluster, const struct oq_log_view *view)
-{
-    int64_t now = clu_now_ns(cluster);
-
-    if (cluster->leasing || !clu_may_act(cluster) || view->state != OQ_LOG_WELL ||
-        now - cluster->leased_ns <
-            (are_clocks_apart(cluster) ? LEASE_RELUCTANTLY_NS : LEASE_EVERY_NS))
-        return;
-    cluster->leased_ns = now;
-    cluster->leasing =
-        inv_shared_lease(cluster->settings.store, NULL, LEASE_MS, on_lease, cluster) == INV_PENDING;
-}
-
 /* --- its life --- */
-
-void clu_tick(struct clu_cluster *cluster)
-{
-    struct oq_log_view view;
-
-    if (cluster->stopped)
-        return;
-    oq_log_view(cluster->settings.log, &view);
-    if (view.available) /* which no log is before it has been read once */
-        atomic_store(&cluster->has_view, true);
-    if (!cluster->shared)
-        return;
-    inv_store_view_reached(cluster->settings.store, view.reached_ns);
-    clu_heartbeat_tick(cluster);
-    renew_lease(cluster, &view);
-}
-
-void clu_ask_all_next(struct clu_cluster *cluster)
-{
-    cluster->ask_all = true;
-}
-
-void clu_ask_all(struct clu_cluster *cluster)
-{
-    cluster->ask_all = true;
-    if (cluster->shared && !cluster->stopped)
-        clu_heartbeat_tick(cluster);
-}
 
 void clu_attend(struct clu_cluster *cluster, const struct clu_sales *sales, void *ctx)
 {

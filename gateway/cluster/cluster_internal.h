@@ -1,5 +1,5 @@
-/* What the files of the cluster share: cluster.c (the lease, and what is known), heartbeat.c (how
- * it becomes known). */
+/* What the files of the cluster share: cluster.c (what is known), lease.c (the leader's lease),
+ * heartbeat.c (each tick: how it becomes known, and the lease). */
 #ifndef CLU_CLUSTER_INTERNAL_H
 #define CLU_CLUSTER_INTERNAL_H
 
@@ -52,6 +52,7 @@ struct clu_cluster {
 };
 
 int64_t clu_now_ns(const struct clu_cluster *cluster);
-void clu_heartbeat_tick(struct clu_cluster *cluster);
+/* Renews the lease, or asks for it, if it is time. */
+void clu_lease_renew(struct clu_cluster *cluster, const struct oq_log_view *view);
 
 #endif

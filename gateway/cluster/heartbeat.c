@@ -140,7 +140,7 @@ static void send_heartbeat(struct clu_cluster *cluster, const struct inv_heartbe
     free(counters);
 }
 
-void clu_heartbeat_tick(struct clu_cluster *cluster)
+static void send_due(struct clu_cluster *cluster)
 {
     const struct clu_settings *settings = &cluster->settings;
     struct inv_heartbeat heartbeat = {0};
@@ -164,4 +164,32 @@ void clu_heartbeat_tick(struct clu_cluster *cluster)
     cluster->demand = heartbeat.demand;
     memcpy(heartbeat.name, settings->gateway_id, strlen(settings->gateway_id));
     send_heartbeat(cluster, &heartbeat, view.name);
+}
+
+void clu_tick(struct clu_cluster *cluster)
+{
+    struct oq_log_view view;
+
+    if (cluster->stopped)
+        return;
+    oq_log_view(cluster->settings.log, &view);
+    if (view.available) /* which no log is before it has been read once */
+        atomic_store(&cluster->has_view, true);
+    if (!cluster->shared)
+        return;
+    inv_store_view_reached(cluster->settings.store, view.reached_ns);
+    send_due(cluster);
+    clu_lease_renew(cluster, &view);
+}
+
+void clu_ask_all_next(struct clu_cluster *cluster)
+{
+    cluster->ask_all = true;
+}
+
+void clu_ask_all(struct clu_cluster *cluster)
+{
+    cluster->ask_all = true;
+    if (cluster->shared && !cluster->stopped)
+        send_due(cluster);
 }
