@@ -155,7 +155,7 @@ static void publish_what_changed(struct gw_control *control)
     if (!control->dirty || cfg_store_is_publishing(control->deps.config))
         return;
     for (size_t i = 0; err == 0 && i < count; i++)
-        err = show_run(control, all ? control->sales.at[i]->stored.name : control->changed[i]);
+        err = show_run(control, all ? control->sales.at[i]->stored.doc.name : control->changed[i]);
     if (err < 0)
         return;
     control->dirty = false;

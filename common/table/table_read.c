@@ -154,6 +154,8 @@ void ps_table_wrong_value(struct ps_table_at *at, const char *place, const struc
         (void)snprintf(is, sizeof is, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
         (void)snprintf(is, sizeof is, "%.15g", json_real_value(value));
+    else if (json_is_array(value) && member->type == PS_M_LIST)
+        (void)snprintf(is, sizeof is, "%zu", json_array_size(value));
     else
         (void)snprintf(is, sizeof is, "%s", type_of(value));
     bool scalar =

@@ -70,14 +70,16 @@ static void describe_entries(const struct ps_member *member, enum ps_language la
                              struct ps_buf *buf)
 {
     bool map = member->type == PS_M_MAP, zh = language == PS_CHINESE;
-    char item[160];
+    const struct ps_member *item = map ? &member->item->table->members[1] : member->item;
+    char text[160];
 
-    ps_member_describe(map ? &member->item->table->members[1] : member->item, language, item,
-                       sizeof item);
     ps_buf_puts(buf, map ? (zh ? "对象" : "an object") : (zh ? "数组" : "an array"));
     if (has_bounds(member))
         put(buf, zh ? "，%.0f 至 %.0f 项" : " of %.0f to %.0f entries", member->min, member->max);
-    put(buf, zh ? "，每项为%s" : ", each %s", item);
+    if (item->type == PS_M_OBJECT)
+        return;
+    ps_member_describe(item, language, text, sizeof text);
+    put(buf, zh ? "，每项为%s" : ", each %s", text);
 }
 
 void ps_member_describe(const struct ps_member *member, enum ps_language language, char *ret_text,

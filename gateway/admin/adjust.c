@@ -404,7 +404,7 @@ static void adjust_stock(struct op_request *request)
     }
     op_task_init(&adjust->task, request, "stock.adjust", free_adjust);
     adjust->run = sale->run;
-    memcpy(adjust->sale, sale->stored.name, sizeof adjust->sale);
+    memcpy(adjust->sale, sale->stored.doc.name, sizeof adjust->sale);
     adjust->rehearsal = sale->stored.doc.rehearsal;
     adjust->epoch = sale_view(sale->run)->epoch;
     if (!find_sku(request, sale, adjust) || !read_adjust(request, adjust)) {

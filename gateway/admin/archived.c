@@ -309,7 +309,7 @@ static void look_start(struct op_request *request, struct look *look)
 
 static bool may_have(const struct sale_entry *sale, const struct ps_uuid *id)
 {
-    return op_is_archived(sale) && ord_order_id_fits(id, sale->stored.name);
+    return op_is_archived(sale) && ord_order_id_fits(id, sale->stored.doc.name);
 }
 
 bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id)
@@ -334,7 +334,7 @@ bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
     look->wish = wish;
     for (size_t i = 0; i < known->count && look->count < FILES_MAX; i++)
         if (may_have(known->at[i], id))
-            memcpy(look->sales[look->count++], known->at[i]->stored.name, PS_NAME_MAX + 1);
+            memcpy(look->sales[look->count++], known->at[i]->stored.doc.name, PS_NAME_MAX + 1);
     look_start(request, look);
     return true;
 }
@@ -346,6 +346,6 @@ void op_archived_audit(struct op_request *request, const struct sale_entry *sale
     if (look == NULL)
         return;
     look->audits = true;
-    memcpy(look->sales[look->count++], sale->stored.name, PS_NAME_MAX + 1);
+    memcpy(look->sales[look->count++], sale->stored.doc.name, PS_NAME_MAX + 1);
     look_start(request, look);
 }

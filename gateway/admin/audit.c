@@ -351,7 +351,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
     const struct sale_view *view = sale_view(sale->run);
     const struct op_deps *deps = &audit->admin->deps;
 
-    memcpy(audit->sale, sale->stored.name, sizeof audit->sale);
+    memcpy(audit->sale, sale->stored.doc.name, sizeof audit->sale);
     audit->running = true;
     oq_fold_enter(deps->fold); /* what it looks at stays until the end */
     audit->handle = handle;

@@ -134,7 +134,7 @@ void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin)
                             : row == GW_M_AUDIT_VIOLATIONS ? audited->violations
                                                            : audited->at_ms / 1000;
             fprintf(out, "%s{sale=\"%s\"} %" PRId64 "\n", gw_metric_table[row].name,
-                    sale->stored.name, value);
+                    sale->stored.doc.name, value);
             left--;
         }
     }

@@ -216,7 +216,7 @@ static void list_log(struct op_request *request)
     lines->after = 0;
     if (!read_place(request, lines))
         return;
-    memcpy(lines->sale, sale->stored.name, sizeof lines->sale);
+    memcpy(lines->sale, sale->stored.doc.name, sizeof lines->sale);
     if (op_is_archived(sale))
         lines->read = read_archived;
     start(request, lines, OQ_EVENT_LONG_MAX + OQ_SEQ_TEXT_MAX);

@@ -228,7 +228,7 @@ static bool may_have_in_doubt(const struct sale_entry *sale, struct inv_store *s
     struct inv_sale *counter = sale_view(sale->run)->counter;
     struct inv_entry entry;
 
-    if (!ord_order_id_fits(id, sale->stored.name))
+    if (!ord_order_id_fits(id, sale->stored.doc.name))
         return false;
     if (inv_store_is_shared(store))
         return sale_has_doubts(sale->run, &sale->stored.state);

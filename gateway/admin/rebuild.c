@@ -23,7 +23,7 @@ static void say_rebuilt(struct op_request *request)
         !request->admin->deps.is_published(request->admin->deps.ctx))
         return;
     op_json(request, ANS_V_ok,
-            json_pack("{s:s, s:I}", "sale", sale->stored.name, "epoch",
+            json_pack("{s:s, s:I}", "sale", sale->stored.doc.name, "epoch",
                       (json_int_t)sale_view(sale->run)->epoch));
 }
 
@@ -64,7 +64,8 @@ static void rebuild_sale(struct op_request *request)
         return;
     }
     task->entry.done = on_entry_written;
-    (void)snprintf(task->entry.target, sizeof task->entry.target, "sales/%s", sale->stored.name);
+    (void)snprintf(task->entry.target, sizeof task->entry.target, "sales/%s",
+                   sale->stored.doc.name);
     request->on_tick = say_rebuilt;
     request->on_deadline = on_deadline;
     (void)op_wait(request, OP_WAIT_MS);

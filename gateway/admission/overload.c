@@ -152,7 +152,7 @@ static void change_level(struct adm_overload *overload, enum adm_cause cause, in
 
 int adm_overload_level_otherwise(const struct adm_overload *overload)
 {
-    return adm_overload_settings(overload)->is_off ? 0 : overload->ladder.level;
+    return adm_overload_settings(overload)->mode == CFG_OVERLOAD_OFF ? 0 : overload->ladder.level;
 }
 
 static void move_level(struct adm_overload *overload, int64_t wall_ms)
@@ -160,11 +160,11 @@ static void move_level(struct adm_overload *overload, int64_t wall_ms)
     const struct cfg_overload *settings = adm_overload_settings(overload);
     const struct cfg_doc *override = adm_overload_override(overload);
     bool was_overridden = overload->is_overridden;
-    bool switched = overload->is_off != settings->is_off;
+    bool off = settings->mode == CFG_OVERLOAD_OFF, switched = overload->is_off != off;
     int level = override != NULL ? cfg_override_of(override)->value
                                  : adm_overload_level_otherwise(overload);
 
-    overload->is_off = settings->is_off;
+    overload->is_off = off;
     overload->is_overridden = override != NULL;
     if (!overload->begun) { /* a level that is overridden at the start is no change */
         overload->begun = true;

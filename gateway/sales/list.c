@@ -10,7 +10,7 @@
 static int compare_with_entry(const void *name, const void *entry)
 {
     return ps_str_compare(*(const struct ps_str *)name,
-                          ps_str((*(struct sale_entry *const *)entry)->stored.name));
+                          ps_str((*(struct sale_entry *const *)entry)->stored.doc.name));
 }
 
 /* Its place, or where it belongs. */
@@ -48,7 +48,7 @@ struct sale_entry *sale_list_add(struct sale_list *list, struct sale_runs *runs,
     memmove(&list->at[place + 1], &list->at[place], (list->count - place) * sizeof list->at[0]);
     list->at[place] = entry;
     list->count++;
-    memcpy(entry->stored.name, name, strlen(name) + 1);
+    memcpy(entry->stored.doc.name, name, strlen(name) + 1);
     entry->run = run;
     return entry;
 }

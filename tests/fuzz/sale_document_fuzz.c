@@ -12,12 +12,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
     if (ps_json_parse((const char *)bytes, size, &json, &fault) < 0)
         return 0;
-    if (cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, "fuzz", &doc, &faults) == 0) {
-        json_t *written = cfg_sale_doc_write(&doc), *written_again;
+    if (cfg_sale_doc_read(json, &(struct cfg_reading){.name = "fuzz", .pointer = ""}, &doc,
+                          &faults) == 0) {
+        json_t *written = ps_table_print(&cfg_sale_table, &doc), *written_again;
         MUST(faults.count == 0 && written != NULL);
-        MUST(cfg_sale_doc_read(written, &(struct cfg_reading){.pointer = ""}, "fuzz", &again,
-                               &faults) == 0);
-        written_again = cfg_sale_doc_write(&again);
+        MUST(cfg_sale_doc_read(written, &(struct cfg_reading){.name = "fuzz", .pointer = ""},
+                               &again, &faults) == 0);
+        written_again = ps_table_print(&cfg_sale_table, &again);
         MUST(json_equal(written, written_again));
         json_decref(written);
         json_decref(written_again);

@@ -56,7 +56,8 @@ static void put_sale(const char *name, struct cfg_sale_state sale_state, bool dr
     json_t *json = NULL;
     sale_state.version = 4;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
+    assert_ok(
+        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     if (draft)
         doc.opens_at_ms = INT64_MAX;
     assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
@@ -73,7 +74,8 @@ static void put_twin(const char *name, const char *of, int64_t created_at_ms)
     struct cfg_sale_doc doc;
     json_t *json = NULL;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
+    assert_ok(
+        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     (void)snprintf(doc.twin_of, sizeof doc.twin_of, "%s", of != NULL ? of : "");
     assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
     cfg_sale_doc_done(&doc);

@@ -53,7 +53,8 @@ static void put_sale(const char *name)
     json_t *json = NULL;
 
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
-    assert_ok(cfg_sale_doc_read(json, &(struct cfg_reading){.pointer = ""}, name, &doc, &faults));
+    assert_ok(
+        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     assert_ok(snap_view_put_sale(view, name, &doc, &state));
     cfg_sale_doc_done(&doc);
     json_decref(json);

@@ -292,8 +292,8 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"wheels\":[7]}", "/wheels/0", "must be an object, not 7"},
         {"{\"status\":[200,7]}", "/status/1", "must be a whole number between 200 and 599, not 7"},
         {"{\"status\":[]}", "/status",
-         "must be an array of 1 to 2 entries, each a whole number between 200 and 599, not an "
-         "array; for example [200]"},
+         "must be an array of 1 to 2 entries, each a whole number between 200 and 599, not 0; "
+         "for example [200]"},
         {"{\"pairs\":{\"a/b\":7}}", "/pairs/a~1b", "must be a string of 0 to 8 bytes, not 7"},
         {"{\"extra\":[]}", "/extra",
          "must be an object of at most 40 bytes as compact JSON, not an array; for example {}"},

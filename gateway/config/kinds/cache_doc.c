@@ -81,8 +81,9 @@ json_t *cfg_purge_state(const struct cfg_cache *cache, enum cfg_purge_by by, str
     return json_pack("{s:o}", "purges", ps_json_built(list, err));
 }
 
-static int read_purges(const json_t *state, struct cfg_cache *cache, struct ps_faults *faults)
+static int read_purges(void *parsed, const json_t *state, struct ps_faults *faults)
 {
+    struct cfg_cache *cache = parsed;
     const json_t *list = json_object_get(state, "purges"), *json;
     size_t i;
 
@@ -109,48 +110,33 @@ static int read_purges(const json_t *state, struct cfg_cache *cache, struct ps_f
 
 /* --- The document. --- */
 
-static int cache_parse(const char *name, const json_t *json, const json_t *state,
-                       const struct cfg_reading *reading, void **ret_parsed,
-                       struct ps_faults *faults)
+static void check_cache(struct ps_table_at *at, void *object)
 {
-    struct cfg_cache *cache = calloc(1, sizeof *cache);
-    int eviction = CFG_EVICTION_LRU;
-    struct cfg_reading_state of;
-    struct cfg_part part;
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_cache *cache = object;
 
-    if (cache == NULL)
-        return PS_E_NOMEM;
-    (void)snprintf(cache->name, sizeof cache->name, "%s", name);
-    cache->bytes = INT64_C(64) << 20;
-    cache->object_bytes_max = INT64_C(1) << 20;
-    cfg_part_begin(&part, json, reading, faults, &of);
-    ps_json_int(&part.json, "bytes", BYTES_MIN, BYTES_MAX, &cache->bytes);
-    if (!ps_json_has(&part.json, "object_bytes_max") && cache->object_bytes_max > cache->bytes / 8)
+    (void)snprintf(cache->name, sizeof cache->name, "%s", reading->name);
+    if (!ps_table_has(at, "object_bytes_max") && cache->object_bytes_max > cache->bytes / 8)
         cache->object_bytes_max = cache->bytes / 8;
-    ps_json_int(&part.json, "object_bytes_max", OBJECT_MIN, BYTES_MAX, &cache->object_bytes_max);
     if (cache->object_bytes_max > cache->bytes / 8)
-        ps_json_fault(&part.json, "object_bytes_max", "must be at most an eighth of bytes: %lld",
-                      (long long)(cache->bytes / 8));
-    ps_json_enum(&part.json, "eviction", eviction_names, &eviction);
-    cache->eviction = (enum cfg_eviction)eviction;
-    int err = cfg_part_end(&part);
-    if (err == 0)
-        err = read_purges(state, cache, faults);
-    if (err < 0)
-        free_cache(cache);
-    else
-        *ret_parsed = cache;
-    return err;
+        ps_table_fault(at, "object_bytes_max", "must be at most an eighth of bytes: %lld",
+                       (long long)(cache->bytes / 8));
 }
 
-static json_t *cache_write(const void *parsed)
-{
-    const struct cfg_cache *cache = parsed;
-
-    return json_pack("{s:I, s:I, s:s}", "bytes", (json_int_t)cache->bytes, "object_bytes_max",
-                     (json_int_t)cache->object_bytes_max, "eviction",
-                     eviction_names[cache->eviction]);
-}
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_cache, field)
+static const struct ps_member members[] = {
+    {"bytes", PS_M_INT, AT(bytes), .min = BYTES_MIN, .max = BYTES_MAX, .unit = "bytes", .fallback = "67108864", .text = {"Memory for answers, over all workers together", "应答占用的内存，所有 worker 合计"}},
+    {"object_bytes_max", PS_M_INT, AT(object_bytes_max), .min = OBJECT_MIN, .max = BYTES_MAX, .unit = "bytes", .fallback = "1048576", .text = {"The largest answer that is kept; at most an eighth of bytes, and left out no more than that", "可缓存的最大应答；不超过 bytes 的八分之一，省略时亦然"}},
+    {"eviction", PS_M_ENUM, AT(eviction), .words = eviction_names, .fallback = "\"lru\"", .text = {"Who makes room: the least recently used, the least often used (W-TinyLFU), any", "淘汰算法：最近最少使用、最不常用（W-TinyLFU）、随机"}},
+    {"live", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What is in it, and what it was good for", "当前内容与命中情况"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "cache",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_cache),
+                                      .check = check_cache};
 
 const struct cfg_kind cfg_kind_cache = {
     .path = "caches",
@@ -165,8 +151,8 @@ const struct cfg_kind cfg_kind_cache = {
     .measured = (const char *const[]){"/live", NULL},
     .shipped = (const struct cfg_shipped[]){{"default", "{}"}, {NULL, NULL}},
     .name = cfg_plain_name,
-    .parse = cache_parse,
+    .table = &table,
+    .read_state = read_purges,
     .free = free_cache,
-    .write = cache_write,
     .makes_pages = true,
 };

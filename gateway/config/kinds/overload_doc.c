@@ -11,26 +11,28 @@
 #include <string.h>
 
 /* clang-format off */
-const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT] = {
-    [CFG_SIGNAL_LOOP_DELAY]      = {"loop_delay_ms",      "ms",       "How long an event waits until its worker turns to it: 99th percentile over the time of all workers", {20, 1}},
-    [CFG_SIGNAL_IN_FLIGHT]       = {"requests_in_flight", "requests", "Requests that are not answered yet, without those that a leaky bucket holds", {5000, 1}},
-    [CFG_SIGNAL_STORE_LATENCY]   = {"store_latency_ms",   "ms",       "From asking a shared counter (Redis) to its reply: 99th percentile; 0 while nobody asks", {50, 1}},
-    [CFG_SIGNAL_LOG_LATENCY]     = {"log_latency_ms",     "ms",       "From an order's append until the log shows it: 99th percentile, or the age of the oldest that waits; 0 while nobody orders", {250, 1}},
-    [CFG_SIGNAL_LOG_BACKLOG]     = {"log_backlog",        "share",    "Records that wait for the log, of log.queue", {0.5, 1}},
-    [CFG_SIGNAL_PROCESS_CPU]     = {"process_cpu",        "share",    "Processor time of this process in the last second, of its cgroup's quota, or of the machine", {1, 1}},
-    [CFG_SIGNAL_MACHINE_CPU]     = {"machine_cpu",        "share",    "Processor time of everything on this machine in the last second", {1, 0.5}},
-    [CFG_SIGNAL_CPU_PRESSURE]    = {"cpu_pressure",       "share",    "Time of the last 10 s in which something waited for a processor (PSI, some)", {0, 1}},
-    [CFG_SIGNAL_MEMORY]          = {"memory",             "share",    "Memory in use, without the page cache that the kernel can drop, of the cgroup's limit, or of the machine", {1, 0.7}},
-    [CFG_SIGNAL_MEMORY_PRESSURE] = {"memory_pressure",    "share",    "Time of the last 10 s in which something waited for memory (PSI, some)", {0.2, 1}},
-    [CFG_SIGNAL_CONNECTIONS]     = {"connections",        "share",    "Open connections of buyers, of http.connections", {1, 1}},
-    [CFG_SIGNAL_ADMITTED_RATE]   = {"admitted_rate",      "1/s",      "Orders that passed all gates in the last second", {0, 1}},
-};
+/*    signal, name, unit, threshold, weight, source */
+#define SIGNALS(X) \
+    X(LOOP_DELAY, loop_delay_ms, "ms", 20, 1, "How long an event waits until its worker turns to it: 99th percentile over the time of all workers", "事件等到其 worker 处理的时间：所有 worker 的 99 分位") \
+    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests that are not answered yet, without those that a leaky bucket holds", "尚未应答的请求，不含漏桶中等待的") \
+    X(STORE_LATENCY, store_latency_ms, "ms", 50, 1, "From asking a shared counter (Redis) to its reply: 99th percentile; 0 while nobody asks", "向共享计数器（Redis）请求到应答的时间：99 分位；无请求时为 0") \
+    X(LOG_LATENCY, log_latency_ms, "ms", 250, 1, "From an order's append until the log shows it: 99th percentile, or the age of the oldest that waits; 0 while nobody orders", "订单从写入到日志可见的时间：99 分位，或最久等待者的时长；无订单时为 0") \
+    X(LOG_BACKLOG, log_backlog, "share", 0.5, 1, "Records that wait for the log, of log.queue", "等待写入日志的记录占 log.queue 的比例") \
+    X(PROCESS_CPU, process_cpu, "share", 1, 1, "Processor time of this process in the last second, of its cgroup's quota, or of the machine", "最近一秒本进程的 CPU 时间，占其 cgroup 配额或整机的比例") \
+    X(MACHINE_CPU, machine_cpu, "share", 1, 0.5, "Processor time of everything on this machine in the last second", "最近一秒整机的 CPU 使用率") \
+    X(CPU_PRESSURE, cpu_pressure, "share", 0, 1, "Time of the last 10 s in which something waited for a processor (PSI, some)", "最近 10 秒内有任务等待 CPU 的时间比例（PSI some）") \
+    X(MEMORY, memory, "share", 1, 0.7, "Memory in use, without the page cache that the kernel can drop, of the cgroup's limit, or of the machine", "已用内存（不含可回收的页缓存），占 cgroup 上限或整机的比例") \
+    X(MEMORY_PRESSURE, memory_pressure, "share", 0.2, 1, "Time of the last 10 s in which something waited for memory (PSI, some)", "最近 10 秒内有任务等待内存的时间比例（PSI some）") \
+    X(CONNECTIONS, connections, "share", 1, 1, "Open connections of buyers, of http.connections", "买家侧打开的连接数，占 http.connections 的比例") \
+    X(ADMITTED_RATE, admitted_rate, "1/s", 0, 1, "Orders that passed all gates in the last second", "最近一秒通过全部闸门的订单数")
+
+#define SIGNAL(signal, name, unit, threshold, weight, source, zh) [CFG_SIGNAL_##signal] = {#name, unit, source, {threshold, weight}},
+const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT] = {SIGNALS(SIGNAL)};
 /* clang-format on */
 
 /* --- The kind. --- */
 
 static const char *const modes[] = {"enforce", "off", NULL};
-enum { ENFORCE, OFF };
 
 static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1])
 {
@@ -40,103 +42,52 @@ static int overload_name(const char *text, size_t len, char ret_name[CFG_NAME_MA
     return 0;
 }
 
-static void read_signal(const json_t *json, const char *pointer, struct cfg_signal_rule *rule,
-                        struct ps_faults *faults)
+static void check_ladder(struct ps_table_at *at, void *object)
 {
-    struct ps_json_reader reader;
+    const struct cfg_ladder *ladder = &((struct cfg_overload *)object)->ladder;
 
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    ps_json_number(&reader, "threshold", 0, 1e12, &rule->threshold);
-    ps_json_number(&reader, "weight", 0, 1, &rule->weight);
-    (void)!ps_json_done(&reader);
-}
-
-static void read_signals(const json_t *json, const char *pointer, struct cfg_overload *overload,
-                         struct ps_faults *faults)
-{
-    struct ps_json_reader reader;
-    char place[400];
-
-    if (json == NULL)
-        return;
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
-        const json_t *rule = ps_json_value(&reader, cfg_signals[i].name);
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, cfg_signals[i].name);
-        if (rule != NULL)
-            read_signal(rule, place, &overload->signals[i], faults);
-    }
-    (void)!ps_json_done(&reader); /* an unknown signal */
-}
-
-static int read_overload(const json_t *json, const char *pointer, struct cfg_overload *overload,
-                         struct ps_faults *faults)
-{
-    struct cfg_ladder *ladder = &overload->ladder;
-    size_t before = faults->count;
-    struct ps_json_reader reader;
-    char place[320];
-    int mode = ENFORCE;
-
-    *overload = (struct cfg_overload){
-        .ladder = {.enter = 0.8, .enter_ticks = 3, .leave = 0.6, .leave_s = 30}};
-    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++)
-        overload->signals[i] = cfg_signals[i].rule;
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    ps_json_enum(&reader, "mode", modes, &mode);
-    overload->is_off = mode == OFF;
-    ps_json_number(&reader, "enter", 0, 100, &ladder->enter);
-    ps_json_int(&reader, "enter_ticks", 1, 600, &ladder->enter_ticks);
-    ps_json_number(&reader, "leave", 0, 100, &ladder->leave);
-    ps_json_int(&reader, "leave_s", 1, 3600, &ladder->leave_s);
     if (ladder->leave >= ladder->enter)
-        ps_json_fault(&reader, "leave",
-                      "must be below enter (%g): else the level goes up and down at one pressure",
-                      ladder->enter);
-    (void)snprintf(place, sizeof place, "%s/signals", pointer);
-    read_signals(ps_json_value(&reader, "signals"), place, overload, faults);
-    int err = ps_json_done(&reader);
-    return err < 0 ? err : faults->count > before ? PS_E_INVALID : 0;
+        ps_table_fault(at, "leave",
+                       "must be below enter (%g): else the level goes up and down at one pressure",
+                       ladder->enter);
 }
 
-static int overload_parse(const char *name, const json_t *json, const json_t *state,
-                          const struct cfg_reading *reading, void **ret_parsed,
-                          struct ps_faults *faults)
-{
-    struct cfg_overload *overload = malloc(sizeof *overload);
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_overload, field)
+#define SIGNAL_ROWS(signal, name, unit_of, threshold_is, weight_is, source, zh) \
+    {"signals." #name ".threshold", PS_M_NUMBER, AT(signals[CFG_SIGNAL_##signal].threshold), .max = 1e12, .unit = unit_of, .fallback = #threshold_is, .text = {source ". From this value on more of it hurts buyers; 0: not judged", zh "。超过该值会影响买家；0：不参与判断"}}, \
+    {"signals." #name ".weight", PS_M_NUMBER, AT(signals[CFG_SIGNAL_##signal].weight), .max = 1, .fallback = #weight_is, .text = {"Its share is weight times value, divided by threshold", "占比 = 权重 × 值 / 阈值"}}, \
+    {"signals." #name ".unit", PS_M_STRING, .flags = PS_M_MEASURED, .text = {"Its unit", "单位"}}, \
+    {"signals." #name ".source", PS_M_STRING, .flags = PS_M_MEASURED, .text = {"What is measured", "测量对象"}}, \
+    {"signals." #name ".value", PS_M_NUMBER, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"The value now; null: it cannot be measured here", "当前值；null：此处无法测量"}}, \
+    {"signals." #name ".share", PS_M_NUMBER, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Its share of the pressure now", "当前占比"}}, \
+    {"signals." #name ".absent", PS_M_STRING, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Why it cannot be measured here", "无法测量的原因"}},
 
-    (void)name;
-    (void)state;
-    if (overload == NULL)
-        return PS_E_NOMEM;
-    int err = read_overload(json, reading->pointer, overload, faults);
-    if (err < 0)
-        free(overload);
-    else
-        *ret_parsed = overload;
-    return err;
-}
-
-static json_t *overload_write(const void *parsed)
-{
-    const struct cfg_overload *overload = parsed;
-    const struct cfg_ladder *ladder = &overload->ladder;
-    json_t *signals = json_object();
-    int err = 0;
-
-    for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
-        const struct cfg_signal_rule *rule = &overload->signals[i];
-        err |= json_object_set_new(signals, cfg_signals[i].name,
-                                   json_pack("{s:o, s:o}", "threshold",
-                                             ps_json_of_number(rule->threshold), "weight",
-                                             ps_json_of_number(rule->weight)));
-    }
-    return json_pack("{s:s, s:o, s:o, s:I, s:o, s:I}", "mode",
-                     modes[overload->is_off ? OFF : ENFORCE], "signals",
-                     ps_json_built(signals, err), "enter", ps_json_of_number(ladder->enter),
-                     "enter_ticks", (json_int_t)ladder->enter_ticks, "leave",
-                     ps_json_of_number(ladder->leave), "leave_s", (json_int_t)ladder->leave_s);
-}
+static const struct ps_member members[] = {
+    {"mode", PS_M_ENUM, AT(mode), .words = modes, .fallback = "\"enforce\"", .text = {"off: the level stays at 0, nobody is shed and no limit follows latency", "off：级别保持 0，不削减请求，限制不随延迟变化"}},
+    SIGNALS(SIGNAL_ROWS)
+    {"enter", PS_M_NUMBER, AT(ladder.enter), .max = 100, .fallback = "0.8", .text = {"The level goes up while the pressure, the highest share of a signal, is at least this", "压力（各信号占比的最大值）不低于该值时升级"}},
+    {"enter_ticks", PS_M_INT, AT(ladder.enter_ticks), .min = 1, .max = 600, .unit = "ticks", .fallback = "3", .text = {"For how many ticks in a row, until it goes up", "连续多少个周期后升级"}},
+    {"leave", PS_M_NUMBER, AT(ladder.leave), .max = 100, .fallback = "0.6", .text = {"The level goes down while the pressure is below this; below enter", "压力低于该值时降级恢复；须小于 enter"}},
+    {"leave_s", PS_M_INT, AT(ladder.leave_s), .min = 1, .max = 3600, .unit = "s", .fallback = "30", .text = {"For how long, until it goes down", "持续多久后恢复"}},
+    {"level", PS_M_INT, .flags = PS_M_LIVE, .text = {"The level of the ladder now", "当前级别"}},
+    {"at", PS_M_TIME, .flags = PS_M_MEASURED, .text = {"When this was measured", "测量时间"}},
+    {"since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when the level is what it is", "当前级别的起始时间"}},
+    {"why", PS_M_STRING, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Why the level is what it is", "处于当前级别的原因"}},
+    {"level_by_pressure", PS_M_INT, .flags = PS_M_MEASURED, .text = {"What the level would be without an override", "没有 override 时的级别"}},
+    {"shedding", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"How many orders are shed before the gates", "闸门之前削减的订单比例"}},
+    {"features", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What is off, and why", "已关闭的功能及原因"}},
+    {"changes", PS_M_LIST, .flags = PS_M_MEASURED, .text = {"The last changes of the level", "最近的级别变化"}},
+    {"pressure", PS_M_NUMBER, .flags = PS_M_MEASURED, .text = {"The highest share of a signal", "各信号占比的最大值"}},
+    {"highest", PS_M_STRING, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Which signal that is", "对应的信号"}},
+    {"history", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"The last minutes, with ?history", "最近几分钟的数据，需带 ?history"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "overload",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_overload),
+                                      .check = check_ladder};
 
 const struct cfg_kind cfg_kind_overload = {
     .path = "overload",
@@ -155,7 +106,5 @@ const struct cfg_kind cfg_kind_overload = {
     .only_shipped = true,
     .single = CFG_OVERLOAD_NAME,
     .name = overload_name,
-    .parse = overload_parse,
-    .free = free,
-    .write = overload_write,
+    .table = &table,
 };

@@ -58,8 +58,10 @@ struct cfg_ladder {
     int64_t leave_s;     /* 1 .. 3600 */
 };
 
+enum cfg_overload_mode { CFG_OVERLOAD_ENFORCE, CFG_OVERLOAD_OFF };
+
 struct cfg_overload {
-    bool is_off; /* mode */
+    enum cfg_overload_mode mode;
     struct cfg_signal_rule signals[CFG_SIGNAL_COUNT];
     struct cfg_ladder ladder;
 };

@@ -5,7 +5,6 @@
 #include "gateway/config/store/store.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* --- Names. --- */
@@ -41,58 +40,40 @@ static int registration_name(const char *text, size_t len, char ret_name[CFG_NAM
 
 /* --- Documents. --- */
 
-static int registration_parse(const char *name, const json_t *json, const json_t *state,
-                              const struct cfg_reading *reading, void **ret_parsed,
-                              struct ps_faults *faults)
+static void check_registration(struct ps_table_at *at, void *object)
 {
-    struct cfg_registration is = {0};
-    struct ps_json_reader reader;
-    struct ps_str zone = {"", 0}, by = {"", 0};
-    int64_t weight = 1;
-    int err = split_name(name, strlen(name), &is);
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_registration *registration = object;
+    uint16_t weight = registration->endpoint.weight;
+    char zone[CFG_ZONE_MAX + 1];
 
-    (void)state;
-    if (err < 0)
-        return ps_faults_add(faults, err, reading->pointer, "the name must be POOL/ADDRESS");
-    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-    ps_json_require(&reader, (const char *const[]){"ttl_s", "until", NULL});
-    ps_json_int(&reader, "ttl_s", 1, CFG_REGISTRATION_TTL_MAX_S, &is.ttl_s);
-    ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
-    if (!json_is_null(ps_json_value(&reader, "zone")))
-        ps_json_string(&reader, "zone", CFG_ZONE_MAX, &zone);
-    if (zone.len > 0 && !ps_name_ok(zone.at, zone.len))
-        ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
-    ps_json_time(&reader, "until", &is.until_ms);
-    ps_json_bool(&reader, "gone", &is.gone);
-    ps_json_string(&reader, "by", PS_NAME_MAX, &by);
-    err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    struct cfg_registration *registration = malloc(sizeof *registration);
-    if (registration == NULL)
-        return PS_E_NOMEM;
-    is.endpoint.weight = (uint16_t)weight;
-    memcpy(is.endpoint.zone, zone.at, zone.len);
-    memcpy(is.by, by.at, by.len);
-    *registration = is;
-    *ret_parsed = registration;
-    return 0;
+    memcpy(zone, registration->endpoint.zone, sizeof zone);
+    if (split_name(reading->name, strlen(reading->name), registration) < 0)
+        ps_table_fault(at, "", "the name must be POOL/ADDRESS");
+    registration->endpoint.weight = weight;
+    memcpy(registration->endpoint.zone, zone, sizeof zone);
 }
+
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_registration, field)
+static const struct ps_member members[] = {
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_REGISTRATION_TTL_MAX_S, .unit = "s"},
+    {"weight", PS_M_INT, AT(endpoint.weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1"},
+    {"zone", PS_M_CHARS, AT(endpoint.zone), .flags = PS_M_NULLABLE, .min = 1, .max = CFG_ZONE_MAX, .format = &ps_format_name},
+    {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_REQUIRED},
+    {"gone", PS_M_BOOL, AT(gone), .fallback = "false"},
+    {"by", PS_M_CHARS, AT(by), .min = 0, .max = PS_NAME_MAX, .fallback = "\"\""},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "registration",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_registration),
+                                      .check = check_registration};
 
 json_t *cfg_registration_write(const struct cfg_registration *registration)
 {
-    const struct cfg_endpoint *endpoint = &registration->endpoint;
-
-    return json_pack("{s:I, s:i, s:s?, s:o, s:b, s:s}", "ttl_s", (json_int_t)registration->ttl_s,
-                     "weight", (int)endpoint->weight, "zone",
-                     endpoint->zone[0] != '\0' ? endpoint->zone : NULL, "until",
-                     ps_json_of_time(registration->until_ms), "gone", (int)registration->gone, "by",
-                     registration->by);
-}
-
-static json_t *registration_write(const void *parsed)
-{
-    return cfg_registration_write(parsed);
+    return ps_table_print(&table, registration);
 }
 
 static int64_t registration_ends_at_ms(const void *parsed)
@@ -125,9 +106,7 @@ const struct cfg_kind cfg_kind_registration = {
     .is_private = true,
     .has_no_history = true,
     .name = registration_name,
-    .parse = registration_parse,
-    .free = free,
-    .write = registration_write,
+    .table = &table,
     .ends_at_ms = registration_ends_at_ms,
     .renews = registration_renews,
     .ended = registration_ended,

@@ -10,6 +10,7 @@
 #include "gateway/config/store/store.h"
 
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,47 +58,62 @@ json_t *cfg_rehearsal_key_show(const struct cfg_doc *doc)
                      ps_json_of_time(stored->key.until_ms), "by", doc->by.who);
 }
 
-static int key_parse(const char *name, const json_t *json, const json_t *state,
-                     const struct cfg_reading *reading, void **ret_parsed, struct ps_faults *faults)
+static bool read_secret(struct ps_table_at *at, const char *place, const json_t *value,
+                        void *object)
 {
-    struct ps_str secret = {"", 0}, note = {"", 0};
-    struct cfg_rehearsal_key key = {0};
-    struct ps_json_reader reader;
+    struct ps_str hex = {json_string_value(value), json_string_length(value)};
 
-    (void)state;
-    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-    ps_json_require(&reader, (const char *const[]){"secret", "expires_at", NULL});
-    ps_json_string(&reader, "secret", PS_MARK_HEX_LEN, &secret);
-    if (secret.len > 0 && ps_mark_secret_parse(secret, key.secret) < 0)
-        ps_json_fault(&reader, "secret", "must be %d hexadecimal digits", PS_MARK_HEX_LEN);
-    ps_json_time(&reader, "expires_at", &key.until_ms);
-    ps_json_text(&reader, "note", CFG_REHEARSAL_NOTE_MAX, &note);
-    int err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    struct cfg_stored_key *stored = calloc(1, sizeof *stored + note.len + 1);
-    if (stored == NULL)
-        return PS_E_NOMEM;
-    memcpy(key.name, name, strlen(name) + 1);
-    stored->key = key;
-    memcpy(stored->note, note.at, note.len);
-    *ret_parsed = stored;
-    return 0;
+    (void)at;
+    (void)place;
+    return hex.at != NULL &&
+           ps_mark_secret_parse(hex, ((struct cfg_stored_key *)object)->key.secret) == 0;
 }
+
+static json_t *print_secret(const void *object)
+{
+    char hex[PS_MARK_HEX_LEN + 1];
+
+    ps_mark_secret_format(((const struct cfg_stored_key *)object)->key.secret, hex);
+    json_t *json = json_string(hex);
+    sodium_memzero(hex, sizeof hex);
+    return json;
+}
+
+static void check_key(struct ps_table_at *at, void *object)
+{
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_stored_key *stored = object;
+
+    (void)snprintf(stored->key.name, sizeof stored->key.name, "%s", reading->name);
+}
+
+static const struct ps_own secret = {.rule = {"64 hexadecimal digits", "64 位十六进制数字"},
+                                     .schema = "{\"type\":\"string\"}",
+                                     .read = read_secret,
+                                     .print = print_secret};
+_Static_assert(PS_MARK_HEX_LEN == 64, "as the rule says");
+
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_stored_key, field)
+static const struct ps_member members[] = {
+    {"secret", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &secret},
+    {"expires_at", PS_M_TIME, AT(key.until_ms), .flags = PS_M_REQUIRED},
+    {"note", PS_M_STRING, AT(note), .max = CFG_REHEARSAL_NOTE_MAX, .format = &ps_format_text, .fallback = "\"\""},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "rehearsal key",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_stored_key),
+                                      .check = check_key};
 
 static void key_free(void *parsed)
 {
     struct cfg_stored_key *stored = parsed;
 
     sodium_memzero(&stored->key, sizeof stored->key);
+    ps_table_free(&table, stored);
     free(stored);
-}
-
-static json_t *key_write(const void *parsed)
-{
-    const struct cfg_stored_key *stored = parsed;
-
-    return document(stored->key.secret, stored->key.until_ms, stored->note);
 }
 
 static int64_t key_ends_at_ms(const void *parsed)
@@ -115,8 +131,7 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .max = CFG_REHEARSAL_KEYS_MAX,
     .is_private = true,
     .name = cfg_plain_name,
-    .parse = key_parse,
+    .table = &table,
     .free = key_free,
-    .write = key_write,
     .ends_at_ms = key_ends_at_ms,
 };

@@ -31,7 +31,7 @@ const struct cfg_rehearsal_key *cfg_rehearsal_key_find(const struct cfg_rehearsa
 /* What the kind keeps of a key. */
 struct cfg_stored_key {
     struct cfg_rehearsal_key key;
-    char note[]; /* "" = none */
+    char *note; /* "" = none */
 };
 
 /* A new key's document, with its secret. NULL: out of memory. */

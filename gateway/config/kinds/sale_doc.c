@@ -1,9 +1,9 @@
-/* Sale documents: reading, printing and comparing them.
+/* Sale documents: their table, the rules across members, and what may change later.
  *
- * A document is read whole or not at all. What may change in it later is one table, by member:
- * fixed at creation, until the sale is opened (its stock is then in the order log, which only
- * adjustments change, and its SKUs have their places in the counter), until the sale is over, or at
- * any time. */
+ * A document is read whole or not at all. What may change in it later stands in the table, by
+ * member (`mark`): fixed at creation, until the sale is opened (its stock is then in the order log,
+ * which only adjustments change, and its SKUs have their places in the counter), until the sale is
+ * over, or at any time. */
 #include "gateway/config/kinds/sale_doc.h"
 
 #include <stdio.h>
@@ -12,375 +12,199 @@
 
 #define POINTER_MAX 192
 
-/* --- Reading. --- */
-
-/* An absent or null time leaves the output as it is. */
-static void read_time(struct ps_json_reader *reader, const char *member, int64_t *ret_ms)
-{
-    const json_t *value = ps_json_value(reader, member);
-    if (value != NULL && !json_is_null(value))
-        ps_json_time(reader, member, ret_ms);
-}
-
-static void no_memory(struct ps_json_reader *reader)
-{
-    reader->err = ps_faults_add(reader->all, PS_E_NOMEM, reader->pointer, "out of memory");
-}
-
-/* What stands there once it was written down: fractions have fewer digits then, and whoever reads
- * the text must find what this gateway has. NULL: the fault says why. */
-static json_t *as_written(struct ps_json_reader *reader, const json_t *value)
-{
-    char *text = json_dumps(value, CFG_JSON_FLAGS);
-    json_t *written = NULL;
-    size_t size = text != NULL ? strlen(text) : 0;
-
-    int err = text != NULL ? 0 : PS_E_NOMEM;
-    if (size > CFG_SALE_ATTRIBUTES_MAX)
-        ps_json_fault(reader, "attributes", "takes %zu bytes, at most %d are allowed", size,
-                      CFG_SALE_ATTRIBUTES_MAX);
-    else if (err == 0)
-        err = ps_json_parse(text, size, &written, NULL);
-    free(text);
-    if (err == PS_E_NOMEM)
-        no_memory(reader);
-    else if (err < 0)
-        ps_json_fault(reader, "attributes", "hold a number that is too large");
-    return written;
-}
-
-/* A new object; an absent one is empty. */
-static void read_attributes(struct ps_json_reader *reader, json_t **ret_attributes)
-{
-    const json_t *value = ps_json_value(reader, "attributes");
-    if (value == NULL) {
-        *ret_attributes = json_object();
-        if (*ret_attributes == NULL)
-            no_memory(reader);
-    } else if (json_is_object(value)) {
-        *ret_attributes = as_written(reader, value);
-    } else {
-        ps_json_fault(reader, "attributes", "must be an object");
-    }
-}
-
-static void refuse_members(struct ps_json_reader *reader, const char *const *members)
-{
-    for (; *members != NULL; members++) {
-        if (ps_json_has(reader, *members))
-            ps_json_fault(reader, *members, "is shown by reading only: leave it out");
-    }
-}
+/* --- Texts. --- */
 
 /* 1 to 18 digits without a needless zero in front, then perhaps a point and 1 to 6 digits. */
-static bool is_amount(struct ps_str text)
+static bool is_amount(const char *text, size_t len)
 {
-    size_t whole = 0;
-    while (whole < text.len && text.at[whole] >= '0' && text.at[whole] <= '9')
-        whole++;
-    if (whole == 0 || whole > 18 || (whole > 1 && text.at[0] == '0'))
+    size_t whole = strspn(text, "0123456789");
+
+    if (whole == 0 || whole > 18 || (whole > 1 && text[0] == '0'))
         return false;
-    if (whole == text.len)
+    if (whole == len)
         return true;
-    size_t digits = text.len - whole - 1;
-    if (text.at[whole] != '.' || digits == 0 || digits > 6)
-        return false;
-    for (size_t i = whole + 1; i < text.len; i++) {
-        if (text.at[i] < '0' || text.at[i] > '9')
-            return false;
-    }
-    return true;
+    size_t digits = strspn(text + whole + 1, "0123456789");
+    return text[whole] == '.' && digits >= 1 && digits <= 6 && whole + 1 + digits == len;
 }
 
-static bool is_currency(struct ps_str text)
+static bool is_currency(const char *text, size_t len)
 {
-    if (text.len != 3)
-        return false;
-    for (size_t i = 0; i < 3; i++) {
-        if (text.at[i] < 'A' || text.at[i] > 'Z')
-            return false;
-    }
-    return true;
+    return len == 3 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3;
 }
 
-static void read_price(struct ps_json_reader *outer, struct cfg_sku_doc *sku)
+static bool is_uuid(const char *text, size_t len)
 {
-    const json_t *value = ps_json_value(outer, "price");
-    if (value == NULL || json_is_null(value))
-        return;
-    char pointer[POINTER_MAX];
-    (void)snprintf(pointer, sizeof pointer, "%s/price", outer->pointer);
-    struct ps_json_reader reader;
-    struct ps_str amount = {0}, currency = {0};
-    ps_json_reader_init_all(&reader, value, pointer, outer->all);
-    ps_json_require(&reader, (const char *const[]){"amount", "currency", NULL});
-    ps_json_string(&reader, "amount", sizeof sku->amount - 1, &amount);
-    ps_json_string(&reader, "currency", sizeof sku->currency - 1, &currency);
-    if (amount.at != NULL && !is_amount(amount))
-        ps_json_fault(&reader, "amount", "must be a decimal number in a string, such as \"9.90\"");
-    if (currency.at != NULL && !is_currency(currency))
-        ps_json_fault(&reader, "currency", "must be three capital letters, such as \"CNY\"");
-    int err = ps_json_done(&reader);
-    outer->err = outer->err != 0 ? outer->err : err;
-    if (err != 0)
-        return;
-    memcpy(sku->amount, amount.at, amount.len + 1);
-    memcpy(sku->currency, currency.at, currency.len + 1);
+    struct ps_uuid uuid;
+
+    return ps_uuid_parse(text, len, &uuid) == 0;
 }
 
-/* Null and absent are 0. */
-static void read_sku_cap(struct ps_json_reader *reader, int64_t *ret_cap)
-{
-    const json_t *value = ps_json_value(reader, "per_user_cap");
-    if (value != NULL && !json_is_null(value))
-        ps_json_int(reader, "per_user_cap", 1, PS_INT_MAX, ret_cap);
-}
+static const struct ps_format amount = {
+    .rule = {"a decimal number in a string", "以字符串表示的十进制数"},
+    .pattern = "^(0|[1-9][0-9]{0,17})(\\.[0-9]{1,6})?$",
+    .is_ok = is_amount};
+static const struct ps_format currency = {.rule = {"three capital letters", "三个大写字母"},
+                                          .pattern = "^[A-Z]{3}$",
+                                          .is_ok = is_currency};
+static const struct ps_format uuid = {.rule = {"a UUID", "UUID"}, .is_ok = is_uuid};
 
-/* Reads entry `index` of the array; what it could fill before a fault is freed with the document.
- */
-static int read_sku(const json_t *json, const char *pointer, struct cfg_sku_doc *sku,
-                    struct ps_faults *faults)
-{
-    struct ps_json_reader reader;
-    struct ps_str name = {0};
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    ps_json_require(&reader, (const char *const[]){"sku", "stock", NULL});
-    ps_json_string(&reader, "sku", PS_NAME_MAX, &name);
-    if (name.at != NULL && !ps_name_ok(name.at, name.len))
-        ps_json_fault(&reader, "sku", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
-    ps_json_int(&reader, "stock", 0, PS_INT_MAX, &sku->stock);
-    read_sku_cap(&reader, &sku->cap);
-    read_price(&reader, sku);
-    read_attributes(&reader, &sku->attributes);
-    refuse_members(&reader, (const char *const[]){"available", "in_doubt", "held", "confirmed",
-                                                  "adjustments", NULL});
-    int err = ps_json_done(&reader);
-    if (err == 0)
-        memcpy(sku->name, name.at, name.len + 1);
-    return err;
-}
+/* --- Rules across members. --- */
 
-static void name_twins(const struct cfg_sale_doc *doc, size_t index, const char *pointer,
-                       struct ps_faults *faults)
+/* The opening of an operator's document. */
+static void check_opening(struct ps_table_at *at, struct cfg_sale_doc *doc)
 {
-    for (size_t i = 0; i < index; i++)
-        if (strcmp(doc->skus[i].name, doc->skus[index].name) == 0)
-            (void)ps_faults_add(faults, PS_E_INVALID, pointer,
-                                "\"%s\" is also the name of entry %zu", doc->skus[i].name, i);
-}
-
-/* Faults are in the list when it returns. */
-static void read_skus(struct ps_json_reader *outer, struct cfg_sale_doc *doc)
-{
-    const json_t *array = ps_json_value(outer, "skus");
-    size_t count = json_array_size(array);
-    if (array == NULL)
-        return;
-    if (!json_is_array(array) || count < 1 || count > CFG_SALE_SKUS_MAX) {
-        if (json_is_array(array))
-            ps_json_fault(outer, "skus", "must have between 1 and %d entries", CFG_SALE_SKUS_MAX);
-        else
-            ps_json_fault(outer, "skus", "must be an array");
-        return;
-    }
-    doc->skus = calloc(count, sizeof *doc->skus);
-    if (doc->skus == NULL) {
-        no_memory(outer);
-        return;
-    }
-    doc->sku_count = count;
-    for (size_t i = 0; i < count; i++) {
-        char pointer[POINTER_MAX];
-        (void)snprintf(pointer, sizeof pointer, "%s/skus/%zu", outer->pointer, i);
-        int err = read_sku(json_array_get(array, i), pointer, &doc->skus[i], outer->all);
-        if (err == 0)
-            name_twins(doc, i, pointer, outer->all);
-        else if (outer->err != PS_E_NOMEM)
-            outer->err = err;
-    }
-}
-
-static void check_name(struct ps_json_reader *reader, const char *name)
-{
-    struct ps_str sale = {name, strlen(name)};
-    ps_json_string(reader, "sale", PS_NAME_MAX, &sale);
-    if (strcmp(sale.at, name) != 0)
-        ps_json_fault(reader, "sale", "is \"%s\", but the sale's name is \"%s\"", sale.at, name);
-}
-
-static void read_twin_of(struct ps_json_reader *reader, const char *name, struct cfg_sale_doc *doc)
-{
-    struct ps_str twin_of = {0};
-    if (json_is_null(ps_json_value(reader, "twin_of")))
-        return;
-    ps_json_string(reader, "twin_of", PS_NAME_MAX, &twin_of);
-    if (twin_of.at == NULL)
-        return;
-    if (!ps_name_ok(twin_of.at, twin_of.len))
-        ps_json_fault(reader, "twin_of", "must be a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
-    else if (strcmp(twin_of.at, name) == 0)
-        ps_json_fault(reader, "twin_of", "is the sale itself: a twin has a name of its own");
-    else if (!doc->rehearsal)
-        ps_json_fault(reader, "twin_of", "needs a rehearsal of true: a twin sells nothing real");
-    else
-        memcpy(doc->twin_of, twin_of.at, twin_of.len + 1);
-}
-
-/* The opening of an operator's document; `have` is the sale in force, or NULL. */
-static void check_opening(struct ps_json_reader *reader, const struct cfg_reading *reading,
-                          struct cfg_sale_doc *doc)
-{
+    const struct cfg_reading *reading = at->ctx;
     const struct cfg_stored_sale *have = reading->have != NULL ? cfg_sale_of(reading->have) : NULL;
-    bool open = false;
 
-    ps_json_bool(reader, "open", &open);
-    if (open && doc->opens_at_ms == INT64_MAX)
+    if (doc->open && doc->opens_at_ms == INT64_MAX)
         doc->opens_at_ms = have != NULL && have->doc.opens_at_ms <= reading->now_ms
                                ? have->doc.opens_at_ms
                                : reading->now_ms;
     bool kept = have != NULL && have->doc.opens_at_ms == doc->opens_at_ms;
     bool opened = have != NULL && have->state.opened; /* its opening cannot change anyway */
 
-    if (open && doc->opens_at_ms > reading->now_ms)
-        ps_json_fault(reader, "open",
-                      "is true, but opens_at is still to come: leave one of them out");
-    else if (!open && !kept && !opened && doc->closes_at_ms > reading->now_ms &&
+    if (doc->open && doc->opens_at_ms > reading->now_ms)
+        ps_table_fault(at, "open", "is true, but opens_at is still to come: leave one of them out");
+    else if (!doc->open && !kept && !opened && doc->closes_at_ms > reading->now_ms &&
              doc->opens_at_ms < reading->now_ms - CFG_SALE_PAST_MS)
-        ps_json_fault(
-            reader, "opens_at",
+        ps_table_fault(
+            at, "opens_at",
             "has passed already, so the sale would open at once and for good: correct it, "
             "or send \"open\":true with it");
 }
 
-int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading, const char *name,
-                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
+static void check_twin_of(struct ps_table_at *at, const struct cfg_sale_doc *doc)
 {
-    struct ps_json_reader reader;
-    struct cfg_sale_doc doc = {.opens_at_ms = INT64_MAX,
-                               .closes_at_ms = INT64_MAX,
-                               .cap = CFG_SALE_CAP_DEFAULT,
-                               .ttl_s = CFG_SALE_TTL_DEFAULT_S};
-    size_t before = faults->count;
-    bool ticket = false;
-    ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-    check_name(&reader, name);
-    read_time(&reader, "opens_at", &doc.opens_at_ms);
-    read_time(&reader, "closes_at", &doc.closes_at_ms);
-    if (reading->now_ms != 0)
-        check_opening(&reader, reading, &doc);
-    if (doc.opens_at_ms != INT64_MAX && doc.closes_at_ms <= doc.opens_at_ms)
-        ps_json_fault(&reader, "closes_at", "must be later than opens_at");
-    ps_json_int(&reader, "per_user_cap", 1, PS_INT_MAX, &doc.cap);
-    ps_json_int(&reader, "reservation_ttl_s", CFG_SALE_TTL_MIN_S, CFG_SALE_TTL_MAX_S, &doc.ttl_s);
-    ps_json_bool(&reader, "rehearsal", &doc.rehearsal);
-    read_twin_of(&reader, name, &doc);
-    ps_json_bool(&reader, "ticket", &ticket);
-    if (ticket)
-        ps_json_fault(&reader, "ticket", "must be false: this version has no tickets");
-    read_attributes(&reader, &doc.attributes);
-    ps_json_require(&reader, (const char *const[]){"skus", NULL});
-    read_skus(&reader, &doc);
-    refuse_members(&reader, (const char *const[]){"state", "version", "created_at", "updated_at",
-                                                  "refused", NULL});
-    int err = ps_json_done(&reader);
-    if (err == 0 && faults->count > before)
-        err = PS_E_INVALID;
-    if (err != 0) {
-        cfg_sale_doc_done(&doc);
-        return err;
-    }
-    *ret_doc = doc;
-    return 0;
+    const struct cfg_reading *reading = at->ctx;
+
+    if (doc->twin_of[0] == '\0')
+        return;
+    if (strcmp(doc->twin_of, reading->name) == 0)
+        ps_table_fault(at, "twin_of", "is the sale itself: a twin has a name of its own");
+    else if (!doc->rehearsal)
+        ps_table_fault(at, "twin_of", "needs a rehearsal of true: a twin sells nothing real");
 }
 
-int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
-                      struct ps_faults *faults)
+static void check_skus(struct ps_table_at *at, const struct cfg_sale_doc *doc)
 {
-    struct ps_json_reader reader;
-    struct ps_str name = {0};
-    ps_json_reader_init_all(&reader, json, pointer, faults);
-    ps_json_require(&reader, (const char *const[]){"sale", NULL});
-    ps_json_string(&reader, "sale", PS_NAME_MAX, &name);
-    if (name.at != NULL && !ps_name_ok(name.at, name.len))
-        ps_json_fault(&reader, "sale", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}");
-    if (reader.err == 0)
-        memcpy(ret_name, name.at, name.len + 1);
-    return reader.err;
+    char place[40];
+
+    for (size_t i = 0; i < doc->sku_count; i++) {
+        size_t other = 0;
+        while (other < i && strcmp(doc->skus[other].name, doc->skus[i].name) != 0)
+            other++;
+        if (other == i || doc->skus[i].name[0] == '\0')
+            continue;
+        (void)snprintf(place, sizeof place, "skus/%zu", i);
+        ps_table_fault(at, place, "\"%s\" is also the name of entry %zu", doc->skus[i].name, other);
+    }
+}
+
+static void check_sale(struct ps_table_at *at, void *object)
+{
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_sale_doc *doc = object;
+
+    if (doc->name[0] != '\0' && strcmp(doc->name, reading->name) != 0)
+        ps_table_fault(at, "sale", "is \"%s\", but the sale's name is \"%s\"", doc->name,
+                       reading->name);
+    (void)snprintf(doc->name, sizeof doc->name, "%s", reading->name);
+    if (reading->now_ms != 0)
+        check_opening(at, doc);
+    else if (ps_table_has(at, "open"))
+        ps_table_fault(at, "open", "is part of a change only");
+    if (doc->opens_at_ms != INT64_MAX && doc->closes_at_ms <= doc->opens_at_ms)
+        ps_table_fault(at, "closes_at", "must be later than opens_at");
+    check_twin_of(at, doc);
+    if (doc->ticket)
+        ps_table_fault(at, "ticket", "must be false: this version has no tickets");
+    check_skus(at, doc);
+    doc->open = false;
+}
+
+/* --- The tables. --- */
+
+/* Until when a member may change: fixed at the creation, until the opening, until the end. */
+enum until { NEVER, OPENED, OVER, FOR_EVER };
+
+/* clang-format off */
+#define SKU(field) PS_AT(struct cfg_sku_doc, field)
+static const struct ps_member price_members[] = {
+    {"amount", PS_M_CHARS, SKU(amount), .flags = PS_M_REQUIRED, .min = 1, .max = 25, .format = &amount, .example = "\"9.90\"", .text = {"The price", "价格"}},
+    {"currency", PS_M_CHARS, SKU(currency), .flags = PS_M_REQUIRED, .min = 3, .max = 3, .format = &currency, .example = "\"CNY\"", .text = {"Its currency, by ISO 4217", "货币，ISO 4217 代码"}},
+};
+static const struct ps_table price = {.title = "price", .members = price_members, .count = PS_ARRAY_LEN(price_members), .size = sizeof(struct cfg_sku_doc)};
+
+static const struct ps_member sku_members[] = {
+    {"sku", PS_M_CHARS, SKU(name), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"phone\"", .mark = OPENED, .text = {"Its name, of no other SKU of the sale", "名称，在活动内唯一"}},
+    {"stock", PS_M_INT, SKU(stock), .flags = PS_M_REQUIRED, .min = 0, .max = (double)PS_INT_MAX, .unit = "units", .example = "100", .mark = OPENED, .text = {"Units at the opening; later changes are adjustments", "开售时的库存；之后只能通过库存调整修改"}},
+    {"price", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct cfg_sku_doc), .table = &price, .example = "{\"amount\":\"9.90\",\"currency\":\"CNY\"}", .mark = FOR_EVER, .text = {"Shown to buyers; null: none", "展示给买家；null：无"}},
+    {"per_user_cap", PS_M_INT, SKU(cap), .flags = PS_M_NULLABLE, .min = 1, .max = (double)PS_INT_MAX, .unit = "units", .example = "2", .mark = OVER, .text = {"How many of this SKU a user may have; null: as many as the sale allows", "每个用户可购买该 SKU 的数量；null：不超过活动上限即可"}},
+    {"attributes", PS_M_FREE, SKU(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
+    {"available", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units that can be ordered now", "当前可下单的数量"}},
+    {"in_doubt", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of reservations whose outcome is not known yet", "预占结果尚未确定的数量"}},
+    {"held", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of orders that wait to be paid", "待支付订单占用的数量"}},
+    {"confirmed", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of orders that are paid", "已支付的数量"}},
+    {"adjustments", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Sum of the adjustments since the opening", "开售以来库存调整的合计"}},
+};
+static const struct ps_table sku_table = {.title = "SKU", .members = sku_members, .count = PS_ARRAY_LEN(sku_members), .size = sizeof(struct cfg_sku_doc)};
+static const struct ps_member sku_item = {"", PS_M_OBJECT, .size = sizeof(struct cfg_sku_doc), .table = &sku_table};
+
+#define AT(field) PS_AT(struct cfg_sale_doc, field)
+static const struct ps_member members[] = {
+    {"opens_at", PS_M_TIME, AT(opens_at_ms), .flags = PS_M_NULLABLE, .mark = OPENED, .text = {"When the sale opens; null: it is a draft", "开售时间；null：草稿"}},
+    {"closes_at", PS_M_TIME, AT(closes_at_ms), .flags = PS_M_NULLABLE, .mark = OVER, .text = {"When it closes; null: when an operator ends it", "结束时间；null：由运营人员结束"}},
+    {"per_user_cap", PS_M_INT, AT(cap), .min = 1, .max = (double)PS_INT_MAX, .unit = "units", .fallback = "1", .mark = OVER, .text = {"How many units a user may have over all SKUs", "每个用户在所有 SKU 上合计可购买的数量"}},
+    {"reservation_ttl_s", PS_M_INT, AT(ttl_s), .min = CFG_SALE_TTL_MIN_S, .max = CFG_SALE_TTL_MAX_S, .unit = "s", .fallback = "900", .mark = OVER, .text = {"How long an order waits to be paid before its units go back", "订单等待支付的时长，超时库存归还"}},
+    {"rehearsal", PS_M_BOOL, AT(rehearsal), .fallback = "false", .mark = NEVER, .text = {"Nothing real is sold", "演练：不售卖真实商品"}},
+    {"twin_of", PS_M_CHARS, AT(twin_of), .flags = PS_M_NULLABLE | PS_M_OMIT, .format = &ps_format_name, .example = "\"spring\"", .mark = NEVER, .text = {"The sale beside which this rehearsal runs", "本演练所对应的活动"}},
+    {"attributes", PS_M_FREE, AT(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
+    {"skus", PS_M_LIST, AT(skus), .count_at = offsetof(struct cfg_sale_doc, sku_count), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_SALE_SKUS_MAX, .item = &sku_item, .example = "[{\"sku\":\"phone\",\"stock\":100}]", .mark = OPENED, .text = {"What is sold", "所售商品"}},
+    {"sale", PS_M_CHARS, AT(name), .flags = PS_M_INPUT, .format = &ps_format_name, .text = {"The sale's name; a change may repeat it", "活动名称；修改时可以重复给出"}},
+    {"open", PS_M_BOOL, AT(open), .flags = PS_M_INPUT, .text = {"true with an opening that has passed, or with none: the sale opens at once", "opens_at 已过或未给出时设为 true：立即开售"}},
+    {"ticket", PS_M_BOOL, AT(ticket), .flags = PS_M_INPUT, .text = {"Must be false: this version has no tickets", "必须为 false：本版本不支持排队票"}},
+    {"version", PS_M_INT, .flags = PS_M_READ_ONLY, .text = {"Rises with each change", "每次修改递增"}},
+    {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the sale was created", "创建时间"}},
+    {"updated_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When it was last changed", "最近修改时间"}},
+    {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"draft, scheduled, open, paused, ended or archived", "draft、scheduled、open、paused、ended 或 archived"}},
+    {"refused", PS_M_FREE, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why the gateway does not sell it, if it does not", "网关不售卖该活动时的原因"}},
+    {"not_archived", PS_M_FREE, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why it is not archived yet", "尚未归档的原因"}},
+};
+/* clang-format on */
+const struct ps_table cfg_sale_table = {.title = "sale",
+                                        .members = members,
+                                        .count = PS_ARRAY_LEN(members),
+                                        .size = sizeof(struct cfg_stored_sale),
+                                        .check = check_sale};
+
+int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading,
+                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
+{
+    const struct ps_table_source source = {
+        .json = json, .pointer = reading->pointer, .ctx = reading};
+    struct cfg_sale_doc doc = {0};
+    int err = ps_table_read(&cfg_sale_table, &source, &doc, faults);
+
+    if (err < 0)
+        cfg_sale_doc_done(&doc);
+    else
+        *ret_doc = doc;
+    return err;
 }
 
 void cfg_sale_doc_done(struct cfg_sale_doc *doc)
 {
-    for (size_t i = 0; i < doc->sku_count; i++)
-        json_decref(doc->skus[i].attributes);
-    free(doc->skus);
-    json_decref(doc->attributes);
-    *doc = (struct cfg_sale_doc){0};
-}
-
-/* --- Printing. --- */
-
-static json_t *sku_json(const struct cfg_sku_doc *sku)
-{
-    json_t *price = sku->amount[0] == '\0'
-                        ? json_null()
-                        : json_pack("{s:s, s:s}", "amount", sku->amount, "currency", sku->currency);
-    json_t *cap = sku->cap == 0 ? json_null() : json_integer(sku->cap);
-    return json_pack("{s:s, s:I, s:o, s:o, s:o}", "sku", sku->name, "stock", (json_int_t)sku->stock,
-                     "price", price, "per_user_cap", cap, "attributes",
-                     json_deep_copy(sku->attributes));
-}
-
-json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc)
-{
-    json_t *skus = json_array();
-    int err = 0;
-    for (size_t i = 0; i < doc->sku_count; i++)
-        err |= json_array_append_new(skus, sku_json(&doc->skus[i]));
-    return json_pack("{s:o, s:o, s:I, s:I, s:b, s:s*, s:o, s:o}", "opens_at",
-                     ps_json_of_time(doc->opens_at_ms), "closes_at",
-                     ps_json_of_time(doc->closes_at_ms), "per_user_cap", (json_int_t)doc->cap,
-                     "reservation_ttl_s", (json_int_t)doc->ttl_s, "rehearsal", (int)doc->rehearsal,
-                     "twin_of", doc->twin_of[0] != '\0' ? doc->twin_of : NULL, "attributes",
-                     json_deep_copy(doc->attributes), "skus", ps_json_built(skus, err));
+    ps_table_free(&cfg_sale_table, doc);
 }
 
 /* --- Comparing. --- */
 
-enum member {
-    OPENS_AT,
-    CLOSES_AT,
-    CAP,
-    TTL,
-    REHEARSAL,
-    TWIN_OF,
-    ATTRIBUTES,
-    SKUS, /* added, removed, renamed or in another order */
-    SKU_STOCK,
-    SKU_CAP,
-    SKU_PRICE,
-    SKU_ATTRIBUTES
-};
-
-enum until { NEVER, OPENED, OVER, FOR_EVER };
-
-static const struct {
-    const char *name;
-    enum until until; /* it may change */
-} members[] = {
-    [OPENS_AT] = {"opens_at", OPENED},       [CLOSES_AT] = {"closes_at", OVER},
-    [CAP] = {"per_user_cap", OVER},          [TTL] = {"reservation_ttl_s", OVER},
-    [REHEARSAL] = {"rehearsal", NEVER},      [TWIN_OF] = {"twin_of", NEVER},
-    [ATTRIBUTES] = {"attributes", FOR_EVER}, [SKUS] = {"skus", OPENED},
-    [SKU_STOCK] = {"stock", OPENED},         [SKU_CAP] = {"per_user_cap", OVER},
-    [SKU_PRICE] = {"price", FOR_EVER},       [SKU_ATTRIBUTES] = {"attributes", FOR_EVER},
-};
-
 struct difference {
-    enum member member;
-    size_t sku;
+    const struct ps_member *member;
+    size_t sku; /* SIZE_MAX: of the sale itself */
 };
 
-#define DIFFERENCES_MAX (SKUS + 1 + 4 * CFG_SALE_SKUS_MAX)
+#define DIFFERENCES_MAX (PS_ARRAY_LEN(members) + PS_ARRAY_LEN(sku_members) * CFG_SALE_SKUS_MAX)
 
 static bool same_skus(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b)
 {
@@ -397,36 +221,16 @@ static bool same_skus(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b
 static size_t find_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
                                struct difference *ret_list)
 {
+    bool same = same_skus(a, b);
     size_t n = 0;
-    if (a->rehearsal != b->rehearsal)
-        ret_list[n++].member = REHEARSAL;
-    if (strcmp(a->twin_of, b->twin_of) != 0)
-        ret_list[n++].member = TWIN_OF;
-    if (a->opens_at_ms != b->opens_at_ms)
-        ret_list[n++].member = OPENS_AT;
-    if (a->closes_at_ms != b->closes_at_ms)
-        ret_list[n++].member = CLOSES_AT;
-    if (a->cap != b->cap)
-        ret_list[n++].member = CAP;
-    if (a->ttl_s != b->ttl_s)
-        ret_list[n++].member = TTL;
-    if (!json_equal(a->attributes, b->attributes))
-        ret_list[n++].member = ATTRIBUTES;
-    if (!same_skus(a, b)) {
-        ret_list[n++].member = SKUS;
-        return n;
-    }
-    for (size_t i = 0; i < a->sku_count; i++) {
-        const struct cfg_sku_doc *x = &a->skus[i], *y = &b->skus[i];
-        if (x->stock != y->stock)
-            ret_list[n++] = (struct difference){SKU_STOCK, i};
-        if (x->cap != y->cap)
-            ret_list[n++] = (struct difference){SKU_CAP, i};
-        if (strcmp(x->amount, y->amount) != 0 || strcmp(x->currency, y->currency) != 0)
-            ret_list[n++] = (struct difference){SKU_PRICE, i};
-        if (!json_equal(x->attributes, y->attributes))
-            ret_list[n++] = (struct difference){SKU_ATTRIBUTES, i};
-    }
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++)
+        if (members[i].type == PS_M_LIST ? !same : !ps_member_same(&members[i], a, b))
+            ret_list[n++] = (struct difference){&members[i], SIZE_MAX};
+    for (size_t sku = 0; same && sku < a->sku_count; sku++)
+        for (size_t i = 0; i < PS_ARRAY_LEN(sku_members); i++)
+            if (!ps_member_same(&sku_members[i], &a->skus[sku], &b->skus[sku]))
+                ret_list[n++] = (struct difference){&sku_members[i], sku};
     return n;
 }
 
@@ -434,18 +238,19 @@ static enum cfg_refusal refuse(const struct difference *found, bool opened, cons
                                struct ps_faults *faults)
 {
     char pointer[POINTER_MAX];
-    const char *name = members[found->member].name, *why;
+    const char *name = found->member->name, *why;
+    bool stock = found->sku != SIZE_MAX && strcmp(name, "stock") == 0;
     enum cfg_refusal refusal = CFG_CONFLICT;
-    if (found->member >= SKU_STOCK)
+    if (found->sku != SIZE_MAX)
         (void)snprintf(pointer, sizeof pointer, "%s/skus/%zu/%s", outer, found->sku, name);
     else
         (void)snprintf(pointer, sizeof pointer, "%s/%s", outer, name);
-    if (members[found->member].until == NEVER) {
+    if (found->member->mark == NEVER) {
         why = "is fixed when the sale is created";
-    } else if (found->member == SKU_STOCK && opened) {
+    } else if (stock && opened) {
         refusal = CFG_USE_ADJUST;
         why = "changes only by .../skus/{sku}/adjust once the sale has been opened";
-    } else if (members[found->member].until == OPENED && opened) {
+    } else if (found->member->mark == OPENED && opened) {
         why = "cannot change once the sale has been opened";
     } else {
         refusal = CFG_ENDED;
@@ -466,7 +271,7 @@ enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const stru
     bool over = state->ended || (state->opened && from->closes_at_ms <= wall_ms);
     enum until now = over ? OVER : state->opened ? OPENED : NEVER;
     for (size_t i = 0; i < count; i++) {
-        if (members[list[i].member].until > now)
+        if (list[i].member->mark > now)
             continue;
         refusal = refuse(&list[i], state->opened, pointer, faults);
         first = first == CFG_MAY ? refusal : first;
@@ -483,11 +288,10 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
     ret_text[0] = '\0';
     for (size_t i = 0; i < count && len < cap; i++) {
         const char *comma = i > 0 ? ", " : "";
-        const char *name = members[list[i].member].name;
-        int n = list[i].member >= SKU_STOCK
-                    ? snprintf(ret_text + len, cap - len, "%sskus/%s/%s", comma,
-                               a->skus[list[i].sku].name, name)
-                    : snprintf(ret_text + len, cap - len, "%s%s", comma, name);
+        const char *name = list[i].member->name;
+        int n = list[i].sku != SIZE_MAX ? snprintf(ret_text + len, cap - len, "%sskus/%s/%s", comma,
+                                                   a->skus[list[i].sku].name, name)
+                                        : snprintf(ret_text + len, cap - len, "%s%s", comma, name);
         len += (size_t)n;
     }
     return count;
@@ -495,41 +299,33 @@ size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_s
 
 /* --- The state beside it. --- */
 
+/* clang-format off */
+#define STATE(field) PS_AT(struct cfg_sale_state, field)
+static const struct ps_member state_members[] = {
+    {"opening", PS_M_BOOL, STATE(opening)},
+    {"opened", PS_M_BOOL, STATE(opened)},
+    {"paused", PS_M_BOOL, STATE(paused)},
+    {"ended", PS_M_BOOL, STATE(ended)},
+    {"opening_id", PS_M_CHARS, STATE(opening_id), .flags = PS_M_OMIT | PS_M_NULLABLE, .format = &uuid},
+    {"ended_at", PS_M_TIME, STATE(ended_at_ms), .flags = PS_M_OMIT},
+    {"archived", PS_M_BOOL, STATE(archived), .flags = PS_M_OMIT},
+};
+/* clang-format on */
+static const struct ps_table state_table = {.title = "state of a sale",
+                                            .members = state_members,
+                                            .count = PS_ARRAY_LEN(state_members),
+                                            .size = sizeof(struct cfg_sale_state)};
+
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state)
 {
-    json_t *json =
-        json_pack("{s:b, s:b, s:b, s:b}", "opening", (int)state->opening, "opened",
-                  (int)state->opened, "paused", (int)state->paused, "ended", (int)state->ended);
-    int err = json == NULL ? -1 : 0;
-
-    if (err == 0 && state->opening_id[0] != '\0')
-        err |= json_object_set_new(json, "opening_id", json_string(state->opening_id));
-    if (err == 0 && state->ended_at_ms > 0)
-        err |= json_object_set_new(json, "ended_at", ps_json_of_time(state->ended_at_ms));
-    if (err == 0 && state->archived)
-        err |= json_object_set_new(json, "archived", json_true());
-    return ps_json_built(json, err);
+    return ps_table_print(&state_table, state);
 }
 
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state, struct ps_faults *faults)
 {
-    struct ps_json_reader reader;
-    ps_json_reader_init_all(&reader, json, "/state", faults);
-    ps_json_bool(&reader, "opening", &state->opening);
-    ps_json_bool(&reader, "opened", &state->opened);
-    ps_json_bool(&reader, "paused", &state->paused);
-    ps_json_bool(&reader, "ended", &state->ended);
-    struct ps_str id = {"", 0};
-    struct ps_uuid uuid;
-    if (ps_json_has(&reader, "opening_id"))
-        ps_json_string(&reader, "opening_id", PS_UUID_LEN, &id);
-    if (id.len > 0 && ps_uuid_parse(id.at, id.len, &uuid) == 0)
-        ps_uuid_format(&uuid, state->opening_id);
-    else if (id.len > 0)
-        ps_json_fault(&reader, "opening_id", "is not a UUID");
-    ps_json_time(&reader, "ended_at", &state->ended_at_ms);
-    ps_json_bool(&reader, "archived", &state->archived);
-    return ps_json_done(&reader);
+    const struct ps_table_source source = {.json = json, .pointer = "/state"};
+
+    return json != NULL ? ps_table_read(&state_table, &source, state, faults) : 0;
 }
 
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,

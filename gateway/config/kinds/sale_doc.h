@@ -23,6 +23,7 @@ struct cfg_sku_doc {
 };
 
 struct cfg_sale_doc {
+    char name[PS_NAME_MAX + 1];
     int64_t opens_at_ms;  /* INT64_MAX = none yet: a draft */
     int64_t closes_at_ms; /* INT64_MAX = none */
     int64_t cap;          /* units a user may have over all SKUs */
@@ -34,6 +35,7 @@ struct cfg_sale_doc {
     json_t *attributes; /* an object, owned */
     size_t sku_count;
     struct cfg_sku_doc *skus; /* owned */
+    bool open, ticket;        /* only while it is read */
 };
 
 /* Kept beside the document; the control store keeps both. */
@@ -62,33 +64,24 @@ enum cfg_sale_note {
 
 /* What the kind keeps of a sale's version. */
 struct cfg_stored_sale {
-    char name[PS_NAME_MAX + 1];
-    struct cfg_sale_doc doc;
+    struct cfg_sale_doc doc; /* the first: its table is the kind's */
     struct cfg_sale_state state;
 };
 
-/* Reads a document that stands at reading->pointer. `name` is the sale's: a member "sale" is
- * allowed and must equal it. PS_E_INVALID (unknown members too; members that only reading shows,
- * such as "state", say that they are read-only), PS_E_NOMEM: all faults are added. Owner of
- * *ret_doc: the caller, cfg_sale_doc_done. Any thread.
+extern const struct ps_table cfg_sale_table; /* of a struct cfg_sale_doc */
+
+/* Reads a document that stands at reading->pointer; a member "sale" is allowed and must equal
+ * reading->name. PS_E_INVALID, PS_E_NOMEM: all faults are added. Owner of *ret_doc: the caller,
+ * cfg_sale_doc_done. Any thread.
  *
  * An operator's document (now_ms is not 0) that would open the sale at once, by an opening more
  * than CFG_SALE_PAST_MS ago, must say so with "open": a mistyped year cannot be taken back. With
  * "open" and no opening the sale opens now, or has the opening that it had, so that the same
  * document may be put again. "open" is no member of the document that is kept. */
 #define CFG_SALE_PAST_MS 60000
-int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading, const char *name,
+int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading,
                       struct cfg_sale_doc *ret_doc, struct ps_faults *faults) PS_MUST_CHECK;
-/* The member "sale" of a seed, checked as a name. `ret_name` holds PS_NAME_MAX + 1 bytes.
- * PS_E_INVALID. */
-int cfg_sale_doc_name(const json_t *json, const char *pointer, char *ret_name,
-                      struct ps_faults *faults) PS_MUST_CHECK;
 void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
-
-/* The document, complete (defaults filled in); reading it gives the same document. A new reference,
- * NULL = out of memory. The SKU's object is entry `sku` of "skus", for those who add its numbers to
- * it. */
-json_t *cfg_sale_doc_write(const struct cfg_sale_doc *doc) PS_MUST_CHECK;
 
 /* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
  * `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes;

@@ -10,34 +10,9 @@
 
 #define POINTER_MAX 192
 
-static void sale_free(void *parsed)
+static int sale_state(void *parsed, const json_t *state, struct ps_faults *faults)
 {
-    struct cfg_stored_sale *sale = parsed;
-    cfg_sale_doc_done(&sale->doc);
-    free(sale);
-}
-
-static int sale_parse(const char *name, const json_t *json, const json_t *state,
-                      const struct cfg_reading *reading, void **ret_parsed,
-                      struct ps_faults *faults)
-{
-    struct cfg_stored_sale *sale = calloc(1, sizeof *sale);
-    if (sale == NULL)
-        return PS_E_NOMEM;
-    memcpy(sale->name, name, strlen(name) + 1);
-    int err = cfg_sale_doc_read(json, reading, name, &sale->doc, faults);
-    if (err == 0)
-        err = cfg_sale_state_read(state, &sale->state, faults);
-    if (err < 0)
-        sale_free(sale);
-    else
-        *ret_parsed = sale;
-    return err;
-}
-
-static json_t *sale_write(const void *parsed)
-{
-    return cfg_sale_doc_write(&((const struct cfg_stored_sale *)parsed)->doc);
+    return cfg_sale_state_read(state, &((struct cfg_stored_sale *)parsed)->state, faults);
 }
 
 static int sale_show(const struct cfg_doc *doc, json_t *json)
@@ -98,7 +73,7 @@ static void sale_changed(const struct cfg_store *store, const struct cfg_doc *do
     const struct cfg_stored_sale *sale = doc->parsed;
     if (sale != NULL && sale->doc.twin_of[0] != '\0' &&
         cfg_store_find(store, &cfg_kind_sale, sale->doc.twin_of) == NULL)
-        ps_log(PS_LOG_WARN, "twin_without_sale", PS_F_STR("sale", sale->name),
+        ps_log(PS_LOG_WARN, "twin_without_sale", PS_F_STR("sale", doc->name),
                PS_F_STR("twin_of", sale->doc.twin_of));
 }
 
@@ -116,9 +91,8 @@ const struct cfg_kind cfg_kind_sale = {
                                   "/skus/*/in_doubt", "/skus/*/held", "/skus/*/confirmed",
                                   "/skus/*/adjustments", NULL},
     .name = cfg_plain_name,
-    .parse = sale_parse,
-    .free = sale_free,
-    .write = sale_write,
+    .table = &cfg_sale_table,
+    .read_state = sale_state,
     .show = sale_show,
     .may_change = sale_may_change,
     .changed = sale_changed,
