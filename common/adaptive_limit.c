@@ -1,5 +1,5 @@
-/* See adaptive_limit.h. The median is the middle of a bucket of times: at most 6 % beside the true
- * one, which is little against the steps of the gradient. */
+/* See adaptive_limit.h. The median is the middle of a bucket of times: at most 6 % off, which is
+ * little beside the steps of the gradient. */
 #include "common/adaptive_limit.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@ static int64_t find_median(const struct ps_adaptive_limit *limit)
 
 /* --- the end of a window --- */
 
-/* Is the service slow by itself? At the floor there is no queue of this caller's making. */
+/* Is the service slow by itself? At the floor this caller makes no queue. */
 static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, int64_t now_ns)
 {
     const struct ps_adaptive_limit_settings *settings = &limit->settings;
@@ -44,7 +44,7 @@ static void judge_service(struct ps_adaptive_limit *limit, int64_t median_ns, in
     store(&limit->aim_ns, aim_ns < timeout_ns / 2 ? aim_ns : timeout_ns / 2);
 }
 
-/* A call that its timeout has ended is in the timeout's bucket. */
+/* A call that its timeout ended is in the timeout's bucket. */
 static bool is_in_time(const struct ps_adaptive_limit *limit, int64_t median_ns)
 {
     return median_ns < ps_time_bucket_middle_ns(ps_time_bucket(load(&limit->timeout_ns)));
@@ -91,7 +91,7 @@ static void end_window(struct ps_adaptive_limit *limit, int64_t now_ns)
     if (!probed)
         limit->measured = next_limit(limit, median_ns);
     else if (limit->slow_ns ==
-             0) /* no more; not to the floor, where the queues of others would count as slowness */
+             0) /* no further: at the floor, the queues of others would count as slowness */
         limit->measured = limit->settings.floor + limit->measured / 4;
     set_limit(limit, now_ns);
 }
@@ -107,11 +107,10 @@ static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, in
     limit->period_ended = 0;
 }
 
-/* A queue that has become far too long is seen before its calls end: a period lasts as long as the
- * aim, less than a quarter of the calls ended that were under way at its start, and four times more
- * begin than end, or would if they were let through. A service that paused (for a checkpoint, a
- * collection of garbage) is no slow one: after a pause it gets a moment to answer what has
- * gathered. */
+/* Notices a queue that is far too long before its calls end: a period lasts as long as the aim;
+ * less than a quarter of the calls in progress at its start have ended, and four times as many
+ * begin as end, or would if they were let through. A service that paused (for a checkpoint, a
+ * garbage collection) is not slow: after a pause it gets a moment to answer what has gathered. */
 static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
 {
     int64_t aim_ns = load(&limit->aim_ns), past_ns = now_ns - limit->period_ns;
@@ -138,7 +137,7 @@ static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int6
 
 /* --- calls --- */
 
-/* This limit is reached: the window starts here, at its first time. */
+/* The limit is reached: if for the first time in this window, the window starts anew here. */
 static void note_reached(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
     if (load(&limit->reached_ns) == 0)
@@ -164,7 +163,7 @@ bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns)
         note_reached(limit, now_ns);
     if (before < most)
         return true;
-    ps_adaptive_limit_drop(limit); /* another thread came first */
+    ps_adaptive_limit_drop(limit); /* another thread was faster */
     return false;
 }
 
@@ -182,8 +181,8 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
         now_ns >= limit->probe_next_ns) {
         limit->probing = true;
         set_limit(limit, now_ns);
-        /* Once what waits there now, others' calls too, is out of the way; and for so long that
-         * others who try their floor find that of this one, too. */
+        /* After the calls that wait there now, those of other callers included, are answered; and
+         * long enough that other callers' floors overlap with this one. */
         start_window(limit, now_ns + load(&limit->median_ns));
         limit->window_end_ns = now_ns + 3 * load(&limit->median_ns);
     }

@@ -84,21 +84,21 @@ static inline uint32_t ps_adaptive_limit_in_force(const struct ps_adaptive_limit
     return pinned != 0 ? pinned : atomic_load_explicit(&limit->limit, memory_order_relaxed);
 }
 
-/* Would a call be let through just now? */
+/* Would a call be let through now? */
 bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns);
-/* May a call go now? After each `true` comes one of the two below. Monotonic. */
+/* May a call be made now? After each `true` call one of the two functions below. Monotonic. */
 bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns) PS_MUST_CHECK;
-/* It was not made after all. */
+/* The call was not made after all. */
 void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit);
-/* It is over. began_ns: when it was made, which may be later than its begin. */
+/* The call has ended. began_ns: when it was made, maybe later than ps_adaptive_limit_begin. */
 void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, int64_t now_ns);
 
-/* Calls may take so long from now on, because the caller itself is late, and refusing them would
+/* Calls may take this long from now on, because the caller itself is late, and refusing them would
  * not make it faster; 0: no longer. */
 void ps_adaptive_limit_allow(struct ps_adaptive_limit *limit, int64_t allowed_ns);
-/* From now on an answer is worth nothing after timeout_ns (> 0), in the place of the settings'. */
+/* From now on an answer is useless after timeout_ns (> 0), which replaces the settings'. */
 void ps_adaptive_limit_time_out(struct ps_adaptive_limit *limit, int64_t timeout_ns);
-/* `calls` instead of what is measured; measuring goes on. 0: no longer. */
+/* Sets the limit to `calls` instead of the measured one; measuring continues. 0: no longer. */
 void ps_adaptive_limit_pin(struct ps_adaptive_limit *limit, uint32_t calls);
 
 #endif

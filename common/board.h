@@ -1,5 +1,5 @@
-/* A board: one thread writes a small struct there, any thread reads a whole copy of what was
- * written last. Nobody locks; a reader that meets the writer at work reads again.
+/* A board: one thread writes a small struct there, any thread reads a complete copy of the last
+ * write. Nobody locks; a reader that meets a write in progress reads again.
  *
  * A sequence lock without fences, in the form that C11's memory model allows: Boehm, "Can seqlocks
  * get along with programming language memory models?" (2012). */
@@ -15,7 +15,7 @@
 
 /* All zero: a struct of zeros was written. */
 struct ps_board {
-    _Atomic uint32_t turn; /* odd while the writer is at work */
+    _Atomic uint32_t turn; /* odd during a write */
     _Atomic uint64_t word[PS_BOARD_WORDS];
 };
 

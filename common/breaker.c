@@ -65,7 +65,7 @@ static bool is_share(uint32_t part, uint32_t whole, unsigned percent)
     return percent > 0 && (uint64_t)part * 100 >= (uint64_t)whole * percent;
 }
 
-/* Do the calls of the window speak against the service? */
+/* Do the calls of the window say that the service fails? */
 static bool condemns(const struct ps_breaker *breaker, int64_t now_ns)
 {
     const struct ps_breaker_settings *settings = &breaker->settings;
@@ -124,7 +124,7 @@ void ps_breaker_probe(struct ps_breaker *breaker)
     breaker->good = 0;
 }
 
-/* What was counted before says nothing of the service as it is now. */
+/* Earlier counts say nothing about the service's present state. */
 void ps_breaker_close(struct ps_breaker *breaker)
 {
     if (breaker->state == PS_BREAKER_CLOSED)
@@ -156,7 +156,7 @@ static bool count_call(struct ps_breaker *breaker, bool failed, int64_t took_ns)
     bool bad = failed || (slow && settings->slow_percent > 0);
 
     add_to_window(breaker, now, failed, slow);
-    if (breaker->state == PS_BREAKER_OPEN) /* it began before */
+    if (breaker->state == PS_BREAKER_OPEN) /* the call began before it opened */
         return false;
     breaker->row = failed ? breaker->row + 1 : 0;
     if (!bad)

@@ -29,20 +29,20 @@ enum ps_breaker_state { PS_BREAKER_CLOSED, PS_BREAKER_OPEN, PS_BREAKER_HALF_OPEN
 /* "closed", "open", "half_open"; by state. */
 extern const char *const ps_breaker_state_names[];
 
-/* What is 0 is off. */
+/* 0 turns a setting off. */
 struct ps_breaker_settings {
     /* The window: calls that ended within `window_ms`, and of these the last `window_calls` (0: all
      * of them). Both are kept to a tenth. 0 ms: no window, and no shares. */
     int64_t window_ms;
     unsigned window_calls;
-    unsigned calls_min;       /* fewer calls in the window say nothing of shares */
-    unsigned failure_percent; /* so large a share of failures opens it */
-    unsigned slow_percent;    /* so large a share of slow calls opens it */
-    int64_t slow_ms;          /* a call that took so long is slow */
-    unsigned failures_in_row; /* so many open it, however few calls there are */
-    unsigned probes;          /* that must be good to close it; 0 counts as 1 */
-    /* The first pause and the longest. Each is half of it to all of it, at random, so that many
-     * callers do not come back together. */
+    unsigned calls_min;       /* with fewer calls in the window, shares are not judged */
+    unsigned failure_percent; /* this share of failures opens it */
+    unsigned slow_percent;    /* this share of slow calls opens it */
+    int64_t slow_ms;          /* a call that takes this long is slow */
+    unsigned failures_in_row; /* this many open it, however few calls there are */
+    unsigned probes;          /* good probes that close it; 0 counts as 1 */
+    /* The first pause and the longest. Each is half to all of it, at random, so that many callers
+     * do not come back together. */
     int64_t pause_min_ms, pause_max_ms;
 };
 
@@ -51,7 +51,7 @@ enum ps_breaker_order { PS_BREAKER_FREE, PS_BREAKER_FORCED_OPEN, PS_BREAKER_FORC
 /* What an operator has ordered; `id` grows with each order. */
 struct ps_breaker_force {
     enum ps_breaker_order order;
-    int64_t until_ns; /* monotonic; from then on as FREE */
+    int64_t until_ns; /* monotonic; after it, as FREE */
     uint64_t id;
 };
 
@@ -63,19 +63,19 @@ struct ps_breaker_slot {
     uint32_t calls, failures, slow;
 };
 
-/* What there is to show of it. */
+/* What it shows to others. */
 struct ps_breaker_view {
     enum ps_breaker_state state;    /* OPEN also while it is forced open */
-    int64_t since_ns;               /* when it was closed, or was closed last, by the mono clock */
+    int64_t since_ns;               /* when it last closed, or stopped being closed; monotonic */
     struct ps_breaker_force force;  /* FREE when its time is over */
     uint32_t calls, failures, slow; /* of the window */
-    uint64_t openings;              /* since the start, without those by order */
-    char why[PS_BREAKER_WHY];       /* for its owner to fill; "" = nothing to say */
+    uint64_t openings;              /* since the start, without those by an operator */
+    char why[PS_BREAKER_WHY];       /* its owner fills it; "" = no reason */
 };
 
 struct ps_breaker {
     /* to be read; only the functions below write */
-    enum ps_breaker_state state; /* apart from what is forced */
+    enum ps_breaker_state state; /* without the operator's force */
     int64_t opened_ns;           /* monotonic: when it opened last */
     /* private */
     struct ps_breaker_settings settings;
@@ -94,12 +94,12 @@ struct ps_breaker {
 void ps_breaker_init(struct ps_breaker *breaker, const struct ps_breaker_settings *settings,
                      const struct ps_clock *clock);
 
-/* May a call go now, while `in_flight` others are under way? */
+/* May a call be made now, while `in_flight` others are in progress? */
 bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight) PS_MUST_CHECK;
-/* What is left of the pause; 0 unless OPEN. */
+/* The rest of the pause; 0 unless OPEN. */
 int64_t ps_breaker_pause_ms(const struct ps_breaker *breaker);
 
-/* A call has ended after `took_ns`, well or not. True: this has opened the breaker. */
+/* A call has ended after `took_ns`, successfully or not. True: this has opened the breaker. */
 bool ps_breaker_succeed(struct ps_breaker *breaker, int64_t took_ns);
 bool ps_breaker_fail(struct ps_breaker *breaker, int64_t took_ns);
 /* The service is out of reach, which counts as a failed call: OPEN. False: it was OPEN already, and
@@ -111,7 +111,7 @@ void ps_breaker_probe(struct ps_breaker *breaker);
  * next pause grows all the same. */
 void ps_breaker_close(struct ps_breaker *breaker);
 
-/* An order takes the place of the one before. */
+/* Replaces the previous order. */
 void ps_breaker_force(struct ps_breaker *breaker, const struct ps_breaker_force *force);
 /* The order that is in force now. */
 enum ps_breaker_order ps_breaker_forced(struct ps_breaker *breaker);

@@ -27,7 +27,7 @@ static inline int64_t ps_clock_wall_ms(const struct ps_clock *clock)
     return clock->wall_ms(clock->ctx);
 }
 
-/* A clock that stands still until told (tests). Set `now` fields, then use `clock`. Not
+/* A clock that stands still until set (tests). Set the `now` fields, then use `clock`. Not
  * thread-safe. */
 struct ps_clock_manual {
     struct ps_clock clock;

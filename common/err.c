@@ -23,8 +23,7 @@ const char *ps_err_text(int err)
     }
 }
 
-/* Puts a question mark in the place of each byte that is not UTF-8 and of each control character.
- */
+/* Replaces each control character, and each byte that is not UTF-8, by a question mark. */
 static void make_printable(char *text)
 {
     size_t len = strlen(text);

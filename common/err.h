@@ -31,8 +31,8 @@ enum ps_err { PS_ERR_TABLE(PS_ERR_ENUM) };
 /* "input or output failed"; of other codes "unknown error". Any thread. */
 const char *ps_err_text(int err);
 
-/* What is wrong with an input, and where: `path` is a JSON pointer, an option path or a file name.
- */
+/* What is wrong with an input, and where: `path` is a JSON pointer, an option path or a file
+ * name. */
 struct ps_fault {
     char path[192];
     char text[320];

@@ -1,5 +1,5 @@
-/* A binary min-heap of (moment, value): what is due next. Grows up to a bound; started at its bound
- * it never allocates again. One thread. */
+/* A binary min-heap of (moment, value): what is due next. Grows up to a bound; if created at its
+ * bound, it never allocates again. One thread. */
 #ifndef PS_HEAP_H
 #define PS_HEAP_H
 

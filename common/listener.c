@@ -1,7 +1,7 @@
-/* See listener.h. Whether an address is one of this machine, its routing table knows: a datagram
- * socket that is connected to such an address gets that address itself as its own, and to no other.
- * Nothing is sent. A list of the interfaces (getifaddrs) would have to be read again and again, and
- * takes AF_NETLINK, which the service may not use. */
+/* See listener.h. The routing table knows whether an address belongs to this machine: a datagram
+ * socket that is connected to one of the machine's addresses gets that address as its own, and
+ * otherwise does not. Nothing is sent. A list of the interfaces (getifaddrs) would have to be read
+ * again and again, and needs AF_NETLINK, which the service may not use. */
 #include "common/listener.h"
 
 #include <netinet/in.h>

@@ -9,11 +9,11 @@ struct ps_listener {
     uint16_t port;             /* 0: it listens nowhere */
 };
 
-/* Does a connection to this address and port come to the listener? Each address of the machine
- * leads to a listener on all of them, as it is at this moment: the kernel is asked, which costs a
- * few microseconds and never waits. 0.0.0.0 and [::], to which the kernel connects by loopback,
- * lead to each listener of their family and port. False, too, where the process may open no more
- * files. Any thread. */
+/* Does a connection to this address and port reach the listener? Each address of the machine
+ * reaches a listener on all of them, as of this moment: the kernel is asked, which costs a few
+ * microseconds and never waits. 0.0.0.0 and [::], which the kernel connects by loopback, reach
+ * each listener of their family and port. Also false if the process may open no more files. Any
+ * thread. */
 bool ps_listener_takes(const struct ps_listener *listener, const struct ps_address *address,
                        uint16_t port);
 

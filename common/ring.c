@@ -26,7 +26,7 @@
 
 struct cell {
     _Atomic uint64_t sequence;
-    uint64_t position; /* of whoever holds the cell between reserve and publish */
+    uint64_t position; /* of the thread that has the cell between reserve and publish */
     _Alignas(max_align_t) char slot[];
 };
 
@@ -101,7 +101,7 @@ void *ps_ring_reserve(struct ps_ring *ring)
         uint64_t sequence = atomic_load_explicit(&cell->sequence, memory_order_acquire);
         if (sequence < position)
             return NULL;
-        if (sequence > position) { /* somebody else was quicker: look again where the tail is */
+        if (sequence > position) { /* another thread was faster: read the tail again */
             position = atomic_load_explicit(&ring->tail, memory_order_relaxed);
         } else if (atomic_compare_exchange_weak_explicit(&ring->tail, &position, position + 1,
                                                          memory_order_relaxed,

@@ -1,6 +1,6 @@
-/* Memory for small records of many sizes, without a call of malloc for each: blocks that are cut
- * up in order, and for each size a list of the pieces that came back. Nothing returns to the system
- * before the whole. The caller locks. */
+/* Memory for small records of many sizes, without a malloc for each: blocks that are cut up in
+ * order, and for each size a list of the pieces that were returned. Nothing returns to the system
+ * before the whole is freed. The caller locks. */
 #ifndef INV_ARENA_H
 #define INV_ARENA_H
 
@@ -16,13 +16,14 @@ struct inv_arena_piece;
 /* Starts as {0}. */
 struct inv_arena {
     struct inv_arena_block *blocks;
-    char *at;    /* what is not yet cut of the newest block: */
-    size_t room; /* so many bytes */
+    char *at;    /* the uncut rest of the newest block: */
+    size_t room; /* its bytes */
     struct inv_arena_piece *free[INV_ARENA_CLASSES];
 };
 
 void inv_arena_done(struct inv_arena *arena);
-/* Gets the next `bytes` at once, when there is memory for it; pages are touched only when used. */
+/* Gets the next `bytes` in one piece, if there is memory for it; pages are touched only when
+ * used. */
 void inv_arena_expect(struct inv_arena *arena, size_t bytes);
 /* 1 <= size <= INV_ARENA_MAX. Not zeroed. NULL when out of memory. */
 void *inv_arena_take(struct inv_arena *arena, size_t size);

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Memory for at most so many orders is got in advance; a larger sale gets the rest as it sells. */
+/* Memory for at most this many orders is allocated in advance; a larger sale gets the rest as it
+ * sells. */
 #define EXPECT_MAX ((int64_t)1 << 18)
 
 enum state {
@@ -24,10 +25,10 @@ enum state {
     LOWERING,                    /* an adjustment in doubt */
     LOWERED,
     RAISED,
-    GONE /* no state of a record: it is to be forgotten */
+    GONE /* not a state of a record: it must be forgotten */
 };
 
-/* Everything that a verdict can do. */
+/* All effects of a verdict. */
 /* clang-format off */
 static const uint8_t next_state[GONE][4] = {
     /*               INV_ACCEPTED  INV_VOID     INV_CONFIRMED  INV_RELEASED */
@@ -152,7 +153,7 @@ static int64_t units_left(const struct inv_ledger *ledger, uint32_t sku)
     return atomic_load_explicit(&ledger->counters[sku].available, memory_order_relaxed);
 }
 
-/* False, and nothing done, when the result would be below 0 or above PS_INT_MAX. */
+/* False, and nothing changed, if the result would be below 0 or above PS_INT_MAX. */
 static bool add_within(_Atomic int64_t *number, int64_t delta)
 {
     int64_t old = atomic_load_explicit(number, memory_order_relaxed);
@@ -189,8 +190,7 @@ static void add_to_totals(struct totals *totals, unsigned state, int64_t units)
 
 /* --- records come and go --- */
 
-/* Puts it into the indices and counts its units in the totals. NULL: out of memory, nothing done.
- */
+/* Adds it to the indices and its units to the totals. NULL: out of memory, nothing done. */
 static struct inv_order *add_order(struct inv_ledger *ledger, const struct inv_record *record,
                                    const struct inv_place *place)
 {
@@ -248,7 +248,7 @@ static bool over_cap(const struct inv_buyer *buyer, const struct inv_reservation
     return r->quantity > r->sku_cap - units;
 }
 
-/* 1: nothing speaks against it, now take the units. 0: *ret_answer says what does. */
+/* 1: the units may be taken. 0: *ret_answer says why not. */
 static int judge_reservation(const struct inv_ledger *ledger, const struct inv_reservation *r,
                              const struct inv_place *place, struct inv_answer *ret_answer)
 {
@@ -256,7 +256,7 @@ static int judge_reservation(const struct inv_ledger *ledger, const struct inv_r
     const struct inv_buyer *buyer = inv_records_buyer(records, r->user, place->user);
     const struct inv_order *order = inv_ledger_order(ledger, &r->order_id, place->id);
     if (order != NULL) {
-        /* The buyer's own orders lie in their stripe; of another's order, only the buyer may be
+        /* The buyer's own orders are in their stripe; of another's order, only the buyer may be
          * read. */
         if (buyer == NULL || order->buyer != buyer)
             return PS_E_CONFLICT;
@@ -285,7 +285,7 @@ static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r
     struct inv_sku_counter *counter = &ledger->counters[r->sku];
     struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
-    /* Else many failed tries would look like doubt. */
+    /* Otherwise many failed tries would look like doubt. */
     if (units_left(ledger, r->sku) >= r->quantity) {
         add_units(&counter->in_doubt, r->quantity);
         taken = add_within(&counter->available, -r->quantity);
@@ -337,7 +337,7 @@ int inv_ledger_lower(struct inv_ledger *ledger, const struct inv_lowering *lower
     struct inv_record record = {.id = id, .sku = sku, .quantity = units, .state = LOWERING};
     const struct inv_order *order = inv_ledger_order(ledger, id, place->id);
     struct inv_answer answer;
-    /* An adjustment lies in the stripe of its id, so its state may be read; a buyer's may not. */
+    /* An adjustment is in the stripe of its id, so its state may be read; a buyer's may not. */
     if (order != NULL && (order->buyer != NULL || order->state == RAISED || order->sku != sku ||
                           order->quantity != units))
         return PS_E_CONFLICT;
@@ -389,7 +389,7 @@ void inv_ledger_raise(struct inv_ledger *ledger, const struct ps_uuid *id,
     if (sku >= ledger->sku_count)
         return;
     struct inv_order *order = inv_ledger_order(ledger, id, place->id);
-    if (order != NULL && order->state == LOWERING) { /* which never came into the log */
+    if (order != NULL && order->state == LOWERING) { /* which never reached the log */
         inv_ledger_resolve(ledger, order, INV_VOID);
         order = NULL;
     }
@@ -463,7 +463,7 @@ int inv_ledger_load(struct inv_ledger *ledger, const struct inv_load_order *orde
     int64_t units = order->state == INV_LOAD_RELEASED ? 0 : order->quantity;
     if (order->sku >= ledger->sku_count)
         return PS_E_INVALID;
-    /* A million of them lie outside of every cache: the three places come at the same time. */
+    /* A million of them do not fit into any cache: prefetch the three places together. */
     const struct inv_records *records = &ledger->stripes[inv_place_stripe(place)].records;
     inv_table_fetch(&records->buyers, place->user);
     inv_table_fetch(&records->keys, place->key);

@@ -1,15 +1,15 @@
 /* The memory counter's ledger of one sale under one epoch: which buyer has which units. Private to
- * the memory backend. It decides; store_memory.c locks. What may be touched under which lock:
+ * the memory backend. It decides; store_memory.c locks. Which lock protects what:
  *
  * A *stripe* holds buyers, their orders and their keys; the hash of the name chooses it, so one
  * buyer is in one stripe. All fields of an order belong to its stripe.
  *
  * A *part* is a slice of the index by id, chosen by the hash of the id. A thread that adds or
  * removes an order holds its stripe and then its part; so under the part alone an order found there
- * exists, and what never changes in it (its stripe, its buyer) may be read.
+ * exists, and its constant fields (its stripe, its buyer) may be read.
  *
- * A SKU's counter is atomic, and is changed only by holders of some stripe: a holder of all stripes
- * sees one moment. */
+ * A SKU's counter is atomic, and only holders of a stripe change it: a holder of all stripes sees
+ * one moment. */
 #ifndef INV_LEDGER_H
 #define INV_LEDGER_H
 
@@ -18,7 +18,7 @@
 
 #include <stdatomic.h>
 
-/* Together with one more below 64: ThreadSanitizer follows so many locks of one thread. */
+/* Together with one more below 64: ThreadSanitizer tracks that many locks of one thread. */
 #define INV_STRIPES 32
 #define INV_PARTS   16
 
@@ -31,17 +31,17 @@ struct inv_sku_counter {
     _Atomic int64_t in_doubt; /* of orders only, read without a lock; never too low */
 } PS_ALIGNED;
 
-/* A reservation adds to in_doubt before it takes from available, so a reader that sees the units
- * gone sees them in doubt until the log has decided; a reader that no longer sees them in doubt
- * sees that decision. */
+/* A reservation adds to in_doubt before it takes from available. So a reader that sees the units
+ * gone also sees them in doubt until the log has decided; a reader that no longer sees them in
+ * doubt sees that decision. */
 static inline bool inv_sku_counter_sold_out(const struct inv_sku_counter *counter)
 {
     return atomic_load_explicit(&counter->available, memory_order_acquire) < 1 &&
            atomic_load_explicit(&counter->in_doubt, memory_order_acquire) < 1;
 }
 
-/* Hashes, worked out before any lock is taken. An adjustment has no buyer and no key: its id
- * chooses its stripe, too. */
+/* Hashes, computed before any lock is taken. An adjustment has no buyer and no key: its id also
+ * chooses its stripe. */
 struct inv_place {
     uint64_t user, key, id;
 };
@@ -59,7 +59,7 @@ static inline unsigned inv_place_part(const struct inv_place *place)
 /* An array of counters on cache lines of their own, all 0; free() frees it. */
 int inv_sku_counters_new(size_t count, struct inv_sku_counter **ret_counters) PS_MUST_CHECK;
 
-/* `counters` stay the caller's. */
+/* `counters` remain the caller's. */
 int inv_ledger_new(int64_t epoch, struct inv_sku_counter *counters, size_t sku_count,
                    struct inv_ledger **ret_ledger) PS_MUST_CHECK;
 void inv_ledger_free(struct inv_ledger *ledger); /* NULL is allowed */
@@ -72,7 +72,7 @@ int inv_ledger_reserve(struct inv_ledger *ledger, const struct inv_reservation *
                        struct inv_answer *ret_answer) PS_MUST_CHECK;
 int inv_ledger_lower(struct inv_ledger *ledger, const struct inv_lowering *lowering,
                      const struct inv_place *place, struct inv_answer *ret_answer) PS_MUST_CHECK;
-/* Out of memory, it adds nothing: then less is sold, never more. */
+/* If out of memory, adds nothing: then less is sold, never more. */
 void inv_ledger_raise(struct inv_ledger *ledger, const struct ps_uuid *id,
                       const struct inv_place *place, uint32_t sku, int64_t units);
 int inv_ledger_load(struct inv_ledger *ledger, const struct inv_load_order *order,
@@ -82,7 +82,7 @@ int inv_ledger_raised(struct inv_ledger *ledger, const struct ps_uuid *id,
 
 /* --- The caller holds the part of the id. --- */
 
-/* NULL when it is not known. */
+/* NULL if it is not known. */
 struct inv_order *inv_ledger_order(const struct inv_ledger *ledger, const struct ps_uuid *id,
                                    uint64_t id_hash);
 unsigned inv_order_stripe(const struct inv_order *order);
@@ -103,11 +103,12 @@ void inv_ledger_counts(const struct inv_ledger *ledger, struct inv_count *ret_co
 
 /* Sets what is available of a SKU. PS_E_INVALID: its sum would pass PS_INT_MAX. */
 int inv_ledger_available(struct inv_ledger *ledger, uint32_t sku, int64_t available) PS_MUST_CHECK;
-/* Gets memory for so many more orders, when there is some. */
+/* Allocates memory for this many more orders, if there is some. */
 void inv_ledger_expect_orders(struct inv_ledger *ledger, size_t orders);
-/* Gets memory for selling all that is available, as far as that is bounded and there is some. */
+/* Allocates memory for selling everything that is available, as far as that is bounded and there is
+ * some. */
 void inv_ledger_expect(struct inv_ledger *ledger);
-/* From now on these counters count, to which the numbers are copied. */
+/* Copies the numbers to these counters, which count from now on. */
 void inv_ledger_move(struct inv_ledger *ledger, struct inv_sku_counter *counters);
 
 #endif

@@ -15,13 +15,13 @@ struct inv_buyer {
     int64_t units;                /* of the live orders */
     uint8_t user_size;
     bool user_is_uuid;
-    char user[]; /* as ps_id_pack keeps it */
+    char user[]; /* in the form of ps_id_pack */
 };
 
 struct inv_order {
-    struct inv_link by_id;       /* the ledger' */
+    struct inv_link by_id;       /* the ledger's */
     struct inv_link by_key;      /* unless key_size is 0 */
-    SLIST_ENTRY(inv_order) live; /* while its units are its buyer's */
+    SLIST_ENTRY(inv_order) live; /* while its buyer has its units */
     struct inv_buyer *buyer;     /* NULL: an adjustment */
     struct ps_uuid id;
     int64_t quantity;
@@ -32,7 +32,7 @@ struct inv_order {
     uint8_t stripe, part;
     uint8_t key_size;
     bool key_is_uuid;
-    char key[]; /* as ps_id_pack keeps it */
+    char key[]; /* in the form of ps_id_pack */
 };
 
 struct inv_records {
@@ -40,19 +40,19 @@ struct inv_records {
     struct inv_arena arena;
 };
 
-/* What is known of an order when it comes; user.len == 0: an adjustment. */
+/* What is known about a new order; user.len == 0: an adjustment. */
 struct inv_record {
     const struct ps_uuid *id;
     struct ps_str user, key;
     uint32_t sku;
     int64_t quantity;
-    uint8_t state; /* the ledger' */
-    bool live;     /* its units are its buyer's */
+    uint8_t state; /* the ledger's */
+    bool live;     /* its buyer has its units */
 };
 
 int inv_records_init(struct inv_records *records) PS_MUST_CHECK; /* PS_E_NOMEM */
 void inv_records_done(struct inv_records *records);              /* one of {0} is allowed */
-/* Gets memory for so many more orders in advance, when there is some. */
+/* Allocates memory for this many more orders in advance, if there is some. */
 void inv_records_expect(struct inv_records *records, size_t orders);
 
 /* NULL: there is none. */
@@ -61,11 +61,11 @@ struct inv_buyer *inv_records_buyer(const struct inv_records *records, struct ps
 struct inv_order *inv_records_key(const struct inv_records *records, const struct inv_buyer *buyer,
                                   struct ps_str key, uint64_t key_hash);
 
-/* The order, and its buyer with their first; times, stripe, part and by_id are the caller's to set.
- * NULL: out of memory, nothing done. */
+/* Adds the order, and its buyer with their first one; the caller sets times, stripe, part and
+ * by_id. NULL: out of memory, nothing done. */
 struct inv_order *inv_records_add(struct inv_records *records, const struct inv_record *record,
                                   const struct inv_place *place);
-/* Its units are its buyer's no longer. */
+/* Its buyer no longer has its units. */
 void inv_records_delist(struct inv_order *order);
 /* Frees it, and its buyer with their last. It must be delisted, or have no buyer. */
 void inv_records_forget(struct inv_records *records, struct inv_order *order);

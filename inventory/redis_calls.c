@@ -1,5 +1,5 @@
-/* Calls that look at a sale: one command each, one callback each. A call keeps what its reply
- * needs; the reply is read with care, for anybody may write to Redis. */
+/* Calls that read a sale: one command and one callback each. A call keeps what its reply needs; the
+ * reply is parsed defensively, because anybody may write to Redis. */
 #include "inventory/redis_ops.h"
 
 #include <stdlib.h>
@@ -58,7 +58,7 @@ bool inv_reply_is_array(const redisReply *reply, size_t elements)
 #define KEYS_MOST 5
 #define ARGS_MOST (KEYS_MOST + 3 + 2 * INV_LOOK_MAX)
 
-/* A call of read.lua under the sale's epoch that is being put together. */
+/* A call of read.lua under the sale's epoch that is being built. */
 struct reading {
     struct inv_call *call;
     const struct inv_channel *channel; /* NULL: out of memory */
@@ -263,7 +263,7 @@ int inv_redis_applied(struct inv_store *store, struct inv_sale *sale, inv_applie
 
 /* --- what is in doubt --- */
 
-/* Entries that are no entries are left out: they cannot be acted on. */
+/* Skips malformed entries: they cannot be acted on. */
 static size_t read_doubts(const struct inv_call *call, const redisReply *fields, int64_t now_ms,
                           struct inv_doubt *doubts)
 {
@@ -328,7 +328,7 @@ int inv_redis_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cu
 
 /* --- orders and their buyers --- */
 
-/* An entry that is none, or a buyer that is none, says nothing good: it is shown as missing. */
+/* A malformed entry or buyer is reported as missing. */
 static void read_seen(const redisReply *doubt, const redisReply *order, const redisReply *buyer,
                       struct inv_seen *ret_seen)
 {

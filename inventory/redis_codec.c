@@ -57,8 +57,8 @@ char *inv_put_id(char *at, const struct ps_uuid *id)
     return inv_put_bytes(at, id->byte, sizeof id->byte);
 }
 
-/* SHA-256 of the SKU, a line feed and the quantity: what an order is about, so that it can be made
- * again from the log. */
+/* SHA-256 of the SKU, a line feed and the quantity: what an order is about, so that the log can
+ * reproduce it. */
 static char *put_digest(char *at, struct ps_str sku, int64_t quantity)
 {
     char text[PS_NAME_MAX + 24];
@@ -139,7 +139,7 @@ char *inv_put_entry(char *at, const struct inv_load_order *order, struct ps_str 
     const struct inv_reservation r = {
         .user = order->user, .key = order->key, .quantity = order->quantity};
     at = put_byte(at, state_of[order->state]);
-    at = inv_put_int(at, 0); /* the log's reservation times are not the counter's business */
+    at = inv_put_int(at, 0); /* the counter does not need the log's reservation times */
     return put_rest(at, &r, sku);
 }
 

@@ -74,8 +74,8 @@ char *inv_put_bytes(char *at, const void *bytes, size_t len);
 char *inv_put_int(char *at, int64_t value);
 char *inv_put_text(char *at, struct ps_str text);
 char *inv_put_id(char *at, const struct ps_uuid *id);
-/* `sku` by name. A lowering is a reservation without user and caps; its name stands where a key
- * would, and is none. */
+/* `sku` by name. A lowering is a reservation without user and caps; its name is in the place of a
+ * key, and is no key. */
 char *inv_put_item(char *at, const struct inv_reservation *reservation, struct ps_str sku,
                    const struct ps_uuid *owner);
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict);
@@ -87,7 +87,7 @@ char *inv_put_key_value(char *at, const struct ps_uuid *id, struct ps_str sku, i
 
 /* --- Reading. --- */
 
-/* Where a reader stands; after a read past the end `bad` is set and all reads give nothing. */
+/* A reader's position; after a read past the end `bad` is set and all reads return nothing. */
 struct inv_cursor {
     const char *at, *end;
     bool bad;

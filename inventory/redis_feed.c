@@ -12,8 +12,8 @@
 
 #define CHUNK_FIELDS 1000
 #define CHUNK_BYTES  (256 * 1024)
-/* Fewer than the refusals in a row after which a link leaves its server: of a server whose memory
- * is full, so that what was sent can still be dropped. */
+/* Fewer than the refusals in a row after which a link leaves its server: if the server's memory is
+ * full, what was sent can still be dropped. */
 #define CHUNKS_OUT 7
 
 /* Fields and their values, or members, of one key, one behind the other. */
@@ -38,7 +38,7 @@ static void note_trouble(struct inv_feed *feed, int err, const char *key, const 
 
 static void on_ready(const char *identity, void *ctx)
 {
-    (void)identity, (void)ctx; /* asked for when it is needed */
+    (void)identity, (void)ctx; /* read when it is needed */
 }
 
 static void on_away(int err, const char *why, void *ctx)
@@ -63,7 +63,7 @@ static int open_link(struct inv_feed *feed)
     return feed->err;
 }
 
-/* Until at most `most` commands are under way. */
+/* Until at most `most` commands are in progress. */
 static int wait_for_replies(struct inv_feed *feed, size_t most)
 {
     while (feed->err == 0 && feed->out > most)
@@ -140,7 +140,7 @@ static int send_chunk(struct inv_feed *feed, int key)
     feed->out++;
     feed->sent = true;
     chunk->fields = chunk->texts = chunk->len = 0;
-    (void)uv_run(&feed->loop, UV_RUN_NOWAIT); /* it leaves while the next one is filled */
+    (void)uv_run(&feed->loop, UV_RUN_NOWAIT); /* it is sent while the next one is filled */
     return feed->err;
 }
 
@@ -203,7 +203,7 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
 static void on_dropped(int err, const redisReply *reply, void *ctx)
 {
     struct inv_feed *feed = ctx;
-    (void)err, (void)reply; /* else it goes by itself after an hour */
+    (void)err, (void)reply; /* otherwise it expires after an hour */
     feed->out--;
 }
 
@@ -251,7 +251,7 @@ int inv_feed_install(struct inv_feed *feed)
     return wait_for_replies(feed, 0);
 }
 
-/* Whatever they say: a link that is lost answers all. */
+/* Ignores their results: a lost link answers all. */
 static void wait_for_all(struct inv_feed *feed)
 {
     while (feed->out > 0)

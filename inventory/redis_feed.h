@@ -1,6 +1,6 @@
-/* The way of a load into the server: its fields go out in chunks, some of them at a time under way,
- * and in the end the epoch is put in force or what was sent is dropped. It runs a loop and a link
- * of its own on the caller's thread. Used by redis_load.c alone. */
+/* How a load reaches the server: its fields are sent in chunks, some of them at a time; in the end
+ * the epoch is put in force, or what was sent is dropped. Runs a loop and a link of its own on the
+ * caller's thread. Used by redis_load.c alone. */
 #ifndef INV_REDIS_FEED_H
 #define INV_REDIS_FEED_H
 
@@ -9,7 +9,7 @@
 struct inv_chunk;
 
 struct inv_feed {
-    struct inv_redis *redis; /* for its settings, and its trouble is written there */
+    struct inv_redis *redis; /* for its settings; its `trouble` is set */
     int64_t epoch;
     struct inv_keys keys;
     struct inv_chunk *chunks[INV_KEYS]; /* by key; NULL: nothing yet */
@@ -18,12 +18,12 @@ struct inv_feed {
     uv_loop_t loop;
     struct ps_redis_link *link;
     size_t out; /* commands under way */
-    int err;    /* of the first trouble; 0. After it nothing more goes out */
+    int err;    /* the first one; 0: none. After it nothing more is sent */
 };
 
 /* Begins one more field (or member, of INV_KEY_ADJUST) of that key, of at most `room` bytes with
- * its value; sends the chunk before when it is full. Returns where its text goes, NULL: feed->err.
- */
+ * its value; sends the previous chunk when it is full. Returns where its text goes, NULL:
+ * feed->err. */
 char *inv_feed_begin(struct inv_feed *feed, int key, size_t room);
 /* The field's name ends at `end`, and its value begins there. */
 char *inv_feed_value(struct inv_feed *feed, int key, char *end);

@@ -1,8 +1,8 @@
-/* Loading a sale into Redis: what the caller gives becomes fields of the new epoch's keys, and goes
- * out at once (redis_feed.c); the last step puts the epoch in force.
+/* Loads a sale into Redis: what the caller passes becomes fields of the new epoch's keys, and is
+ * sent at once (redis_feed.c); the last step puts the epoch in force.
  *
- * Orders and keys become fields as they come. A buyer's field needs all their orders, so these are
- * kept, in the order of their coming, and written at the end. */
+ * Orders and keys become fields as they arrive. A buyer's field needs all their orders, so these
+ * are kept, in order of arrival, and written at the end. */
 #include "inventory/arena.h"
 #include "inventory/redis_feed.h"
 #include "inventory/table.h"

@@ -1,11 +1,11 @@
-/* What gateways tell each other through Redis: which epoch of a sale is installed, heartbeats, and
+/* What gateways exchange through Redis: which epoch of a sale is installed, heartbeats, and
  * leases. */
 #include "inventory/redis_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* After so long a silence a gateway is forgotten. */
+/* A gateway that was silent for this long is forgotten. */
 #define FORGET_MS "600000"
 
 /* --- which epoch is installed --- */
@@ -130,7 +130,7 @@ static size_t put_heartbeat(char *at, const struct inv_heartbeat *heartbeat)
     return (size_t)(end - at);
 }
 
-/* A later version may say more behind it. */
+/* A later version may append more. */
 static bool get_heartbeat(const redisReply *packed, struct inv_heartbeat *ret)
 {
     struct inv_cursor cursor = {packed->str, packed->str + packed->len, false};
@@ -162,7 +162,7 @@ static size_t read_members(const redisReply *reply, struct inv_member *members)
     return count;
 }
 
-/* A heartbeat under way: the sales that it asks about. */
+/* A heartbeat in progress: the sales that it asks about. */
 struct heartbeat {
     struct inv_call call; /* first */
     size_t count;

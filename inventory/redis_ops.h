@@ -1,5 +1,5 @@
-/* What the files of the Redis backend do: the calls that store_redis.c has in its table, and what
- * they are made with. */
+/* The functions of the Redis backend: the calls in store_redis.c's table, and what they are made
+ * of. */
 #ifndef INV_REDIS_OPS_H
 #define INV_REDIS_OPS_H
 
@@ -48,10 +48,10 @@ void inv_redis_step_done(struct inv_redis_store *store);
 /* NULL: out of memory. */
 struct inv_call *inv_call_new(struct inv_store *store, struct inv_sale *sale, void *ctx);
 void inv_call_free(struct inv_call *call);
-/* Takes `call` over in every case. INV_PENDING, or an error. */
+/* Takes over `call` in every case. INV_PENDING, or an error. */
 int inv_call_submit(struct inv_call *call, enum inv_script script, int key_count,
                     struct ps_redis_args args, ps_redis_reply_fn *fn) PS_MUST_CHECK;
-/* The reply of a call has come: what is wrong with it, or 0. */
+/* A call's reply has arrived: the error, or 0. */
 int inv_call_come(struct inv_call *call, int err, const redisReply *reply) PS_MUST_CHECK;
 int64_t inv_reply_number(const redisReply *reply);
 bool inv_reply_is_array(const redisReply *reply, size_t elements);

@@ -44,7 +44,8 @@ uint32_t inv_redis_sku(const struct inv_redis_sale *sale, const char *name, size
     return UINT32_MAX;
 }
 
-/* What is gone as before may have come back and been sold meanwhile: then it is gone since now. */
+/* If the SKU was sold out before too, stock may have come back and been sold meanwhile: then it is
+ * sold out only from now on. */
 void inv_redis_learn(struct inv_redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
                      int64_t reserved_total)
 {

@@ -1,4 +1,4 @@
-/* What every file of the Redis backend knows: the process's part, a sale, a store, and the channel
+/* What every file of the Redis backend uses: the process's part, a sale, a store, and the channel
  * of a sale at a store. */
 #ifndef INV_REDIS_SALE_H
 #define INV_REDIS_SALE_H
@@ -12,7 +12,7 @@
 #include <sys/queue.h>
 #define INV_TROUBLE_MAX 256
 
-/* A sale as all stores of the process know it. */
+/* A sale as all stores of the process see it. */
 struct inv_redis_sale {
     struct inv_sale head;
     SLIST_ENTRY(inv_redis_sale) next; /* under the lock */
@@ -44,8 +44,8 @@ struct inv_redis {
 /* A sale at one store. */
 struct inv_channel {
     struct inv_redis_sale *sale;
-    int64_t epoch;     /* what `keys` and `fits` are of; -1: nothing yet */
-    unsigned greeting; /* what `fits` is of */
+    int64_t epoch;     /* the epoch of `keys` and `fits`; -1: none yet */
+    unsigned greeting; /* the greeting of `fits` */
     bool fits;         /* the link's server is the one that the epoch was installed on */
     struct inv_keys keys;
     struct inv_batch *batch;               /* gathers reservations; NULL = none in this turn */
@@ -53,7 +53,7 @@ struct inv_channel {
     bool page_out;                         /* the first page is under way: closed */
     unsigned out;                          /* calls under way */
     unsigned losses;                       /* of the store, when the last offset was noted */
-    int64_t fenced_epoch;                  /* effects wait for another one than this; -1: no */
+    int64_t fenced_epoch;                  /* effects wait for an epoch other than this; -1: no */
 };
 
 struct inv_redis_store {
@@ -70,13 +70,13 @@ struct inv_redis_store {
     SLIST_HEAD(, inv_batch) free_batches;
     size_t batch_count; /* that exist */
     size_t out;         /* batches and calls that wait for their replies */
-    unsigned losses;    /* effects, for want of memory */
+    unsigned losses;    /* effects lost for lack of memory */
     bool closed;
 };
 
-/* The channel of a sale, in step with the sale's present epoch. NULL: out of memory. */
+/* The channel of a sale, updated to the sale's present epoch. NULL: out of memory. */
 struct inv_channel *inv_redis_channel(struct inv_redis_store *store, struct inv_redis_sale *sale);
-/* A sale under one epoch, as it is installed or to be. */
+/* A sale under one epoch, installed or to be installed. */
 struct inv_redis_known {
     const char *name;
     int64_t epoch;
@@ -96,13 +96,13 @@ uint32_t inv_redis_sku(const struct inv_redis_sale *sale, const char *name, size
  * "/in_doubt", "/held", "/confirmed", "/reserved_total", or another; it points into the name. */
 const char *inv_redis_count_field(const struct inv_redis_sale *sale, const redisReply *name,
                                   uint32_t *ret_sku);
-/* What Redis says of a SKU; UINT32_MAX: of none of ours. */
+/* Takes over Redis's numbers of a SKU; UINT32_MAX: of none of ours. */
 void inv_redis_learn(struct inv_redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
                      int64_t reserved_total);
 /* Takes "available" out of the fields and values of `stock`. Units in doubt of all SKUs. */
 int64_t inv_redis_learn_left(struct inv_redis_sale *sale, const redisReply *fields);
-/* What is wrong with a reply of a script (0: nothing): tells the events of an error, and of FENCED,
- * which is PS_E_CLOSED here. */
+/* The error of a script's reply (0: none): calls the events of an error, and of FENCED, which is
+ * PS_E_CLOSED here. */
 int inv_redis_reply_fault(struct inv_redis_store *store, struct inv_redis_sale *sale, int err,
                           const redisReply *reply);
 

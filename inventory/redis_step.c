@@ -19,8 +19,9 @@
 #define BATCH_MAX   128 /* reservations of one call */
 #define BATCHES_MAX 64  /* of one store, under way or gathering */
 #define PAGE_BYTES  (8 * 1024)
-/* Calls of a sale under way at which a batch that is not full waits for the next reply. Else a
- * Redis that is a little slow gets ever more ever smaller batches, until none is left. */
+/* Calls of a sale in progress at which a batch that is not full waits for the next reply.
+ * Otherwise a slightly slow Redis would get more and more, smaller and smaller batches, until
+ * none is left. */
 #define OUT_ENOUGH 2
 /* Between tries of effects that cannot be sent now. */
 #define RETRY_MS 50
@@ -92,7 +93,7 @@ static void answer_one(const struct waiter *waiter, int err, const struct inv_an
         to->on_answer(to->handle, err, err == 0 ? answer : NULL, to->ctx);
 }
 
-/* All in it receive `err`, and it is free. */
+/* All requests in it receive `err`, and it is free. */
 static void refuse_batch(struct inv_batch *batch, int err)
 {
     for (size_t i = 0; i < batch->count; i++)
@@ -100,7 +101,7 @@ static void refuse_batch(struct inv_batch *batch, int err)
     give_batch(batch);
 }
 
-/* What has become of one of them; `now_ms` is when. */
+/* The outcome of one of them at `now_ms`. */
 static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, int64_t now_ms,
                        struct inv_answer *ret_answer)
 {
@@ -112,7 +113,7 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
         answer.reserved_at_ms = again ? inv_get_int(cursor) : now_ms;
         ttl_ms = again ? inv_get_int(cursor) : waiter->ttl_ms;
         if (!ps_int_ok(answer.reserved_at_ms, 0) || !ps_int_ok(ttl_ms, 0))
-            return PS_E_UNKNOWN; /* not what a gateway has written */
+            return PS_E_UNKNOWN; /* no gateway has written this */
         answer.pay_by_ms = answer.reserved_at_ms + ttl_ms;
         if (waiter->lowering)
             answer.reserved_at_ms = answer.pay_by_ms = 0;
@@ -161,7 +162,7 @@ static void start_linger(struct inv_redis_store *store, int64_t ms)
         (void)uv_timer_start(&store->linger, on_linger, (uint64_t)ms, 0);
 }
 
-/* The first page is taken, or must be sent again. */
+/* The first page was accepted, or must be sent again. */
 static void end_page(struct inv_redis_store *store, struct inv_channel *channel, bool taken)
 {
     channel->page_out = false;
@@ -261,12 +262,13 @@ static void send_channel(struct inv_redis_store *store, struct inv_channel *chan
     if (batch == NULL && !page)
         return;
     if (batch == NULL && (batch = take_batch(channel, store)) == NULL)
-        return; /* too much under way: the page goes later */
+        return; /* too many in progress: the page is sent later */
     channel->batch = NULL;
     batch->page = page;
 
     struct inv_keys keys = channel->keys;
-    if (batch->epoch != channel->epoch) /* it has just changed: the script will say FENCED */
+    /* the epoch has just changed: the script will return FENCED */
+    if (batch->epoch != channel->epoch)
         inv_keys_of(&keys, channel->sale->name, batch->epoch);
     int err = send_batch(store, &keys, batch, page ? TAILQ_FIRST(&channel->pages) : NULL);
     if (err < 0) {
@@ -341,7 +343,7 @@ static struct inv_batch *batch_for(struct inv_redis_store *store, struct inv_red
     *ret = PS_E_FULL;
     if (channel->batch != NULL && !has_room(channel->batch, epoch)) {
         send_channel(store, channel);
-        /* Refused at once, its buyers may have asked again meanwhile. */
+        /* After an immediate refusal, its buyers may have asked again meanwhile. */
         if (channel->batch != NULL && !has_room(channel->batch, epoch))
             return NULL;
     }
@@ -397,8 +399,8 @@ int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
 
 /* --- effects --- */
 
-/* Room for one more effect at the end of the last page that is not under way; NULL: out of memory,
- * which is remembered. The writer then calls end_effect. */
+/* Room for one more effect at the end of the last page that is not being sent; NULL: out of memory,
+ * which is remembered. The caller then calls end_effect. */
 static char *begin_effect(struct inv_redis_store *store, struct inv_redis_sale *sale,
                           struct inv_channel **ret_channel)
 {
@@ -436,7 +438,7 @@ void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const stru
     struct inv_redis_store *store = (struct inv_redis_store *)head;
     struct inv_channel *channel;
     char *at = begin_effect(store, (struct inv_redis_sale *)sale, &channel);
-    if (at != NULL) /* else it stays in doubt, and a sweep finds it */
+    if (at != NULL) /* otherwise it stays in doubt, and a sweep finds it */
         end_effect(store, channel, inv_put_verdict(at, id, verdict));
 }
 

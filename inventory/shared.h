@@ -1,9 +1,11 @@
-/* What gateways do through a store that they share, besides counting: take up what another gateway
- * has installed, find what stays undecided, note how far the log is applied, exchange heartbeats,
- * and hold leases. Only for a store of which inv_store_is_shared() is true, on its thread.
+/* What gateways do through a store that they share, besides counting: take up what another
+ * gateway has installed, find what stays undecided, note how far the log is applied, exchange
+ * heartbeats, and hold leases. Only for a store for which inv_store_is_shared() is true, on its
+ * thread.
  *
- * Asynchronous calls answer as those of store.h: negative = nothing was sent and no callback comes;
- * else INV_PENDING, and the callback comes exactly once. What it brings lives until it returns. */
+ * Asynchronous calls behave as those of store.h: negative = nothing was sent and no callback
+ * comes; else INV_PENDING, and the callback comes exactly once. Its arguments are valid until it
+ * returns. */
 #ifndef INV_SHARED_H
 #define INV_SHARED_H
 
@@ -48,14 +50,14 @@ typedef void inv_doubts_fn(int err, const struct inv_doubt *doubts, size_t count
 int inv_shared_doubts(struct inv_store *store, struct inv_sale *sale, uint64_t cursor,
                       int64_t age_ms, inv_doubts_fn *done, void *ctx) PS_MUST_CHECK;
 
-/* How the counter has some orders and their buyers, and the numbers of all SKUs, at one moment. At
- * most INV_LOOK_MAX orders; none asks for the numbers alone. `order_ids` and `users` are needed for
- * the call only. PS_E_CLOSED: also when fenced. */
+/* The counter's view of some orders and their buyers, and the numbers of all SKUs, at one moment.
+ * At most INV_LOOK_MAX orders; none: only the numbers. `order_ids` and `users` are needed for the
+ * call only. PS_E_CLOSED: also when fenced. */
 #define INV_LOOK_MAX 100
 struct inv_look {
     size_t count;
     const struct ps_uuid *order_ids;
-    const struct ps_str *users; /* whose order each is */
+    const struct ps_str *users; /* the buyer of each order */
 };
 struct inv_seen {
     bool known;          /* the counter has the order, in state: */
@@ -64,8 +66,7 @@ struct inv_seen {
 };
 struct inv_looked {
     const struct inv_count *counts; /* inv_sale_sku_count many */
-    /* Of each SKU the units of all orders and lowerings that are in doubt, added up. NULL: too many
-     * for one call. */
+    /* For each SKU the sum of all orders and lowerings in doubt. NULL: too many for one call. */
     const int64_t *in_doubt;
     const struct inv_seen *seen; /* as many as were asked for */
 };
@@ -73,16 +74,16 @@ typedef void inv_looked_fn(int err, const struct inv_looked *looked, void *ctx);
 int inv_shared_look(struct inv_store *store, struct inv_sale *sale, const struct inv_look *what,
                     inv_looked_fn *done, void *ctx) PS_MUST_CHECK;
 
-/* Up to which offset of each partition the effects of the log are applied. Resolve and raise what
- * lies before an offset, then note the offset: the server takes them in that order. PS_E_NOMEM: not
- * noted, because this effect or one since the last note was lost. */
+/* Up to which offset of each partition the effects of the log are applied. Resolve and raise
+ * everything before an offset, then note the offset: the server gets them in that order.
+ * PS_E_NOMEM: not noted, because this effect or one since the last note was lost. */
 int inv_shared_note_applied(struct inv_store *store, struct inv_sale *sale, uint32_t partition,
                             int64_t offset) PS_MUST_CHECK;
 struct inv_applied {
     uint32_t partition;
     int64_t offset;
 };
-/* `epoch`: of which epoch these offsets are. */
+/* `epoch`: of these offsets. */
 typedef void inv_applied_fn(int err, int64_t epoch, const struct inv_applied *applied, size_t count,
                             void *ctx);
 int inv_shared_applied(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done,
@@ -132,16 +133,16 @@ struct inv_heartbeat_reply {
     size_t sale_count;
 };
 typedef void inv_heartbeat_fn(int err, const struct inv_heartbeat_reply *reply, void *ctx);
-/* Sends a heartbeat, and returns which gateways are there (also those that have been silent for
- * less than ten minutes) and how these sales are; of those in force it learns what is left. A
- * foreign key of one sale is told with that sale, and is no error of the heartbeat. */
+/* Sends a heartbeat; returns the gateways (including those that were silent for less than ten
+ * minutes) and the state of these sales, and updates what is left of those in force. A foreign key
+ * of one sale is reported with that sale, and is no error of the heartbeat. */
 int inv_shared_heartbeat(struct inv_store *store, const struct inv_heartbeat_call *call,
                          inv_heartbeat_fn *done, void *ctx) PS_MUST_CHECK;
 
-/* A lease is for economy, never for safety: it can end while its holder still acts on it. Taken or
- * renewed for `ttl_ms`, the same for all, unless another start holds it; 0 gives it back. `sale`
- * NULL: the leader's; else that sale's rebuild. The callback says which start holds it now (all
- * zero: no gateway) and for how long still. */
+/* A lease saves work; safety never depends on it: it can end while its holder still acts on it. It
+ * is taken or renewed for `ttl_ms`, the same for all, unless another start holds it; 0 releases it.
+ * `sale` NULL: the leader's; else that sale's rebuild. The callback gets the start that holds it
+ * now (all zero: none) and for how long. */
 typedef void inv_lease_fn(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx);
 int inv_shared_lease(struct inv_store *store, const char *sale, int64_t ttl_ms, inv_lease_fn *done,
                      void *ctx) PS_MUST_CHECK;

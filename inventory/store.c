@@ -1,6 +1,6 @@
-/* The counter's front door: what every backend would have to check is checked once, here; then the
- * call goes through the backend's table. What only the backend knows (the epoch in force, how many
- * SKUs a sale has) the backend checks. */
+/* The counter's front end: checks that every backend would need are made here once; then the call
+ * goes through the backend's table. The backend checks what only it knows (the epoch in force, how
+ * many SKUs a sale has). */
 #include "inventory/store_backend.h"
 
 #include <assert.h>

@@ -52,9 +52,9 @@ struct inv_sale;
 struct inv_load;
 
 enum inv_result {
-    INV_RESERVED, /* left, reserved_at_ms, pay_by_ms, order_id */
-    INV_SOLD_OUT, /* left */
-    INV_CAP,      /* left, order_id = the last order that they have (all zero when none is known) */
+    INV_RESERVED,  /* left, reserved_at_ms, pay_by_ms, order_id */
+    INV_SOLD_OUT,  /* left */
+    INV_CAP,       /* left, order_id = the buyer's last order (all zero if none is known) */
     INV_DUPLICATE, /* left, order_id */
     INV_MISMATCH,  /* left, order_id */
     INV_FENCED
@@ -64,7 +64,7 @@ enum inv_verdict { INV_ACCEPTED, INV_VOID, INV_CONFIRMED, INV_RELEASED };
 
 /* All numbers are at most PS_INT_MAX. */
 struct inv_reservation {
-    struct ps_uuid order_id; /* of this order and no other, for ever */
+    struct ps_uuid order_id; /* of this order and no other, forever */
     int64_t epoch;
     struct ps_str user; /* 1..PS_USER_MAX bytes */
     struct ps_str key;  /* at most PS_KEY_MAX bytes; .len == 0: none */
@@ -75,7 +75,7 @@ struct inv_reservation {
     int64_t ttl_ms;     /* >= 0; pay_by = the store's clock + ttl */
 };
 
-/* Fields that the result does not name are 0. */
+/* Fields that the result does not list are 0. */
 struct inv_answer {
     enum inv_result result;
     int64_t left; /* available units of the SKU after this step */
@@ -93,7 +93,7 @@ struct inv_count {
     int64_t confirmed;
 };
 
-/* What the counter knows of one order: so that a buyer can see an order that the log has not shown
+/* The counter's entry of one order: so that a buyer can see an order that the log has not shown
  * yet. */
 struct inv_entry {
     enum { INV_IN_DOUBT, INV_HELD, INV_CONFIRMED_UNITS, INV_GIVEN_BACK } state;
@@ -108,11 +108,11 @@ struct inv_entry {
 
 /* Result of an asynchronous call: negative = refused, nothing was submitted; INV_DONE = *ret_… is
  * filled, no callback; INV_PENDING = the callback comes exactly once, later, on this thread's loop.
- * What it brings lives until it returns; with an error it is NULL. Without a callback (NULL) the
- * reply is dropped. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED (the
- * backend is away), PS_E_BUSY, PS_E_FULL (too much at once, or its memory), PS_E_READ_ONLY,
- * PS_E_PERMISSION, PS_E_CORRUPT (its data are not what this program has written), PS_E_NOMEM: not
- * done; and what each call names. */
+ * Its arguments are valid until it returns; with an error they are NULL. Without a callback (NULL)
+ * the reply is dropped. Errors of either way: PS_E_UNKNOWN (no reply came: see above); PS_E_CLOSED
+ * (the backend is away), PS_E_BUSY, PS_E_FULL (too much at once, or its memory), PS_E_READ_ONLY,
+ * PS_E_PERMISSION, PS_E_CORRUPT (its data were not written by this program), PS_E_NOMEM: not done;
+ * and those that each call names. */
 enum { INV_DONE = 0, INV_PENDING = 1 };
 
 typedef void inv_answer_fn(uint64_t handle, int err, const struct inv_answer *answer, void *ctx);
@@ -120,7 +120,7 @@ typedef void inv_entry_fn(uint64_t handle, int err, const struct inv_entry *entr
 /* `counts` are inv_sale_sku_count many. */
 typedef void inv_counts_fn(uint64_t handle, int err, const struct inv_count *counts, void *ctx);
 
-/* Where the reply goes: the members that fit the call. `handle` comes back with the callback. */
+/* Where the reply goes: the members that fit the call. `handle` is passed to the callback. */
 struct inv_reply_to {
     union {
         inv_answer_fn *on_answer;
@@ -142,10 +142,10 @@ size_t inv_sale_sku_count(const struct inv_sale *sale); /* never changes */
 /* What was available when last read: a relaxed load, never waits. 0 for an index that the sale
  * does not have. Any thread. */
 int64_t inv_sale_left(const struct inv_sale *sale, uint32_t sku);
-/* True when a SKU has nothing available and no order of it is in doubt: a buyer who is not in the
- * log then has nothing of it, and can be answered "sold out" without asking the counter. (Only the
- * counter knows an order in doubt; its buyer must not get "sold out".) The answer stays right if it
- * was true before the look into the log's fold. True for an index that the sale does not have. Any
+/* True if a SKU has nothing available and no order of it is in doubt: then a buyer without an order
+ * in the log has none, and can be answered "sold out" without asking the counter. (Only the counter
+ * knows an order in doubt; its buyer must not get "sold out".) The answer stays right if it was
+ * true before the look into the log's fold. True for an index that the sale does not have. Any
  * thread. */
 bool inv_sale_sku_sold_out(const struct inv_sale *sale, uint32_t sku);
 /* The same of all SKUs. Any thread. */
@@ -161,17 +161,17 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
 struct inv_lowering {
     struct ps_uuid id; /* a reference of 16 bytes derived from the adjust id */
     int64_t epoch;
-    struct ps_str name; /* at most PS_KEY_MAX bytes; stays with the units while they are in doubt,
-                           for the gateway that has to give them up */
+    struct ps_str name; /* at most PS_KEY_MAX bytes; kept with the units while they are in doubt,
+                           for the gateway that must release them */
     uint32_t sku;
     int64_t units; /* >= 1 */
 };
 
 /* Reserves the units like an order without a user: RESERVED (without times) or SOLD_OUT (or
- * FENCED). resolve(id, ACCEPTED) takes the units out for good, resolve(id, VOID) gives them back,
- * other verdicts change nothing. The same id again is RESERVED again and takes nothing more, also
- * after ACCEPTED, and with another SKU or other units PS_E_CONFLICT; what was lowered before a
- * load, only the log knows. Errors as inv_store_reserve. */
+ * FENCED). resolve(id, ACCEPTED) removes the units for good, resolve(id, VOID) returns them, other
+ * verdicts change nothing. The same id again is RESERVED again and takes nothing more, also after
+ * ACCEPTED, and with another SKU or other units PS_E_CONFLICT; only the log knows what was lowered
+ * before a load. Errors as inv_store_reserve. */
 int inv_store_lower(struct inv_store *store, struct inv_sale *sale,
                     const struct inv_lowering *lowering, struct inv_reply_to to) PS_MUST_CHECK;
 
@@ -180,14 +180,13 @@ int inv_store_lower(struct inv_store *store, struct inv_sale *sale,
 int inv_store_find(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                    struct inv_reply_to to) PS_MUST_CHECK;
 
-/* What the log has decided of an order or a lowering. Nothing to answer: a backend that is away
- * keeps it until it can be sent. A verdict that overtakes the reservation's own answer may find
- * nothing. */
+/* The log's decision about an order or a lowering. No answer: a backend that is away keeps it until
+ * it can be sent. A verdict that overtakes the reservation's own answer may find nothing. */
 void inv_store_resolve(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                        enum inv_verdict verdict);
 
 /* Adds `units` (1..PS_INT_MAX) that the log shows; once per id. A lowering of that id that is in
- * doubt is given back: the log has decided otherwise. What would take the SKU's sum above
+ * doubt is undone: the log has decided otherwise. An addition that would raise the SKU's sum above
  * PS_INT_MAX changes nothing: the writer of stock to the log prevents that. */
 void inv_store_raise(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id,
                      uint32_t sku, int64_t units);
@@ -221,9 +220,9 @@ struct inv_load_order {
 /* `skus` are at most INV_SKUS_MAX names; their order gives the index. Names are copied. */
 int inv_load_new(struct inv_store *store, const char *sale, int64_t epoch, const char *const *skus,
                  size_t sku_count, struct inv_load **ret_load) PS_MUST_CHECK;
-/* What is available of a SKU, after all orders of the log are taken off; 0 until said. */
+/* Available units of a SKU, after all orders of the log are subtracted; 0 until set. */
 int inv_load_available(struct inv_load *load, uint32_t sku, int64_t available) PS_MUST_CHECK;
-/* So many orders will be loaded, about: memory for them can be got at once. */
+/* About this many orders will be loaded: their memory can be allocated at once. */
 void inv_load_expect(struct inv_load *load, size_t orders);
 /* In the order of the log, so that the last order of a user is known. PS_E_EXISTS: the id is
  * loaded already. */
@@ -235,25 +234,25 @@ int inv_load_raised(struct inv_load *load, const struct ps_uuid *id) PS_MUST_CHE
 int inv_load_install(struct inv_load *load, struct inv_sale **ret_sale) PS_MUST_CHECK;
 void inv_load_free(struct inv_load *load); /* instead of install; NULL is allowed */
 
-/* The log's records of `partition` up to `offset` are in the load; once a partition. Only a shared
- * store keeps it; for any other it does nothing and returns 0. */
+/* The log's records of `partition` up to `offset` are in the load; once per partition. Only a
+ * shared store keeps it; any other does nothing and returns 0. */
 int inv_load_applied(struct inv_load *load, uint32_t partition, int64_t offset) PS_MUST_CHECK;
 
 /* --- What a caller may ask of its store, whatever the backend. --- */
 
-/* True: several gateways count by it. Calls may answer later (INV_PENDING), and verdicts of the
- * log must be sent by any gateway that reads them. False: this process alone counts by it, calls
- * answer at once, and the counters end with the process. Any thread. */
+/* True: several gateways count in it. Calls may answer later (INV_PENDING), and any gateway that
+ * reads the log's verdicts must send them. False: only this process counts in it, calls answer at
+ * once, and the counters end with the process. Any thread. */
 bool inv_store_is_shared(const struct inv_store *store);
-/* What the circuit breaker before a shared store shows. False: the store is not shared, and has
- * none. The store's thread. */
+/* The circuit breaker of a shared store. False: the store is not shared, and has none. The store's
+ * thread. */
 bool inv_store_breaker(struct inv_store *store, struct ps_breaker_view *ret_view);
-/* In force when this returns; of a store without a breaker it does nothing. The store's thread. */
+/* In force when this returns; does nothing for a store without a breaker. The store's thread. */
 void inv_store_force(struct inv_store *store, const struct ps_breaker_force *force);
-/* It can be asked now. Always true of a store that is not shared. The store's thread. */
+/* It can be asked now. Always true for a store that is not shared. The store's thread. */
 bool inv_store_ready(const struct inv_store *store);
-/* A call or an effect waits to be sent or to be answered. Never true of a store that is not shared.
- * The store's thread. */
+/* A call or an effect waits to be sent or answered. Never true for a store that is not shared. The
+ * store's thread. */
 bool inv_store_busy(const struct inv_store *store);
 /* "host:port" of the present or last server; "": none has been reached, or the store is not shared.
  * Valid until the store's loop runs again. The store's thread. */

@@ -30,7 +30,7 @@ struct inv_shared_ops {
 };
 
 struct inv_backend {
-    const struct inv_shared_ops *shared; /* NULL: this process alone counts by it */
+    const struct inv_shared_ops *shared; /* NULL: only this process counts in it */
 
     int64_t (*sale_epoch)(const struct inv_sale *sale);
     size_t (*sale_sku_count)(const struct inv_sale *sale);
@@ -48,7 +48,7 @@ struct inv_backend {
                     size_t sku_count, struct inv_load **ret_load);
     int (*load_available)(struct inv_load *load, uint32_t sku, int64_t available);
     int (*load_order)(struct inv_load *load, const struct inv_load_order *order);
-    void (*load_expect)(struct inv_load *load, size_t orders); /* NULL: no use of it */
+    void (*load_expect)(struct inv_load *load, size_t orders); /* NULL: it does nothing */
     int (*load_raised)(struct inv_load *load, const struct ps_uuid *id);
     int (*load_install)(struct inv_load *load, struct inv_sale **ret_sale);
     void (*load_free)(struct inv_load *load);

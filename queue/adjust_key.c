@@ -1,5 +1,5 @@
-/* See adjust_key.h. A key is held against the sale and the SKU that stand beside it in its record.
- * These are names, which have no "/", so a key can be read in one way only. */
+/* See adjust_key.h. A key is checked against the sale and the SKU in its record. Both are names,
+ * which contain no "/", so a key can be parsed in one way only. */
 #include "queue/adjust_key.h"
 
 #include <sodium.h>

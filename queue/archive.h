@@ -1,20 +1,21 @@
 /* The archive of a sale that is over: one file, {sale}.ndjson.zst, that anybody can check without
  * this program. NDJSON, one zstd frame with its checksum.
  *
- *   {"prev":"<64 hex>","seq":N,"type":…}   a record, as log.h gives it out line by line
+ *   {"prev":"<64 hex>","seq":N,"type":…}   a record in the line form of log.h
  *   {"prev":"<64 hex>","type":"archive.end","sale":…,"partitions":…,"lines":…,"orders":…,
- *    "skus":[…],"ids_from":…,"ids_to":…,"key":"<16 hex>","at":…}
+ *   "skus":[…],"ids_from":…,"ids_to":…,"key":"<16 hex>","at":…}
  *
- * `prev` is the SHA-256 over the line before without its line feed; of the first line 64 zeros. The
- * last line's own hash stands in the log's sale.archived. `lines` counts that line, too. `orders`
- * are those that an accepted record has named, `ids_from` and `ids_to` the lowest and highest of
- * their ids ("" without any).
+ * `prev` is the SHA-256 of the line before without its line feed; in the first line 64 zeros. The
+ * hash of the last line is in the log's sale.archived. `lines` counts the last line, too. `orders`
+ * counts the orders that an accepted record names; `ids_from` and `ids_to` are the lowest and
+ * highest of their ids ("" if there are none).
  *
  * No line has a user id: `user` and `idempotency_key` are BLAKE2b hashes of 256 bits under a key
  * that the file's owner keeps, so that nobody else can try out names; `key` is that key's
- * fingerprint. The hash is of the sale, too: of two archives nobody can tell who bought in both.
+ * fingerprint. The hash includes the sale: nobody can find out from two archives who bought in
+ * both.
  *
- * All of this blocks on the disk. One thread at a time for each writer; reading: any thread. */
+ * All calls block on the disk. One thread at a time for each writer; reading: any thread. */
 #ifndef OQ_ARCHIVE_H
 #define OQ_ARCHIVE_H
 
@@ -32,7 +33,7 @@
  * yet. Errors of private_file.h. */
 int oq_archive_key(const char *path, uint8_t ret_key[OQ_ARCHIVE_KEY],
                    struct ps_fault *fault) PS_MUST_CHECK;
-/* What stands in an archive for a user: 64 hexadecimal digits and a NUL. */
+/* The archived form of a user: 64 hexadecimal digits and a NUL. */
 void oq_archive_user(const uint8_t key[OQ_ARCHIVE_KEY], struct ps_str sale, struct ps_str user,
                      char ret_user[OQ_HASH_LEN + 1]);
 
@@ -40,16 +41,16 @@ void oq_archive_user(const uint8_t key[OQ_ARCHIVE_KEY], struct ps_str sale, stru
 
 struct oq_archive;
 
-/* Begins `<path>.new`, of mode 0600, in the place of one that is there. PS_E_NOT_FOUND: its
- * directory is gone; PS_E_FULL, PS_E_READ_ONLY, PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM: as of all
- * that follows. */
+/* Begins `<path>.new`, of mode 0600; replaces an existing one. PS_E_NOT_FOUND: its directory is
+ * gone; PS_E_FULL, PS_E_READ_ONLY, PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM: of all calls that follow,
+ * too. */
 int oq_archive_new(const char *path, const char *sale, const uint8_t key[OQ_ARCHIVE_KEY],
                    struct oq_archive **ret_archive, struct ps_fault *fault) PS_MUST_CHECK;
-/* Adds the record at `place`, spelled as this program spells it. */
+/* Adds the record at `place`, in canonical form. */
 int oq_archive_add(struct oq_archive *archive, int64_t place, const struct oq_event *event,
                    struct ps_fault *fault) PS_MUST_CHECK;
 
-/* What the last line says, and what is known of the whole. */
+/* The last line's content, and figures of the whole. */
 struct oq_archive_end {
     char sale[PS_NAME_MAX + 1];
     int64_t partitions, lines, orders;
@@ -63,31 +64,31 @@ struct oq_archive_end {
 };
 
 /* Writes the last line from `sale`'s partitions, orders, counts and time as given in `end`, and
- * syncs the file, still `<path>.new`. The rest of `end` is filled in. */
+ * syncs the file, still `<path>.new`. Fills in the rest of `end`. */
 int oq_archive_finish(struct oq_archive *archive, struct oq_archive_end *end,
                       struct ps_fault *fault) PS_MUST_CHECK;
-/* Puts the finished file in its place, and syncs the directory. PS_E_UNKNOWN: it is there, but that
+/* Moves the finished file to `path`, and syncs the directory. PS_E_UNKNOWN: it is there, but that
  * sync failed. */
 int oq_archive_publish(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
-/* Of one that is not published, the file is removed. NULL is allowed. */
+/* Removes the file of an archive that was not published. NULL is allowed. */
 void oq_archive_free(struct oq_archive *archive);
 
 /* --- Reading --- */
 
-/* A record of it; `text` is its line without the line feed. 0 to go on; positive to stop; negative
- * is an error. */
+/* A record of it; `text` is its line without the line feed. Return 0 to continue, a positive value
+ * to stop, a negative one as an error. */
 typedef int oq_archive_fn(int64_t place, struct ps_str text, const struct oq_event *event,
                           void *ctx);
 
-/* Gives the records to `fn` (NULL: to nobody), in the file's order, each when its `prev` has been
- * checked; memory does not grow with the file. 0: read to its end, and *ret_end is filled in
- * (NULL is allowed); 1: `fn` has stopped it; PS_E_CORRUPT: `fault` says at which line;
- * PS_E_NOT_FOUND, PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM; or what `fn` has returned. */
+/* Passes the records to `fn` (NULL is allowed), in the file's order, each after checking its
+ * `prev`; memory does not grow with the file. 0: read to its end, and *ret_end is filled in (NULL
+ * is allowed); 1: `fn` has stopped it; PS_E_CORRUPT: `fault` says at which line; PS_E_NOT_FOUND,
+ * PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM; or the value that `fn` returned. */
 int oq_archive_read(const char *path, oq_archive_fn *fn, void *ctx, struct oq_archive_end *ret_end,
                     struct ps_fault *fault) PS_MUST_CHECK;
-/* Reads all of it and has an auditor judge it (audit.h): its rules, and whether the last line's
- * numbers are those of the lines. PS_E_CORRUPT: one is not kept; `fault` says which. `stop` (NULL
- * is allowed): given up soon when it is set, PS_E_CLOSED. */
+/* Reads all of it and audits it (audit.h): its rules, and whether the last line's numbers match the
+ * lines. PS_E_CORRUPT: a rule is broken; `fault` says which. `stop` (NULL is allowed): returns soon
+ * after it is set, PS_E_CLOSED. */
 int oq_archive_verify(const char *path, const _Atomic(bool) *stop, struct oq_archive_end *ret_end,
                       struct ps_fault *fault) PS_MUST_CHECK;
 

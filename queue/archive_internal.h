@@ -8,7 +8,7 @@
 #include <zstd.h>
 
 struct oq_archive_chain {
-    char prev[OQ_HASH_LEN + 1]; /* what the next line has to say */
+    char prev[OQ_HASH_LEN + 1]; /* the `prev` of the next line */
     int64_t lines;
     crypto_hash_sha256_state file;
 };
@@ -16,7 +16,7 @@ struct oq_archive_chain {
 void oq_archive_chain_init(struct oq_archive_chain *chain);
 /* A line without its line feed. */
 void oq_archive_chain_add(struct oq_archive_chain *chain, struct ps_str line);
-/* Behind the last line: fills in last_hash and sha256. */
+/* After the last line: fills in last_hash and sha256. */
 void oq_archive_chain_end(struct oq_archive_chain *chain, struct oq_archive_end *ret_end);
 
 #endif

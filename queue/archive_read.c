@@ -1,6 +1,6 @@
-/* Reads an archive as a third party does: nothing is believed that the lines do not show. The frame
- * has zstd's checksum, each line the hash of the one before; the last line's hash is the caller's
- * to compare with the log's record. */
+/* Reads an archive as a third party does: nothing is trusted that the lines do not show. The frame
+ * has zstd's checksum, each line the hash of the one before; the caller compares the last line's
+ * hash with the log's record. */
 #include "queue/archive_internal.h"
 #include "queue/audit.h"
 #include "common/text/json.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A frame that asks for a larger window is none of ours: 8 MB, level 3 takes 2. */
+/* The program writes no frame with a larger window: 8 MB, level 3 uses 2. */
 #define WINDOW_LOG_MAX 23
 #define PREV_LEN       (sizeof "{\"prev\":\"" - 1)
 
@@ -93,7 +93,7 @@ static bool read_id(struct ps_json_reader *reader, const char *name, bool *ret_h
     return text.len == 0 || ps_uuid_parse(text.at, text.len, ret_id) == 0;
 }
 
-/* Whether the numbers are right is said by the check of an event that has them all. */
+/* The check of a complete event says whether the numbers are right. */
 static int take_end(struct reading *reading, struct ps_str line)
 {
     static const char *const types[] = {"archive.end", NULL};
@@ -164,7 +164,7 @@ static int take_record(struct reading *reading, struct ps_str line)
     return err;
 }
 
-/* A whole line is in `line`. */
+/* `line` has a complete line. */
 static int take_line(struct reading *reading)
 {
     static const char end_of_prev[] = "\",\"type\":\"archive.end\",";
@@ -207,11 +207,11 @@ static int take_text(struct reading *reading, const char *text, size_t len)
 
 /* --- The file --- */
 
-/* Takes one piece of the file apart. *ret_left: 0 at the end of the frame. */
+/* Decompresses one piece of the file. *ret_left: 0 at the end of the frame. */
 static int decompress(struct reading *reading, size_t size, size_t *ret_left)
 {
     ZSTD_inBuffer in = {reading->in, size, 0};
-    bool more = true; /* there may be more to come out of what went in */
+    bool more = true; /* the input may still produce output */
     while (in.pos < in.size || more) {
         if (*ret_left == 0 && in.pos < in.size)
             return broken(reading, "there is something behind the archive");
@@ -292,7 +292,7 @@ static int audit_record(int64_t place, struct ps_str text, const struct oq_event
     if (verifying->stop != NULL && atomic_load(verifying->stop))
         return PS_E_CLOSED;
     int err = oq_audit_add(verifying->audit, oq_place_partition(place), oq_place_seq(place), event);
-    /* What the fold refuses counts for nobody. */
+    /* What the fold refuses does not count. */
     return err == PS_E_INVALID ? 0 : err;
 }
 

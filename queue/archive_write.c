@@ -1,5 +1,5 @@
-/* Writes an archive. Each record is decoded and spelled anew, so a stranger's is no longer than any
- * of ours, and nothing that a reader does not know gets into the file. */
+/* Writes an archive. Each record is decoded and encoded anew, so a foreign record is no longer than
+ * one of ours, and the file has nothing that a reader does not know. */
 #include "queue/archive.h"
 #include "queue/archive_internal.h"
 #include "common/clock.h"
@@ -56,7 +56,7 @@ int oq_archive_key(const char *path, uint8_t ret_key[OQ_ARCHIVE_KEY], struct ps_
     return err;
 }
 
-/* `kind` keeps a user and a key of the same letters apart; names have no line feed. */
+/* `kind` keeps a user and an idempotency key with the same text apart; names have no line feed. */
 static void hide(const uint8_t key[OQ_ARCHIVE_KEY], const char *kind, struct ps_str sale,
                  struct ps_str a, struct ps_str b, char ret_text[OQ_HASH_LEN + 1])
 {
@@ -78,7 +78,7 @@ void oq_archive_user(const uint8_t key[OQ_ARCHIVE_KEY], struct ps_str sale, stru
     hide(key, "user", sale, user, PS_STR(""), ret_user);
 }
 
-/* Enough to tell two keys apart, and nothing to find one by. */
+/* Enough to tell two keys apart, but not to find one. */
 static void fingerprint(const uint8_t key[OQ_ARCHIVE_KEY], char ret_text[17])
 {
     char text[OQ_HASH_LEN + 1];

@@ -18,7 +18,7 @@ struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
     int64_t at_ms; /* of the last record that waits for nothing; 0 = none yet */
-    bool archived; /* what comes behind counts for nothing */
+    bool archived; /* records after it do not count */
 };
 
 struct adjust_book { /* "a" adjust key */
@@ -26,7 +26,7 @@ struct adjust_book { /* "a" adjust key */
     bool decided; /* by its first adjustment, or by a release before that */
 };
 
-/* Clocks of gateways may differ by so much. */
+/* Clocks of gateways may differ by this much. */
 #define STEP_MS 2000
 
 #define SLOTS_LEAST 1024
@@ -54,8 +54,8 @@ static const enum oq_book_state next[][5] = {
 #define ENTRY_NAME_MAX (1 + OQ_ADJUST_KEY_MAX)
 _Static_assert(PS_NAME_MAX + 1 + PS_NAME_MAX <= OQ_ADJUST_KEY_MAX, "an adjust key is longest");
 
-/* The entry whose name is the letter and `count` parts; none of them has a line feed, but the last
- * may be a number's bytes. One that is new is zeroed, `size` bytes large; *ret_new says so. */
+/* The entry named by the letter and `count` parts; none of them has a line feed, except that the
+ * last may be a number's bytes. A new entry is zeroed, `size` bytes large; *ret_new says so. */
 static void *open_entry(struct oq_audit *audit, const char *letter, const struct ps_str *parts,
                         size_t count, size_t size, bool *ret_new)
 {
@@ -221,7 +221,7 @@ int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
                          (long long)sku->adjustments);
 }
 
-/* Of all orders that were accepted under a key, the fold knows the first. */
+/* The fold knows the first of all orders accepted under a key. */
 static int check_key(const struct oq_audit *audit, const struct oq_place *at,
                      struct oq_sale_book *sale, const struct oq_order *order)
 {
@@ -242,7 +242,7 @@ static int check_key(const struct oq_audit *audit, const struct oq_place *at,
                          "accepted under an idempotency key that order %s has", text);
 }
 
-/* Does the fold remember what this accepted record says? */
+/* Does the fold have what this accepted record says? */
 static bool same_order(const struct oq_order *folded, const struct oq_event *event)
 {
     struct oq_order_view order;
@@ -266,12 +266,12 @@ static enum oq_book_state state_in_fold(const struct oq_order *order)
     return order == NULL ? OQ_BOOK_NONE : states[oq_order_state(order)];
 }
 
-/* An order that was held, or is from now on. */
+/* An order that was held, or is held from now on. */
 static void move_units(struct oq_sku_book *sku, int64_t quantity, enum oq_book_state to)
 {
     sku->held += to == OQ_BOOK_HELD ? quantity : -quantity;
     sku->confirmed += to == OQ_BOOK_CONFIRMED ? quantity : 0;
-    if (to == OQ_BOOK_RELEASED) /* stops at the end of what can be counted, as in the fold */
+    if (to == OQ_BOOK_RELEASED) /* stops at the largest number, as in the fold */
         sku->released =
             sku->released > PS_INT_MAX - quantity ? PS_INT_MAX : sku->released + quantity;
 }
@@ -285,7 +285,7 @@ static enum verb verb_of(const struct oq_event *event, const struct epoch_book *
     return event->reason == OQ_REJECTED ? REJECT : GO;
 }
 
-/* First sight of an accepted record: the fold must have it word for word. */
+/* The first accepted record of an order: the fold must have all of it. */
 static int learn_order(struct oq_sale_book *sale, const struct oq_place *at,
                        const struct oq_event *event, const struct oq_order *folded,
                        struct oq_slot *slot)
@@ -302,7 +302,7 @@ static int learn_order(struct oq_sale_book *sale, const struct oq_place *at,
         oq_order_id(folded), NULL, "the fold has the order otherwise than the log");
 }
 
-/* An order that the fold does not have: a confirmed leaves no trace there. */
+/* An order that the fold does not have: a confirm of it leaves no trace there. */
 static int add_unknown(struct oq_sale_book *sale, const struct oq_place *at,
                        const struct oq_event *event)
 {
@@ -313,7 +313,7 @@ static int add_unknown(struct oq_sale_book *sale, const struct oq_place *at,
                          "the fold does not have the order of %s", oq_type_name(event->type));
 }
 
-/* What a record has made of the order beyond its state. */
+/* What a record changes beside the order's state. */
 static int follow_change(struct oq_audit *audit, const struct oq_place *at,
                          const struct oq_event *event, struct oq_sale_book *sale,
                          const struct oq_order *order, struct oq_slot *slot)
@@ -418,7 +418,7 @@ static int add_fence(struct oq_audit *audit, struct oq_sale_book *sale, struct e
                          (long long)epoch->epoch);
 }
 
-/* The times of a partition's records rise, but for those that may have waited in a spill. */
+/* The times of a partition's records rise, except for those that may have waited in a spill. */
 static void note_time(struct oq_sale_book *sale, struct epoch_book *epoch,
                       const struct oq_place *at, const struct oq_event *event)
 {
@@ -437,8 +437,8 @@ static void note_time(struct oq_sale_book *sale, struct epoch_book *epoch,
     }
 }
 
-/* The record takes the place of the sale's orders, which the log may have dropped, wholly or in
- * part: from now on its numbers are the sale's. They were judged before it was written. */
+/* The record replaces the sale's orders, which the log may have dropped, wholly or in part: from
+ * now on its numbers are the sale's. They were audited before it was written. */
 static int add_archived(struct oq_audit *audit, const struct oq_event *event)
 {
     struct ps_str rest = event->counts;

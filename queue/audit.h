@@ -42,9 +42,9 @@ struct oq_audit;
 /* Listed in a report; all are counted. */
 #define OQ_AUDIT_LISTED 100
 
-/* The counter's numbers of one SKU, at a moment between two of the log: it had all that the log had
- * `before`, and nothing that the log did not have `after`. For a counter in this process the two
- * are one. */
+/* The counter's numbers of one SKU, at a moment between two moments of the log: it had everything
+ * that the log had `before`, and nothing that the log did not have `after`. For a counter in this
+ * process the two are one. */
 struct oq_audit_counter {
     const char *sku;
     int64_t available;
@@ -69,22 +69,23 @@ struct oq_audit_cut {
 int oq_audit_new_beside(const struct oq_audit_cut *cut, struct oq_audit **ret_audit) PS_MUST_CHECK;
 void oq_audit_free(struct oq_audit *audit); /* NULL is allowed */
 
-/* Takes the record at `seq`, as oq_fold_apply. PS_E_INVALID: it makes no sense and was not taken.
- * PS_E_NOMEM: the books may be incomplete now; only oq_audit_free is of use. */
+/* Adds the record at `seq`, as oq_fold_apply. PS_E_INVALID: it is malformed and was not added.
+ * PS_E_NOMEM: the books may be incomplete now; only oq_audit_free is allowed. */
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event) PS_MUST_CHECK;
 /* The same for a record in line form (oq_event_line), whose `seq` is its place. */
 int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len) PS_MUST_CHECK;
-/* A fault of rule `cut` that the caller has found in the counter: `sku` and `order` may be NULL. */
+/* Adds a fault of rule `cut` that the caller has found in the counter: `sku` and `order` may be
+ * NULL. */
 int oq_audit_add_fault(struct oq_audit *audit, const char *sale, const char *sku,
                        const struct ps_uuid *order, const char *text) PS_MUST_CHECK;
 
-/* Place of the record that was added last; -1 = none yet. Of one partition: oq_fold_seq. */
+/* Place of the last added record; -1 = none yet. With one partition: oq_fold_seq. */
 int64_t oq_audit_seq(const struct oq_audit *audit);
-/* Its own, or the one that it stands beside. Borrowed; lives as long as the audit. */
+/* Its own fold, or the one that it compares with. Borrowed; lives as long as the audit. */
 const struct oq_fold *oq_audit_fold(const struct oq_audit *audit);
 
-/* Does a report say nothing of rule `cut` about these numbers? */
+/* Would a report find no fault of rule `cut` in these numbers? */
 bool oq_audit_fits(const struct oq_audit_counter *counter);
 /* {"ok":true,"at":"…","seq":N,
  *  "skus":[{"sku","adjustments","available","in_doubt","held","confirmed","released",

@@ -1,10 +1,12 @@
-/* What buyers had, and have (I3). The fold lists each buyer's orders; how and when they ended say
- * the auditor's own slots. Every order must be in the list of one buyer, or the list is wrong. */
+/* What buyers had, and have (I3). The fold lists each buyer's orders; the auditor's own slots say
+ * how and when they ended. Every order must be in the list of exactly one buyer, or the list is
+ * wrong. */
 #include "queue/audit_internal.h"
 
 #include <stdlib.h>
 
-/* After so long, two orders of a buyer do not land the other way round than they were reserved. */
+/* Two orders of a buyer whose reservations are further apart land in the order of the
+ * reservations. */
 #define OTHER_WAY_ROUND_MS 10000
 
 struct latest { /* of a buyer's reservations, among what was accepted */
@@ -17,7 +19,7 @@ struct units {
     int64_t cap; /* judged at rest: the largest of the orders' caps */
 };
 
-struct one { /* order of the buyer at hand */
+struct one { /* an order of the current buyer */
     const struct oq_order *order;
     struct oq_slot slot;
     uint32_t sku;
@@ -28,10 +30,10 @@ struct walk {
     const struct oq_audit *audit;
     const struct oq_sale_book *sale;
     struct oq_findings *findings;
-    struct units all;    /* of the buyer at hand, over all SKUs */
+    struct units all;    /* of the current buyer, over all SKUs */
     struct units *of;    /* of each SKU */
     struct one *orders;  /* the newest first */
-    struct one *endings; /* those that were released, in the order in which they were */
+    struct one *endings; /* those that were released, in the order of release */
     size_t count, cap, ended;
 };
 
@@ -61,11 +63,11 @@ static int check_cap(const struct walk *walk, const struct one *one, const struc
 /* --- In one partition: after each order --- */
 
 /* Two orders of a buyer may land in another order than they were reserved, and a cap may have been
- * raised in between. So the cap of the latest reservation judges the buyer's units. Two things say
- * which reservation is the latest, and either may be wrong: the time, if a clock was set back, and
- * the version of the sale, if a gateway did not have the new one yet. The wider cap of the two
- * counts. But orders change places only within seconds: if a later version lands later and its time
- * is much earlier, the clock was set back, and times from before do not count any more. */
+ * raised in between. So the buyer's units are compared with the cap of the latest reservation. Two
+ * things say which reservation is the latest, and either may be wrong: the time, if a clock was set
+ * back, and the version of the sale, if a gateway did not have the new one yet. The wider cap of
+ * the two counts. But orders change places only within seconds: if a later version lands later and
+ * its time is much earlier, the clock was set back, and earlier times do not count any more. */
 static int check_units(const struct walk *walk, const struct one *one, struct units *units,
                        int64_t cap)
 {
@@ -133,7 +135,7 @@ static void raise_cap(struct units *units, int64_t cap)
 }
 
 /* The latest order that a buyer still has carries a cap that covers all the buyer's units: so the
- * largest cap of the buyer's orders must. Each is said once a buyer. */
+ * largest cap of the buyer's orders must cover them. Each fault is reported once per buyer. */
 static int check_at_rest(struct walk *walk)
 {
     int err = 0;
@@ -199,7 +201,7 @@ static int check_buyer(struct walk *walk, const struct oq_order *oldest)
     for (const struct oq_order *order = oq_fold_newest(walk->audit->fold, view.sale, view.user);
          err == 0 && order != NULL; order = oq_order_older(order)) {
         struct oq_slot slot = oq_slot_of(walk->sale, order);
-        if (slot.known) /* else it is behind the cut */
+        if (slot.known) /* else it is after the cut */
             err = take_order(walk, order, slot);
     }
     if (err != 0)
@@ -222,7 +224,7 @@ int oq_check_buyers(const struct oq_audit *audit, const struct oq_sale_book *sal
     for (size_t i = 0; err == 0 && i < count; i++) {
         const struct oq_order *order = oq_sale_order_at(folded, i);
         if (order == NULL ||
-            oq_order_older(order) != NULL) /* the buyer comes with the oldest order */
+            oq_order_older(order) != NULL) /* the buyer is checked with their oldest order */
             continue;
         err = check_buyer(&walk, order);
         listed += walk.count;

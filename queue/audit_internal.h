@@ -6,7 +6,7 @@
 #include "queue/audit.h"
 #include "queue/index.h"
 
-/* What every entry begins with. */
+/* The beginning of every entry. */
 struct oq_entry {
     struct ps_str name;
 };
@@ -26,7 +26,7 @@ enum oq_book_state {
     OQ_BOOK_VOID
 };
 
-/* What the records have made of the order that has this number in the fold. */
+/* The state of the order with this number in the fold, by the records. */
 struct oq_slot {
     uint32_t state : 3;                      /* enum oq_book_state */
     uint32_t known : 1;                      /* an accepted was seen */
@@ -34,7 +34,7 @@ struct oq_slot {
     uint32_t ended; /* of a released one: records of its partition after the sale's first; stops */
 };
 
-struct oq_steps { /* back in the time of records */
+struct oq_steps { /* steps back in the times of records */
     uint64_t count;
     int64_t largest_ms;
     int64_t place; /* of the largest */
@@ -47,7 +47,7 @@ struct oq_sale_book { /* "n" sale */
     struct oq_list skus; /* struct oq_sku_book */
     struct oq_slot *slots;
     size_t slot_count;
-    size_t known;      /* slots that are */
+    size_t known;      /* known slots */
     int64_t first_seq; /* of its first record; -1 = none yet */
     struct oq_steps steps;
     struct oq_findings findings;
@@ -62,7 +62,7 @@ struct oq_sku_book { /* "s" sale, sku */
 
 struct oq_audit {
     const struct oq_fold *fold;
-    struct oq_fold *own;     /* NULL: beside another's, up to `cut` */
+    struct oq_fold *own; /* NULL: the fold belongs to somebody else and is compared up to `cut` */
     struct oq_audit_cut cut; /* of that one */
     struct oq_arena arena;
     struct oq_index entries;
@@ -70,7 +70,7 @@ struct oq_audit {
     int64_t seq;
 };
 
-/* Where the record at hand stands. */
+/* The place of the current record. */
 struct oq_place {
     uint32_t partition;
     int64_t seq;

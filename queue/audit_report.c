@@ -1,6 +1,6 @@
-/* The auditor's report: what was found record by record, and what shows only in the sums. See
- * audit.h for the rules. A report changes nothing in the books: what it finds itself is found again
- * by the next. */
+/* The auditor's report: faults found record by record, and faults that only the sums show. See
+ * audit.h for the rules. A report changes nothing in the books: the next one finds its own faults
+ * again. */
 #include "queue/audit_internal.h"
 #include "common/text/json.h"
 
@@ -62,10 +62,9 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* What is wrong with the counter's numbers in words, or false. Orders are accepted, confirmed and
- * released once and for ever, so what the counter says must lie between what had happened before
- * and what had happened after. An order is held there, too, while its gateway has not told that it
- * was accepted. */
+/* The fault in the counter's numbers in words, or false. Orders are accepted, confirmed and
+ * released once and forever, so the counter's numbers must lie between those before and those
+ * after. An order also counts as held while its gateway has not reported that it was accepted. */
 static bool cut_fault(const struct oq_audit_counter *counter, char *ret_text, size_t size)
 {
     const struct oq_totals *before = &counter->before, *after = &counter->after;
@@ -135,7 +134,7 @@ static int check_cut(struct oq_findings *findings, const struct oq_sku_book *sku
     return oq_find_fault(findings, "cut", sku->name, NULL, NULL, "%s", text);
 }
 
-/* A counter's SKU that the log has never named. */
+/* A SKU of the counter that the log has never named. */
 static int check_strangers(struct oq_findings *findings, const struct oq_sale_book *sale,
                            const struct oq_audit_counter *counters, size_t count)
 {
@@ -152,7 +151,7 @@ static int check_strangers(struct oq_findings *findings, const struct oq_sale_bo
     return err;
 }
 
-/* The units as they are now, in a sale whose partitions reached the auditor in no common order. */
+/* The present units, in a sale whose partitions reached the auditor in no common order. */
 static int check_stock_at_rest(const struct oq_sale_book *sale, struct oq_findings *findings)
 {
     const struct oq_sku_book *sku;
@@ -162,7 +161,8 @@ static int check_stock_at_rest(const struct oq_sale_book *sale, struct oq_findin
     return err;
 }
 
-/* Can an order that the records have left in this state be in that one in a fold that goes on? */
+/* Can an order that is in the first state by the records be in the second one in a fold that
+ * continues? */
 static bool leads_to(enum oq_book_state book, enum oq_state fold)
 {
     switch (book) {
@@ -177,7 +177,7 @@ static bool leads_to(enum oq_book_state book, enum oq_state fold)
     }
 }
 
-/* Beside a fold that goes on: what it has of each order up to the cut. */
+/* Compares with a fold that continues: its orders up to the cut. */
 static int check_fold_orders(const struct oq_audit *audit, const struct oq_sale_book *sale,
                              struct oq_findings *findings)
 {
@@ -241,7 +241,7 @@ static json_t *notices_of(const struct oq_sale_book *sale)
                      oq_place_partition(steps->place), (long long)oq_place_seq(steps->place)));
 }
 
-/* The report proper, once everything has been looked at. */
+/* Prints the report, once everything has been checked. */
 static int print_report(const struct oq_audit *audit, const struct oq_sale_book *sale,
                         int64_t at_ms, json_t *rows, const struct oq_findings *findings,
                         json_t **ret_report)
@@ -268,7 +268,7 @@ int oq_audit_report(struct oq_audit *audit, const char *sale_name, int64_t at_ms
     }
     if (sale == NULL)
         return PS_E_NOT_FOUND;
-    /* What only a report finds is not kept: the next one looks again. */
+    /* Faults that only a report finds are not kept: the next one looks again. */
     struct oq_findings findings = {json_copy(sale->findings.list), sale->findings.count};
     json_t *rows = json_array();
     int err = findings.list == NULL || rows == NULL ? PS_E_NOMEM : 0;

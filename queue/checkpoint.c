@@ -14,7 +14,7 @@
 
 #define BUFFER_SIZE ((size_t)256 * 1024)
 
-/* What of a sale the cut takes. */
+/* What the cut takes of a sale. */
 struct cut_sale {
     const struct oq_sale_orders *orders; /* NULL: forgotten */
     struct oq_sale_row row;
@@ -65,8 +65,8 @@ static int put_skus(struct oq_cut *cut, const struct oq_sale *sale, uint32_t cou
     return err;
 }
 
-/* Of partitions that have one, or whose records of the sale no longer count. With `cut` NULL it
- * only counts them. */
+/* Writes the partitions that have an epoch, or whose records of the sale no longer count. With
+ * `cut` NULL only counts them. */
 static int put_epochs(struct oq_cut *cut, const struct oq_sale *sale, uint32_t *ret_count)
 {
     uint32_t count = 0;
@@ -166,7 +166,7 @@ int oq_cut_begin(struct oq_fold *fold, const struct oq_mark *marks, uint32_t cou
     return 0;
 }
 
-/* Behind the cut an order was not there yet. Only an accepted one ever changes. */
+/* Orders after the cut do not count. Only accepted orders ever change. */
 void oq_cut_note(struct oq_cut *cut, const struct oq_order *order)
 {
     if (oq_place_seq(order->place) > cut->seq[oq_place_partition(order->place)])
@@ -274,7 +274,7 @@ int oq_cut_write(struct oq_cut *cut, const char *path, struct ps_fault *fault)
     cut->buffer = malloc(BUFFER_SIZE);
     if (cut->buffer == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    (void)unlink(name); /* what an interrupted try has left */
+    (void)unlink(name); /* the rest of an interrupted try */
     cut->fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (cut->fd < 0)
         return write_failed(cut, errno, fault);

@@ -30,15 +30,16 @@ struct oq_cut;
  * PS_E_NOMEM. */
 int oq_cut_begin(struct oq_fold *fold, const struct oq_mark *marks, uint32_t count,
                  struct oq_cut **ret_cut) PS_MUST_CHECK;
-/* PS_E_FULL, PS_E_IO, PS_E_READ_ONLY, PS_E_PERMISSION: `fault` says what is wrong. The cut must be
- * ended in any case. */
+/* PS_E_FULL, PS_E_IO, PS_E_READ_ONLY, PS_E_PERMISSION: `fault` says what is wrong. End the cut in
+ * any case. */
 int oq_cut_write(struct oq_cut *cut, const char *path, struct ps_fault *fault) PS_MUST_CHECK;
 void oq_cut_end(struct oq_cut *cut);
 /* `notes` (up to OQ_NOTES_MAX bytes) come back with the file. Errors as of oq_cut_write, and
  * PS_E_NOMEM when a change could not be noted. */
 #define OQ_NOTES_MAX ((size_t)256 * 1024 * 1024)
 int oq_cut_publish(struct oq_cut *cut, struct ps_str notes, struct ps_fault *fault) PS_MUST_CHECK;
-/* Ended, or never written; removes what was not published. NULL is allowed. Any thread. */
+/* Frees a cut that is ended, or was never written; removes an unpublished file. NULL is allowed.
+ * Any thread. */
 void oq_cut_free(struct oq_cut *cut);
 
 /* For the fold: this order's state is about to change. */
@@ -48,8 +49,8 @@ void oq_cut_note(struct oq_cut *cut, const struct oq_order *order);
 
 struct oq_checkpoint;
 
-/* Reads and checks the whole file. PS_E_NOT_FOUND: there is none. PS_E_INVALID: it is of another
- * version. PS_E_CORRUPT: it is not what was written. PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM. */
+/* Reads and checks the whole file. PS_E_NOT_FOUND: there is none. PS_E_INVALID: it has another
+ * version. PS_E_CORRUPT: it is damaged. PS_E_PERMISSION, PS_E_IO, PS_E_NOMEM. */
 int oq_checkpoint_open(const char *path, struct oq_checkpoint **ret_checkpoint,
                        struct ps_fault *fault) PS_MUST_CHECK;
 void oq_checkpoint_free(struct oq_checkpoint *checkpoint); /* NULL is allowed */
@@ -58,7 +59,7 @@ const struct oq_mark *oq_checkpoint_marks(const struct oq_checkpoint *checkpoint
                                           uint32_t *ret_count);
 struct ps_str oq_checkpoint_notes(const struct oq_checkpoint *checkpoint);
 /* Fills a fold to which nothing was applied yet; on its writer's thread. Readers see it grow.
- * PS_E_NOMEM: part of it is there. */
+ * PS_E_NOMEM: it is filled in part. */
 int oq_checkpoint_load(const struct oq_checkpoint *checkpoint, struct oq_fold *fold) PS_MUST_CHECK;
 
 #endif

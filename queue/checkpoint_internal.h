@@ -19,12 +19,12 @@
 
 #define OQ_CHECKPOINT_DIGEST 32
 
-/* An order in the file; its user and its key follow. */
+/* An order in the file; followed by its user and key. */
 struct oq_order_row {
     struct ps_uuid id;
     int64_t reserved_at_ms;
     int64_t place;
-    uint32_t terms; /* number in its sale */
+    uint32_t terms; /* index in its sale */
     uint8_t decided, flags, user_size, key_size;
 };
 
@@ -39,13 +39,13 @@ struct oq_adjustment_row {
     uint32_t sku, in_force;
 };
 
-struct oq_sale_row { /* its name, the id of its opening, its SKUs and its epochs follow */
+struct oq_sale_row { /* followed by its name, the id of its opening, its SKUs and its epochs */
     uint64_t terms, unknown, orders, adjusted, not_adjusted;
     uint32_t name_len, skus, epochs, partitions, partitions_archived;
     uint8_t rehearsal, archived, forgotten, opening_len;
 };
 
-struct oq_sku_row { /* its name follows */
+struct oq_sku_row { /* followed by its name */
     struct oq_totals totals;
     uint64_t name_len;
 };

@@ -21,7 +21,7 @@ struct oq_checkpoint {
     struct ps_str notes;
 };
 
-/* Takes rows one by one. Behind the end, or where something cannot be, it is `wrong`. */
+/* Reads rows one by one. Sets `wrong` at the end of the file, or at an impossible value. */
 struct cursor {
     const char *at, *end;
     bool wrong;
@@ -53,14 +53,14 @@ static bool take_text(struct cursor *cursor, uint64_t len, uint64_t max, struct 
     return !cursor->wrong;
 }
 
-/* A count of rows, each of which takes at least a byte: so a loop over them ends. */
+/* A count of rows, each of which is at least a byte: so a loop over them ends. */
 static bool count_fits(struct cursor *cursor, uint64_t count)
 {
     cursor->wrong |= cursor->wrong || count > (uint64_t)(cursor->end - cursor->at);
     return !cursor->wrong;
 }
 
-/* What of the file is read into a fold; all NULL where it is only checked. */
+/* What is read into a fold; all NULL for a check only. */
 struct loading {
     struct oq_fold *fold;
     struct oq_sale *sale;
@@ -156,7 +156,7 @@ static void read_order(struct cursor *from, struct loading *to, const struct oq_
     memcpy(room.bytes + offsetof(struct oq_order, text) + user.len, key.at, key.len);
     struct oq_order_hashes hashes = {.id = oq_index_hash(&to->fold->by_id, &row.id)};
     oq_index_expect(&to->fold->by_id, hashes.id);
-    /* An order of a sale before this one has taken its place. */
+    /* An order of an earlier sale has its place. */
     if (!known && oq_index_find_hashed(&to->fold->by_id, hashes.id, &row.id) != NULL)
         return;
     if (known) {
@@ -205,7 +205,7 @@ static void read_body(struct cursor *from, struct loading *to, const struct oq_s
         !count_fits(from, row->orders) || !count_fits(from, row->adjusted) ||
         !count_fits(from, row->not_adjusted))
         return;
-    if (to->fold != NULL) { /* tables of their final size: else they would grow many times */
+    if (to->fold != NULL) { /* tables of their final size: otherwise they would grow many times */
         struct oq_index *by_id = &to->fold->by_id;
         to->err = oq_index_expect_count(by_id, by_id->count + row->orders + row->unknown);
         if (to->err == 0)
@@ -221,7 +221,7 @@ static void read_body(struct cursor *from, struct loading *to, const struct oq_s
         read_adjustment(from, to, row);
 }
 
-/* Orders that were decided while the file was written had not been at the cut. */
+/* Orders that were decided while the file was written were still accepted at the cut. */
 static void read_accepted(struct cursor *from, struct loading *to)
 {
     uint64_t count;
@@ -237,7 +237,7 @@ static void read_accepted(struct cursor *from, struct loading *to)
     }
 }
 
-/* Once without a fold, to see whether all of it can be; then into one. */
+/* Reads once without a fold, to check everything; then into one. */
 static int read_all(struct oq_checkpoint *checkpoint, struct oq_fold *fold)
 {
     struct cursor from = {checkpoint->file + sizeof magic,

@@ -74,7 +74,7 @@ bool oq_counts_ok(struct ps_str text)
     return found > 0 && ps_str_is(text, "]");
 }
 
-/* A number that is missing or none is out of its bounds. */
+/* A missing or malformed number counts as out of bounds. */
 static bool read_count(const json_t *from, struct oq_count *ret_count)
 {
     const json_t *sku = json_object_get(from, "sku");

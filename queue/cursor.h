@@ -1,5 +1,5 @@
-/* Words by which text is read that this program has spelled itself: each takes what it expects, or
- * says that something else stands there. */
+/* Functions to parse text that this program has written itself: each takes what it expects, or
+ * returns false. */
 #ifndef OQ_CURSOR_H
 #define OQ_CURSOR_H
 
@@ -34,7 +34,7 @@ static inline bool oq_take_string(struct oq_cursor *cursor, struct ps_str *ret_t
     return true;
 }
 
-/* At most 16 digits: all that the bounds of any member allow. */
+/* At most 16 digits: enough for the bounds of every member. */
 static inline bool oq_take_int(struct oq_cursor *cursor, int64_t *ret_number)
 {
     bool negative = oq_skip(cursor, "-", 1);

@@ -46,7 +46,7 @@ struct member {
     const char *pointer;
     struct ps_str lead; /* what stands before the value: ,"name": */
     enum kind kind;
-    bool optional; /* strings: absent when empty */
+    bool optional; /* strings: absent if empty */
     unsigned types;
     size_t offset;
     int64_t min, max;
@@ -186,7 +186,7 @@ static bool hash_ok(struct ps_str hash)
     return hash.len == OQ_HASH_LEN;
 }
 
-/* What is wrong with a member that is there, or NULL. */
+/* The fault of a member that is present, or NULL. */
 static const char *member_wrong(const struct member *member, const void *field)
 {
     struct ps_str text = {"", 0};
@@ -233,7 +233,7 @@ static const char *member_wrong(const struct member *member, const void *field)
     }
 }
 
-/* The rules that join several members. */
+/* Rules that concern several members. */
 static int check_together(const struct oq_event *event, struct ps_fault *fault)
 {
     enum oq_type type = event->type;
@@ -389,7 +389,7 @@ static bool take_reason(struct oq_cursor *cursor, enum oq_reason *ret_reason)
     return false;
 }
 
-/* Up to its bracket, which no name has in it. It is judged by oq_event_check. */
+/* Up to its bracket, which no name contains. oq_event_check checks the content. */
 static bool take_list(struct oq_cursor *cursor, struct ps_str *ret_list)
 {
     const char *end = memchr(cursor->at, ']', (size_t)(cursor->end - cursor->at));
@@ -425,7 +425,7 @@ static bool take_value(struct oq_cursor *cursor, const struct member *member,
     }
 }
 
-/* False: not what the encoder would have written; *event is then undefined. */
+/* False: the encoder would not have written this; *event is then undefined. */
 static bool read_canonical(const char *text, size_t len, struct oq_event *event)
 {
     struct oq_cursor cursor = {text, text + len};
@@ -460,7 +460,7 @@ static bool read_canonical(const char *text, size_t len, struct oq_event *event)
 /* What the strings of a decoded event point into. */
 struct owner {
     json_t *json; /* or NULL: into `text` */
-    char *counts; /* spelled anew, or NULL */
+    char *counts; /* in canonical form, or NULL */
     char text[];
 };
 
@@ -482,7 +482,7 @@ static void read_member(struct ps_json_reader *reader, const struct member *memb
             ps_json_fault(reader, member->name, "is not a UUID");
         event->has_order_id = true;
         return;
-    case INT: /* 1.0 is written by nobody here */
+    case INT: /* this program never writes 1.0 */
         if (json_is_real(ps_json_value(reader, member->name)))
             ps_json_fault(reader, member->name, "must be digits");
         ps_json_int(reader, member->name, member->min, member->max, field);
@@ -522,7 +522,7 @@ static int read_json(struct owner *owner, struct oq_event *event, struct ps_faul
         if ((members[i].types & 1U << type) != 0)
             read_member(&reader, &members[i], event, owner);
     }
-    /* Not ps_json_done: members that a later version adds are none of our business. */
+    /* Not ps_json_done: members that a later version adds are ignored. */
     return reader.err != 0 ? reader.err : oq_event_check(event, fault);
 }
 
@@ -572,7 +572,7 @@ int oq_event_decode_line(const char *line, size_t len, int64_t *ret_seq, struct 
     if (!oq_skip(&cursor, "{\"seq\":", 7) || !oq_take_int(&cursor, &seq) || seq < 0 ||
         !oq_skip(&cursor, ",", 1))
         return ps_fault(fault, PS_E_INVALID, "/seq", "the line does not start with {\"seq\":N,");
-    /* The same object without its first member: the comma's place takes the brace. */
+    /* The object without its first member: the brace replaces the comma. */
     size_t rest = (size_t)(cursor.end - cursor.at) + 1;
     char *object = malloc(rest);
     if (object == NULL)

@@ -27,11 +27,11 @@ enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 #define OQ_EVENT_LONG_MAX 20480
 #define OQ_SEQ_TEXT_MAX   32
 
-/* Where a record lies: one number for partition and seq. Places rise partition by partition, not by
- * time: partitions have no common order, and an order made up by one gateway would be worth nothing
- * to the next one, nor to the same one after a restart; this one is the same everywhere and for
- * ever. In partition 0, which is all that a journal has, the place is the seq. Outside of the
- * program it is called `seq`. */
+/* The place of a record: one number for partition and seq. Places rise partition by partition, not
+ * by time: partitions have no common order, and an order made up by one gateway would mean nothing
+ * to the next one, nor to the same one after a restart; this one is the same everywhere and
+ * forever. In partition 0, the only one of a journal, the place is the seq. Outside the program it
+ * is called `seq`. */
 #define OQ_PLACE_SEQ_BITS 43 /* with 10 bits of partition: whole numbers that JSON keeps exact */
 static inline int64_t oq_place(uint32_t partition, int64_t seq)
 {
@@ -46,7 +46,7 @@ static inline int64_t oq_place_seq(int64_t place)
     return place & ((INT64_C(1) << OQ_PLACE_SEQ_BITS) - 1);
 }
 
-/* Fields that a type does not have are ignored on the way out and zero on the way in. */
+/* Encoding ignores fields that a type does not have; decoding sets them to zero. */
 struct oq_event {
     enum oq_type type;
     bool rehearsal;
@@ -71,24 +71,24 @@ struct oq_event {
     struct ps_str traceparent;
     struct ps_str request_id; /* the X-Request-Id of the buy's answer; .len == 0: none */
     /* confirmed, adjusted */
-    struct ps_str by; /* token id of who asked; .len == 0: nobody (the initial stock) */
+    struct ps_str by; /* token id of the operator; .len == 0: none (the initial stock) */
     /* released */
     enum oq_reason reason;
     /* adjusted */
-    int64_t delta;      /* not 0, save in an initial one, which is never below 0 */
+    int64_t delta;      /* not 0, except in an initial record, which is never below 0 */
     struct ps_str note; /* the operator's reason; .len == 0: none. In the JSON it is "reason" */
     /* fenced */
     struct ps_str gateway;
-    int64_t partitions; /* archived, too: over how many the sale's keys are spread */
+    int64_t partitions; /* archived, too: the number of partitions of the sale's keys */
     bool first;
     struct ps_str opening_id; /* of the cluster's opening of the sale; .len == 0: none */
     /* archived */
-    struct ps_str counts; /* what oq_counts_put has printed */
-    int64_t orders;       /* that were accepted once */
+    struct ps_str counts; /* printed by oq_counts_put */
+    int64_t orders;       /* orders that were ever accepted */
     int64_t lines;        /* of the archive; 0 when it was discarded */
     struct ps_str last_hash;
     struct ps_str sha256; /* of the uncompressed file; both are empty when it was discarded */
-    bool discarded;       /* a rehearsal that went without an archive */
+    bool discarded;       /* a rehearsal that was dropped without an archive */
 };
 
 /* "penstock.order.accepted.v1" and so on. */
@@ -100,25 +100,25 @@ const char *oq_reason_name(enum oq_reason reason); /* "" for none */
  * (NULL is allowed) as a JSON pointer. Encoding and decoding check this themselves. */
 int oq_event_check(const struct oq_event *event, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Does it take units that were reserved: accepted, or lowering? Such a record counts only under its
- * partition's epoch, and can be closed by released{rejected}. */
+/* Does it take reserved units: accepted, or lowering? Such a record counts only under its
+ * partition's epoch, and released{rejected} can close it. */
 bool oq_event_takes(const struct oq_event *event);
 /* That closing record; its strings are those of `event`. */
 void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_event *ret_rejected);
 
 /* The record's key: order id text, adjust key, or sale name (fenced, archived), with a closing NUL.
- * `ret_key` holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Its length. */
+ * `ret_key` holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Returns its length. */
 size_t oq_event_key(const struct oq_event *event, char *ret_key);
 
 /* Writes the JSON object, `type` first. No allocation: on the hot path. PS_E_INVALID: the event
  * does not pass oq_event_check, nothing was written. PS_E_FULL: it does not fit. */
 int oq_event_encode(const struct oq_event *event, struct ps_buf *buf) PS_MUST_CHECK;
 
-/* Reads one. Strings of *ret_event point into `*ret_owner`, which the caller gives to
- * oq_event_release; `text` is not needed any more. Unknown members are ignored; a missing or wrong
- * one is PS_E_INVALID and names it in `fault` (NULL is allowed). Takes any valid JSON; what
- * oq_event_encode wrote is read some ten times faster than other spellings. `text` NULL: a record
- * without a value, PS_E_INVALID. Any thread. */
+/* Decodes one. Strings of *ret_event point into `*ret_owner`, which the caller must pass to
+ * oq_event_release; `text` is not needed any more. Ignores unknown members; a missing or malformed
+ * one is PS_E_INVALID and `fault` (NULL is allowed) names it. Accepts any valid JSON; the form that
+ * oq_event_encode writes is decoded some ten times faster. `text` NULL: a record without a value,
+ * PS_E_INVALID. Any thread. */
 int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, void **ret_owner,
                     struct ps_fault *fault) PS_MUST_CHECK;
 void oq_event_release(void *owner); /* NULL is allowed */

@@ -11,9 +11,9 @@
 /* Orders of a sale between two marks. */
 #define OQ_ORDERS_A_MARK 1024
 
-#define OQ_PARTITIONS_AT_ONCE 16 /* room for so many more in a mark */
+#define OQ_PARTITIONS_AT_ONCE 16 /* room for this many more in a mark */
 
-/* What most orders of a sale have in common: they share it. */
+/* What many orders of a sale have in common: they share it. */
 struct oq_terms {
     int64_t quantity; /* 0: only a release was seen */
     int64_t pay_ms;   /* from reserved_at to pay_by */
@@ -32,8 +32,8 @@ enum {
     OQ_ORDER_USER_BEFORE = 8 /* in place of the user: the reference of the buyer's first order */
 };
 
-/* One order, as small as it can be: a million of them are nothing unusual. Read it by oq_order_get.
- * Its sale is the owner of the arena in which it lies. */
+/* One order, as small as possible: a million of them are common. Read it by oq_order_get. Its sale
+ * is the owner of its arena. */
 struct oq_order {
     struct ps_uuid id; /* first, for its index */
     int64_t reserved_at_ms;
@@ -48,21 +48,21 @@ struct oq_order {
     char text[];
 };
 
-/* Of the sale's orders up to here: where the last one of each partition lies (its seq; 0 = none).
- */
+/* For the sale's orders up to here: the seq of the last one in each partition; 0 = none. */
 struct oq_place_mark {
-    uint32_t partitions; /* further ones have none */
+    uint32_t partitions; /* the others have none */
     int64_t last[];
 };
 
 struct oq_epoch_block {
     _Atomic(int64_t) epoch[OQ_EPOCHS_A_BLOCK];
-    bool archived[OQ_EPOCHS_A_BLOCK]; /* the writer's: nothing of the partition counts any more */
+    bool archived[OQ_EPOCHS_A_BLOCK]; /* the writer's: records of the partition do not count any
+                                         more */
 };
 
 struct oq_sku {
     struct oq_sale *sale;
-    struct ps_str name; /* with a closing NUL behind it */
+    struct ps_str name; /* followed by a NUL */
     uint32_t number;
     _Atomic(int64_t) adjustments, held, confirmed, released;
 };
@@ -71,25 +71,25 @@ struct oq_adjustment {
     struct ps_uuid ref; /* first, for its index */
     uint32_t sku;
     bool in_force;
-    int64_t delta; /* 0 when a release made it void */
+    int64_t delta; /* 0 if a release made it void */
 };
 
-/* What goes when the sale is forgotten; it lies in the sale's own arena, as do its items. */
+/* Freed when the sale is forgotten; in the sale's own arena, like its items. */
 struct oq_sale_orders {
     struct oq_list orders;       /* struct oq_order, known ones */
     struct oq_list unknown;      /* struct oq_order, those of which only a release was seen */
     struct oq_list marks;        /* struct oq_place_mark; one for each OQ_ORDERS_A_MARK orders */
-    struct oq_place_mark *mark;  /* the writer's: will be the next one; NULL: not made yet */
+    struct oq_place_mark *mark;  /* the writer's: the next one; NULL: not created yet */
     struct oq_list adjusted;     /* struct oq_adjustment, those in force */
     struct oq_list not_adjusted; /* struct oq_adjustment, void ones */
     struct oq_list terms;        /* struct oq_terms */
     struct oq_index adjustments, by_terms;
     struct oq_index by_buyer; /* the buyer's newest order */
-    /* Orders by their key, but for each buyer's first one: that is found by its buyer. */
+    /* Orders by their key, except each buyer's first one, which is found by its buyer. */
     struct oq_index by_key;
-    struct oq_terms *last_terms; /* the writer's: those of the next order, mostly */
+    struct oq_terms *last_terms; /* the writer's: probably those of the next order */
     size_t ids;                  /* the writer's: how many are in the index by id */
-    uint32_t numbers;            /* the writer's: how many have been given to orders */
+    uint32_t numbers;            /* the writer's: how many numbers orders have */
 };
 
 struct oq_sale {
@@ -98,7 +98,7 @@ struct oq_sale {
     bool rehearsal;
     _Atomic(uint32_t) partitions;
     _Atomic(const char *) opening_id; /* NULL: none */
-    uint32_t partitions_archived;     /* the writer's: so many of them have its sale.archived */
+    uint32_t partitions_archived;     /* the writer's: how many of them have its sale.archived */
     _Atomic(bool) archived;           /* all have */
     struct oq_list skus;              /* struct oq_sku */
     /* Most sales live in one partition: blocks are made when first needed. */
@@ -117,7 +117,7 @@ struct oq_fold {
     struct oq_index skus_by_name; /* sale, name */
     struct oq_index by_id;
     struct oq_sku
-        *subject;      /* the writer's: of the last record; the next one is mostly about it too */
+        *subject;      /* the writer's: of the last record; the next one probably has the same */
     bool has_archived; /* the writer's: some partition has a sale.archived */
     /* The writer's: sales whose orders are still in by_id, and those that leave it now. */
     struct oq_sale *forgotten, *purged;
@@ -133,7 +133,7 @@ union oq_order_probe {
     char bytes[sizeof(struct oq_order) + PS_USER_MAX + PS_KEY_MAX];
 };
 void oq_order_probe(union oq_order_probe *probe, struct ps_str user, struct ps_str key);
-/* The first order of the same user, in which the user's text stands. */
+/* The first order of the same user, which has the user's text. */
 const struct oq_order *oq_order_first(const struct oq_order *order);
 bool oq_order_same_key(const struct oq_order *a, const struct oq_order *b);
 static inline const struct oq_terms *oq_order_terms(const struct oq_order *order)
@@ -159,7 +159,7 @@ static inline int64_t oq_total(const _Atomic(int64_t) *total)
     return atomic_load_explicit(total, memory_order_relaxed);
 }
 
-/* The writer's parts, which a checkpoint that is read uses as well. PS_E_NOMEM. */
+/* The writer's functions that reading a checkpoint uses as well. PS_E_NOMEM. */
 int oq_fold_make_sale(struct oq_fold *fold, struct ps_str name, bool rehearsal,
                       struct oq_sale **ret_sale) PS_MUST_CHECK;
 int oq_fold_make_sku(struct oq_sale *sale, struct ps_str name,
@@ -169,13 +169,13 @@ int oq_fold_make_terms(struct oq_sale *sale, const struct oq_terms *like,
 int oq_fold_make_adjustment(struct oq_sale *sale, const struct oq_adjustment *like) PS_MUST_CHECK;
 /* "" changes nothing. */
 int oq_fold_set_opening(struct oq_sale *sale, struct ps_str id) PS_MUST_CHECK;
-/* The block of the partition's epoch, made when first asked for. NULL: out of memory. */
+/* The block of the partition's epoch, created on first use. NULL: out of memory. */
 struct oq_epoch_block *oq_fold_epochs(struct oq_sale *sale, uint32_t partition);
 /* Enters an order like `probe`, whose user and key are set by oq_order_probe, in every list and
  * index. Totals stay as they are. */
 struct oq_order_hashes {
     uint32_t id, buyer;            /* of oq_index_hash; `buyer` only of a known one */
-    const struct oq_order *before; /* of this id and sale, whose place it takes; or NULL */
+    const struct oq_order *before; /* of this id and sale, which it replaces; or NULL */
 };
 int oq_fold_make_order(struct oq_sale *sale, const struct oq_order *probe,
                        const struct oq_order_hashes *hashes,

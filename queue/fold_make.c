@@ -1,5 +1,5 @@
-/* Making what the fold keeps, and forgetting it: for the writer, and for a checkpoint that is read
- * into a fold. What can fail comes first in each; then the change, which cannot. */
+/* Creates the fold's data, and forgets it: for the writer, and for reading a checkpoint. In each
+ * function, whatever can fail comes first; then the change, which cannot. */
 #include "queue/fold_internal.h"
 
 #include <stdlib.h>
@@ -35,8 +35,8 @@ static bool terms_same(const void *item, const void *probe)
     return memcmp(item, probe, TERMS_KEY) == 0;
 }
 
-/* The user, and the key if there is one. Forms and length stand before them, so that no two pairs
- * look alike. */
+/* The user, and the key if there is one. Form and length come first, so that no two pairs have the
+ * same bytes. */
 static uint64_t hash_texts(const struct ps_hash_key *key, const struct oq_order *order,
                            bool with_key)
 {
@@ -256,7 +256,7 @@ struct oq_epoch_block *oq_fold_epochs(struct oq_sale *sale, uint32_t partition)
 
 /* --- Orders --- */
 
-/* The mark that is being made, with room for this partition; it begins as the one before. */
+/* The mark in progress, with room for this partition; it starts as a copy of the one before. */
 static int make_mark(struct oq_sale *sale, uint32_t partition)
 {
     struct oq_sale_orders *orders = oq_orders_of(sale);
@@ -288,7 +288,7 @@ static void enter_order(struct oq_sale_orders *orders, struct oq_order *order)
     orders->mark = NULL;
 }
 
-/* Makes sure that such an order can be entered in every list and index. */
+/* Makes sure that there is room for such an order in every list and index. */
 static int reserve_places(struct oq_sale *sale, const struct oq_order *probe)
 {
     struct oq_sale_orders *orders = oq_orders_of(sale);
@@ -305,7 +305,7 @@ static int reserve_places(struct oq_sale *sale, const struct oq_order *probe)
     return make_mark(sale, partition);
 }
 
-/* A buyer's later orders share the text of the user with the first one. */
+/* A buyer's later orders share the user's text with the first one. */
 static struct oq_order *copy_order(struct oq_sale *sale, const struct oq_order *probe,
                                    const struct oq_order *older, const struct oq_order *before)
 {
@@ -332,7 +332,7 @@ static struct oq_order *copy_order(struct oq_sale *sale, const struct oq_order *
     return order;
 }
 
-/* The first order that is accepted under a key has it. */
+/* The first order accepted under a key owns it. */
 static void enter_key(struct oq_sale_orders *orders, struct oq_order *order)
 {
     const struct oq_order *first = oq_order_first(order);
@@ -397,7 +397,7 @@ void oq_fold_forget(struct oq_fold *fold, struct oq_sale *sale)
     atomic_store(&fold->untidy, true);
 }
 
-/* Orders of forgotten sales leave the index by id by a table that is made without them. */
+/* Removes orders of forgotten sales from the index by id: builds a table without them. */
 bool oq_fold_tidy(struct oq_fold *fold)
 {
     size_t gone = 0;

@@ -28,8 +28,8 @@ static int sale_of(struct oq_fold *fold, const struct oq_event *event, struct oq
     return 0;
 }
 
-/* The sale and SKU that an accepted, a release or an adjustment is about; made when first named.
- * *ret_sku = NULL: the sale was forgotten, and the record changes nothing. */
+/* The sale and SKU of an accepted, a release or an adjustment; created when first named. *ret_sku =
+ * NULL: the sale was forgotten, and the record changes nothing. */
 static int subject_of(struct oq_fold *fold, const struct oq_event *event, struct oq_sku **ret_sku)
 {
     struct oq_sku *sku = fold->subject;
@@ -89,7 +89,7 @@ static int apply_accepted(struct oq_fold *fold, uint32_t partition, int64_t plac
     union oq_order_probe room;
     struct oq_order *probe = &room.order;
     struct oq_order_hashes hashes = {.id = oq_index_hash(&fold->by_id, &event->order_id)};
-    /* Mostly the record is of the sale of the one before: both places are fetched at once. */
+    /* The record usually belongs to the sale of the record before: prefetch both places at once. */
     const struct oq_sale_orders *guess = sku != NULL ? oq_orders_of(sku->sale) : NULL;
     oq_index_expect(&fold->by_id, hashes.id);
     oq_order_probe(&room, event->user, event->key);
@@ -267,7 +267,7 @@ static void set_units(_Atomic(int64_t) *total, int64_t units)
     atomic_store_explicit(total, units, memory_order_relaxed);
 }
 
-/* What is left of an archived sale: its SKUs and their numbers. */
+/* What remains of an archived sale: its SKUs and their numbers. */
 static int keep_counts(struct oq_sale *sale, const struct oq_event *event)
 {
     struct ps_str rest = event->counts;
@@ -292,7 +292,8 @@ static int apply_archived(struct oq_fold *fold, uint32_t partition, const struct
     int err = sale_of(fold, event, &sale);
     if (err != 0)
         return err;
-    /* A log that has lost the sale's fences knows from the record how many partitions it has. */
+    /* A log that has lost the sale's fences learns from the record how many partitions the sale
+     * has. */
     uint32_t partitions = oq_sale_partitions(sale);
     if (partitions == 0)
         partitions = (uint32_t)event->partitions;

@@ -19,14 +19,14 @@
 struct oq_space;
 int oq_space_new(struct oq_space **ret_space) PS_MUST_CHECK;
 void oq_space_free(struct oq_space *space); /* after its arenas; NULL is allowed */
-/* The writer's thread. 0 is nothing; `item` is of an arena. */
+/* The writer's thread. 0 is none; `item` is in an arena. */
 uint32_t oq_ref(const void *item);
 void *oq_at(const struct oq_space *space, uint32_t ref); /* any thread; 0: NULL */
 void *oq_beside(const void *item, uint32_t ref);         /* in the space of `item` */
-/* Counts what has been retired; 0 = nothing ever. Any thread. */
+/* Counts retired memory; 0 = none. Any thread. */
 int64_t oq_space_retired(const struct oq_space *space);
-/* Frees what oq_space_retired has counted up to `upto`: since it said so, every reader has held no
- * pointer once. The writer's thread. */
+/* Frees what oq_space_retired counted up to `upto`: since that call every reader has held no
+ * pointer at some moment. The writer's thread. */
 void oq_space_reclaim(struct oq_space *space, int64_t upto);
 
 /* --- Memory that is given back all at once. The writer's thread only. Starts as {0}, for a space
@@ -41,7 +41,7 @@ struct oq_arena {
 /* Zeroed, aligned to 8 bytes; `size` up to OQ_ARENA_TAKE_MAX. NULL when out of memory. */
 void *oq_arena_take(struct oq_arena *arena, size_t size);
 void *oq_arena_owner(const void *item); /* of the arena in which it lies. Any thread */
-/* From now on no index finds the items. Their memory stays. */
+/* From now on no index finds the items. Their memory remains. */
 void oq_arena_drop(struct oq_arena *arena);
 /* Retires the memory of a dropped arena, which is in no index any more: it is {0} with its space
  * then. */
@@ -87,22 +87,22 @@ void oq_index_done(struct oq_index *index); /* one of {0} is allowed */
 /* Retires its memory. The index itself stays as it is, for readers that are in it. */
 void oq_index_retire(struct oq_index *index, struct oq_space *space);
 int oq_index_reserve(struct oq_index *index) PS_MUST_CHECK; /* writer; room for one more */
-/* Writer, after a reserve. Takes the place of the item of the same key, if there is one. */
+/* Writer, after a reserve. Replaces the item of the same key, if there is one. */
 void oq_index_put(struct oq_index *index, void *item);
 void *oq_index_find(const struct oq_index *index, const void *probe); /* any thread; NULL = none */
 /* The same in parts, to find and then put: hashing is a fifth of either. */
 uint32_t oq_index_hash(const struct oq_index *index, const void *probe);
 void oq_index_put_hashed(struct oq_index *index, uint32_t hash, void *item);
 void *oq_index_find_hashed(const struct oq_index *index, uint32_t hash, const void *probe);
-/* Room for so many items at once, where many are about to come. Writer. */
+/* Room for this many items at once, if many are about to come. Writer. */
 int oq_index_expect_count(struct oq_index *index, size_t count) PS_MUST_CHECK;
 /* Takes `gone` items of dropped arenas out: begins a table for the others. PS_E_NOMEM: they stay
  * until it grows. Writer. */
 int oq_index_purge(struct oq_index *index, size_t gone) PS_MUST_CHECK;
-/* Moves some thousand items on to a table that was begun. False: all are there. Writer. */
+/* Moves some thousand items to the new table. False: all are there. Writer. */
 bool oq_index_step(struct oq_index *index);
-/* Begins to fetch from memory what find and put will look at. A large index lies outside of every
- * cache: who needs several places lets them come at the same time. */
+/* Prefetches the memory that find and put will read. A large index is outside every cache: a caller
+ * that needs several places can fetch them at the same time. */
 void oq_index_expect(const struct oq_index *index, uint32_t hash);
 
 #endif

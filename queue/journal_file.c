@@ -1,11 +1,11 @@
 /* The journal's file. Tables: records(seq, sale, body), where seq is 1, 2, 3… and body the record's
- * JSON; meta, one row, whose counters are what a transaction without records writes; archived,
- * sales whose records up to a number are to be deleted. The numbers have gaps only where such
- * records were: meta counts them, and has the highest.
+ * JSON; meta, one row, whose counters a transaction without records increments; archived, sales
+ * whose records up to a number must be deleted. The numbers have gaps only where such records were:
+ * meta counts them, and has the highest.
  *
- * The numbers and the decoding of every record at start stand for a check of the
- * whole file (measured: 1.3 s for 1 M records). PRAGMA quick_check would read it all once more
- * (0.35 s) and sees hardly more in a table that is only appended to. */
+ * At a start, checking the numbers and decoding every record replaces a check of the whole file
+ * (measured: 1.3 s for 1 M records). PRAGMA quick_check would read it all again (0.35 s) and finds
+ * hardly more in a table that is only appended to. */
 #include "queue/journal_file.h"
 #include "queue/log_backend.h"
 
@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define READ_LIMIT 1000
-/* Numbers that one deletion looks at: some 200 KB of records. */
+/* Numbers that one deletion examines: some 200 KB of records. */
 #define DROP_AT_ONCE 512
 
 enum {
@@ -118,7 +118,7 @@ int oq_journal_file_read(struct ps_db_file *file, int64_t after, oq_journal_file
         if (seq > after)
             err = fn(seq, ps_db_text(rows, 1), fault, ctx);
     }
-    /* Behind every record that was deleted stands the sale.archived. */
+    /* A sale.archived follows every deleted record. */
     bool short_of = expected <= after || expected <= upto;
     if (err == 0 && found < 0) {
         err = found;
@@ -270,7 +270,7 @@ int oq_journal_file_drop(struct ps_db_file *file, bool *ret_unknown, struct ps_f
 /* --- Reading beside the writer: a connection for each call, since one that stays open would hold
  * up a writer whose disk has failed (db_file.h). It costs some 0.2 ms. --- */
 
-/* *ret_last = the last record looked at. What the function returned, if that is negative. */
+/* *ret_last = the last record read. Returns the function's value if it is negative. */
 static int give_rows(struct ps_db_statement *rows, const struct oq_read *read, int64_t *ret_last,
                      struct ps_fault *fault)
 {
@@ -354,7 +354,7 @@ int oq_journal_reader_dropped(struct oq_reader *of, int64_t *ret_seq)
         return err;
     *ret_seq = 0;
     err = ps_db_number(db, "PRAGMA user_version", &format, &of->fault);
-    if (err == 0 && format > 1) /* of an older one no gateway has deleted anything yet */
+    if (err == 0 && format > 1) /* no gateway has deleted anything in an older one */
         err = read_dropped(db, &count, ret_seq, &of->fault);
     ps_db_close(db);
     return err;

@@ -1,6 +1,6 @@
-/* See kafka_breaker.h. What must hold: a lost log stays lost; on_state is called on the log's
- * thread only, not before oq_kafka_open has its answer, and once for each change; the state that
- * other threads see is stored before it is reported. */
+/* See kafka_breaker.h. Invariants: a lost log stays lost; on_state is called on the log's thread
+ * only, not before oq_kafka_open has its answer, and once for each change; the state that other
+ * threads see is stored before it is reported. */
 #include "queue/kafka_breaker.h"
 #include "common/program/thread.h"
 

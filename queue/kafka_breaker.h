@@ -28,8 +28,8 @@
 
 enum oq_breaker_opening {
     OQ_BREAKER_OPENING, /* on_state is not called yet */
-    OQ_BREAKER_OPEN,    /* was closed, or has been waited for long enough */
-    OQ_BREAKER_REFUSED  /* for its topic, which is known before anybody has waited long enough */
+    OQ_BREAKER_OPEN,    /* it was closed, or the wait was long enough */
+    OQ_BREAKER_REFUSED  /* because of its topic, before the wait was over */
 };
 
 struct oq_kafka_breaker {
@@ -39,14 +39,14 @@ struct oq_kafka_breaker {
     /* private */
     const struct oq_kafka_settings *settings;
     const struct oq_log_callbacks *on;
-    int err; /* the kind of error that keeps the circuit from being closed, in words `why` */
+    int err;          /* the error that keeps the circuit from closing, in words `why` */
     int reported_err; /* as reported to on_state; 0 = available */
     char why[640];
     _Atomic(enum oq_log_state) state;
     _Atomic(enum oq_breaker_opening) opening;
     struct ps_fault refusal; /* when REFUSED */
     int opened;              /* eventfd: no longer OPENING */
-    struct ps_board force;   /* struct ps_breaker_force: what was ordered last */
+    struct ps_board force;   /* struct ps_breaker_force: the last order */
     struct ps_board view;    /* struct ps_breaker_view */
     int64_t shown_ns;        /* when that was written, and with what */
     uint64_t shown_force;
@@ -64,40 +64,39 @@ enum oq_log_state oq_kafka_breaker_state(const struct oq_kafka_breaker *breaker)
 /* Any thread. */
 void oq_kafka_breaker_view(const struct oq_kafka_breaker *breaker,
                            struct ps_breaker_view *ret_view);
-/* One thread; the log's obeys it in oq_kafka_breaker_obey. */
+/* One thread; the log's thread obeys in oq_kafka_breaker_obey. */
 void oq_kafka_breaker_force(struct oq_kafka_breaker *breaker, const struct ps_breaker_force *force);
 
-/* Waits until the circuit was closed once, or that long: then it is open all the same.
- * PS_E_INVALID: it was refused, `fault` says why. On the thread that opens. */
+/* Waits until the circuit was closed once, or for this long: then it is open all the same.
+ * PS_E_INVALID: it was refused, `fault` says why. On the opening thread. */
 int oq_kafka_breaker_wait(struct oq_kafka_breaker *breaker, int64_t timeout_ms,
                           struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- The log's thread; on_state is called from all of these when what was reported to it has
  * changed. */
 
-/* Opens the circuit, for this reason. True: it was not open before. Nothing brings a lost one back,
- * and a mismatch stays the reason while it lasts. */
+/* Opens the circuit, for this reason. True: it was not open before. A lost one stays open, and a
+ * mismatch remains the reason while it lasts. */
 bool oq_kafka_breaker_trip(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
-/* The same of what forced closed does not follow. */
+/* The same for judgements, which "forced closed" ignores. */
 bool oq_kafka_breaker_fail(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
 /* A group of records has been read back after `took_ns`: only counted. */
 void oq_kafka_breaker_succeed(struct oq_kafka_breaker *breaker, int64_t took_ns);
-/* Is it open, and not by order? */
+/* Is it open, and not by an operator? */
 bool oq_kafka_breaker_may_return(struct oq_kafka_breaker *breaker);
-/* A look has found all well; only while it may return. */
+/* A look has found everything well; only while it may return. */
 void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker);
-/* All that was sent has been read back; only while it is half open. The first time opens the log.
- */
+/* Everything sent has been read back; only while it is half open. The first time opens the log. */
 void oq_kafka_breaker_mend(struct oq_kafka_breaker *breaker);
 void oq_kafka_breaker_mismatch(struct oq_kafka_breaker *breaker, const struct ps_fault *why,
                                int err);
 void oq_kafka_breaker_lose(struct oq_kafka_breaker *breaker, const struct ps_fault *why, int err);
 /* Ends the wait for an open log by PS_E_INVALID, if it still lasts. */
 void oq_kafka_breaker_refuse(struct oq_kafka_breaker *breaker, const struct ps_fault *why);
-/* Often: is what was written not read back in time? It counts while the circuit is closed. Keeps
- * the view. */
+/* Call it often: is what was written not read back in time? It counts while the circuit is closed.
+ * Updates the view. */
 void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind);
-/* Often: does what was ordered last. True: that has opened the circuit. */
+/* Call it often: obeys the last order. True: that has opened the circuit. */
 bool oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker);
 /* The log's thread ends: CLOSED from now on, and nothing is reported. */
 void oq_kafka_breaker_end(struct oq_kafka_breaker *breaker);

@@ -1,5 +1,5 @@
-/* See kafka_conf.h. What is fixed is set last, so that no other name of a property (librdkafka has
- * aliases) undoes it. */
+/* See kafka_conf.h. Fixed settings come last, so that no other name of a property (librdkafka has
+ * aliases) undoes them. */
 #include "queue/kafka_check.h"
 #include "common/program/secret.h"
 
@@ -62,7 +62,7 @@ int oq_kafka_add_password(json_t **object, const char *file, const char *setting
     return 0;
 }
 
-/* It would write to stderr; what matters of it comes through the error callback. */
+/* librdkafka would write to stderr; what matters comes by the error callback. */
 static void say_nothing(const rd_kafka_t *handle, int level, const char *facility, const char *text)
 {
     (void)handle;
@@ -109,7 +109,7 @@ static int set_operators(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rul
     return oq_kafka_check_set(conf, property->name, property->value, fault);
 }
 
-/* Why it cannot be set, in `why`. */
+/* The reason for which it cannot be set, in `why`. */
 static bool try_property(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
                          const char *name, const json_t *value, struct ps_fault *why)
 {
@@ -121,8 +121,8 @@ static bool try_property(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rul
     return set_operators(conf, rules, &property, why) == 0;
 }
 
-/* What only a handle of librdkafka finds out: a file of certificates that is missing, or two
- * properties that do not go together. It has no brokers, so it connects to nobody. */
+/* Faults that only a handle of librdkafka finds: a missing file of certificates, or two properties
+ * that exclude each other. It has no brokers, so it connects to nothing. */
 static bool try_together(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
                          struct ps_fault *why)
 {

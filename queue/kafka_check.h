@@ -1,5 +1,6 @@
-/* Settings of librdkafka, as each handle of ours gets them: defaults that the operator may change,
- * then the operator's properties, and last what our promises rest on, which no operator may set. */
+/* Settings of librdkafka, as each handle gets them: defaults that the operator may change, then the
+ * operator's properties, and last those on which the log's promises rest, which no operator may
+ * set. */
 #ifndef OQ_KAFKA_CHECK_H
 #define OQ_KAFKA_CHECK_H
 
@@ -11,7 +12,7 @@
 struct oq_kafka_rules {
     const struct oq_kafka_property *defaults;
     const struct oq_kafka_property *fixed; /* refused when the operator sets it */
-    const char *const *refused;            /* likewise: set elsewhere, or of no use */
+    const char *const *refused;            /* likewise: set elsewhere, or useless */
 };
 
 /* PS_E_INVALID: librdkafka does not take it; the fault's path is `name`. */

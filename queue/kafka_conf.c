@@ -54,7 +54,7 @@ static const struct oq_kafka_property fixed[] = {
     {NULL, NULL},
 };
 
-/* Also ours, by the log's own settings or because there is no use for them. */
+/* Also ours, by the log's own settings or because they are useless here. */
 static const char *const refused[] = {
     "metadata.broker.list",
     "bootstrap.servers",
@@ -178,10 +178,10 @@ static int set_properties(rd_kafka_conf_t *conf, const struct oq_kafka_config *c
     int err = set_int(conf, "message.timeout.ms", settings->delivery_timeout_ms, fault);
     if (err == 0) /* this one the operator may change */
         err = set_int(conf, "request.timeout.ms", settings->delivery_timeout_ms, fault);
-    if (err == 0) /* never full: the sender counts what is with the producer */
+    if (err == 0) /* never full: the sender limits what the producer has */
         err = set_int(conf, "queue.buffering.max.messages",
                       2 * (int64_t)settings->in_flight_max + 1, fault);
-    if (err == 0) /* a batch that the topic does not take would be sent again for ever */
+    if (err == 0) /* a batch that the topic refuses would be sent again forever */
         err = set_int(conf, "message.max.bytes", OQ_KAFKA_BATCH_BYTES, fault);
     if (err == 0)
         err = oq_kafka_check_apply(conf, &rules, settings->properties, settings->property_count,

@@ -1,5 +1,5 @@
-/* Handles of librdkafka as all parts of the Kafka log want them: the settings that are ours, and
- * then those of the operator. */
+/* Handles of librdkafka for all parts of the Kafka log: with our settings, then those of the
+ * operator. */
 #ifndef OQ_KAFKA_CONF_H
 #define OQ_KAFKA_CONF_H
 
@@ -7,7 +7,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* As large as a batch of ours may be: each topic takes so much. */
+/* The largest batch: every topic accepts it. */
 #define OQ_KAFKA_BATCH_BYTES INT64_C(1000000)
 
 /* The settings of a log in memory of their own. */
@@ -16,7 +16,7 @@ struct oq_kafka_config {
     char *memory;
 };
 
-/* Copies, and tries the operator's properties out. PS_E_INVALID names the one that is wrong,
+/* Copies, and tests the operator's properties. PS_E_INVALID names the one that is wrong,
  * PS_E_NOMEM. */
 int oq_kafka_config_init(struct oq_kafka_config *config, const struct oq_kafka_settings *settings,
                          struct ps_fault *fault) PS_MUST_CHECK;
@@ -29,14 +29,14 @@ enum oq_kafka_role {
     OQ_KAFKA_READER    /* reads what there is */
 };
 
-/* What a handle calls on the thread that polls it; each may be NULL. `opaque` goes to all. Lives as
- * long as the handle. */
+/* Callbacks on the thread that polls the handle; each may be NULL. `opaque` is passed to all. Lives
+ * as long as the handle. */
 struct oq_kafka_hooks {
     void (*on_error)(rd_kafka_t *handle, int err, const char *reason, void *opaque);
     void (*on_delivery)(rd_kafka_t *handle, const rd_kafka_message_t *message, void *opaque);
     int (*on_statistics)(rd_kafka_t *handle, char *json, size_t len, void *opaque);
-    /* Not on that thread: on librdkafka's own. Each time a produce request has left whole; each
-     * time a connection begins, before anything is read through it. */
+    /* Not on that thread, but on librdkafka's: each time a produce request was sent completely;
+     * each time a connection begins, before anything is read from it. */
     void (*on_produce_request)(void *opaque);
     void (*on_connect)(void *opaque);
     void *opaque;
@@ -47,7 +47,7 @@ int oq_kafka_conf_new(const struct oq_kafka_config *config, enum oq_kafka_role r
                       struct oq_kafka_hooks *hooks, rd_kafka_t **ret_handle,
                       struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Makes the handle know the topic's present partitions: blocks for a second at most. PS_E_IO. */
+/* Refreshes the handle's list of the topic's partitions: blocks for a second at most. PS_E_IO. */
 int oq_kafka_conf_refresh(rd_kafka_t *handle, rd_kafka_topic_t *topic,
                           struct ps_fault *fault) PS_MUST_CHECK;
 

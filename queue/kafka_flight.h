@@ -1,5 +1,5 @@
-/* The records that one gateway has sent to Kafka and not yet read back: each from the moment it is
- * handed to the producer until the log shows it. A fixed number of places. One thread. */
+/* The records that one gateway has sent to Kafka and not yet read back: each from the moment the
+ * producer gets it until the log shows it. A fixed number of places. One thread. */
 #ifndef OQ_KAFKA_FLIGHT_H
 #define OQ_KAFKA_FLIGHT_H
 
@@ -21,7 +21,7 @@ struct oq_flight {
     bool reported; /* its outcome: nobody waits any more */
     bool doubt;    /* some try of it may be in the log */
     uint32_t partition;
-    uint64_t requests;          /* that had left this process when it was handed over */
+    uint64_t requests;          /* sent by this process when the producer got the record */
     int64_t began_ns, since_ns; /* the first try; in this state */
     struct ps_uuid id;          /* of the event (kafka_record.h) */
     struct oq_record record;
@@ -41,11 +41,11 @@ void oq_flight_move(struct oq_flights *flights, struct oq_flight *flight,
                     enum oq_flight_state state, int64_t now_ns);
 void oq_flight_set_reported(struct oq_flights *flights, struct oq_flight *flight);
 
-/* What names it to the producer: never NULL, and recognised when stale. */
+/* Its name for the producer: never NULL, and recognized when stale. */
 void *oq_flight_handle(const struct oq_flights *flights, const struct oq_flight *flight);
 struct oq_flight *oq_flight_at(const struct oq_flights *flights, void *handle); /* or NULL */
 struct oq_flight *oq_flight_find(const struct oq_flights *flights, const struct ps_uuid *id);
-/* The one that has been in that state for longest, and the one after it; or NULL. */
+/* The one that has been in that state longest, and the one after it; or NULL. */
 struct oq_flight *oq_flight_first(const struct oq_flights *flights, enum oq_flight_state state);
 static inline struct oq_flight *oq_flight_next(const struct oq_flight *flight)
 {

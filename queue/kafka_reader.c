@@ -1,8 +1,7 @@
-/* Reading a topic by place: partition after partition, each up to where it ends when its turn
- * comes. One partition is fetched at a time; a read that goes on where the last one ended goes on
- * in what was fetched already. Records that are no events are looked at and not given. Where Kafka
- * has deleted records behind the place from which a read is to go on, it is an error that says
- * which ones, and where to go on. */
+/* Reads a topic by place: partition after partition, each up to its end at the time. One partition
+ * is fetched at a time; a read that continues where the last one ended uses what was fetched
+ * already. Records that are no events are skipped. If Kafka has deleted records after the place at
+ * which a read continues, that is an error that says which ones, and where to continue. */
 #include "queue/kafka_reader.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
@@ -60,7 +59,7 @@ static int report_gone(struct kafka_reader *reader, uint32_t partition, int64_t 
 }
 
 /* Afterwards it is fetching, or offset >= end: there is nothing. A read from the beginning gets
- * what is there; a read that goes on fails if records that it has not seen are gone. */
+ * what is there; a read that continues fails if records that it has not seen are gone. */
 static int start_fetching(struct kafka_reader *reader, uint32_t partition, int64_t offset)
 {
     int64_t first;
@@ -99,8 +98,8 @@ static int fetch_message(struct kafka_reader *reader, rd_kafka_message_t **ret_m
     }
     int err = PS_E_IO;
     if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-        /* Past what is no message of anybody's, such as the end of a transaction. A follower may
-         * name an end that lies before the leader's. */
+        /* Skips offsets without a message, such as the end of a transaction. A follower may report
+         * an end before the leader's. */
         if (message->offset > reader->offset)
             reader->offset = message->offset;
         err = 0;
@@ -110,13 +109,13 @@ static int fetch_message(struct kafka_reader *reader, rd_kafka_message_t **ret_m
         if (err == 0)
             err = first > reader->offset
                       ? report_gone(reader, reader->partition, reader->offset, first)
-                      : PS_E_CORRUPT; /* the topic was made anew */
+                      : PS_E_CORRUPT; /* the topic was created anew */
     }
     rd_kafka_message_destroy(message);
     return err;
 }
 
-/* 0 or what `fn` says. *ret_gave: it was called and took the record. */
+/* 0 or the value of `fn`. *ret_gave: it was called and accepted the record. */
 static int give_record(const rd_kafka_message_t *message, int64_t place, const struct oq_read *read,
                        bool *ret_gave)
 {

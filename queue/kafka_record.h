@@ -9,16 +9,16 @@
 
 struct oq_kafka_message {
     uint32_t partition;
-    const char *source; /* who appends, as "/penstock/gw-1" */
-    struct ps_uuid id;  /* names it for ever, however often it is sent (of an accepted order: the
-                           order's id) */
+    const char *source; /* the gateway that appends, as "/penstock/gw-1" */
+    struct ps_uuid
+        id; /* names it forever, however often it is sent (for an accepted order: the order's id) */
     const struct oq_event *event;
     struct ps_str json; /* the event encoded */
-    void *handle;       /* comes back in the delivery report */
+    void *handle;       /* returned in the delivery report */
 };
 
-/* Hands one to the producer, which takes copies. An error means that surely nothing was or will be
- * sent. */
+/* Passes one to the producer, which copies it. An error means that it certainly was not and will
+ * not be sent. */
 rd_kafka_resp_err_t oq_kafka_record_send(rd_kafka_t *producer, rd_kafka_topic_t *topic,
                                          const struct oq_kafka_message *message) PS_MUST_CHECK;
 

@@ -23,14 +23,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How long reports of a producer that ends are waited for. */
+/* How long to wait for the reports of a producer that ends. */
 #define LAST_REPORTS_NS (2 * PS_NS_PER_S)
-/* A wave waits for the one before, for three times as long as brokers have taken of late, within
- * these bounds. An idempotent producer has at most five requests under way to a broker; while more
- * records wait behind them, librdkafka (seen on 2.0.2) polls without a pause, a whole core for
- * nothing, which a slow broker on the same machine then lacks. So there is nothing behind them; and
- * what is sent together is one request a partition, however many records it has. But one leader
- * that is gone must not hold up the partitions of the others for long. */
+/* A wave waits for the one before, for three times as long as brokers took recently, within these
+ * bounds. An idempotent producer has at most five requests in progress at a broker; while more
+ * records wait, librdkafka (seen on 2.0.2) polls without a pause and uses a whole core, which a
+ * slow broker on the same machine then lacks. So nothing waits behind them; and what is sent
+ * together is one request per partition, however many records it has. But one leader that is gone
+ * must not hold up the partitions of the others for long. */
 #define WAVE_MIN_NS (100 * PS_NS_PER_MS)
 #define WAVE_MAX_NS (3 * PS_NS_PER_S)
 
@@ -44,7 +44,7 @@ struct oq_kafka_sender {
     struct ps_uuid_source ids;
     size_t reports;  /* still to come from the producer */
     int64_t wave_ns; /* when the last wave was sent */
-    int64_t trip_ns; /* from handing a record over to its report, on average */
+    int64_t trip_ns; /* average time from handing a record over to its report */
     bool fatal, closing;
     char reason[256];          /* the last error of a connection */
     struct oq_record rejected; /* being made */
@@ -128,7 +128,7 @@ int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 
 /* --- Delivery reports --- */
 
-/* It is with the producer no more, and not acknowledged. */
+/* The producer no longer has it, and it is not acknowledged. */
 static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *flight, bool certain,
                          const char *why)
 {
@@ -138,7 +138,7 @@ static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *fligh
         flight->doubt = true;
     add_count(&sender->counters.failures, 1);
     bool young = now - flight->began_ns < settings->delivery_timeout_ms * PS_NS_PER_MS;
-    if (sender->fatal && young && !sender->closing) { /* the next producer takes it at once */
+    if (sender->fatal && young && !sender->closing) { /* the next producer gets it at once */
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_WAITING, now);
         return;
     }
@@ -190,7 +190,7 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
         snprintf(sender->reason, sizeof sender->reason, "%s", reason);
 }
 
-/* What librdkafka measures, of all brokers. 0: it frees the text. */
+/* librdkafka's figures, over all brokers. 0: it frees the text. */
 static int on_statistics(rd_kafka_t *handle, char *json, size_t len, void *opaque)
 {
     struct oq_kafka_sender *sender = opaque;
@@ -245,7 +245,8 @@ static void hand_over(struct oq_kafka_sender *sender, struct oq_flight *flight)
 
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender)
 {
-    /* What was read back before its report came is not in flight, but still with the producer. */
+    /* A record that was read back before its report came is not in flight, but the producer still
+     * has it. */
     return oq_flights_full(sender->flights) ||
            sender->reports >= sender->setup.config->set.in_flight_max;
 }
@@ -288,8 +289,8 @@ void oq_kafka_sender_send(struct oq_kafka_sender *sender, struct oq_record *reco
     hand_over(sender, flight);
 }
 
-/* In place of a record whose epoch is over. Its outcome was reported as unknown, so nobody waits
- * for this. */
+/* Replaces a record whose epoch is over. Its outcome was reported as unknown, so nobody waits for
+ * this. */
 static void reject_flight(struct oq_kafka_sender *sender, struct oq_flight *flight)
 {
     const struct oq_event *event = &flight->record.event;
@@ -329,7 +330,7 @@ static void resend_one(struct oq_kafka_sender *sender, struct oq_flight *flight)
 
 void oq_kafka_sender_resend(struct oq_kafka_sender *sender)
 {
-    /* What fails again goes to the end of the list: not looked at a second time. */
+    /* A record that fails again goes to the end of the list: it is not tried a second time now. */
     struct oq_flight *flight = oq_flight_first(sender->flights, OQ_FLIGHT_WAITING);
     int64_t now = oq_now_ns();
     while (flight != NULL && flight->since_ns <= now && !sender->fatal) {
@@ -389,7 +390,7 @@ static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault
     return 0;
 }
 
-/* Afterwards nothing is with it any more. */
+/* Afterwards it has no records. */
 static void end_producer(struct oq_kafka_sender *sender)
 {
     if (sender->producer == NULL)

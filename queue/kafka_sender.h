@@ -1,5 +1,5 @@
-/* The writing half of the Kafka log: the producer, and the records that are in flight. Belongs to
- * the log's thread, but for the counters. */
+/* The writing half of the Kafka log: the producer, and the records in flight. All but the counters
+ * belongs to the log's thread. */
 #ifndef OQ_KAFKA_SENDER_H
 #define OQ_KAFKA_SENDER_H
 
@@ -34,21 +34,21 @@ struct oq_kafka_sender_setup {
 
 int oq_kafka_sender_new(const struct oq_kafka_sender_setup *setup,
                         struct oq_kafka_sender **ret_sender, struct ps_fault *fault) PS_MUST_CHECK;
-void oq_kafka_sender_free(struct oq_kafka_sender *sender); /* given up before; NULL is allowed */
+void oq_kafka_sender_free(struct oq_kafka_sender *sender); /* after give_up; NULL is allowed */
 /* Any thread. */
 const struct oq_kafka_counters *oq_kafka_sender_counters(const struct oq_kafka_sender *sender);
 
 /* The topic has more partitions than before. PS_E_IO. */
 int oq_kafka_sender_refresh(struct oq_kafka_sender *sender, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Takes a copy. Only when not full. `partitions`: of the topic, now. */
+/* Copies the record. Only when not full. `partitions`: of the topic, now. */
 bool oq_kafka_sender_full(const struct oq_kafka_sender *sender);
-/* May the next wave of records be sent? Not while the one before is under way, for a moment: what
- * comes meanwhile gathers and travels together. Ask once before each wave. */
+/* May the next wave of records be sent? For a moment not, while the one before is in progress:
+ * records that arrive meanwhile are gathered and sent together. Ask once before each wave. */
 bool oq_kafka_sender_next_wave(struct oq_kafka_sender *sender);
 void oq_kafka_sender_send(struct oq_kafka_sender *sender, struct oq_record *record,
                           uint32_t partitions);
-/* Reports the outcome of a record that is not sent at all. */
+/* Reports the outcome of a record that is not sent. */
 void oq_kafka_sender_refuse(struct oq_kafka_sender *sender, const struct oq_record *record);
 
 /* Delivery reports, and a new producer when the old one has met a fatal error. Returns how much
@@ -57,21 +57,21 @@ int oq_kafka_sender_poll(struct oq_kafka_sender *sender);
 /* The log shows this event id: reports its outcome. */
 void oq_kafka_sender_landed(struct oq_kafka_sender *sender, const struct ps_uuid *id, int64_t seq,
                             const struct oq_event *event);
-/* After each group that was read: counts it if a record of ours was in it. Returns for how long the
- * oldest of them was under way; 0: there was none. */
+/* Call it after each group that was read: counts it if a record of ours was in it. Returns how long
+ * the oldest of them was in flight; 0: there was none. */
 int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender);
-/* Sends again what waits for that, or gives it up by a record if its epoch is over. */
+/* Sends waiting records again, or closes one by a record if its epoch is over. */
 void oq_kafka_sender_resend(struct oq_kafka_sender *sender);
-/* The view has reached ends that were asked for at `look_ns`: what was acknowledged before and was
- * not read is not in the log, and waits to be sent again. */
+/* The view has reached ends that were asked for at `look_ns`: a record that was acknowledged before
+ * and not read is not in the log, and waits to be sent again. */
 void oq_kafka_sender_miss(struct oq_kafka_sender *sender, int64_t look_ns);
 
-/* Now and then: reports records as unknown that were acknowledged and not read back within
+/* Call it now and then: reports records as unknown that were acknowledged and not read back within
  * delivery_timeout_ms, or have waited as long for the next producer. */
 void oq_kafka_sender_expire(struct oq_kafka_sender *sender);
 
-/* Records that have neither been read back nor refused; of these, those whose outcome is not
- * reported; when the oldest that is acknowledged was, or INT64_MAX. */
+/* Records that are neither read back nor refused; of these, those whose outcome is not reported;
+ * when the oldest acknowledged one was acknowledged, or INT64_MAX. */
 size_t oq_kafka_sender_in_flight(const struct oq_kafka_sender *sender);
 size_t oq_kafka_sender_unreported(const struct oq_kafka_sender *sender);
 int64_t oq_kafka_sender_acked_ns(const struct oq_kafka_sender *sender);

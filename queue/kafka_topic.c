@@ -49,7 +49,7 @@ static struct oq_kafka_replica *find_replica(struct oq_kafka_topic *topic, int32
     return NULL;
 }
 
-/* A broker that went and came back has to be asked again. */
+/* A broker that went and came back must be asked again. */
 static int note_replicas(const struct rd_kafka_metadata *metadata,
                          const struct oq_kafka_settings *settings, struct oq_kafka_topic *topic,
                          struct ps_fault *fault)

@@ -1,4 +1,4 @@
-/* Looking at a topic from outside: is it one to keep orders in, are its leaders there, where does
+/* Examines a topic from outside: is it fit to keep orders in, are its leaders there, where does
  * each partition begin and end? Blocks on the network, within `timeout_ms` for each question. */
 #ifndef OQ_KAFKA_TOPIC_H
 #define OQ_KAFKA_TOPIC_H
@@ -33,13 +33,13 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
                         int timeout_ms, struct oq_kafka_topic *topic,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Is there a broker that must be asked for its version? After a look. */
+/* Is there a broker that must be asked for its version? Call it after a look. */
 bool oq_kafka_topic_has_new(const struct oq_kafka_topic *topic);
 
-/* The topic's settings, and whether its brokers are new enough, after a look; fills in_sync_least,
- * notice and what is `fit`. PS_E_INVALID: it must not be used, and `fault` says which setting to
- * change. PS_E_IO: not reachable. A broker that leads nothing and does not answer is asked by the
- * next check. */
+/* Checks the topic's settings, and whether its brokers are new enough, after a look; fills
+ * in_sync_least, notice and `fit`. PS_E_INVALID: it must not be used, and `fault` says which
+ * setting to change. PS_E_IO: not reachable. A broker that leads nothing and does not answer is
+ * asked by the next check. */
 int oq_kafka_topic_check(rd_kafka_t *handle, const struct oq_kafka_settings *settings,
                          int timeout_ms, struct oq_kafka_topic *topic,
                          struct ps_fault *fault) PS_MUST_CHECK;

@@ -45,8 +45,8 @@
 
 struct place {
     int64_t position;
-    int64_t target; /* to be reached */
-    int64_t before; /* position when the look before this one was taken */
+    int64_t target; /* to reach */
+    int64_t before; /* position at the previous look */
     int shorter;    /* looks in a row that saw it end before that */
     bool fetching;
     bool checking;                    /* PROVING: `mark` has not been read again yet */
@@ -65,11 +65,11 @@ struct oq_kafka_view {
     uint32_t partitions;
     enum { HALTED, PROVING, FOLLOWING } state;
     uint32_t unproved; /* partitions that are `checking` */
-    uint32_t given;    /* marks from elsewhere that are not proved yet */
+    uint32_t given;    /* given marks that are not proved yet */
     oq_kafka_marks_fn *on_marks;
     void *marks_ctx;
     _Atomic uint64_t connections; /* made so far */
-    uint64_t proved;              /* of these, when PROVING began */
+    uint64_t proved;              /* of these, at the beginning of PROVING */
     int64_t doubt_ns, halted_ns;  /* since when a full look is needed; since when not FOLLOWING */
     int64_t round_ns;             /* when it was read last */
     bool reached;
@@ -151,8 +151,8 @@ static void *end_handle(void *arg)
     return NULL;
 }
 
-/* librdkafka 2.0.2 may wait for ever for a partition whose topic was deleted meanwhile (seen). The
- * process ends soon; what hangs is left to it. */
+/* librdkafka 2.0.2 may wait forever for a partition whose topic was deleted meanwhile (seen). The
+ * process ends soon; what hangs is abandoned. */
 void oq_kafka_view_free(struct oq_kafka_view *view)
 {
     pthread_t thread;
@@ -187,8 +187,8 @@ static void see_whether_reached(struct oq_kafka_view *view)
     view->reached = true;
 }
 
-/* From its last record on while that is to be proved, else from where it stands; a partition of
- * which nothing was read, from its beginning. */
+/* Starts at its last record while that must be proved, else at its position; at the beginning if
+ * nothing of the partition was read. */
 static int start_one(struct oq_kafka_view *view, uint32_t partition, struct ps_fault *fault)
 {
     struct place *at = &view->at[partition];
@@ -214,7 +214,7 @@ static int follow(struct oq_kafka_view *view, struct ps_fault *fault)
     return err;
 }
 
-/* Not before it has reached what an earlier look saw, unless `afresh`. */
+/* Not before it has reached the ends of an earlier look, unless `afresh`. */
 static void take_ends(struct oq_kafka_view *view, const struct oq_kafka_look *look, bool afresh)
 {
     view->lag = 0;
@@ -243,7 +243,7 @@ void oq_kafka_view_doubt(struct oq_kafka_view *view)
     view->reached = false;
 }
 
-/* The topic is not, or no longer, the one of the given marks: nothing was read by them yet. */
+/* The topic is not, or no longer, that of the given marks: nothing was read by them yet. */
 static int drop_given(struct oq_kafka_view *view, uint32_t partition)
 {
     char why[200];
@@ -260,7 +260,7 @@ static int drop_given(struct oq_kafka_view *view, uint32_t partition)
 }
 
 /* A partition without a given mark is read from its beginning. *ret_partition: the first whose mark
- * is surely not in the topic. */
+ * is certainly not in the topic. */
 static bool may_have_given(const struct oq_kafka_view *view, const struct oq_kafka_look *look,
                            uint32_t *ret_partition)
 {
@@ -332,7 +332,7 @@ static int begin_proof(struct oq_kafka_view *view, const struct oq_kafka_look *l
 
 static bool is_cluster(struct oq_kafka_view *view, const char *cluster)
 {
-    char *id = rd_kafka_clusterid(view->handle, 0); /* as its own connections told it last */
+    char *id = rd_kafka_clusterid(view->handle, 0); /* as its own connections last said */
     bool same = id == NULL || cluster[0] == '\0' || strcmp(id, cluster) == 0;
     if (id != NULL)
         rd_kafka_mem_free(view->handle, id);
@@ -407,13 +407,13 @@ static int prove(struct oq_kafka_view *view, const rd_kafka_message_t *message,
         return 0;
     if (atomic_load(&view->connections) == view->proved)
         return follow(view, fault);
-    oq_kafka_view_doubt(view); /* by which of the connections it came is not known */
+    oq_kafka_view_doubt(view); /* it is unknown through which connection it came */
     return 0;
 }
 
 /* --- Reading --- */
 
-/* What was read before is the same log's, and what has come now may not be. */
+/* What was read before belongs to the same log; what arrived now may not. */
 static bool is_doubtful(struct oq_kafka_view *view, const rd_kafka_message_t *message)
 {
     int32_t broker = rd_kafka_message_broker_id(message);
@@ -464,7 +464,7 @@ static int take_message(struct oq_kafka_view *view, const rd_kafka_message_t *me
     }
 }
 
-/* Messages that wait may have come through a new connection, or after this process stood still. */
+/* Waiting messages may have come through a new connection, or after this process stood still. */
 static void look_for_doubts(struct oq_kafka_view *view)
 {
     int64_t now = oq_now_ns();

@@ -1,5 +1,5 @@
-/* The watcher. It has a handle of its own, since on the consumer's connection a question would wait
- * behind the fetch under way, and the producer is replaced now and then. */
+/* The watcher. It has a handle of its own: on the consumer's connection a question would wait
+ * behind the fetch in progress, and the producer is replaced now and then. */
 #include "queue/kafka_watch.h"
 #include "queue/kafka_topic.h"
 #include "queue/log_backend.h"
@@ -14,7 +14,7 @@
 
 #define ANSWER_MS     1000
 #define LOOK_AGAIN_US 100000
-/* Of a look; what a check with a time limit of its own gives to each. */
+/* In a look; each gets this part of a check's time limit. */
 #define QUESTIONS 6
 
 struct oq_kafka_watch {
@@ -39,7 +39,7 @@ static void on_error(rd_kafka_t *handle, int err, const char *reason, void *opaq
 {
     struct oq_kafka_watch *watch = opaque;
     (void)handle;
-    /* It only sums up what was said before. */
+    /* It only sums up earlier errors. */
     if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         snprintf(watch->reason, sizeof watch->reason, "%s", reason);
 }
@@ -85,8 +85,8 @@ static int find_out(struct oq_kafka_watch *watch, bool full, struct oq_kafka_loo
     return err;
 }
 
-/* Every broker since 0.10.1 tells it with the metadata, which have just come: librdkafka keeps what
- * it was told last. */
+/* Every broker since 0.10.1 reports it with the metadata that have just arrived; librdkafka keeps
+ * the last report. */
 static void take_cluster(struct oq_kafka_watch *watch, struct oq_kafka_look *look)
 {
     char *id = rd_kafka_clusterid(watch->handle, watch->answer_ms);
@@ -104,7 +104,8 @@ static void look_once(struct oq_kafka_watch *watch, bool full)
         take_cluster(watch, look);
     rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
     look->partitions = look->err == 0 ? watch->topic.partitions : 0;
-    if (look->err == 0) /* a reason that goes on is said by librdkafka once, and stands so long */
+    /* librdkafka reports a lasting reason once: keep it until a look succeeds */
+    if (look->err == 0)
         watch->reason[0] = '\0';
     if (look->err == PS_E_IO && watch->reason[0] != '\0')
         ps_fault(&look->fault, look->err, watch->config->set.topic, "look after Kafka at %s: %s",

@@ -16,8 +16,8 @@ struct oq_kafka_look {
     int64_t checked_ns;    /* when the last full look began that found no error; 0 = none yet */
     uint32_t partitions;   /* 0 when err */
     struct ps_fault fault; /* when err */
-    char notice[OQ_KAFKA_NOTICE];      /* what operators should know of a topic that was checked */
-    char cluster[OQ_KAFKA_CLUSTER_ID]; /* Kafka's id of itself, by this look; "": not known */
+    char notice[OQ_KAFKA_NOTICE]; /* what operators should know about a topic that was checked */
+    char cluster[OQ_KAFKA_CLUSTER_ID]; /* Kafka's own id, by this look; "": not known */
     int64_t ends[OQ_PARTITION_MAX];    /* offsets behind the last record */
     int64_t begins[OQ_PARTITION_MAX];  /* of the first record, as of checked_ns */
 };
@@ -30,7 +30,7 @@ int oq_kafka_watch_start(const struct oq_kafka_config *config, int wakeup,
                          struct oq_kafka_watch **ret_watch, struct ps_fault *fault) PS_MUST_CHECK;
 void oq_kafka_watch_stop(struct oq_kafka_watch *watch); /* a second or two; NULL is allowed */
 
-/* Any thread. The latest look, if it was not given out yet. */
+/* Any thread. The latest look, if it was not returned yet. */
 bool oq_kafka_watch_news(struct oq_kafka_watch *watch, struct oq_kafka_look *ret_look);
 /* Any thread. The next look is a full one, and comes soon. */
 void oq_kafka_watch_check(struct oq_kafka_watch *watch);

@@ -1,4 +1,4 @@
-/* The order log's interface: hands each call to the backend that was opened. The contract is in
+/* The order log's interface: passes each call to the backend that was opened. The contract is in
  * log.h; every backend passes the same contract suite. */
 #include "queue/log_backend.h"
 

@@ -40,8 +40,8 @@ struct oq_sale_marks;
 
 enum oq_outcome { OQ_LANDED, OQ_REFUSED, OQ_UNKNOWN, OQ_SPILLED };
 
-/* Who waits for an outcome: opaque to the log. */
-#define OQ_OWNER_MAX (UINT32_MAX - 1) /* above is what the log writes by itself */
+/* The owner of an outcome: opaque to the log. */
+#define OQ_OWNER_MAX (UINT32_MAX - 1) /* larger ones are the log's own records */
 struct oq_ticket {
     uint32_t owner; /* up to OQ_OWNER_MAX */
     uint32_t kind;
@@ -55,54 +55,54 @@ struct oq_log_callbacks {
     void (*on_record)(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx);
     void (*on_outcome)(const struct oq_ticket *ticket, const struct oq_event *event,
                        enum oq_outcome outcome, int64_t seq, void *ctx);
-    /* Only of a log that is opened with marks: once, before the first on_record. `fits`: the log
-     * begins with the marked records, and what stands behind them comes; the others are taken as
-     * read, and `sales` (NULL: the log needs none) is to be told what they say of the sales
-     * (oq_sale_marks_take). Else all of it comes, and `why` is a sentence. A negative value ends
+    /* Only for a log that is opened with marks: called once, before the first on_record. `fits`:
+     * the log begins with the marked records, and only what follows them comes; the others count as
+     * read, and `sales` (NULL: the log needs none) must get what they say about the sales
+     * (oq_sale_marks_take). Else everything comes, and `why` is a sentence. A negative value ends
      * it: PS_E_NOMEM. */
     int (*on_marks)(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx);
-    /* When it changes, or the kind of error that keeps the log away does; a log opens available.
-     * `why` is a sentence for people, "" when available. May be NULL. */
+    /* Called when it changes, or when another kind of error keeps the log away; a log opens
+     * available. `why` is a sentence, "" when available. May be NULL. */
     void (*on_state)(bool available, const char *why, void *ctx);
-    /* Something that operators should know although the log works: a record that is no event, a
-     * setting of the topic that is risky. A sentence; may come often. May be NULL. */
+    /* A notice for operators although the log works: a record that is no event, a risky setting of
+     * the topic. A sentence; may come often. May be NULL. */
     void (*on_notice)(const char *text, void *ctx);
     void *ctx;
 };
 
 enum oq_log_state {
-    OQ_LOG_WELL,   /* takes every record */
-    OQ_LOG_AWAY,   /* takes none, or with a spill accepted ones: Kafka or the disk fails, or records
-                      of unknown outcome are being closed. It comes back by itself */
-    OQ_LOG_BEHIND, /* takes none: records go in, but are not read back in time */
-    OQ_LOG_CLOSED  /* takes none, and on_record has not shown all of it: it has not been read up to
-                      its end since it was opened, or is closed, or what its topic holds is not what
-                      was read from it */
+    OQ_LOG_WELL,   /* accepts every record */
+    OQ_LOG_AWAY,   /* accepts none, or, with a spill, accepted ones: Kafka or the disk fails, or
+                      records of unknown outcome are being closed. It recovers by itself */
+    OQ_LOG_BEHIND, /* accepts none: records are written, but not read back in time */
+    OQ_LOG_CLOSED  /* accepts none, and on_record has not shown all of it: it was not read up to its
+                      end since it was opened, or is closed, or its topic does not hold what was read
+                      from it */
 };
 
 struct oq_log_view {
     enum oq_log_state state;
-    bool available; /* takes accepted records now: WELL, or AWAY with room in its spill */
-    /* A record that on_record has not shown is not in the log, but for those of the last moments.
-     * False: others may have appended records that nobody here knows. The journal, which nobody
-     * else writes, is current also while it is away. */
+    bool available; /* accepts accepted records now: WELL, or AWAY with room in its spill */
+    /* A record that on_record has not shown is not in the log, except for the last moments. False:
+     * others may have appended records that are unknown here. The journal, which nobody else
+     * writes, is current also while it is away. */
     bool current;
-    /* Other processes append to it too, a record is read back some time after it was sent, and old
-     * records may be deleted by the service that keeps them. */
+    /* Other processes append to it too, a record is read back some time after it was sent, and the
+     * service that keeps it may delete old records. */
     bool shared;
-    uint32_t partitions; /* now: at least 1. They never become fewer */
+    uint32_t partitions; /* now: at least 1. Never decreases */
     uint64_t spilled;    /* orders that wait on this machine alone; 0 without a spill */
     /* A moment of the system's monotonic clock: all that the log had then, whoever wrote it, has
      * gone through on_record. 0 = none yet. A log that is WELL follows the present by less than a
      * second; the journal's stands still from a commit of unknown outcome until it is closed. */
     int64_t reached_ns;
-    /* Which log this is, the same for all who share it: "topic T of Kafka cluster C". Lives as long
-     * as the log. NULL: not known, since Kafka has not been reached yet. */
+    /* Its identity, the same for all who share it: "topic T of Kafka cluster C". Lives as long as
+     * the log. NULL: unknown, since Kafka has not been reached yet. */
     const char *name;
 };
 #define OQ_LOG_NAME_MAX 360
 
-/* What is 0 of a backend that has no such thing. */
+/* Figures that a backend does not have are 0. */
 struct oq_log_stats {
     uint64_t appended, landed, refused, unknown, spilled; /* records; appended ones may wait */
     /* The journal's transactions. Kafka: groups of own records that were read back, from handing
@@ -114,52 +114,53 @@ struct oq_log_stats {
     /* Of a shared log. */
     uint64_t foreign;   /* records that are no events */
     uint64_t resent;    /* records sent again */
-    uint64_t producers; /* made anew after a fatal error */
+    uint64_t producers; /* recreated after a fatal error */
     uint64_t in_flight; /* records sent and not read back, now */
     uint64_t lag;       /* records of all partitions not read yet, at the last look */
     uint64_t sent_bytes, received_bytes; /* by the producer */
     int64_t round_trip_ns; /* the slowest broker's 99th percentile of the last seconds */
 };
 
-/* Into the partition that the record's key says. In a log of several partitions a sale's fence must
- * have been read back from partition 0 before records of the sale are appended: it says over how
- * many partitions the sale's keys are spread, for ever. */
+/* Appends to the partition of the record's key. In a log of several partitions, a sale's fence must
+ * have been read back from partition 0 before records of the sale are appended: it says how many
+ * partitions the sale's keys are spread over, forever. */
 int oq_log_append(struct oq_log *log, const struct oq_event *event,
                   const struct oq_ticket *ticket) PS_MUST_CHECK;
-/* Into this partition: for fences, which belong into each. PS_E_INVALID: there is no such one. */
+/* Appends to this partition: for fences, which belong into each. PS_E_INVALID: there is no such
+ * partition. */
 int oq_log_append_to(struct oq_log *log, uint32_t partition, const struct oq_event *event,
                      const struct oq_ticket *ticket) PS_MUST_CHECK;
-/* The partition of a record's key among so many (at least 1). */
+/* The partition of a record's key among this many (at least 1). */
 uint32_t oq_log_partition_of(struct ps_str key, uint32_t partitions);
-/* How the log is now: some 50 ns. Relaxed, any thread. */
+/* The log's present state: some 50 ns. Relaxed, any thread. */
 void oq_log_view(const struct oq_log *log, struct oq_log_view *ret_view);
-/* Of the view, alone: some 2 ns the second, for each request. */
+/* Only the partitions of the view: some 2 ns, for each request. */
 uint32_t oq_log_partitions(const struct oq_log *log);
 bool oq_log_available(const struct oq_log *log);
 /* How full the input queue is, 0..100 percent. Relaxed, any thread. */
 unsigned oq_log_backlog_percent(const struct oq_log *log);
-/* What the circuit breaker before a log that another process keeps shows, some 100 ms old at most.
- * False: nobody else keeps it, and it has none. Any thread. */
+/* The circuit breaker of a log that another process keeps, some 100 ms old at most. False: no other
+ * process keeps it, and it has no breaker. Any thread. */
 bool oq_log_breaker(const struct oq_log *log, struct ps_breaker_view *ret_view);
-/* In force when oq_log_breaker shows an order of this id. Forced open the log is AWAY. A log
- * without a breaker does nothing. One thread. */
+/* In force when oq_log_breaker shows an order with this id. Forced open, the log is AWAY. Does
+ * nothing for a log without a breaker. One thread. */
 void oq_log_force(struct oq_log *log, const struct ps_breaker_force *force);
 /* Relaxed, any thread. */
 void oq_log_stats(const struct oq_log *log, struct oq_log_stats *ret_stats);
 /* Runs `fn` once on the log's thread between two batches: everything landed has been folded,
- * nothing is half done; what this thread appended before has had its outcome. Also while the log is
+ * nothing is half done; what this thread appended before has its outcome. Also while the log is
  * away. Any thread. PS_E_FULL, PS_E_CLOSED: it will not run. */
 int oq_log_call(struct oq_log *log, void (*fn)(void *arg), void *arg) PS_MUST_CHECK;
-/* The last record of the partition that on_record has shown, or that is none of ours (it lies at
- * `seq` of the mark): a log that begins with it holds all that went through on_record. On the log's
- * thread, in a call. PS_E_NOT_FOUND: none was read, or the log keeps no marks. PS_E_BUSY: not now,
- * since the log could not do without reading what is marked: orders are in its spill. */
+/* The last record of the partition that on_record has shown, or that is no event (at `seq` of the
+ * mark): a log that begins with it holds everything that on_record has shown. On the log's thread,
+ * in a call. PS_E_NOT_FOUND: none was read, or the log keeps no marks. PS_E_BUSY: not now, since
+ * the log must read the marked records again: orders are in its spill. */
 int oq_log_mark(const struct oq_log *log, uint32_t partition,
                 struct oq_mark *ret_mark) PS_MUST_CHECK;
-/* Takes nothing more, finishes what was taken, ends the thread. What is not finished after
+/* Accepts nothing more, finishes what was accepted, ends the thread. What is not finished after
  * `timeout_ms` is REFUSED, or UNKNOWN if it may have been sent. PS_E_TIMEOUT: a write to the disk
- * hangs; the log must be left alone
- * (oq_log_free then does nothing) and the process should end. Not from a callback. */
+ * hangs; the log must be left alone (oq_log_free then does nothing) and the process should end. Not
+ * from a callback. */
 int oq_log_close(struct oq_log *log, int64_t timeout_ms) PS_MUST_CHECK;
 void oq_log_free(struct oq_log *log); /* closed before; NULL is allowed */
 
@@ -175,19 +176,20 @@ struct oq_read {
     int64_t after;    /* a place */
     size_t limit;     /* 1..1,000 records */
     const char *sale; /* NULL = all */
-    /* 0 to go on; positive to stop before this record; the read returns a negative value. */
+    /* Return 0 to continue, a positive value to stop before this record; the read returns a
+     * negative value. */
     oq_read_fn *fn;
     void *ctx;
 };
 
-/* Gives up to `limit` records with place > after, of one sale, to `fn` as encoded JSON; looks at no
- * more than 1,000 records a call. *ret_last = the last place looked at: the `after` of the next
- * call; the end of the log is reached when it is the same as `after` although fn did not stop.
- * PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; of Kafka also PS_E_TIMEOUT, and PS_E_NOT_FOUND where records
- * right behind `after` are gone (retention): oq_reader_why says which. */
+/* Passes up to `limit` records with place > after, of one sale, to `fn` as encoded JSON; examines
+ * no more than 1,000 records in a call. *ret_last = the last place examined: the `after` of the
+ * next call; the end of the log is reached when it equals `after` although fn did not stop.
+ * PS_E_IO, PS_E_CORRUPT, PS_E_BUSY; for Kafka also PS_E_TIMEOUT, and PS_E_NOT_FOUND if records
+ * right after `after` are gone (retention): oq_reader_why says which. */
 int oq_reader_read(struct oq_reader *reader, const struct oq_read *read,
                    int64_t *ret_last) PS_MUST_CHECK;
-/* What there is to say of the last error of a read; "" = nothing. Lives until the next read. */
+/* Details of a read's last error; "" = none. Valid until the next read. */
 const char *oq_reader_why(const struct oq_reader *reader);
 void oq_reader_free(struct oq_reader *reader); /* NULL is allowed */
 

@@ -6,13 +6,13 @@
 #include "common/clock.h"
 #include "queue/log.h"
 
-/* Waiting, retries and measuring go by the real clock: they are about this machine. */
+/* Waiting, retries and measuring use the real clock: they concern this machine. */
 static inline int64_t oq_now_ns(void)
 {
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-/* In place of a partition: the one that the record's key says. */
+/* Instead of a partition: that of the record's key. */
 #define OQ_BY_KEY UINT32_MAX
 
 struct oq_log_ops {

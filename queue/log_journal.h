@@ -9,7 +9,7 @@
 struct oq_journal_settings {
     const char *path;      /* "…/journal.db"; "<path>.lock" is held with flock while open */
     size_t queue_capacity; /* records, rounded up to a power of two */
-    size_t batch_max;      /* most records a commit */
+    size_t batch_max;      /* most records in a commit */
     int64_t retry_ms;      /* how often a broken journal is tried again: 200 */
     const char *vfs;       /* NULL = SQLite's default (tests pass a faulty one) */
     /* Where reading begins, if the log has that record (on_marks); NULL = at the start. Borrowed

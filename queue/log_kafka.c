@@ -26,9 +26,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Records handed over between two looks at what has come back. */
+/* Records handed over between two polls of what has come back. */
 #define TAKE_AT_ONCE 1024
-/* Deadlines are looked at that often when nothing happens. */
+/* How often deadlines are checked when nothing happens. */
 #define IDLE_MS 100
 /* For what librdkafka does after the deadline of a close. */
 #define CLOSE_GRACE_MS 10000
@@ -44,7 +44,7 @@ struct kafka {
     _Atomic uint64_t foreign, lag, backlog_max;
     _Atomic int64_t reached_ns; /* when a look began whose ends the view has reached */
     char name[OQ_LOG_NAME_MAX + 1];
-    char cluster[OQ_KAFKA_CLUSTER_ID]; /* the log's thread: that the name tells */
+    char cluster[OQ_KAFKA_CLUSTER_ID]; /* the log's thread: the cluster in the name */
     _Atomic bool named;                /* `name` is known, and does not change any more */
     /* closing */
     _Atomic int64_t deadline_ns; /* from then on what waits is refused */
@@ -57,13 +57,13 @@ struct kafka {
     struct oq_kafka_sender *sender;
     struct oq_kafka_breaker breaker;
     bool gave_up;
-    uint32_t known;         /* partitions of which view and sender know */
-    int64_t expired_ns;     /* when deadlines of acknowledged records were looked at */
-    int64_t asked_ns;       /* when a full look was asked for that the view needs */
+    uint32_t known;         /* partitions that view and sender know */
+    int64_t expired_ns;     /* when deadlines of acknowledged records were last checked */
+    int64_t asked_ns;       /* when the full look that the view needs was requested */
     struct oq_record *call; /* waits for the outcomes of what was taken before it */
     char notice[320];       /* reported last */
     struct oq_kafka_look look;
-    bool held; /* the wave before is under way */
+    bool held; /* the previous wave is in progress */
 };
 
 /* --- Its state --- */
@@ -94,7 +94,7 @@ static void distrust(struct kafka *kafka, const struct ps_fault *why, int err)
     oq_kafka_breaker_mismatch(&kafka->breaker, why, err);
 }
 
-/* The view needs a full look to go on; while it fails, not at once. */
+/* The view needs a full look to continue; while looks fail, not at once. */
 static void ask_for_look(struct kafka *kafka)
 {
     int64_t now = oq_now_ns();
@@ -274,14 +274,14 @@ static bool has_room(const struct kafka *kafka)
     return kafka->spill == NULL || kafka->spill->room(kafka->spill->ctx);
 }
 
-/* Records that were taken and whose outcome is not reported yet. */
+/* Records that were taken from the queue and whose outcome is not reported yet. */
 static size_t count_unreported(const struct kafka *kafka)
 {
     size_t spilling = kafka->spill != NULL ? kafka->spill->unreported(kafka->spill->ctx) : 0;
     return spilling + oq_kafka_sender_unreported(kafka->sender);
 }
 
-/* A call ends what is taken until it has run. */
+/* Nothing after a call is taken until it has run. */
 static int take_appended(struct kafka *kafka)
 {
     int taken = 0;
@@ -326,7 +326,7 @@ static void sleep_a_little(struct kafka *kafka)
         oq_record_queue_wait(kafka->queue, IDLE_MS);
 }
 
-/* Closed, and all is finished, or cannot be in time. */
+/* Closed, and everything is finished, or cannot be in time. */
 static bool is_over(struct kafka *kafka)
 {
     if (is_late(kafka) && !kafka->gave_up) {
@@ -496,7 +496,7 @@ static int kafka_close(struct oq_log *log, int64_t timeout_ms)
 static void kafka_free(struct oq_log *log)
 {
     struct kafka *kafka = kafka_of(log);
-    if (kafka->thread_runs) /* hangs, and still uses it all */
+    if (kafka->thread_runs) /* it hangs, and still uses everything */
         return;
     oq_kafka_watch_stop(kafka->watch);
     oq_kafka_sender_free(kafka->sender);
@@ -560,7 +560,7 @@ static int make_parts(struct kafka *kafka, struct ps_fault *fault)
     err = oq_kafka_view_new(&kafka->config, wakeup, &kafka->view, fault);
     if (err == 0) {
         oq_kafka_view_on_marks(kafka->view, on_marks, kafka);
-        kafka->config.set.marks = NULL; /* borrowed; the view has them */
+        kafka->config.set.marks = NULL; /* borrowed; the view has copies */
         kafka->config.set.mark_count = 0;
         err = oq_kafka_sender_new(&setup, &kafka->sender, fault);
     }

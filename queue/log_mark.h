@@ -1,7 +1,7 @@
-/* A mark of the last record of a partition, by which a log is recognised: where it lies and what it
- * says. Whoever has read a partition and finds the marked record there again has read a beginning
- * of what is there now; another log of the same name, or one that lost its end and has grown again,
- * has something else in that place. */
+/* A mark of the last record of a partition, by which a log is recognized: its place and its
+ * content. A reader of a partition that finds the marked record there again has read a beginning of
+ * the present log; another log of the same name, or one that lost its end and has grown again, has
+ * something else in that place. */
 #ifndef OQ_LOG_MARK_H
 #define OQ_LOG_MARK_H
 

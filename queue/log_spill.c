@@ -1,13 +1,14 @@
 /* The order log in Kafka with a file beside it.
  *
- * Everything here happens on Kafka's thread: what Kafka has refused goes to the writer
- * (spill_writer), what the writer has stored goes back to Kafka when it is there, and the outcomes
- * and notices of both go to the callbacks.
+ * Everything here runs on Kafka's thread: records that Kafka has refused go to the writer
+ * (spill_writer), records that the writer has stored go back to Kafka when it is there, and the
+ * outcomes and notices of both go to the callbacks.
  *
- * What must hold:
- *  - Only what is surely not in Kafka comes into the file, and every order has one outcome.
- *  - An order leaves the file only after on_record has shown it decided. A record that is sent
- *    twice does no harm. */
+ * Invariants:
+ * - Only a record that is certainly not in Kafka is written to the file, and every order has one
+ *   outcome.
+ * - An order leaves the file only after on_record has shown it decided. A record that is sent twice
+ *   does no harm. */
 #include "queue/log_spill.h"
 #include "queue/log_backend.h"
 #include "queue/spill_writer.h"
@@ -15,7 +16,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* So full the drain fills Kafka's queue, in percent; the rest is for new records. */
+/* The drain fills Kafka's queue up to this percentage; the rest is for new records. */
 #define DRAIN_PERCENT 50
 
 /* One writer each, relaxed readers. */
@@ -49,7 +50,7 @@ static uint64_t load_count(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Everything that the writer is given comes from rounds, so there has been one. */
+/* The writer gets all its work in rounds, so there has been one. */
 static void wake_kafka(void *ctx)
 {
     struct spill *spill = ctx;
@@ -66,8 +67,8 @@ static void report_outcome(struct spill *spill, const struct oq_ticket *ticket,
     spill->on.on_outcome(ticket, event, outcome, seq, spill->on.ctx);
 }
 
-/* What became of one that the drain has sent. Landed, it was in on_record before; unknown, Kafka
- * sends it again by itself. */
+/* The outcome of a record that the drain has sent. If it landed, on_record has shown it; if
+ * unknown, Kafka sends it again by itself. */
 static void note_own(struct spill *spill, int64_t seq, enum oq_outcome outcome)
 {
     struct counters *counters = &spill->counters;
@@ -233,15 +234,15 @@ static struct oq_log *kafka_of(const struct oq_log *log)
     return atomic_load_explicit(&const_spill_of(log)->kafka, memory_order_relaxed);
 }
 
-/* Orders that wait on this machine alone: not those that are decided and still in the file, as far
- * as whole windows (spill_window.h) are. */
+/* Orders that wait on this machine alone: without those that are decided and still in the file, as
+ * far as whole windows (spill_window.h) are. */
 static uint64_t count_waiting(const struct oq_log *log)
 {
     const struct spill *spill = const_spill_of(log);
     return oq_spill_writer_undecided(spill->writer) + load_count(&spill->unreported);
 }
 
-/* In the file, with all that is on its way there, if Kafka takes none of it. */
+/* Orders in the file and on their way there, if Kafka accepts none of them. */
 static uint64_t count_occupied(const struct oq_log *log)
 {
     const struct spill *spill = const_spill_of(log);
@@ -291,7 +292,7 @@ static void spill_view(const struct oq_log *log, struct oq_log_view *ret_view)
     ret_view->spilled = count_waiting(log);
 }
 
-/* Each record once, by the outcome that was reported: the drain's own are not counted, nor what
+/* Counts each record once, by its reported outcome: without the drain's own, and without those that
  * Kafka refused and the file took. */
 static void spill_stats(const struct oq_log *log, struct oq_log_stats *ret_stats)
 {
@@ -320,8 +321,8 @@ static void spill_force(struct oq_log *log, const struct ps_breaker_force *force
     oq_log_force(kafka_of(log), force);
 }
 
-/* Who begins to read behind the mark does not see that an order in the file has landed before it,
- * and would send it again, or reject it. */
+/* A start that reads from the mark does not see that an order in the file landed before it, and
+ * would send it again, or reject it. */
 static int spill_mark(const struct oq_log *log, uint32_t partition, struct oq_mark *ret_mark)
 {
     const struct spill *spill = const_spill_of(log);
@@ -353,7 +354,7 @@ static int spill_close(struct oq_log *log, int64_t timeout_ms)
 static void spill_free(struct oq_log *log)
 {
     struct spill *spill = spill_of(log);
-    if (!spill->closed) /* a thread hangs, and still uses it all */
+    if (!spill->closed) /* a thread hangs, and still uses everything */
         return;
     oq_log_free(kafka_of(log));
     oq_spill_writer_free(spill->writer);
@@ -430,7 +431,7 @@ int oq_spill_open(const struct oq_spill_settings *settings,
     *ret_log = &spill->log;
     return 0;
 fail:
-    /* Kafka's thread, when it hangs, still uses it all. */
+    /* If Kafka's thread hangs, it still uses everything. */
     if (err != PS_E_TIMEOUT && oq_spill_writer_stop(spill->writer, 0) == 0) {
         oq_spill_writer_free(spill->writer);
         free(spill);

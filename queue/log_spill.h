@@ -31,7 +31,7 @@ struct oq_spill_settings {
     const struct oq_kafka_settings *kafka; /* its `spill` is not looked at */
 };
 
-/* The owner in the tickets of the spill's own appends; no other ticket has it. */
+/* The owner in the tickets of the spill's own appends; no other ticket has this owner. */
 #define OQ_SPILL_OWNER UINT32_MAX
 
 /* Opens or creates the file, then opens Kafka as oq_kafka_open does, with its errors. Of the file:

@@ -32,7 +32,7 @@
 struct oq_record_queue {
     PS_ALIGNED _Atomic uint64_t state;
     PS_ALIGNED struct ps_ring *ring;
-    size_t taken; /* the consumer's: places looked at and not yet released */
+    size_t taken; /* the consumer's: places taken and not yet released */
     int wakeup;
 };
 
@@ -45,7 +45,7 @@ static void keep_text(struct ps_buf *buf, struct ps_str *text)
     text->at = copy;
 }
 
-/* All that point into a record's text. */
+/* All strings that point into a record's text. */
 #define EVENT_STRINGS 13
 static void strings_of(struct oq_event *event, struct ps_str *ret_strings[EVENT_STRINGS])
 {
@@ -137,7 +137,7 @@ void oq_record_queue_free(struct oq_record_queue *queue)
     free(queue);
 }
 
-/* `seen` is the state that an own change has found. */
+/* `seen` is the state that our own change has returned. */
 static void wake_reader(struct oq_record_queue *queue, uint64_t seen)
 {
     if ((seen & SLEEPING) == 0)
@@ -149,7 +149,7 @@ static void wake_reader(struct oq_record_queue *queue, uint64_t seen)
     (void)eventfd_write(queue->wakeup, 1);
 }
 
-/* *ret_seen goes to wake_reader() after the place was published. */
+/* Pass *ret_seen to wake_reader() after the place was published. */
 static int claim_place(struct oq_record_queue *queue, struct oq_record **ret_record,
                        uint64_t *ret_seen)
 {
@@ -209,7 +209,8 @@ size_t oq_record_queue_count(const struct oq_record_queue *queue)
 {
     size_t claims = (size_t)(atomic_load_explicit(&queue->state, memory_order_relaxed) & COUNT);
     size_t capacity = ps_ring_capacity(queue->ring);
-    return claims < capacity ? claims : capacity; /* more: somebody is being refused just now */
+    /* more: an append is being refused at this moment */
+    return claims < capacity ? claims : capacity;
 }
 
 size_t oq_record_queue_capacity(const struct oq_record_queue *queue)

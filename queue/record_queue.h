@@ -13,14 +13,14 @@
      OQ_REQUEST_MAX + OQ_BY_MAX + OQ_NOTE_MAX + OQ_GATEWAY_MAX + 2 * OQ_HASH_LEN)
 
 /* A record in memory of its own: `json` and the strings of `event` point into `text`, or into
- * `more` for the one kind that is longer. Not to be copied as a struct (oq_record_copy). */
+ * `more` for the one kind that is longer. Do not copy the struct (oq_record_copy does). */
 struct oq_record {
-    void (*call)(void *arg); /* not NULL: a call, no record */
+    void (*call)(void *arg); /* not NULL: a call, not a record */
     void *arg;
     uint32_t partition; /* as appended */
     struct oq_ticket ticket;
     struct oq_event event;
-    struct ps_str json; /* .len == 0: nothing, to be passed over */
+    struct ps_str json; /* .len == 0: empty, to be skipped */
     size_t text_len;
     char *more; /* heap; NULL for nearly all */
     char text[OQ_EVENT_TEXT_MAX + OQ_EVENT_STRINGS_MAX];
@@ -29,10 +29,10 @@ struct oq_record {
 /* Copies and encodes `event`; what is in `record` is overwritten. PS_E_INVALID: it is not a valid
  * one. PS_E_NOMEM: only of a sale.archived. */
 int oq_record_fill(struct oq_record *record, const struct oq_event *event) PS_MUST_CHECK;
-/* `record` is none yet. What `from` has outside of itself goes over to it; `from` may be read as
- * long as that lives. */
+/* `record` must be empty. Takes over the memory that `from` owns; `from` may be read as long as
+ * that lives. */
 void oq_record_copy(struct oq_record *record, struct oq_record *from);
-/* Frees what it has outside of itself: needed only where a sale.archived may be. */
+/* Frees the memory that it owns: needed only if it may be a sale.archived. */
 void oq_record_done(struct oq_record *record);
 
 struct oq_record_queue;
@@ -47,26 +47,26 @@ int oq_record_queue_put(struct oq_record_queue *queue, uint32_t partition,
                         const struct oq_event *event, const struct oq_ticket *ticket) PS_MUST_CHECK;
 int oq_record_queue_call(struct oq_record_queue *queue, void (*call)(void *arg),
                          void *arg) PS_MUST_CHECK;
-/* From now on every put is refused. What was taken before is still handed out. */
+/* From now on every put is refused. What was taken before is still returned. */
 void oq_record_queue_close(struct oq_record_queue *queue);
 /* Places in use. Relaxed. */
 size_t oq_record_queue_count(const struct oq_record_queue *queue);
 size_t oq_record_queue_capacity(const struct oq_record_queue *queue);
 
 /* --- The log's thread. --- */
-/* The oldest record or call not yet taken, or NULL. Stays good until the release. */
+/* The oldest record or call not yet taken, or NULL. Valid until the release. */
 struct oq_record *oq_record_queue_take(struct oq_record_queue *queue);
-/* Gives the places of all that was taken back. */
+/* Releases the places of all that was taken. */
 void oq_record_queue_release(struct oq_record_queue *queue);
 /* Sleeps until there may be something to take, or the queue was closed, or for `timeout_ms`
  * (negative = for ever). May return early. */
 void oq_record_queue_wait(struct oq_record_queue *queue, int timeout_ms);
-/* The same, but only a signal or the time ends it: for a thread that cannot take more now. */
+/* The same, but only a signal or the timeout ends it: for a thread that cannot take more now. */
 void oq_record_queue_rest(struct oq_record_queue *queue, int timeout_ms);
 /* An eventfd. Another source of work for the thread, such as a library, adds 1 to it, which ends
  * its wait or rest, or the next one. */
 int oq_record_queue_wakeup(const struct oq_record_queue *queue);
-/* Closed, and nothing is left nor can come. */
+/* Closed, and nothing is left or can come. */
 bool oq_record_queue_ended(const struct oq_record_queue *queue);
 
 #endif

@@ -1,9 +1,9 @@
 /* Marks of sales, by name.
  *
- * Every fence of a sale stands in every partition, and each says over how many partitions the sale
- * is spread. The first one counts, since a topic that grows must not tear an order's records apart.
- * Which one is first must be the same for everybody, and only within a partition there is an order:
- * so it is the first in partition 0. */
+ * Every fence of a sale is in every partition, and each says how many partitions the sale is spread
+ * over. The first one counts, since a topic that grows must not separate an order's records. All
+ * readers must agree on the first one, and only records within a partition have an order: so it is
+ * the first in partition 0. */
 #include "queue/sale_marks.h"
 #include "queue/index.h"
 

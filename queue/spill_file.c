@@ -74,7 +74,7 @@ int oq_spill_file_write(struct ps_db_file *file, int64_t first,
 
 int oq_spill_file_drop(struct ps_db_file *file, int64_t last, struct ps_fault *fault)
 {
-    bool unknown; /* no matter: what is dropped twice is dropped */
+    bool unknown; /* no matter: dropping twice does no harm */
     int err = ps_db_file_begin(file, fault);
     if (err != 0)
         return err;

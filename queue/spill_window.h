@@ -1,5 +1,5 @@
-/* The orders at the front of a spill, in memory while they are drained: which of them are still to
- * be sent, and of which the log's view has shown what became. One thread at a time. */
+/* The orders at the front of a spill, in memory while they are drained: which of them must still be
+ * sent, and whose outcome the log's view has shown. One thread at a time. */
 #ifndef OQ_SPILL_WINDOW_H
 #define OQ_SPILL_WINDOW_H
 
@@ -17,7 +17,7 @@ struct oq_spill_entry {
 
 struct oq_spill_window {
     size_t count;   /* of entry[], in the order of the file */
-    size_t waiting; /* of these, in that state */
+    size_t waiting; /* of these, how many are waiting */
     size_t undecided;
     struct oq_spill_entry entry[OQ_SPILL_WINDOW];
     struct oq_spill_entry *by_order[OQ_SPILL_WINDOW]; /* sorted by order id */

@@ -24,11 +24,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Most orders a commit. */
+/* Most orders in a commit. */
 #define BATCH_MAX 512
-/* Orders that wait, above which no more are taken in; what is in flight comes all the same. */
+/* Above this many waiting orders no more are accepted; those in flight still come. */
 #define WAITING_MAX 4096
-/* For the write that is in the disk's hands at the deadline of a stop. */
+/* For the write that the disk is doing at the deadline of a stop. */
 #define STOP_GRACE_MS 2000
 
 /* An order on its way to the file, with as much of the record's text as it has. */
@@ -37,7 +37,7 @@ struct node {
     struct oq_record record;
 };
 
-enum holder { WRITERS, LOGS }; /* in whose hands */
+enum holder { WRITERS, LOGS }; /* which thread has it */
 
 struct oq_spill_writer {
     char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX];
@@ -56,7 +56,7 @@ struct oq_spill_writer {
     int ended; /* eventfd: the thread's last act */
     pthread_t thread;
     bool thread_runs;
-    /* handed to and fro */
+    /* passed between the threads */
     _Atomic(enum holder) batch_holder, window_holder, notice_holder;
     struct oq_spill_batch batch;
     struct oq_spill_window *window;
@@ -67,8 +67,8 @@ struct oq_spill_writer {
     struct node *taken[BATCH_MAX];  /* of the batch */
     struct node *kept[BATCH_MAX];   /* to be written first: see above */
     size_t kept_count;
-    bool keeps; /* this batch, for it is of unknown outcome */
-    int err;    /* why it is broken, 0 = it is not */
+    bool keeps; /* keep this batch: its outcome is unknown */
+    int err;    /* why it is broken; 0 = it is not */
     int64_t retry_at_ns;
 };
 
@@ -89,7 +89,7 @@ static void wake_writer(struct oq_spill_writer *writer)
 
 /* --- The file --- */
 
-/* One notice that is not reported yet is enough. */
+/* One unreported notice is enough. */
 static void give_notice(struct oq_spill_writer *writer, const struct ps_fault *why,
                         const char *meaning)
 {
@@ -100,7 +100,7 @@ static void give_notice(struct oq_spill_writer *writer, const struct ps_fault *w
     writer->wake(writer->ctx);
 }
 
-/* Also after every retry that fails. It is said once a kind of error. */
+/* Also after every failed retry. Logged once for each kind of error. */
 static void break_off(struct oq_spill_writer *writer, int err, const struct ps_fault *why)
 {
     atomic_store_explicit(&writer->broken, true, memory_order_relaxed);
@@ -146,8 +146,8 @@ static enum oq_outcome write_batch(struct oq_spill_writer *writer)
     return OQ_SPILLED;
 }
 
-/* The outcome of what is kept was reported as unknown: it must be in the file before anything else.
- */
+/* The outcome of the kept orders was reported as unknown: they must be in the file before anything
+ * else. */
 static int write_kept(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     const struct oq_record *records[BATCH_MAX];
@@ -175,12 +175,12 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
         err = oq_spill_file_count(writer->file, &writer->last, &count, fault);
     if (err != 0)
         return err;
-    if (writer->last > last) /* the commit that failed is there after all */
+    if (writer->last > last) /* the commit that failed took effect after all */
         forget_kept(writer->kept, &writer->kept_count);
     writer->dropped = writer->last - (int64_t)count;
     if (writer->drained < writer->dropped) /* opened for the first time */
         writer->drained = writer->dropped;
-    if (writer->drained > writer->last) /* somebody has put an older copy there */
+    if (writer->drained > writer->last) /* somebody has replaced the file by an older copy */
         writer->drained = writer->last;
     publish_counts(writer);
     return 0;
@@ -188,7 +188,7 @@ static int open_file(struct oq_spill_writer *writer, struct ps_fault *fault)
 
 /* --- The window --- */
 
-/* All of it is decided, whether it can be dropped now or not. */
+/* All its orders are decided, whether they can be dropped now or not. */
 static void take_back_window(struct oq_spill_writer *writer)
 {
     struct oq_spill_window *window = writer->window;
@@ -204,7 +204,8 @@ static int add_to_window(int64_t seq, const struct oq_event *event, void *ctx)
     return oq_spill_window_add(ctx, seq, event);
 }
 
-/* The next one, unless one is being drained, or has just come back and is still to be taken. */
+/* Reads the next window, unless one is being drained, or was just returned and is not yet
+ * processed. */
 static int read_window(struct oq_spill_writer *writer, struct ps_fault *fault)
 {
     struct oq_spill_window *window = writer->window;
@@ -298,7 +299,7 @@ static void fill_batch(struct oq_spill_writer *writer)
     pthread_mutex_unlock(&writer->list_lock);
 }
 
-/* False: nothing to do, or the batch is still being reported. */
+/* False: nothing to do, or the previous batch is still being reported. */
 static bool take_batch(struct oq_spill_writer *writer)
 {
     if (!is_held_by(&writer->batch_holder, WRITERS))
@@ -313,8 +314,8 @@ static bool take_batch(struct oq_spill_writer *writer)
     return true;
 }
 
-/* Not before all that is to be written first is known; nor before it was reported why the file is
- * broken, since there is room for one notice. */
+/* Not before everything to be written first is known; nor before the reason for the broken file was
+ * reported, since there is room for one notice. */
 static bool is_to_recover(const struct oq_spill_writer *writer)
 {
     return writer->err != 0 && !writer->keeps && is_held_by(&writer->notice_holder, WRITERS);
@@ -482,7 +483,7 @@ int oq_spill_writer_open(const struct oq_spill_settings *settings,
     if (err == 0)
         err = open_file(writer, fault);
     if (err == 0)
-        err = write_kept(writer, fault); /* with none: can it be written? */
+        err = write_kept(writer, fault); /* with no orders: can it be written? */
     if (err == 0)
         err = read_window(writer, fault);
     if (err != 0)
@@ -523,7 +524,7 @@ int oq_spill_writer_stop(struct oq_spill_writer *writer, int64_t timeout_ms)
 
 void oq_spill_writer_free(struct oq_spill_writer *writer)
 {
-    if (writer == NULL || writer->thread_runs) /* hangs in the disk and still uses it all */
+    if (writer == NULL || writer->thread_runs) /* it hangs in the disk and still uses everything */
         return;
     ps_db_file_close(writer->file);
     if (writer->lock >= 0)

@@ -30,7 +30,7 @@ void oq_spill_writer_free(struct oq_spill_writer *writer); /* NULL is allowed */
 
 /* --- Any thread, relaxed. --- */
 uint64_t oq_spill_writer_stored(const struct oq_spill_writer *writer); /* orders in the file */
-/* Of these: in no window that was drained. */
+/* Of these: not in a drained window. */
 uint64_t oq_spill_writer_undecided(const struct oq_spill_writer *writer);
 bool oq_spill_writer_broken(const struct oq_spill_writer *writer); /* it takes nothing */
 
@@ -38,14 +38,14 @@ bool oq_spill_writer_broken(const struct oq_spill_writer *writer); /* it takes n
 /* Takes a copy, for a batch. PS_E_NOMEM; PS_E_INVALID. */
 int oq_spill_writer_put(struct oq_spill_writer *writer, const struct oq_event *event,
                         const struct oq_ticket *ticket) PS_MUST_CHECK;
-/* Does it keep up? What Kafka refuses of all that is in flight is put in any case. */
+/* Does it keep up? In any case it takes what Kafka refuses of all that is in flight. */
 bool oq_spill_writer_has_room(struct oq_spill_writer *writer);
-/* NULL: there is none, or it is in the writer's hands. */
+/* NULL: there is none, or the writer has it. */
 const struct oq_spill_batch *oq_spill_writer_batch(struct oq_spill_writer *writer);
 void oq_spill_writer_reported(struct oq_spill_writer *writer);
 struct oq_spill_window *oq_spill_writer_window(struct oq_spill_writer *writer);
 void oq_spill_writer_drained(struct oq_spill_writer *writer);
-/* A sentence about the file for people, or NULL. */
+/* A sentence about the file for operators, or NULL. */
 const char *oq_spill_writer_notice(struct oq_spill_writer *writer);
 void oq_spill_writer_noticed(struct oq_spill_writer *writer);
 

@@ -93,7 +93,8 @@ int ps_db_open(const struct ps_db_settings *settings, struct ps_db **ret_db, str
     if (rc == SQLITE_OK)
         rc = sqlite3_busy_timeout(db->handle, settings->busy_ms);
     if (rc == SQLITE_OK && settings->access != PS_DB_READ &&
-        sqlite3_db_readonly(db->handle, "main") == 1) /* opened so, since it could not otherwise */
+        /* opened read-only, since nothing else was possible */
+        sqlite3_db_readonly(db->handle, "main") == 1)
         rc = SQLITE_READONLY;
     if (rc != SQLITE_OK) {
         int err = ps_db_failed(db, rc, "opening", fault);
@@ -195,7 +196,7 @@ struct ps_db_statement *ps_db_statement(struct ps_db *db, size_t which)
     return statement;
 }
 
-/* A value that was not bound would be NULL: another statement. So the first failure stays. */
+/* An unbound value would be NULL, which makes another statement: so the first failure stays. */
 static void note(struct ps_db_statement *statement, int rc)
 {
     if (statement->rc == SQLITE_OK)
@@ -247,7 +248,7 @@ int ps_db_run(struct ps_db_statement *statement, struct ps_fault *fault)
 
 void ps_db_end_rows(struct ps_db_statement *statement)
 {
-    (void)sqlite3_reset(statement->handle); /* says again what the last step has said */
+    (void)sqlite3_reset(statement->handle); /* returns the error of the last step again */
 }
 
 int64_t ps_db_int(const struct ps_db_statement *statement, int column)

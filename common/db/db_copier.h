@@ -13,15 +13,15 @@ struct ps_db_copier;
  * failed, before anybody can learn of it otherwise. */
 int ps_db_copier_new(struct ps_db *db, void (*on_failure)(void *ctx), void *ctx,
                      struct ps_db_copier **ret_copier) PS_MUST_CHECK;
-/* Waits until what is under way has ended. NULL is allowed. */
+/* Waits until a copy in progress has ended. NULL is allowed. */
 void ps_db_copier_free(struct ps_db_copier *copier);
 
-/* Not while one is under way. */
+/* Not while a copy is in progress. */
 void ps_db_copier_start(struct ps_db_copier *copier);
 bool ps_db_copier_runs(struct ps_db_copier *copier);
-/* Once after each start, when it runs no longer: what SQLite answered, and how many frames of the
- * WAL are in the database now; they are durable there only when it answered SQLITE_OK. False:
- * nothing was started since. */
+/* Once after each start, when it has ended: SQLite's result, and how many frames of the WAL are in
+ * the database now; they are durable there only if it was SQLITE_OK. False: nothing was started
+ * since. */
 bool ps_db_copier_take(struct ps_db_copier *copier, int *ret_rc, int *ret_copied);
 /* For the words of an error; not while it runs. */
 const struct ps_db *ps_db_copier_db(const struct ps_db_copier *copier);

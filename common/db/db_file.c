@@ -41,9 +41,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A lock of another program is waited for so long; buyers wait too. */
+/* How long to wait for another program's lock; buyers wait too. */
 #define BUSY_MS 500
-/* A file whose checkpoints are good need not be had alone: another program is asked for no longer
+/* A file whose checkpoints are good need not be opened alone: wait for another program no longer
  * than a reader of ours takes. */
 #define ALONE_MS 100
 /* Measured against 4096: a tenth less work at 128 records a commit, the same at 4. */
@@ -60,7 +60,7 @@
  * copy, the WAL grows until that is an eighth of it. */
 #define REST_PART 8
 
-/* What the lock file's one byte says of the checkpoints of the file. */
+/* The lock file's one byte: the state of the file's checkpoints. */
 #define COPIES_GOOD   '0'
 #define COPIES_FAILED '1'
 
@@ -98,7 +98,7 @@ static bool copies_failed(int lock)
     return pread(lock, &said, 1, 0) == 1 && said == COPIES_FAILED;
 }
 
-/* Over a byte that is there, so that a full disk does not matter. */
+/* Overwrites an existing byte, so that a full disk does not matter. */
 static void note_copies(int lock, char what)
 {
     ssize_t written = pwrite(lock, &what, 1, 0);
@@ -145,7 +145,7 @@ static int connect_to(const struct ps_db_file_settings *settings, enum ps_db_acc
     return ps_db_open(&connection, ret_db, fault);
 }
 
-/* Is this one of ours, and of a format that we know? */
+/* Is this one of our files, in a format that we know? */
 static int check_identity(const struct ps_db_kind *kind, struct ps_db *db, struct ps_fault *fault)
 {
     int64_t application, format;
@@ -218,7 +218,7 @@ static int write_empty(const struct ps_db_file_settings *settings, struct ps_fau
     return err;
 }
 
-/* What cannot be looked at counts as there: opening it will say why. */
+/* What cannot be examined counts as existing: opening it will say why. */
 static bool exists(const char *path, const char *suffix)
 {
     char name[PATH_MAX];
@@ -255,8 +255,8 @@ int ps_db_file_create(const struct ps_db_kind *kind, const char *path, const cha
     return 0;
 }
 
-/* Empties the WAL while nobody else has the file open, by an index that counts nothing as copied.
- * PS_E_BUSY: somebody has. */
+/* Empties the WAL while no other program has the file open, by an index that counts nothing as
+ * copied. PS_E_BUSY: another program has it open. */
 static int empty_wal_alone(const struct ps_db_file_settings *settings, int busy_ms,
                            struct ps_fault *fault)
 {

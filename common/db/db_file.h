@@ -20,16 +20,16 @@
 
 #include <limits.h>
 
-/* Room that a path leaves in PATH_MAX for what is put behind it. */
+/* Room that a path leaves in PATH_MAX for a suffix. */
 #define PS_DB_FILE_SUFFIX_MAX 16
 
 /* What kind of file it is, as the file itself says. */
 struct ps_db_kind {
     const char *name;  /* "journal", for people */
-    const char *holds; /* "the orders in it": what is lost with it */
+    const char *holds; /* "the orders in it": what is lost with the file */
     int application_id;
-    int format;         /* of a later one: PS_E_NEWER; of an earlier one: the caller migrates it */
-    const char *tables; /* the SQL that makes them in an empty file */
+    int format;         /* a later one: PS_E_NEWER; an earlier one: the caller migrates it */
+    const char *tables; /* the SQL that creates them in an empty file */
     bool shrinks;       /* rows are deleted by the million: see ps_db_file_shrink */
     const char *const *statements; /* as in ps_db_settings */
     size_t statement_count;
@@ -49,7 +49,7 @@ struct ps_db_file;
  * itself would be dropped by any close of it in this process. PS_E_BUSY: another process does. */
 int ps_db_file_lock(const struct ps_db_kind *kind, const char *path, int *ret_lock,
                     struct ps_fault *fault) PS_MUST_CHECK;
-/* Makes an empty one at `path` with mode 0600, unless there is one. The caller holds the lock. */
+/* Creates an empty one at `path` with mode 0600, unless it exists. The caller holds the lock. */
 int ps_db_file_create(const struct ps_db_kind *kind, const char *path, const char *vfs,
                       struct ps_fault *fault) PS_MUST_CHECK;
 /* Opens for writing. All that can be read afterwards is durable, also when an earlier commit failed
@@ -66,13 +66,13 @@ int ps_db_file_commit(struct ps_db_file *file, bool *ret_unknown,
                       struct ps_fault *fault) PS_MUST_CHECK;
 /* Instead of a commit, after an error of a statement. */
 void ps_db_file_rollback(struct ps_db_file *file);
-/* Gives some of the pages that deleted rows have left back to the disk, in a transaction of its
- * own: 1 = there are more, 0 = none. Of a kind that does not shrink, and of a file that is older
- * than this: 0; such pages are used again. *ret_unknown as of ps_db_file_commit. */
+/* Returns some of the pages of deleted rows to the disk, in a transaction of its own: 1 = there are
+ * more, 0 = none. For a kind that does not shrink, and for older files: 0; their pages are used
+ * again. *ret_unknown as of ps_db_file_commit. */
 int ps_db_file_shrink(struct ps_db_file *file, bool *ret_unknown,
                       struct ps_fault *fault) PS_MUST_CHECK;
-/* After each transaction: has committed pages moved from the WAL into the database when enough have
- * gathered, on a thread of its own. An error loses nothing, but the disk is failing. */
+/* Call it after each transaction: moves committed pages from the WAL into the database when enough
+ * have gathered, on a thread of its own. An error loses nothing, but the disk is failing. */
 int ps_db_file_tidy(struct ps_db_file *file, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* A connection that only reads, beside the writer or without one. Close it soon: while it is open

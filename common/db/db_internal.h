@@ -22,7 +22,7 @@ struct ps_db {
     struct ps_db_statement statement[];
 };
 
-/* What SQLite has just answered, as an error; `doing` names what failed: "reading". */
+/* SQLite's last result as an error; `doing` names what failed: "reading". */
 int ps_db_failed(const struct ps_db *db, int rc, const char *doing, struct ps_fault *fault);
 /* Syncs the database file itself, not its WAL. A code of SQLite. */
 int ps_db_sync(struct ps_db *db);

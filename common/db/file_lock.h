@@ -5,12 +5,11 @@
 #include "common/defs.h"
 #include "common/err.h"
 
-/* A process that was killed keeps its locks until the disk has answered what it asked. */
+/* A killed process keeps its locks until the disk has answered its last requests. */
 #define PS_FILE_LOCK_WAIT_MS 3000
 
-/* Waits up to PS_FILE_LOCK_WAIT_MS for whoever holds the lock; blocks the thread. `on_wait` is
- * called once when there is something to wait for; may be NULL. PS_E_BUSY: it is still held,
- * PS_E_IO; errno tells more. */
+/* Waits up to PS_FILE_LOCK_WAIT_MS for the holder of the lock; blocks the thread. Calls `on_wait`
+ * once if it must wait; may be NULL. PS_E_BUSY: it is still held, PS_E_IO; errno says more. */
 int ps_file_lock(int fd, void (*on_wait)(void *ctx), void *ctx) PS_MUST_CHECK;
 
 #endif

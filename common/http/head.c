@@ -249,7 +249,7 @@ static enum ps_http_rule read_target(struct ps_http_head *head, uint32_t at, str
     return check_escapes(&query_chars, query);
 }
 
-/* "HTTP/1.1" */
+/* HTTP/1.1 */
 static enum ps_http_rule read_version(struct ps_http_head *head, const char *eight)
 {
     if (memcmp(eight, "HTTP/", 5) != 0 || !ps_charset_has(&digits, eight[5]) || eight[6] != '.' ||
@@ -335,7 +335,7 @@ static enum ps_http_rule read_length(struct ps_http_head *head, struct ps_str te
     return PS_HTTP_NO_RULE;
 }
 
-/* A list of options (RFC 9110, section 7.6.1); what is no option is passed over. */
+/* A list of options (RFC 9110, section 7.6.1); skips malformed ones. */
 static void read_connection(struct ps_http_head *head, struct ps_str list)
 {
     struct ps_str option;
@@ -429,7 +429,7 @@ static enum ps_http_rule frame_body(struct ps_http_head *head)
         return PS_HTTP_ENCODING_AND_LENGTH;
     if (head->has_encoding && head->minor == 0)
         return PS_HTTP_ENCODING_IN_1_0;
-    /* Not allowed with a length either, but many servers say "0" of a 204. */
+    /* Not allowed with a length either, but many servers send "0" with a 204. */
     if (bodiless && head->status != 304 && (head->has_encoding || head->body_len > 0))
         return PS_HTTP_STATUS_BODY;
     if (bodiless || head->to_head)
@@ -479,7 +479,7 @@ static enum ps_http_step refuse(struct ps_http_head *head, enum ps_http_rule rul
     return PS_HTTP_BAD;
 }
 
-/* Nothing more of this line can make it well: it is not waited for. */
+/* The rest of this line cannot make it valid: refuse it without waiting for the rest. */
 static enum ps_http_rule judge_part(const struct ps_http_head *head, const char *data, size_t len)
 {
     bool first = head->method_text.len == 0 && head->status == 0;

@@ -18,7 +18,7 @@
 #define PS_HTTP_FIELDS_MAX 96
 #define PS_HTTP_METHOD_MAX 32
 
-/* What a parser says. */
+/* The parser's result. */
 enum ps_http_step {
     PS_HTTP_MORE, /* all bytes were taken, and more are needed */
     PS_HTTP_DONE,
@@ -79,10 +79,10 @@ struct ps_http_limits {
 };
 
 struct ps_http_head {
-    /* Out, after PS_HTTP_DONE. */
+    /* Output, after PS_HTTP_DONE. */
     uint32_t len;    /* bytes of the head: the body begins behind it */
     uint8_t minor;   /* 0: HTTP/1.0; 1: HTTP/1.1 and what calls itself later */
-    bool keep_alive; /* the sender will go on with this connection */
+    bool keep_alive; /* the sender keeps this connection open */
     bool expects_continue;
     enum ps_http_framing framing;
     uint64_t body_len; /* PS_HTTP_BY_LENGTH */
@@ -98,11 +98,11 @@ struct ps_http_head {
     bool asterisk; /* OPTIONS for the whole server; there is no path */
     /* Of a response. */
     uint16_t status;
-    bool to_head; /* in: it answers HEAD */
+    bool to_head; /* input: it answers HEAD */
     /* After PS_HTTP_BAD. */
     enum ps_http_rule rule;
 
-    /* Inside. */
+    /* Private. */
     const struct ps_http_limits *limits;
     uint32_t scanned, line_at;
     bool is_response, has_host, has_length, has_encoding, has_close, has_keep_alive;
@@ -140,8 +140,8 @@ struct ps_str ps_http_trim(struct ps_str text);
 /* Takes the next element of a list, which is not empty. A comma in quotes divides, too. False:
  * there is no more. */
 bool ps_http_take_element(struct ps_str *list, struct ps_str *ret_element);
-/* Do the lines of Connection name this field? Then it is of one connection only, and nobody passes
- * it on (RFC 9110, section 7.6.1). */
+/* Do the lines of Connection name this field? Then it belongs to one connection only, and is not
+ * forwarded (RFC 9110, section 7.6.1). */
 bool ps_http_is_of_connection(const struct ps_http_head *head, const char *data,
                               struct ps_str name);
 /* The value of the first field of this name, in any case; .at == NULL: there is none. `data` as

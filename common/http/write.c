@@ -1,5 +1,4 @@
-/* What a message is made of. Nothing that a stranger has sent gets through with a byte that would
- * end its line. */
+/* Parts of a message. Nothing from outside is written with a byte that would end its line. */
 #include "common/http/write.h"
 #include "common/text/charset.h"
 #include "common/http/head.h"

@@ -54,7 +54,7 @@ uint64_t ps_histogram_percentile(const struct ps_histogram *histogram, double pe
         return 0;
     if (percentile <= 0)
         return histogram->min_ns;
-    /* 99.9 is no exact double: what rounding adds must not make it one record more. */
+    /* 99.9 is no exact double: its rounding error must not select one record more. */
     double rank = ceil(percentile / 100 * (double)histogram->count - 1e-6);
     uint64_t below = 0;
     for (size_t i = 0; i < PS_HISTOGRAM_BUCKETS - 1; i++) {

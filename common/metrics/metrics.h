@@ -31,8 +31,8 @@ struct ps_metric {
     enum ps_metric_type type;
     const char *label; /* of an ASKED row: its labels, "sale, state"; they are not checked */
     const char *const *values; /* NULL-terminated; NULL with an ASKED row */
-    /* NULL: each value has a series. Else only those of which it says so; the others are never
-     * counted. */
+    /* NULL: each value has a series. Else only those for which this returns true; the others are
+     * never counted. */
     bool (*has_series)(size_t value_index);
 };
 
@@ -54,8 +54,8 @@ struct ps_durations {
 void ps_durations_add(struct ps_durations *durations, int64_t ns);
 int64_t ps_durations_count(const struct ps_durations *durations);
 
-/* As the samples of a histogram `name`: of all these together. `labels`: `a="1",b="2"`, not empty.
- */
+/* Prints the sum of all these as the samples of a histogram `name`. `labels`: `a="1",b="2"`, not
+ * empty. */
 void ps_durations_print(const struct ps_durations *const *durations, size_t count, const char *name,
                         const char *labels, FILE *out);
 

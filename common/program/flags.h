@@ -11,8 +11,8 @@ struct ps_flag {
     const char *name;     /* "--buyers" */
     const char *argument; /* what help calls the value: "N"; NULL: the flag takes none */
     const char *help;     /* any length; wrapped */
-    /* Sets `field`. `value` is NULL when none was given, which only a flag without an argument
-     * allows. PS_E_INVALID: the value cannot be; the fault names the flag. */
+    /* Sets `field`. `value` is NULL if none was given, which is allowed only for a flag without an
+     * argument. PS_E_INVALID: the value is wrong; the fault names the flag. */
     int (*set)(const struct ps_flag *flag, const char *value, void *field, struct ps_fault *fault);
     size_t offset;    /* of the field in what is filled */
     int64_t min, max; /* for ps_flag_set_int */
@@ -33,7 +33,7 @@ int ps_flag_set_int(const struct ps_flag *flag, const char *value, void *field,
  * A table has at most 63 rows. */
 int ps_flags_read(const struct ps_flag *table, size_t count, int argc, char *const *argv,
                   void *fill, struct ps_fault *fault) PS_MUST_CHECK;
-/* The rows for people, in at most 80 columns. */
+/* Prints the rows as help, in at most 80 columns. */
 void ps_flags_print_help(const struct ps_flag *table, size_t count, FILE *out);
 
 #endif

@@ -37,7 +37,7 @@ static struct {
     _Atomic bool queueing;      /* lines go to the ring */
     _Atomic int64_t give_up_ns; /* monotonic: when the writer must end; INT64_MAX while it runs */
     _Atomic uint64_t dropped;
-    _Atomic uint64_t untold; /* of these, not yet reported in a line */
+    _Atomic uint64_t untold; /* dropped lines not yet reported */
     struct {
         struct ps_ring *ring;
         sem_t wake;
@@ -122,7 +122,7 @@ static void write_line(int fd, const struct line *line, const _Atomic int64_t *g
         if (n > 0) {
             done += (size_t)n;
             late = false;
-        } else if (errno == EAGAIN) { /* ready, but not for this much: do not spin */
+        } else if (errno == EAGAIN) { /* ready, but not for this many bytes: do not spin */
             poll(NULL, 0, late ? 0 : POLL_MS);
         } else if (errno != EINTR) {
             break;

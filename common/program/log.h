@@ -47,7 +47,7 @@ void ps_log_level_set(enum ps_log_level least);
 /* Writes out what is queued (at most 2 s) and ends the thread. What other threads log meanwhile may
  * be lost. The threads that start and stop are the same or take turns. */
 void ps_log_stop(void);
-/* Lines that no room was found for, or that the descriptor refused. */
+/* Lines without room, or that the descriptor refused. */
 uint64_t ps_log_dropped(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* How threads speak to a thread that runs a uv loop: a bounded queue of small messages with many
- * producers and one consumer, drained whole on each wake (uv_async_send coalesces). */
+/* Messages to a thread that runs a uv loop: a bounded queue of small messages with many producers
+ * and one consumer, drained completely on each wake (uv_async_send coalesces). */
 #ifndef PS_MAILBOX_H
 #define PS_MAILBOX_H
 
@@ -10,9 +10,9 @@
 struct ps_mail {
     uint32_t kind;   /* chosen by the receiver's module */
     int32_t result;  /* an error code or an enum */
-    uint64_t handle; /* what it is about (ps_pool handle), so that a stale one can be told */
+    uint64_t handle; /* its subject (ps_pool handle), so that a stale one is recognized */
     uint64_t value;
-    void *ptr; /* ownership as the kind says */
+    void *ptr; /* ownership depends on the kind */
 };
 
 /* uv_async_send for what this thread has just published. It looks with a plain load whether a wake

@@ -37,7 +37,7 @@ static void free_list(struct ps_option_list *list)
     free(list->at);
 }
 
-/* Frees what the field owns and makes it all zero. */
+/* Frees what the field owns and zeroes it. */
 static void clear_field(const struct ps_option *option, void *settings)
 {
     void *field = field_of(option, settings);
@@ -174,7 +174,7 @@ static int set_strings(const struct ps_option *option, const json_t *value,
     return 0;
 }
 
-/* Puts `value` in the place of what the field holds. */
+/* Replaces the field's value by `value`. */
 static int set_field(const struct ps_option *option, json_t *value, void *settings,
                      struct ps_fault *fault)
 {
@@ -248,9 +248,9 @@ static const char *same_word(const struct ps_option *table, size_t count, const 
     return NULL;
 }
 
-/* A key that the document has and the table has not: names the most likely meant one: a word that
- * is like it in the same object, or the same word in another section. The latter comes first for
- * what stands outside of all sections. */
+/* A key that the document has and the table has not: finds the key that was probably meant: a
+ * similar word in the same object, or the same word in another section. For a key outside all
+ * sections the latter comes first. */
 static int unknown_key(const struct ps_option *table, size_t count, const char *section,
                        const char *key, const char *path, struct ps_fault *fault)
 {

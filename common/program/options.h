@@ -30,7 +30,7 @@ struct ps_option {
     const char *fallback;
     const char *unit;         /* "ms", "connections"; NULL or "" for none */
     const char *const *words; /* ENUM, NULL-terminated */
-    bool live;                /* taken over by SIGHUP; else only at start */
+    bool live;                /* SIGHUP applies it; else only a start */
     const char *help;         /* one line */
 };
 
@@ -54,9 +54,9 @@ json_t *ps_options_defaults(const struct ps_option *table, size_t count);
 /* The options as `settings` has them, as a document of the same form; a string that is NULL, and a
  * document that is NULL, are null. NULL when out of memory. */
 json_t *ps_options_json(const struct ps_option *table, size_t count, const void *settings);
-/* What a value may be, in words, with its unit: "1 to 4096 orders". Cut at `cap`. */
+/* Allowed values in words, with the unit: "1 to 4096 orders". Cut at `cap`. */
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap);
-/* A table for people: path, default, what the value may be with its unit, help. */
+/* Prints a table: path, default, allowed values with the unit, help. */
 void ps_options_print_help(const struct ps_option *table, size_t count, FILE *out);
 /* True when the two settings differ in this option. */
 bool ps_option_differs(const struct ps_option *option, const void *settings_a,

@@ -90,7 +90,7 @@ int ps_private_read(const char *path, size_t max, char **ret_text, size_t *ret_l
     int err = open_checked(path, &fd, &st, fault);
     if (err != 0)
         return err;
-    char *text = malloc(max + 2); /* one byte more than is allowed shows that there is more */
+    char *text = malloc(max + 2); /* one byte more than allowed shows that there is more */
     if (text == NULL) {
         err = ps_fault(fault, PS_E_NOMEM, path, "out of memory");
         goto fail;
@@ -148,7 +148,7 @@ int ps_private_prepare(const char *path, const char *text, size_t len, struct ps
     char *name = new_name(path);
     if (name == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-    /* What an interrupted try has left may have any mode: it is removed, not written into. */
+    /* The file of an interrupted try may have any mode: remove it, do not write into it. */
     (void)unlink(name);
     int err = 0;
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -17,9 +17,9 @@ int ps_private_read(const char *path, size_t max, char **ret_text, size_t *ret_l
 /* Writes `<path>.new` and syncs it. PS_E_FULL, PS_E_READ_ONLY, PS_E_IO: nothing is left behind. */
 int ps_private_prepare(const char *path, const char *text, size_t len,
                        struct ps_fault *fault) PS_MUST_CHECK;
-/* Puts what was prepared in the place of `path`, and syncs the directory. PS_E_UNKNOWN: the new
- * file is there, but that sync failed, so after a loss of power the old one may be back. Any other
- * failure: the old file is there. */
+/* Moves the prepared file to `path`, and syncs the directory. PS_E_UNKNOWN: the new file is there,
+ * but that sync failed, so after a loss of power the old one may be back. Any other failure: the
+ * old file is there. */
 int ps_private_publish(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
 void ps_private_discard(const char *path); /* instead of publish */
 /* Both steps. */

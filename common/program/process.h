@@ -1,10 +1,10 @@
-/* What the operating system says of this process. */
+/* The operating system's figures of this process. */
 #ifndef PS_PROCESS_H
 #define PS_PROCESS_H
 
 #include "common/defs.h"
 
-/* -1: not known, since /proc is not there or says something else. */
+/* -1: not known, since /proc is missing or has another form. */
 struct ps_process {
     int64_t cpu_ns; /* of all threads, in user mode and in the kernel */
     int64_t resident_bytes, virtual_bytes;

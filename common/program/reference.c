@@ -42,7 +42,7 @@ void ps_reference_paragraph(FILE *out, const char *text)
 
 /* --- Settings --- */
 
-#define WIDE 85 /* what stands around it makes it a line of a terminal */
+#define WIDE 85 /* with the text around it, this makes one line of a terminal */
 
 static size_t group_len(const struct ps_option *option)
 {
@@ -71,7 +71,7 @@ void ps_reference_settings(FILE *out, const struct ps_option *table, size_t coun
     }
 }
 
-/* Text that mdoc must not take for anything else. */
+/* Escapes text for mdoc. */
 static void print_roff(FILE *out, const char *text)
 {
     for (; *text != '\0'; text++) {

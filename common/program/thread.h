@@ -1,4 +1,4 @@
-/* Threads of a library's own, and waiting for what they say. */
+/* Threads of a library, and waiting for their events. */
 #ifndef PS_THREAD_H
 #define PS_THREAD_H
 
@@ -11,7 +11,7 @@
 int ps_thread_start(const char *name, void *(*fn)(void *arg), void *arg,
                     pthread_t *ret_thread) PS_MUST_CHECK;
 
-/* Until the eventfd can be read; it is not read. PS_E_TIMEOUT. */
+/* Waits until the eventfd is readable; does not read it. PS_E_TIMEOUT. */
 int ps_event_wait(int event, int64_t timeout_ms) PS_MUST_CHECK;
 
 #endif

@@ -20,8 +20,8 @@
 
 #define WHY_MAX    PS_BREAKER_WHY
 #define SERVER_MAX (PS_REDIS_HOST_MAX + 16)
-/* When a server is left alone for a while: most commands of the last five seconds were refused, or
- * slow, or so many in a row were refused. */
+/* When to leave a server alone for a while: most commands of the last five seconds were refused, or
+ * slow, or this many in a row were refused. */
 #define WINDOW_MS       5000
 #define CALLS_MIN       20
 #define BAD_PERCENT     80
@@ -48,16 +48,16 @@ struct ps_redis_link {
     struct ps_redis_wire *wire;  /* trying (once the address is known) and ready */
     struct ps_redis_host master; /* what the Sentinel said */
     bool asking;                 /* trying: the wire leads to a Sentinel */
-    bool sentinel_auth;          /* trying: it has asked for a password */
+    bool sentinel_auth;          /* trying: it requires a password */
     size_t sentinel;             /* the one to ask first */
     size_t asked;                /* trying: how many did not help */
     unsigned attempts;           /* to take each address of a name in turn */
     struct ps_breaker breaker;
-    bool suspect;  /* commands have failed here: when greeted, it must prove itself */
-    bool greeting; /* the reply at hand is the one that made it ready: no proof of more */
+    bool suspect;  /* commands have failed here: its next greeting must prove it */
+    bool greeting; /* the present reply made it ready: it proves nothing more */
     bool checking;
     uint64_t check_due; /* uv_now: of the next check */
-    int64_t late_ms;    /* how late the loop has come to its checks of late */
+    int64_t late_ms;    /* how late the loop was for its recent checks */
     char identity[PS_REDIS_IDENTITY_MAX + 1];
     char server[SERVER_MAX];
     char why[WHY_MAX]; /* reported last */
@@ -87,7 +87,7 @@ static void fail_link(struct ps_redis_link *link, int err, const char *what)
     struct ps_redis_wire *wire = link->wire;
 
     (void)snprintf(why, sizeof why, "%.200s: %.110s", link->server, what);
-    /* A Sentinel cut off from the others may name a wrong master for ever. */
+    /* A Sentinel that is cut off from the others may name a wrong master forever. */
     if (link->state == PS_REDIS_TRYING && !link->asking && link->url.master[0] != '\0')
         link->sentinel = (link->sentinel + 1) % link->url.host_count;
     link->state = PS_REDIS_AWAY;
@@ -104,7 +104,7 @@ static void fail_link(struct ps_redis_link *link, int err, const char *what)
     link->callbacks.on_away(err, why, link->callbacks.ctx);
 }
 
-/* One Sentinel did not help: the next one, or all have been asked. */
+/* One Sentinel did not help: ask the next one, unless all were asked. */
 static void next_sentinel(struct ps_redis_link *link, int err, const char *what)
 {
     ps_redis_wire_close(link->wire);
@@ -158,7 +158,7 @@ int ps_redis_reply_err(const redisReply *reply)
     return PS_E_UNKNOWN;
 }
 
-/* A loop that turns slowly sees every reply late. What it comes late to its own timer, and as much
+/* A slow loop sees every reply late. The time by which it is late for its own timer, and the same
  * again for the turn in which the command waited to be written, is not Redis's. */
 static int64_t redis_took_ns(const struct ps_redis_link *link, int64_t took_ms)
 {
@@ -180,7 +180,8 @@ static void on_reply(const redisReply *reply, int64_t took_ms, void *ctx)
     link->greeting = false;
     if (greeting || link->state != PS_REDIS_READY)
         return;
-    if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) { /* it works; the call did not */
+    /* the server works; the call failed */
+    if (err == 0 || err == PS_E_CORRUPT || err == PS_E_UNKNOWN) {
         link->suspect = false;
         if (ps_breaker_succeed(&link->breaker, took_ns))
             note_slow(link);
@@ -275,13 +276,13 @@ static int send_info(struct ps_redis_link *link, ps_redis_reply_fn *fn)
                       (const char *const[]){"INFO", "server", "replication", "memory"});
 }
 
-/* Of AUTH and SELECT. A failed attempt is closed by the first of them: then the rest come here
- * with PS_E_UNKNOWN, and the wire is no longer the link's. */
+/* For AUTH and SELECT. The first one closes a failed attempt; the others then arrive here with
+ * PS_E_UNKNOWN, and the wire is no longer the link's. */
 static void on_prepared(int err, const redisReply *reply, void *ctx)
 {
     struct ps_redis_link *link = ctx;
     if (err == 0 && link->wire != NULL && reply->type == REDIS_REPLY_ERROR) {
-        /* Who does not know a command repeats its words. */
+        /* A server that does not know a command repeats its words. */
         bool tells = link->url.password[0] != '\0' && strstr(reply->str, link->url.password);
         err = ps_redis_reply_err(reply);
         fail_link(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
@@ -296,7 +297,7 @@ static void on_greeted(int err, const redisReply *reply, void *ctx)
     if (err < 0 || link->wire == NULL)
         return;
     err = ps_redis_reply_err(reply);
-    if (err < 0 && err != PS_E_UNKNOWN) { /* no password was given and one is asked for; busy */
+    if (err < 0 && err != PS_E_UNKNOWN) { /* no password was given and one is required; busy */
         fail_link(link, err, reply->str);
         return;
     }
@@ -431,7 +432,7 @@ static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo 
     if (link->closed) {
         free_when_closed(link);
     } else if (link->state != PS_REDIS_TRYING || link->wire != NULL) {
-        /* too late: that attempt has been given up */
+        /* too late: that attempt was given up */
     } else if (status < 0) {
         give_up(link, PS_E_NOT_FOUND, uv_strerror(status));
     } else {

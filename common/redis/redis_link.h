@@ -37,8 +37,8 @@ struct ps_redis_settings {
      * part of how long buyers wait when Redis is back. */
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t check_ms; /* between looks at the identity; 0 = none */
-    /* A reply that takes so long is slow, and while most are the breaker is open; 0 = none is. For
-     * links whose callers had better get a quick "no" than a late "yes". */
+    /* A reply that takes this long is slow; while most are, the breaker is open; 0 = off. For links
+     * whose callers prefer a quick refusal to a late answer. */
     int64_t slow_ms;
     size_t pending_max; /* commands that wait for their replies */
 };
@@ -53,7 +53,7 @@ struct ps_redis_callbacks {
     void (*on_ready)(const char *identity, void *ctx);
     /* Not ready any more, or an attempt has failed in another way than the one before. `why` names
      * the server, never a password. PS_E_PERMISSION: AUTH was refused. PS_E_READ_ONLY: no master.
-     * PS_E_INVALID: its settings or its version do not do. */
+     * PS_E_INVALID: its settings or its version are not accepted. */
     void (*on_away)(int err, const char *why, void *ctx);
     void *ctx;
 };
@@ -63,19 +63,19 @@ int ps_redis_link_new(uv_loop_t *loop, const struct ps_redis_url *url,
                       const struct ps_redis_settings *settings,
                       const struct ps_redis_callbacks *callbacks,
                       struct ps_redis_link **ret_link) PS_MUST_CHECK;
-/* What is pending is answered with PS_E_UNKNOWN before this returns; the memory goes when the loop
- * has closed the handles. No callback of the link comes after this. NULL is allowed. */
+/* Pending commands are answered with PS_E_UNKNOWN before this returns; the memory is freed when the
+ * loop has closed the handles. No callback of the link comes after this. NULL is allowed. */
 void ps_redis_link_close(struct ps_redis_link *link);
 
 enum ps_redis_state ps_redis_link_state(const struct ps_redis_link *link);
-/* True when a command would be let through now. */
+/* True if a command would be sent now. */
 bool ps_redis_link_open(struct ps_redis_link *link);
-/* What its breaker shows; `why` names the server, never a password. */
+/* Its breaker's view; `why` names the server, never a password. */
 void ps_redis_link_show(struct ps_redis_link *link, struct ps_breaker_view *ret_view);
 void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_force *force);
-/* Of the server that was greeted last; "" before the first. */
+/* Of the last greeted server; "" before the first. */
 const char *ps_redis_link_identity(const struct ps_redis_link *link);
-/* "host:port" of the server that is, or was, spoken to last. */
+/* "host:port" of the present or last server. */
 const char *ps_redis_link_server(const struct ps_redis_link *link);
 
 /* As ps_redis_wire_eval. PS_E_CLOSED: not let through; PS_E_FULL: pending_max are pending;
@@ -88,13 +88,12 @@ int ps_redis_link_eval(struct ps_redis_link *link, const struct ps_redis_script 
 int ps_redis_link_send(struct ps_redis_link *link, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx) PS_MUST_CHECK;
 
-/* Writes at once what the end of the loop's turn would write. */
+/* Writes now what the end of the loop's turn would write. */
 void ps_redis_link_flush(struct ps_redis_link *link);
 
-/* 0: a reply that is no error. Else what the error says: PS_E_FULL (OOM), PS_E_READ_ONLY,
- * PS_E_PERMISSION, PS_E_BUSY (loading, a slow script, cannot write its disk, too few replicas) and
- * PS_E_CORRUPT (WRONGTYPE) mean that the command was not executed; PS_E_UNKNOWN is everything else.
- */
+/* 0: the reply is no error. Else the error: PS_E_FULL (OOM), PS_E_READ_ONLY, PS_E_PERMISSION,
+ * PS_E_BUSY (loading, a slow script, cannot write its disk, too few replicas) and PS_E_CORRUPT
+ * (WRONGTYPE) mean that the command was not executed; PS_E_UNKNOWN is everything else. */
 int ps_redis_reply_err(const redisReply *reply);
 
 #endif

@@ -1,4 +1,4 @@
-/* Where Redis is, as people write it:
+/* Redis addresses:
  *
  *   redis://[user[:password]@]host[:port][/db]
  *   redis+sentinel://[user[:password]@]host[:port][,host[:port]...]/master-name[/db]

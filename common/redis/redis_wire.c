@@ -79,7 +79,7 @@ static void on_written(uv_write_t *request, int status)
         flush_output(wire);
 }
 
-/* Writes what was gathered, unless the last write is still under way: then its end does. */
+/* Writes what was gathered, unless the last write is still in progress: then its end does. */
 static void flush_output(struct ps_redis_wire *wire)
 {
     if (!wire->connected || wire->writing.len > 0 || wire->out.len == 0)
@@ -234,8 +234,8 @@ int ps_redis_wire_eval(struct ps_redis_wire *wire, const struct ps_redis_script 
     return err;
 }
 
-/* The script is not known there (a restart, SCRIPT FLUSH): loads it and asks again. False: it
- * could not be asked again. */
+/* The server does not know the script (a restart, SCRIPT FLUSH): loads it and repeats the call.
+ * False: it could not be repeated. */
 static bool load_and_repeat(struct ps_redis_wire *wire, struct pending *pending)
 {
     const char *at[] = {"SCRIPT", "LOAD", pending->script->text};

@@ -21,7 +21,7 @@ struct ps_redis_script {
     const char *sha1;
 };
 
-/* What a command is made of. */
+/* The parts of a command. */
 struct ps_redis_args {
     int count;
     const char *const *at;
@@ -57,11 +57,11 @@ int ps_redis_wire_send(struct ps_redis_wire *wire, struct ps_redis_args args, ps
 int ps_redis_wire_eval(struct ps_redis_wire *wire, const struct ps_redis_script *script,
                        int key_count, struct ps_redis_args args, ps_redis_reply_fn *fn,
                        void *ctx) PS_MUST_CHECK;
-/* Writes at once what the turn's end would write. */
+/* Writes now what the end of the turn would write. */
 void ps_redis_wire_flush(struct ps_redis_wire *wire);
 size_t ps_redis_wire_pending(const struct ps_redis_wire *wire);
-/* Answers what is pending with PS_E_UNKNOWN; the memory goes when the loop has closed the handles.
- * May be called from any callback. NULL is allowed. */
+/* Answers pending commands with PS_E_UNKNOWN; the memory is freed when the loop has closed the
+ * handles. May be called from any callback. NULL is allowed. */
 void ps_redis_wire_close(struct ps_redis_wire *wire);
 
 #endif

@@ -1,11 +1,11 @@
-/* The gates of a buy request, in the order in which this program says no. Cheap and certain reasons
- * come first; the global rate comes last, so that a bot that its own limit would refuse cannot burn
- * the budget of all. A buyer's own order is looked up before sold out, ended and paused are said:
- * he is told of it even then, but he pays his own limits for asking.
+/* The gates of a buy request, in the order of refusals. Cheap and certain reasons come first. The
+ * global rate comes last, so that a bot that its own limit would refuse cannot use up everybody's
+ * budget. A buyer's own order is looked up before sold out, ended and paused are answered: buyers
+ * learn of their order even then, but the request counts against their own limits.
  *
- * What must hold: a gate neither waits nor allocates nor locks, and changes nothing but limit
- * cells. (Reading a body in an unusual spelling is the JSON library's work and allocates; it comes
- * after every gate that does without the body.) */
+ * Invariant: a gate neither waits nor allocates nor locks, and changes nothing but limit cells. (A
+ * body in an unusual spelling is parsed by the JSON library, which allocates; that gate comes after
+ * every gate that does not need the body.) */
 #include "gateway/admission/admit.h"
 
 #include "gateway/admission/limits/limit_set.h"
@@ -49,7 +49,7 @@ static enum adm_gate phase_gate(struct adm_admission *admission)
                 ans_seconds_up(sale->opens_at_ms - admission->wall_ms, 1000);
         return deny(admission, ANS_V_not_started);
     }
-    /* A buyer who has orders here goes on to the replay gate, which comes back to the phase. */
+    /* A buyer with orders here continues to the replay gate, which then checks the phase. */
     return phase == CFG_PHASE_OPEN || has_orders(admission) ? ADM_GATE_PASS
                                                             : judge_phase(admission, phase);
 }
@@ -66,8 +66,8 @@ static enum adm_gate blocklist_gate(struct adm_admission *admission)
 
 /* --- overload --- */
 
-/* Spreads over as long again as it says, by user: those who were refused together do not come back
- * together. */
+/* Spreads Retry-After over twice its value, by user: clients that were refused together do not
+ * return together. */
 static enum adm_gate deny_shed(struct adm_admission *admission, enum adm_shed_class class,
                                uint64_t hash)
 {
@@ -120,7 +120,7 @@ static enum adm_gate rehearsal_gate(struct adm_admission *admission)
         adm_feature_on(gates->overload, gates->shard, CFG_FEATURE_rehearsals))
         return ADM_GATE_PASS;
     admission->detail.policy = cfg_feature_names[CFG_FEATURE_rehearsals];
-    admission->detail.text = "rehearsals give way while the gateway is overloaded";
+    admission->detail.text = "rehearsals are turned off while the gateway is overloaded";
     return deny(admission, ANS_V_shed);
 }
 
@@ -146,8 +146,8 @@ static void keep_tightest(struct adm_request *request, const struct cfg_limit_ru
                                        .reset_s = result->reset_s};
 }
 
-/* Rehearsals are limited as real buyers are, by the same rules, but they are counted apart: a
- * rehearsal beside a live sale takes nobody's turn, whatever users and addresses it makes up. */
+/* The same rules limit rehearsals and real buyers, but rehearsals are counted apart: a rehearsal
+ * beside a live sale uses up nobody's limit, whatever users and addresses it makes up. */
 static uint64_t cell_key(const struct adm_request *request, uint64_t hash)
 {
     return request->rehearsal ? hash ^ UINT64_C(0x9e3779b97f4a7c15) : hash;
@@ -170,9 +170,9 @@ static uint64_t hash_key(const struct adm_admission *admission, const void *key,
     return adm_limit_hash(admission->gates->limits, key, key_len);
 }
 
-/* One rule with one key, given by its hash. Only the user's and the address's limits are the
- * asker's own quota, so only they are shown to him when they allow. *ret_fits is what the limit
- * says, also in shadow mode. */
+/* Checks one rule for one key, given by its hash. Only limits by user and by address are the
+ * client's own quota, so only those are reported when they allow. *ret_fits is the limit's result,
+ * also in shadow mode. */
 static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg_limit_rule *rule,
                                const struct adm_limit_compiled *compiled, uint64_t hash,
                                bool *ret_fits)
@@ -220,18 +220,18 @@ static enum adm_gate ask_address(struct adm_admission *admission,
                      hash_key(admission, key.byte, sizeof key.byte), &fits);
     if (!fits || ps_address_is_v4(address))
         return step;
-    /* The /48, so that a customer with 65,536 networks of /64 is one asker too. */
+    /* The /48, so that a customer with 65,536 networks of /64 counts once, too. */
     memset(key.byte + 6, 0, sizeof key.byte - 6);
     return ask_limit(admission, &limits->rules[rule], &set[rule].wide,
                      hash_key(admission, key.byte, sizeof key.byte), &fits);
 }
 
-/* A twin is under the rules of its sale, too. */
+/* The rules of its sale apply to a twin, too. */
 static bool is_for(const struct cfg_limit_rule *rule, const struct adm_admission *admission)
 {
     const struct snap_sale *sale = admission->sale;
 
-    if (rule->route[0] != 0) /* only rules for pages have one */
+    if (rule->route[0] != 0) /* only rules for pages name a route */
         return strcmp(rule->route, admission->route) == 0;
     return rule->sale[0] == 0 || (sale != NULL && (strcmp(rule->sale, sale->name) == 0 ||
                                                    strcmp(rule->sale, sale->twin_of) == 0));
@@ -366,7 +366,7 @@ static bool is_live(const struct oq_order *order)
     return state == OQ_STATE_ACCEPTED || state == OQ_STATE_CONFIRMED;
 }
 
-/* The live order that a click without a key repeats, at a cap of one; NULL: none. */
+/* At a cap of one, a click without a key repeats the buyer's live order; NULL: there is none. */
 static struct oq_order *find_own_order(const struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
@@ -390,7 +390,7 @@ static enum adm_gate deny_user_limit(struct adm_admission *admission, const stru
     return deny(admission, ANS_V_user_limit);
 }
 
-/* What the fold says to a repeat of `order`. */
+/* Answers a repeat of `order` from the fold. */
 static enum adm_gate judge_repeat(struct adm_admission *admission, struct oq_order *order)
 {
     const struct adm_request *request = admission->request;
@@ -402,8 +402,8 @@ static enum adm_gate judge_repeat(struct adm_admission *admission, struct oq_ord
                                 : deny_user_limit(admission, order);
 }
 
-/* The buyer's own order, found without a lock: by his key, or (without a key) his only one where
- * one is all that he may have. */
+/* Finds the buyer's own order without a lock: by the key, or, without a key at a cap of one, the
+ * only one. */
 static enum adm_gate replay_gate(struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
@@ -473,7 +473,7 @@ static enum adm_gate store_gate(struct adm_admission *admission)
                : deny(admission, adm_refuse_store(gates));
 }
 
-/* Without a log no counter is built: then it is the log that is missing. */
+/* Without a log no counter is built: then the reason is the log. */
 static enum adm_gate sold_out_gate(struct adm_admission *admission)
 {
     if (admission->sale->counter == NULL || admission->sale->fenced)
@@ -481,8 +481,8 @@ static enum adm_gate sold_out_gate(struct adm_admission *admission)
     return admission->sold_out ? deny(admission, ANS_V_sold_out) : ADM_GATE_PASS;
 }
 
-/* His own order may have come into the log since the replay gate: who has orders is judged by the
- * counter. */
+/* The buyer's own order may have reached the log since the replay gate: the counter decides for
+ * buyers with orders. */
 static enum adm_gate sku_sold_out_gate(struct adm_admission *admission)
 {
     return inv_sale_sku_sold_out(admission->sale->counter, admission->request->sku_index) &&
@@ -494,7 +494,7 @@ static enum adm_gate sku_sold_out_gate(struct adm_admission *admission)
 /* clang-format off */
 static const struct {
     gate_fn *run;
-    bool again; /* looked at once more after waiting: the world may have changed */
+    bool again; /* checked again after waiting: its answer may have changed */
 } gates[] = {
     {phase_gate,        true},
     {blocklist_gate,    true},
@@ -502,11 +502,11 @@ static const struct {
     {shed_gate,         false},
     {ip_gate,           false},
     {user_gate,         false},
-    {replay_gate,       true}, /* it also says `ended` and `paused` to those who have orders */
+    {replay_gate,       true}, /* also answers `ended` and `paused` to buyers with orders */
     {sold_out_gate,     true},
     {log_gate,          true},
     {store_gate,        true},
-    {body_gate,         true}, /* what was read did not outlive the wait */
+    {body_gate,         true}, /* the body that was read before the wait is gone */
     {sku_sold_out_gate, true},
     {sale_gate,         false},
     {global_gate,       false},

@@ -1,6 +1,6 @@
-/* Who may try to buy: the gates, a table of functions in the order in which this program says no.
- * The first "no" wins, none waits, none allocates, none locks. A leaky bucket may say "wait": the
- * request remembers where to go on. */
+/* Who may try to buy: the gates, a table of functions in the order of refusals. The first refusal
+ * wins; no gate waits, allocates or locks. A leaky bucket may answer "wait": the request remembers
+ * the gate at which to continue. */
 #ifndef ADM_ADMIT_H
 #define ADM_ADMIT_H
 
@@ -16,7 +16,7 @@
 #include "queue/fold.h"
 #include "queue/log.h"
 
-/* What the gates of one thread look at. That thread exchanges the policy, between two requests. */
+/* What the gates of one thread read. That thread replaces the snapshot, between two requests. */
 struct adm_gates {
     struct adm_limit_table *limits;
     struct adm_shed *shed;
@@ -24,52 +24,52 @@ struct adm_gates {
     const struct oq_fold *fold;
     const struct oq_log *log;
     unsigned backlog_percent; /* of the log's queue; above: 503 log_backlog */
-    /* Appends and reservations under way; NULL: no limit. Whoever passes the gates takes a place of
-     * both before stock is touched (orders/). */
+    /* Limits on appends and reservations in progress; NULL: none. A request that passes the gates
+     * takes a place of both before stock is touched (orders/). */
     struct ps_adaptive_limit *log_limit, *store_limit;
     struct ps_metrics_shard *shard;
     const struct snapshot *policy;
 };
 
-/* One request as the gates see it. */
+/* One request, as the gates need it. */
 struct adm_request {
-    /* In. The strings must outlive the request. */
+    /* Input. The strings must outlive the request. */
     struct ps_address address;
-    struct ps_str user; /* .len == 0: nobody said */
+    struct ps_str user; /* .len == 0: not known */
     struct ps_str key;  /* Idempotency-Key without quotes; .len == 0: none */
     struct ps_str body;
-    bool overdue;   /* it has waited for so long that overload refuses it */
-    bool rehearsal; /* it has limits of its own: cells that no real buyer is counted in */
-    /* Kept from gate to gate, also while it waits; zero at the start. */
+    bool overdue;   /* it has waited so long that overload refuses it */
+    bool rehearsal; /* it is counted in limits of its own, apart from real buyers */
+    /* Kept from gate to gate, also while the request waits; zero at the start. */
     uint64_t user_hash;            /* of `user`: adm_admit_expect */
-    struct ans_limit_fields limit; /* the tightest that was asked; .policy points to the next */
+    struct ans_limit_fields limit; /* the tightest limit so far; .policy points to the next */
     char limit_name[PS_NAME_MAX + 1];
-    bool asked_shared; /* a limit that the cluster shares; counted once a request */
-    size_t gate;       /* where to go on after waiting */
-    /* Out: the order, once the body is read. */
+    bool asked_shared; /* a limit that the cluster shares was checked; counted once per request */
+    size_t gate;       /* the gate at which to continue after waiting */
+    /* Output: the order, once the body is parsed. */
     char sku[PS_NAME_MAX + 1];
     uint32_t sku_index;
     int64_t quantity;
 };
 
 enum adm_gate {
-    ADM_GATE_PASS,  /* from the table: all gates are passed */
+    ADM_GATE_PASS,  /* for the table: all gates are passed */
     ADM_GATE_DENY,  /* verdict and detail say why */
-    ADM_GATE_WAIT,  /* until_ns; request->gate says where to go on */
-    ADM_GATE_REPLAY /* the buyer has this order already: own */
+    ADM_GATE_WAIT,  /* until_ns; request->gate says where to continue */
+    ADM_GATE_REPLAY /* the buyer already has this order: own */
 };
 
 struct adm_admission {
     const struct adm_gates *gates;
     struct adm_request *request;
     const struct snap_sale *sale;
-    const char *route; /* of a page: its name; NULL: it is none */
+    const char *route; /* a page's route by name; NULL: no page */
     int64_t now_ns;
     int64_t wall_ms;
-    int64_t patience_ms; /* that leaky buckets may hold the request for, all together */
+    int64_t patience_ms; /* how long all leaky buckets together may hold the request */
     bool body_read;
-    bool sold_out; /* as it was before the buyer's own orders were looked for */
-    /* Out. */
+    bool sold_out; /* its state before the buyer's own orders were looked up */
+    /* Output. */
     enum ans_verdict verdict;
     struct ans_problem_detail detail;
     int64_t until_ns;
@@ -77,26 +77,25 @@ struct adm_admission {
     char order_text[PS_UUID_LEN + 1]; /* of detail.order_id */
 };
 
-/* As soon as the user is known: his limits will be asked. Sets request->user_hash, which every
- * later step wants. */
+/* Call it as soon as the user is known: prefetches the cells of the user's limits. Sets
+ * request->user_hash, which every later step needs. */
 void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request);
 
-/* Runs the gates from request->gate (0 = from the start; else phase and sold out are looked at
- * again first). */
+/* Runs the gates from request->gate (0 = all; else phase and sold out are checked again first). */
 enum adm_gate adm_admit(struct adm_admission *admission);
-/* The verdict of one who finds no place; counts it. */
+/* The verdict for a request that finds no place; counts it. */
 enum ans_verdict adm_refuse_log(const struct adm_gates *gates);
 enum ans_verdict adm_refuse_store(const struct adm_gates *gates);
 
-/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. The blocklist is asked first. When
- * overload does not refuse them, their class of limits is asked with the keys ip, user, sale and
- * global, in this order; nothing waits. */
+/* For requests that do not buy: ADM_GATE_PASS or ADM_GATE_DENY. The blocklist is checked first. If
+ * overload does not refuse the request, the limits of its class are checked with the keys ip, user,
+ * sale and global, in this order; nothing waits. */
 /* The status page. */
 enum adm_gate adm_admit_status(struct adm_admission *admission);
 /* A buyer's orders. */
 enum adm_gate adm_admit_lookup(struct adm_admission *admission);
-/* A page of the shop, by the name of its route; `sale` is NULL. Of the rules for pages those that
- * name the route, or none. */
+/* A page of the shop, by the name of its route; `sale` is NULL. Rules for pages apply if they name
+ * the route, or none. */
 enum adm_gate adm_admit_page(struct adm_admission *admission, const struct cfg_route *route);
 
 #endif

@@ -1,9 +1,9 @@
-/* /proc/self/cgroup says in which group this process is, once a hierarchy; /proc/self/mountinfo
- * says where the hierarchies are mounted, and which part of them (a container may see only its own
- * group, under a path that /proc/self/cgroup does not know). With both versions mounted, a
- * controller belongs to the v1 hierarchy that lists it. From the process's group up to the mount
- * every level may have a limit. See cgroups(7), cgroup-v1/memory.txt and cgroup-v2.rst, psi.rst of
- * the kernel's documentation. */
+/* /proc/self/cgroup says in which group this process is, one line for each hierarchy.
+ * /proc/self/mountinfo says where the hierarchies are mounted, and which part of them (a container
+ * may see only its own group, under a path that /proc/self/cgroup does not show). With both
+ * versions mounted, a controller belongs to the v1 hierarchy that lists it. Every level from the
+ * process's group up to the mount may have a limit. See cgroups(7), and cgroup-v1/memory.txt,
+ * cgroup-v2.rst and psi.rst of the kernel's documentation. */
 #include "gateway/admission/cgroup.h"
 
 #include <errno.h>
@@ -15,14 +15,14 @@
 #include <unistd.h>
 
 #define PATH_SIZE 1024
-#define TEXT_SIZE 8192 /* of the files but mountinfo, which is read by lines */
+#define TEXT_SIZE 8192 /* of all files but mountinfo, which is read by lines */
 /* v1 shows "no limit" as the largest multiple of a page that fits. */
 #define NO_LIMIT (UINT64_C(1) << 60)
 
 struct group {
     bool is_v2;
-    char dir[PATH_SIZE]; /* of the group, with the root before it */
-    size_t top;          /* length of the mount's part of it: no group is above that */
+    char dir[PATH_SIZE]; /* of the group, root included */
+    size_t top;          /* length of the mount's part: no group is above it */
 };
 
 /* --- files --- */
@@ -51,7 +51,7 @@ static int read_text(const char *dir, const char *name, char ret_text[TEXT_SIZE]
     bool failed = ferror(file) != 0;
     int why = errno;
     (void)fclose(file); /* it was only read */
-    if (failed)         /* PSI that is switched off says EOPNOTSUPP */
+    if (failed)         /* PSI returns EOPNOTSUPP when it is switched off */
         return ps_fault(fault, why == EOPNOTSUPP ? PS_E_NOT_FOUND : PS_E_IO, path,
                         "cannot be read: %s", strerror(why));
     ret_text[len] = '\0';
@@ -66,7 +66,7 @@ static int corrupt(struct ps_fault *fault, const char *dir, const char *name, co
                     "does not say %s as expected", wanted);
 }
 
-/* A number that a white space or the end follows. */
+/* A number, followed by white space or the end. */
 static bool parse_number(const char *text, uint64_t *ret_number, const char **ret_end)
 {
     char *end;
@@ -113,7 +113,7 @@ static bool find_number(const char *text, const char *key, uint64_t *ret_number)
 
 /* --- where the group is --- */
 
-/* Is `word` one of a list with commas? */
+/* Is `word` in a list separated by commas? */
 static bool lists(const char *list, const char *word)
 {
     size_t len = strlen(word);
@@ -124,8 +124,8 @@ static bool lists(const char *list, const char *word)
     return false;
 }
 
-/* The path of this process in the hierarchy of the controller; "" as controller: in v2. False:
- * there is no such hierarchy. */
+/* The path of this process in the controller's hierarchy; "" as controller: in v2. False: there is
+ * no such hierarchy. */
 static bool find_path(const char *cgroups, const char *controller, char ret_path[PATH_SIZE])
 {
     char list[256];
@@ -163,7 +163,8 @@ static bool is_mount_of(const char *line, const char *controller, char ret_root[
                                  : strcmp(type, "cgroup") == 0 && lists(super, controller);
 }
 
-/* The group's path below its mount; a path that the mount does not show is the mount itself. */
+/* The group's path below its mount; a path that the mount does not show becomes the mount
+ * itself. */
 static const char *below_mount(const char *path, const char *mount_root)
 {
     size_t len = strcmp(mount_root, "/") == 0 ? 0 : strlen(mount_root);
@@ -221,7 +222,7 @@ static int find_group(const char *root, const char *controller, struct group *re
                                      : PS_E_NOT_FOUND;
 }
 
-/* Turns to the group above. False: there is none. */
+/* Moves to the parent group. False: there is none. */
 static bool go_up(struct group *group)
 {
     char *slash = strrchr(group->dir, '/');
@@ -234,7 +235,7 @@ static bool go_up(struct group *group)
 
 /* --- processors --- */
 
-/* Of one level; *ret_cpus stays as it is without a quota. */
+/* The quota of one level; *ret_cpus stays unchanged if it has none. */
 static int read_quota_v1(const char *dir, double *ret_cpus, struct ps_fault *fault)
 {
     char text[TEXT_SIZE];
@@ -279,7 +280,7 @@ static double machine_cpus(void)
 
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
         return CPU_COUNT(&set);
-    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more than the set holds */
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* more processors than the set can hold */
     return online > 0 ? (double)online : 1;
 }
 

@@ -1,4 +1,4 @@
-/* What the control thread tells the workers of the ladder, and the one question that they ask: is
+/* What the control thread publishes about the ladder for the workers, and their one question: is
  * this feature on? Any thread. */
 #ifndef ADM_FEATURES_H
 #define ADM_FEATURES_H
@@ -13,11 +13,11 @@
 struct adm_overload_shared {
     _Atomic(int) level;
     _Atomic(unsigned) off; /* a bit a feature, 1 << enum cfg_feature */
-    _Atomic(bool) is_off;  /* the mode: nobody is shed, and no limit follows what is measured */
+    _Atomic(bool) is_off;  /* the mode: nobody is shed, and no limit follows latency */
 };
 
-/* Asked each time that the feature is about to be used, by the thread of `shard`: each is counted
- * as a use, also while the feature is off. */
+/* Call it each time just before the feature is used, on the thread of `shard`: each call counts as
+ * a use, also while the feature is off. */
 static inline bool adm_feature_on(const struct adm_overload_shared *shared,
                                   struct ps_metrics_shard *shard, enum cfg_feature feature)
 {

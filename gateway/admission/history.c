@@ -1,4 +1,4 @@
-/* A ring of one place more than is shown: the place of the second under way. */
+/* A ring with one place more than is shown: the current second's. */
 #include "gateway/admission/history.h"
 
 #include "common/err.h"
@@ -11,9 +11,9 @@
 struct adm_history {
     size_t series;
     bool begun;
-    int64_t second; /* under way */
-    size_t count;   /* of whole ones before it */
-    float *value;   /* a series after the other */
+    int64_t second; /* the current one */
+    size_t count;   /* complete seconds before it */
+    float *value;   /* one series after the other */
 };
 
 int adm_history_new(size_t series, struct adm_history **ret_history)

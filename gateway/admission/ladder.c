@@ -1,5 +1,5 @@
-/* See ladder.h. Calm is counted as a sum of time: so a tick that comes late, or a noisy one, costs
- * what it is worth and no more. */
+/* See ladder.h. Calm is a sum of time, so a late tick, or a noisy one, costs only its own
+ * length. */
 #include "gateway/admission/ladder.h"
 
 static void step_up(struct adm_ladder *ladder, int64_t now_ns)

@@ -1,15 +1,15 @@
-/* The degrade ladder's controller: from the pressure of each tick to a level, 0 (nothing is turned
- * off) to CFG_LEVEL_MAX. Pure: it knows no clock, no signal and no feature.
+/* The controller of the degrade ladder: from the pressure of each tick to a level, 0 (nothing is
+ * turned off) to CFG_LEVEL_MAX. Pure: no clock, no signals, no features.
  *
  * - Up one step when the pressure was at `enter` or above for `enter_ticks` ticks in a row.
- * - Down one step when it was calm, at `leave` or below, for `leave_s`. As long as the calm lasts,
- *   each further step down follows after a quarter of that: by then the pressure shows what the
- *   step before has brought back. So from the top all is back after 1.75 * leave_s.
+ * - Down one step when it was calm, at `leave` or below, for `leave_s`. While the calm lasts, each
+ *   further step down follows after a quarter of that: by then the pressure shows what the step
+ *   before has brought back. So everything is back from the top after 1.75 * leave_s.
  * - Real signals are noisy, and a single tick says little. A tick above `leave` does not end the
- *   calm but takes ADM_LADDER_SETBACK_NS of it away; `enter_ticks` at `enter` in a row end it.
- * - A step that was entered within ADM_LADDER_RETURN_NS of its last leaving has been left too
- *   early: it is held for ADM_LADDER_RETURN_NS. So no step is left and entered again more than once
- *   a minute. What waits is the way down: the way up never waits. */
+ *   calm but takes ADM_LADDER_SETBACK_NS off it; `enter_ticks` at `enter` in a row end it.
+ * - A step that is entered again within ADM_LADDER_RETURN_NS was left too early: it is held for
+ *   ADM_LADDER_RETURN_NS. So no step is left and entered again more than once a minute. Only the
+ *   way down waits, never the way up. */
 #ifndef ADM_LADDER_H
 #define ADM_LADDER_H
 
@@ -19,7 +19,7 @@
 #define ADM_LADDER_SETBACK_NS PS_NS_PER_S
 #define ADM_LADDER_RETURN_NS  (60 * PS_NS_PER_S)
 
-/* Time between two ticks that counts as calm, at most: of what was between nobody knows. */
+/* The longest time between two ticks that counts as calm: what happened in between is unknown. */
 #define ADM_LADDER_TICK_MAX_NS (200 * PS_NS_PER_MS)
 
 struct adm_ladder {

@@ -30,8 +30,8 @@ double adm_window_percentile_ms(const struct adm_window *window, double share)
     return (double)ps_time_bucket_middle_ns(bucket) / (double)PS_NS_PER_MS;
 }
 
-/* Of a time L the first L - x keep an event that comes in them waiting for more than x. So x is
- * where the sum of L - x over all L > x is the rest of `all_ns`: found from the longest down. */
+/* Of a busy time L, an event that arrives in its first L - x waits for more than x. So x is where
+ * the sum of L - x over all L > x equals the rest of `all_ns`: searched from the longest down. */
 double adm_window_wait_ms(const struct adm_window *window, double share, double all_ns)
 {
     double rest_ns = (1 - share) * all_ns, sum_ns = 0, count = 0;

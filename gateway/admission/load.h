@@ -1,7 +1,7 @@
-/* What one worker sees of its own load, for the control thread to read: gauges, a counter, and
- * times in fine buckets. Everything is a relaxed atomic of one writer, the worker; counts only
- * grow, and the reader takes the difference to its last look. So nobody waits, and no window has to
- * begin or end on two threads at once. */
+/* One worker's own load, for the control thread to read: gauges, a counter, and times in fine
+ * buckets. Everything is a relaxed atomic with one writer, the worker; counts only grow, and the
+ * reader takes the difference to its last read. So nobody waits, and no window has to begin or end
+ * on two threads at once. */
 #ifndef ADM_LOAD_H
 #define ADM_LOAD_H
 
@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 
-/* How often workers tick, and the signals are sampled. */
+/* How often workers tick and the signals are sampled. */
 #define ADM_TICK_MS 100
 
 struct adm_times {
@@ -17,13 +17,14 @@ struct adm_times {
 };
 
 struct adm_worker_load {
-    struct adm_times turns; /* how long the loop was away from its poll, each time */
-    struct adm_times store; /* from asking a shared counter to its reply */
-    struct adm_times log; /* from an append until the log has shown it, or nobody waits any more */
+    struct adm_times turns; /* how long the loop was away from its poll, for each turn */
+    struct adm_times store; /* from a request to a shared counter to its reply */
+    struct adm_times
+        log; /* from an append until the log shows it, or nobody waits for it any more */
     struct adm_times orders;                       /* from a complete head to the answer 202 */
     _Atomic(uint32_t) admitted;                    /* orders that passed all gates; modulo 2^32 */
     _Atomic(int64_t) connections, in_flight, held; /* as at the end of the last turn */
-    _Atomic(int64_t) log_oldest_ns; /* when the oldest order that waits was appended; 0: none */
+    _Atomic(int64_t) log_oldest_ns; /* when the oldest waiting order was appended; 0: none */
     _Atomic(int64_t) alive_ns;      /* when its tick last ran */
 } PS_ALIGNED;
 
@@ -43,18 +44,19 @@ static inline void adm_times_add(struct adm_times *times, int64_t ns)
 struct adm_window {
     uint32_t count[PS_TIME_BUCKETS];
 };
-/* What one writer's times have counted up to the last look; zeroed at the start. */
+/* One writer's counts at the last read; zeroed at the start. */
 struct adm_times_seen {
     uint32_t count[PS_TIME_BUCKETS];
 };
 
-/* Adds to the window what has been counted since the last look. */
+/* Adds what was counted since the last read to the window. */
 void adm_window_take(struct adm_window *window, const struct adm_times *times,
                      struct adm_times_seen *seen);
-/* The time that `share` (0..1) of the window's times do not exceed, within 7 %; 0 without any. */
+/* The time that `share` (0..1) of the window's times do not exceed, within 7 %; 0 if there are
+ * none. */
 double adm_window_percentile_ms(const struct adm_window *window, double share);
-/* How long an event that comes at a random moment of `all_ns` waits, when the window's times are
- * those in which nobody looks at events: what `share` of the moments do not exceed. */
+/* The wait that `share` of events at random moments of `all_ns` do not exceed, if no event is
+ * handled during the window's times. */
 double adm_window_wait_ms(const struct adm_window *window, double share, double all_ns);
 
 #endif

@@ -1,9 +1,8 @@
-/* Reading has two ways, like that of the log's records. Clients nearly always send the two members
- * in this order, a name without escapes and a small number; read_usual() walks along that and is
- * done, or stops at the first byte that it does not expect. Then the JSON library reads the body,
- * which takes every spelling and has the last word on what is an error. (Measured: the library's
- * way is 7,600 instructions with its allocations, an eighth of all that an accepted order takes.)
- */
+/* Two ways to parse, as for the log's records. Clients nearly always send the two members in this
+ * order, a name without escapes and a small number: read_usual() parses exactly that, and stops at
+ * the first unexpected byte. Then the JSON library parses the body; it accepts every spelling and
+ * decides what is an error. (Measured: the library takes 7,600 instructions with its allocations,
+ * an eighth of an accepted order.) */
 #include "gateway/admission/order_body.h"
 #include "common/text/id.h"
 #include "common/text/json.h"

@@ -1,14 +1,14 @@
-/* The histogram makes a step exact: the cut-off passes as many cells as hold 5 % of what was
+/* The histogram makes a step exact: the cut-off moves over as many cells as hold 5 % of what was
  * admitted, or 1 % of what arrived, however unevenly users fall into buckets and requests into
- * classes. Cells without an arrival cost nothing, so a class that nobody asks for is passed at
- * once. At least one cell is admitted: somebody has to find out that the overload has ended. */
+ * classes. Cells without an arrival cost nothing, so a class without requests is skipped at once.
+ * At least one cell is admitted: otherwise nothing would show that the overload has ended. */
 #include "gateway/admission/shed.h"
 
 #include <string.h>
 
 #define HOUR_MS (INT64_C(3600) * 1000)
-/* A request in the histogram. So that a window with few of them does not leave most cells empty, it
- * remembers earlier ones: each window forgets an eighth. */
+/* One request in the histogram. The histogram remembers earlier windows, so that a small window
+ * does not leave most cells empty: each window forgets an eighth. */
 #define ONE    64
 #define FORGET 8
 /* Cells that are admitted again after a window without any arrival. */
@@ -104,7 +104,7 @@ void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window)
     bool dear = (double)window->refused > (double)window->requests * ADM_SHED_REFUSED_MAX;
 
     note_left(shed, window);
-    if (!shed->active) { /* the next window is counted, and the one after it is cut */
+    if (!shed->active) { /* the next window is counted, the one after it is cut */
         shed->active = overloaded;
         return;
     }

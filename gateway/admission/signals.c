@@ -1,7 +1,7 @@
-/* One function a signal (readers[]), called in turn; each says what it has found, or why nothing
- * can be said. What workers see they publish themselves (load.h); the sampler adds it up. Rates and
- * processor times are those of the last second, so that a quota that is given out in periods of
- * 100 ms does not make them jump. A latency is that of the calls that ended in the last 100 ms. */
+/* One function for each signal (readers[]), called in turn; it sets the signal's value, or why
+ * there is none. Workers publish their own figures (load.h); the sampler sums them up. Rates and
+ * processor times cover the last second, so that a quota given out in periods of 100 ms does not
+ * make them jump. A latency is that of the calls that ended in the last 100 ms. */
 #include "gateway/admission/signals.h"
 
 #include "gateway/admission/cgroup.h"
@@ -18,13 +18,13 @@
 #define TICKS_A_SECOND (1000 / ADM_TICK_MS)
 #define WHY_SIZE       256
 
-/* What has been read of one worker's load. */
+/* What was already read of one worker's load. */
 struct seen {
     struct adm_times_seen turns, store, log, orders;
     uint32_t admitted;
 };
 
-/* What grows, at one sample. */
+/* Growing totals at one sample. */
 struct moment {
     int64_t at_ns, cpu_ns;
     uint64_t admitted;
@@ -34,8 +34,8 @@ struct adm_signals {
     struct adm_signals_settings settings;
     struct cfg_signal_rule rules[CFG_SIGNAL_COUNT];
     struct adm_sample sample;
-    char absent[CFG_SIGNAL_COUNT][WHY_SIZE]; /* "": it is there */
-    struct adm_worker_load *loads;           /* one a worker */
+    char absent[CFG_SIGNAL_COUNT][WHY_SIZE]; /* "": the signal has a value */
+    struct adm_worker_load *loads;           /* one for each worker */
     struct seen *seen;                       /* the same */
     struct adm_window turns, store, log;     /* of this tick */
     int64_t log_oldest_ns;                   /* of all workers; 0: none */
@@ -43,10 +43,10 @@ struct adm_signals {
     struct moment moments[TICKS_A_SECOND + 1]; /* by the tick */
     double cpus;                               /* 0: not known */
     struct adm_machine_cpu machine;
-    /* Of the second under way. */
+    /* The current second. */
     int64_t second, second_began_ns;
     struct adm_window orders;
-    int64_t answers[ANS_VERDICT_COUNT]; /* as counted when it began */
+    int64_t answers[ANS_VERDICT_COUNT]; /* counts at its beginning */
     struct adm_history *history;
 };
 
@@ -80,7 +80,7 @@ static const struct moment *newest(const struct adm_signals *signals)
     return &signals->moments[signals->ticks % PS_ARRAY_LEN(signals->moments)];
 }
 
-/* A second ago, or as long as there are samples. */
+/* The moment a second ago, or the oldest one. */
 static const struct moment *oldest(const struct adm_signals *signals)
 {
     size_t places = PS_ARRAY_LEN(signals->moments);
@@ -94,8 +94,8 @@ static int64_t load_of(const _Atomic(int64_t) *figure)
     return atomic_load_explicit(figure, memory_order_relaxed);
 }
 
-/* A turn that does not end shows in a tick that does not come. (One that has ended by the next look
- * is counted then, and only then.) */
+/* A turn that does not end shows as a missing tick. (A turn that has ended by the next read is
+ * counted then, and only then.) */
 static void add_turn_under_way(struct adm_signals *signals, const struct adm_worker_load *load)
 {
     int64_t late_ns = signals->sample.at_ns - load_of(&load->alive_ns) - ADM_TICK_MS * PS_NS_PER_MS;
@@ -148,7 +148,7 @@ static void read_in_flight(struct adm_signals *signals, enum cfg_signal signal)
 {
     int64_t count = signals->sample.in_flight - signals->sample.held;
 
-    set(signals, signal, count > 0 ? (double)count : 0); /* two gauges of different turns */
+    set(signals, signal, count > 0 ? (double)count : 0); /* two gauges, read at different moments */
 }
 
 static void read_store_latency(struct adm_signals *signals, enum cfg_signal signal)
@@ -221,7 +221,7 @@ static void read_machine_cpu(struct adm_signals *signals, enum cfg_signal signal
         set_unread(signals, signal, &fault);
         return;
     }
-    /* The kernel counts in ticks of 10 ms or so, and idle time may even fall. */
+    /* The kernel counts in ticks of about 10 ms, and idle time may even fall. */
     if (before->total != 0 && now.total > before->total && now.busy >= before->busy)
         set(signals, signal,
             (double)(now.busy - before->busy) / (double)(now.total - before->total));
@@ -254,7 +254,7 @@ static void read_pressure(struct adm_signals *signals, enum cfg_signal signal)
 /* clang-format off */
 static const struct {
     read_fn *read;
-    bool is_slow; /* files of the kernel: each second */
+    bool is_slow; /* read each second: files of the kernel */
 } readers[CFG_SIGNAL_COUNT] = {
     [CFG_SIGNAL_LOOP_DELAY]      = {read_loop_delay,    false},
     [CFG_SIGNAL_IN_FLIGHT]       = {read_in_flight,     false},
@@ -307,7 +307,7 @@ static int64_t count_answers(const struct adm_signals *signals, size_t verdict)
     return count;
 }
 
-/* The second is over: what is counted by seconds. */
+/* The second is over: computes the figures that are per second. */
 static void end_second(struct adm_signals *signals)
 {
     int64_t now_ns = signals->sample.at_ns, second = signals->second;

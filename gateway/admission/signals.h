@@ -1,6 +1,6 @@
-/* How loaded this gateway is: the figures of cfg_signals (config/overload_doc.h), measured each
- * 100 ms, how they compare with their thresholds, and what they were in the last ten minutes. The
- * controller, the metrics and the admin API read the same samples. The control thread. */
+/* How loaded this gateway is: the figures of cfg_signals (config/overload_doc.h), measured each 100
+ * ms, compared with their thresholds, and kept for ten minutes. The controller, the metrics and the
+ * admin API read the same samples. The control thread. */
 #ifndef ADM_SIGNALS_H
 #define ADM_SIGNALS_H
 
@@ -12,19 +12,19 @@
 #include "gateway/config/kinds/overload_doc.h"
 #include "queue/log.h"
 
-/* More says no more, and what a threshold next to nothing gives could not be shown. */
+/* Larger shares say nothing more, and one from a threshold close to 0 could not be shown. */
 #define ADM_SHARE_MAX 1e6
 
 struct adm_sample {
-    int64_t at_ns;                      /* monotonic; 0: nothing has been sampled */
+    int64_t at_ns;                      /* monotonic; 0: no sample yet */
     int64_t at_ms;                      /* wall clock */
-    double value[CFG_SIGNAL_COUNT];     /* in the signal's unit; not a number: absent */
-    double threshold[CFG_SIGNAL_COUNT]; /* that it was judged by */
-    /* weight * value / threshold, at most ADM_SHARE_MAX; not a number: absent, or not judged. */
+    double value[CFG_SIGNAL_COUNT];     /* in the signal's unit; NaN: absent */
+    double threshold[CFG_SIGNAL_COUNT]; /* the threshold in force */
+    /* weight * value / threshold, at most ADM_SHARE_MAX; NaN: absent, or not judged. */
     double share[CFG_SIGNAL_COUNT];
-    double pressure;         /* the largest share; 0 where nothing is judged */
-    enum cfg_signal highest; /* whose share it is; CFG_SIGNAL_COUNT: nobody's */
-    /* Counts behind the signals, of all workers. */
+    double pressure;         /* the largest share; 0 if nothing is judged */
+    enum cfg_signal highest; /* the signal with that share; CFG_SIGNAL_COUNT: none */
+    /* Counts behind the signals, over all workers. */
     int64_t connections, in_flight, held, log_backlog;
 };
 
@@ -34,14 +34,15 @@ void adm_sample_judge(struct adm_sample *sample,
 
 /* Series of the history. */
 enum adm_series {
-    ADM_SERIES_SIGNAL = 0, /* one a signal */
+    ADM_SERIES_SIGNAL = 0, /* one for each signal */
     ADM_SERIES_PRESSURE = CFG_SIGNAL_COUNT,
     ADM_SERIES_LEVEL, /* of the ladder: adm_signals_note */
     ADM_SERIES_SHED,  /* the share (0..1) of users whose orders shedding refuses */
-    /* Of the orders answered 202 in that second, from their complete head, in ms; none: no point */
+    /* Of the orders answered 202 in that second, from their complete head, in ms; no point if there
+     * were none. */
     ADM_SERIES_ORDER_P50,
     ADM_SERIES_ORDER_P99,
-    ADM_SERIES_ANSWERS, /* one a verdict: answers a second of the public listener */
+    ADM_SERIES_ANSWERS, /* one for each verdict: answers a second of the public listener */
     ADM_SERIES_COUNT = ADM_SERIES_ANSWERS + ANS_VERDICT_COUNT
 };
 
@@ -63,13 +64,13 @@ int adm_signals_new(const struct adm_signals_settings *settings,
                     struct adm_signals **ret_signals) PS_MUST_CHECK;
 void adm_signals_free(struct adm_signals *signals); /* NULL is allowed */
 
-/* One a worker, which writes it; they live as long as the signals. */
+/* One for each worker, which writes it; they live as long as the signals. */
 struct adm_worker_load *adm_signals_loads(const struct adm_signals *signals);
 
-/* Each ADM_TICK_MS. Figures of the machine and of its control groups are read each second.
- * A signal that becomes absent because it cannot be read, or is back, is logged once. */
+/* Call it each ADM_TICK_MS. Figures of the machine and of its control groups are read each second.
+ * Logs once when a signal becomes absent because it cannot be read, and once when it is back. */
 void adm_signals_sample(struct adm_signals *signals);
-/* The last one. */
+/* The last sample. */
 const struct adm_sample *adm_signals_now(const struct adm_signals *signals);
 /* Why a signal is absent; NULL: it is there. */
 const char *adm_signals_absent(const struct adm_signals *signals, enum cfg_signal signal);
@@ -78,7 +79,7 @@ const char *adm_signals_absent(const struct adm_signals *signals, enum cfg_signa
 void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT]);
 
-/* Adds a figure that somebody else knows to the history, as of the last sample. */
+/* Adds a figure from another room to the history, as of the last sample. */
 void adm_signals_note(struct adm_signals *signals, enum adm_series series, double value);
 /* Of ADM_SERIES_COUNT series, by the seconds of the monotonic clock. */
 const struct adm_history *adm_signals_history(const struct adm_signals *signals);

@@ -1,8 +1,8 @@
-/* The store: a table of keys with a chain for each bucket, and the policy's lists over the same
- * entries. One lock: a look-up takes it for some hundred nanoseconds. Memory is freed outside it.
+/* The store: a table of keys with a chain for each bucket, and the eviction's lists over the same
+ * entries. One lock: a look-up holds it for some hundred nanoseconds. Memory is freed outside it.
  *
- * What must hold: an entry in the table has one reference of the table's; bytes of the policy, held
- * bytes and bytes being filled together stay within bytes_max. */
+ * Invariants: the table holds one reference of each entry in it; kept bytes, bytes still being sent
+ * and bytes being filled together stay within bytes_max. */
 #include "gateway/cache/cache_internal.h"
 
 #include "gateway/cache/directives.h"
@@ -13,7 +13,7 @@
 #define BUCKETS_MIN    256
 #define BUCKETS_MAX    ((size_t)1 << 24)
 #define VARIANTS_MAX   16
-/* What malloc adds to the blocks of an entry, and its share of the table and the sketch. */
+/* What malloc adds to an entry's blocks, and its part of the table and the sketch. */
 #define ENTRY_OVERHEAD 64
 
 /* --- Entries. --- */
@@ -124,7 +124,8 @@ static struct cache_stored *find(struct cache *cache, uint64_t key_hash, struct 
     return NULL;
 }
 
-/* Out of the table, which the policy knows already; its reference goes to `victims`. */
+/* Removes an entry from the table; the eviction has removed it already. Its reference goes to
+ * `victims`. */
 static void take_out(struct cache *cache, struct cache_stored *stored, struct cache_bucket *victims)
 {
     atomic_fetch_add_explicit(&cache->held, stored->node.bytes, memory_order_relaxed);
@@ -163,7 +164,7 @@ void cache_release(struct cache_bucket *victims)
     }
 }
 
-/* In the place of what it replaces; the oldest of too many variants goes. */
+/* Replaces an older entry of the same variant; removes the oldest of too many variants. */
 int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims)
 {
     struct cache_bucket *bucket = bucket_of(cache, stored->node.hash);
@@ -228,7 +229,7 @@ static bool is_marked(struct cache *cache, uint64_t hash, int64_t now_ms)
 
 /* --- Asking. --- */
 
-/* A fetch that is under way for the same variant, if the request can have one; else its hash. */
+/* A fetch in progress for the same variant that the request may join; else the variant's hash. */
 static struct cache_fill *find_flight(struct cache *cache, const struct cache_query *query,
                                       uint64_t key_hash, uint64_t *ret_hash)
 {
@@ -261,13 +262,13 @@ static void give(struct cache_found *found, enum cache_ask ask, struct cache_sto
         found->entry = cache_entry_keep(&stored->is);
 }
 
-/* The caller fetches, for all who come while it does or for itself alone. */
+/* The caller fetches, for all who arrive meanwhile or for itself alone. */
 static void give_fill(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                       struct cache_stored *stale, struct cache_found *found)
 {
     const struct cache_asked *asked = query->asked;
     if (!asked->is_get || asked->for_origin || asked->range.at != NULL)
-        return; /* its answer is not one to keep */
+        return; /* its answer may not be kept */
     found->fill = cache_fill_new(cache, asked, query->route, query->key, key_hash);
     if (found->fill != NULL && stale != NULL) {
         cache_entry_keep(&stale->is);
@@ -284,7 +285,7 @@ static void open_flight(struct cache *cache, struct cache_fill *fill, uint64_t h
     LIST_INSERT_HEAD(&cache->flights[hash % CACHE_FLIGHTS], fill, flight);
 }
 
-/* Nothing can be used at once. */
+/* No entry is usable now. */
 static void fetch_or_wait(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                           struct cache_stored *stale, struct cache_found *found)
 {
@@ -405,7 +406,7 @@ size_t cache_purge_key(struct cache *cache, struct ps_str key)
 
 /* --- The whole. --- */
 
-/* Seven eighths: the rest is for what comes in and what is still being sent. */
+/* Seven eighths: the rest is for answers that arrive or are still being sent. */
 static size_t capacity_of(const struct cfg_cache *doc)
 {
     return (size_t)(doc->bytes - doc->bytes / 8);
@@ -456,8 +457,8 @@ int cache_new(const struct cfg_cache *doc, struct cache_wakeups *wakeups, struct
     return 0;
 }
 
-/* Every entry moves to a table and a policy of the new size; the lock is held meanwhile, a
- * microsecond an entry where they are many. */
+/* Moves every entry to a table and an eviction of the new size, under the lock: a microsecond for
+ * each of many entries. */
 static int make_anew(struct cache *cache, const struct cfg_cache *doc)
 {
     struct cache_bucket victims = LIST_HEAD_INITIALIZER(victims);
@@ -483,9 +484,9 @@ static int make_anew(struct cache *cache, const struct cfg_cache *doc)
     cache->object_bytes_max = made.object_bytes_max;
     cache->eviction = made.eviction;
     cache->capacity = made.capacity;
-    cache->purges.at = 0; /* of another table: from the beginning */
+    cache->purges.at = 0; /* it is another table: start anew */
     for (size_t i = 0; i < old_count; i++) {
-        /* A chain has its newest first; it is turned around twice. */
+        /* A chain has its newest entry first; reversing it twice keeps that order. */
         struct cache_bucket turned = LIST_HEAD_INITIALIZER(turned);
         for (int turn = 0; turn < 2; turn++) {
             struct cache_bucket *from = turn == 0 ? &old_buckets[i] : &turned;
@@ -505,8 +506,8 @@ static int make_anew(struct cache *cache, const struct cfg_cache *doc)
     return 0;
 }
 
-/* A table twice too small, or too large, is as good: so a purge, which is a version of its own, and
- * most changes of the size move nothing. */
+/* A table that is half or twice the best size will do: so a purge, which is a version of its own,
+ * and most changes of the size move nothing. */
 int cache_set(struct cache *cache, const struct cfg_cache *doc)
 {
     if (doc->eviction != cache->eviction || bucket_count_of(doc) > 2 * cache->bucket_count)

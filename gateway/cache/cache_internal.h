@@ -1,4 +1,4 @@
-/* What cache.c (the store) and fill.c (fetches and who waits for them) share. */
+/* What cache.c (the store) and fill.c (fetches, and the requests that wait for them) share. */
 #ifndef CACHE_INTERNAL_H
 #define CACHE_INTERNAL_H
 
@@ -11,21 +11,21 @@
 
 TAILQ_HEAD(cache_waiter_list, cache_waiter);
 
-struct cache_body { /* one block, shared by the versions of an entry that a 304 makes */
+struct cache_body { /* one block, shared by the versions of an entry that a 304 creates */
     _Atomic(unsigned) refs;
     char bytes[];
 };
 
-/* An entry as the store has it, one block with its texts and tags behind it. */
+/* A stored entry: one block, followed by its texts and tags. */
 struct cache_stored {
     struct cache_entry is;
-    _Atomic(unsigned) refs; /* one is the table's, while `linked` */
+    _Atomic(unsigned) refs; /* the table holds one while `linked` */
     struct cache *cache;
     struct cache_body *body;
     struct cache_policy_node node;
     LIST_ENTRY(cache_stored) bucket;
     bool linked;
-    uint64_t purges_seen; /* the last one that it is known to have outlived, or is younger than */
+    uint64_t purges_seen; /* the last purge that the entry was compared with, or is younger than */
     size_t tag_count;
     uint64_t *tags; /* hashes */
 };
@@ -33,21 +33,21 @@ struct cache_stored {
 LIST_HEAD(cache_bucket, cache_stored);
 LIST_HEAD(cache_fill_list, cache_fill);
 
-#define CACHE_MARKS   4096 /* keys that nobody waits for; by hash, the latest wins */
-#define CACHE_FLIGHTS 1024 /* buckets of fetches under way */
+#define CACHE_MARKS   4096 /* keys whose fetches nobody may join; by hash, the latest wins */
+#define CACHE_FLIGHTS 1024 /* buckets of fetches in progress */
 
 struct cache_mark {
     uint64_t hash;
     int64_t until_ms;
 };
 
-struct cache_purge { /* its text lies behind it */
+struct cache_purge { /* its text follows it */
     TAILQ_ENTRY(cache_purge) link;
     uint64_t number;
     struct ps_str text;   /* .at == NULL: by tag */
     struct ps_str host;   /* in `text`, before the path; .len == 0: any */
     struct ps_str prefix; /* the rest of it */
-    bool whole;           /* the key ends there, or goes on with a space */
+    bool whole;           /* the key must end there, or a space must follow */
     uint64_t tag;
 };
 TAILQ_HEAD(cache_purge_list, cache_purge);
@@ -56,37 +56,37 @@ TAILQ_HEAD(cache_purge_list, cache_purge);
 struct cache_purges {
     struct cache_purge_list under_way; /* the oldest first */
     size_t count;
-    uint64_t last;          /* the number of the newest one, of all; 0: none */
-    uint64_t upto;          /* those up to this one end with this pass */
-    size_t at;              /* the bucket at which it goes on; 0: there is no pass */
-    struct cache_purge all; /* of everything, in the place of one for which there is no memory */
-    bool has_all;           /* it is under way */
+    uint64_t last;          /* the number of the newest purge; 0: none */
+    uint64_t upto;          /* this pass completes all up to this one */
+    size_t at;              /* the bucket at which the pass continues; 0: there is no pass */
+    struct cache_purge all; /* a purge of everything, instead of one for which memory was lacking */
+    bool has_all;           /* it is in progress */
 };
 
 struct cache {
     _Atomic(unsigned) users;
-    _Atomic(size_t) alive; /* entries, and one while there are users: then the memory goes */
-    _Atomic(size_t) held;  /* bytes of entries out of the table */
+    _Atomic(size_t) alive; /* entries, plus one while there are users: at 0 the memory is freed */
+    _Atomic(size_t) held;  /* bytes of entries that are out of the table */
     struct cache_wakeups *wakeups;
     struct ps_hash_key key;
-    pthread_mutex_t lock; /* all below */
+    pthread_mutex_t lock; /* protects all below */
     size_t bytes_max, object_bytes_max;
     enum cfg_eviction eviction;
-    size_t capacity; /* the policy's, once what is too much has gone */
+    size_t capacity; /* the eviction's, after it has removed the excess */
     struct cache_policy *policy;
     struct cache_purges purges;
     size_t bucket_count; /* a power of two */
     struct cache_bucket *buckets;
     struct cache_fill_list flights[CACHE_FLIGHTS];
-    struct cache_fill_list fills; /* all, also those nobody can wait for */
+    struct cache_fill_list fills; /* all, including those that nobody may join */
     struct cache_mark marks[CACHE_MARKS];
     size_t filling;
-    struct cache_figures figures; /* counts; the rest is filled in when it is read */
+    struct cache_figures figures; /* counts; the rest is set when they are read */
 };
 
 struct cache_fill {
     struct cache *cache;
-    struct cache_stored *stale;   /* what is asked about; may be NULL */
+    struct cache_stored *stale;   /* the entry being revalidated; may be NULL */
     struct cfg_route_cache route; /* by value: without names */
     struct ps_http_head head;     /* of the request, a copy with its text */
     char *request;
@@ -94,12 +94,12 @@ struct cache_fill {
     struct ps_str key;
     uint64_t key_hash;
     bool may_keep;
-    /* The cache's lock. */
+    /* Under the cache's lock. */
     LIST_ENTRY(cache_fill) flight, all;
     uint64_t flight_hash; /* of key and variant */
     bool joinable;        /* in `flights` */
-    bool purged;          /* since it began: not kept */
-    unsigned failures;    /* of fetches before this one */
+    bool purged;          /* purged since it began: not kept */
+    unsigned failures;    /* of earlier fetches */
     struct cache_waiter_list waiting;
     size_t waiting_count, reserved;
     /* The fetcher's thread. */
@@ -113,31 +113,31 @@ struct cache_fill {
     char key_text[];
 };
 
-/* With the lock held. */
+/* Call with the lock held. */
 int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims);
 void cache_unlink(struct cache *cache, struct cache_stored *stored,
                   struct cache_bucket *ret_victims);
-/* What the policy chooses, out of the table; how many. */
+/* Removes the entries that the eviction chooses from the table; returns how many. */
 size_t cache_evict(struct cache *cache, struct cache_bucket *ret_victims);
 bool cache_reserve(struct cache *cache, struct cache_fill *fill, size_t bytes);
 void cache_mark(struct cache *cache, uint64_t hash, int64_t until_ms);
-/* A purge that is under way meets it. */
+/* Does a purge in progress match it? */
 bool cache_is_purged(const struct cache *cache, struct cache_stored *stored);
-/* Without the lock. */
+/* Call without the lock. */
 void cache_purges_end(struct cache *cache); /* frees them */
 void cache_release(struct cache_bucket *victims);
 void cache_body_drop(struct cache_body *body);
-/* A stored answer with one reference, out of the table; NULL: no memory. */
+/* A stored answer with one reference, not in the table; NULL: out of memory. */
 struct cache_stored *cache_stored_new(struct cache *cache, const struct cache_fill *fill,
                                       struct ps_str vary, struct ps_str fields,
                                       struct cache_body *body, size_t body_len);
 
-/* fill.c, with the lock held. NULL: no memory. */
+/* fill.c, with the lock held. NULL: out of memory. */
 struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked *asked,
                                   const struct cfg_route_cache *route, struct ps_str key,
                                   uint64_t key_hash);
 void cache_fill_join(struct cache_fill *fill, struct cache_waiter *waiter);
-/* No further request waits for it. */
+/* From now on no request may join it. */
 void cache_fill_close(struct cache_fill *fill);
 
 #endif

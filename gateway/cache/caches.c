@@ -8,10 +8,10 @@ struct named {
     char name[PS_NAME_MAX + 1];
     struct cache *cache;
     int64_t version; /* of its document */
-    int64_t purged;  /* the number of the last purge that was done */
+    int64_t purged;  /* the number of the last purge that was applied */
 };
 
-/* Its document has gone; so does it when it is empty. */
+/* A cache without a document: it is dropped when it is empty. */
 struct leaving {
     SLIST_ENTRY(leaving) link;
     struct cache *cache;
@@ -49,7 +49,7 @@ void caches_free(struct caches *caches)
     free(caches);
 }
 
-/* By parts, if there is memory to remember it. */
+/* Empties it step by step, if there is memory for the list. */
 static void leave(struct caches *caches, struct cache *cache)
 {
     struct leaving *leaving = malloc(sizeof *leaving);

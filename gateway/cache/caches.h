@@ -1,5 +1,5 @@
-/* All caches by name, as the documents have them. The control thread makes and changes them; the
- * tables of routes hold those that they name. */
+/* All caches by name. The control thread creates and changes them after the documents; the tables
+ * of routes hold those that they name. */
 #ifndef CACHES_H
 #define CACHES_H
 
@@ -11,10 +11,10 @@ struct caches;
 /* `wakeups` as cache_new. PS_E_NOMEM. */
 int caches_new(struct cache_wakeups *wakeups, struct caches **ret_caches) PS_MUST_CHECK;
 void caches_free(struct caches *caches); /* NULL is allowed */
-/* Makes, changes and drops caches as the store has them, and does the purges that are new. A cache
- * that is new has no answers, so it has nothing to purge. PS_E_NOMEM: some are as they were. */
+/* Creates, changes and drops caches to match the store's documents, and applies new purges. A new
+ * cache is empty, so it has nothing to purge. PS_E_NOMEM: some are unchanged. */
 int caches_apply(struct caches *caches, const struct cfg_store *store) PS_MUST_CHECK;
-/* Each 100 ms: frees a part of what was purged, and of caches without a document. */
+/* Each 100 ms: removes some of what was purged, and of caches without a document. */
 void caches_tick(struct caches *caches);
 /* NULL: there is none. */
 struct cache *caches_find(const struct caches *caches, const char *name);

@@ -32,7 +32,7 @@ static struct ps_str take_span(struct ps_str *rest, const struct ps_charset *set
 }
 
 /* The next element of a list, up to a comma outside quotes, without white space around it. False:
- * there is no more. An empty element is given, too. */
+ * there are no more. An empty element counts. */
 bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element)
 {
     if (rest->at == NULL)
@@ -102,7 +102,7 @@ bool cache_is_etag(struct ps_str text)
            memchr(text.at + 1, '"', text.len - 1) == text.at + text.len - 1;
 }
 
-/* Goes through the lines of one field. */
+/* The next line of one field. */
 bool cache_next_line(struct cache_message message, const char *name, uint32_t *at,
                      struct ps_str *ret_value)
 {
@@ -125,7 +125,7 @@ static const struct cache_directives no_directives = {.max_age = CACHE_DELTA_NON
                                                       .min_fresh = CACHE_DELTA_NONE,
                                                       .max_stale = CACHE_DELTA_NONE};
 
-/* 1*DIGIT; more than fits is the most there is. */
+/* 1*DIGIT; a number that does not fit becomes the largest. */
 int64_t cache_delta_read(struct ps_str text)
 {
     int64_t value = 0;
@@ -347,7 +347,7 @@ static bool take_member(struct cache_directives *directives, struct ps_str *rest
     return true;
 }
 
-/* False: the field is not there, empty or invalid, and Cache-Control counts. */
+/* False: the field is missing, empty or invalid, and Cache-Control counts. */
 bool cache_directives_targeted(struct cache_message message,
                                struct cache_directives *ret_directives)
 {

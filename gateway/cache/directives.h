@@ -19,12 +19,12 @@ struct cache_directives {
 
 /* Cache-Control. */
 struct cache_directives cache_directives_read(struct cache_message message);
-/* CDN-Cache-Control (RFC 9213), which counts in the place of Cache-Control and Expires. False: it
- * is not there, empty or invalid. */
+/* CDN-Cache-Control (RFC 9213), which replaces Cache-Control and Expires. False: it is missing,
+ * empty or invalid. */
 bool cache_directives_targeted(struct cache_message message,
                                struct cache_directives *ret_directives);
 
-/* 1*DIGIT; more than fits is the most there is. CACHE_DELTA_INVALID. */
+/* 1*DIGIT; a number that does not fit becomes the largest. CACHE_DELTA_INVALID. */
 int64_t cache_delta_read(struct ps_str text);
 /* Goes through the lines of one field; `at` begins with 0. */
 bool cache_next_line(struct cache_message message, const char *name, uint32_t *at,
@@ -32,13 +32,13 @@ bool cache_next_line(struct cache_message message, const char *name, uint32_t *a
 /* The next element of a list, up to a comma outside quotes, without white space around it, and
  * maybe empty. False: there is no more. */
 bool cache_take_element(struct ps_str *rest, struct ps_str *ret_element);
-/* Has the field, a list, this element? Case does not count. */
+/* Does the field, a list, contain this element? Case does not count. */
 bool cache_lists(struct cache_message message, const char *name, struct ps_str wanted);
-/* The next word of a list that spaces divide. False: there is no more. */
+/* The next word of a list separated by spaces. False: there are no more. */
 bool cache_take_word(struct ps_str *rest, struct ps_str *ret_word);
 /* 1*DIGIT, at most 18. */
 bool cache_take_number(struct ps_str *rest, uint64_t *ret_value);
-/* INT64_MIN: it is not there (.at == NULL), or no date. */
+/* INT64_MIN: it is missing (.at == NULL), or no date. */
 int64_t cache_date_read(struct ps_str text, int64_t now_ms);
 /* Of an entity tag (RFC 9110, 8.8.3). */
 static inline bool cache_is_weak(struct ps_str etag)

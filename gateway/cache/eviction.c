@@ -1,6 +1,6 @@
-/* Three ways to choose a victim over one kind of node. A segment is a list, its head the most
+/* Three ways to choose a victim, over one kind of node. A segment is a list, its head the most
  * recently used; LRU and random use one segment, W-TinyLFU three. Random also has an array of all
- * nodes, so that each is as likely as the other. */
+ * nodes, so that each is equally likely. */
 #include "gateway/cache/eviction.h"
 #include "common/grow.h"
 #include "common/text/id.h"
@@ -16,8 +16,8 @@ TAILQ_HEAD(node_list, cache_policy_node);
 #define COUNTER_MAX    15
 #define WIDTH_MIN      256
 #define WIDTH_MAX      ((size_t)1 << 24)
-#define BYTES_A_WIDTH  512 /* of capacity for each counter of a row */
-#define SAMPLE_ENTRIES 10  /* requests an entry until all counters are halved */
+#define BYTES_A_WIDTH  512 /* of capacity, for each counter of a row */
+#define SAMPLE_ENTRIES 10  /* requests per entry until all counters are halved */
 #define SAMPLE_MIN     1000
 
 struct cache_policy {
@@ -30,7 +30,7 @@ struct cache_policy {
     size_t room;
     uint64_t random;
     /* lfu */
-    uint8_t *counters; /* two a byte, a row after the other */
+    uint8_t *counters; /* two in a byte, row after row */
     size_t width;      /* counters of a row, a power of two */
     size_t additions;
 };
@@ -70,7 +70,7 @@ static void halve_all(struct cache_policy *policy)
     policy->additions /= 2;
 }
 
-/* Only the least of the four counters grow: the others count somebody else, too. */
+/* Only the smallest of the four counters grow: larger ones also count other keys. */
 void cache_policy_asked(struct cache_policy *policy, uint64_t hash)
 {
     if (policy->eviction != CFG_EVICTION_LFU)
@@ -259,7 +259,7 @@ static struct cache_policy_node *main_victim(struct cache_policy *policy)
     return victim != NULL ? victim : last(policy, PROTECTED);
 }
 
-/* What falls out of the window, or what it pushes out; NULL: all fits. */
+/* The node that leaves the window, or the one that it pushes out; NULL: all fits. */
 static struct cache_policy_node *lfu_victim(struct cache_policy *policy)
 {
     while (policy->list_bytes[WINDOW] > window_bytes_max(policy)) {

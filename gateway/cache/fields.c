@@ -10,7 +10,7 @@
 
 /* --- Fields. --- */
 
-/* Section 3.1, and what an entry has of its own. */
+/* Section 3.1, and the fields that an entry has of its own. */
 static bool is_of_connection(struct ps_str name)
 {
     static const char *const names[] = {"Connection",
@@ -59,7 +59,7 @@ void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_bu
     put_missing_date(answer, wall_ms, buf);
 }
 
-/* What describes the body, which a 304 does not bring. */
+/* Fields that describe the body, which a 304 does not have. */
 static bool is_of_body(struct ps_str name)
 {
     return ps_http_is_text(name, "Content-Encoding") || ps_http_is_text(name, "Content-Range");
@@ -133,7 +133,7 @@ bool cache_fields_same(struct ps_str etag, struct cache_message not_modified)
 {
     struct ps_str said = cache_field(not_modified, "ETag");
     if (!cache_is_etag(said))
-        return true; /* it can only mean the entry whose validators it was asked with */
+        return true; /* it can only belong to the entry whose validators were sent */
     return cache_is_etag(etag) && same_weakly(etag, said);
 }
 
@@ -180,7 +180,7 @@ static bool if_range_holds(const struct cache_asked *asked, const struct cache_k
            kept->modified_ms + 1000 <= kept->date_ms;
 }
 
-/* RFC 9110, 14.1.2: one range of bytes. What is none is ignored. */
+/* RFC 9110, 14.1.2: one range of bytes. A malformed one is ignored. */
 static enum cache_part read_range(struct ps_str text, uint64_t body_len, uint64_t *ret_first,
                                   uint64_t *ret_len)
 {

@@ -1,21 +1,22 @@
-/* What an entry keeps of an answer's fields, and what a request gets of it: entity tags, conditions
+/* Which fields of an answer an entry keeps, and what a request gets of it: entity tags, conditions
  * and ranges. Pure functions. */
 #ifndef CACHE_FIELDS_H
 #define CACHE_FIELDS_H
 
 #include "gateway/cache/freshness.h"
 
-/* Writes what an entry keeps of an answer's fields (3.1), as lines: not those of one connection, of
- * proxies' authentication, Content-Length (the entry's body says it), Age and Surrogate-Key. A
- * missing Date is added (RFC 9110, 6.6.1). */
+/* Writes the fields that an entry keeps of an answer (3.1), as lines: without those of one
+ * connection, of proxies' authentication, Content-Length (from the entry's body), Age and
+ * Surrogate-Key. Adds a missing Date (RFC 9110, 6.6.1). */
 void cache_fields_put(struct cache_message answer, int64_t wall_ms, struct ps_buf *buf);
-/* Writes the lines of an entry as a 304 makes them (3.2): fields of the 304 replace those of the
- * same name, but for what describes the body. Without a Date it is of now (RFC 9110, 6.6.1). */
+/* Writes the lines of an entry after a 304 (3.2): the 304's fields replace those of the same name,
+ * except those that describe the body. Adds a missing Date (RFC 9110, 6.6.1). */
 void cache_fields_merge(struct ps_str stored, struct cache_message not_modified, int64_t wall_ms,
                         struct ps_buf *buf);
-/* Value of a field in lines of "Name: value\r\n"; .at == NULL: it is not there. */
+/* The value of a field in lines of "Name: value\r
+ * "; .at == NULL: it is missing. */
 struct ps_str cache_fields_find(struct ps_str lines, const char *name);
-/* Does the 304 speak of the entry with this ETag (4.3.4)? `etag.at` NULL: it has none. */
+/* Does the 304 belong to the entry with this ETag (4.3.4)? `etag.at` NULL: it has none. */
 bool cache_fields_same(struct ps_str etag, struct cache_message not_modified);
 
 /* --- What a request gets of an entry: conditions and ranges (4.3.2; RFC 9110, 13 and 14). --- */

@@ -1,20 +1,24 @@
-/* Fetches and who waits for them. A fill has a copy of the request that it answers, for its client
- * may leave. While it is `joinable`, requests for the same variant wait for it; they are told once,
- * on their own threads: whoever ends the fill puts them on their workers' lists and wakes those.
+/* Fetches, and the requests that wait for them. A fill has a copy of the request that it answers,
+ * since its client may leave. While it is `joinable`, requests for the same variant wait for it.
+ * Each of them is told once, on its own thread: the end of a fill puts them on their workers' lists
+ * and wakes those workers.
  *
- * What must hold: a waiter is in exactly one list, that of a fill (the cache's lock) or of a worker
- * (that cell's lock as well), until it is told or cancelled. A fill that ends has no waiter. */
+ * Invariants: until it is told or cancelled, a waiter is in exactly one list, that of a fill (under
+ * the cache's lock) or of a worker (under that cell's lock as well). A fill that ends has no
+ * waiter. */
 #include "gateway/cache/directives.h"
 #include "gateway/cache/cache_internal.h"
 
 #include <stdlib.h>
 
-#define TRIES         2 /* fetches that may fail until all who wait are told */
-#define MARK_MS       INT64_C(60000)
-#define ROOM_FIRST    ((size_t)16 * 1024) /* of a body whose length is not known */
-#define STATUS_LINE   64
-#define NEARLY_NUMBER 3 /* of what is there of a body, to go on without its client */
-#define NEARLY_OF     4
+#define TRIES       2 /* fetches that fail before all who wait get the error */
+#define MARK_MS     INT64_C(60000)
+#define ROOM_FIRST  ((size_t)16 * 1024) /* of a body whose length is not known */
+#define STATUS_LINE 64
+#define NEARLY_NUMBER                                                                              \
+    3 /* this part of the body must have arrived to continue without its client                    \
+       */
+#define NEARLY_OF 4
 
 /* --- Waking. --- */
 
@@ -59,7 +63,7 @@ void cache_wakeups_free(struct cache_wakeups *wakeups)
 void cache_wakeups_deliver(struct cache_wakeups *wakeups, size_t worker)
 {
     struct cell *cell = &wakeups->cells[worker];
-    for (;;) { /* one at a time: what is told may cancel another */
+    for (;;) { /* one at a time: the callback may cancel another */
         pthread_mutex_lock(&cell->lock);
         struct cache_waiter *waiter = TAILQ_FIRST(&cell->told);
         if (waiter != NULL)
@@ -115,7 +119,7 @@ void cache_fill_close(struct cache_fill *fill)
     fill->joinable = false;
 }
 
-/* The cache's lock is held. `stored` goes with CACHE_TOLD_ENTRY. */
+/* Call with the cache's lock held. `stored` is for CACHE_TOLD_ENTRY. */
 static void tell_all(struct cache_fill *fill, enum cache_told told, struct cache_stored *stored,
                      unsigned failures)
 {
@@ -176,7 +180,7 @@ struct cache_fill *cache_fill_new(struct cache *cache, const struct cache_asked 
     return fill;
 }
 
-/* The lock is held. */
+/* Call with the lock held. */
 static void take_back(struct cache_fill *fill)
 {
     cache_fill_close(fill);
@@ -196,7 +200,7 @@ static void free_fill(struct cache_fill *fill)
     free(fill);
 }
 
-/* Those who wait go by themselves, and so do those who come soon. */
+/* Those who wait, and those who come soon, fetch for themselves. */
 static void give_up(struct cache_fill *fill, enum cache_store why)
 {
     struct cache *cache = fill->cache;
@@ -213,7 +217,7 @@ static void give_up(struct cache_fill *fill, enum cache_store why)
     fill->body = NULL;
 }
 
-/* The cache's lock is held. */
+/* Call with the cache's lock held. */
 static void tell_failed(struct cache_fill *fill)
 {
     unsigned failures = fill->failures + 1;
@@ -328,7 +332,7 @@ enum cache_store cache_fill_begin(struct cache_fill *fill, struct cache_message 
         store = prepare(fill, answer, moments->wall_ms);
     if (store == CACHE_STORE_stored) {
         fill->may_keep = true;
-        if (is_stale_at_once(&fill->kept)) { /* each must ask for itself */
+        if (is_stale_at_once(&fill->kept)) { /* each request must revalidate for itself */
             pthread_mutex_lock(&fill->cache->lock);
             cache_mark(fill->cache, fill->key_hash, moments->received_ms + MARK_MS);
             tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
@@ -367,7 +371,7 @@ bool cache_fill_part(struct cache_fill *fill, struct ps_str part)
     return true;
 }
 
-/* Puts the entry into the table, if it may be there, and tells who waits. Ends the fill. */
+/* Links the entry into the table, if it may be kept, and tells those who wait. Ends the fill. */
 static struct cache_entry *commit(struct cache_fill *fill, struct cache_stored *stored,
                                   enum cache_store store)
 {
@@ -397,7 +401,7 @@ struct cache_entry *cache_fill_end(struct cache_fill *fill)
     if (fill->may_keep && fill->length >= 0 && fill->body_len != (size_t)fill->length)
         give_up(fill, CACHE_STORE_cut);
     if (fill->may_keep && fill->body_room > fill->body_len)
-        (void)set_room(fill, fill->body_len); /* smaller: it cannot fail in a way that matters */
+        (void)set_room(fill, fill->body_len); /* it becomes smaller, so a failure does not matter */
     struct ps_str texts = {fill->texts.at, fill->texts.len};
     struct cache_stored *stored =
         !fill->may_keep
@@ -421,8 +425,8 @@ struct cache_entry *cache_fill_end(struct cache_fill *fill)
 
 /* --- 304. --- */
 
-/* The head that the entry has now, as text, in `texts` behind Vary's place; the end of its fields.
- */
+/* Writes the entry's merged head as text into `texts`, behind the place of Vary; the end of its
+ * fields. */
 static bool put_merged(struct cache_fill *fill, struct cache_message not_modified, int64_t wall_ms,
                        struct ps_buf *text, struct ps_str *ret_fields)
 {

@@ -1,7 +1,7 @@
-/* Directives are read in one pass over the lines of their field into a struct; what an answer's
- * keeping comes to is computed once, when its head is there, so that a hit only compares numbers.
+/* One pass over a field's lines reads its directives into a struct. Whether and how long an answer
+ * is kept is computed once, when its head arrives, so that a hit only compares numbers.
  *
- * What must hold: in doubt nothing is kept, and what is kept is stale. */
+ * Invariant: in doubt an answer is not kept, and a kept one is stale. */
 #include "gateway/cache/directives.h"
 
 #define STORE_NAME(name) #name,
@@ -9,7 +9,7 @@ const char *const cache_store_names[CACHE_STORE_COUNT + 1] = {CACHE_STORES(STORE
 
 /* --- A request. --- */
 
-/* Most requests have none of these fields: one pass by the length of the names finds out. */
+/* Most requests have none of these fields: one pass by the length of names shows that. */
 void cache_asked_read(struct cache_message request, struct cache_asked *ret_asked)
 {
     *ret_asked = (struct cache_asked){.message = request,
@@ -61,8 +61,8 @@ bool cache_asked_may_lead(const struct cache_asked *asked, const struct cfg_rout
 
 /* --- An answer. --- */
 
-/* Of those that section 15.1 of RFC 9110 lets be kept without a word of how long: 206 is not kept
- * at all, and 405, 414 and 501 are answers to what one visitor did. */
+/* Statuses that RFC 9110, section 15.1, allows to keep without explicit freshness, except 206,
+ * which is never kept, and 405, 414 and 501, which answer what one visitor did. */
 static bool is_heuristic(int status)
 {
     static const uint16_t list[] = {200, 203, 204, 300, 301, 308, 404, 410};
@@ -73,7 +73,7 @@ static bool is_heuristic(int status)
     return false;
 }
 
-/* What it means for a cache is known here (must-understand). */
+/* Does this cache know the status (must-understand)? */
 static bool is_understood(int status)
 {
     static const uint16_t list[] = {302, 303, 307, 400, 403, 405, 414,
@@ -85,7 +85,7 @@ static bool is_understood(int status)
     return is_heuristic(status);
 }
 
-/* Section 5.1: the first member of the first line; what is no number counts as nothing. */
+/* Section 5.1: the first member of the first line; a malformed one counts as 0. */
 static int64_t read_age_ms(struct cache_message answer)
 {
     struct ps_str line = cache_field(answer, "Age"), first;
@@ -95,7 +95,7 @@ static int64_t read_age_ms(struct cache_message answer)
     return age_s > 0 ? age_s * 1000 : 0;
 }
 
-/* Section 5.3: Expires - Date; a date that is none, or a second line, lies in the past. */
+/* Section 5.3: Expires - Date; a malformed date, or a second line, counts as past. */
 static int64_t read_expires_ms(struct cache_message answer, int64_t date_ms, int64_t wall_ms,
                                bool *ret_present)
 {
@@ -124,7 +124,7 @@ static int64_t delta_ms(int64_t said_s, int64_t otherwise_s)
     return (said_s >= 0 ? said_s : said_s == CACHE_DELTA_NONE ? otherwise_s : 0) * 1000;
 }
 
-/* Lifetime and stale uses; says whether anything said how long. */
+/* Lifetime and stale uses; true if the answer says how long it is fresh. */
 static bool read_freshness(struct cache_message answer, const struct cfg_route_cache *route,
                            const struct cache_directives *said, bool targeted, int64_t wall_ms,
                            struct cache_kept *kept)
@@ -142,7 +142,7 @@ static bool read_freshness(struct cache_message answer, const struct cfg_route_c
     kept->always_ask = said->no_cache;
     kept->never_stale = said->must_revalidate || said->proxy_revalidate;
     if (said->s_maxage !=
-        CACHE_DELTA_NONE) { /* 5.2.2.10; the answer's own words are more special */
+        CACHE_DELTA_NONE) { /* 5.2.2.10; the answer's own directives are more specific */
         kept->while_revalidate_ms = delta_ms(said->while_revalidate, 0);
         kept->if_error_ms = delta_ms(said->if_error, 0);
         kept->never_stale |= kept->while_revalidate_ms == 0 && kept->if_error_ms == 0;

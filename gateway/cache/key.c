@@ -76,7 +76,7 @@ bool cache_key_put(const struct cfg_route_cache *route, struct ps_str path, stru
     ps_buf_put(buf, "?", 1);
     if (!cache_query_put(route, query, buf))
         return false;
-    if (buf->len == before + 1) /* nothing counts */
+    if (buf->len == before + 1) /* no parameter counts */
         buf->len = before;
     return !buf->overflow && buf->len <= CACHE_KEY_MAX;
 }
@@ -88,7 +88,7 @@ static bool has_prefix(struct ps_str text, const char *prefix)
     return text.len >= strlen(prefix) && strncasecmp(text.at, prefix, strlen(prefix)) == 0;
 }
 
-/* "//shop.example:80/a" behind the scheme: takes the authority. */
+/* "//shop.example:80/a" after the scheme: takes the authority. */
 static bool take_same_authority(struct ps_str *named, struct ps_str authority)
 {
     named->at += 2;
@@ -102,7 +102,7 @@ static bool take_same_authority(struct ps_str *named, struct ps_str authority)
     return same;
 }
 
-/* Is there a segment "." or ".."? It is not resolved here. */
+/* Does it have a segment "." or ".."? Those are not resolved here. */
 static bool has_dots(struct ps_str path)
 {
     for (size_t i = 0; i < path.len; i++) {
@@ -140,7 +140,7 @@ bool cache_key_put_named(const struct cfg_route_cache *route, struct ps_str auth
         query = (struct ps_str){named.at + path_end + 1, named.len - path_end - 1};
     if (!absolute && path_part.len == 0) { /* "?a=1": the same path */
         ps_buf_put(&whole, path.at, path.len);
-    } else if (!absolute && path_part.at[0] != '/') { /* beside what was asked for */
+    } else if (!absolute && path_part.at[0] != '/') { /* relative to the requested path */
         size_t parent = path.len;
         while (parent > 0 && path.at[parent - 1] != '/')
             parent--;
@@ -175,8 +175,8 @@ static int compare_lower(struct ps_str a, struct ps_str b)
     return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-/* Collects the parts of all lines of the field; how many there are. A field that Connection names
- * has none: the shop does not see it. */
+/* Collects the parts of all lines of the field; returns how many. A field that Connection names has
+ * none: the shop does not see it. */
 static size_t read_parts(struct cache_message request, struct ps_str name,
                          struct ps_str parts[PARTS_MAX], bool sorted)
 {
@@ -200,7 +200,8 @@ static size_t read_parts(struct cache_message request, struct ps_str name,
     return count;
 }
 
-/* "name:value\n"; `name` is lower case. A value of too many parts fails. */
+/* "name:value
+ * "; `name` is lower case. Fails if the value has too many parts. */
 static bool put_selected(struct cache_message request, struct ps_str name, struct ps_buf *buf)
 {
     static const char *const folded[] = {"accept-encoding", "accept", "accept-charset",
@@ -226,7 +227,7 @@ static bool put_selected(struct cache_message request, struct ps_str name, struc
     return !buf->overflow && buf->len <= CACHE_VARY_TEXT_MAX;
 }
 
-/* The names of Vary, each once, sorted. */
+/* The names in Vary, each once, sorted. */
 static bool read_names(struct cache_message answer, struct ps_str names[CACHE_VARY_NAMES_MAX],
                        size_t *ret_count)
 {

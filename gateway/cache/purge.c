@@ -1,19 +1,19 @@
-/* Purges by path, prefix and tag. A purge is in force at once, and its entries go later: a cache
- * may have a million of them, and the thread that purges has a heartbeat each 100 ms. So a purge
- * is a rule in a list; a look-up compares what it has found with the rules that are newer, and a
- * pass over the table in small parts, each tick, takes out what they name. When a pass ends, the
- * rules that were there when it began are done.
+/* Purges by path, prefix and tag. A purge is in force at once, but its entries are removed later: a
+ * cache may have a million of them, and the thread that purges has a heartbeat each 100 ms. So a
+ * purge is a rule in a list; a look-up compares what it has found with the newer rules, and a pass
+ * over the table, in small parts each tick, removes what they match. When a pass ends, the rules
+ * that existed at its beginning are done.
  *
- * What must hold: an entry has been compared with all purges up to `purges_seen`; fills that a
- * purge meets are marked, so what is linked later is younger than all. */
+ * Invariant: an entry has been compared with all purges up to `purges_seen`. A purge marks matching
+ * fills, so whatever is linked later is younger than all purges. */
 #include "gateway/cache/cache_internal.h"
 
 #include <stdlib.h>
 #include <strings.h>
 
 #define PURGES_MAX 1024
-/* What a part costs, in units: a bucket that is looked at, an entry, an entry that goes (its memory
- * is cold). About 4 ms of all, and a twentieth of it under the lock at once. */
+/* The cost of a part, in units: looking at a bucket, at an entry, or removing an entry (its memory
+ * is cold). About 4 ms in all, a twentieth of it under the lock at once. */
 #define BUCKET_UNITS   1
 #define ENTRY_UNITS    8
 #define GONE_UNITS     32
@@ -21,7 +21,7 @@
 #define UNITS_A_LOCK   4096
 #define SHRINK_AT_ONCE ((size_t)64 << 10) /* bytes */
 
-/* "/p/1 https://shop.example web": the authority of the origin behind the address. */
+/* "/p/1 https://shop.example web": the authority of the origin, after the address. */
 static bool is_of_host(struct ps_str key, struct ps_str host)
 {
     const char *at = memchr(key.at, ' ', key.len), *end = key.at + key.len;
@@ -87,7 +87,7 @@ static void end_pass(struct cache *cache)
     }
 }
 
-/* The units that it took; 0: no purge is under way. */
+/* Returns the units used; 0: no purge is in progress. */
 static size_t sweep_buckets(struct cache *cache, struct cache_bucket *victims, size_t *ret_gone)
 {
     struct cache_purges *purges = &cache->purges;
@@ -117,7 +117,7 @@ static size_t sweep_buckets(struct cache *cache, struct cache_bucket *victims, s
     return units;
 }
 
-/* The same of what is more than the cache may have by now. */
+/* The same for entries beyond the cache's present size. */
 static size_t shrink(struct cache *cache, struct cache_bucket *victims)
 {
     size_t bytes = cache_policy_bytes(cache->policy);
@@ -167,7 +167,7 @@ void cache_purges_end(struct cache *cache)
     end_pass(cache);
 }
 
-/* Which tags an answer has is known with its head: a purge by tag meets all that is under way. */
+/* An answer's tags are known only with its head: a purge by tag matches all fills in progress. */
 static void meet_fills(struct cache *cache, const struct cache_purge *purge)
 {
     struct cache_fill *fill;
@@ -181,7 +181,7 @@ static void meet_fills(struct cache *cache, const struct cache_purge *purge)
     }
 }
 
-/* `text` is copied; .at == NULL: by tag. */
+/* Copies `text`; .at == NULL: by tag. */
 static struct cache_purge *new_purge(struct ps_str text, bool whole, uint64_t tag)
 {
     struct cache_purge *purge = malloc(sizeof *purge + text.len);
@@ -200,7 +200,7 @@ static struct cache_purge *new_purge(struct ps_str text, bool whole, uint64_t ta
     return purge;
 }
 
-/* The lock is held. Without memory for a purge everything is purged: a cache may forget. */
+/* Call with the lock held. Without memory for a purge everything is purged: a cache may forget. */
 static void put(struct cache *cache, struct cache_purge *purge)
 {
     struct cache_purges *purges = &cache->purges;

@@ -27,7 +27,7 @@ bool clu_is_own(const struct clu_cluster *cluster, const struct ps_uuid *start)
     return ps_uuid_equal(start, &cluster->settings.start);
 }
 
-/* Is it another start than ours, and alive? */
+/* Is it a start other than ours, and alive? */
 static bool is_other(const struct clu_cluster *cluster, const struct clu_member *member)
 {
     return !clu_is_own(cluster, &member->start) && member->age_ms < CLU_ALIVE_MS;
@@ -99,7 +99,7 @@ static bool is_last_of_its_name(const struct clu_cluster *cluster, const struct 
     return true;
 }
 
-/* May orders of that gateway come out of its spill yet? NULL: of any. */
+/* May orders still come out of that gateway's spill? NULL: out of any. */
 static bool may_come(const struct clu_cluster *cluster, const char *name)
 {
     for (size_t i = 0; i < cluster->member_count; i++) {
@@ -133,8 +133,8 @@ bool clu_owns(const struct clu_cluster *cluster)
     return !cluster->shared || cluster->owner == CLU_OWNER_THIS_LOG;
 }
 
-/* Several journals are not one log: only the gateway that was started first may go on. (A start's
- * id begins with its time.) */
+/* Several journals are not one log: only the gateway that was started first may continue. (A
+ * start's id begins with its time.) */
 bool clu_may_act(const struct clu_cluster *cluster)
 {
     const struct clu_settings *settings = &cluster->settings;

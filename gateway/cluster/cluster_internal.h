@@ -25,7 +25,7 @@ struct clu_cluster {
     const struct clu_sales *sales;
     void *sales_ctx;
     bool shared; /* the counter is in Redis; else this is a cluster of one */
-    bool alone;  /* the log is no other gateway's */
+    bool alone;  /* no other gateway shares the log */
     bool stopped;
     _Atomic(bool) has_view, has_redis;
 
@@ -33,7 +33,7 @@ struct clu_cluster {
     enum clu_under_way under_way;
     bool ask_all;     /* with the next one */
     int64_t asked_ns; /* when it was sent */
-    int64_t demand;   /* as last told */
+    int64_t demand;   /* as last reported */
     size_t answered;
 
     /* what the last answer said */
@@ -44,7 +44,8 @@ struct clu_cluster {
     size_t member_count;
     enum clu_owner owner;
     int64_t disowned_ns;   /* when Redis last named another log; INT64_MIN / 2: never */
-    bool reported_company; /* another gateway counts, and this one has a journal of its own */
+    bool reported_company; /* logged: another gateway counts here, and this one has a journal of its
+                              own */
 
     /* the leader's lease */
     bool leasing;

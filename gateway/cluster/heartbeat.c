@@ -1,8 +1,8 @@
 /* The heartbeat. One Redis counts for one log: with two, a raise of stock in one topic, or how far
  * it was applied, would change the counters of the other's sales. The key ps:log names the log; the
  * first heartbeat sets it, and again the first one after Redis was emptied. A gateway of another
- * log is no member and counts nothing. It may claim ps:log only 3 s after it was last told of
- * another log, so that after a flush the gateways that counted here come back first. */
+ * log is no member and counts nothing. It may claim ps:log only 3 s after Redis last named another
+ * log, so that after a flush the gateways that counted here come back first. */
 #include "gateway/cluster/cluster_internal.h"
 
 #include "common/program/log.h"
@@ -11,7 +11,8 @@
 #include <string.h>
 
 #define CLAIM_NS (3 * PS_NS_PER_S)
-/* A gateway that has told no demand for so long, five heartbeats, is taken to have none. */
+/* A gateway that has not reported its demand for this long, five heartbeats, counts as having
+ * none. */
 #define DEMAND_SILENT_MS 500
 
 static void take_members(struct clu_cluster *cluster, const struct inv_heartbeat_reply *answer)
@@ -19,7 +20,7 @@ static void take_members(struct clu_cluster *cluster, const struct inv_heartbeat
     struct clu_member *members = calloc(answer->member_count + 1, sizeof *members);
 
     if (members == NULL)
-        return; /* those of the last answer stay */
+        return; /* keep those of the last answer */
     for (size_t i = 0; i < answer->member_count; i++)
         members[i] = (struct clu_member){.start = answer->members[i].start,
                                          .age_ms = answer->members[i].age_ms,
@@ -77,7 +78,8 @@ static void leave_other_log(struct clu_cluster *cluster, const char *other)
     cluster->member_count = 0;
 }
 
-/* Redis's clock against this gateway's monotonic one. (Another server's counts as set, too.) */
+/* Compares Redis's clock with this gateway's monotonic one. (Another server counts as a step,
+ * too.) */
 static void note_clock(struct clu_cluster *cluster, int64_t redis_ms)
 {
     int64_t moved_ms;
@@ -98,7 +100,7 @@ static void on_heartbeat(int err, const struct inv_heartbeat_reply *answer, void
     cluster->under_way = CLU_UNDER_WAY_NONE;
     atomic_store(&cluster->has_redis, err == 0 && answer->other_log == NULL);
     if (cluster->stopped || err < 0)
-        return; /* what was known stays */
+        return; /* keep what was known */
     if (answer->other_log != NULL) {
         leave_other_log(cluster, answer->other_log);
         return;
@@ -173,7 +175,7 @@ void clu_tick(struct clu_cluster *cluster)
     if (cluster->stopped)
         return;
     oq_log_view(cluster->settings.log, &view);
-    if (view.available) /* which no log is before it has been read once */
+    if (view.available) /* a log is not available before it has been read once */
         atomic_store(&cluster->has_view, true);
     if (!cluster->shared)
         return;

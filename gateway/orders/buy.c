@@ -1,18 +1,18 @@
-/* Buying. The gates say who may try; the counter decides atomically; the log makes it an order; and
+/* Buying. The gates decide who may try; the counter decides atomically; the log makes it an order;
  * the answer says what the log shows:
  *
  *   RECEIVED -> ADMITTED -> RESERVED -> LOGGING -> ANSWERED: 202 accepted
  *
- * The table of steps below is the whole way: each step does its work and says in which state the
- * request is afterwards. States without a step wait for an event: a moment (HELD), a counter in
- * Redis (RESERVING, COMPARING), the log (LOGGING). What the order was reserved under (epoch, caps)
- * is kept, because the policy may be exchanged meanwhile. With a counter in Redis this worker also
- * tells the counter what the log has decided of its orders.
+ * The table of steps below is the whole sequence: each step does its work and returns the request's
+ * next state. States without a step wait for an event: a moment (HELD), a counter in Redis
+ * (RESERVING, COMPARING), the log (LOGGING). The terms of the reservation (epoch, caps) are kept,
+ * because the snapshot may be replaced meanwhile. With a counter in Redis, this worker also tells
+ * the counter what the log has decided about its orders.
  *
- * Every step knows what it owes if it does not get further: an append that was refused gives the
- * units back at once; an append whose outcome is unknown gives nothing back, because only a record
- * may (the answer is 202 pending, "perhaps"); an answer that comes after its request's deadline
- * finds nobody and is counted. A repeat of an order is answered with the order as it is now. */
+ * Every step cleans up if it ends the request: an append that was refused returns the units at
+ * once; an append whose outcome is unknown returns nothing, because only a record may (the answer
+ * is 202 pending, "perhaps"); an outcome that arrives after the request's deadline is dropped and
+ * counted. A repeat of an order is answered with the order as it is now. */
 #include "gateway/orders/buy.h"
 
 #include "gateway/orders/trace.h"
@@ -23,7 +23,7 @@
 
 #include <string.h>
 
-/* A request on its way, within one event. */
+/* A request in progress, within one event. */
 struct passage {
     struct ord_request *request;
     const struct snap_sale *sale;
@@ -38,7 +38,7 @@ static enum ord_state deny(struct ord_request *request, enum ans_verdict verdict
     return ORD_ANSWERED;
 }
 
-/* The sale's name as a string of its own. */
+/* The sale's name as a separate string. */
 static const char *copy_sale_name(const struct ord_request *request, char ret_name[PS_NAME_MAX + 1])
 {
     memcpy(ret_name, request->sale_name.at, request->sale_name.len);
@@ -46,7 +46,7 @@ static const char *copy_sale_name(const struct ord_request *request, char ret_na
     return ret_name;
 }
 
-/* 202 with the order that this request has made. */
+/* Answers 202 with the order that this request has made. */
 static void show_own(struct ord_request *request, const char *state, enum ans_verdict verdict)
 {
     char sale[PS_NAME_MAX + 1];
@@ -63,7 +63,7 @@ static void show_own(struct ord_request *request, const char *state, enum ans_ve
     ord_request_show(request, verdict, &order, false);
 }
 
-/* 202 with the order that an earlier request has made. */
+/* Answers 202 with the order that an earlier request has made. */
 static enum ord_state show_replay(struct ord_request *request, const struct oq_order *order)
 {
     struct oq_order_view view;
@@ -75,8 +75,8 @@ static enum ord_state show_replay(struct ord_request *request, const struct oq_o
 
 /* --- the gates --- */
 
-/* For how long it may still be held. The waits under several rules add up, and a proxy's patience
- * began when the request arrived. */
+/* How long it may still be held. Waits under several rules add up, and a proxy's timeout began when
+ * the request arrived. */
 static int64_t patience_ms(const struct ord_request *request, int64_t now_ns)
 {
     int64_t left_ms = CFG_LIMIT_WAIT_MAX_MS - (now_ns - request->arrived_ns) / PS_NS_PER_MS;
@@ -126,15 +126,15 @@ static void give_back(const struct ord_request *request, const struct snap_sale 
     inv_store_resolve(request->deps->store, sale->counter, &request->order_id, INV_VOID);
 }
 
-/* The place towards the log of a request that appends nothing. */
+/* Gives back the log's place of a request that appends nothing. */
 static void leave_log(const struct ord_deps *deps)
 {
     if (deps->gates->log_limit != NULL)
         ps_adaptive_limit_drop(deps->gates->log_limit);
 }
 
-/* Units that were reserved: an operator may have stopped the sale while the counter was asked, and
- * was told that nobody buys any more. */
+/* The units are reserved, but an operator may have stopped the sale while the counter was asked,
+ * and was told that nobody buys any more. */
 static enum ord_state judge_phase(struct passage *passage)
 {
     static const enum ans_verdict verdict_of[] = {[CFG_PHASE_SCHEDULED] = ANS_V_not_started,
@@ -149,7 +149,7 @@ static enum ord_state judge_phase(struct passage *passage)
     return deny(passage->request, verdict_of[phase]);
 }
 
-/* What the counter has decided. */
+/* Handles the counter's decision. */
 static enum ord_state judge_reservation(struct passage *passage, int err,
                                         const struct inv_answer *answer)
 {
@@ -179,8 +179,8 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
     return ORD_REPEATED;
 }
 
-/* A place towards the log, and one towards a shared counter. The gates have looked already: only
- * what other workers took meanwhile is missing here. False: answered. */
+/* Takes a place towards the log, and one towards a shared counter. The gates have checked already,
+ * so places are lacking only if other workers took them meanwhile. False: answered. */
 static bool take_places(struct passage *passage)
 {
     const struct adm_gates *gates = passage->request->deps->gates;
@@ -273,14 +273,15 @@ static enum ord_state append_accepted(struct passage *passage)
     int err;
 
     event.traceparent = ord_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
-    ticket.handle = ord_request_keep(request); /* before the append: its outcome may come at once */
+    /* before the append: its outcome may arrive at once */
+    ticket.handle = ord_request_keep(request);
     ord_in_flight_log(request, passage->now_ns);
     err = oq_log_append(deps->log, &event, &ticket);
     if (err == 0)
         return ORD_LOGGING;
     leave_log(deps);
     ord_in_flight_unlog(request);
-    give_back(request, passage->sale); /* surely not submitted */
+    give_back(request, passage->sale); /* it was certainly not submitted */
     return deny(request, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
 }
 
@@ -299,7 +300,7 @@ static enum ord_state deny_user_limit(struct ord_request *request)
     return ORD_ANSWERED;
 }
 
-/* The counter's own entry of the order: in doubt, or decided this very moment. */
+/* The counter's entry of the order: in doubt, or decided at this moment. */
 static enum ord_state judge_entry(struct ord_request *request, int err,
                                   const struct inv_entry *entry)
 {
@@ -311,7 +312,7 @@ static enum ord_state judge_entry(struct ord_request *request, int err,
         return deny(request, err == PS_E_NOT_FOUND ? ANS_V_order_pending : ANS_V_store_unavailable);
     if (entry->sku != asked->sku_index || entry->quantity != asked->quantity)
         return deny_user_limit(request);
-    /* Of Redis's clock, which may be hours from this one. */
+    /* by Redis's clock, which may differ from this one by hours */
     int64_t age_ms = ps_clock_wall_ms(deps->clock) - entry->reserved_at_ms;
     if (request->met.result == INV_DUPLICATE && age_ms >= 0 && age_ms < deps->ack_timeout_ms)
         return deny(request, ANS_V_idempotency_in_progress);
@@ -330,8 +331,8 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         (void)judge_entry(request, err, entry);
 }
 
-/* Does the counter go by an order that the log has ended? It is told in a moment: then the buyer
- * has their units again, or (void) their key. */
+/* Does the counter still have an order that the log has ended? It learns that in a moment: then the
+ * buyer gets their units back, or (void) their key. */
 static bool is_ended(const struct oq_order *order, enum inv_result met)
 {
     enum oq_state state = oq_order_state(order);
@@ -339,8 +340,8 @@ static bool is_ended(const struct oq_order *order, enum inv_result met)
     return state == OQ_STATE_VOID || (met == INV_CAP && state == OQ_STATE_RELEASED);
 }
 
-/* The counter has met this buyer before: their key, or their cap. The fold is asked again, because
- * it may have learnt of the order since the replay gate. */
+/* The counter knows this buyer: their key, or their cap. Asks the fold again, because it may have
+ * received the order since the replay gate. */
 static enum ord_state judge_repeat(struct passage *passage)
 {
     struct ord_request *request = passage->request;
@@ -348,7 +349,8 @@ static enum ord_state judge_repeat(struct passage *passage)
     const struct adm_request *asked = &request->asked;
     const struct inv_answer *met = &request->met;
     const struct oq_order *order = oq_fold_order(deps->gates->fold, &met->order_id);
-    bool none = ps_uuid_equal(&met->order_id, &(struct ps_uuid){0}); /* asks for too much */
+    /* the request asks for too many */
+    bool none = ps_uuid_equal(&met->order_id, &(struct ps_uuid){0});
     bool one = request->cap == 1 || request->sku_cap == 1;
     struct inv_entry entry;
 
@@ -384,7 +386,7 @@ static step_fn *const steps[] = {
     [ORD_REPEATED]  = judge_repeat,    /* -> COMPARING */
     [ORD_COMPARING] = NULL,            /* on_entry -> ANSWERED */
     [ORD_SEARCHING] = NULL,            /* lookup.c */
-    [ORD_ANSWERED]  = NULL,            /* from each of them */
+    [ORD_ANSWERED]  = NULL,            /* from each state */
 };
 /* clang-format on */
 
@@ -425,7 +427,7 @@ void ord_buy_on_due(struct ord_request *request)
     }
 }
 
-/* The counter has answered. Of a request that is gone nobody knows how long that took. */
+/* The counter has answered. The time is unknown if the request is gone. */
 static void leave_store(const struct ord_deps *deps, const struct ord_request *request)
 {
     struct ps_adaptive_limit *limit = deps->gates->store_limit;
@@ -436,7 +438,7 @@ static void leave_store(const struct ord_deps *deps, const struct ord_request *r
         ps_adaptive_limit_end(limit, request->asked_ns, ps_clock_mono_ns(deps->clock));
 }
 
-/* A reservation that nobody waits for any more stays in doubt and is closed like any other. */
+/* A reservation that nobody waits for any more stays in doubt and is settled like any other. */
 static void on_reserved(uint64_t handle, int err, const struct inv_answer *answer, void *ctx)
 {
     const struct ord_in_flight *in_flight = ctx;
@@ -458,8 +460,8 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
     }
 }
 
-/* What the log shows of an order of this worker, to a shared counter. (The one in memory is told on
- * the log's thread.) */
+/* Reports to a shared counter what the log shows about an order of this worker. (The log's thread
+ * reports to a counter in memory.) */
 static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
     const char *name = oq_sale_name(oq_order_sale(order));

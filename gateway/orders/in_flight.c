@@ -1,5 +1,5 @@
-/* Two lists, a timer for the head of each. The requests that wait for the log stand in the order of
- * their coming, because all wait equally long; the held ones in a heap, by their handles. */
+/* Two lists, with a timer for the head of each. Requests that wait for the log are in order of
+ * arrival, because all wait equally long; held ones are in a heap, by their handles. */
 #include "gateway/orders/in_flight.h"
 
 #include <stdlib.h>

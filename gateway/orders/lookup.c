@@ -1,9 +1,9 @@
-/* Looking orders up. The fold knows what the log has shown; the counter knows, for a moment, orders
- * that the log has not shown yet, and those are `pending`.
+/* Look-ups of orders. The fold has the orders that the log shows; the counter has, for a moment,
+ * orders that the log does not show yet: those are `pending`.
  *
- * While the feature order_state_fresh is off, the fold alone answers in a cluster: Redis is not
- * asked, and its client may keep what it is told for a moment. Whether there is an order that the
- * fold does not show is then not known, and not said. */
+ * While the feature order_state_fresh is off, only the fold answers in a cluster: Redis is not
+ * asked, and the client may keep the answer for a moment. Whether an order exists that the fold
+ * does not show is then unknown, and not answered. */
 #include "gateway/orders/lookup.h"
 
 #include "gateway/orders/in_flight.h"
@@ -21,7 +21,7 @@ static struct oq_log_view log_view(const struct ord_request *request)
     return view;
 }
 
-/* Blocklist and limits. False: answered. */
+/* Checks blocklist and limits. False: answered. */
 static bool is_admitted(struct ord_request *request, const struct snap_sale *sale)
 {
     const struct ord_deps *deps = request->deps;
@@ -40,7 +40,7 @@ static bool is_admitted(struct ord_request *request, const struct snap_sale *sal
     return false;
 }
 
-/* Rehearsals look up what twins have sold, and nobody else does. */
+/* Only rehearsals look up orders of twins, and they look up no others. */
 static bool is_of_its_world(const struct ord_request *request, const struct snap_sale *sale)
 {
     return request->asked.rehearsal == (sale != NULL && snap_sale_is_twin(sale));
@@ -61,7 +61,8 @@ static bool is_own(const struct ord_request *request, const struct oq_order *ord
     return is_of_its_world(request, sale);
 }
 
-/* As the log shows it. False: it does not, or it is somebody else's. */
+/* Answers with the order as the log shows it. False: the log does not show it, or it is another
+ * buyer's. */
 static bool show_known(struct ord_request *request)
 {
     const struct oq_order *order = oq_fold_order(request->deps->gates->fold, &request->search.id);
@@ -75,8 +76,8 @@ static bool show_known(struct ord_request *request)
     return true;
 }
 
-/* Where an order that nobody knows may have gone: into the archive of a sale that its id fits, and
- * in whose time it was made, by a clock that may have been an hour off. */
+/* An unknown order may be in the archive of a sale that fits its id and sold at the time in the id,
+ * by a clock that may have been an hour off. */
 static bool may_be_archived(const struct ord_request *request)
 {
     const struct snapshot *policy = request->deps->gates->policy;
@@ -95,8 +96,8 @@ static bool may_be_archived(const struct ord_request *request)
     return false;
 }
 
-/* Every counter that may have it was asked, or one has the order and its buyer is somebody else.
- * Meanwhile the log may have shown it. */
+/* Every counter that may have it was asked, or one has it for another buyer. Meanwhile the log may
+ * have shown it. */
 static void answer_not_found(struct ord_request *request)
 {
     if (show_known(request))
@@ -132,7 +133,7 @@ static void answer_found(struct ord_request *request, const struct snap_sale *sa
 
 static inv_entry_fn on_entry;
 
-/* An order in doubt: its sale's counter has it. */
+/* Looks for an order in doubt: its sale's counter has it. */
 static void search_counters(struct ord_request *request)
 {
     const struct ord_deps *deps = request->deps;
@@ -182,7 +183,7 @@ void ord_lookup_order(struct ord_request *request, const struct ps_uuid *id)
     request->search.id = *id;
     if (show_known(request))
         return;
-    if (oq_fold_order(request->deps->gates->fold, id) != NULL) /* somebody else's */
+    if (oq_fold_order(request->deps->gates->fold, id) != NULL) /* another buyer's */
         answer_not_found(request);
     else
         search_counters(request);

@@ -1,6 +1,6 @@
-/* The log's thread calls on_record for everything that is durable: the record is folded, the fold
- * says what changed, and that change - nothing else - moves units in the counter. Only then does
- * on_outcome tell the asker. */
+/* The log's thread calls on_record for every durable record: the record is folded, the fold returns
+ * what changed, and only that change moves units in the counter. After that, on_outcome reports to
+ * the thread that appended the record. */
 #include "gateway/orders/order_events.h"
 
 #include "common/program/log.h"
@@ -17,7 +17,7 @@ struct ord_events {
     struct ord_events_settings settings;
     struct ps_metrics_shard *shard; /* the log's thread */
     _Atomic(bool) going;
-    int64_t last_seq; /* the record that was folded last, and its order */
+    int64_t last_seq; /* the last folded record, and its order */
     struct oq_order *last_order;
     int64_t next_notice_ns;
 };
@@ -88,11 +88,11 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("partition", partition),
                PS_F_INT("seq", seq), PS_F_FLAG("rehearsal", event->rehearsal),
                PS_F_STR("error", ps_err_text(err)));
-        /* More units than there are numbers: no gateway writes that. It changes nothing for
-         * anybody, and must not end them all. */
+        /* More units than a number can hold: no gateway writes that. The record is ignored, and
+         * must not stop the gateways. */
         if (err == PS_E_INVALID)
             return;
-        /* A record that is missing leaves the fold behind the log; going on would promise what
+        /* A missing record leaves the fold behind the log; continuing would promise orders that
          * nobody remembers. */
         ps_log_stop();
         abort();
@@ -109,7 +109,7 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
                PS_F_FLAG("rehearsal", event->rehearsal));
 }
 
-/* Mostly the record that was folded last; the id decides, for a seq is only unique within its
+/* Usually the last folded record; compared by id, since a seq is unique only within its
  * partition. */
 static struct oq_order *order_of(const struct ord_events *events, const struct oq_event *event,
                                  enum oq_outcome outcome, int64_t seq)
@@ -148,7 +148,7 @@ static void on_state(bool available, const char *why, void *ctx)
     events->settings.on_state(available, events->settings.ctx);
 }
 
-/* A topic full of somebody else's records must not fill the program's log: a metric counts them. */
+/* A topic full of foreign records must not fill the program's log: a metric counts them. */
 static void on_notice(const char *text, void *ctx)
 {
     struct ord_events *events = ctx;

@@ -1,9 +1,9 @@
-/* Orders as the log shows them. On the log's thread every record is folded, sales/ tells the
- * counter what it changes, and the owner of the record's ticket gets its outcome.
+/* Orders as the log shows them. On the log's thread every record is folded, sales/ reports its
+ * changes to the counter, and the owner of the record's ticket gets its outcome.
  *
- * What must hold: a 202 `accepted`, a confirm 200 and a cancel 200 are said only when the fold
- * shows them; units are given back only by what the fold shows, or when the log has definitely
- * refused the record. */
+ * Invariants: 202 `accepted`, and 200 of a confirm or cancel, are answered only when the fold shows
+ * them. Units are returned only if the fold shows it, or if the log has definitely refused the
+ * record. */
 #ifndef ORD_ORDER_EVENTS_H
 #define ORD_ORDER_EVENTS_H
 
@@ -22,11 +22,11 @@ struct ord_events_settings {
     struct sale_runs *sales;
     struct ps_metrics *metrics;
     struct ord_flow *flow; /* that tickets with an owner below workers belong to; NULL: none */
-    /* On the log's thread. `order`: what the outcome is about, as far as the fold knows it; NULL
-     * for stock and fences. */
+    /* On the log's thread. `order`: the order of the outcome, as far as the fold knows it; NULL for
+     * stock and fences. */
     void (*deliver)(const struct oq_ticket *ticket, enum oq_outcome outcome, struct oq_order *order,
                     void *ctx);
-    void (*on_state)(bool available, void *ctx); /* the log takes records again, or none */
+    void (*on_state)(bool available, void *ctx); /* the log accepts records again, or none */
     /* on_marks of log.h; NULL: the log is opened without marks. */
     int (*on_marks)(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx);
     void *marks_ctx;
@@ -37,11 +37,11 @@ struct ord_events_settings {
 int ord_events_new(const struct ord_events_settings *settings,
                    struct ord_events **ret_events) PS_MUST_CHECK;
 void ord_events_free(struct ord_events *events); /* NULL is allowed */
-/* For opening the log. During the read-back nothing is counted. */
+/* For opening the log. Records of the read-back are not counted. */
 struct oq_log_callbacks ord_events_callbacks(struct ord_events *events);
 /* oq_fold_reclaim, on the log's thread. */
 void ord_events_reclaim(struct ord_events *events, int64_t upto);
-/* Start-up is over: from here on orders are counted for /metrics. */
+/* The start is over: orders are counted for /metrics from now on. */
 void ord_events_go(struct ord_events *events);
 
 #endif

@@ -1,13 +1,13 @@
-/* The last byte of an order's id is a hash of its sale's name, the same on every gateway. It takes
- * the place of random bits: two gateways that meet in a millisecond still differ in 65 of them. One
- * byte is enough, because all that depends on it is how many counters are asked in vain. */
+/* The last byte of an order's id is a hash of its sale's name, the same on every gateway. It
+ * replaces random bits: ids of two gateways in the same millisecond still differ in 65 of them. One
+ * byte is enough, because it only decides how many counters are asked in vain. */
 #include "gateway/orders/order_id.h"
 
 #include <string.h>
 
 static uint8_t mark_of(const char *sale)
 {
-    static const struct ps_hash_key fixed_key; /* no secret: it is a checksum */
+    static const struct ps_hash_key fixed_key; /* not secret: it is a checksum */
 
     return (uint8_t)ps_hash64(&fixed_key, sale, strlen(sale));
 }

@@ -1,5 +1,5 @@
-/* The id of an order tells of which sale it is, but for one other sale in 256: who looks an order
- * up that the log does not show asks the counter of that sale, and not of each. */
+/* An order's id says of which sale it is, up to one other sale in 256: a look-up of an order that
+ * the log does not show asks the counter of that sale, and not of every sale. */
 #ifndef ORD_ORDER_ID_H
 #define ORD_ORDER_ID_H
 

@@ -53,7 +53,7 @@ struct ord_order_text ord_order_text_of(const struct oq_order *order, struct oq_
         .sku = view->known ? oq_sale_sku(view->sale, view->sku) : "",
         .quantity = view->quantity,
         .state = states[view->state],
-        /* A void order never held stock; people see it as rejected. */
+        /* A void order never held stock; buyers see it as rejected. */
         .reason = oq_reason_name(view->state == OQ_STATE_VOID ? OQ_REJECTED : view->reason),
         .reserved_at_ms = view->reserved_at_ms,
         .pay_by_ms = view->pay_by_ms,

@@ -1,5 +1,5 @@
-/* How an order looks from outside: the same JSON object for the answer to a buy, for look-ups, for
- * replays and for operators. Any thread. */
+/* The public form of an order: the same JSON object in the answer to a buy, in look-ups, in replays
+ * and for operators. Any thread. */
 #ifndef ORD_ORDER_TEXT_H
 #define ORD_ORDER_TEXT_H
 
@@ -19,9 +19,11 @@ struct ord_order_text {
     struct ps_str key;
 };
 
-/* As the log shows it. The strings are the fold's and the view's, which is filled. */
+/* The order as the log shows it. Its strings belong to the fold and to the view, which this
+ * fills. */
 struct ord_order_text ord_order_text_of(const struct oq_order *order, struct oq_order_view *view);
-/* As the counter has it while the log does not show it: pending. The key is the entry's. */
+/* The order as the counter has it before the log shows it: pending. Its key belongs to the
+ * entry. */
 struct ord_order_text ord_order_text_pending(const struct ps_uuid *id, const char *sale,
                                              const char *sku, const struct inv_entry *entry);
 

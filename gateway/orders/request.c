@@ -1,4 +1,4 @@
-/* What every request of a buyer does: it is kept, found again, and answered once. */
+/* What every buyer's request does: it is kept, found again, and answered once. */
 #include "gateway/orders/request.h"
 
 #include <string.h>

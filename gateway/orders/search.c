@@ -1,4 +1,4 @@
-/* A place among the sales says how far the search is; it holds for one policy only. */
+/* The search's position is an index into the sales of one snapshot. */
 #include "gateway/orders/search.h"
 
 #include "gateway/orders/order_id.h"

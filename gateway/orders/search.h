@@ -1,6 +1,6 @@
-/* The search for an order that the log does not show: a counter may have it for a moment, or for
- * as long as the log is away. The order's id fits its sale and few others (order_id.h), and their
- * counters are asked one after the other, because a shared one answers later. One thread. */
+/* Searches for an order that the log does not show: a counter may have it for a moment, or for as
+ * long as the log is away. The order's id fits its sale and few others (order_id.h); their counters
+ * are asked one after the other, because a shared one answers later. One thread. */
 #ifndef ORD_SEARCH_H
 #define ORD_SEARCH_H
 
@@ -9,7 +9,7 @@
 
 struct ord_search {
     struct ps_uuid id; /* set by the caller; the rest is zero at the start */
-    int64_t version;   /* of the policy that `at` is a place of */
+    int64_t version;   /* of the snapshot that `at` indexes */
     size_t at;
     bool unsure; /* a counter did not answer, or a sale that may have it is not served */
 };
@@ -21,8 +21,8 @@ int ord_search_run(struct ord_search *search, const struct snapshot *policy,
                    struct inv_store *store, struct inv_reply_to reply_to,
                    const struct snap_sale **ret_sale) PS_MUST_CHECK;
 
-/* What the counter answered later. The sale whose counter has the order; NULL: the search goes on
- * (ord_search_run), from its beginning if the policy was exchanged meanwhile. */
+/* Takes a counter's later answer. Returns the sale whose counter has the order; NULL: continue with
+ * ord_search_run, which starts anew if the snapshot was replaced meanwhile. */
 const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *policy,
                                         int result);
 

@@ -1,5 +1,5 @@
-/* Reading is strict, because a half-right trace id would tie strangers' requests together: what is
- * not exactly right starts a new trace. */
+/* Strict, because a half-right trace id would connect strangers' requests: anything malformed
+ * starts a new trace. */
 #include "gateway/orders/trace.h"
 
 #include <string.h>

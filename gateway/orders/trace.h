@@ -1,4 +1,4 @@
-/* W3C Trace Context: the traceparent of a request, passed on into the event. */
+/* W3C Trace Context: a request's traceparent, copied into the event. */
 #ifndef ORD_TRACE_H
 #define ORD_TRACE_H
 
@@ -6,8 +6,8 @@
 
 #define ORD_TRACE_LEN 55
 
-/* What travels on: the request's traceparent when it is good, none when there is none, and a new
- * trace (not sampled) in `memory` when it is bad. */
+/* The traceparent to pass on: the request's if it is valid, none if it has none, and a new trace
+ * (not sampled) in `memory` if it is malformed. */
 struct ps_str ord_trace_next(struct ps_str text, struct ps_uuid_source *ids, int64_t wall_ms,
                              char memory[ORD_TRACE_LEN + 1]);
 

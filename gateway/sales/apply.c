@@ -1,27 +1,27 @@
-/* What the log has decided, to the counter.
+/* Applies the log's decisions to the counter.
  *
- * A counter in memory is told at once, on the log's thread: so at any time between two batches it
- * and the fold agree, which is the cut that the auditor takes. The log's thread alone writes (after
- * start) and reads the list of these counters.
+ * A counter in memory is updated at once, on the log's thread: so at any time between two batches
+ * it and the fold agree, which is the cut that the auditor takes. Only the log's thread writes
+ * (after start) and reads the list of these counters.
  *
- * A counter in Redis must not keep that thread waiting: the threads that appended tell it of what
- * they have reserved when the outcome reaches them; everything else goes onto a queue (effects.h)
- * to the control thread, from the first record of the log on, for what of it Redis has already is
- * known only there. Every gateway keeps every effect that it has read until Redis has it: v[p] says
- * up to where in partition p that is so. The leader applies them in the order of the log and then
- * moves v; the others drop what v has passed. All effects are idempotent, so two leaders, or one
- * that has forgotten what it did, do no harm.
+ * A counter in Redis must not block that thread. The threads that appended orders report on what
+ * they have reserved when the outcome reaches them; everything else goes into a queue (effects.h)
+ * to the control thread, from the first record of the log on, because only that thread knows what
+ * Redis already has. Every gateway keeps every effect that it has read until Redis has it: v[p]
+ * says up to which record of partition p that is so. The leader applies them in the order of the
+ * log and then moves v; the others drop what v has passed. All effects are idempotent, so two
+ * leaders, or one that has forgotten what it did, do no harm.
  *
- * What must hold: nothing is applied or dropped under an epoch that this gateway's own view has
- * seen end. An effect behind a fence is perhaps not in the load of the next epoch, and v of the old
- * one may have passed it. So the order here is: take what was read, then look for fences, then
- * apply or drop; what was read before a fence is in every load that comes after it.
+ * Invariant: nothing is applied or dropped under an epoch that this gateway's own view has seen
+ * end. An effect behind a fence may be missing in the load of the next epoch, although v of the old
+ * one has passed it. So the order here is: take what was read, then look for fences, then apply or
+ * drop; what was read before a fence is in every load that comes after it.
  *
  * A sale that the host does not know may never be served here (it was deleted, or belongs to
- * somebody else), or may become known any moment. Of its effects only so many are kept; then all
- * are forgotten but for their places. When the sale is served after all, v mostly has passed these
- * places, for others have applied them. If this gateway leads and v has not passed them, no gateway
- * may have them any more, and the sale is built again: a load has them all.
+ * another cluster), or may become known at any moment. Only so many of its effects are kept; after
+ * that, all are forgotten but for their places. If the sale is served after all, v has usually
+ * passed these places, because others have applied them. If this gateway leads and v has not passed
+ * them, perhaps no gateway has them any more, and the sale is rebuilt: a load has them all.
  *
  * A start from a checkpoint does not see the effects before it again. They are forgotten in the
  * same way: only the places of the last ones are known. */
@@ -33,13 +33,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AT_ONCE      4096 /* effects of one sale a tick: buyers are served by this Redis, too */
+#define AT_ONCE      4096 /* effects of one sale in a tick: buyers use this Redis, too */
 #define TRIM_NS      PS_NS_PER_S
 #define UNKNOWN_MOST 1024 /* effects of a sale that the host does not know */
 
 /* --- a counter in memory: the log's thread --- */
 
-/* NULL: not loaded yet, and the load takes all from the fold. */
+/* NULL: not loaded yet, and the load gets everything from the fold. */
 static struct inv_sale *counter_of(const struct sale_counters *counters,
                                    const struct oq_sale *log_sale)
 {
@@ -95,7 +95,7 @@ int sale_on_record(struct sale_runs *runs, uint32_t partition, int64_t seq,
         return 0;
     effect.partition = partition;
     effect.seq = seq;
-    if (runs->shared) /* the gateway that reserved it tells Redis that it is accepted */
+    if (runs->shared) /* the gateway that reserved it reports to Redis that it is accepted */
         return change->effect == OQ_EFFECT_ACCEPTED ? 0 : sale_effects_push(runs->effects, &effect);
     if ((counter = counter_of(&runs->counters, change->sale)) != NULL)
         sale_effect_apply(&effect, runs->settings.store, counter);
@@ -142,7 +142,7 @@ static bool may_forget(struct sale_run *run)
     return run->forgotten != NULL;
 }
 
-/* Forgets all that is held of it. Without memory it is held on. */
+/* Forgets all effects held of it. Without memory they stay. */
 static void forget_effects(struct sale_run *run)
 {
     if (!may_forget(run))
@@ -191,7 +191,7 @@ static bool is_applied(const struct sale_effect *effect, const void *ctx)
     return effect->seq <= applied->upto[effect->partition];
 }
 
-/* Has Redis all that was forgotten? */
+/* Does Redis have everything that was forgotten? */
 static void look_for_forgotten(struct sale_run *run, const struct sale_applied *applied)
 {
     for (size_t p = 0; run->forgotten != NULL && p < OQ_PARTITION_MAX; p++)

@@ -1,17 +1,17 @@
-/* A sale that is over gives everything back. Due is one that this gateway leads, that has been over
- * for archive.after_ms by every clock, and of which nothing is held, in doubt or on its way since
- * some seconds. Then, one sale at a time and only while nothing else presses:
+/* Archives a sale that is over. A sale is due if this gateway leads, the sale has been over for
+ * archive.after_ms by every clock, and for some seconds nothing of it has been held, in doubt or in
+ * progress. Then, one sale at a time and only while the gateway is calm:
  *
- *   the archive is written, read back and judged (archive_job.c, a thread of its own)
- *   -> the fold still has the numbers that the archive has
- *   -> sale.archived into each of its partitions
+ *   the archive is written, read back and audited (archive_job.c, a thread of its own)
+ *   -> the fold still has the archive's numbers
+ *   -> sale.archived goes into each of its partitions
  *   -> every gateway sees it there: the fold forgets the sale (order_events.c, with the record),
- *      the counter is emptied, the journal deletes its records (queue/log_journal.c)
+ *   the counter is emptied, the journal deletes its records (queue/log_journal.c)
  *   -> the leader notes it in the sale's state, for logs that forget the record too
  *
- * A crash before the record leaves a file that is written anew; behind it there is nothing left to
- * do that the next start would not do. A rehearsal that is deleted goes the same way without an
- * archive, whatever is held of it. The memory of what was forgotten is freed by keeper.c. */
+ * A crash before the record leaves a file that is written anew; after the record, the next start
+ * does whatever remains. A deleted rehearsal goes the same way without an archive, even if units
+ * are held. keeper.c frees the memory of what was forgotten. */
 #include "gateway/sales/archive_job.h"
 #include "gateway/sales/sales_internal.h"
 
@@ -23,8 +23,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define LOOK_NS        PS_NS_PER_S       /* how often a sale is looked at whether it is due */
-#define FINAL_NS       (3 * PS_NS_PER_S) /* nothing has happened to it for so long */
+#define LOOK_NS        PS_NS_PER_S       /* how often each sale is checked */
+#define FINAL_NS       (3 * PS_NS_PER_S) /* no event of it for this long */
 #define RETRY_FIRST_MS 5000
 #define RETRY_MAX_MS   600000
 #define REHEARSAL_MS   INT64_C(3600000)
@@ -34,7 +34,7 @@ struct sale_archives {
     struct sale_runs *runs;
     struct sale_loader *thread;
     struct sale_archive_job job;
-    bool writing; /* the thread has the job */
+    bool writing; /* the thread is working */
     char counts[OQ_EVENT_LONG_MAX];
 };
 
@@ -74,7 +74,7 @@ static bool is_calm(const struct sale_runs *runs)
     return runs->settings.is_calm == NULL || runs->settings.is_calm(runs->settings.ctx);
 }
 
-/* When the sale was over: an operator's end counts where it came first. INT64_MAX: it is not. */
+/* When the sale was over: an operator's end counts if it came first. INT64_MAX: it is not over. */
 static int64_t ended_ms(struct sale_run *run, const struct sale_decided *decided, int64_t now_ms)
 {
     int64_t closes_ms = decided->doc->closes_at_ms, ended = decided->state->ended_at_ms;
@@ -82,7 +82,7 @@ static int64_t ended_ms(struct sale_run *run, const struct sale_decided *decided
     if (!decided->state->ended)
         return closes_ms;
     if (ended == 0 && run->archive.seen_ended_ms == 0)
-        run->archive.seen_ended_ms = now_ms; /* ended by a gateway that did not write down when */
+        run->archive.seen_ended_ms = now_ms; /* ended by a gateway that did not store the time */
     if (ended == 0)
         ended = run->archive.seen_ended_ms;
     return ended < closes_ms ? ended : closes_ms;
@@ -102,7 +102,7 @@ static bool is_over_long_enough(struct sale_run *run, const struct sale_decided 
     return end_ms != INT64_MAX && now_ms >= end_ms && now_ms - end_ms >= after_ms;
 }
 
-/* Is nothing of it held, in doubt, or on its way to the counter? */
+/* Is nothing of it held, in doubt, or in progress? */
 static bool is_final(const struct sale_run *run)
 {
     if (run->view.state != SALE_SERVING || run->effects.count > 0 || !sale_log_holds_nothing(run))
@@ -112,14 +112,14 @@ static bool is_final(const struct sale_run *run)
     return sale_counter_holds_nothing(run);
 }
 
-/* The numbers of all SKUs as the fold has them, in the one spelling. */
+/* The numbers of all SKUs as the fold has them, in their one canonical form. */
 static struct ps_str print_counts(const struct oq_sale *log_sale, char *text)
 {
     struct oq_count counts[OQ_COUNTS_MAX];
     uint32_t count = (uint32_t)oq_sale_sku_count(log_sale);
     struct ps_buf buf;
 
-    if (count > OQ_COUNTS_MAX) /* a stranger has named more */
+    if (count > OQ_COUNTS_MAX) /* a foreign record has named more */
         count = OQ_COUNTS_MAX;
     for (uint32_t i = 0; i < count; i++) {
         struct oq_totals totals;
@@ -157,8 +157,8 @@ static void append_to(struct sale_slot *slot, uint32_t partition, const struct o
     slot->run->archive.slots_out += slot->out;
 }
 
-/* Into all of the sale's partitions, also into those that have one: the fold lets the second change
- * nothing. What is not taken now is appended by the next try. */
+/* Appends to all partitions of the sale, including those that already have the record: a second one
+ * changes nothing in the fold. The next try appends what is refused now. */
 static void append_records(struct sale_run *run, const struct oq_archive_end *end)
 {
     struct sale_archive *archive = &run->archive;
@@ -197,7 +197,7 @@ void sale_archive_landed(struct sale_slot *slot, enum oq_outcome outcome)
     struct sale_run *run = slot->run;
     static const struct ps_fault why = {"log", "it has not taken the record"};
 
-    (void)outcome; /* the view tells */
+    (void)outcome; /* the view shows the outcome */
     slot->out = false;
     if (--run->archive.slots_out > 0 || run->archive.stage != SALE_ARCHIVE_APPENDING)
         return;
@@ -216,7 +216,7 @@ static void run_job(const _Atomic(bool) *stop, void *arg)
     (void)setpriority(PRIO_PROCESS, 0, 10); /* of this thread: buyers come first */
     sale_archive_write(stop, job);
     while (!atomic_load(stop) && ps_mailbox_post(job->settings->mailbox, &mail) < 0)
-        (void)usleep(10000); /* full: nothing is more urgent */
+        (void)usleep(10000); /* the queue is full: anything else is more urgent */
 }
 
 static void begin(struct sale_run *run)
@@ -263,8 +263,8 @@ void sale_archive_written(struct sale_run *run)
 
 /* --- Letting go --- */
 
-/* An empty counter takes the place of what there is, in memory by every gateway, in Redis by the
- * leader, on a thread that may wait. It is tried once: what is left is memory alone. */
+/* An empty counter replaces the old one: in memory at every gateway, in Redis by the leader, on a
+ * thread that may block. One try: a failure only leaves memory in use. */
 static void empty_counter(const _Atomic(bool) *stop, void *arg)
 {
     const struct sale_run *run = arg;
@@ -349,7 +349,7 @@ static void look(struct sale_run *run, const struct sale_decided *decided, int64
         begin(run);
 }
 
-/* Each gateway may be the first to know; a note that another one has made is the same. */
+/* Any gateway may be the first to know; notes of several gateways are the same. */
 static void note(struct sale_run *run, const struct sale_decided *decided, int64_t now_ns)
 {
     if (decided->state->archived || run->archive.noting || now_ns < run->archive.retry_ns ||

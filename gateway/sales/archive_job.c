@@ -1,6 +1,5 @@
-/* An archive is written beside the running log, by its reader; then it is read as a third party
- * reads it. Only what an auditor finds right, and what has the very numbers that the fold has,
- * takes its place. */
+/* Writes an archive while the log runs, by the log's reader, then reads it back like a third party.
+ * It is put in place only if an audit finds no fault and its numbers are those of the fold. */
 #include "gateway/sales/archive_job.h"
 
 #include "common/program/private_file.h"
@@ -33,11 +32,11 @@ struct writing {
     struct oq_archive *archive;
     const _Atomic(bool) *stop;
     struct ps_fault *fault;
-    int64_t at_ms; /* of the newest record */
+    int64_t at_ms; /* time of the newest record */
 };
 
-/* What is no event at all is passed over, as it is everywhere. An archived record of an earlier try
- * is none of the sale's history. */
+/* Skips what is no event, as everywhere. An archived record of an earlier try is no part of the
+ * sale's history. */
 static int add_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct writing *writing = ctx;
@@ -92,8 +91,8 @@ static int write_file(const _Atomic(bool) *stop, struct sale_archive_job *job, c
     if (err < 0)
         return err;
     err = add_all(job, &writing);
-    /* A second try, by whichever gateway, writes the same bytes: what the log may already say of
-     * the first file stays true. */
+    /* A second try, by any gateway, writes the same bytes: what the log may already say about the
+     * first file stays true. */
     job->end.at_ms = writing.at_ms;
     if (err == 0)
         err = oq_archive_finish(writing.archive, &job->end, &job->fault);
@@ -101,7 +100,7 @@ static int write_file(const _Atomic(bool) *stop, struct sale_archive_job *job, c
     return err;
 }
 
-/* The file as it came back from the disk says what was to be written, and an auditor agrees. */
+/* The file, read back from the disk, is what was to be written, and the audit finds no fault. */
 static int check_file(const _Atomic(bool) *stop, struct sale_archive_job *job, const char *path)
 {
     char name[PATH_MAX + 8];
@@ -147,7 +146,7 @@ static int run_command(const _Atomic(bool) *stop, struct sale_archive_job *job, 
     pid_t child;
 
     (void)posix_spawnattr_init(&attributes);
-    (void)sigemptyset(&none); /* this thread blocks what the loop waits for */
+    (void)sigemptyset(&none); /* this thread blocks the signals that the loop handles */
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     int error = posix_spawn(&child, command, NULL, &attributes, args, environ);

@@ -1,7 +1,7 @@
-/* Has the log the beginning of an opened sale: its first fence in each partition and its initial
- * stock? Without it (a journal or a topic that was replaced) the sale's counters cannot be built;
- * it is refused, loudly, and the others go on. So is a sale of which the log knows a SKU that its
- * document does not have (a control.db that was replaced). */
+/* Does the log have the beginning of an opened sale: its first fence in each partition and its
+ * initial stock? Without it (a journal or a topic that was replaced) the sale's counters cannot be
+ * built; the sale is refused with an error, and the others continue. A sale is also refused if the
+ * log has a SKU of it that its document lacks (a control.db that was replaced). */
 #include "gateway/sales/sales_internal.h"
 
 #include "common/program/log.h"
@@ -33,7 +33,7 @@ static void refuse_lost(struct sale_run *run, const char *missing)
     sale_refuse(run, why);
 }
 
-/* "... in partition 3 (read up to offset 17)": where people have to look. */
+/* "... in partition 3 (read up to offset 17)": where an operator must look. */
 static const char *describe_place(const struct sale_run *run, uint32_t partition,
                                   const char *missing, char ret_text[PLACE_SIZE])
 {
@@ -66,8 +66,8 @@ bool sale_is_stocked(const struct sale_run *run, const char *sku)
     return oq_sale_adjusted(run->view.log_sale, &ref) >= 0;
 }
 
-/* Counters and orders name a SKU by its place in the log, so the log's first SKUs must be the
- * document's. What strangers have named behind them is counted and left out: a stranger's record
+/* Counters and orders name a SKU by its index in the log, so the log's first SKUs must be the
+ * document's. SKUs that foreign records name after those are counted and ignored: such a record
  * brings no initial stock. */
 bool sale_check_skus(struct sale_run *run, const struct cfg_sale_doc *doc)
 {

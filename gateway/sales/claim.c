@@ -1,5 +1,5 @@
-/* Whose a sale is to build, as the log and Redis show it: is another gateway at it, has another
- * cluster opened it, and under which epoch may this one count it? */
+/* May this gateway build a sale, as the log and Redis show it: is another gateway building it, has
+ * another cluster opened it, and which epoch may this gateway use? */
 #include "gateway/sales/sales_internal.h"
 
 #include <sodium.h>
@@ -75,13 +75,13 @@ static int64_t next_epoch(const struct sale_run *run)
 
     if (rebuild->installed > highest)
         highest = rebuild->installed;
-    if (rebuild->epoch > highest) /* an earlier try, which the log may still show */
+    if (rebuild->epoch > highest) /* of an earlier try, which the log may still show */
         highest = rebuild->epoch;
     return (((highest >> random_bits) + 1) << random_bits) |
            (int64_t)randombytes_uniform(1u << random_bits);
 }
 
-/* A stranger's record: nothing could be counted above it for long. */
+/* A foreign record: there would soon be no epoch above it. */
 static void refuse_epoch(struct sale_run *run)
 {
     char why[sizeof run->view.refused_why];

@@ -1,5 +1,5 @@
-/* The log's thread must not wait: it holds the lock only to append, the other side only to swap its
- * empty list for the full one. Fences are few and kept by sale. */
+/* The log's thread must not wait: it holds the lock only to append, and the other side only to swap
+ * its empty list for the full one. Fences are few and kept by sale. */
 #include "gateway/sales/effects.h"
 
 #include "common/sorted.h"
@@ -11,7 +11,7 @@
 
 #define LEAST_CAP 64
 
-/* What is known of a sale. */
+/* What is known about a sale. */
 struct told {
     const struct oq_sale *log_sale; /* sale_compare_log_sale */
     struct sale_fence fence;
@@ -25,7 +25,7 @@ struct sale_effects {
     struct told *sales;             /* under the lock; by address of the sale */
     size_t sale_count;
     _Atomic(size_t) waiting;
-    struct sale_effect_list taken; /* the taker's: left from the time before */
+    struct sale_effect_list taken; /* the control thread's: left from the last time */
 };
 
 /* --- what a counter is to be told --- */
@@ -72,7 +72,7 @@ void sale_effect_apply(const struct sale_effect *effect, struct inv_store *store
 int sale_effect_list_add(struct sale_effect_list *list, const struct sale_effect *effect)
 {
     if (list->first + list->count == list->cap) {
-        if (list->first > list->count) { /* more room before it than it needs */
+        if (list->first > list->count) { /* there is more free room in front than needed */
             memmove(list->at, list->at + list->first, list->count * sizeof *list->at);
         } else {
             size_t cap = list->cap ? list->cap * 2 : LEAST_CAP;
@@ -193,7 +193,7 @@ static struct told *find_sale(const struct sale_effects *effects, const struct o
                           sale_compare_log_sale);
 }
 
-/* Makes it known if need be. NULL: out of memory. */
+/* Adds the sale if it is new. NULL: out of memory. */
 static struct told *sale_of(struct sale_effects *effects, const struct oq_sale *log_sale)
 {
     bool there;
@@ -253,7 +253,7 @@ static void note_fence(struct sale_fence *last, int64_t epoch, struct ps_str gat
         *last = (struct sale_fence){.epoch = epoch, .read_ns = read_ns};
         memcpy(last->gateway, gateway.at, gateway.len);
     } else if (epoch == last->epoch && !ps_str_is(gateway, last->gateway)) {
-        last->gateway[0] = '\0'; /* of two authors: neither may build on it */
+        last->gateway[0] = '\0'; /* two authors: neither may build on it */
     }
 }
 
@@ -279,13 +279,13 @@ void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale 
 
 /* --- notes of a checkpoint: whether they have all effects, then a row of each sale --- */
 
-/* Its name, the fence's author and the places follow. */
+/* Followed by its name, the fence's author and the places. */
 struct note_row {
     int64_t epoch;
     uint32_t name_len, gateway_len, partitions, zero;
 };
 
-/* Of an archived sale nothing is told any more. */
+/* Nothing is kept of an archived sale. */
 static struct note_row row_of(const struct told *sale)
 {
     return (struct note_row){.epoch = sale->fence.epoch,

@@ -1,21 +1,21 @@
-/* Every sale's orders are read once, in the order of the log, into a heap by when each must be
- * paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock, in which
- * pay_by is written, and the monotonic clock, by which this run has seen the time pass. When the
- * wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong clock that
- * is put right at once does no harm. A clock that jumps again within each minute is said as an
- * error, since meanwhile nothing expires at all.
+/* Every sale's orders are read once, in the order of the log, into a heap ordered by when each must
+ * be paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock, in
+ * which pay_by is written, and the monotonic clock, by which this run has measured the time. When
+ * the wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong clock
+ * that is corrected at once does no harm. A clock that jumps again within each minute is logged as
+ * an error, since nothing expires meanwhile.
  *
- * How long this machine was off no clock of its own tells. So an order that the log has at the
- * start keeps at least the time that it had when the newest order was reserved, and at least 60 s.
- * It expires too early only if the clock was ahead then and is ahead for that minute; too late by
- * as long as nobody has bought.
+ * No clock of this machine says how long it was off. So an order that the log has at the start
+ * keeps at least the time that it had when the newest order was reserved, and at least 60 s. It
+ * expires too early only if the clock was ahead then and stays ahead for that minute; it expires
+ * too late by as long as nobody has bought.
  *
- * Expiry is a record like any other: first record wins, so a confirm that is in the log before it
- * stands, and nobody here need know. An order whose record did not get through is looked at again.
+ * Expiry is a record like any other: the first record wins, so an earlier confirm in the log
+ * stands, and this file need not know. An order whose record was not appended is checked again.
  *
- * In a cluster pay_by is of Redis's clock, so it must be past by that one and by this machine's:
- * the earlier of the two takes the place of the wall clock here. Only the leader writes; the others
- * read along, to be ready for it. */
+ * In a cluster, pay_by is by Redis's clock, so it must be past by that clock and by this machine's:
+ * the earlier of the two replaces the wall clock here. Only the leader writes; the others read
+ * along, to be ready for it. */
 #include "gateway/sales/sales_internal.h"
 
 #include "common/heap.h"
@@ -31,34 +31,34 @@
 #define STALLED_NS   (300 * PS_NS_PER_S)
 #define ORDERS_MAX   ((size_t)1 << 32)
 #define READ_MAX     20000
-/* The log's queue is for buyers first: in each turn a step more expiries than in the one before,
- * half as many while more records than WAITING_MAX wait there, and few again when none are due.
- * (Additive increase, multiplicative decrease, as TCP has it: RFC 5681.) */
+/* Buyers come first in the log's queue. Each turn expires one step more than the last one, half as
+ * many while more than WAITING_MAX records wait there, and few again when none are due. (Additive
+ * increase, multiplicative decrease, as in TCP: RFC 5681.) */
 #define BATCH_MIN   4
 #define BATCH_STEP  32
 #define BATCH_MAX   400
 #define WAITING_MAX 64
 
-/* Of one sale in the fold. */
+/* The position in one sale of the fold. */
 struct sale_reading {
     size_t next; /* the first order not read yet */
-    size_t old;  /* so many the log had at the start */
+    size_t old;  /* orders that the log had at the start */
 };
 
 struct sale_expiry {
     struct sale_runs *runs;
     struct ps_heap *due;        /* by monotonic time; the value is value_of an order */
-    struct sale_reading *sales; /* by their place in the fold */
+    struct sale_reading *sales; /* by index in the fold */
     size_t sale_count;
     int64_t read_ns;
     int batch; /* expiries of this turn */
     bool clock_known;
     int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
-    int64_t rests_since_ns; /* the first of the jumps that each came before the rest was over */
+    int64_t rests_since_ns; /* the first of the jumps that each came before the pause was over */
     /* the start */
     bool started;
-    int64_t old_until_ns; /* until then no order that was there expires */
+    int64_t old_until_ns; /* until then no order of the start expires */
     int64_t newest_ms;    /* when the newest order of the log was reserved; 0: there is none */
 };
 
@@ -99,9 +99,9 @@ static struct sale_reading *find_reading(struct sale_expiry *expiry, size_t sale
     return &expiry->sales[sale];
 }
 
-/* When an order that was just read is due by the monotonic clock. No order has longer than from its
- * reservation to pay_by, whatever the clocks say, nor than any sale gives, whatever a stranger has
- * written. */
+/* When an order that was just read is due, by the monotonic clock. No order gets longer than from
+ * its reservation to pay_by, whatever the clocks say, nor longer than any sale allows, whatever a
+ * foreign record says. */
 static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *order, bool old,
                       int64_t wall_ms, int64_t now_ns)
 {
@@ -121,7 +121,7 @@ static int64_t due_ns(const struct sale_expiry *expiry, const struct oq_order *o
     return old && due < expiry->old_until_ns ? expiry->old_until_ns : due;
 }
 
-/* An order by its place in the fold, since its sale may be forgotten while it waits. */
+/* An order by its index in the fold, since its sale may be forgotten while it waits. */
 static uint64_t value_of(size_t sale, size_t order)
 {
     return (uint64_t)sale << 32 | order;
@@ -153,7 +153,7 @@ static void read_new_orders(struct sale_expiry *expiry, size_t sale, struct sale
     }
 }
 
-/* False: the log takes nothing now. */
+/* False: the log accepts nothing now. */
 static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wall_ms,
                          int64_t now_ns)
 {
@@ -169,7 +169,7 @@ static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wal
     oq_order_get(order, &view);
     early_ms = view.pay_by_ms + GRACE_MS - wall_ms;
     if (early_ms > 0) {
-        /* The wall clock goes slower, or stands in the past and may be put right. */
+        /* The wall clock runs slower, or is in the past and may be corrected. */
         again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
     } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
                                     ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
@@ -188,7 +188,7 @@ static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_n
     int64_t moved = offset - expiry->offset_ms;
 
     expiry->offset_ms = offset;
-    if (!expiry->clock_known) { /* the first look at Redis's clock is no jump */
+    if (!expiry->clock_known) { /* the first reading of Redis's clock is no jump */
         expiry->clock_known = true;
         return;
     }
@@ -206,7 +206,8 @@ static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_n
                PS_F_STR("why", "the wall clock jumps again and again, and nothing expires"));
 }
 
-/* Before anything of this start is in the log. False: out of memory, again with the next turn. */
+/* Call it before any record of this start is in the log. False: out of memory, try again with the
+ * next turn. */
 static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
 {
     const struct oq_sale *log_sale;

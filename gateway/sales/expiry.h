@@ -1,4 +1,4 @@
-/* Expiry: gives back what buyers have reserved and not paid, by records. On the control thread. */
+/* Expiry: returns the units of unpaid orders to sale, by records. On the control thread. */
 #ifndef SALE_EXPIRY_H
 #define SALE_EXPIRY_H
 

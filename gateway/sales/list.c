@@ -1,4 +1,4 @@
-/* An array of pointers, found by halves. */
+/* An array of pointers, with binary search. */
 #include "gateway/sales/list.h"
 
 #include "common/grow.h"

@@ -1,13 +1,14 @@
 /* Counters from the fold.
  *
- * The fold goes on while a load for Redis walks over it, and the load is one cut all the same. It
- * says up to where the log has been read *before* the walk; what is available is counted from the
- * very rows that are loaded, and never from the fold's totals. Behind its fences nothing can become
- * accepted or lowered before the load is installed, so all that can still change is the fate of
- * rows - confirmed, released - and stock that is raised: effects (effects.h), which everybody keeps
- * and which come again behind that place. Each of them moves a row once, or finds it moved already.
+ * The fold continues while a load for Redis walks over it, and still the load is one cut. It states
+ * up to where the log has been read *before* the walk; available units are computed from the loaded
+ * rows themselves, never from the fold's totals. After its fences nothing can be accepted or
+ * lowered before the load is installed, so only two things can still change: the fate of rows
+ * (confirmed, released) and stock that is raised. Both are effects (effects.h), which every gateway
+ * keeps and which come again after that place. Each of them moves a row once, or finds it moved
+ * already.
  *
- * A counter in memory gets no effect twice; so the log's thread itself loads it, and nothing
+ * A counter in memory must not get an effect twice; so the log's own thread loads it, and nothing
  * changes meanwhile. */
 #include "gateway/sales/sales_internal.h"
 
@@ -18,7 +19,7 @@ struct walk {
     size_t sku_count;
     const _Atomic(bool) *stop;
     struct inv_load *load;
-    int64_t available[]; /* of each SKU, as far as it is counted */
+    int64_t available[]; /* of each SKU, as far as counted */
 };
 
 static bool is_stopped(const struct walk *walk)
@@ -26,7 +27,8 @@ static bool is_stopped(const struct walk *walk)
     return walk->stop != NULL && atomic_load_explicit(walk->stop, memory_order_relaxed);
 }
 
-/* Up to where the fold has read each partition: who reads this sees what the record there did. */
+/* Up to where the fold has read each partition: a reader of this place also sees what the record
+ * there did. */
 static int load_applied(const struct walk *walk)
 {
     const struct sale_runs *runs = walk->run->runs;
@@ -117,7 +119,7 @@ static int new_load(struct walk *walk, int64_t epoch)
         return PS_E_NOMEM;
     for (uint32_t i = 0; i < walk->sku_count; i++)
         skus[i] = oq_sale_sku(walk->run->view.log_sale, i);
-    /* Of the control thread's store the load takes only what all stores of the process share. */
+    /* The load uses only what all stores of the process share, not the control thread's store. */
     err = inv_load_new(walk->run->runs->settings.store, walk->run->name, epoch, skus,
                        walk->sku_count, &walk->load);
     free(skus);

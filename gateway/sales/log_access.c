@@ -1,4 +1,4 @@
-/* What any thread asks of the log, or appends to it, about orders that the fold shows. */
+/* Queries and appends, from any thread, about orders that the fold shows. */
 #include "gateway/sales/sales.h"
 
 #include <string.h>

@@ -1,35 +1,36 @@
-/* A sale's counters from the log, under a new epoch.
+/* Builds a sale's counters from the log, under a new epoch.
  *
  *   rebuild:  claim -> drain peers -> fences -> read back ---------------------------------> load
  *   opening:  claim -> note --------> fences -> read back -> stock -> read back -> note -> load
  *
- * Why it is exact: an epoch ends by a fence in every partition of the sale. Behind its fence a
- * partition takes in only orders of the new epoch, and those exist only since the install, counted
- * from a view that has reached every fence. So nobody need be waited for, and no stock is held back
- * for what may still land: it will be void.
+ * Why it is exact: a fence in every partition of the sale ends an epoch. After its fence a
+ * partition accepts only orders of the new epoch, and those exist only after the install, which is
+ * counted from a view that has reached every fence. So the gateway need not wait for anybody, and
+ * no stock is held back for records that may still arrive: they will be void.
  *
- *  - Claim: a lock in Redis, and nobody else's fence that is higher than what is installed and less
- *    than 30 s old while its author lives; else two gateways would end each other's epochs for
- *    ever. The lock saves work; the log's fences decide. If the fence's author had no heartbeat in
- *    this Redis, it uses another Redis: ignore the fence, unless other gateways are alive here.
- *  - Drain: living gateways have up to 500 ms to bring what they have under way into the log, so
- *    that it still counts. A gateway alone waits up to 10 s for its own spill.
- *  - An opening is noted twice. First `opening`, by compare and set: a change of the document that
- *    was accepted anywhere before is here or makes the note fail, and from then on no gateway lets
- *    the stock change, whatever its view shows; so the stock that goes into the log is the
- *    document's. And a gateway that cannot write fences nothing. Then `opened`: the log has all of
- *    it.
- *  - An opening is this cluster's alone. If the log has fences of a sale whose opening nobody here
- *    has noted, or first ones that name another opening, another cluster sells it from the same
- *    topic, with a Redis of its own: refused.
- *  - A gateway that keeps failing locally behind its fences backs off longer than its claim lasts,
- *    so that another can try.
- *  - A fence has landed when this gateway's own view shows it. A higher one than ours, or the same
- *    by another author: given up.
- *  - Load: one sale at a time (load.c says how it is one cut although the view goes on); other
- * sales are sold meanwhile.
- *  - Install: at most once. When no reply comes the epoch is looked for in Redis for a while, and
- *    if it does not show, all begins again under a new epoch.
+ * - Claim: a lock in Redis, and no fence of another gateway that is higher than what is installed
+ *   and less than 30 s old while its author is alive; otherwise two gateways would end each other's
+ *   epochs forever. The lock only saves work; the log's fences decide. If the fence's author had no
+ *   heartbeat in this Redis, it uses another Redis: ignore the fence, unless other gateways are
+ *   alive here.
+ * - Drain: live gateways get up to 500 ms to bring what they have in progress into the log, so that
+ *   it still counts. A gateway alone waits up to 10 s for its own spill.
+ * - An opening is noted twice. First `opening`, by compare and set: a change of the document that
+ *   was accepted anywhere before is here or makes the note fail, and from then on no gateway lets
+ *   the stock change, whatever its view shows; so the stock that goes into the log is the
+ *   document's. And a gateway that cannot write fences nothing. Then `opened`: the log has all of
+ *   it.
+ * - An opening belongs to one cluster. If the log has fences of a sale whose opening was not noted
+ *   here, or first ones that name another opening, another cluster sells it from the same topic,
+ *   with a Redis of its own: refused.
+ * - A gateway that keeps failing locally after its fences backs off longer than its claim lasts, so
+ *   that another can try.
+ * - A fence has landed when this gateway's own view shows it. A higher one than ours, or an equal
+ *   one by another author: give up.
+ * - Load: one sale at a time (load.c says why it is one cut although the view continues); other
+ *   sales sell meanwhile.
+ * - Install: at most once. Without a reply, this looks for the epoch in Redis for a while; if it
+ *   does not show, everything begins again under a new epoch.
  *
  * Every record may be appended twice: the fold takes the first. */
 #include "gateway/sales/sales_internal.h"
@@ -41,26 +42,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOCK_MS     3000
-#define RELOCK_NS   PS_NS_PER_S
-#define DRAIN_NS    (500 * PS_NS_PER_MS)
-#define SPILL_NS    (10 * PS_NS_PER_S)
-#define HEARTBEATS  3                  /* after so many, what the others say of themselves is new */
-#define PATIENCE_NS (10 * PS_NS_PER_S) /* for records to be read back, then all begins again */
-#define UNKNOWN_NS  PS_NS_PER_S        /* for an install without a reply to show */
+#define LOCK_MS    3000
+#define RELOCK_NS  PS_NS_PER_S
+#define DRAIN_NS   (500 * PS_NS_PER_MS)
+#define SPILL_NS   (10 * PS_NS_PER_S)
+#define HEARTBEATS 3 /* after this many, what the others report is up to date */
+#define PATIENCE_NS                                                                                \
+    (10 * PS_NS_PER_S)         /* for records to be read back; then everything begins again */
+#define UNKNOWN_NS PS_NS_PER_S /* for an install without a reply to show in Redis */
 #define RECORDS_MAX                                                                                \
     4096 /* under way, of all sales: each outcome is mail, and the box has its bounds */
 #define RETRY_MS     200
 #define RETRY_MAX_MS 5000
 /* Two Redis servers that each serve some gateways make them end each other's epochs. That is safe,
- * and made rare: a gateway that has built a sale again within REPEAT_NS waits the longer the more
- * often it has. */
+ * but must be rare: a gateway that has rebuilt a sale within REPEAT_NS waits longer each time. */
 #define REPEAT_NS   (60 * PS_NS_PER_S)
 #define REPEAT_MS   250
 #define REPEAT_MOST 8
-#define STRANGE_NS  (5 * PS_NS_PER_S) /* for a note of this cluster to show up here */
-#define ASIDE_MS    800 /* who would wait for this long after a local failure stands aside */
-#define ASIDE_NS    (SALE_CLAIM_NS + 5 * PS_NS_PER_S)
+#define STRANGE_NS  (5 * PS_NS_PER_S) /* for a note of this cluster to appear here */
+#define ASIDE_MS                                                                                   \
+    800 /* a gateway that would wait this long after a local failure lets others go first */
+#define ASIDE_NS (SALE_CLAIM_NS + 5 * PS_NS_PER_S)
 
 /* --- the lock --- */
 
@@ -81,23 +83,23 @@ static void renew_lock(struct sale_run *run)
 
 /* --- the end of a try --- */
 
-/* Where a try that has ended began. */
+/* Returns to the state in which the ended try began. */
 static void step_back(struct sale_run *run)
 {
     sale_set_state(run, run->rebuild.opening ? SALE_WAITING : SALE_FENCED);
     run->rebuild.opening = false;
 }
 
-/* Behind its fences, and no other gateway would fail for it: its disk, its memory. (Redis or Kafka
- * may be away for all, and nobody is to stand aside when they are back.) */
+/* The fault is after its fences, and no other gateway would have it: this disk, this memory. (Redis
+ * or Kafka may be away for all; nobody should stand aside when they are back.) */
 static bool is_own_fault(const struct sale_run *run)
 {
     return run->view.state == SALE_NOTING_OPENED ||
            (run->view.state == SALE_LOADING && run->rebuild.err == PS_E_NOMEM);
 }
 
-/* Back to the beginning, after a while that grows, is not the same for everybody, and that a
- * success makes short again. */
+/* Back to the beginning, after a wait that grows, differs between gateways, and becomes short again
+ * after a success. */
 static void give_up(struct sale_run *run, const char *why)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
@@ -124,14 +126,14 @@ static void wait_for_another(struct sale_run *run)
 
 static void begin_fencing(struct sale_run *run, const struct sale_decided *decided);
 
-/* The sale is this gateway's to build, as far as others are concerned. */
+/* No other gateway prevents this one from building the sale. */
 static void begin_work(struct sale_run *run, const struct sale_decided *decided)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
 
     rebuild->heartbeats = clu_heartbeats(run->runs->cluster);
     if (!rebuild->opening) {
-        if (run->runs->shared) /* else each start would log it of every sale */
+        if (run->runs->shared) /* else each start would log it for every sale */
             ps_log(PS_LOG_INFO, "sale_rebuild_begins", SALE_LOG_NAME(run));
         sale_set_state(run, SALE_DRAINING_PEERS);
         sale_rebuild_step(run, decided);
@@ -146,7 +148,7 @@ static void begin_work(struct sale_run *run, const struct sale_decided *decided)
     }
 }
 
-/* A note is on its way for less than STRANGE_NS. True: the try has ended. */
+/* A note may be on its way for up to STRANGE_NS. True: the try has ended. */
 static bool is_strange(struct sale_run *run, const struct sale_decided *decided)
 {
     struct sale_rebuild *rebuild = &run->rebuild;
@@ -225,7 +227,7 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
     if (rebuild->loading || rebuild->asking || sale_now_ns(runs) < rebuild->retry_ns ||
         !sale_log_takes_all(runs->log) || !clu_may_act(runs->cluster))
         return;
-    /* An earlier try may have left records all the same. */
+    /* An earlier try may still have left records. */
     if (!sale_check_opening(run, decided->state) ||
         (opening && !sale_check_skus(run, decided->doc)))
         return;
@@ -284,7 +286,7 @@ void sale_rebuild_landed(struct sale_slot *slot, enum oq_outcome outcome)
     if (outcome != OQ_REFUSED)
         run->logged = true;
     if (outcome == OQ_LANDED && sale_get_decided(run, &decided))
-        sale_rebuild_step(run, &decided); /* the view tells whether all is there */
+        sale_rebuild_step(run, &decided); /* the view shows whether all is there */
 }
 
 static uint32_t partitions_of(const struct sale_run *run)
@@ -302,7 +304,7 @@ static int make_slots(struct sale_run *run, size_t count)
 
     if (rebuild->slot_count >= count)
         return 0;
-    if (rebuild->slots_out > 0) /* of an earlier try, over fewer partitions */
+    if (rebuild->slots_out > 0) /* of an earlier try, with fewer partitions */
         return PS_E_BUSY;
     free(rebuild->slots);
     rebuild->slots = calloc(count, sizeof *rebuild->slots);
@@ -326,7 +328,7 @@ static void begin_fencing(struct sale_run *run, const struct sale_decided *decid
         sale_rebuild_step(run, decided);
 }
 
-/* Another gateway's fence ends what we do. */
+/* Another gateway's fence ends this try. */
 static bool is_overtaken(struct sale_run *run)
 {
     const struct sale_runs *runs = run->runs;
@@ -336,7 +338,7 @@ static bool is_overtaken(struct sale_run *run)
     if (run->view.log_sale == NULL)
         return false;
     sale_effects_last_fence(runs->effects, run->view.log_sale, &fence);
-    own = strcmp(fence.gateway, runs->settings.gateway_id) == 0; /* of an earlier start, maybe */
+    own = strcmp(fence.gateway, runs->settings.gateway_id) == 0; /* maybe of an earlier start */
     if (fence.epoch < run->rebuild.epoch || (fence.epoch == run->rebuild.epoch && own))
         return false;
     if (runs->shared || own)
@@ -400,7 +402,7 @@ static bool stock_all(struct sale_run *run, const struct cfg_sale_doc *doc)
 
 /* --- load and install --- */
 
-/* On the loader's thread, or with a counter in memory on the log's. */
+/* On the loader's thread; for a counter in memory, on the log's. */
 static void run_load(const _Atomic(bool) *stop, void *arg)
 {
     struct sale_run *run = arg;
@@ -482,8 +484,8 @@ void sale_rebuild_loaded(struct sale_run *run)
 
 /* --- step by step --- */
 
-/* All of the beginning is in the view. Refused for good if a stranger's record has named a SKU of
- * the sale before its own. */
+/* The whole beginning is in the view. Refuses the sale for good if a foreign record has named a SKU
+ * of the sale before its own. */
 static void end_opening(struct sale_run *run, const struct sale_decided *decided)
 {
     if (!sale_check_beginning(run, decided->doc))

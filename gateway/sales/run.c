@@ -21,7 +21,7 @@ static int compare_with_run(const void *name, const void *run)
     return strcmp(name, (*(struct sale_run *const *)run)->name);
 }
 
-/* The place of `name`, or where it belongs. */
+/* The index of `name`, or where to insert it. */
 static size_t find_place(const struct sale_runs *runs, const char *name, bool *ret_there)
 {
     return ps_sorted_place(name, runs->at, runs->count, sizeof *runs->at, compare_with_run,
@@ -92,7 +92,7 @@ bool sale_get_decided(const struct sale_run *run, struct sale_decided *ret_decid
 
 static void on_unlocked(int err, const struct ps_uuid *holder, int64_t ttl_ms, void *ctx)
 {
-    (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* else it ends by itself */
+    (void)err, (void)holder, (void)ttl_ms, (void)ctx; /* on a failure it expires by itself */
 }
 
 void sale_release_lock(struct sale_run *run)
@@ -179,5 +179,5 @@ void sale_fence(struct sale_run *run, const char *why)
     ps_log(PS_LOG_WARN, "sale_fenced", SALE_LOG_NAME(run), PS_F_INT("epoch", run->view.epoch),
            PS_F_STR("why", why));
     sale_report_changed(run);
-    clu_ask_all_next(run->runs->cluster); /* the others may be as badly off */
+    clu_ask_all_next(run->runs->cluster); /* the others may have lost theirs, too */
 }

@@ -31,7 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REST_NS (3 * PS_NS_PER_S) /* a sale that is over and settled for so long rests */
+#define REST_NS (3 * PS_NS_PER_S) /* a sale rests after being over and settled for this long */
 
 /* --- all of them --- */
 
@@ -140,7 +140,7 @@ void sale_report_unknown(const struct sale_runs *runs)
     struct sale_decided decided;
 
     for (size_t i = 0; (log_sale = oq_fold_sale_at(runs->settings.fold, i)) != NULL; i++)
-        /* Else it was deleted: without an order, or as a rehearsal, which is archived then. */
+        /* Otherwise it was deleted: without an order, or as a rehearsal, which is then archived. */
         if (oq_sale_order_count(log_sale) > 0 && !oq_sale_archived(log_sale) &&
             !runs->host.decided(oq_sale_name(log_sale), &decided, runs->host.ctx))
             ps_log(PS_LOG_WARN, "sale_unknown", PS_F_STR("sale", oq_sale_name(log_sale)),
@@ -151,7 +151,7 @@ void sale_report_unknown(const struct sale_runs *runs)
 
 /* --- from state to state --- */
 
-/* What is installed has come. */
+/* The installed counters have arrived. */
 static void on_attached(int err, struct inv_sale *counter, void *ctx)
 {
     struct sale_run *run = ctx;
@@ -183,7 +183,7 @@ static int64_t least_epoch(const struct sale_run *run)
     return epoch <= run->outdated_epoch ? run->outdated_epoch + 1 : epoch;
 }
 
-/* Asks Redis what is installed. A load of ours under way would be taken for another gateway's. */
+/* Asks Redis what is installed. (A load of ours in progress would look like another gateway's.) */
 static void attach_installed(struct sale_run *run, const struct cfg_sale_doc *doc)
 {
     struct sale_runs *runs = run->runs;
@@ -192,7 +192,7 @@ static void attach_installed(struct sale_run *run, const struct cfg_sale_doc *do
     if (run->attaching || run->rebuild.loading || !clu_may_act(runs->cluster) ||
         (skus = calloc(doc->sku_count + 1, sizeof *skus)) == NULL)
         return;
-    for (uint32_t i = 0; i < doc->sku_count; i++) /* they are the first of the log */
+    for (uint32_t i = 0; i < doc->sku_count; i++) /* they are the first in the log */
         skus[i] = oq_sale_sku(run->view.log_sale, i);
     run->attaching =
         inv_shared_attach(runs->settings.store,
@@ -215,7 +215,7 @@ static bool is_due(const struct sale_run *run, const struct sale_decided *decide
            !is_over(decided, wall_ms);
 }
 
-/* Nothing happens to a sale that waits for its opening, or for a document that has one. */
+/* Nothing happens to a sale that waits for its opening, or for a document with an opening time. */
 static void look_until_when_it_waits(struct sale_run *run, const struct sale_decided *decided)
 {
     int64_t opens_at_ms = decided->doc->opens_at_ms;
@@ -226,7 +226,7 @@ static void look_until_when_it_waits(struct sale_run *run, const struct sale_dec
                                  : opens_at_ms - SALE_LEAD_MS;
 }
 
-/* Is it over by every clock, and is nothing of it held, in doubt or on its way to Redis? */
+/* Is it over by every clock, with nothing held, in doubt or on its way to Redis? */
 static bool is_at_rest(const struct sale_run *run, const struct sale_decided *decided)
 {
     const struct sale_runs *runs = run->runs;
@@ -263,7 +263,7 @@ static void look_whether_it_rests(struct sale_run *run, const struct sale_decide
     run->resting = now_ns - run->busy_ns >= REST_NS;
 }
 
-/* What a sale in its state needs, whatever operators do. */
+/* What a sale needs in its state, independent of operators. */
 static void go_on_in_state(struct sale_run *run, const struct sale_decided *decided)
 {
     struct sale_runs *runs = run->runs;
@@ -311,7 +311,7 @@ static void find_log_sale(struct sale_run *run)
         sale_report_changed(run);
 }
 
-/* Nobody else sells from a counter in memory, so it only has to see that nobody ends its epoch. */
+/* Nobody else sells from a counter in memory, so this only checks that nobody ends its epoch. */
 static bool is_only_served(const struct sale_run *run)
 {
     return run->view.state == SALE_SERVING && !run->runs->shared &&
@@ -325,7 +325,7 @@ static void step_run(struct sale_run *run)
     if (sale_archive_step(run) || is_only_served(run))
         return;
     find_log_sale(run);
-    if (!sale_get_decided(run, &decided)) { /* deleted, or known to other gateways alone */
+    if (!sale_get_decided(run, &decided)) { /* deleted, or known only to other gateways */
         sale_end_try(run);
         if (run->view.state != SALE_SERVING && run->view.state != SALE_REFUSED)
             sale_set_state(run, SALE_WAITING);
@@ -349,7 +349,7 @@ static void step_run(struct sale_run *run)
          run->sku_count++)
         sale_note_stranger(run, oq_sale_sku(run->view.log_sale, (uint32_t)run->sku_count));
     look_whether_it_rests(run, &decided);
-    if (run->foreign || !clu_owns(run->runs->cluster)) /* Redis takes nothing of it */
+    if (run->foreign || !clu_owns(run->runs->cluster)) /* Redis accepts nothing of it */
         return;
     sale_apply_step(run);
     sale_sweep_step(run);
@@ -361,7 +361,7 @@ void sale_go_on(struct sale_run *run)
         step_run(run);
 }
 
-/* What is installed is not taken up again, so it is built anew. */
+/* The sale is built anew, since what is installed is not taken up again. */
 bool sale_count_anew(struct sale_run *run, const char *why)
 {
     if (run->view.state != SALE_SERVING)
@@ -400,7 +400,7 @@ void sale_tick(struct sale_runs *runs)
         return;
     clu_tick(runs->cluster);
     sale_apply_take(runs);
-    sale_expiry_tick(runs->expiry); /* its start is before the first record of this one */
+    sale_expiry_tick(runs->expiry); /* its start comes before the first record of this run */
     sale_go_on_all(runs);
 }
 

@@ -1,27 +1,27 @@
-/* What stays in doubt in Redis.
+/* Settles what stays in doubt in Redis.
  *
- * Entries older than 5 s: what the view knows of is settled as the view says. What it does not know
- * is rejected by a record, if no gateway is alive that works on it: order.released{rejected} first,
- * and the units come back when the view has read it and the fold says void. The gateway that
- * reserved it may still have its accepted record on the way; first record wins, so a promised order
- * stays one, and no gateway ever appends another one's order.
+ * Entries older than 5 s: those that the view knows are settled as the view says. One that the view
+ * does not know is rejected by a record, if no live gateway works on it: order.released{rejected}
+ * first; the units return when the view has read it and the fold says void. The gateway that
+ * reserved it may still have its accepted record on the way; the first record wins, so a promised
+ * order stays one, and no gateway ever appends another one's order.
  *
- * "Alive" goes by the start of a gateway, not by its name: a gateway that was restarted knows
- * nothing of what it had in flight. But it brings what is in its spill into the log, so a name
- * whose last start said that orders are spilled is waited for, and for two minutes once it is
- * silent. The leader looks after everybody's entries, each gateway after its own: those that it
- * reserved and knows nothing of, because the reply was lost. It knows of what is in its log's
- * hands: all that was appended has had its outcome when a call runs on the log's thread, what is
- * unknown then keeps the log away until it is closed, and what is spilled is counted.
+ * "Live" means a start of a gateway, not its name: a gateway that was restarted knows nothing of
+ * its earlier requests. But it brings its spill into the log, so a name whose last start reported
+ * spilled orders is waited for, for up to two minutes of silence. The leader handles all entries,
+ * and each gateway its own: those that it reserved and knows nothing of, because the reply was
+ * lost. It knows what its log has in hand: when a call runs on the log's thread, everything
+ * appended before has its outcome; an unknown outcome keeps the log away until it is closed; and
+ * what is spilled is counted.
  *
- * All ages are of Redis's clock. If it jumps forward, entries look old and gateways dead; if it
+ * All ages are by Redis's clock. If it jumps forward, entries look old and gateways dead; if it
  * jumps back, nothing ages. So it is compared with this gateway's monotonic clock, and for 5 s
- * after a jump nothing is rejected: then what was there before is old by any clock, and every
- * gateway that lives has sent a heartbeat.
+ * after a jump nothing is rejected: then earlier entries are old by any clock, and every live
+ * gateway has sent a heartbeat.
  *
- * Each is rejected by one record, however slow the log is: while the calls of a round wait for the
- * log's thread, later rounds reject nothing. Once they have run, their records stand before every
- * later call, which therefore finds them read, or in doubt and the log away. */
+ * Each entry is rejected by one record, however slow the log is: while calls of a round wait for
+ * the log's thread, later rounds reject nothing. Once they have run, their records come before
+ * every later call, which therefore finds them read, or in doubt and the log away. */
 #include "gateway/sales/sales_internal.h"
 
 #include <stdlib.h>
@@ -30,13 +30,13 @@
 #define AGE_MS    5000
 #define LEADER_NS (250 * PS_NS_PER_MS)
 #define OTHERS_NS PS_NS_PER_S
-#define PAGES_MAX 16 /* a round; the cursor goes on with the next */
+#define PAGES_MAX 16 /* in a round; the next one continues from the cursor */
 
-/* Orders and lowerings of one page that are to be rejected. The log's thread frees it. */
+/* Orders and lowerings of one page to reject. The log's thread frees it. */
 struct rejects {
     const struct sale_runs *runs;
     const struct oq_sale *log_sale;
-    _Atomic(unsigned) *under_way; /* the sale's, which outlives the log's thread */
+    _Atomic(unsigned) *under_way; /* the sale's counter of calls; it outlives the log's thread */
     size_t count;
     struct reject {
         struct ps_uuid id;
@@ -53,8 +53,8 @@ static bool is_decided(const struct rejects *rejects, const struct reject *rejec
     return oq_fold_order(rejects->runs->settings.fold, &reject->id) != NULL;
 }
 
-/* On the log's thread: everything that was appended before has landed in the fold, or will not
- * without being closed. */
+/* On the log's thread: every earlier append has reached the fold, or will not before the log is
+ * closed. */
 static void reject_all(void *arg)
 {
     struct rejects *rejects = arg;
@@ -84,7 +84,7 @@ static void reject_all(void *arg)
 }
 
 /* Is it old by any clock? Redis's may have been set since the last heartbeat, or since the entry
- * came. */
+ * was made. */
 static bool is_old(const struct sale_runs *runs, const struct inv_doubt *doubt)
 {
     int64_t age_ms = clu_earlier_ms(runs->cluster, INT64_MAX) - doubt->entry.reserved_at_ms;
@@ -107,7 +107,7 @@ static bool is_abandoned(const struct sale_runs *runs, const struct inv_doubt *d
     return clu_leads(runs->cluster) && clu_is_gone(runs->cluster, &doubt->owner);
 }
 
-/* What the view says of it. PS_E_NOT_FOUND: nothing. */
+/* What the view says about it. PS_E_NOT_FOUND: nothing. */
 static int look_up_verdict(const struct sale_run *run, const struct inv_doubt *doubt,
                            enum inv_verdict *ret_verdict)
 {

@@ -1,6 +1,6 @@
-/* What has become of the units of a sale. For metrics of open ones: the log has the stock and what
- * is confirmed; the counter has what is left. What is neither is held: by an order that is not paid
- * yet, or by one that is still on its way to the log. */
+/* The units of a sale, for metrics of open ones: the log has the stock and the confirmed units; the
+ * counter has the units left. The rest is held: by an unpaid order, or by one that is still on its
+ * way to the log. */
 #include "gateway/sales/sales_internal.h"
 
 #include <string.h>
@@ -17,8 +17,8 @@ static bool is_open(const struct sale_run *run)
     return strcmp(state, "open") == 0 || strcmp(state, "paused") == 0;
 }
 
-/* The log and the counter are read one after the other, while orders pass: a unit between them
- * must not show as less than nothing. */
+/* The log and the counter are read one after the other, while orders pass: a unit in between must
+ * not show as a negative number. */
 static int64_t not_negative(int64_t units)
 {
     return units > 0 ? units : 0;

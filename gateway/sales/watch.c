@@ -1,7 +1,6 @@
-/* What heartbeats ask about the sales, and what Redis answers. A sale that rests is asked about in
- * its turn, one with each heartbeat; but when one sale is found without its counters (Redis is
- * empty, or another server), all are asked about. A foreign key of one sale is that sale's alone.
- */
+/* What heartbeats ask about the sales, and Redis's answers. A resting sale is asked about in its
+ * turn, one with each heartbeat; but when one sale is found without its counters (Redis is empty,
+ * or another server), all are asked about. A foreign key of one sale concerns only that sale. */
 #include "gateway/sales/sales_internal.h"
 
 #include "common/program/log.h"
@@ -13,7 +12,7 @@ static size_t count_counters(void *ctx)
     return runs->count;
 }
 
-/* All that are in use, and of those that rest one at a time, or all. */
+/* All counters in use, and of the resting ones one at a time, or all. */
 static size_t choose_counters(bool all, struct inv_sale **ret_counters, void *ctx)
 {
     struct sale_runs *runs = ctx;
@@ -31,8 +30,8 @@ static size_t choose_counters(bool all, struct inv_sale **ret_counters, void *ct
     return count;
 }
 
-/* A key of it that is somebody else's: buyers get store_unavailable of each call, and it goes on
- * when the key is out of the way. Said once. */
+/* One of its keys is foreign: each buyer gets store_unavailable; the sale continues when the key is
+ * gone. Logged once. */
 static void note_foreign(struct sale_run *run, const char *foreign)
 {
     if (foreign != NULL && !run->foreign)
@@ -58,7 +57,7 @@ static void take_answer(struct sale_run *run, const struct inv_sale_state *answe
         sale_fence(run, "Redis has counters of it that are over");
 }
 
-/* What was asked before the sale was served is no news of what is served. */
+/* An answer to a question from before the sale was served says nothing about what is served now. */
 static void on_answer(size_t place, const struct inv_sale_state *answer, int64_t asked_ns,
                       void *ctx)
 {
@@ -84,7 +83,7 @@ static void on_disowned(void *ctx)
     }
 }
 
-/* What the leader before has applied is to be learnt. */
+/* It must learn what the previous leader has applied. */
 static void on_lead(void *ctx)
 {
     const struct sale_runs *runs = ctx;

@@ -24,7 +24,7 @@
 #define PAUSE_FIRST_MS 100
 #define ITEM_PAUSE_MS  10000 /* longest, for an order that is not decided */
 #define CALL_PAUSE_MS  2000  /* longest, for a gateway that is away */
-/* Wrong tokens lock an address out after ten a minute, and others call from it too. */
+/* Wrong tokens lock an address out after ten a minute, and others use it too. */
 #define TOKEN_PAUSE_MS  15000
 #define BODY_PER_ID     48
 #define CONNECT_WAIT_MS 2000L
@@ -36,7 +36,7 @@ struct st_caller {
     CURL *easy;
     struct curl_slist *headers; /* of the call under way */
     bool busy;
-    size_t url; /* which one is asked now */
+    size_t url; /* the one being asked now */
     char *body;
     char *reply;
     size_t reply_len, reply_room;
@@ -169,7 +169,7 @@ static void put_ids(struct st_caller *caller, struct ps_buf *buf, const char *me
         if (decision->confirm != confirm)
             continue;
         if (ps_uuid_parse(decision->order_id, strlen(decision->order_id), &id) != 0) {
-            decision->result = ST_RESULT_NOT_FOUND; /* it names no order anywhere */
+            decision->result = ST_RESULT_NOT_FOUND; /* no order anywhere has this id */
             continue;
         }
         ps_buf_puts(buf, first ? "" : ",");
@@ -225,7 +225,7 @@ static void turn_to_next(struct st_caller *caller)
     caller->url = (caller->url + 1) % caller->settings.url_count;
 }
 
-/* The call as a whole came to nothing: all of it is asked again, after a pause. */
+/* The call as a whole failed: everything is asked again, after a pause. */
 static void try_later(struct st_caller *caller, int64_t at_least_ms)
 {
     int64_t pause = pause_ms(caller, ++caller->failures, CALL_PAUSE_MS);

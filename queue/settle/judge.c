@@ -219,7 +219,7 @@ static void note_order(struct st_judge *judge, const struct st_record *record,
         order->decided_at_ms = record->event.at_ms;
         count->released++;
         return;
-    default: /* stock is the gateways' business */
+    default: /* stock concerns the gateways only */
         return;
     }
 }
@@ -244,14 +244,14 @@ static int judge_record(struct judging *judging, struct st_record *record)
     judge->count.by_type[event->type]++;
     if (!is_settled(judge, record)) {
         judge->count.rehearsal++;
-        if (event->type != OQ_FENCED) /* which counts for the day on which rehearsals are wanted */
+        if (event->type != OQ_FENCED) /* which counts on the day on which rehearsals are wanted */
             return 0;
     }
     if (event->type == OQ_ADJUSTED || event->type == OQ_ARCHIVED ||
         (event->type == OQ_RELEASED && !event->has_order_id))
-        return 0; /* stock and the past are the gateways' business */
+        return 0; /* stock and the past concern the gateways only */
     int err = apply_event(judging, record->partition, event, &change);
-    if (err == PS_E_INVALID) { /* it would carry the units of a SKU beyond all numbers */
+    if (err == PS_E_INVALID) { /* it would raise the units of a SKU above the largest number */
         judge->count.anomalies++;
         return put_aside(judge, record, "the fold refuses it: it makes no sense");
     }

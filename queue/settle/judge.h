@@ -1,6 +1,6 @@
-/* The judge: what a batch of records makes of the orders in it. It reads them by the fold that
- * gateways and auditor use (queue/fold.h), begun with what the database knows of just these orders
- * and sales; so a worker needs no memory beyond a batch, and a restart reads nothing again.
+/* The judge: what a batch of records does to its orders. It reads them by the fold that gateways
+ * and auditor use (queue/fold.h), started with what the database knows about just these orders and
+ * sales; so a worker needs no memory beyond a batch, and a restart reads nothing again.
  *
  * In this order: ask (which orders and epochs does the batch touch), the sink's look_up, judge, the
  * sink's store with `changes`. One thread at a time. Everything borrows from the batch and is valid
@@ -16,7 +16,7 @@
 struct st_count {
     int64_t accepted, confirmed, released, voided; /* orders that became so */
     int64_t by_type[OQ_ARCHIVED + 1];              /* records */
-    int64_t rehearsal;                             /* records that were passed over */
+    int64_t rehearsal;                             /* records that were skipped */
     int64_t poison;
     int64_t anomalies; /* records that no gateway writes */
 };
@@ -41,8 +41,8 @@ void st_judge_done(struct st_judge *judge);
 
 /* Fills claims (without `from`), epochs and orders, each once and sorted. */
 void st_judge_ask(struct st_judge *judge, const struct st_batch *batch);
-/* Fills in what has become of them, letters and count. PS_E_NOMEM, PS_E_CORRUPT (the database says
- * what the fold cannot be). */
+/* Fills in their new states, letters and count. PS_E_NOMEM, PS_E_CORRUPT (the database has a state
+ * that the fold excludes). */
 int st_judge(struct st_judge *judge, struct st_batch *batch) PS_MUST_CHECK;
 
 #endif

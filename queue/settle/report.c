@@ -123,7 +123,7 @@ int st_report_write(struct st_report *report, struct ps_fault *fault)
     char *text = ps_metrics_print(report->metrics, NULL, NULL, &len);
     if (text == NULL)
         return ps_fault(fault, PS_E_NOMEM, report->file, "out of memory");
-    /* The folder may be open to others: what stands there under that name is not written into. */
+    /* The folder may be open to others: do not write into an existing file of that name. */
     (void)unlink(name);
     int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     bool written = fd >= 0 && write_all(fd, text, len);

@@ -1,4 +1,4 @@
-/* What the worker tells about itself: counters, the metrics file, and how far it is in the log. */
+/* The worker's own reports: counters, the metrics file, and how far it is in the log. */
 #ifndef ST_REPORT_H
 #define ST_REPORT_H
 

@@ -46,7 +46,7 @@ const struct ps_option st_options[] = {
 /* clang-format on */
 const size_t st_option_count = PS_ARRAY_LEN(st_options);
 
-/* What the command line says. */
+/* The command line's content. */
 struct given {
     const char *config;
     enum st_action action;
@@ -143,8 +143,8 @@ static int load_file(const char *path, json_t **ret_document, struct ps_fault *f
 
 /* --- Flags --- */
 
-/* The text of a flag as the JSON that its row wants; NULL: it cannot be, or no memory. A number
- * that is none stays a string, which the row refuses by its name. */
+/* The text of a flag as the JSON that its row wants; NULL: impossible, or out of memory. A
+ * malformed number stays a string, which the row refuses by its name. */
 static json_t *value_of(const struct ps_option *row, const char *text)
 {
     char *end = NULL;
@@ -164,8 +164,8 @@ static json_t *value_of(const struct ps_option *row, const char *text)
     }
 }
 
-/* The object in which a row's last name stands, made on the way. NULL: something else is in the
- * way, or no memory. */
+/* The object that has a row's last name, created if needed. NULL: something else is in the way, or
+ * out of memory. */
 static json_t *object_for(json_t *document, const char *path, const char **ret_name)
 {
     const char *dot = strchr(path, '.');
@@ -180,7 +180,7 @@ static json_t *object_for(json_t *document, const char *path, const char **ret_n
     return json_is_object(inner) ? inner : NULL;
 }
 
-/* `first`: the list in the file gives way to that of the flags. */
+/* `first`: the list of the flags replaces that of the file. */
 static int put_flag(json_t *document, const struct ps_option *row, const char *text, bool first,
                     struct ps_fault *fault)
 {

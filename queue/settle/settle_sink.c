@@ -1,4 +1,4 @@
-/* Databases of settlement: which one, and what both have in common. */
+/* Databases of settlement: selects one; and what both have in common. */
 #include "queue/settle/settle_sink.h"
 
 #include <inttypes.h>

@@ -23,14 +23,14 @@
 /* Of the tables that --init makes. */
 #define ST_SCHEMA_VERSION 2
 
-/* What is known of an order. Void orders never held stock: they are kept in a table of their own,
- * which is no business of the shop's. */
+/* The known state of an order. Void orders never held stock: they are in a table of their own,
+ * which does not concern the shop. */
 enum st_state { ST_UNKNOWN, ST_ACCEPTED, ST_CONFIRMED, ST_RELEASED, ST_VOID };
 
 /* "accepted" and so on; "" for ST_UNKNOWN and ST_VOID. */
 const char *st_state_name(enum st_state state);
 
-/* Partition `partition` was read on from `from` to `to`. */
+/* Partition `partition` was read from `from` to `to`. */
 struct st_claim {
     uint32_t partition;
     int64_t from;
@@ -46,7 +46,7 @@ struct st_epoch {
     int64_t is;
 };
 
-/* One order that the batch is about. */
+/* One order of the batch. */
 struct st_order {
     struct ps_uuid id;
     enum st_state was;         /* look_up fills these in */
@@ -101,16 +101,16 @@ void st_sink_close(struct st_sink *sink); /* NULL is allowed */
  * PS_E_NEWER; PS_E_EXISTS: the database has a table of one of these names already, which is none of
  * ours. */
 int st_sink_create(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
-/* PS_E_NOT_FOUND: there are no tables yet, or those of an older version. PS_E_NEWER: they were made
- * by a newer version. */
+/* PS_E_NOT_FOUND: there are no tables yet, or those of an older version. PS_E_NEWER: a newer
+ * version created them. */
 int st_sink_check(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* How far the log `name` was read. A partition that is asked for is known from then on. */
+/* How far the log `name` was read. A partition is known once it was asked for. */
 int st_sink_position(struct st_sink *sink, const char *name, uint32_t partition,
                      struct st_position *ret_position, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* A transaction: begin, look_up, store, commit. Claims are sorted by partition. PS_E_CONFLICT:
- * somebody else has read on from there; rolled back. */
+ * another worker has read on from there; rolled back. */
 int st_sink_begin(struct st_sink *sink, const char *name, const struct st_claim *claims,
                   size_t count, struct ps_fault *fault) PS_MUST_CHECK;
 int st_sink_look_up(struct st_sink *sink, const char *name, const struct st_known *known,
@@ -125,7 +125,7 @@ int st_sink_confirm_all(struct st_sink *sink, struct ps_fault *fault) PS_MUST_CH
 /* Takes up to `max` decisions that are due; nobody else gets them for `lease_ms`. */
 int st_sink_due(struct st_sink *sink, int64_t lease_ms, struct st_decision *ret_decisions,
                 size_t max, size_t *ret_count, struct ps_fault *fault) PS_MUST_CHECK;
-/* Writes the answers down, save where the shop has decided anew meanwhile. */
+/* Stores the answers, except where the shop has decided anew meanwhile. */
 int st_sink_answer(struct st_sink *sink, const struct st_decision *decisions, size_t count,
                    struct ps_fault *fault) PS_MUST_CHECK;
 /* Decisions without a result, of rehearsals too. */
@@ -177,8 +177,8 @@ int st_postgres_open(const char *conninfo, struct st_sink **ret_sink,
     "DELETE FROM orders WHERE rehearsal;"                                                          \
     "UPDATE penstock_schema SET version = 2;"
 
-/* What has become of an order since look_up: nothing, a row of `orders` anew, the next state of
- * such a row, or void. */
+/* An order's change since look_up: none, a new row of `orders`, the next state of such a row, or
+ * void. */
 enum st_change { ST_NOTHING, ST_NEW, ST_STEP, ST_VOIDED };
 enum st_change st_order_change(const struct st_order *order);
 /* `version` is what the database has, 0 = nothing; `database` is its name. */

@@ -43,8 +43,8 @@ struct st_batch {
     size_t count, capacity;
     size_t bytes; /* of their texts */
 };
-/* One that has so many takes no more: in a topic anybody may write, and as much as its brokers
- * take. */
+/* A batch with this many bytes takes no more: anybody may write to a topic, and as much as its
+ * brokers accept. */
 #define ST_BATCH_BYTES_MAX ((size_t)16 << 20)
 
 int st_batch_init(struct st_batch *batch, size_t capacity) PS_MUST_CHECK;
@@ -52,7 +52,7 @@ bool st_batch_is_full(const struct st_batch *batch);
 void st_batch_clear(struct st_batch *batch);
 void st_batch_done(struct st_batch *batch);
 
-/* Makes sure that `raw` holds what the record says. PS_E_NOMEM. */
+/* Makes sure that `raw` holds the record's bytes. PS_E_NOMEM. */
 int st_record_text(struct st_record *record) PS_MUST_CHECK;
 
 struct st_source_hooks {
@@ -90,12 +90,12 @@ int st_source_kafka_open(const struct st_kafka_settings *settings,
                          const struct st_source_hooks *hooks, struct st_source **ret_source,
                          struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Clears the batch and puts records into it until it is full or none is there now; waits up to
- * `wait_ms` for the first one. PS_E_CORRUPT, PS_E_INVALID, PS_E_NOT_FOUND, PS_E_NEWER: it makes no
- * sense to go on. Other errors may pass: read again. */
+/* Clears the batch and reads records into it until it is full or there are no more now; waits up to
+ * `wait_ms` for the first one. PS_E_CORRUPT, PS_E_INVALID, PS_E_NOT_FOUND, PS_E_NEWER: continuing
+ * is useless. Other errors may pass: read again. */
 int st_source_read(struct st_source *source, struct st_batch *batch, int64_t wait_ms,
                    struct ps_fault *fault) PS_MUST_CHECK;
-/* Forgets how far it was: the hook is asked again before the next record. */
+/* Forgets its position: the hook is asked again before the next record. */
 void st_source_rewind(struct st_source *source);
 /* The database has these. */
 void st_source_stored(struct st_source *source, const struct st_batch *batch);
@@ -103,7 +103,7 @@ void st_source_stored(struct st_source *source, const struct st_batch *batch);
  * be sent; `fault` then says why. Nothing is lost: the database keeps them too. */
 size_t st_source_bury(struct st_source *source, const struct st_letter *letters, size_t count,
                       struct ps_fault *fault) PS_MUST_CHECK;
-/* Has everything been given out that was there at the last read? */
+/* Were all records returned that were there at the last read? */
 bool st_source_caught_up(const struct st_source *source);
 /* Records not given out yet; -1 = not known. */
 int64_t st_source_lag(struct st_source *source);
@@ -128,7 +128,7 @@ struct st_source {
     struct st_source_hooks hooks;
 };
 
-/* The same for the same bytes, everywhere and always; tells records apart, proves nothing. */
+/* Equal for equal bytes, everywhere and always; distinguishes records, proves nothing. */
 uint64_t st_digest(struct ps_str raw);
 
 /* Copies and decodes one record; the batch has room. PS_E_NOMEM only: what does not decode is

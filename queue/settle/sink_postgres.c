@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of "--init": two that run at once must not both make the tables. */
+/* For "--init": two that run at once must not both create the tables. */
 #define INIT_LOCK "7310868735"
 
 /* clang-format off */

@@ -94,7 +94,7 @@ enum { STATEMENTS(STATEMENT_ENUM) STATEMENT_COUNT };
 #define STATEMENT_SQL(name, sql) sql,
 static const char *const statements[] = {STATEMENTS(STATEMENT_SQL)};
 
-/* The shop's own transactions are waited for so long. */
+/* How long to wait for the shop's own transactions. */
 #define BUSY_MS 5000
 
 struct sqlite {

@@ -24,7 +24,7 @@ struct journal {
     struct st_source source;
     const char *path;
     struct oq_reader *reader; /* NULL: to be opened again */
-    int held;                 /* the file that was found, not to be read; -1 = none */
+    int held;                 /* the file that was found first, never read; -1 = none */
     bool placed;              /* `last` is known */
     bool at_end;
     int64_t last;
@@ -33,7 +33,7 @@ struct journal {
 /* What oq_reader_read gives to its function. */
 struct reading {
     struct st_batch *batch;           /* records go in here, or */
-    const struct st_position *expect; /* the one record is held against this */
+    const struct st_position *expect; /* the one record is compared with this */
     const char *path;
     bool found;
     int64_t last; /* that was taken; a gap behind it is kept in `gap` */
@@ -87,7 +87,7 @@ static int compare_record(int64_t place, struct ps_str json, void *ctx)
 {
     struct reading *reading = ctx;
     char where[32];
-    if (oq_place_seq(place) > reading->expect->seq) /* it was deleted, or has never been there */
+    if (oq_place_seq(place) > reading->expect->seq) /* it was deleted, or was never there */
         return 1;
     reading->found = true;
     snprintf(where, sizeof where, "seq %" PRId64, reading->expect->seq);
@@ -100,7 +100,7 @@ static int reading_failed(const struct journal *journal, int err, struct ps_faul
     return ps_fault(fault, err, journal->path, "reading: %s", ps_err_text(err));
 }
 
-/* Asks where to begin, and makes sure that this is the log that the database knows. */
+/* Asks where to begin, and checks that this is the log that the database knows. */
 static int find_place(struct journal *journal, struct ps_fault *fault)
 {
     struct st_position position;
@@ -157,9 +157,9 @@ static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps
         if (err != 0)
             return reading_failed(journal, err, fault);
         if (reading.gap > 0 && batch->count > 0)
-            return 0; /* what stands before it is settled first */
+            return 0; /* records before it are settled first */
         if (reading.gap > 0) {
-            journal->placed = false; /* where to go on from, the database knows */
+            journal->placed = false; /* the database knows where to continue */
             return hooks->lost(0, journal->last, reading.gap - 1, hooks->ctx, fault);
         }
         journal->at_end = oq_place_seq(last) == journal->last;

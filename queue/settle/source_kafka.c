@@ -26,10 +26,10 @@
 #define EDGE_WAIT_MS  5000 /* for the beginnings of partitions, or their ends */
 #define BURY_WAIT_MS  5000 /* for the acknowledgement of dead letters */
 #define POLL_MS       100  /* longest single wait: a signal must be seen */
-#define CLOSE_WAIT_MS 5000 /* for the group to take note that this worker leaves */
+#define CLOSE_WAIT_MS 5000 /* for the group to note that this worker leaves */
 #define BACK_WAIT_MS  500  /* for a broker, while none can be reached */
-/* A new leader may report an end that is a little old: so many looks must agree before a partition
- * counts as shorter than what was read, as the gateways want it. */
+/* A new leader may report an outdated end: this many looks must agree before a partition counts as
+ * shorter than what was read, as for the gateways. */
 #define SHORTER_LOOKS 4
 #define LOOK_AGAIN_US 250000
 
@@ -50,7 +50,7 @@ struct kafka {
     rd_kafka_topic_partition_list_t *given; /* by the group; NULL = nothing yet */
     bool placed;                            /* reading has been set up for what was given */
     bool down, down_said;                   /* no broker can be reached, since the last event */
-    char trouble[256];                      /* what librdkafka said last */
+    char trouble[256];                      /* librdkafka's last error */
     size_t letters, unsent;                 /* with the producer; of these, not delivered */
     rd_kafka_resp_err_t unsent_why;
     struct part part[OQ_PARTITION_MAX];
@@ -78,7 +78,7 @@ static const struct oq_kafka_property defaults[] = {
     {NULL, NULL},
 };
 
-/* What the promises rest on. */
+/* The promises rest on these. */
 static const struct oq_kafka_property fixed[] = {
     {"enable.auto.commit", "false"},
     {"enable.auto.offset.store", "false"},
@@ -156,7 +156,7 @@ static void drop_given(struct kafka *kafka)
     memset(kafka->part, 0, sizeof kafka->part);
 }
 
-/* What is given is only noted: where to begin is asked of the database, which may be away. */
+/* Only notes the assignment: the database, which may be away, says where to begin. */
 static void on_rebalance(rd_kafka_t *handle, rd_kafka_resp_err_t err,
                          rd_kafka_topic_partition_list_t *list, void *opaque)
 {
@@ -187,8 +187,8 @@ static int ask_edges(struct kafka *kafka, int64_t edge, struct ps_fault *fault)
     return error == 0 ? 0 : kafka_failed(kafka, error, fault);
 }
 
-/* The positions first: another worker moves them on, and none is behind an end that is asked for
- * afterwards. */
+/* The positions first: another worker moves them on, and none is after an end that is asked for
+ * later. */
 static int look_at_given(struct kafka *kafka, struct ps_fault *fault)
 {
     const struct st_source_hooks *hooks = &kafka->source.hooks;
@@ -214,7 +214,7 @@ static int look_at_given(struct kafka *kafka, struct ps_fault *fault)
     return err;
 }
 
-/* All of them, so that the operator gets the whole list at once. *ret_moved: positions have
+/* Reports all of them, so that the operator gets the whole list at once. *ret_moved: positions have
  * changed. */
 static int tell_lost(struct kafka *kafka, bool *ret_moved, struct ps_fault *fault)
 {
@@ -250,7 +250,7 @@ static int look_at_ends(struct kafka *kafka, struct ps_fault *fault)
     return err;
 }
 
-/* Before anything is passed over: it may be the wrong topic. */
+/* Before anything is skipped: it may be the wrong topic. */
 static int check_ends(const struct kafka *kafka, struct ps_fault *fault)
 {
     for (int i = 0; i < kafka->given->cnt; i++) {
@@ -277,7 +277,7 @@ static void enter_partition(struct kafka *kafka, rd_kafka_topic_partition_t *giv
     given->offset = part->checking ? seq - 1 : part->next;
 }
 
-/* Does one answer? */
+/* Does any broker answer? */
 static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *fault)
 {
     const struct rd_kafka_metadata *metadata;
@@ -288,7 +288,7 @@ static int ask_brokers(const struct kafka *kafka, int wait_ms, struct ps_fault *
     return 0;
 }
 
-/* Where to begin with all that was given, then reading begins. */
+/* Finds where to begin in every assigned partition; then reading begins. */
 static int place_partitions(struct kafka *kafka, struct ps_fault *fault)
 {
     bool moved = false;
@@ -353,8 +353,8 @@ static int handle_event(struct kafka *kafka, const rd_kafka_message_t *message,
     }
 }
 
-/* That brokers are down is an event; that they are back is none where nothing new comes. So they
- * are asked, and then every partition is entered anew. */
+/* librdkafka reports that brokers are down, but not that they are back if no record is new. So ask
+ * them, and then enter every partition anew. */
 static void look_for_brokers(struct kafka *kafka)
 {
     struct ps_fault none;
@@ -378,7 +378,7 @@ static int kafka_read(struct st_source *source, struct st_batch *batch, int64_t 
     int err = 0;
     while (err == 0 && !st_batch_is_full(batch)) {
         if (kafka->given != NULL && !kafka->placed) {
-            if (batch->count > 0) /* the database is asked when it has these */
+            if (batch->count > 0) /* the database is asked once it has these */
                 break;
             err = place_partitions(kafka, fault);
         }
@@ -429,7 +429,7 @@ static void kafka_stored(struct st_source *source, const struct st_batch *batch)
         item->offset = record->seq; /* the next one's offset */
     }
     (void)rd_kafka_commit(kafka->consumer, list,
-                          1); /* for those who watch; the next one corrects */
+                          1); /* for observers; the next commit corrects it */
     rd_kafka_topic_partition_list_destroy(list);
 }
 
@@ -493,7 +493,7 @@ static size_t kafka_bury(struct st_source *source, const struct st_letter *lette
         note_letter(kafka, error);
     }
     (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
-    if (kafka->letters > 0) { /* none is left behind for the next batch */
+    if (kafka->letters > 0) { /* none is left for the next batch */
         (void)rd_kafka_purge(kafka->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
         (void)rd_kafka_flush(kafka->producer, BURY_WAIT_MS);
     }
@@ -506,7 +506,7 @@ static size_t kafka_bury(struct st_source *source, const struct st_letter *lette
 /* --- Opening --- */
 
 /* Leaves the group, so that others get the partitions at once. rd_kafka_consumer_close() would wait
- * for a broker that is silent for as long as it is; then the group finds out by itself. */
+ * as long as a broker is silent; then the group finds out by itself. */
 static void end_consumer(rd_kafka_t *consumer)
 {
     int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + CLOSE_WAIT_MS * PS_NS_PER_MS;

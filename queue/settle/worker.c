@@ -21,13 +21,13 @@
 
 #define IDLE_MS       50  /* between two looks at a log without news */
 #define CALL_WAIT_MS  5   /* the same while a call is under way */
-#define DUE_MS        200 /* between two looks for decisions */
+#define DUE_MS        200 /* between two queries for decisions */
 #define STAND_BACK_MS 500 /* after another worker was quicker */
 #define AWAY_FIRST_MS 100
 #define AWAY_MAX_MS   5000
 #define SAY_AGAIN_NS  (60 * PS_NS_PER_S)
 
-/* Something that is away, and comes back by itself: a database, a log, a gateway. */
+/* A database, a log or a gateway that is away, and comes back by itself. */
 struct trouble {
     const char *away, *back; /* events of the program's log */
     int64_t failures;        /* in a row */
@@ -63,7 +63,7 @@ static int64_t now_ns(void)
 
 /* --- What comes and goes --- */
 
-/* Logs it, unless that was said just now; the pause before the next try. */
+/* Logs it, unless that was just done; returns the pause before the next try. */
 static int64_t note_trouble(struct trouble *trouble, const struct ps_fault *fault)
 {
     int64_t now = now_ns();
@@ -99,7 +99,7 @@ static int give_up(const char *event, int err, const struct ps_fault *fault)
     return err;
 }
 
-/* 0: it is tried again later. */
+/* 0: try again later. */
 static int sink_failed(struct worker *worker, int err, const struct ps_fault *fault)
 {
     st_report_add(&worker->report, ST_M_TRANSACTIONS, ST_FAILED, 1);
@@ -140,8 +140,8 @@ static int position_of(uint32_t partition, struct st_position *ret_position, voi
     return 0;
 }
 
-/* Orders may be among them, paid ones too: the operator of the shop decides. The position is moved
- * on in the database, so that this is said and decided once. */
+/* They may include orders, even paid ones: the shop's operator decides. The position in the
+ * database moves on, so that this is reported and decided once. */
 static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
                    struct ps_fault *fault)
 {
@@ -162,15 +162,15 @@ static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
     int err = st_sink_begin(worker->sink, settings->name, &claim, 1, fault);
     if (err == 0)
         err = st_sink_commit(worker->sink, fault);
-    if (err == PS_E_CONFLICT) /* another worker has: the position tells */
+    if (err == PS_E_CONFLICT) /* another worker has moved it: the position says where */
         return 0;
     worker->sink_err = err;
     return err;
 }
 
-/* Poison goes to the dead-letter topic before the transaction that puts it into the table ends:
- * sent twice at worst, never lost. All of a batch goes together, and is not waited for for long:
- * the transaction holds locks, and the table has what was not sent. */
+/* Poison goes to the dead-letter topic before the end of the transaction that puts it into the
+ * table: sent twice at worst, never lost. All letters of a batch are sent together, with a short
+ * wait: the transaction holds locks, and the table has what was not sent. */
 static void bury_letters(struct worker *worker)
 {
     struct ps_fault fault;
@@ -316,7 +316,7 @@ static int send_due(struct worker *worker)
     return err != 0 ? sink_failed(worker, err, &fault) : 0;
 }
 
-/* Moves decisions on. */
+/* Advances the calls for decisions. */
 static int move_decisions(struct worker *worker)
 {
     int err = 0;
@@ -466,7 +466,8 @@ static int run_loop(struct worker *worker)
             now_ns() - worker->progress_ns > worker->settings->patience_s * PS_NS_PER_S)
             err = out_of_patience(worker);
     }
-    /* What was asked is heard: else its results would be there only after the next start. */
+    /* Waits for the answers to calls in progress: otherwise their results would be stored only
+     * after the next start. */
     int64_t until_ns = now_ns() + worker->settings->gateway.timeout_ms * PS_NS_PER_MS;
     while (err == 0 && worker->caller != NULL && worker->sink != NULL &&
            st_caller_busy(worker->caller) && now_ns() < until_ns)

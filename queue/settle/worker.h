@@ -1,4 +1,4 @@
-/* The settlement worker: follows the log, stores what it says, has decisions answered. */
+/* The settlement worker: follows the log, stores its orders, gets decisions answered. */
 #ifndef ST_WORKER_H
 #define ST_WORKER_H
 

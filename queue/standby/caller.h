@@ -1,4 +1,4 @@
-/* Asks the gateway that is followed, one question at a time, on the calling thread. */
+/* Asks the followed gateway, one question at a time, on the calling thread. */
 #ifndef SB_CALLER_H
 #define SB_CALLER_H
 

@@ -1,12 +1,12 @@
 /* A copy of a gateway's journal, record by record under the same numbers, and of its control.db.
  *
- * Asking for the records behind N tells the gateway that all up to N are on this disk: so N is what
- * was committed here, never what was only received. control.db may tell of a sale's opening what
- * only later records of the journal show; so it is put in its place when the journal here has
- * reached the record that the gateway's had when it was copied.
+ * A request for the records after N tells the gateway that all up to N are on this disk: so N is
+ * what was committed here, never what was only received. control.db may have a sale's opening that
+ * only later records of the journal show; so it is put in place when the journal here has reached
+ * the record that the gateway's had when control.db was copied.
  *
  * Before anything is written after a start or an error, the last record here is compared with the
- * gateway's of that number: a gateway with another past is not followed. */
+ * gateway's record of that number: a gateway with another history is not followed. */
 #include "queue/standby/copy.h"
 
 #include "common/clock.h"
@@ -32,7 +32,7 @@ struct sb_copy {
     bool at_end;
     int64_t revision; /* of control.db here; -1: of before the start */
     int64_t asked_ns; /* for control.db */
-    char *control;    /* received; waits for the journal to reach control_seq */
+    char *control;    /* received; waits until the journal reaches control_seq */
     size_t control_len;
     int64_t control_seq, control_revision;
 };
@@ -112,7 +112,7 @@ bool sb_copy_is_whole(const struct sb_copy *copy)
 
 /* --- Asking --- */
 
-/* 200, or with *ret_reply->status 204 nothing new. */
+/* 200, or 204 if *ret_reply->status says that there is nothing new. */
 static enum sb_turn ask(struct sb_caller *caller, const char *path, struct sb_reply *ret_reply,
                         struct ps_fault *fault)
 {
@@ -128,7 +128,7 @@ static enum sb_turn ask(struct sb_caller *caller, const char *path, struct sb_re
 /* --- Records --- */
 
 struct line {
-    int64_t seq; /* -1: the line makes no sense */
+    int64_t seq; /* -1: the line is malformed */
     struct oq_event event;
     void *owner; /* for oq_event_release */
     struct ps_str json;
@@ -166,7 +166,7 @@ static int compare_record(int64_t seq, struct ps_str json, struct ps_fault *faul
 }
 
 /* Is the last record here the gateway's of that number? If the gateway has deleted it with its
- * sale, one before it is compared, and so on. */
+ * sale, an earlier one is compared, and so on. */
 static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
 {
     int64_t seq = copy->seq, step = 1;
@@ -204,7 +204,7 @@ static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, stru
     return SB_MORE;
 }
 
-/* Numbers that are missing there were deleted with their sales. */
+/* Missing numbers were deleted with their sales. */
 static int write_line(struct sb_copy *copy, const struct line *line, int64_t last,
                       struct ps_fault *fault)
 {
@@ -290,7 +290,7 @@ static enum sb_turn fetch_control(struct sb_copy *copy, struct sb_caller *caller
     return SB_MORE;
 }
 
-/* What SQLite left beside an older file is not this one's. */
+/* SQLite's files of an older file do not belong to this one. */
 static int replace_control(struct sb_copy *copy, struct ps_fault *fault)
 {
     static const char *const beside[] = {"-wal", "-shm"};
@@ -328,7 +328,7 @@ enum sb_turn sb_copy_turn(struct sb_copy *copy, struct sb_caller *caller, struct
         copy->seq >= copy->control_seq && replace_control(copy, fault) < 0)
         turn = SB_DISK_FAILED;
     if (turn == SB_DISK_FAILED)
-        close_file(copy); /* what a failed commit came to shows when it is opened again */
+        close_file(copy); /* opening it again shows the outcome of a failed commit */
     if (turn == SB_GATEWAY_AWAY)
         copy->compared = false;
     return turn;

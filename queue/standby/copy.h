@@ -1,5 +1,5 @@
-/* What a standby keeps: the copy of the journal and of control.db in its state directory, as a
- * gateway that takes over finds them. One thread. */
+/* A standby's files: the copy of the journal and of control.db in its state directory, in the form
+ * that a gateway that takes over expects. One thread. */
 #ifndef SB_COPY_H
 #define SB_COPY_H
 
@@ -7,7 +7,7 @@
 
 struct sb_copy;
 
-/* Holds the directory's journal.db as a gateway would, and makes it where there is none. PS_E_BUSY:
+/* Locks the directory's journal.db as a gateway would, and creates it if there is none. PS_E_BUSY:
  * a gateway or another standby has it. */
 int sb_copy_open(const char *state_dir, struct sb_copy **ret_copy,
                  struct ps_fault *fault) PS_MUST_CHECK;
@@ -16,7 +16,7 @@ void sb_copy_close(struct sb_copy *copy); /* NULL is allowed */
 int64_t sb_copy_seq(const struct sb_copy *copy);
 enum sb_turn {
     SB_GATEWAY_AWAY, /* it does not answer, or refuses */
-    SB_DISK_FAILED,  /* what came cannot be written here */
+    SB_DISK_FAILED,  /* what arrived cannot be written here */
     SB_REFUSED,      /* this is a copy of another journal than the gateway's */
     SB_WAIT,         /* there was nothing new */
     SB_MORE          /* the next turn should follow at once */

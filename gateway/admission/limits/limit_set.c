@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How many times the rate an IPv6 /48 has: as much as 16 of its /64. */
+/* An IPv6 /48 gets this many times the rate: as much as 16 of its /64. */
 #define WIDE_SCALE 16
 
 struct adm_limit_set *adm_limit_set_new(const struct cfg_limit_rule *rules, size_t count)
@@ -13,7 +13,7 @@ struct adm_limit_set *adm_limit_set_new(const struct cfg_limit_rule *rules, size
 
     if (set == NULL)
         return NULL;
-    /* One place more than is used: calloc may give NULL for none. */
+    /* One more than needed: calloc may return NULL for none. */
     set->rules = calloc(count + 1, sizeof *set->rules);
     set->compiled = calloc(count + 1, sizeof *set->compiled);
     if (set->rules == NULL || set->compiled == NULL) {

@@ -1,21 +1,21 @@
 /* Shares of the cluster's limits.
  *
- * Why a clock that runs at the share: a bucket that fills by it gains rate x share, and a change of
- * the share changes how fast it fills, not what is in it (and so with a sliding window).
- * Multiplying the bucket's content instead would give a gateway that takes load over the tokens of
- * one that has spent its own: a second burst.
+ * Why a clock that runs at the share: it fills a bucket with rate x share, and a change of the
+ * share changes how fast the bucket fills, not its content (the same holds for a sliding window).
+ * Multiplying the content instead would give a gateway that takes over load the tokens of one that
+ * has already spent them: a second burst.
  *
- * Why the demand, not what was admitted: who is refused the most needs the share most. */
+ * Why demand, and not what was admitted: the gateway that refuses most needs the share most. */
 #include "gateway/admission/limits/limit_share.h"
 
 #include "common/clock.h"
 
 #include <assert.h>
 
-#define WEIGHT (1.0 / 16) /* of a new sample in the average */
-/* What chance explains: three standard deviations of the count of a Poisson process, squared. */
+#define WEIGHT (1.0 / 16) /* of a new sample in the moving average */
+/* What chance explains: three standard deviations of a Poisson count, squared. */
 #define CHANCE 9.0
-#define LEAST  200 /* the smallest share is one of LEAST, divided by all gateways */
+#define LEAST  200 /* the smallest share is 1/LEAST, divided by the number of gateways */
 
 int64_t adm_share_demand(struct adm_share_meter *meter, int64_t asked, int64_t now_ns)
 {
@@ -37,7 +37,7 @@ static double positive(int64_t demand)
     return demand > 0 ? (double)demand : 0;
 }
 
-/* A demand as it counts: at least one of LEAST x n of the whole. */
+/* A demand as it counts: at least 1/(LEAST x n) of the sum. */
 static double counted(int64_t demand, double sum, size_t n)
 {
     double least = sum / (LEAST * (double)n);

@@ -1,26 +1,28 @@
 /* A set-associative table of (tag, cell) slots: 16 slots a set, four cache lines. The tag is 63
  * bits of the hash of rule and key; its low half chooses the set, its high bits the line at which
- * the search begins. Bit 0 says "settled". Two atomics make a slot, and no lock:
+ * the search begins. Bit 0 means "settled". A slot is two atomics, without a lock:
  *
- * - Use: find the tag, then compare-and-swap the cell. Lost: look at the tag again, try again.
- * - Claim a slot never used, or a settled one whose cell is idle: compare-and-swap the tag to the
- *   new key, unsettled. An idle cell reads as a fresh one under every rule, so the slot is ready at
- *   once. Nobody takes over an unsettled slot; its claimer settles it when he has counted.
- * - Evict when there is no such slot: swap the smallest settled cell (the first to become idle) to
- *   0, which forgets its key; then claim.
+ * - Use: find the tag, then compare-and-swap the cell. If that fails: read the tag again, try
+ *   again.
+ * - Claim a slot that was never used, or a settled one whose cell is idle: compare-and-swap the tag
+ *   to the new key, unsettled. An idle cell reads as a fresh one under every rule, so the slot is
+ *   ready at once. Nobody takes over an unsettled slot; the worker that claimed it settles it after
+ *   counting.
+ * - Evict if there is no such slot: swap the smallest settled cell (the first to become idle) to 0,
+ *   which forgets its key; then claim.
  *
  * Why counts hold. A cell changes only by compare-and-swap of the whole state, so no request is
- * lost or counted twice. A key has one slot: all who insert it search in one order and want the
- * same slot, so one swap of the tag decides, and the others find it when they look again. A tag
- * never returns to 0, so a search may stop at the first 0: the key is not behind it. Three races of
- * some nanoseconds remain, all with a slot that changes hands. Each moves one request and none
- * repeats by itself:
+ * lost or counted twice. A key has one slot: all workers that insert it search in one order and
+ * want the same slot, so one swap of the tag decides, and the others find it when they look again.
+ * A tag never returns to 0, so a search may stop at the first 0: the key is not behind it. Three
+ * races of some nanoseconds remain, all at a slot that changes hands. Each moves one request, and
+ * none repeats by itself:
  *
  * - A forgotten key comes back to its slot while another claims it. Its request counts for the
  *   other key, whose debt is cut to one refill of its own rule (limiter.c).
  * - Two workers insert one key while the set changes between their searches, because a forgotten
- *   key comes back or their clocks fall on both sides of a second. The key may get two slots, of
- *   which the one that is searched later is never found again.
+ *   key comes back or their clocks fall on both sides of a second. The key may get two slots; the
+ *   one that searches reach later is never found again.
  * - Two workers evict one key, and its slot's next key has the same cell before the second swap:
  *   that key is forgotten as well.
  *
@@ -38,8 +40,8 @@
 #define WAYS_A_LINE 4
 #define SWAPS_MAX   64 /* lost races on one cell before giving up */
 #define ROUNDS_MAX  32 /* searches of a set before giving up */
-/* Slots for the keys of global and sale rules, twice: as many sales as there can be under three
- * rules fill a quarter, which no set of 16 overflows; 2 MiB. */
+/* Slots for the keys of global and sale rules, twice as many as needed: the largest number of sales
+ * under three rules fills a quarter, which overflows no set of 16; 2 MiB. */
 #define FEW     (1 << 17)
 #define SETTLED UINT64_C(1)
 
@@ -57,8 +59,8 @@ struct adm_limit_table {
     void *memory;
     size_t bytes;
     struct region many; /* users, addresses */
-    /* Global, sales. Fixed windows of them go by the monotonic clock, the others by the share's:
-     * only cells of one clock can be compared. */
+    /* Global, sales. Fixed windows use the monotonic clock, the others the share's: only cells of
+     * one clock can be compared. */
     struct region few;
     struct region few_fixed;
     struct ps_hash_key hash_key;
@@ -102,11 +104,11 @@ void adm_limit_table_free(struct adm_limit_table *table)
     free(table);
 }
 
-/* A slot as seen at one moment: where a key is, or where it should go. */
+/* A slot at one moment: where a key is, or where it should go. */
 struct place {
-    struct slot *slot; /* NULL: nowhere at this moment */
+    struct slot *slot; /* NULL: none at this moment */
     uint64_t tag;
-    uint64_t cell; /* of that tag, not of its predecessor or successor */
+    uint64_t cell; /* belongs to that tag, not to its predecessor or successor */
     bool live;     /* the cell is not idle */
 };
 
@@ -130,7 +132,7 @@ static struct slot *set_of(const struct region *region, uint64_t key)
     return region->slots + ((uint64_t)(uint32_t)(key >> 1) * sets >> 32) * WAYS;
 }
 
-/* Where in its set the search for the key begins. */
+/* The line of its set at which the search for the key begins. */
 static size_t home_of(uint64_t key)
 {
     return (size_t)(key >> 62) * WAYS_A_LINE;
@@ -154,7 +156,7 @@ static struct place search(const struct region *region, uint64_t key, int64_t no
     return best;
 }
 
-/* Makes the slot `key`'s, unsettled, with an idle cell. False: somebody else was faster. */
+/* Gives the slot to `key`, unsettled, with an idle cell. False: another worker was faster. */
 static bool claim(struct adm_limit_table *table, struct place *place, uint64_t key)
 {
     struct slot *slot = place->slot;
@@ -169,9 +171,9 @@ static bool claim(struct adm_limit_table *table, struct place *place, uint64_t k
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 
-/* Counts on the slot as long as it is `key`'s. False: it was taken over, or too many races lost.
- * The swap releases and a lost one acquires, so that who sees another's cell sees the tag that was
- * there before it. */
+/* Counts on the slot while it is `key`'s. False: it was taken over, or too many swaps failed. A
+ * successful swap releases and a failed one acquires, so that a worker that sees another's cell
+ * also sees the tag before it. */
 static bool count(struct place place, uint64_t key, const struct adm_limit_compiled *rule,
                   int64_t now_ns, int64_t patience_ms, struct adm_limit_result *ret_result)
 {
@@ -188,8 +190,8 @@ static bool count(struct place place, uint64_t key, const struct adm_limit_compi
     return false;
 }
 
-/* Where the keys of a global or sale rule are, and this gateway's share of the rule: *rule may come
- * to be *shared, and *now_ns the time of the share's clock. */
+/* Where the keys of a global or sale rule are, and this gateway's share of the rule: may set *rule
+ * to *shared, and *now_ns to the time of the share's clock. */
 static const struct region *enter_few(const struct adm_limit_table *table,
                                       const struct adm_limit_compiled **rule,
                                       struct adm_limit_compiled *shared, int64_t *now_ns)
@@ -210,7 +212,7 @@ uint64_t adm_limit_hash(const struct adm_limit_table *table, const void *key, si
     return ps_hash64(&table->hash_key, key, key_len);
 }
 
-/* Never 0, which is a slot that was never used. */
+/* Never 0, which marks a slot that was never used. */
 static uint64_t key_of(const struct adm_limit_compiled *rule, uint64_t hash)
 {
     uint64_t key = (hash ^ rule->seed) & ~SETTLED;
@@ -248,7 +250,7 @@ struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
         if (counted)
             return result;
     }
-    /* Every slot or cell that was wanted went to others: like a key that was evicted at once. */
+    /* Every slot or cell tried went to others: like a key that was evicted at once. */
     uint64_t forgotten;
     atomic_fetch_add_explicit(&table->evictions, 1, memory_order_relaxed);
     return adm_limit_step(rule, 0, now_ns, patience_ms, &forgotten);

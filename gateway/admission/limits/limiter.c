@@ -3,26 +3,26 @@
  * - Buckets: GCRA, the virtual scheduling algorithm of ITU-T I.371 annex A and ATM Forum TM 4.0.
  *   The cell is the theoretical arrival time TAT, at which the bucket will be full again. A request
  *   conforms when TAT - now <= (burst - 1) * T; then TAT' = max(TAT, now) + T. The leaky bucket is
- *   the same scheduler as a shaper: who does not conform yet is held until he does.
+ *   the same scheduler as a shaper: a request that does not conform yet is held until it does.
  * - Fixed window: end of the window, count.
- * - Sliding window: end of the window after this one, last count, this count. The estimate is
- *   last * (1 - elapsed / period) + this, as described by J. Desgats, "How we built rate limiting
+ * - Sliding window: end of the window after this one, last count, this count. The estimate is last
+ *   * (1 - elapsed / period) + this, as described by J. Desgats, "How we built rate limiting
  *   capable of scaling to millions of domains", Cloudflare, 2017.
  *
  * A TAT in nanoseconds would round T (a third of a second) and drift with every request. So each
  * rule has ticks of its own, a multiple of its rate a second, which makes T whole; seconds are
- * common to all cells. Arithmetic is that of (seconds, ticks) pairs with carry: a stamp is a
- * moment, a span a length.
+ * common to all cells. Arithmetic is on (seconds, ticks) pairs with carry: a stamp is a moment, a
+ * span a length.
  *
- * Cells are not trusted: workers' clocks differ by a moment, a re-tune changes the rule under a
- * cell, and a slot may be taken by another key in mid-check. Debt is cut to what the rule allows,
- * and no window is believed further than one period ahead, so that a foreign value can cost a key
- * at most one refill.
+ * Cells are not trusted: workers' clocks differ slightly, a changed rule applies to old cells, and
+ * another key may take a slot over during a check. Debt is cut to what the rule allows, and no
+ * window counts that ends more than one period ahead, so a foreign value costs a key at most one
+ * refill.
  *
  * In a cluster a gateway has a share of a rule, and the rest counts as used, as if the others had
  * used all of theirs: a bucket has at least that debt, a window at least that count. So a share
- * that moves takes no budget along that its former owner has used. That what is used is forgiven at
- * the share's part of the rate is the matter of the clock (limit_share.h); only fixed windows end
+ * that moves takes no budget with it that its former owner has used. The clock of the share
+ * (limit_share.h) makes used budget return at the share's part of the rate; only fixed windows end
  * by real time. */
 #include "gateway/admission/limits/limiter.h"
 #include "common/text/id.h"
@@ -38,7 +38,7 @@
 #define LAST_MAX    ((UINT64_C(1) << (ADM_LIMIT_DETAIL_BITS - COUNT_BITS)) - 1)
 #define US_PER_S    INT64_C(1000000)
 
-/* The longest wait that is told; longer ones come of a share that is next to nothing. */
+/* The longest wait that is returned; longer ones come from a share close to 0. */
 #define WAIT_MAX_S UINT64_C(31536000)
 
 static uint64_t span_of(const struct adm_limit_compiled *rule, uint64_t ticks)
@@ -74,7 +74,7 @@ void adm_limit_compile(const struct cfg_limit_rule *rule, int64_t scale,
     while (sliding && ((uint64_t)made.rate - 1) >> made.last_shift >= LAST_MAX)
         made.last_shift++;
 
-    /* Whatever gives the cell another meaning. No secret: the hash to which it is XORed is one. */
+    /* Everything that changes a cell's meaning. Not secret: the hash to which it is XORed is. */
     static const struct ps_hash_key fixed_key;
     char text[PS_NAME_MAX + 96];
     int len = snprintf(text, sizeof text, "%s %d %d %" PRId64 " %" PRIu32 " %" PRIu32, rule->name,
@@ -93,7 +93,7 @@ void adm_limit_share(const struct adm_limit_compiled *rule, uint32_t part,
     bool bucket =
         rule->algorithm == CFG_LIMIT_TOKEN_BUCKET || rule->algorithm == CFG_LIMIT_LEAKY_BUCKET;
     double whole = bucket ? (double)(rule->tolerance + rule->interval) : rule->rate;
-    uint64_t most = bucket ? rule->tolerance : rule->rate - 1; /* one request fits */
+    uint64_t most = bucket ? rule->tolerance : rule->rate - 1; /* one request must pass */
     uint64_t others = (uint64_t)(whole * (1 - share) + 0.5);
     made.others = others < most ? others : most;
     made.pace = (uint64_t)((double)rule->ticks_per_s * share);
@@ -124,7 +124,7 @@ static uint64_t ticks_between(const struct adm_limit_compiled *rule, uint64_t fr
     return seconds * rule->ticks_per_s + (to & DETAIL_MASK) - (from & DETAIL_MASK);
 }
 
-/* Rounds up, so that what is allowed after `ticks` is allowed after the result. */
+/* Rounds up, so that a request allowed after `ticks` is allowed after the result. */
 static int64_t ns_of(const struct adm_limit_compiled *rule, uint64_t ticks)
 {
     uint64_t seconds = ticks / rule->pace, rest = ticks % rule->pace;
@@ -178,8 +178,8 @@ static int64_t window_end(const struct adm_limit_compiled *rule, int64_t now_ns)
     return ((int64_t)(second / rule->period_s) + 1) * rule->period_s;
 }
 
-/* True when a cell's window is to be counted on: this one, or the next, which a worker with a later
- * clock has begun. */
+/* True if a cell's window is still counted on: this one, or the next one, which a worker with a
+ * later clock has begun. */
 static bool window_holds(const struct adm_limit_compiled *rule, int64_t cell_end, int64_t end)
 {
     return cell_end >= end && cell_end <= end + rule->period_s;
@@ -211,7 +211,7 @@ static struct adm_limit_result fixed_window(const struct adm_limit_compiled *rul
     return result;
 }
 
-/* A sliding window at one moment. Times in microseconds: last * period stays below 2^63. */
+/* A sliding window at one moment. Times are microseconds: last * period stays below 2^63. */
 struct sliding {
     int64_t end_s;
     int64_t elapsed_us; /* of this window; 0 when another worker's clock has begun it before ours */
@@ -226,15 +226,15 @@ static int64_t as_last(const struct adm_limit_compiled *rule, int64_t count)
     return ceil_div(count, unit) * unit;
 }
 
-/* What the last window's requests still weigh. */
+/* The present weight of the last window's requests. */
 static int64_t sliding_weight(const struct adm_limit_compiled *rule, const struct sliding *now)
 {
     int64_t period_us = rule->period_s * US_PER_S;
     return ceil_div(now->last * (period_us - now->elapsed_us), period_us);
 }
 
-/* Takes what others may have used as used in the last window, so that it is forgiven evenly from
- * now on; what does not fit there, in this one. */
+/* Counts the others' share as used in the last window, so that it returns evenly from now on; what
+ * does not fit there, in this one. */
 static void count_others(const struct adm_limit_compiled *rule, struct sliding *now)
 {
     int64_t period_us = rule->period_s * US_PER_S, others = (int64_t)rule->others;
@@ -265,15 +265,15 @@ static struct sliding sliding_open(const struct adm_limit_compiled *rule, uint64
     return now;
 }
 
-/* The earliest elapsed time of a window at which `last` requests of the one before weigh no more
- * than `room`. */
+/* The earliest elapsed time at which `last` requests of the last window weigh no more than
+ * `room`. */
 static int64_t sliding_weighs(const struct adm_limit_compiled *rule, int64_t last, int64_t room)
 {
     int64_t period_us = rule->period_s * US_PER_S;
     return last <= room ? 0 : period_us - room * period_us / last;
 }
 
-/* Time of the share's clock as time. Rounds up. */
+/* Converts time of the share's clock to real time. Rounds up. */
 static int64_t real_us(const struct adm_limit_compiled *rule, int64_t us)
 {
     if (rule->pace == rule->ticks_per_s)
