@@ -4,7 +4,7 @@
 PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ordinary user's path
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
-    libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev)
+    libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev libyaml-dev)
 packages_kafka=(maven default-jre-headless)
 # Of each part of tests/run: asan and tsan run what unit and contract run, soak what system runs.
 packages_unit=(libcmocka-dev "${packages_build[@]}")

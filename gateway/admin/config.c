@@ -12,17 +12,34 @@
 
 /* --- Which kinds. --- */
 
-/* The kinds of the query; without one all. False: answered. */
-static bool read_kinds(struct op_request *request, bool *ret_dry_run, char *text, size_t cap)
-{
-    int64_t number = 0;
-    const struct op_param params[] = {{.name = "kinds", .text = text, .cap = cap},
-                                      {.name = "dry_run", .number = &number, .min = 0, .max = 1}};
+/* What the query of a change says besides the kinds. */
+struct how {
+    bool dry_run;
+    enum cfg_left_out left_out;
+};
 
-    if (!op_query(request, params, ret_dry_run != NULL ? 2 : 1))
+/* The kinds of the query; without one all. `ret_how`: NULL, or of what changes; `left_out` is of a
+ * PUT alone. False: answered. */
+static bool read_kinds(struct op_request *request, struct how *ret_how, bool is_put, char *text,
+                       size_t cap)
+{
+    static const char *const words[] = {"delete", "drop", "keep", NULL};
+    char left_out[16];
+    int64_t number = 0;
+    int word = CFG_LEFT_OUT_DELETE;
+    const struct op_param params[] = {{.name = "kinds", .text = text, .cap = cap},
+                                      {.name = "dry_run", .number = &number, .min = 0, .max = 1},
+                                      {.name = "left_out", .text = left_out, .cap = 16}};
+
+    if (!op_query(request, params,
+                  is_put            ? 3
+                  : ret_how != NULL ? 2
+                                    : 1) ||
+        (is_put && left_out[0] != '\0' &&
+         !op_query_word(request, "left_out", left_out, words, "", &word)))
         return false;
-    if (ret_dry_run != NULL)
-        *ret_dry_run = number == 1;
+    if (ret_how != NULL)
+        *ret_how = (struct how){.dry_run = number == 1, .left_out = (enum cfg_left_out)word};
     for (const char *at = text[0] != '\0' ? text : NULL; at != NULL;) {
         size_t len = strcspn(at, ",");
         if (cfg_bundle_kind(at, len) == NULL) {
@@ -67,7 +84,7 @@ static void get_config(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
 
-    if (read_kinds(request, NULL, kinds, sizeof kinds))
+    if (read_kinds(request, NULL, false, kinds, sizeof kinds))
         say_config(request, kinds);
 }
 
@@ -129,11 +146,13 @@ static void list_kinds(const json_t *documents, char ret_kinds[CFG_NAME_MAX + 1]
 }
 
 static void put_bundle(struct op_request *request, const json_t *documents, const char *kinds,
-                       const char *action, bool dry_run)
+                       const char *action, struct how how)
 {
     int64_t revision = cfg_store_revision(request->admin->deps.config);
-    const struct cfg_bundle bundle = {
-        .documents = documents, .kinds = kinds, .lenient = op_matches_any(request)};
+    const struct cfg_bundle bundle = {.documents = documents,
+                                      .kinds = kinds,
+                                      .lenient = op_matches_any(request),
+                                      .left_out = how.left_out};
     struct op_change *change = op_change_new(request, action, "config");
     struct ps_faults faults = {0};
     const struct cfg_doc *from;
@@ -144,7 +163,7 @@ static void put_bundle(struct op_request *request, const json_t *documents, cons
     int err = cfg_bundle_put(change->change, &bundle, &refusal, &faults);
     if (err < 0) {
         op_change_refuse(request, change, err, refusal, &faults);
-    } else if (dry_run) {
+    } else if (how.dry_run) {
         op_say_dry_run(request, change, revision);
     } else if (cfg_change_doc(change->change, 0, &from) == NULL) {
         op_change_free(change);
@@ -161,14 +180,14 @@ static void put_config(struct op_request *request)
     int64_t revision = cfg_store_revision(request->admin->deps.config);
     const json_t *documents;
     char kinds[CFG_NAME_MAX + 1];
-    bool dry_run;
+    struct how how;
 
-    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !check_revision(request, revision) ||
-        (documents = read_bundle(request, revision)) == NULL)
+    if (!read_kinds(request, &how, true, kinds, sizeof kinds) ||
+        !check_revision(request, revision) || (documents = read_bundle(request, revision)) == NULL)
         return;
     if (kinds[0] == '\0')
         list_kinds(documents, kinds);
-    put_bundle(request, documents, kinds, "config.put", dry_run);
+    put_bundle(request, documents, kinds, "config.put", how);
 }
 
 /* --- What there was. --- */
@@ -178,7 +197,8 @@ struct past {
     struct op_admin *admin;
     uint64_t handle;
     char kinds[CFG_NAME_MAX + 1];
-    bool rolls_back, dry_run;
+    bool rolls_back;
+    struct how how;
 };
 
 static void on_past(int err, json_t *json, const struct ps_fault *fault, void *ctx)
@@ -198,21 +218,22 @@ static void on_past(int err, json_t *json, const struct ps_fault *fault, void *c
         op_json(request, ANS_V_ok, json_incref(json));
     else if (op_matches(request, cfg_store_revision(admin->deps.config)))
         put_bundle(request, json_object_get(json, "documents"), past->kinds, "config.rollback",
-                   past->dry_run);
+                   past->how);
     json_decref(json);
     free(past);
     op_release(admin);
 }
 
 /* At a revision, for a roll-back; 0: the changes there were. */
-static void look_back(struct op_request *request, const char *kinds, int64_t revision, bool dry_run)
+static void look_back(struct op_request *request, const char *kinds, int64_t revision,
+                      struct how how)
 {
     struct op_admin *admin = request->admin;
     struct past *past = calloc(1, sizeof *past);
     int err = PS_E_NOMEM;
 
     if (past != NULL) {
-        *past = (struct past){.admin = admin, .rolls_back = revision > 0, .dry_run = dry_run};
+        *past = (struct past){.admin = admin, .rolls_back = revision > 0, .how = how};
         (void)snprintf(past->kinds, sizeof past->kinds, "%s", kinds);
         past->handle = op_wait(request, OP_WAIT_MS);
         err = cfg_store_past(admin->deps.config, kinds, revision, on_past, past);
@@ -229,8 +250,8 @@ static void list_config_versions(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
 
-    if (read_kinds(request, NULL, kinds, sizeof kinds))
-        look_back(request, kinds, 0, false);
+    if (read_kinds(request, NULL, false, kinds, sizeof kinds))
+        look_back(request, kinds, 0, (struct how){.dry_run = false});
 }
 
 static void rollback_config(struct op_request *request)
@@ -239,9 +260,9 @@ static void rollback_config(struct op_request *request)
     struct ps_faults faults = {0};
     struct ps_json_reader reader;
     char kinds[CFG_NAME_MAX + 1];
-    bool dry_run;
+    struct how how;
 
-    if (!read_kinds(request, &dry_run, kinds, sizeof kinds) || !op_matches(request, now))
+    if (!read_kinds(request, &how, false, kinds, sizeof kinds) || !op_matches(request, now))
         return;
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"revision", NULL});
@@ -252,7 +273,7 @@ static void rollback_config(struct op_request *request)
         op_no(request, ANS_V_not_found, "there is no such revision yet: it is %lld now",
               (long long)now);
     else
-        look_back(request, kinds, revision, dry_run);
+        look_back(request, kinds, revision, how);
 }
 
 /* --- What it brings. --- */

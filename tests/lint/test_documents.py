@@ -127,8 +127,13 @@ def test_the_gateway_leaves_memory_for_whoever_repairs_the_machine():
     assert 50 <= int(unit["MemoryMax"].removesuffix("%")) <= 90 and unit["MemorySwapMax"] == "0", unit
 
 
+def test_the_man_page_of_penstockctl_is_what_it_prints():
+    printed = subprocess.run([ROOT / "build/dev/gateway/ctl/penstockctl", "man"], capture_output=True, text=True, check=True)
+    assert printed.stdout == source("deploy/man/penstockctl.1"), "print it again: penstockctl man > deploy/man/penstockctl.1"
+
+
 def test_man_pages_are_clean():
-    for page in [MAN, *ROOT.glob("docs/reference/*.5"), ROOT / "loadtest/penstock-rehearse.1"]:
+    for page in [MAN, MAN.with_name("penstockctl.1"), *ROOT.glob("docs/reference/*.5"), ROOT / "loadtest/penstock-rehearse.1"]:
         assert_clean(page)
 
 

@@ -29,6 +29,7 @@ ARROWS = {
     "gateway/public": {"gateway/orders", "gateway/pages", "gateway/server", "gateway/config", "gateway/answers"},
     "gateway/admin": {"gateway/config", "gateway/sales", "gateway/orders", "gateway/admission", "gateway/upstream", "gateway/answers",
                       "gateway/server"},
+    "gateway/ctl": {"common"},  # a program of its own
     "gateway": {"gateway/admin", "gateway/public"},  # composition: main, gateway, settings, workers, control
 }
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
@@ -38,7 +39,7 @@ PREFIXES = {
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/admission/limits": "adm_", "gateway/snapshot": "snap",  # `struct snapshot` itself has no underscore
-    "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
+    "gateway/ctl": "ctl", "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` and `struct ctl` themselves have none
 }
 
 # Library: the files that may include it.
@@ -50,7 +51,8 @@ FENCES = {
     "libpq-fe.h": ["queue/settle/postgres.h"],
     "zstd.h": ["queue/archive_internal.h"],
     "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c",
-             "loadtest/admin.c"],
+             "loadtest/admin.c", "gateway/ctl/call.c", "gateway/ctl/main.c"],
+    "yaml.h": ["gateway/ctl/yaml.c"],
     "rdkafka": ["queue/kafka_conf.h", "queue/kafka_check.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
     "jansson.h": ["common/text/json.h", "queue/audit.h", "queue/counts.h", "loadtest/template.h"],
 }

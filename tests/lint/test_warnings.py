@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = ("gateway/penstock", "queue/settle/penstock-settle", "queue/standby/penstock-standby", "loadtest/penstock-rehearse")
+PROGRAMS = ("gateway/penstock", "queue/settle/penstock-settle", "queue/standby/penstock-standby", "loadtest/penstock-rehearse",
+            "gateway/ctl/penstockctl")
 
 
 @pytest.fixture(scope="module")

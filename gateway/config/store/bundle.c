@@ -111,7 +111,8 @@ static void drop_those_left_out(struct reading *reading, const struct cfg_kind *
     const struct cfg_doc *doc = NULL;
     char pointer[192];
 
-    if (reading->bundle->keeps_others)
+    enum cfg_left_out left_out = reading->bundle->left_out;
+    if (left_out == CFG_LEFT_OUT_KEEP || (ships && left_out == CFG_LEFT_OUT_DROP))
         return;
     while ((doc = cfg_store_next(reading->change->store, kind, doc)) != NULL) {
         enum cfg_refusal refusal;
@@ -171,7 +172,7 @@ int cfg_bundle_check(const json_t *documents, const struct cfg_bounds *bounds,
                      struct ps_faults *faults)
 {
     const struct cfg_bundle bundle = {
-        .documents = documents, .kinds = "", .lenient = true, .keeps_others = true};
+        .documents = documents, .kinds = "", .lenient = true, .left_out = CFG_LEFT_OUT_KEEP};
     struct reading reading = {.bundle = &bundle, .bounds = bounds, .faults = faults};
 
     put_kinds(&reading);

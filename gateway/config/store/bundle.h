@@ -6,11 +6,18 @@
 
 #include "gateway/config/store/store.h"
 
+/* What becomes of documents that a bundle leaves out, of the kinds that it has. */
+enum cfg_left_out {
+    CFG_LEFT_OUT_DELETE, /* deleted; one that always exists may not be left out */
+    CFG_LEFT_OUT_DROP,   /* deleted; one that always exists stays */
+    CFG_LEFT_OUT_KEEP,   /* they stay */
+};
+
 struct cfg_bundle {
     const json_t *documents; /* an object of kinds; borrowed */
     const char *kinds;       /* paths it may have, "limits,routes"; "": all */
-    bool lenient;      /* members that only reading shows are passed over, whatever they say */
-    bool keeps_others; /* documents that it leaves out stay; else they are deleted */
+    bool lenient; /* members that only reading shows are passed over, whatever they say */
+    enum cfg_left_out left_out;
 };
 
 /* NULL: bundles have no such kind. */

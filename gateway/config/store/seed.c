@@ -113,7 +113,7 @@ int cfg_seed(struct cfg_store *store, json_t *seed)
                                       .peer = "",
                                       .action = "config.put",
                                       .why = ""};
-    struct cfg_bundle bundle = {.kinds = "", .lenient = true, .keeps_others = true};
+    struct cfg_bundle bundle = {.kinds = "", .lenient = true, .left_out = CFG_LEFT_OUT_KEEP};
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;
     const struct cfg_doc *from;

@@ -59,7 +59,7 @@ def test_every_link_of_a_packaged_document_leads_somewhere(files):
 
 
 def test_the_programs_and_manuals_run_where_they_lie(files):
-    for program in ("sbin/penstock", "bin/penstock-rehearse", "bin/penstock-settle", "bin/penstock-standby"):
+    for program in ("sbin/penstock", "bin/penstock-rehearse", "bin/penstock-settle", "bin/penstock-standby", "bin/penstockctl"):
         assert run(files / "usr" / program, "--version").strip()
         flags = run("readelf", "-d", files / "usr" / program)
         assert "BIND_NOW" in flags and "PIE" in flags

@@ -1,0 +1,43 @@
+/* One call of the admin API: its path made of a template, its answer as JSON or text, and a refusal
+ * said on stderr. */
+#ifndef CTL_CALL_H
+#define CTL_CALL_H
+
+#include "common/text/json.h"
+#include "gateway/ctl/ctl.h"
+
+struct ctl_call {
+    const char *method; /* NULL: GET */
+    /* "/admin/v1/{+}/{}": {} is the next of `args` percent-encoded, {+} as it is; an argument
+     * that is NULL is empty. */
+    const char *path;
+    const char *args[4];
+    const json_t *body;   /* borrowed; NULL: none */
+    const char *if_match; /* an entity tag with its quotation marks, or *; NULL: none */
+    bool no_json;         /* the answer is text */
+    int allow;            /* a status that the caller looks at itself; 0: none */
+};
+
+struct ctl_reply {
+    int status;
+    char *text; /* with a closing NUL */
+    size_t len;
+    json_t *json; /* NULL: text, or no body */
+    char etag[64];
+    int64_t retry_after_s; /* 0: not said */
+};
+
+/* CTL_OK: status 2xx or `allow`; else it has been said why not, and *ret_reply is empty. Owner of
+ * the reply: the caller (ctl_reply_done). */
+int ctl_send(const struct ctl *ctl, const struct ctl_call *call,
+             struct ctl_reply *ret_reply) PS_MUST_CHECK;
+void ctl_reply_done(struct ctl_reply *reply);
+
+/* A call of which nothing but the answer is wanted: printed as `columns` say (print.h), or in JSON.
+ */
+int ctl_send_and_print(const struct ctl *ctl, const struct ctl_call *call, const char *columns);
+
+/* {"reason":…} as the options have it; empty without. Owner: the caller. NULL: no memory. */
+json_t *ctl_body(const struct ctl *ctl);
+
+#endif

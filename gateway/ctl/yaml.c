@@ -1,0 +1,176 @@
+/* libyaml makes a graph of nodes, in which an alias is the node that it names. It becomes a tree
+ * here, where each node counts as often as it is used: so that a document of a hundred bytes cannot
+ * ask for more memory than there is. */
+#include "gateway/ctl/yaml.h"
+
+#include <yaml.h>
+
+#include <string.h>
+
+struct reading {
+    yaml_document_t *document;
+    struct ps_fault *fault;
+    size_t nodes;
+    int depth, err;
+};
+
+/* Lines count from 1. Returns NULL, so that a reader can say `return refuse(…)`. */
+static json_t *refuse(struct reading *reading, const yaml_node_t *node, const char *why)
+{
+    if (reading->err == 0)
+        reading->err = ps_fault(reading->fault, PS_E_INVALID, "", "line %zu: %s",
+                                node->start_mark.line + 1, why);
+    return NULL;
+}
+
+static json_t *no_memory(struct reading *reading)
+{
+    reading->err = reading->err == 0 ? PS_E_NOMEM : reading->err;
+    return NULL;
+}
+
+static bool is_word(const char *text, size_t len, const char *word)
+{
+    return strlen(word) == len && memcmp(text, word, len) == 0;
+}
+
+static json_t *read_scalar(struct reading *reading, const yaml_node_t *node)
+{
+    const char *text = (const char *)node->data.scalar.value;
+    size_t len = node->data.scalar.length;
+    json_t *json = NULL;
+
+    if (memchr(text, '\0', len) != NULL)
+        return refuse(reading, node, "a text holds a NUL");
+    if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
+        if (len == 0 || is_word(text, len, "~") || is_word(text, len, "null"))
+            return json_null();
+        if (is_word(text, len, "true") || is_word(text, len, "false"))
+            return json_boolean(text[0] == 't');
+        bool may_be_number = text[0] == '-' || (text[0] >= '0' && text[0] <= '9');
+        if (may_be_number && ps_json_parse(text, len, &json, NULL) == 0)
+            return json;
+    }
+    json = json_stringn(text, len);
+    return json != NULL ? json : no_memory(reading);
+}
+
+static json_t *read_node(struct reading *reading, int index);
+
+static json_t *read_sequence(struct reading *reading, const yaml_node_t *node)
+{
+    json_t *json = json_array();
+
+    for (const yaml_node_item_t *item = node->data.sequence.items.start;
+         reading->err == 0 && item < node->data.sequence.items.top; item++) {
+        json_t *element = read_node(reading, *item);
+        if (element != NULL && json_array_append_new(json, element) != 0)
+            (void)no_memory(reading);
+    }
+    return json;
+}
+
+static json_t *read_mapping(struct reading *reading, const yaml_node_t *node)
+{
+    json_t *json = json_object();
+
+    for (const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+         reading->err == 0 && pair < node->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key = yaml_document_get_node(reading->document, pair->key);
+        const char *name = key->type == YAML_SCALAR_NODE ? (char *)key->data.scalar.value : NULL;
+        if (name == NULL || strlen(name) != key->data.scalar.length)
+            return refuse(reading, key, "the name of a member is no text"), json;
+        if (json_object_get(json, name) != NULL)
+            return refuse(reading, key, "a member twice"), json;
+        json_t *value = read_node(reading, pair->value);
+        if (value != NULL && json_object_set_new(json, name, value) != 0)
+            (void)no_memory(reading);
+    }
+    return json;
+}
+
+/* What libyaml gives a node that has no tag. */
+static bool has_tag(const yaml_node_t *node)
+{
+    const char *usual = node->type == YAML_SCALAR_NODE     ? YAML_STR_TAG
+                        : node->type == YAML_SEQUENCE_NODE ? YAML_SEQ_TAG
+                                                           : YAML_MAP_TAG;
+    return node->tag != NULL && strcmp((const char *)node->tag, usual) != 0;
+}
+
+static json_t *read_node(struct reading *reading, int index)
+{
+    const yaml_node_t *node = yaml_document_get_node(reading->document, index);
+    json_t *json = NULL;
+
+    if (++reading->nodes > CTL_YAML_NODES)
+        return refuse(reading, node, "too many nodes, aliases counted each time");
+    if (reading->depth == CTL_YAML_DEPTH)
+        return refuse(reading, node, "too many levels");
+    if (has_tag(node))
+        return refuse(reading, node, "tags are not read");
+    reading->depth++;
+    if (node->type == YAML_SCALAR_NODE)
+        json = read_scalar(reading, node);
+    else if (node->type == YAML_SEQUENCE_NODE)
+        json = read_sequence(reading, node);
+    else
+        json = read_mapping(reading, node);
+    reading->depth--;
+    if (json == NULL && reading->err == 0)
+        (void)no_memory(reading);
+    return json;
+}
+
+static int parser_fault(const yaml_parser_t *parser, struct ps_fault *fault)
+{
+    if (parser->error == YAML_MEMORY_ERROR)
+        return PS_E_NOMEM;
+    return ps_fault(fault, PS_E_INVALID, "", "line %zu: %s", parser->problem_mark.line + 1,
+                    parser->problem != NULL ? parser->problem : "is no YAML");
+}
+
+/* Nothing but the end may follow. */
+static int check_end(yaml_parser_t *parser, struct ps_fault *fault)
+{
+    yaml_document_t next;
+
+    if (!yaml_parser_load(parser, &next))
+        return parser_fault(parser, fault);
+    bool is_end = yaml_document_get_root_node(&next) == NULL;
+    yaml_document_delete(&next);
+    return is_end ? 0 : ps_fault(fault, PS_E_INVALID, "", "a second document: one a file");
+}
+
+int ctl_yaml_parse(const char *text, size_t len, json_t **ret_json, struct ps_fault *fault)
+{
+    yaml_document_t document;
+    yaml_parser_t parser;
+    json_t *json = NULL;
+    int err = 0;
+
+    if (!yaml_parser_initialize(&parser))
+        return PS_E_NOMEM;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    if (!yaml_parser_load(&parser, &document)) {
+        err = parser_fault(&parser, fault);
+        yaml_parser_delete(&parser);
+        return err;
+    }
+    struct reading reading = {.document = &document, .fault = fault};
+    if (yaml_document_get_root_node(&document) == NULL) {
+        err = ps_fault(fault, PS_E_INVALID, "", "is empty");
+    } else {
+        json = read_node(&reading, 1); /* the root */
+        err = reading.err;
+    }
+    yaml_document_delete(&document);
+    if (err == 0)
+        err = check_end(&parser, fault);
+    yaml_parser_delete(&parser);
+    if (err == 0)
+        *ret_json = json;
+    else
+        json_decref(json);
+    return err;
+}

@@ -1,0 +1,294 @@
+"""penstockctl against a real gateway: what it shows, what it changes, what it refuses to do, and how it ends."""
+import json
+import os
+import shlex
+import subprocess
+
+import pytest
+from penstock import BUILD, Gateway, free_port
+
+PENSTOCKCTL = BUILD / "gateway" / "ctl" / "penstockctl"
+OK, REFUSED, USAGE, AWAY, FAILED = range(5)
+RULE = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as one:
+        one.no_limits()
+        yield one
+
+
+class Desk:
+    """penstockctl in an environment of its own."""
+
+    def __init__(self, directory, port, token_file):
+        self.directory = directory
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C.UTF-8", "PENSTOCK_ADMIN": f"http://127.0.0.1:{port}",
+                    "PENSTOCK_TOKEN_FILE": str(token_file)}
+
+    def run(self, *words, status=OK, text=None, **env):
+        done = subprocess.run([str(PENSTOCKCTL), *map(str, words)], input=text, capture_output=True, text=True, timeout=60,
+                              env={**self.env, **env}, cwd=self.directory)
+        assert done.returncode == status, (words, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def out(self, *words, **more):
+        return self.run(*words, **more).stdout
+
+    def json(self, *words, **more):
+        return json.loads(self.out(*words, "-o", "json", **more))
+
+    def write(self, name, kind, document, of):
+        path = self.directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"kind": kind, "name": of, "document": document}))
+        return path
+
+
+@pytest.fixture()
+def desk(gateway, tmp_path):
+    yield Desk(tmp_path, gateway.admin_port, gateway.state / "admin.token")
+    for rule in gateway.admin("GET", "/admin/v1/limits").json["limits"]:
+        if rule not in ("user", "ip", "global", "polling", "status"):
+            gateway.admin("DELETE", f"/admin/v1/limits/{rule}", headers={"If-Match": "*"})
+
+
+def limits(gateway):
+    return gateway.admin("GET", "/admin/v1/limits").json["limits"]
+
+
+# --- Documents. ---
+
+
+def test_get_shows_every_kind_as_a_table_and_as_the_api_has_it(desk, gateway):
+    gateway.make_sale("shown")
+    assert desk.out("get", "sale").splitlines()[0].split()[:2] == ["SALE", "STATE"]
+    for kind, path, listed in (("limit", "limits", "limits"), ("sale", "sales", "sales"), ("feature", "features", "features"),
+                               ("block_user", "blocklist/users", "users")):
+        desk.out("get", kind)
+        assert set(desk.json("get", kind)) == set(gateway.read(f"/admin/v1/{path}").json[listed]) if listed != "sales" else desk.json("get", kind)
+    assert desk.json("get", "limit", "ip") == limits(gateway)["ip"]
+    assert desk.json("get", "overload")["mode"] == gateway.read("/admin/v1/overload").json["mode"]
+    assert "algorithm" in desk.out("get", "limit", "ip")
+
+
+def test_a_list_of_several_pages_is_shown_as_one(desk, gateway):
+    for i in range(1005):
+        assert gateway.admin("PUT", f"/admin/v1/blocklist/users/bot{i:04}", {}).status == 201
+    assert len(desk.json("get", "block_user")) == 1005
+    assert len(desk.out("get", "block_user").splitlines()) == 1006
+
+
+def test_names_are_escaped_in_paths_and_controls_in_what_is_shown(desk, gateway):
+    desk.run("get", "block_ip", "192.0.2.0/24", status=REFUSED)
+    gateway.admin("PUT", "/admin/v1/blocklist/ips/192.0.2.0%2F24", {"reason": "a \u202ereversed\u2066 word"})
+    assert desk.json("get", "block_ip", "192.0.2.0/24")["reason"] == "a \u202ereversed\u2066 word"
+    for shown in (desk.out("get", "block_ip"), desk.out("get", "block_ip", "192.0.2.0/24"), desk.out("get", "block_ip", "-o", "json")):
+        assert "\u202e" not in shown and "\u2066" not in shown
+    done = desk.run("get", "limit", "../tokens", status=REFUSED)
+    assert "422" in done.stderr  # it is the name of a rule, and no way up
+    assert "\x1b" not in desk.run("get", "\x1b[31mred", status=USAGE).stderr
+
+
+def editor(desk, script):
+    path = desk.directory / "editor"
+    path.write_text("#!/bin/sh\n" + script)
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_edit_puts_what_the_editor_leaves(desk, gateway):
+    gateway.limit("edited", **RULE)
+    out = desk.out("edit", "limit", "edited", "--reason", "a test", EDITOR=editor(desk, 'sed -i s/enforce/shadow/ "$1"'))
+    assert out == "changed\n" and limits(gateway)["edited"]["mode"] == "shadow"
+    assert gateway.read("/admin/v1/limits/edited/versions").json["versions"][0]["why"] == "a test"
+    assert desk.out("edit", "limit", "edited", EDITOR="true") == "nothing was changed\n"
+
+
+def test_edit_refuses_a_stale_version_and_keeps_the_text(desk, gateway):
+    gateway.limit("raced", **RULE)
+    change = f"""sed -i 's/"rate": 1,/"rate": 2,/' "$1"
+{shlex.join([str(PENSTOCKCTL), "rollback", "limit", "raced", "1"])} >/dev/null
+"""
+    gateway.limit("raced", rate=7)
+    done = desk.run("edit", "limit", "raced", status=REFUSED, EDITOR=editor(desk, change.replace('"rate": 1,', '"rate": 7,')), TMPDIR=str(desk.directory))
+    assert "changed it since" in done.stderr and limits(gateway)["raced"]["rate"] == 1
+    kept, = desk.directory.glob("penstock-*.json")
+    assert json.loads(kept.read_text())["rate"] == 2 and kept.stat().st_mode & 0o77 == 0
+
+
+def test_an_editor_that_fails_and_a_text_that_is_no_json_change_nothing(desk, gateway):
+    gateway.limit("left", **RULE)
+    before = limits(gateway)["left"]
+    desk.run("edit", "limit", "left", status=FAILED, EDITOR="false")
+    desk.run("edit", "limit", "left", status=USAGE, EDITOR=editor(desk, 'echo "{" >"$1"'))
+    desk.run("edit", "limit", "left", status=REFUSED, EDITOR=editor(desk, 'echo "{}" >"$1"'))
+    assert limits(gateway)["left"] == before
+
+
+def test_rollback_lists_versions_and_goes_back_to_one(desk, gateway):
+    gateway.limit("back", **RULE)
+    gateway.limit("back", rate=9)
+    assert [one["version"] for one in desk.json("rollback", "limit", "back")] == [2, 1]
+    desk.out("rollback", "limit", "back", 1, "--dry-run")
+    assert limits(gateway)["back"]["rate"] == 9
+    desk.out("rollback", "limit", "back", 1)
+    assert limits(gateway)["back"]["rate"] == 1
+    desk.run("rollback", "limit", "back", "one", status=USAGE)
+    desk.run("rollback", "limit", "back", 99, status=REFUSED)
+
+
+# --- Files. ---
+
+
+def test_apply_makes_a_directory_so_and_diff_says_what_would_change(desk, gateway):
+    desk.write("d/one.json", "limits", RULE, "one")
+    (desk.directory / "d/deep").mkdir()
+    (desk.directory / "d/deep/two.yaml").write_text("# a remark\nkind: limit\nname: two\ndocument:\n  algorithm: token_bucket\n  key: user\n"
+                                                    "  rate: 2\n  period_s: 10\n")
+    (desk.directory / "d/.git").mkdir()
+    (desk.directory / "d/.git/x.json").write_text("no JSON")
+    assert sorted(desk.out("diff", "-f", "d", status=REFUSED).splitlines()) == ["create limits/one", "create limits/two"]
+    assert desk.out("apply", "-f", "d", "--dry-run").endswith("2 documents would change\n") and "one" not in limits(gateway)
+    assert desk.out("apply", "-f", "d", "--reason", "a release").endswith("2 documents changed\n")
+    assert limits(gateway)["two"]["rate"] == 2 and "ip" in limits(gateway)
+    assert gateway.read("/admin/v1/limits/one/versions").json["versions"][0]["why"] == "a release"
+    assert desk.out("diff", "-f", "d") == "" and desk.out("apply", "-f", "d") == "0 documents changed\n"
+    desk.write("d/one.json", "limits", {**RULE, "rate": 5}, "one")
+    assert "- /rate 1\n" in desk.out("diff", "-f", "d", status=REFUSED) and "+ /rate 5\n" in desk.out("diff", "-f", "d", status=REFUSED)
+
+
+def test_prune_deletes_what_the_files_leave_out_of_their_kinds_and_nothing_that_always_exists(desk, gateway):
+    gateway.limit("old", **RULE)
+    gateway.make_sale("kept")
+    desk.write("d/new.json", "limits", RULE, "new")
+    assert "delete limits/old" not in desk.out("apply", "-f", "d", "--dry-run")
+    assert "delete limits/old\n" in desk.out("diff", "-f", "d", "--prune", status=REFUSED)
+    desk.out("apply", "-f", "d", "--prune")
+    assert "old" not in limits(gateway) and {"new", "ip", "user", "global"} <= set(limits(gateway))
+    assert gateway.sale("kept")
+    gateway.admin("PUT", "/admin/v1/caches/gone", {"bytes": 1 << 20})
+    assert "delete caches/gone\n" in desk.out("apply", "-f", "d", "--prune", "--kinds", "limits,caches")
+    assert gateway.admin("GET", "/admin/v1/caches/gone").status == 404
+
+
+def test_a_bundle_that_was_saved_can_be_applied(desk, gateway):
+    gateway.limit("saved", **RULE)
+    bundle = gateway.read("/admin/v1/config?kinds=limits").text
+    (desk.directory / "all.json").write_text(bundle)
+    gateway.limit("saved", rate=9)
+    desk.out("apply", "-f", "all.json", "--prune")
+    assert limits(gateway)["saved"]["rate"] == 1
+    assert desk.out("diff", "-f", "-", text=bundle) == ""
+
+
+def test_what_is_refused_changes_nothing_and_names_file_or_member(desk, gateway):
+    before = limits(gateway)
+    desk.write("d/good.json", "limits", RULE, "good")
+    desk.write("d/wrong.json", "limits", {**RULE, "rate": -1, "key": "shoe"}, "wrong")
+    done = desk.run("apply", "-f", "d", status=REFUSED)
+    assert "/documents/limits/wrong/rate" in done.stderr and "/documents/limits/wrong/key" in done.stderr
+    desk.run("diff", "-f", "d", status=FAILED)
+    desk.write("d/wrong.json", "limits", RULE, "good")
+    assert "wrong.json" in desk.run("apply", "-f", "d", status=USAGE).stderr
+    assert limits(gateway) == before
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefg", "bcdefgh"))
+HEAD = "kind: limits\nname: x\ndocument: "
+
+
+@pytest.mark.parametrize("text, why", [
+    (BOMB, "too many nodes"), ("[" * 100 + "]" * 100, ""), ("a: &a [*a]", ""), (HEAD + "{a: 1, a: 2}", "twice"),
+    (HEAD + "{}\n---\n" + HEAD + "{}", "second document"), (HEAD + "{a: !!python/object:os.system x}", "tags"), (HEAD + '{a: "\\0"}', "NUL"),
+    (HEAD + "[]", "must be an object"), ("", "is empty"), ("kind: limits\nname: x\n", "document"), (HEAD + "{}\nmore: 1\n", "more"),
+    ("\x00\x01\x02", ""), ("? [a]\n: b\n", "no text"), ("a: " + "x" * (1 << 20), "longer than"), ("[" * 900, ""),
+], ids=lambda value: value[:12] if isinstance(value, str) else None)
+def test_a_hostile_file_is_refused_and_nothing_is_sent(desk, text, why):
+    (desk.directory / "x.yaml").write_text(text)
+    done = desk.run("apply", "-f", "x.yaml", status=USAGE)
+    assert "x.yaml" in done.stderr and why in done.stderr
+
+
+def test_a_pipe_and_a_loop_of_directories_end(desk):
+    (desk.directory / "d").mkdir()
+    os.mkfifo(desk.directory / "d/pipe.json")
+    assert "regular file" in desk.run("apply", "-f", "d", status=USAGE).stderr
+    (desk.directory / "d/pipe.json").unlink()
+    (desk.directory / "d/loop").symlink_to(desk.directory / "d")
+    assert "levels" in desk.run("apply", "-f", "d", status=USAGE).stderr
+
+
+# --- Who is called. ---
+
+
+def test_a_wrong_token_and_none_are_refused_with_the_way_to_name_one(desk):
+    (desk.directory / "wrong").write_text("no-such-token\n")
+    (desk.directory / "wrong").chmod(0o600)
+    assert "401" in desk.run("get", "limit", "--token-file", "wrong", status=REFUSED).stderr
+    done = desk.run("get", "limit", status=REFUSED, PENSTOCK_TOKEN_FILE="")
+    assert "--token-file" in done.stderr
+    (desk.directory / "wrong").chmod(0o644)
+    assert "chmod 600" in desk.run("get", "limit", "--token-file", "wrong", status=USAGE).stderr
+
+
+def test_a_gateway_that_is_away_is_a_status_of_its_own(desk):
+    for command in (["get", "limit"], ["rollback", "limit", "ip"]):
+        desk.run(*command, "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY)
+    desk.run("get", "limit", "--admin", "unix:/nowhere/admin.sock", status=AWAY)
+    desk.write("d/x.json", "limits", RULE, "x")
+    desk.run("diff", "-f", "d", "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY)
+
+
+def test_the_unix_socket_answers_as_the_port_does(tmp_path):
+    with Gateway(tmp_path, {"admin": {"unix": {"path": str(tmp_path / "a.sock")}}}) as one:
+        desk = Desk(tmp_path, one.admin_port, one.state / "admin.token")
+        assert desk.json("get", "limit", PENSTOCK_ADMIN=f"unix:{tmp_path}/a.sock") == desk.json("get", "limit")
+
+
+def test_a_context_names_a_gateway_and_its_token_goes_nowhere_else(desk, gateway):
+    none = {"PENSTOCK_ADMIN": "", "PENSTOCK_TOKEN_FILE": ""}
+    desk.run("use", "here", "--admin", f"http://127.0.0.1:{gateway.admin_port}", "--token-file", gateway.state / "admin.token", **none)
+    assert desk.json("get", "limit", **none) == limits(gateway)
+    desk.run("use", "there", "--admin", f"http://127.0.0.1:{free_port()}", **none)
+    desk.run("get", "limit", status=AWAY, **none)
+    listed = desk.out("use", **none)
+    assert "* " in listed and listed.index("here") < listed.index("there") and gateway.token not in listed
+    desk.run("use", "here", **none)
+    desk.run("use", "nobody", status=USAGE, **none)
+    other = {**none, "PENSTOCK_ADMIN": f"http://127.0.0.1:{gateway.admin_port}"}
+    assert "no token was sent" in desk.run("get", "limit", status=REFUSED, **other).stderr
+    assert (desk.directory / ".config/penstock/contexts.json").stat().st_mode & 0o77 == 0
+
+
+# --- The command line. ---
+
+
+def test_the_command_line_is_judged_before_anything_is_sent(desk):
+    for words, why in ((["gett"], "did you mean"), (["get"], "usage"), (["get", "limt"], "did you mean"), (["get", "limit", ""], "empty"),
+                       (["get", "limit", "--prune"], "--prune"), (["get", "limit", "-o", "xml"], "json"), (["apply"], "-f"),
+                       (["get", "limit", "--admin", "ftp://x"], "http://"), ([], "usage")):
+        assert why in desk.run(*words, status=USAGE).stderr
+
+
+def test_every_command_has_a_help_and_is_completed(desk):
+    commands = [line[2:].strip() for line in desk.out("--help").splitlines() if line.startswith("  ") and line[2].islower()]
+    assert len(commands) >= 8
+    for command in commands:
+        words = [word for word in command.split() if word.islower() and "|" not in word]
+        assert "usage: penstockctl " + " ".join(words) in desk.out(*words, "--help")
+    script = desk.out("completion", "bash")
+    (desk.directory / "c").write_text(script)
+
+    def offers(*words):
+        line = " ".join(map(shlex.quote, words))
+        shell = f". ./c; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _penstockctl; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        return subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=desk.directory, check=True).stdout.split()
+
+    assert offers("penstockctl", "ro") == ["rollback"]
+    assert offers("penstockctl", "get", "li") == ["limit"]
+    assert offers("penstockctl", "apply", "--dr") == ["--dry-run"]
+    assert offers("penstockctl", "get", "limit", "-o", "") == ["table", "json"]
+    assert "compdef" in desk.out("completion", "zsh")
+    desk.run("completion", "fish", status=USAGE)
