@@ -108,7 +108,7 @@ static bool is_final(const struct sale_run *run)
     if (run->view.state != SALE_SERVING || run->effects.count > 0 || !sale_log_holds_nothing(run))
         return false;
     if (run->runs->shared)
-        return !run->foreign && run->in_doubt == 0;
+        return run->in_redis != SALE_IN_REDIS_FOREIGN && run->in_doubt == 0;
     return sale_counter_holds_nothing(run);
 }
 

@@ -174,7 +174,7 @@ static void on_locked(int err, const struct ps_uuid *holder, int64_t ttl_ms, voi
     struct sale_decided decided;
 
     (void)ttl_ms;
-    rebuild->asking = false;
+    rebuild->waits = SALE_WAITS_FOR_NOBODY;
     if (run->runs->stopped || run->view.state != SALE_CLAIMING)
         return;
     if (err < 0 || !sale_get_decided(run, &decided) || !decided.settled ||
@@ -193,7 +193,7 @@ static void on_installed(int err, const struct inv_installed *installed, void *c
     struct sale_run *run = ctx;
     struct sale_rebuild *rebuild = &run->rebuild;
 
-    rebuild->asking = false;
+    rebuild->waits = SALE_WAITS_FOR_NOBODY;
     if (run->runs->stopped || run->view.state != SALE_CLAIMING)
         return;
     if (err == 0 && rebuild->opening && sale_is_of_another_log(run, installed->epoch)) {
@@ -213,9 +213,10 @@ static void on_installed(int err, const struct inv_installed *installed, void *c
         return;
     }
     rebuild->installed = installed->epoch;
-    rebuild->asking = inv_shared_lease(run->runs->settings.store, run->name, LOCK_MS, on_locked,
-                                       run) == INV_PENDING;
-    if (!rebuild->asking)
+    if (inv_shared_lease(run->runs->settings.store, run->name, LOCK_MS, on_locked, run) ==
+        INV_PENDING)
+        rebuild->waits = SALE_WAITS_FOR_REDIS;
+    else
         wait_for_another(run);
 }
 
@@ -224,7 +225,7 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
     struct sale_runs *runs = run->runs;
     struct sale_rebuild *rebuild = &run->rebuild;
 
-    if (rebuild->loading || rebuild->asking || sale_now_ns(runs) < rebuild->retry_ns ||
+    if (rebuild->waits != SALE_WAITS_FOR_NOBODY || sale_now_ns(runs) < rebuild->retry_ns ||
         !sale_log_takes_all(runs->log) || !clu_may_act(runs->cluster))
         return;
     /* An earlier try may still have left records. */
@@ -239,9 +240,9 @@ void sale_rebuild_start(struct sale_run *run, const struct sale_decided *decided
         begin_work(run, decided);
         return;
     }
-    rebuild->asking =
-        inv_shared_installed(runs->settings.store, run->name, on_installed, run) == INV_PENDING;
-    if (!rebuild->asking)
+    if (inv_shared_installed(runs->settings.store, run->name, on_installed, run) == INV_PENDING)
+        rebuild->waits = SALE_WAITS_FOR_REDIS;
+    else
         wait_for_another(run);
 }
 
@@ -431,12 +432,12 @@ static void begin_load(struct sale_run *run, const struct cfg_sale_doc *doc)
 
     sale_set_state(run, SALE_LOADING);
     rebuild->sku_count = doc->sku_count;
-    rebuild->loading = true;
+    rebuild->waits = SALE_WAITS_FOR_LOADER;
     if (run->runs->shared) {
         rebuild->job = (struct sale_loader_job){.run = run_load, .arg = run};
         sale_loader_add(run->runs->loader, &rebuild->job);
     } else if (oq_log_call(run->runs->log, run_load_here, run) < 0) {
-        rebuild->loading = false;
+        rebuild->waits = SALE_WAITS_FOR_NOBODY;
         rebuild->err = PS_E_CLOSED;
         give_up(run, "the log takes no call");
     }
@@ -467,7 +468,7 @@ void sale_rebuild_loaded(struct sale_run *run)
     struct sale_rebuild *rebuild = &run->rebuild;
     char why[256], text[400];
 
-    rebuild->loading = false;
+    rebuild->waits = SALE_WAITS_FOR_NOBODY;
     if (run->view.state != SALE_LOADING)
         return;
     if (rebuild->err == 0) {

@@ -161,7 +161,8 @@ void sale_serve(struct sale_run *run, struct inv_sale *counter)
     view->counter = counter;
     view->epoch = inv_sale_epoch(counter);
     run->sku_count = oq_sale_sku_count(view->log_sale);
-    run->gone = run->foreign = run->resting = false;
+    run->in_redis = SALE_IN_REDIS_USABLE;
+    run->resting = false;
     run->in_doubt = -1;
     run->busy_ns = run->since_ns;
     run->trim_due = true;

@@ -53,11 +53,13 @@ struct sale_applied {
     int64_t upto[OQ_PARTITION_MAX];
 };
 
+/* Whom a rebuild waits for. */
+enum sale_waits { SALE_WAITS_FOR_NOBODY, SALE_WAITS_FOR_REDIS, SALE_WAITS_FOR_LOADER };
+
 /* The way of one sale from the claim to the install; see rebuild.c. */
 struct sale_rebuild {
     bool opening;            /* for the first time */
-    bool asking;             /* what is installed, or for the lock */
-    bool loading;            /* the loader has the job */
+    enum sale_waits waits;   /* for what is installed or for the lock; for the loader's job */
     int64_t began_ns;        /* the claim */
     int64_t retry_ns;        /* not before */
     int64_t wait_ms;         /* after the next failure */
@@ -71,11 +73,18 @@ struct sale_rebuild {
     uint32_t partitions;     /* that are to be fenced */
     struct sale_slot *slots; /* one of each partition's fence, then of each SKU's stock */
     size_t slot_count, slots_out;
-    /* the load: of the loading thread while `loading` */
+    /* the load: of the loading thread while it is waited for */
     struct sale_loader_job job;
     size_t sku_count; /* of its document */
     int err;
     struct inv_sale *counter;
+};
+
+/* What Redis has said last of a sale's counters. */
+enum sale_in_redis {
+    SALE_IN_REDIS_USABLE, /* or nothing yet */
+    SALE_IN_REDIS_GONE,   /* there are none that could be used */
+    SALE_IN_REDIS_FOREIGN /* one of their keys is somebody else's */
 };
 
 struct sale_run {
@@ -88,12 +97,11 @@ struct sale_run {
     bool logged;    /* a record of its beginning may be in the log, whatever the fold shows */
     bool attaching; /* Redis is asked for its counters */
     int64_t outdated_epoch; /* counters up to it are not taken up again; 0: any may be */
-    bool gone;              /* Redis has said that it has none that could be used */
-    bool foreign;           /* Redis has said that a key of it is somebody else's */
-    size_t sku_count;       /* that the log has named and that were looked at */
-    int64_t in_doubt;       /* units, as Redis last said; -1: not known */
-    int64_t busy_ns;        /* when it was last not over, or not settled */
-    bool resting;           /* over and settled for a while: looked at rarely */
+    enum sale_in_redis in_redis;
+    size_t sku_count; /* that the log has named and that were looked at */
+    int64_t in_doubt; /* units, as Redis last said; -1: not known */
+    int64_t busy_ns;  /* when it was last not over, or not settled */
+    bool resting;     /* over and settled for a while: looked at rarely */
     struct sale_rebuild rebuild;
 
     /* apply.c: read and not yet known to be in Redis */

@@ -87,7 +87,7 @@ bool sale_has_doubts(const struct sale_run *run, const struct cfg_sale_state *st
         return false;
     if (run->view.state != SALE_SERVING)
         return state->opened && run->view.state != SALE_REFUSED;
-    return run->foreign || run->in_doubt != 0;
+    return run->in_redis == SALE_IN_REDIS_FOREIGN || run->in_doubt != 0;
 }
 
 struct sale_numbers sale_numbers(const struct sale_runs *runs)
@@ -120,7 +120,7 @@ static bool is_settled(const struct sale_run *run)
     case SALE_WAITING:
         return !sale_get_decided(run, &decided) || !decided.state->opened;
     default:
-        return run->gone || run->foreign; /* nobody need wait for it */
+        return run->in_redis != SALE_IN_REDIS_USABLE; /* nobody need wait for it */
     }
 }
 
@@ -155,22 +155,24 @@ void sale_report_unknown(const struct sale_runs *runs)
 static void on_attached(int err, struct inv_sale *counter, void *ctx)
 {
     struct sale_run *run = ctx;
-    bool foreign = err == PS_E_CORRUPT || err == PS_E_PERMISSION;
+    enum sale_in_redis before = run->in_redis;
     struct sale_decided decided;
 
     run->attaching = false;
     if (run->runs->stopped || run->view.state == SALE_SERVING || run->view.state == SALE_ARCHIVED ||
         !clu_owns(run->runs->cluster))
         return;
-    run->gone = err == PS_E_NOT_FOUND || err == PS_E_CONFLICT;
+    run->in_redis = err == PS_E_NOT_FOUND || err == PS_E_CONFLICT   ? SALE_IN_REDIS_GONE
+                    : err == PS_E_CORRUPT || err == PS_E_PERMISSION ? SALE_IN_REDIS_FOREIGN
+                                                                    : SALE_IN_REDIS_USABLE;
     if (err == 0 && oq_sale_highest_epoch(run->view.log_sale) <= inv_sale_epoch(counter))
         sale_serve(run, counter);
-    else if (run->gone && run->view.state == SALE_FENCED && sale_get_decided(run, &decided))
+    else if (run->in_redis == SALE_IN_REDIS_GONE && run->view.state == SALE_FENCED &&
+             sale_get_decided(run, &decided))
         sale_rebuild_start(run, &decided, false);
-    else if (foreign && !run->foreign)
+    else if (run->in_redis == SALE_IN_REDIS_FOREIGN && before != SALE_IN_REDIS_FOREIGN)
         ps_log(PS_LOG_ERROR, "sale_not_attached", SALE_LOG_NAME(run),
                PS_F_STR("error", ps_err_text(err)));
-    run->foreign = foreign;
 }
 
 /* What was served may lack what was forgotten, or is known to be wrong. */
@@ -189,8 +191,8 @@ static void attach_installed(struct sale_run *run, const struct cfg_sale_doc *do
     struct sale_runs *runs = run->runs;
     const char **skus;
 
-    if (run->attaching || run->rebuild.loading || !clu_may_act(runs->cluster) ||
-        (skus = calloc(doc->sku_count + 1, sizeof *skus)) == NULL)
+    if (run->attaching || run->rebuild.waits == SALE_WAITS_FOR_LOADER ||
+        !clu_may_act(runs->cluster) || (skus = calloc(doc->sku_count + 1, sizeof *skus)) == NULL)
         return;
     for (uint32_t i = 0; i < doc->sku_count; i++) /* they are the first in the log */
         skus[i] = oq_sale_sku(run->view.log_sale, i);
@@ -234,8 +236,8 @@ static bool is_at_rest(const struct sale_run *run, const struct sale_decided *de
 
     if (!is_over(decided, now_ms))
         return false;
-    if (run->view.state != SALE_SERVING || run->foreign || run->in_doubt != 0 ||
-        run->effects.count > 0 || run->forgotten != NULL)
+    if (run->view.state != SALE_SERVING || run->in_redis == SALE_IN_REDIS_FOREIGN ||
+        run->in_doubt != 0 || run->effects.count > 0 || run->forgotten != NULL)
         return false;
     return sale_log_holds_nothing(run);
 }
@@ -349,7 +351,8 @@ static void step_run(struct sale_run *run)
          run->sku_count++)
         sale_note_stranger(run, oq_sale_sku(run->view.log_sale, (uint32_t)run->sku_count));
     look_whether_it_rests(run, &decided);
-    if (run->foreign || !clu_owns(run->runs->cluster)) /* Redis accepts nothing of it */
+    if (run->in_redis == SALE_IN_REDIS_FOREIGN ||
+        !clu_owns(run->runs->cluster)) /* Redis accepts nothing of it */
         return;
     sale_apply_step(run);
     sale_sweep_step(run);

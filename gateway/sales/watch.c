@@ -34,18 +34,18 @@ static size_t choose_counters(bool all, struct inv_sale **ret_counters, void *ct
  * gone. Logged once. */
 static void note_foreign(struct sale_run *run, const char *foreign)
 {
-    if (foreign != NULL && !run->foreign)
+    if (foreign != NULL && run->in_redis != SALE_IN_REDIS_FOREIGN)
         ps_log(PS_LOG_ERROR, "sale_key_foreign", SALE_LOG_NAME(run),
                PS_F_STR("server", inv_store_server(run->runs->settings.store)),
                PS_F_STR("why", foreign));
-    run->foreign = foreign != NULL;
+    run->in_redis = foreign != NULL ? SALE_IN_REDIS_FOREIGN : SALE_IN_REDIS_USABLE;
 }
 
 static void take_answer(struct sale_run *run, const struct inv_sale_state *answer)
 {
     note_foreign(run, answer->foreign);
     run->in_doubt = answer->in_doubt;
-    if (run->foreign)
+    if (run->in_redis == SALE_IN_REDIS_FOREIGN)
         return;
     if (answer->installed.epoch < 0)
         sale_fence(run, "Redis has no counters of it");

@@ -430,7 +430,7 @@ bool is_fenced(const struct node *node)
 bool is_known_fenced(const struct node *node, const char *name)
 {
     const struct sale_run *run = sale_known(node->sales, name);
-    return run->gone || run->foreign;
+    return run->in_redis != SALE_IN_REDIS_USABLE;
 }
 
 unsigned refused_at(const struct node *node)
