@@ -1,7 +1,6 @@
-/* Which counter and which log. What they do is the same to everybody above them but for two things:
- * a counter in Redis belongs to the thread that asks it, and a log in Kafka shows a record some
- * milliseconds after it has been sent. Events of the links become log lines
- * here. */
+/* The counter and the log of the settings. For the rooms above them all kinds behave alike, with
+ * two exceptions: a counter in Redis belongs to the thread that asks it, and a log in Kafka shows a
+ * record some milliseconds after it was sent. Events of the links become log lines here. */
 #include "gateway/backends.h"
 
 #include "common/program/log.h"
@@ -29,7 +28,7 @@ struct gw_counter {
     struct gw_counter_deps deps;
     struct inv_redis *redis;        /* NULL: in memory */
     struct inv_store *store;        /* for every thread; NULL with Redis, where each has its own */
-    _Atomic(int64_t) next_error_ns; /* until then no more is said of errors of Redis */
+    _Atomic(int64_t) next_error_ns; /* until then no further error of Redis is logged */
 };
 
 static void on_ready(void *ctx)
@@ -49,11 +48,11 @@ static void on_fenced(struct inv_sale *sale, void *ctx)
 {
     const struct gw_counter *counter = ctx;
 
-    (void)sale; /* the heartbeat asks about all */
+    (void)sale; /* the heartbeat asks about all sales */
     counter->deps.on_fenced(counter->deps.ctx);
 }
 
-/* It comes with every call while it lasts. */
+/* The error comes with every call while it lasts. */
 static void on_error(struct inv_sale *sale, int err, const char *text, void *ctx)
 {
     struct gw_counter *counter = ctx;
@@ -146,7 +145,7 @@ static int open_journal(const struct gw_log_deps *deps, struct oq_log **ret_log,
     return err;
 }
 
-/* With a spill beside it, unless the settings want none. */
+/* With a spill beside it, unless the settings turn it off. */
 static int open_with_spill(const struct gw_log_deps *deps, const struct oq_kafka_settings *kafka,
                            struct oq_log **ret_log, struct ps_fault *fault)
 {

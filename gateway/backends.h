@@ -21,7 +21,8 @@ struct ord_events;
 struct gw_counter_deps {
     const struct gw_settings *settings;
     const struct ps_clock *clock;
-    const struct ps_uuid *start;  /* of this start of the process: the owner of what it reserves */
+    const struct ps_uuid
+        *start; /* id of this start of the process: the owner of its reservations */
     void (*on_fenced)(void *ctx); /* a sale's epoch has ended; on the thread of the asking store */
     void *ctx;
 };
@@ -29,15 +30,14 @@ struct gw_counter_deps {
 /* PS_E_NOMEM. */
 int gw_counter_open(const struct gw_counter_deps *deps,
                     struct gw_counter **ret_counter) PS_MUST_CHECK;
-/* This thread's store, on its loop: the shared one, or a link of its own to Redis, which begins to
- * connect. `buyers`: they wait for it, so that replies of Redis that take more than half of the
+/* This thread's store, on its loop: the shared one, or a link of its own to Redis, which starts to
+ * connect. `buyers`: buyers wait for it, so replies of Redis that take more than half of the
  * time-out open its breaker. PS_E_NOMEM, PS_E_IO. */
 int gw_counter_store(struct gw_counter *counter, uv_loop_t *loop, bool buyers,
                      struct inv_store **ret_store) PS_MUST_CHECK;
-/* Of a store that gw_counter_store gave, on its thread; what is open is answered. NULL is allowed.
- */
+/* Frees a store of gw_counter_store, on its thread; pending calls are answered. NULL is allowed. */
 void gw_counter_store_free(const struct gw_counter *counter, struct inv_store *store);
-/* After all stores. */
+/* Call it after all stores are freed. */
 void gw_counter_close(struct gw_counter *counter);
 
 /* --- the log --- */
@@ -52,11 +52,12 @@ struct gw_log_deps {
     uint32_t mark_count;
 };
 
-/* Opens it and reads it back through the callbacks of `events`. `fault` says what people can do. */
+/* Opens it and reads it back through the callbacks of `events`. `fault` says what an operator can
+ * do. */
 int gw_log_open(const struct gw_log_deps *deps, struct oq_log **ret_log,
                 struct ps_fault *fault) PS_MUST_CHECK;
 
-/* The look at Kafka that comes before gw_log_open: oq_kafka_check. */
+/* The check of Kafka before gw_log_open: oq_kafka_check. */
 int gw_log_check(const struct gw_settings *settings, int64_t timeout_ms,
                  char ret_notice[OQ_KAFKA_NOTICE], struct ps_fault *fault) PS_MUST_CHECK;
 

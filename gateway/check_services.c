@@ -1,5 +1,5 @@
-/* Each service is asked as a gateway asks it before it starts: the same link to Redis, the same
- * look at the topic. Nothing is written there, so a gateway may be running on them. */
+/* Contacts each service as a gateway does before it starts: the same link to Redis, the same check
+ * of the topic. Writes nothing, so a gateway may be running with them. */
 #include "gateway/check_services.h"
 
 #include "common/redis/redis_link.h"
@@ -14,7 +14,7 @@
 
 #define WAIT_MS 10000
 
-/* `notice`: what operators should know although it is well, or "". */
+/* `notice`: a notice for operators although the service is well, or "". */
 static bool print_line(FILE *out, const char *what, int err, const char *why, const char *notice)
 {
     bool away = err == PS_E_IO || err == PS_E_TIMEOUT || err == PS_E_CLOSED || err == PS_E_BUSY;
@@ -42,7 +42,7 @@ static bool check_state_dir(const struct gw_settings *settings, FILE *out)
                                   : ps_fault(&fault, PS_E_INVALID, "", "is not a directory");
     } else if (errno != ENOENT || stat(dirname(parent), &st) != 0) {
         err = ps_fault(&fault, PS_E_NOT_FOUND, "", "cannot be reached: %s", strerror(errno));
-    } else { /* the start makes it there */
+    } else { /* the start will create it */
         err = gw_state_dir_check_fs(parent, &fault);
     }
     free(parent);
@@ -64,7 +64,7 @@ static void on_config(int err, const redisReply *reply, void *ctx)
     struct redis_check *check = ctx;
 
     check->done = true;
-    /* Who may not ask is not told; a gateway never asks. */
+    /* Redis does not answer without this right; a gateway never asks. */
     if (err == 0 && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
         reply->element[1]->type == REDIS_REPLY_STRING && strcmp(reply->element[1]->str, "0") != 0)
         (void)snprintf(check->notice, sizeof check->notice,
@@ -93,7 +93,7 @@ static void on_away(int err, const char *why, void *ctx)
 
     check->err = err;
     (void)snprintf(check->why, sizeof check->why, "%s", why);
-    /* It would say the same again; the others may come yet. */
+    /* It would return the same again; other errors may pass. */
     check->done = err == PS_E_PERMISSION || err == PS_E_INVALID || err == PS_E_READ_ONLY;
 }
 

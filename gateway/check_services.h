@@ -1,5 +1,5 @@
-/* `penstock --check-services`: are the services that the settings name there, and are they ones
- * that a gateway would take? */
+/* `penstock --check-services`: are the services of the settings there, and would a gateway accept
+ * them? */
 #ifndef GW_CHECK_SERVICES_H
 #define GW_CHECK_SERVICES_H
 
@@ -7,8 +7,8 @@
 
 #include <stdio.h>
 
-/* Writes a line for each: "well", "refused" and what to change, or "away" and what to look after.
- * Takes up to 10 s for each; writes nothing anywhere else. True: all are well. */
+/* Writes a line for each: "well", "refused" and what to change, or "away" and what to check. Takes
+ * up to 10 s for each; writes nothing else. True: all are well. */
 bool gw_check_services(const struct gw_settings *settings, FILE *out);
 
 #endif

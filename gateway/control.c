@@ -63,7 +63,7 @@ static bool sale_is_forgettable_here(void *ctx, const char *name)
     return sale != NULL && sale_is_forgettable(sale->run, &sale->stored.doc, &sale->stored.state);
 }
 
-/* Gives the next snapshot what is known of a sale here. PS_E_NOMEM. */
+/* Copies the state of a sale here into the next snapshot. PS_E_NOMEM. */
 static int show_run(struct gw_control *control, const char *name)
 {
     const struct sale_entry *sale = sale_list_find(&control->sales, name, strlen(name));
@@ -85,7 +85,7 @@ static int show_run(struct gw_control *control, const char *name)
 
 /* --- publication --- */
 
-/* The table of what the store and discovery have now. */
+/* Builds a table from the store and discovery. */
 static int build_pages(struct gw_control *control)
 {
     struct up_table *table = up_registry_build(control->shop, control->deps.config);
@@ -144,8 +144,7 @@ static void on_ack(struct gw_control *control, const struct ps_mail *mail)
     cfg_store_acknowledged(control->deps.config);
 }
 
-/* What is known here of sales goes into the next snapshot; without memory for it: with the next
- * tick. */
+/* Publishes the changed states of sales; out of memory: with the next tick. */
 static void publish_what_changed(struct gw_control *control)
 {
     bool all = control->changed_count > GW_CHANGED_MAX;
@@ -165,7 +164,7 @@ static void publish_what_changed(struct gw_control *control)
 
 /* --- documents --- */
 
-/* Discovery has other endpoints, or a document that pages are made of is another one. */
+/* Discovery has other endpoints, or a document of pages has changed. */
 static void on_members_changed(void *ctx)
 {
     struct gw_control *control = ctx;
@@ -217,8 +216,8 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
     publish_what_changed(control);
 }
 
-/* The start is over: seeds are stored, sales that are to be sold from are served or refused, and
- * the workers know of all that. */
+/* Is the start over: seeds are stored, sales to be served are served or refused, and the workers
+ * know? */
 static void look_whether_started(struct gw_control *control)
 {
     const struct gw_control_deps *deps = &control->deps;
@@ -247,7 +246,7 @@ static void on_tick(uv_timer_t *timer)
     publish_what_changed(control);
 }
 
-/* Lost mail does no harm: workers look on each tick. */
+/* A lost mail does no harm: workers look on each tick. */
 static void wake_worker(size_t worker, void *ctx)
 {
     const struct gw_control *control = ctx;
@@ -257,7 +256,7 @@ static void wake_worker(size_t worker, void *ctx)
         ps_log(PS_LOG_ERROR, "worker_takes_no_mail", PS_F_INT("worker", (int64_t)worker));
 }
 
-/* Pools and routes, and who says which endpoints they have. */
+/* Creates pools and routes, and the sources of their endpoints. */
 static int new_shop(struct gw_control *control)
 {
     const struct gw_control_deps *deps = &control->deps;
@@ -362,7 +361,7 @@ void gw_control_free(struct gw_control *control)
 {
     if (control == NULL)
         return;
-    cfg_store_free(control->deps.config); /* ends what is under way */
+    cfg_store_free(control->deps.config); /* ends what is in progress */
     free_notes(control);
     sale_list_done(&control->sales);
     free_snapshots(control);

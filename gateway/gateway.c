@@ -1,15 +1,14 @@
-/* Start-up in order, and the end in reverse order. Each part says what it needs by when it is
- * started:
+/* Start in order, end in reverse order. Each part needs the parts before it:
  *
  *   state directory -> listen sockets -> counter, fold -> order log (read back into the fold) ->
  *   control store, tokens -> control thread's memory -> admin listener, workers -> loop
  *
- * The start of the loop is not yet the readiness: sales that were open before are served again
- * first; until then readyz says no.
+ * The gateway is not ready when the loop starts: sales that were open before are served again
+ * first; until then readyz fails.
  *
- * The end (SIGTERM, SIGINT, POST /admin/v1/drain): readyz fails at once; serving goes on for
- * drain.delay_ms; then the listen sockets close and what is in flight is finished; then the log
- * writes what it has; then the threads end. drain.timeout_ms bounds the whole. */
+ * The end (SIGTERM, SIGINT, POST /admin/v1/drain): readyz fails at once; the gateway serves for
+ * another drain.delay_ms; then it closes the listen sockets and finishes the requests in flight;
+ * then the log writes what it has; then the threads end. drain.timeout_ms bounds the whole. */
 #include "gateway/gateway_internal.h"
 
 #include "common/program/log.h"
@@ -41,7 +40,7 @@ static void begin_drain(void *ctx)
 {
     struct gw_gateway *gateway = ctx;
 
-    if (gateway->stage != GW_RUNNING) { /* asked twice: no more delay, but nobody is cut off */
+    if (gateway->stage != GW_RUNNING) { /* a second request: skip the delay, but cut nobody off */
         gateway->hurry = true;
         return;
     }
@@ -322,7 +321,7 @@ static void stop_parts(struct gw_gateway *gateway)
     gw_leave_at_the_latest(left_ms + CHECKPOINT_MS + LEAVE_MS);
     gw_keeper_finish(gateway->keeper, CHECKPOINT_MS);
     if (oq_log_close(gateway->log, left_ms) < 0) { /* while the workers still take mail */
-        /* The log's thread is still at work on everything: nothing can be taken apart. */
+        /* The log's thread still uses everything: nothing can be freed. */
         ps_log(PS_LOG_ERROR, "log_not_flushed", PS_F_STR("why", "the disk does not answer"));
         ps_log_stop();
         _exit(EXIT_FAILURE);
@@ -333,9 +332,9 @@ static void stop_parts(struct gw_gateway *gateway)
     gateway->workers.count = 0;
     clu_stop(gateway->cluster);
     sale_runs_stop(gateway->sales);
-    gw_counter_store_free(gateway->counter, gateway->store); /* answers what still waits for it */
+    gw_counter_store_free(gateway->counter, gateway->store); /* answers pending calls */
     op_admin_free(gateway->admin);
-    gateway->admin = NULL; /* outcomes that come now find nobody */
+    gateway->admin = NULL; /* later outcomes are dropped */
     gw_sockets_remove(gateway->settings);
     gw_control_stop(gateway->control);
     uv_close((uv_handle_t *)&gateway->term, NULL);
@@ -345,7 +344,7 @@ static void stop_parts(struct gw_gateway *gateway)
     ps_mailbox_close(gateway->mail.control);
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
-    gw_control_free(gateway->control); /* ends what is under way, and sales are told of that */
+    gw_control_free(gateway->control); /* ends what is in progress, and reports it to the sales */
     clu_cluster_free(gateway->cluster);
 }
 
@@ -385,7 +384,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
     workers->at = calloc(workers->count, sizeof *workers->at);
     gateway->mail.workers = workers;
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGHUP, SIG_IGN);  /* until the loop runs: what is to be read again has just been read */
+    signal(SIGHUP, SIG_IGN);  /* until the loop runs: the settings have just been read */
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk, and EFBIG says so */
     if (workers->at == NULL || uv_loop_init(&gateway->loop) != 0 ||
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
@@ -393,7 +392,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
         return err;
     gw_sockets_raise_limit(settings, workers->count);
     gw_settings_warn(settings);
-    /* A start that fails ends the process: what was opened is closed by its end. */
+    /* A failed start ends the process, which closes everything. */
     if ((err = gw_open_parts(gateway)) < 0 || (err = gw_open_log(gateway)) < 0 ||
         (err = gw_open_control(gateway)) < 0 || (err = gw_open_sync(gateway)) < 0)
         return err;

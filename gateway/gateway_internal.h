@@ -1,5 +1,5 @@
-/* What the files of the composition share: gateway.c (running and the end) and open.c (the start of
- * the parts). Nobody else includes this. */
+/* What the files of the composition share: gateway.c (run and end) and open.c (start of the parts).
+ * Other files must not include this. */
 #ifndef GW_GATEWAY_INTERNAL_H
 #define GW_GATEWAY_INTERNAL_H
 
@@ -25,7 +25,7 @@ struct gw_gateway {
     const struct ps_clock *clock;
     struct gw_state_dir dir;
     char *archive_dir, *archive_key; /* paths */
-    /* What threads share, and what they are told by. */
+    /* Shared by threads. */
     struct adm_limit_table *limits;
     struct gw_counter *counter;
     struct oq_fold *fold;
@@ -48,7 +48,7 @@ struct gw_gateway {
     struct op_admin *admin;
     struct ps_metrics_shard *shard;
     struct adm_overload *overload;
-    struct ps_uuid start; /* of this start of the process: the owner of what it reserves */
+    struct ps_uuid start; /* id of this start of the process: the owner of its reservations */
     int64_t started_ms;   /* wall clock */
     uv_loop_t loop;
     uv_signal_t term, interrupt, hangup;

@@ -1,6 +1,6 @@
-/* See keeper.h. A checkpoint goes through its steps by turns: the log's thread cuts, a thread of
- * its own writes, the log's thread ends the cut, and the writing thread publishes. Each leaves the
- * next step in `step`, and the control thread takes it from there. */
+/* See keeper.h. A checkpoint alternates between threads: the log's thread cuts, a thread of its own
+ * writes, the log's thread ends the cut, and the writing thread publishes. Each stores the next
+ * step in `step`, and the control thread starts it. */
 #include "gateway/keeper.h"
 
 #include "common/program/log.h"
@@ -16,9 +16,9 @@
 #define RECORDS_MANY INT64_C(100000)
 #define QUIET_NS     (300 * PS_NS_PER_S)
 #define APART_NS     (30 * PS_NS_PER_S)
-#define BUSY_PART    20 /* writing takes one part of so many of the time */
+#define BUSY_PART    20 /* writing may use one part in this many of the time */
 #define AGAIN_NS     (60 * PS_NS_PER_S)
-#define ASK_NS       (10 * PS_NS_PER_S) /* then the workers are asked again */
+#define ASK_NS       (10 * PS_NS_PER_S) /* the workers are asked again after this */
 
 enum step {
     IDLE,
@@ -36,25 +36,25 @@ enum step {
 struct gw_keeper {
     struct gw_keeper_deps deps;
     char *path;
-    struct oq_checkpoint *read; /* until it is in the fold, or refused: the log's thread */
-    _Atomic(bool) reading;      /* it is neither yet: the fold may lack all that it has */
+    struct oq_checkpoint *read; /* until it is in the fold or refused: the log's thread's */
+    _Atomic(bool) reading;      /* it is neither yet: the fold may lack its content */
     struct oq_log *log;
     struct ord_events *events;
     /* a checkpoint */
     _Atomic(enum step) step;
     struct oq_cut *cut;
-    char *notes; /* as of the cut */
+    char *notes; /* at the cut */
     size_t notes_len;
     int err; /* of the last step; the fault says why */
     struct ps_fault fault;
     pthread_t thread;
-    _Atomic(int64_t) records; /* that the last one has; at the cut of the present one: */
+    _Atomic(int64_t) records; /* records in the last one; in the present one, at its cut: */
     int64_t cut_records;
     int64_t began_ns, next_ns; /* the present one; the earliest next one */
-    int64_t quiet_ns;          /* when a few records are enough for the next one */
+    int64_t quiet_ns;          /* from then on a few records are enough for the next one */
     /* memory */
     _Atomic(bool) tidying; /* a call of the log's thread is under way */
-    int64_t asked, freed;  /* retired when the workers were asked; that was reclaimed */
+    int64_t asked, freed;  /* retired when the workers were asked; reclaimed */
     int64_t asked_ns;
     uint64_t round;           /* of asking */
     size_t acks;              /* of this round */
@@ -153,7 +153,7 @@ int gw_keeper_on_marks(bool fits, const char *why, struct oq_sale_marks *sales, 
         err = sale_on_restored(keeper->deps.sales, oq_checkpoint_notes(keeper->read));
     oq_checkpoint_free(keeper->read);
     keeper->read = NULL;
-    if (err != 0) /* the fold has a part of it: never to be written */
+    if (err != 0) /* the fold has only a part of it: never write it */
         return err;
     ps_log(PS_LOG_INFO, "checkpoint_loaded", PS_F_INT("orders", orders_in(keeper->deps.fold)));
     atomic_store(&keeper->records, records_in(keeper->deps.fold));
@@ -181,7 +181,7 @@ static void make_cut(void *ctx)
     for (uint32_t i = 0; err == 0 && i < partitions; i++) {
         err = oq_log_mark(keeper->log, i, &marks[i]);
         if (err == PS_E_NOT_FOUND && oq_fold_seq(keeper->deps.fold, i) < 1)
-            err = 0; /* nothing was read of it */
+            err = 0; /* nothing of it was read */
     }
     if (err == 0)
         err = sale_get_notes(keeper->deps.sales, &keeper->notes, &keeper->notes_len);
@@ -247,7 +247,7 @@ static void be_done(struct gw_keeper *keeper)
     atomic_store(&keeper->step, IDLE);
 }
 
-/* Begins a step on the log's thread, or on one of its own. It is tried again with the next turn. */
+/* Starts a step on the log's thread, or on one of its own. Retried with the next turn. */
 static void hand_over(struct gw_keeper *keeper, enum step step)
 {
     enum step before = atomic_load(&keeper->step);
@@ -274,7 +274,7 @@ static void take_step(struct gw_keeper *keeper)
         break;
     case WRITTEN:
         pthread_join(keeper->thread, NULL);
-        atomic_store(&keeper->step, JOINED); /* once, however often the log takes no call */
+        atomic_store(&keeper->step, JOINED); /* once, however often the log refuses the call */
         hand_over(keeper, ENDING);
         break;
     case JOINED:
@@ -369,12 +369,12 @@ static void ask_workers(struct gw_keeper *keeper)
     keeper->acks = 0;
     for (size_t i = 0; i < workers->count; i++) {
         struct ps_mail mail = {.kind = GW_MAIL_FOLD, .value = keeper->round};
-        (void)!gw_worker_post(workers->at[i], &mail); /* else all are asked again */
+        (void)!gw_worker_post(workers->at[i], &mail); /* otherwise all are asked again */
     }
 }
 
-/* A mail that a worker answers with came in behind all mail with orders that the log's thread had
- * sent to this thread when the workers were asked: so this one has let go of them, too. */
+/* A worker's answer arrives after all mail with orders that the log's thread had sent to this
+ * thread when the workers were asked: so this thread no longer uses those orders, either. */
 void gw_keeper_mail(struct gw_keeper *keeper, const struct ps_mail *mail)
 {
     keeper->acks += mail->value == keeper->round;
@@ -390,7 +390,7 @@ static void look_after_memory(struct gw_keeper *keeper)
         call_log(keeper, tidy_fold);
     } else if (keeper->asked > keeper->freed && keeper->acks >= keeper->deps.workers->count) {
         if (oq_fold_entered(fold) || atomic_load(&keeper->step) != IDLE)
-            return; /* somebody is within: next time */
+            return; /* a reader is within: next time */
         atomic_store(&keeper->reclaim, keeper->asked);
         keeper->freed = keeper->asked;
         call_log(keeper, reclaim_memory);

@@ -13,7 +13,7 @@ static void on_alarm(int number)
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
 
     (void)number;
-    if (poll(&out, 1, 0) > 0) /* its reader may stand still, too */
+    if (poll(&out, 1, 0) > 0) /* its reader may hang, too */
         (void)!write(STDERR_FILENO, text, sizeof text - 1);
     _exit(EXIT_FAILURE);
 }

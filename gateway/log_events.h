@@ -1,6 +1,6 @@
 /* The one table of the program's log events: each event that the gateway logs, its level, what it
- * means, and what an operator does about it. The reference page is printed from it; a test holds it
- * against the calls of ps_log(). */
+ * means, and what an operator does about it. The reference page is printed from it; a test compares
+ * it with the calls of ps_log(). */
 #ifndef GW_LOG_EVENTS_H
 #define GW_LOG_EVENTS_H
 

@@ -15,8 +15,8 @@ void gw_mail_outcome(const struct oq_ticket *ticket, enum oq_outcome outcome,
                            .ptr = order};
     bool control = ticket->owner == GW_OWNER_CONTROL;
 
-    /* Expiry and the sweep wait for none of theirs: thousands that end a sale's payment time must
-     * not crowd out an outcome that somebody waits for. */
+    /* Expiry and the sweep do not wait for theirs: thousands of them, when a sale's payment time
+     * ends, must not displace an outcome that somebody waits for. */
     if (control && ticket->handle == 0)
         return;
     if ((control ? ps_mailbox_post(mailboxes->control, &mail)

@@ -1,5 +1,5 @@
-/* Mail between the gateway's threads: its kinds, and what the log's thread sends to those that wait
- * for it. */
+/* Mail between the gateway's threads: its kinds, and what the log's thread sends to waiting
+ * threads. */
 #ifndef GW_MAIL_H
 #define GW_MAIL_H
 

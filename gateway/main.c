@@ -99,7 +99,7 @@ int main(int argc, char **argv)
                                                                                    : EXIT_FAILED;
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
-    /* Somebody looks at the program for the first time: it makes no /var/lib/penstock then. */
+    /* Somebody tries the program for the first time: do not create /var/lib/penstock. */
     if (arguments.config == NULL && !arguments.check && !arguments.services &&
         isatty(STDIN_FILENO)) {
         print_help(stderr);
@@ -126,9 +126,9 @@ int main(int argc, char **argv)
         fputs("penstock: cannot start the log\n", stderr);
         return EXIT_FAILED;
     }
-    /* libuv's work threads, before its first work. Look-ups of names take half of them at most, and
-     * each may last as long as a name server is silent; reads of operators take two (reads.h). So
-     * two more are left for the files that name endpoints. Whoever sets the variable decides. */
+    /* libuv's work threads, before they are first used. Name look-ups use at most half of them, and
+     * each may last as long as a name server is silent; operators' reads use two (reads.h). So two
+     * more remain for the files that name endpoints. An environment variable overrides this. */
     (void)setenv("UV_THREADPOOL_SIZE", "8", 0);
     err = gw_gateway_run(&settings, arguments.config);
     ps_log_stop();

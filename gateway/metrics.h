@@ -124,13 +124,13 @@ enum gw_metric {
 
 enum gw_audit { GW_AUDIT_OK, GW_AUDIT_VIOLATIONS, GW_AUDIT_FAILED };
 
-/* What flow control (orders/flow.h) limits the way to. */
+/* What flow control (orders/flow.h) limits. */
 enum gw_flow { GW_FLOW_LOG, GW_FLOW_STORE, GW_FLOW_COUNT };
 extern const char *const gw_flow_names[GW_FLOW_COUNT + 1]; /* in order, NULL-terminated */
 
 extern const struct ps_metric gw_metric_table[GW_M_COUNT];
 
-/* What enum adm_shed_class is called, in order, NULL-terminated. */
+/* The names of enum adm_shed_class, in order, NULL-terminated. */
 extern const char *const gw_shed_classes[];
 
 #endif

@@ -1,6 +1,6 @@
-/* By the magic number of statfs(2) (linux/magic.h has most of them; the others are those that each
- * file system's own sources define). A file system in user space is whatever its program makes of
- * it: only those known to keep their files on this machine pass, by their name in mountinfo. */
+/* By the magic number of statfs(2) (linux/magic.h has most of them; file systems' own sources
+ * define the others). A file system in user space is what its program makes of it: only those known
+ * to keep their files on this machine pass, by their name in mountinfo. */
 #include "gateway/network_fs.h"
 #include "common/defs.h"
 

@@ -1,4 +1,4 @@
-/* The start of the parts, each with what it needs; gateway.c says in which order, and why. */
+/* Starts the parts, each with what it needs; gateway.c has the order and its reasons. */
 #include "gateway/gateway_internal.h"
 
 #include "common/program/log.h"
@@ -241,7 +241,7 @@ static bool is_redis_ours(void *ctx)
     return clu_owns(gateway->cluster);
 }
 
-/* With a counter in Redis other gateways may be there, and share what operators decide. */
+/* With a counter in Redis there may be other gateways, which share the operators' documents. */
 int gw_open_sync(struct gw_gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;

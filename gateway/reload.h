@@ -1,4 +1,4 @@
-/* SIGHUP: the settings file is read again. */
+/* SIGHUP: reads the settings file again. */
 #ifndef GW_RELOAD_H
 #define GW_RELOAD_H
 

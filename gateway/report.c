@@ -7,7 +7,7 @@
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
 
-/* Rounded, for it is a sum over the workers. */
+/* Rounded, since it is a sum over the workers. */
 static unsigned admitted_percent(const struct ps_metrics *metrics)
 {
     const int64_t percent = PS_NS_PER_S / 100;

@@ -1,5 +1,5 @@
-/* What the gateway says of itself as a whole: can buyers be served, the metrics whose values its
- * parts keep by themselves, and what a heartbeat tells the other gateways. */
+/* The gateway's report on itself: can buyers be served, the metrics whose values its parts keep by
+ * themselves, and what a heartbeat reports to the other gateways. */
 #ifndef GW_REPORT_H
 #define GW_REPORT_H
 
@@ -16,12 +16,12 @@
 struct ord_flow;
 struct sale_runs;
 
-/* What it is read from; all is there before anybody asks. */
+/* Its sources; all are set before the first question. */
 struct gw_report {
     _Atomic(bool) started; /* start-up is complete */
     _Atomic(bool) draining;
     struct adm_limit_table *limits;
-    struct inv_store *store; /* the control thread's: only whether it is shared is asked */
+    struct inv_store *store; /* the control thread's: only used to ask whether it is shared */
     struct oq_log *log;
     const struct ord_flow *flow;
     struct clu_cluster *cluster;
@@ -29,7 +29,7 @@ struct gw_report {
     const struct adm_signals *signals;
     const struct adm_breakers *breakers;
     const struct cfg_store *config;
-    struct adm_share_meter meter; /* private: of the demand that heartbeats tell */
+    struct adm_share_meter meter; /* private: measures the demand that heartbeats report */
     const struct ps_metrics *metrics;
 };
 

@@ -1,8 +1,8 @@
-/* Ties sales/ to the store of documents. A note is a change like an operator's: compared by Redis,
- * written, then in force. Sales that are due in the same moment ask for theirs together, and a
- * change costs a commit; so while one is under way the notes wait, and the next change has them
- * all. What fails together is tried again one by one: one sale that somebody has changed meanwhile
- * holds up no other. */
+/* Connects sales/ to the store of documents. A note is a change like an operator's: compared by
+ * Redis, written, then in force. Sales that are due at the same moment ask for their notes
+ * together, and a change costs a commit: so while one is in progress the notes wait, and the next
+ * change has them all. Notes that fail together are retried one by one: a sale that somebody has
+ * changed meanwhile holds up no other. */
 #include "gateway/sale_host.h"
 
 #include "common/program/log.h"
@@ -39,7 +39,7 @@ static void mark_changed(const char *name, void *ctx)
         control->changed_count++;
 }
 
-/* So that other changes have their turn. */
+/* So that other changes get their turn. */
 #define TOGETHER_MAX 256
 
 static void try_one_by_one(struct gw_control *control, struct gw_notes *failed)
@@ -52,7 +52,7 @@ static void try_one_by_one(struct gw_control *control, struct gw_notes *failed)
     STAILQ_CONCAT(&control->notes, failed);
 }
 
-/* The change that is under way has ended. */
+/* The change in progress has ended. */
 static void finish(struct gw_control *control, int err, const char *why)
 {
     struct gw_notes notes = STAILQ_HEAD_INITIALIZER(notes);
@@ -72,7 +72,7 @@ static void finish(struct gw_control *control, int err, const char *why)
     }
 }
 
-/* The first ones that may go together are under way from now on; their number. */
+/* Starts the first notes that may go together; returns how many. */
 static size_t take_together(struct gw_control *control, const char **ret_sales)
 {
     const struct gw_note *first = STAILQ_FIRST(&control->notes);
@@ -119,7 +119,7 @@ static void write_note(const char *name, enum cfg_sale_note what, void *ctx)
     struct gw_note *note;
 
     if (what == CFG_NOTE_OPENING && !cfg_store_is_shared(control->deps.config)) {
-        sale_noted(control->deps.sales, name, what, true); /* nobody else decides */
+        sale_noted(control->deps.sales, name, what, true); /* no other gateway decides */
         return;
     }
     note = calloc(1, sizeof *note);

@@ -1,6 +1,5 @@
-/* What sales/ asks of the control thread: the documents of sales, notes in their state,
- * publication.
- */
+/* What sales/ needs of the control thread: documents of sales, notes in their state,
+ * publication. */
 #ifndef GW_SALE_HOST_H
 #define GW_SALE_HOST_H
 

@@ -135,7 +135,7 @@ static void check_dir(const char *dir, const char *option, struct ps_faults *fau
         (void)ps_faults_add(faults, PS_E_INVALID, option, "must be an absolute path");
 }
 
-/* What is no address is a fault when it is listened on. */
+/* A malformed address is a fault only if it is listened on. */
 static void read_listener(const char *host, int64_t port, struct ps_listener *ret_listener)
 {
     if (ps_address_parse(host, strlen(host), false, &ret_listener->address) == 0)
@@ -179,7 +179,8 @@ static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
     return 0;
 }
 
-/* Host names as browsers and curl put them into Host, but for the port, which does not count. */
+/* Host names in the form of browsers' and curl's Host field, without the port, which does not
+ * count. */
 static void check_hosts(const struct ps_option_list *hosts, struct ps_faults *faults)
 {
     for (size_t i = 0; i < hosts->count; i++) {
@@ -210,7 +211,7 @@ static bool ends_with(const char *text, const char *end)
     return len >= end_len && strcmp(text + len - end_len, end) == 0;
 }
 
-/* What a browser sends as Origin (RFC 6454): anything else would never be met. */
+/* The form of Origin (RFC 6454) that browsers send: any other would never match. */
 static bool is_origin(const char *text)
 {
     const char *host = strstr(text, "://");
@@ -237,7 +238,7 @@ static void check_origins(const struct ps_option_list *origins, struct ps_faults
     }
 }
 
-/* What srv_listen() takes. */
+/* An address that srv_listen() accepts. */
 static void check_address(const char *name, const char *host, struct ps_faults *faults)
 {
     struct ps_address address;
@@ -269,7 +270,7 @@ static void check_client_ip_header(const char *name, struct ps_faults *faults)
                             name);
 }
 
-/* What no single row can say. */
+/* Checks that concern several rows. */
 static void check_together(const struct gw_settings *settings, struct ps_faults *faults)
 {
     check_address("listen.host", settings->listen.host, faults);
@@ -360,7 +361,7 @@ static json_t *hide_password(const char *url)
     return json_sprintf("%.*s%s%s", (int)(colon + 1 - url), url, hidden, at);
 }
 
-/* A property that is, or holds, a password or a key. */
+/* Is the property, or does it contain, a password or a key? */
 static bool is_secret(const char *property)
 {
     return strstr(property, "password") != NULL || strstr(property, "secret") != NULL ||

@@ -127,7 +127,7 @@ void gw_settings_free(struct gw_settings *settings);
 /* The settings in force as a document, without what is secret (passwords in URLs and in properties
  * of Kafka are "***") and without the seeds. Owner: the caller. NULL when out of memory. */
 json_t *gw_settings_json(const struct gw_settings *settings);
-/* Logs what is allowed, and lets somebody be any user or read the operators' tokens. */
+/* Logs settings that are allowed, but let others act as any user or read the operators' tokens. */
 void gw_settings_warn(const struct gw_settings *settings);
 
 extern const struct ps_option gw_options[];

@@ -20,7 +20,7 @@
 #define FDS_A_WORKER 16   /* of its loop, and its links */
 #define FDS_BESIDE   1024 /* of the admin listener, the log and the files */
 
-/* What went wrong with the listener of the settings `listener`.host and .port. */
+/* The error of the listener of the settings `listener`.host and .port. */
 static int listen_fault(int err, const char *listener, const char *host, int64_t port,
                         struct ps_fault *fault)
 {
@@ -36,14 +36,14 @@ static int listen_fault(int err, const char *listener, const char *host, int64_t
                     ps_err_text(err));
 }
 
-/* A socket that a gateway has left behind refuses connections: it goes. */
+/* A socket that an ended gateway left behind refuses connections: removes it. */
 static int remove_stale(const struct sockaddr_un *at, struct ps_fault *fault)
 {
     struct stat is;
     int fd, refused;
 
     if (lstat(at->sun_path, &is) != 0)
-        return 0; /* bind says why */
+        return 0; /* bind returns the error */
     if (!S_ISSOCK(is.st_mode))
         return ps_fault(fault, PS_E_EXISTS, "admin.unix.path", "%s is there and is no socket",
                         at->sun_path);
@@ -62,7 +62,7 @@ static int remove_stale(const struct sockaddr_un *at, struct ps_fault *fault)
                           strerror(errno));
 }
 
-/* Nobody can connect before it listens, and by then it has its mode and group. */
+/* Nobody can connect before it listens, and then it already has its mode and group. */
 static int listen_unix(const struct gw_settings *settings, int *ret_fd, struct ps_fault *fault)
 {
     const char *path = settings->admin.local.path, *group = settings->admin.local.group;
@@ -135,7 +135,7 @@ void gw_sockets_raise_limit(const struct gw_settings *settings, size_t worker_co
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
-    if (limit.rlim_max < wanted) { /* root may raise it, others take what there is */
+    if (limit.rlim_max < wanted) { /* root may raise it, others use what there is */
         struct rlimit more = {.rlim_cur = wanted, .rlim_max = wanted};
         if (setrlimit(RLIMIT_NOFILE, &more) == 0)
             return;

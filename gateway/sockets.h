@@ -8,7 +8,7 @@
 #define GW_WORKERS_MAX 256
 
 struct gw_sockets {
-    int workers[GW_WORKERS_MAX]; /* one each, of the same address */
+    int workers[GW_WORKERS_MAX]; /* one for each, of the same address */
     int admin[2];                /* the second one is admin.unix */
     size_t admins;
     uint16_t port, admin_port; /* as bound */
@@ -20,7 +20,7 @@ size_t gw_sockets_worker_count(const struct gw_settings *settings);
  * names the setting. */
 int gw_sockets_open(const struct gw_settings *settings, size_t worker_count,
                     struct gw_sockets *ret_sockets, struct ps_fault *fault) PS_MUST_CHECK;
-/* The socket at admin.unix.path goes; its listener has ended. */
+/* Removes the socket at admin.unix.path; its listener has ended. */
 void gw_sockets_remove(const struct gw_settings *settings);
 /* Raises the limit of file descriptors to what http.connections needs; logs where it cannot. */
 void gw_sockets_raise_limit(const struct gw_settings *settings, size_t worker_count);

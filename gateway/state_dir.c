@@ -1,7 +1,7 @@
-/* The state directory: made or checked at start, and held with flock on its own descriptor, so that
- * two gateways can never write one control.db or tokens.json.
+/* The state directory: created or checked at start, and held with flock on its own descriptor, so
+ * that two gateways can never write one control.db or tokens.json.
  *
- * Nothing is put right silently: a directory that others may enter may already have been read, so
+ * Nothing is corrected silently: a directory that others may enter may already have been read, so
  * the program stops and says which command to run. */
 #include "gateway/state_dir.h"
 #include "common/db/file_lock.h"
@@ -93,7 +93,7 @@ int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
     return 0;
 }
 
-/* The name in gateway.id, which is made on the first start. */
+/* The name in gateway.id, which the first start creates. */
 static int find_id(struct gw_state_dir *dir, struct ps_fault *fault)
 {
     char *text = NULL;
@@ -156,7 +156,7 @@ int gw_state_dir_undo(struct gw_state_dir *dir, int err)
         return err;
     if (dir->made) {
         (void)unlinkat(dir->fd, "gateway.id", 0);
-        (void)rmdir(dir->path); /* unless somebody else has put something there */
+        (void)rmdir(dir->path); /* unless another program has put something there */
     }
     gw_state_dir_close(dir);
     return err;

@@ -1,6 +1,6 @@
 /* The directory that holds everything a gateway must remember: journal.db, control.db, admin.token,
- * tokens.json, audit.log, gateway.id. Only its owner may look into it, and one gateway at a time
- * uses it. */
+ * tokens.json, audit.log, gateway.id. Only its owner may read it, and one gateway at a time uses
+ * it. */
 #ifndef GW_STATE_DIR_H
 #define GW_STATE_DIR_H
 
@@ -21,12 +21,12 @@ struct gw_state_dir {
  * PS_E_READ_ONLY, PS_E_FULL, PS_E_IO. */
 int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir,
                       struct ps_fault *fault) PS_MUST_CHECK;
-/* Of that: do the directory and its databases, as far as they are there, lie on this machine?
+/* For that directory: are it and its databases, as far as they exist, on this machine?
  * PS_E_INVALID. */
 int gw_state_dir_check_fs(const char *path, struct ps_fault *fault) PS_MUST_CHECK;
-/* Before the rest of the start has written anything there: if this start has made the directory, it
- * goes again, so that a mistake in the settings leaves nothing behind. Then it is closed. One that
- * was not opened is left alone. */
+/* If this start has created the directory and nothing else was written there, removes it, so
+ * that a mistake in the settings leaves nothing behind. Then closes it. Does nothing if it was
+ * not opened. */
 int gw_state_dir_undo(struct gw_state_dir *dir, int err);
 void gw_state_dir_close(struct gw_state_dir *dir);
 /* "<dir>/<name>", heap; NULL = out of memory. */

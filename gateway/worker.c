@@ -1,7 +1,7 @@
-/* One worker thread. Everything it does happens between two events of its loop: a request of the
- * public listener, a mail (an outcome of the log, a new policy, a step of the shutdown), or a
- * timer. Nothing here waits or locks. The worker ties the rooms together: the server's requests go
- * to the public routes, the log's outcomes to the orders, and each policy to the gates. */
+/* One worker thread. Everything happens between two events of its loop: a request of the public
+ * listener, a mail (an outcome of the log, a new snapshot, a step of the shutdown), or a timer.
+ * Nothing here waits or locks. The worker connects the rooms: the server's requests go to the
+ * public routes, the log's outcomes to the orders, and each snapshot to the gates. */
 #include "gateway/worker.h"
 
 #include "common/program/log.h"
@@ -18,7 +18,7 @@
 
 #define TICK_MS      ADM_TICK_MS
 #define TICK_LATE_MS 5 /* by the resolution of timers alone */
-/* A worker whose loop has not turned for so long keeps the watchdog from being fed. */
+/* If a worker's loop has not turned for this long, the watchdog is not fed. */
 #define DEAD_NS        (5 * PS_NS_PER_S)
 #define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
 
@@ -55,10 +55,9 @@ static void force_breaker(const struct gw_worker *worker, const struct ps_mail *
 
 static void stop(struct gw_worker *worker)
 {
-    gw_counter_store_free(worker->deps.counter,
-                          worker->store); /* answers what still waits for it */
+    gw_counter_store_free(worker->deps.counter, worker->store); /* answers pending calls */
     worker->store = NULL;
-    page_worker_stop(&worker->listener.page_worker); /* while the requests are there */
+    page_worker_stop(&worker->listener.page_worker); /* while its requests still exist */
     srv_http_free(worker->http);
     worker->http = NULL;
     up_worker_free(worker->shop);
@@ -87,7 +86,7 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     case GW_MAIL_BREAKER:
         force_breaker(worker, mail);
         break;
-    case GW_MAIL_FOLD: /* between two events no order is held */
+    case GW_MAIL_FOLD: /* no order is held between two events */
         (void)!ps_mailbox_post(worker->deps.control_mail, mail);
         break;
     case GW_MAIL_DRAIN:
@@ -102,14 +101,14 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     }
 }
 
-/* What the log has decided of this worker's orders is on its way to Redis. (Where Redis is away,
- * who sweeps later finds them.) */
+/* The log's decisions about this worker's orders are on their way to Redis. (If Redis is away, a
+ * later sweep finds them.) */
 static bool owes(const struct gw_worker *worker)
 {
     return inv_store_ready(worker->store) && inv_store_busy(worker->store);
 }
 
-/* Browsers with many cookies are told 431 where nobody looks: the operator is told as well. */
+/* Browsers with many cookies get 431, which nobody sees: so warn the operator. */
 static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
 {
     if (worker->large_heads == 0 || now_ns < worker->large_heads_next_ns)
@@ -141,8 +140,8 @@ static void on_turn(int64_t turn_ns, void *ctx)
     publish(&load->log_oldest_ns, ord_in_flight_oldest_ns(worker->orders));
 }
 
-/* A tick that is late shows that the worker could not run at all, not even to poll: its processor
- * was another's, or its quota was used up. */
+/* A late tick shows that the worker could not run at all, not even to poll: its processor was busy
+ * with others, or its quota was used up. */
 static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
 {
     _Atomic(int64_t) *alive_ns = &worker->load->alive_ns;
@@ -155,8 +154,8 @@ static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
 
 /* --- overload --- */
 
-/* Gateways that share a log refuse the same users: the secret is its name, with the random id of
- * the Kafka cluster in it. With a journal of one gateway it is this process's own. */
+/* Gateways that share a log refuse the same users: the secret is the log's name, which contains the
+ * random id of the Kafka cluster. With the journal of a single gateway it is this process's own. */
 static void salt_shed(struct gw_worker *worker, int64_t wall_ms)
 {
     static const char own[] = "shed";
@@ -197,7 +196,7 @@ static void show_load(const struct gw_worker *worker, const struct srv_load *loa
     ps_metric_add(worker->shard, GW_M_UNREAD_CLOSED, 0, (int64_t)load->closed);
 }
 
-/* A window of overload control ends. */
+/* Ends a window of overload control. */
 static void judge_load(struct gw_worker *worker)
 {
     struct srv_load load;
@@ -205,7 +204,7 @@ static void judge_load(struct gw_worker *worker)
 
     srv_http_load(worker->http, &load);
     show_load(worker, &load);
-    /* While an operator has turned the controller off, all is read and admitted. */
+    /* While an operator has turned the controller off, everything is read and admitted. */
     if (atomic_load_explicit(&worker->deps.overload->is_off, memory_order_relaxed)) {
         adm_shed_init(&worker->shed);
         srv_http_set_wait(worker->http, 0);
@@ -307,7 +306,7 @@ size_t gw_worker_connections_max(const struct gw_settings *settings, size_t work
 {
     size_t soft = connections_soft(settings, worker_count);
 
-    return soft + soft / 4 + 256; /* room to say 503 */
+    return soft + soft / 4 + 256; /* room to answer 503 */
 }
 
 /* A worker's share: the kernel spreads the connections of an address unevenly over the workers. */
@@ -455,8 +454,8 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     settings.ctx = worker;
     if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
         (err = pub_pages_new(&worker->pages)) < 0 || (err = new_shop(worker, policy)) < 0 ||
-        /* Every request in flight can have one outcome under way; late ones are as many again at
-           most. */
+        /* Every request in flight can have one outcome on its way; late ones are at most as many
+         * again. */
         (err = ps_mailbox_new(&worker->loop,
                               2 * settings.requests_max + (size_t)deps->settings->log.queue,
                               on_mail, NULL, worker, &worker->mail)) < 0 ||
@@ -472,7 +471,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     uv_timer_start(&worker->tick, on_tick, TICK_MS, TICK_MS);
     *ret_worker = worker;
     return 0;
-fail_parts: /* start-up has failed: the process ends, its loop is not unwound */
+fail_parts: /* the start has failed: the process ends, its loop is not unwound */
     pub_pages_free(worker->pages);
 fail:
     free(worker);

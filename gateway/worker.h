@@ -1,5 +1,5 @@
-/* A worker: one thread with its own loop, listen socket, requests and policy pointer. Workers share
- * nothing but what struct gw_worker_deps names. */
+/* A worker: one thread with its own loop, listen socket, requests and snapshot pointer. Workers
+ * share nothing but what struct gw_worker_deps names. */
 #ifndef GW_WORKER_H
 #define GW_WORKER_H
 
@@ -25,14 +25,14 @@ struct gw_worker_deps {
     const struct ps_clock *clock;
     struct gw_counter *counter;
     struct adm_limit_table *limits;
-    struct adm_worker_load *loads; /* one a worker: its own is written */
-    struct ps_board *breakers;     /* the same: what its breaker before Redis shows */
+    struct adm_worker_load *loads; /* one for each worker, which writes it */
+    struct ps_board *breakers;     /* likewise: the state of its breaker before Redis */
     const struct adm_overload_shared *overload;
     struct oq_log *log;
     struct ord_flow *flow;
     struct oq_fold *fold;
     struct ps_metrics *metrics;
-    struct ps_mailbox *control_mail; /* where policies are acknowledged */
+    struct ps_mailbox *control_mail; /* snapshots are acknowledged there */
     struct cache_wakeups *wakeups;   /* of requests that wait for the cache */
     size_t worker_count;             /* that connections are divided by */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness); /* any thread */
@@ -50,20 +50,20 @@ struct gw_worker {
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
     struct adm_shed shed;
-    struct adm_gates gates; /* with this worker's policy; exchanged between two events */
+    struct adm_gates gates; /* with this worker's snapshot; replaced between two events */
     struct ord_in_flight *orders;
     struct pub_pages *pages; /* prepared status pages */
     struct up_worker *shop;  /* connections to the shop */
     struct pub_listener listener;
     struct adm_worker_load *load;
     uv_timer_t tick;             /* while draining: are we done? */
-    uint64_t large_heads;        /* refused since the last warning of them */
+    uint64_t large_heads;        /* refused since the last warning */
     int64_t large_heads_next_ns; /* the earliest next one */
     bool draining;
-    _Atomic(bool) idle; /* draining, and no request has begun that is not answered */
+    _Atomic(bool) idle; /* draining, and every request that has begun is answered */
 };
 
-/* Most connections that one worker has at once, those included that are only told to come back. */
+/* Most connections of one worker at once, including those that only get a 503. */
 size_t gw_worker_connections_max(const struct gw_settings *settings, size_t worker_count);
 
 int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
@@ -79,7 +79,7 @@ void gw_worker_join(struct gw_worker *worker);
 void gw_workers_tell(const struct gw_workers *workers, enum gw_mail_kind kind);
 /* Each one's loop turns. */
 bool gw_workers_alive(const struct gw_workers *workers, int64_t now_ns);
-/* They drain, and no request has begun that is not answered. */
+/* All are draining, and every request that has begun is answered. */
 bool gw_workers_idle(const struct gw_workers *workers);
 
 #endif

@@ -1,6 +1,6 @@
-/* One libcurl transfer a attempt. libcurl calls on_progress() about once a second and when a signal
- * interrupts its wait, so that a second Ctrl-C ends a call. It connects to the address that the
- * target has been resolved to, and to no other that the name may have by now. */
+/* One libcurl transfer for each attempt. libcurl calls on_progress() about once a second and when a
+ * signal interrupts its wait, so that a second Ctrl-C ends a call. It connects to the address to
+ * which the target was resolved, and to no other that the name may have by now. */
 #include "loadtest/admin.h"
 
 #include "common/clock.h"
@@ -97,7 +97,7 @@ struct attempt {
     char why[CURL_ERROR_SIZE];
 };
 
-/* A proxy of the environment is for going out; a gateway's admin listener is inside. */
+/* A proxy of the environment is for outside; a gateway's admin listener is inside. */
 static bool begin_attempt(struct attempt *attempt, const struct lt_admin *admin,
                           const struct lt_call *call, int64_t timeout_ms)
 {
@@ -190,7 +190,7 @@ int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
         end_attempt(&attempt, !again && err == 0 ? ret_reply : NULL);
         if (!again)
             return err;
-        (void)!lt_admin_wait(admin, PAUSE_MS, NULL); /* told to stop: the loop sees it */
+        (void)!lt_admin_wait(admin, PAUSE_MS, NULL); /* the loop notices the stop */
     }
     return ps_fault(fault, PS_E_CLOSED, "--admin", "told to stop");
 }

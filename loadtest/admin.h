@@ -11,11 +11,11 @@
 struct lt_admin {
     struct lt_target target;
     char token[128];                   /* "" = none: it is the public listener */
-    const volatile sig_atomic_t *stop; /* 2 or more: calls give up; may be NULL */
-    const char *header;                /* of every call, "Name: value"; NULL: none besides */
+    const volatile sig_atomic_t *stop; /* 2 or more: calls end; may be NULL */
+    const char *header;                /* of every call, "Name: value"; NULL: none */
 };
 
-/* While the gateway cannot be reached, or answers 429 or 503, the call is made again until
+/* While the gateway cannot be reached, or answers 429 or 503, the call is repeated until
  * `patience_ms` has passed; so only calls that may be repeated belong here. */
 struct lt_call {
     const char *method, *path;
@@ -34,7 +34,7 @@ int lt_admin_read_token(const char *path, struct lt_admin *admin,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Any HTTP status is a success. PS_E_IO, PS_E_TIMEOUT, PS_E_FULL (the answer is too long),
- * PS_E_NOMEM, PS_E_CLOSED (told to stop). */
+ * PS_E_NOMEM, PS_E_CLOSED (stopped). */
 int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
                   struct lt_reply *ret_reply, struct ps_fault *fault) PS_MUST_CHECK;
 /* A call whose answer must be 2xx with JSON (204: without, *ret_json is untouched); else
@@ -48,7 +48,7 @@ int lt_admin_get(const struct lt_admin *admin, const char *path, int64_t patienc
 int lt_admin_refused(const struct lt_reply *reply, const char *what,
                      struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Waits, unless told to stop: then PS_E_CLOSED, and the fault (may be NULL) says so. */
+/* Waits, unless stopped: then PS_E_CLOSED, and the fault (may be NULL) says so. */
 int lt_admin_wait(const struct lt_admin *admin, int64_t ms, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -1,5 +1,4 @@
-/* What can be asked of a sale without playing anything: its report, and whether a history fits its
- * log. */
+/* Questions about a sale that need no load: its report, and whether a history fits its log. */
 #include "loadtest/curves.h"
 #include "loadtest/rehearse.h"
 #include "loadtest/sale.h"
@@ -30,7 +29,7 @@ int lt_check_history(const struct lt_options *options, const volatile sig_atomic
     return verdict.contradictions == 0 ? LT_EXIT_PROVED : LT_EXIT_FAILED;
 }
 
-/* What the gateway has of a sale. */
+/* The gateway's data of a sale. */
 struct sources {
     json_t *sale, *gateway, *saw, *report;
 };
@@ -44,7 +43,7 @@ static void free_sources(struct sources *sources)
     *sources = (struct sources){.sale = NULL};
 }
 
-/* All of it once, and the report that it gives. */
+/* Reads everything once, and makes the report. */
 static int read_sources(const struct lt_admin *admin, const char *name, struct sources *ret_sources,
                         struct ps_fault *fault)
 {
@@ -104,7 +103,7 @@ int lt_report_sale(const struct lt_options *options, const volatile sig_atomic_t
         lt_rehearse_try_file("--html", options->html_path, &fault) < 0 ||
         lt_rehearse_try_file("--json", options->json_path, &fault) < 0)
         return lt_rehearse_fail(&fault, LT_EXIT_USAGE);
-    /* Orders may be made or end between the audit and the log: then the two differ. */
+    /* Orders may begin or end between the audit and the log: then the two differ. */
     for (int tries = 0; tries < AGREE_TRIES && !ok; tries++) {
         free_sources(&sources);
         if (read_sources(&admin, options->report_sale, &sources, &fault) < 0)

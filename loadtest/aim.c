@@ -1,6 +1,5 @@
-/* What a command line aims at: two listeners, on this machine unless it says otherwise, and a
- * token.
- */
+/* The target of a command line: two listeners, on this machine unless it says otherwise, and a
+ * token. */
 #include "loadtest/rehearse.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* What is due and not yet taken needs no list of its own: it is what lies between two positions, in
- * the plan and in the ring. The ring stays in the order of time because every try comes the same
+/* Clicks that are due and not yet taken need no list of their own: they are between two positions,
+ * in the plan and in the ring. The ring is in order of time because every retry comes the same
  * delay after the answer before it, and it has room for all: a click is in one place only. */
 #include "loadtest/arrivals.h"
 
@@ -38,7 +38,7 @@ void lt_arrivals_offer(struct lt_arrivals *arrivals, int64_t now_ns)
     }
 }
 
-/* The earliest click that is due, and which source it is of. */
+/* The earliest click that is due, and its source. */
 static const struct lt_click *find_earliest(const struct lt_arrivals *arrivals, bool *ret_again)
 {
     const struct lt_click *planned = NULL, *again = NULL;

@@ -26,14 +26,14 @@ void lt_arrivals_offer(struct lt_arrivals *arrivals, int64_t now_ns);
 const struct lt_click *lt_arrivals_peek(const struct lt_arrivals *arrivals);
 /* Takes it; there must be one. */
 struct lt_click lt_arrivals_take(struct lt_arrivals *arrivals);
-/* The click, once more, at `at_ns`: not before any that was put back earlier. At most one for each
+/* Puts the click back, for `at_ns`: not before any that was put back earlier. At most once for each
  * click that was taken. */
 void lt_arrivals_retry(struct lt_arrivals *arrivals, const struct lt_click *click, int64_t at_ns);
 
 /* When the next click becomes due; -1: none will. */
 int64_t lt_arrivals_next_ns(const struct lt_arrivals *arrivals);
 size_t lt_arrivals_waiting(const struct lt_arrivals *arrivals);
-/* Nothing waits and nothing will come. */
+/* No click waits and none will come. */
 bool lt_arrivals_over(const struct lt_arrivals *arrivals);
 
 #endif

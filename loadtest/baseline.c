@@ -1,5 +1,5 @@
-/* Which figures are compared is one table. What differs between any two runs of the same gateway
- * (the largest latency, the moment of the last unit) is shown and not judged. */
+/* One table says which figures are compared. Figures that differ between any two runs of the same
+ * gateway (the largest latency, the moment of the last unit) are shown and not judged. */
 #include "loadtest/baseline.h"
 
 #include "loadtest/thresholds.h"
@@ -30,7 +30,7 @@ static const struct figure {
     {"client CPU a click, us", "count", {"client", "cpu_us_per_click", NULL}, SHOWN},
 };
 
-/* What should be the same in two runs that are compared. */
+/* What should be equal in two runs that are compared. */
 static const char *const alike[][3] = {
     {"plan", "buyers", NULL},       {"plan", "clicks", NULL},
     {"plan", "stock", NULL},        {"plan", "phases", NULL},
@@ -69,7 +69,7 @@ int lt_baseline_load(const char *path, json_t **ret_report, struct ps_fault *fau
 
 /* --- Comparing. --- */
 
-/* A new reference: a number, or null. A latency that nobody had counts as absent, not as 0. */
+/* A new reference: a number, or null. A latency without samples counts as absent, not as 0. */
 static json_t *value_of(const struct figure *figure, const json_t *report)
 {
     double offered = json_number_value(json_object_get(report, "offered"));
@@ -117,7 +117,7 @@ static json_t *share_json(const json_t *report, const char *answer)
     return json_real(offered > 0 ? json_number_value(count) / offered : 0);
 }
 
-/* Each answer that somebody got in one of the runs, as a share of the clicks. */
+/* Each kind of answer in either run, as a share of the clicks. */
 static int add_answers(json_t *rows, const json_t *old, const json_t *new)
 {
     json_t *names = json_object(), *count;

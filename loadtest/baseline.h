@@ -1,4 +1,4 @@
-/* Two runs compared by their JSON reports: this one, and an older one that it is held against. */
+/* Compares two runs by their JSON reports: this one, and an older one as the baseline. */
 #ifndef LT_BASELINE_H
 #define LT_BASELINE_H
 

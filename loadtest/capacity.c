@@ -1,11 +1,11 @@
 /* Each step of the search is a whole rehearsal: its own sale, as many units as clicks, each click a
- * new buyer at a random moment, and the proof afterwards. So "holds" is said of orders that are in
- * the log, and a gateway that loses one has no capacity at all.
+ * new buyer at a random moment, and the proof afterwards. So "holds" is about orders in the log,
+ * and a gateway that loses one has no capacity at all.
  *
- * The level of overload is overridden with 0 meanwhile: what is looked for is what the machine can
- * do, not where the ladder, set by an earlier search, gives way. A limit of the gateway that
- * refuses ends the search for the same reason: from its knee the next limit would follow, lower
- * each time. */
+ * The level of overload is overridden with 0 meanwhile: the search is for what the machine can do,
+ * not for where the ladder, set by an earlier search, turns features off. A limit of the gateway
+ * that refuses ends the search for the same reason: the next limit would follow from its knee,
+ * lower each time. */
 #include "loadtest/capacity.h"
 
 #include "common/clock.h"
@@ -22,8 +22,8 @@
 #define LEVEL_TTL_S      600
 #define BURSTS_MAX       8
 #define HISTORY_S        600 /* of signals that a gateway keeps */
-#define CLIENT_FULL      0.9 /* of a core: this program itself may be what breaks */
-#define MACHINE_BUSY     0.5 /* with at most half of the load that it holds */
+#define CLIENT_FULL      0.9 /* of a core: above, this program itself may be the bottleneck */
+#define MACHINE_BUSY     0.5 /* even at half of the load that holds */
 
 struct search {
     const struct lt_options *options;
@@ -41,7 +41,8 @@ struct search {
 
 /* --- What the gateway says. --- */
 
-/* 0 and a NULL: it has no such route, or the call failed. Its figures are a help, not a need. */
+/* 0 and a NULL: it has no such route, or the call failed. The figures are helpful, not
+ * necessary. */
 static json_t *ask_gateway(const struct search *search, const char *method, const char *path,
                            const char *body)
 {
@@ -104,9 +105,9 @@ static int by_value(const void *left, const void *right)
     return a < b ? -1 : a > b;
 }
 
-/* The median of those points of a history that lie between two moments; NAN: there are none. A
- * point is the largest value of its second, and the last one that of the second which is not over.
- * The median, since a pause of the machine is in the largest one. */
+/* The median of the points of a history between two moments; NAN: there are none. A point is the
+ * largest value of its second; the last one is that of the unfinished second. The median, since a
+ * pause of the machine shows in the largest one. */
 static double median_between(const json_t *values, int64_t from_ms, int64_t to_ms)
 {
     double found[HISTORY_S];
@@ -144,7 +145,7 @@ static json_t *signals_between(const struct search *search, int64_t from_ms, int
 
 /* --- A step. --- */
 
-/* Every check of the proof holds, but perhaps the one that somebody got an order. */
+/* Every check of the proof holds, except perhaps that somebody got an order. */
 static bool is_proved(const json_t *report, char why_not[200])
 {
     const json_t *proof = json_object_get(report, "proof"), *check;
@@ -226,7 +227,7 @@ static int play_step(struct search *search, int64_t rate, const struct lt_phase 
     return err;
 }
 
-/* Refusals that say nothing of the machine: limits, and a setup that lets nobody in. */
+/* Refusals that say nothing about the machine: limits, and a setup that admits nobody. */
 static int check_answers(const json_t *step, struct ps_fault *fault)
 {
     static const struct {
@@ -294,7 +295,7 @@ static int find_knee(struct search *search, struct ps_fault *fault)
                           (long long)search->knee.broken);
 }
 
-/* Plays what the proposed limit lets through at the worst, a full burst and the rate behind it, and
+/* Plays the worst that the proposed limit lets through, a full burst followed by the rate, and
  * halves the burst until that holds. */
 static int try_burst(struct search *search, struct ps_fault *fault)
 {

@@ -1,4 +1,4 @@
-/* What people read of a search for the capacity. */
+/* The search for the capacity as text. */
 #include "loadtest/capacity.h"
 
 #include "loadtest/template.h"
@@ -47,7 +47,7 @@ void lt_capacity_print_step(const json_t *step, FILE *out)
     if (burst != NULL)
         fprintf(out, " (after a burst of %s)", LT_COUNT(json_integer_value(burst)));
     fputc('\n', out);
-    (void)fflush(out); /* a step takes seconds: who watches wants to see it */
+    (void)fflush(out); /* a step takes seconds: show progress */
 }
 
 static void print_knee(const json_t *result, FILE *out)

@@ -36,7 +36,7 @@
 #define CONNECTING_MAX     64 /* below every usual listen backlog */
 #define FILES_BESIDE       64
 #define READ_SIZE          65536
-#define MARK_NS            (60 * PS_NS_PER_S) /* a mark is used for so long */
+#define MARK_NS            (60 * PS_NS_PER_S) /* how long a mark is used */
 #define IDLE_LOOK_NS       (100 * PS_NS_PER_MS)
 
 enum state { DOWN, CONNECTING, IDLE, BUSY, CLOSING, STATES };
@@ -154,7 +154,7 @@ static void close_conn(struct conn *conn)
     uv_close((uv_handle_t *)&conn->tcp, on_closed);
 }
 
-/* Ends the connection; the click that it carries ends with `outcome`. */
+/* Ends the connection; its click ends with `outcome`. */
 static void fail_conn(struct conn *conn, enum lt_outcome outcome)
 {
     bool busy = conn->state == BUSY;
@@ -183,7 +183,7 @@ static void send_click(struct conn *conn, const struct lt_click *click)
         pages != NULL ? &pages->page[lt_pages_pick(pages, click)].request : &conn->client->request;
     size_t len = lt_request_write(request, click, conn->out);
     uv_buf_t buf = uv_buf_init(conn->out, (unsigned)len);
-    /* Nearly always all of it fits at once; this way costs the loop nothing afterwards. */
+    /* Nearly always everything fits at once; then the loop has no further work. */
     int sent = uv_try_write((uv_stream_t *)&conn->tcp, &buf, 1);
     if (sent == (int)len)
         return;
@@ -205,8 +205,8 @@ static void give_up_waiting(struct lt_client *client, int64_t plan_ns, int64_t p
     }
 }
 
-/* A gateway closes what has said nothing for long, and the loop may not have told of it yet. To
- * look costs a call of the kernel: not worth it right after an answer. */
+/* A gateway closes a connection that was idle for long, and the loop may not have reported it yet.
+ * Checking costs a system call: not worth it right after an answer. */
 static bool has_ended(const struct conn *conn)
 {
     uv_os_fd_t fd;
@@ -217,8 +217,8 @@ static bool has_ended(const struct conn *conn)
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN;
 }
 
-/* Clicks are given up before others become due: a click that is late because this program was has
- * not waited for a connection. */
+/* Clicks are given up before others become due: a click that is late because this program was late
+ * has not waited for a connection. */
 static void send_due_clicks(struct lt_client *client)
 {
     int64_t plan_ns = plan_now(client);
@@ -292,7 +292,7 @@ static void on_connect(uv_connect_t *request, int status)
     }
     client->connect_error = status;
     close_conn(conn);
-    /* The buyer who waited for this connection has been refused. */
+    /* The buyer who waited for this connection was refused. */
     if (lt_arrivals_peek(&client->arrivals) != NULL) {
         struct lt_click click = lt_arrivals_take(&client->arrivals);
         report_click(client, &click, LT_REFUSED, NULL);

@@ -19,7 +19,7 @@ enum lt_outcome {
     LT_GARBLED    /* what came back is not HTTP */
 };
 
-/* What became of one click. Pointers hold during the callback. */
+/* The result of one click. Pointers are valid during the callback. */
 struct lt_answer {
     enum lt_outcome outcome;
     const struct lt_click *click;
@@ -56,9 +56,9 @@ struct lt_client_settings {
     size_t connections_beside; /* of other clients of this process */
     int64_t timeout_ms;        /* from the click's moment */
     int64_t patience_ms;       /* as long: a click that waits for a free connection is never sent */
-    uint16_t retries; /* a buyer without an answer, or with a 503, clicks again, at most so often */
-    const volatile sig_atomic_t *stop; /* 1: no more clicks are offered; 2 or more: nor are answers
-                                          waited for; may be NULL */
+    uint16_t retries; /* how often a buyer without an answer, or with a 503, clicks again */
+    const volatile sig_atomic_t
+        *stop; /* 1: no more clicks; 2 or more: no more waiting for answers either; may be NULL */
     /* The mark that requests carry; asked for at the start and then once a minute. NULL: none. */
     void (*mark)(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx);
     /* A click is about to be sent, and its answer has the same process; may be NULL. */

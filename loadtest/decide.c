@@ -1,5 +1,5 @@
-/* Confirming and cancelling can be repeated: what has no definite answer yet (503) is called for
- * again in the next round. */
+/* Confirming and cancelling can be repeated: a call without a definite answer (503) is repeated in
+ * the next round. */
 #include "loadtest/decide.h"
 
 #include "common/text/buf.h"
@@ -81,7 +81,7 @@ static bool take_result(const json_t *result, struct lt_decision *decision,
     return false;
 }
 
-/* What the gateway says of a decision; `result` NULL: nothing that could be understood. */
+/* Notes the gateway's answer about a decision; `result` NULL: it could not be parsed. */
 static void note_result(struct lt_history_file *history, const struct lt_decision *decision,
                         const json_t *result)
 {

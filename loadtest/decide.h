@@ -11,7 +11,7 @@ struct lt_decision {
     struct ps_uuid order_id;
     bool confirm;    /* else cancel */
     bool done;       /* a definite answer came */
-    bool said;       /* and it was yes: so it must be in the log, for ever */
+    bool said;       /* and it was yes: so it must be in the log, forever */
     int64_t process; /* of the last try, in the history */
 };
 

@@ -29,7 +29,7 @@
 enum lt_op_type { LT_OP_INVOKE, LT_OP_OK, LT_OP_FAIL, LT_OP_INFO };
 enum lt_op_f { LT_OP_BUY, LT_OP_READ, LT_OP_CONFIRM, LT_OP_CANCEL };
 
-/* What an answer shows of the order that it names. */
+/* What an answer shows about its order. */
 enum lt_seen {
     LT_SEEN_UNKNOWN, /* it says nothing of it */
     LT_SEEN_NONE,    /* there is no such order */

@@ -1,10 +1,11 @@
-/* Everything is sorted once and then walked: what was seen of orders by order, gateway and moment;
- * what was asked by user and key; what has an effect by its place in the log. Of an effect the
- * clients know an interval, from when it was first asked for until somebody had seen it. Two
- * effects contradict the log's order when the interval of the later one ended before that of the
- * earlier one began; so one walk with the latest beginning so far finds any.
+/* Everything is sorted once and then scanned: observations of orders by order, gateway and
+ * moment; requests by user and key; effects by their place in the log. Clients know an interval
+ * for an effect: from its first request until somebody observed it. Two effects contradict the
+ * log's order if the interval of the later one ended before that of the earlier one began; so
+ * one scan with the latest beginning so far finds any.
  *
- * Fold and states are the auditor's own (queue/fold): what the log means is not decided here. */
+ * Fold and states are the auditor's own (queue/fold): this file does not decide what the log
+ * means. */
 #include "loadtest/history_check.h"
 
 #include "common/grow.h"
@@ -32,7 +33,7 @@ struct sight {
     const struct lt_op *op;
 };
 
-/* An effect in the log, and what clients know of its moment. NULL: nothing. */
+/* An effect in the log, and what clients know about its moment. NULL: nothing. */
 struct effect {
     int64_t place;
     const struct lt_op *asked; /* the first that may have caused it */

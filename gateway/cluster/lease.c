@@ -8,8 +8,8 @@
 
 #define LEASE_MS       1000
 #define LEASE_EVERY_NS (250 * PS_NS_PER_MS)
-/* A gateway whose clock differs from Redis's waits this long before it takes the lease, so that
- * others can. */
+/* A gateway whose clock differs from Redis's asks for the lease this rarely: others get it first.
+ */
 #define LEASE_RELUCTANTLY_NS (2 * PS_NS_PER_S)
 
 /* Does this machine's clock differ from Redis's? */

@@ -60,7 +60,7 @@ static int put_range(struct snap_view *view, const struct cfg_store *store,
     const struct cfg_block *old = from != NULL ? from->parsed : NULL;
 
     (void)store;
-    if (block == NULL && old == NULL) /* a deletion in the place of a deletion */
+    if (block == NULL && old == NULL) /* a deletion replaces a deletion */
         return 0;
     return adm_blocklist_range(snap_view_blocklist(view),
                                block != NULL ? &block->range : &old->range,

@@ -108,8 +108,8 @@ int snap_sale_sku(const struct snap_sale *sale, const char *name, size_t len, ui
     return PS_E_NOT_FOUND;
 }
 
-/* Brings the SKUs into the order of the log: the place that each got there when its stock landed.
- * It is that of the document, unless a disk failed in the middle of the opening. */
+/* Sorts the SKUs in the order of the log: the index that each got when its stock landed. It is the
+ * document's order, unless a disk failed in the middle of the opening. */
 static void order_skus(struct snap_sale *sale)
 {
     for (uint32_t place = 0; place < sale->sku_count; place++) {

@@ -17,16 +17,16 @@ struct snap_sku {
     char *public_members; /* `"price":{…},"attributes":{…}`, as JSON text, heap */
 };
 
-/* What the sales room knows of a sale on this gateway. */
+/* The sale's state on this gateway, from the sales room. */
 struct snap_sale_run {
     /* NULL until the sale is opened: its stock is in the log and in the counter. After a start the
      * log's sale of one that was opened before is there first. */
     struct inv_sale *counter;
     struct oq_sale *log_sale;
     int64_t epoch;
-    bool fenced;   /* its epoch has ended, or may have: buyers are told to come again */
-    bool unserved; /* it was opened, and its counter is not known here */
-    bool archived; /* nothing of it is known here any more */
+    bool fenced;   /* its epoch has ended, or may have: buyers must come again */
+    bool unserved; /* it was opened, and its counter is unknown here */
+    bool archived; /* nothing of it is here any more */
 };
 
 struct snap_sale {
@@ -52,7 +52,7 @@ struct snap_sale {
     uint32_t index; /* below snapshot.index_end, of no other sale: for tables of workers */
     size_t sku_count;
     struct snap_sku *skus;     /* in the order of the counter's and the fold's index */
-    struct snap_sale *retired; /* inside: the next one that is freed with the same snapshot */
+    struct snap_sale *retired; /* private: the next one that is freed with the same snapshot */
 };
 
 enum cfg_phase snap_sale_phase(const struct snap_sale *sale, int64_t wall_ms);
@@ -71,9 +71,9 @@ struct snap_sale *snap_sale_new(const char *name, const struct cfg_sale_doc *doc
                                 const struct cfg_sale_state *state);
 struct snap_sale *snap_sale_copy(const struct snap_sale *from);
 void snap_sale_free(struct snap_sale *sale); /* NULL is allowed */
-/* Is it what the sale says already? */
+/* Does the sale already have this state? */
 bool snap_sale_is_run(const struct snap_sale *sale, const struct snap_sale_run *run);
-/* Also brings the SKUs into the order of the log. Of a sale that no snapshot has. */
+/* Also sorts the SKUs in the order of the log. For a sale that is in no snapshot. */
 void snap_sale_set_run(struct snap_sale *sale, const struct snap_sale_run *run);
 
 #endif

@@ -1,4 +1,4 @@
-/* Reading a snapshot, and its end. Sales are found by binary search over the sorted names. */
+/* Reads and frees snapshots. Sales are found by binary search over the sorted names. */
 #include "gateway/snapshot/snapshot.h"
 
 #include "common/sorted.h"

@@ -1,4 +1,4 @@
-/* What the workers go by: one immutable snapshot of sales, limits, blocklist and pages. The control
+/* What the workers use: one immutable snapshot of sales, limits, blocklist and pages. The control
  * thread builds a new one for each change (view.h), which shares all that did not change, and
  * publishes it; a worker swaps its pointer between two events, so the hot path takes no lock and no
  * reference count. */
@@ -23,7 +23,7 @@ struct snapshot {
     struct adm_blocklist *blocklist;
     struct cfg_rehearsal_keys rehearsal_keys;
     struct up_table *pages; /* NULL: there are none */
-    /* Inside: what the next one has no more. */
+    /* Private: what the next one does not have any more. */
     struct {
         struct snap_sale *first_sale, **sales;
         struct adm_limit_set *limits;
@@ -35,14 +35,15 @@ struct snapshot {
 /* Sale by name, or NULL. */
 const struct snap_sale *snapshot_sale(const struct snapshot *snapshot, const char *name,
                                       size_t len);
-/* What a rehearsal that names a sale gets: the newest twin of that sale, or the twin of this name.
- * NULL: there is none. Everybody else gets what is no twin. */
+/* The sale of a rehearsal that names a sale: the newest twin of that sale, or the twin of this
+ * name. NULL: there is none. All other requests get no twin. */
 const struct snap_sale *snapshot_twin(const struct snapshot *snapshot, const char *name,
                                       size_t len);
 
-/* When no worker uses it any more. NULL is allowed. The last one is freed before its view. */
+/* Call it when no worker uses it any more. NULL is allowed. The last one is freed before its
+ * view. */
 void snapshot_free(struct snapshot *snapshot);
-/* Inside: sales that are linked by `retired`. */
+/* Private: sales linked by `retired`. */
 void snapshot_free_retired(struct snap_sale *sale);
 
 #endif

@@ -1,6 +1,5 @@
-/* What the next snapshot is built of. What snapshots share - sales, the list of them, rules,
- * blocklist, pages - belongs to the view, and is freed with the last snapshot that has it: the one
- * before the next. */
+/* Builds snapshots. What snapshots share (sales, the list of them, rules, blocklist, pages) belongs
+ * to the view, and is freed with the last snapshot that has it: the one before the next. */
 #include "gateway/snapshot/view.h"
 
 #include "common/grow.h"
@@ -46,7 +45,7 @@ int snap_view_new(struct snap_view **ret_view)
     return 0;
 }
 
-/* Its place in the sorted list, or where it belongs. */
+/* Its index in the sorted list, or where to insert it. */
 static size_t place_of(const struct snap_view *view, const char *name, bool *ret_there)
 {
     return ps_sorted_place(name, view->sales, view->sale_count, sizeof *view->sales,
@@ -82,7 +81,7 @@ void snap_view_free(struct snap_view *view)
     free(view);
 }
 
-/* Room for one more sale, and for its index when it goes. */
+/* Room for one more sale, and for its index when it is deleted. */
 static int make_room(struct snap_view *view)
 {
     size_t count = view->sale_count + 1, room = view->room;
@@ -150,7 +149,7 @@ int snap_view_set_run(struct snap_view *view, const char *name, const struct sna
 
     if (!there || snap_sale_is_run(view->sales[place], run))
         return 0;
-    /* A snapshot may have the sale: a copy takes its place. */
+    /* A snapshot may have the sale: replaces it by a copy. */
     struct snap_sale *copy = snap_sale_copy(view->sales[place]);
     if (copy == NULL)
         return PS_E_NOMEM;
@@ -195,7 +194,7 @@ struct adm_blocklist *snap_view_blocklist(struct snap_view *view)
 
 /* --- Building. --- */
 
-/* By twin_of; the newest one of a sale first. Names decide where clocks do not. */
+/* By twin_of; the newest one of a sale first. Names decide if clocks do not. */
 static int compare_twins(const void *a, const void *b)
 {
     const struct snap_sale *x = *(struct snap_sale *const *)a, *y = *(struct snap_sale *const *)b;
@@ -205,7 +204,7 @@ static int compare_twins(const void *a, const void *b)
     return order != 0 ? order : strcmp(y->name, x->name);
 }
 
-/* Of each sale the newest twin; their number. */
+/* The newest twin of each sale; returns how many. */
 static size_t list_twins(const struct snap_view *view, struct snap_sale **ret_twins)
 {
     size_t count = 0, kept = 0;
@@ -232,7 +231,7 @@ static struct snap_sale **copy_lists(const struct snap_view *view, size_t *ret_t
     return sales;
 }
 
-/* What the last snapshot has and `next` has not goes with the last one. */
+/* What the last snapshot has and `next` has not is freed with the last one. */
 static void hand_over(struct snap_view *view, struct snapshot *next)
 {
     struct snapshot *last = view->last;

@@ -1,5 +1,5 @@
-/* What is to be published: the one place that changes. Documents that come into force go into it
- * (documents.c), and what the sales room and the registry of pools know; snapshots are built of it.
+/* The next snapshot in the making: the one place that changes. Documents that come into force go
+ * into it (documents.c), and the states of sales and pools; snapshots are built from it.
  *
  * One thread: control. */
 #ifndef SNAP_VIEW_H
@@ -14,14 +14,14 @@ struct snap_view;
 int snap_view_new(struct snap_view **ret_view) PS_MUST_CHECK;
 void snap_view_free(struct snap_view *view); /* NULL is allowed */
 
-/* A version of a document came into force (cfg_store_callbacks.in_force). Of kinds that workers see
- * in another way, or not at all, nothing happens. PS_E_NOMEM: the one before stays. */
+/* A version of a document came into force (cfg_store_callbacks.in_force). Does nothing for kinds
+ * that workers get in another form, or not at all. PS_E_NOMEM: the previous one stays. */
 int snap_view_put(struct snap_view *view, const struct cfg_store *store, const struct cfg_doc *from,
                   const struct cfg_doc *to) PS_MUST_CHECK;
-/* A sale (`doc` NULL: it is deleted), which keeps what is known of its run. PS_E_NOMEM. */
+/* A sale (`doc` NULL: it is deleted); keeps the state of its run. PS_E_NOMEM. */
 int snap_view_put_sale(struct snap_view *view, const char *name, const struct cfg_sale_doc *doc,
                        const struct cfg_sale_state *state) PS_MUST_CHECK;
-/* What the sales room knows of a sale; without such a sale nothing happens. PS_E_NOMEM. */
+/* The state of a sale from the sales room; does nothing without such a sale. PS_E_NOMEM. */
 int snap_view_set_run(struct snap_view *view, const char *name,
                       const struct snap_sale_run *run) PS_MUST_CHECK;
 /* These are all rules, by name; copied. PS_E_NOMEM. */
@@ -34,8 +34,8 @@ void snap_view_set_pages(struct snap_view *view, struct up_table *pages);
 /* To be changed in place. */
 struct adm_blocklist *snap_view_blocklist(struct snap_view *view);
 
-/* The one built before may be freed when no worker uses it any more, and must be before another
- * one is built. PS_E_NOMEM: what was to be published stays so. */
+/* Builds a snapshot. The previous one may be freed when no worker uses it any more, and must be
+ * before another one is built. PS_E_NOMEM: nothing was published. */
 int snap_view_snapshot(struct snap_view *view, int64_t version, int64_t revision,
                        struct snapshot **ret_snapshot) PS_MUST_CHECK;
 /* The last one built. NULL: there is none yet. */
