@@ -96,7 +96,7 @@ enum gw_metric {
     GW_M_DISCOVERY_FAILURES,   /* penstock_discovery_failures_total{pool,source} */
     GW_M_ROUTE_FALLBACKS,      /* penstock_route_fallbacks_total{route,kind} */
     GW_M_ROUTE_SPLIT,          /* penstock_route_split_ratio{route,pool,split} */
-    GW_M_ROUTE_SHADOWS,        /* penstock_route_shadows_total{route,result} */
+    GW_M_ROUTE_MIRRORS,        /* penstock_route_mirrors_total{route,result} */
     GW_M_ROUTE_RETURNS,        /* penstock_route_returns_total{route,cause} */
     GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
     GW_M_CACHE_REQUESTS,       /* penstock_cache_requests_total{cache,result} */

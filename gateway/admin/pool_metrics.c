@@ -143,14 +143,14 @@ static void print_shares(FILE *out, const char *name, const struct up_route_view
     }
 }
 
-static void print_shadows(FILE *out, const char *name, const struct up_route *route)
+static void print_mirrors(FILE *out, const char *name, const struct up_route *route)
 {
     int64_t sent = 0, failed = 0, left_out = 0;
 
     for (size_t i = 0; i < route->cell_count; i++) {
-        sent += load(&route->cells[i].shadows);
-        failed += load(&route->cells[i].shadows_failed);
-        left_out += load(&route->cells[i].shadows_left_out);
+        sent += load(&route->cells[i].mirrors);
+        failed += load(&route->cells[i].mirrors_failed);
+        left_out += load(&route->cells[i].mirrors_left_out);
     }
     fprintf(out, "%s{route=\"%s\",result=\"sent\"} %" PRId64 "\n", name, route->name, sent);
     fprintf(out, "%s{route=\"%s\",result=\"failed\"} %" PRId64 "\n", name, route->name, failed);
@@ -171,7 +171,7 @@ static bool print_route_rows(FILE *out, enum gw_metric row, const struct up_tabl
 
     if (row == GW_M_ROUTE_REQUESTS)
         print_routes(out, name, table);
-    else if (row != GW_M_ROUTE_FALLBACKS && row != GW_M_ROUTE_SPLIT && row != GW_M_ROUTE_SHADOWS &&
+    else if (row != GW_M_ROUTE_FALLBACKS && row != GW_M_ROUTE_SPLIT && row != GW_M_ROUTE_MIRRORS &&
              row != GW_M_ROUTE_RETURNS)
         return false;
     for (size_t i = 0; i < table->route_count; i++) {
@@ -182,8 +182,8 @@ static bool print_route_rows(FILE *out, enum gw_metric row, const struct up_tabl
             print_returns(out, name, view->live);
         else if (row == GW_M_ROUTE_FALLBACKS && view->doc->fallback_count > 0)
             print_fallbacks(out, name, view->live);
-        else if (row == GW_M_ROUTE_SHADOWS && view->shadow != NULL)
-            print_shadows(out, name, view->live);
+        else if (row == GW_M_ROUTE_MIRRORS && view->mirror != NULL)
+            print_mirrors(out, name, view->live);
     }
     return true;
 }

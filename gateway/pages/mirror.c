@@ -17,7 +17,7 @@ struct page_mirror {
 static void end_mirror(struct page_mirror *mirror, bool failed)
 {
     if (failed)
-        up_route_count(&mirror->cell->shadows_failed);
+        up_route_count(&mirror->cell->mirrors_failed);
     LIST_REMOVE(mirror, entry);
     mirror->all->count--;
     free(mirror);
@@ -29,7 +29,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
 
     (void)part;
     if (answer->status >= 500)
-        up_route_count(&mirror->cell->shadows_failed);
+        up_route_count(&mirror->cell->mirrors_failed);
     if (last)
         end_mirror(mirror, false);
     return true;
@@ -63,12 +63,12 @@ static bool takes_turn(const struct page_request *page, struct up_route_cell *ce
 {
     const struct page_worker *worker = page->worker;
 
-    if (!up_draw_is_in(&cell->shadow_draws, page->route->doc->shadow.per_mille))
+    if (!up_draw_is_in(&cell->mirror_draws, page->route->doc->mirror.per_mille))
         return false;
     if (worker->mirrors.count < PAGE_MIRRORS_MAX &&
-        adm_feature_on(worker->gates->overload, worker->shard, CFG_FEATURE_shadow_copies))
+        adm_feature_on(worker->gates->overload, worker->shard, CFG_FEATURE_mirror))
         return true;
-    up_route_count(&cell->shadows_left_out);
+    up_route_count(&cell->mirrors_left_out);
     return false;
 }
 
@@ -83,13 +83,13 @@ static struct up_exchange *send_copy(const struct page_request *page, struct pag
 
     page_origin(page, &texts, &origin);
     up_fields_request(&head, &origin, &page->route->doc->request_headers);
-    ps_buf_puts(&head, "Penstock-Shadow: ?1\r\n");
+    ps_buf_puts(&head, "Penstock-Mirror: ?1\r\n");
     if (head.overflow)
         return NULL;
     return up_forward(shop,
                       &(struct up_call){.hold = page->hold,
                                         .route = page->route->doc,
-                                        .pool = page->route->shadow,
+                                        .pool = page->route->mirror,
                                         .head = {head.at, head.len},
                                         .method = PS_HTTP_GET,
                                         .key = ps_hash64(&(struct ps_hash_key){{0}}, http->path.at,
@@ -107,18 +107,18 @@ void page_mirror_send(struct page_request *page)
     struct page_worker *worker = page->worker;
     struct up_route_cell *cell = &page->route->live->cells[up_worker_index(worker->shop)];
 
-    if (page->route->shadow == NULL || http->head->method != PS_HTTP_GET ||
+    if (page->route->mirror == NULL || http->head->method != PS_HTTP_GET ||
         (http->in_parts && http->body_len != 0) || !takes_turn(page, cell))
         return;
     struct page_mirror *mirror = calloc(1, sizeof *mirror);
     if (mirror != NULL)
         mirror->exchange = send_copy(page, mirror);
     if (mirror == NULL || mirror->exchange == NULL) {
-        up_route_count(&cell->shadows_left_out);
+        up_route_count(&cell->mirrors_left_out);
         free(mirror);
         return;
     }
-    up_route_count(&cell->shadows);
+    up_route_count(&cell->mirrors);
     mirror->all = &worker->mirrors;
     mirror->cell = cell;
     LIST_INSERT_HEAD(&worker->mirrors.all, mirror, entry);

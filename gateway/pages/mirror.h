@@ -1,6 +1,6 @@
 /* Mirrored requests: a share of a route's GET requests also goes to another pool, whose answers are
  * dropped. A copy is sent once, and only if there is a place; no client waits for it. It carries
- * Penstock-Shadow: ?1. One thread. */
+ * Penstock-Mirror: ?1. One thread. */
 #ifndef PAGE_MIRROR_H
 #define PAGE_MIRROR_H
 

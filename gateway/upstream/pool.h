@@ -148,7 +148,7 @@ struct up_route_view {
     struct cfg_route *doc;
     const struct up_pool_view *pool;      /* NULL: a redirect or an answer */
     const struct up_pool_view **fallback; /* as doc->fallbacks; NULL where it is no pool */
-    const struct up_pool_view *shadow;    /* NULL: none */
+    const struct up_pool_view *mirror;    /* NULL: none */
     struct up_split_view *splits;         /* as doc->splits */
     struct up_switch *switches;           /* who goes to which split (switch.h); NULL: no splits */
     struct up_route *live;                /* its figures, which outlive versions of its document */

@@ -267,7 +267,7 @@ static int fill_route(const struct up_registry *registry, const struct up_table 
 
     ret_route->doc = cfg_route_keep(route);
     ret_route->pool = pool_of(table, route->pool, route);
-    ret_route->shadow = pool_of(table, route->shadow.pool, route);
+    ret_route->mirror = pool_of(table, route->mirror.pool, route);
     ret_route->fallback = calloc(route->fallback_count + 1, sizeof(void *));
     ret_route->splits = calloc(route->split_count + 1, sizeof *ret_route->splits);
     if (ret_route->fallback == NULL || ret_route->splits == NULL)

@@ -37,13 +37,13 @@ struct up_target {
 /* One worker's part of a route. */
 struct up_route_cell {
     uint64_t draws; /* for splits by request: the worker's alone */
-    uint64_t shadow_draws;
+    uint64_t mirror_draws;
     _Atomic(int64_t) fallbacks[CFG_FALLBACK_KINDS]; /* answers, by enum cfg_fallback_kind */
     _Atomic(int64_t) nothing_left; /* no fallback could answer either: counts as our error */
-    _Atomic(int64_t) shadows;      /* mirrored requests */
+    _Atomic(int64_t) mirrors;      /* mirrored requests */
     /* not mirrored: no place, or the ladder has turned copies off */
-    _Atomic(int64_t) shadows_left_out;
-    _Atomic(int64_t) shadows_failed; /* of the mirrored requests */
+    _Atomic(int64_t) mirrors_left_out;
+    _Atomic(int64_t) mirrors_failed; /* of the mirrored requests */
 } PS_ALIGNED;
 
 struct up_route {

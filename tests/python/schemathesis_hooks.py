@@ -43,7 +43,7 @@ def agree_on_pool(body):
 
 def agree_on_route(body):
     """One that needs nothing which is not there, at a place of its own."""
-    for member in ("pool", "redirect", "split", "cache", "fallback", "shadow", "request_headers", "response_headers", "first_byte_ms", "host"):
+    for member in ("pool", "redirect", "split", "cache", "fallback", "mirror", "request_headers", "response_headers", "first_byte_ms", "host"):
         body.pop(member, None)
     body.update({"path": f"/{uuid.uuid4()}/", "answer": {"status": 503, "body": "soon"}, "total_ms": 10000})
 

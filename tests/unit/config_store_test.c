@@ -6,6 +6,7 @@
 #include "gateway/config/store/audit_log.h"
 #include "gateway/config/kinds/feature_doc.h"
 #include "gateway/config/kinds/overload_doc.h"
+#include "gateway/config/kinds/route_doc.h"
 #include "gateway/config/store/store_internal.h"
 #include "gateway/snapshot/view.h"
 
@@ -924,6 +925,33 @@ static void a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks(void **s
     assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 4); /* as somebody has chosen */
 }
 
+static void a_file_of_schema_4_is_read_with_the_names_that_mirrors_had(void **state)
+{
+    const struct cfg_doc *doc;
+    json_t *json;
+    (void)state;
+    close_store();
+    execute("INSERT INTO documents SELECT 'pools', 'b', 1, 1, '{\"endpoints\":[{\"address\":"
+            "\"127.0.0.1:1\"}]}', NULL, 0, ends_at_ms, 0, 't1', '', 'pool.put', ''"
+            " FROM documents WHERE name = 'exports';"
+            "INSERT INTO documents SELECT 'routes', 'p', 1, 1, '{\"path\":\"/\",\"pool\":\"b\","
+            "\"split\":[],\"shadow\":{\"pool\":\"c\",\"share\":0.1}}', NULL, 0, ends_at_ms, 0,"
+            " 't1', '', 'route.put', '' FROM documents WHERE name = 'exports';"
+            "UPDATE documents SET name = 'shadow_copies', json = '{\"level\":3}'"
+            " WHERE kind = 'features' AND name = 'mirror';"
+            "PRAGMA user_version = 4");
+    assert_ok(open_store(NULL));
+    assert_int_equal(cfg_feature_of(find(&cfg_kind_feature, "mirror"))->level, 3);
+    assert_int_equal(cfg_store_count(store, &cfg_kind_feature), CFG_FEATURE_COUNT);
+    assert_non_null(doc = find(&cfg_kind_route, "p"));
+    assert_string_equal(cfg_route_of(doc)->mirror.pool, "c");
+    assert_int_equal(cfg_route_of(doc)->mirror.per_mille, 100);
+    assert_non_null(json = cfg_doc_json(doc));
+    assert_string_equal(text_in(json_object_get(json, "mirror"), "pool"), "c");
+    assert_null(json_object_get(json, "shadow"));
+    json_decref(json);
+}
+
 static void what_is_shipped_is_not_deleted_and_has_no_other_beside_it(void **state)
 {
     static const struct {
@@ -953,9 +981,9 @@ static void a_file_of_a_newer_version_is_refused(void **state)
 {
     (void)state;
     close_store();
+    execute("PRAGMA user_version = 6");
+    refused(PS_E_NEWER, "format 6");
     execute("PRAGMA user_version = 5");
-    refused(PS_E_NEWER, "format 5");
-    execute("PRAGMA user_version = 4");
     assert_ok(open_store(NULL));
 }
 
@@ -1109,6 +1137,7 @@ int main(void)
         TEST(untouched_rules_of_schema_2_are_still_the_shipped_ones),
         TEST(an_upgrade_that_fails_leaves_the_old_file),
         TEST(a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks),
+        TEST(a_file_of_schema_4_is_read_with_the_names_that_mirrors_had),
         TEST(what_is_shipped_is_not_deleted_and_has_no_other_beside_it),
         TEST(a_file_of_a_newer_version_is_refused),
         TEST(a_torn_file_is_refused_with_what_to_do),

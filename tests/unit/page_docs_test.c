@@ -283,7 +283,7 @@ static void a_route_has_its_defaults(void **state)
               "\"class\":\"normal\",\"pool\":\"web\",\"split\":[],\"first_byte_ms\":1000,"
               "\"total_ms\":10000,\"body_max\":1048576,\"request_headers\":{\"set\":{},"
               "\"remove\":[]},\"response_headers\":{\"set\":{},\"remove\":[]},\"cache\":null,"
-              "\"fallback\":[],\"redirect\":null,\"answer\":null,\"shadow\":null}");
+              "\"fallback\":[],\"redirect\":null,\"answer\":null,\"mirror\":null}");
 }
 
 static void a_route_reads_back_as_itself(void **state)
@@ -299,7 +299,7 @@ static void a_route_reads_back_as_itself(void **state)
               "\"set\":{\"X-Shop\":\"a b\"},\"remove\":[\"Cookie\"]},\"cache\":{\"query\":[\"id\","
               "\"page\"],\"stale_if_error_s\":60,\"request_no_cache\":\"obey\"},\"fallback\":[{"
               "\"kind\":\"stale\"},{\"kind\":\"pool\",\"pool\":\"backup\"},{\"kind\":\"static\","
-              "\"status\":503,\"body\":\"<p>soon\"}],\"shadow\":{\"pool\":\"web5\",\"share\":0.1}}",
+              "\"status\":503,\"body\":\"<p>soon\"}],\"mirror\":{\"pool\":\"web5\",\"share\":0.1}}",
               NULL);
     assert_is(&cfg_kind_route,
               "{\"path\":\"/\",\"redirect\":{\"status\":301,\"location\":\"https://a.example/\"}}",
@@ -409,10 +409,10 @@ static void each_fault_of_a_route_has_its_pointer(void **state)
         {"{'path':'/','answer':{},'cache':{}}", {"/cache"}},
         {"{'path':'/','answer':{},'split':[{'pool':'b','share':0.1}]}", {"/split"}},
         {"{'path':'/','answer':{},'fallback':[{'kind':'problem'}]}", {"/fallback"}},
-        {"{'path':'/','answer':{},'shadow':{'pool':'b','share':0.1}}", {"/shadow"}},
-        {"{@,'shadow':{'pool':'web','share':0.1}}", {"/shadow/pool"}},
-        {"{@,'shadow':{'pool':'b'}}", {"/shadow/share"}},
-        {"{@,'methods':['POST'],'shadow':{'pool':'b','share':0.1}}", {"/shadow"}},
+        {"{'path':'/','answer':{},'mirror':{'pool':'b','share':0.1}}", {"/mirror"}},
+        {"{@,'mirror':{'pool':'web','share':0.1}}", {"/mirror/pool"}},
+        {"{@,'mirror':{'pool':'b'}}", {"/mirror/share"}},
+        {"{@,'methods':['POST'],'mirror':{'pool':'b','share':0.1}}", {"/mirror"}},
         {"{@,'retries':3}", {"/retries"}},
         {"{'path':'p','pool':'','methods':[],'class':7}", {"/path", "/pool", "/methods", "/class"}},
     };

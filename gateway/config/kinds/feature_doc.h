@@ -23,7 +23,7 @@
     X(routes_extra, 1, "Routes of the class extra are answered by their fall-backs, or with 503.") \
     X(routes_normal, 3, "Routes of the class normal are answered by their fall-backs, or with 503.") \
     X(routes_important, 4, "Routes of the class important are answered by their fall-backs, or with 503.") \
-    X(shadow_copies, 1, "No copies of requests are sent to the shadow pools of routes.")
+    X(mirror, 1, "No copies of requests are sent to the pools of mirrors.")
 /* clang-format on */
 
 #define CFG_FEATURE_ENUM(name, level, words) CFG_FEATURE_##name,

@@ -353,7 +353,7 @@ static void read_answer(struct cfg_part *outer, struct cfg_route *route)
 /* Exactly one of three; what belongs to a pool needs one. */
 static void check_target(struct cfg_part *part)
 {
-    static const char *const of_pools[] = {"split", "cache", "fallback", "shadow"};
+    static const char *const of_pools[] = {"split", "cache", "fallback", "mirror"};
     bool pool = cfg_part_has(part, "pool");
     int count = pool + cfg_part_has(part, "redirect") + cfg_part_has(part, "answer");
 
@@ -400,7 +400,7 @@ static void read_route(struct cfg_part *part, struct cfg_route *route)
     read_fallbacks(part, route);
     read_redirect(part, route);
     read_answer(part, route);
-    cfg_shadow_read(part, route);
+    cfg_mirror_read(part, route);
     check_target(part);
 }
 
@@ -465,7 +465,7 @@ static json_t *route_write(const void *parsed)
         cfg_header_rules_write(&route->request_headers), "response_headers",
         cfg_header_rules_write(&route->response_headers), "cache", write_cache(&route->cache),
         "fallback", write_fallbacks(route), "redirect", write_redirect(route), "answer",
-        write_answer(route), "shadow", cfg_shadow_write(route));
+        write_answer(route), "mirror", cfg_mirror_write(route));
 }
 
 static json_t *write_state(const void *parsed)
@@ -493,8 +493,8 @@ static void route_names(const void *parsed, cfg_named_fn *take, void *ctx)
         if (route->fallbacks[i].kind == CFG_FALLBACK_POOL)
             take(&cfg_kind_pool, route->fallbacks[i].pool, member, ctx);
     }
-    if (route->shadow.pool[0] != '\0')
-        take(&cfg_kind_pool, route->shadow.pool, "/shadow/pool", ctx);
+    if (route->mirror.pool[0] != '\0')
+        take(&cfg_kind_pool, route->mirror.pool, "/mirror/pool", ctx);
     if (route->cache.store[0] != '\0')
         take(&cfg_kind_cache, route->cache.store, "/cache/store", ctx);
 }

@@ -3,7 +3,7 @@
  *   {"host":null,"path":"/p/","match":"prefix","methods":["GET","HEAD"],"class":"normal",
  *    "pool":"web","split":[],"first_byte_ms":1000,"total_ms":10000,"body_max":1048576,
  *    "request_headers":{"set":{},"remove":[]},"response_headers":{"set":{},"remove":[]},
- *    "cache":null,"fallback":[],"redirect":null,"answer":null,"shadow":null}
+ *    "cache":null,"fallback":[],"redirect":null,"answer":null,"mirror":null}
  *
  * What is left out has the values shown; `path` must be there, and exactly one of `pool`,
  * `redirect` {"status":302,"location":"https://…"} and `answer` {"status":200,
@@ -117,7 +117,7 @@ struct cfg_route {
     struct {
         char pool[PS_NAME_MAX + 1]; /* "" = none */
         uint32_t per_mille;
-    } shadow;
+    } mirror;
     struct cfg_pin fallback_pin; /* an operator's: answered by its fall-backs until then */
     _Atomic(unsigned) refs;      /* inside */
 };

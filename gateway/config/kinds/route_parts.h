@@ -10,13 +10,13 @@
 
 #define CFG_GET_BIT (1u << PS_HTTP_GET)
 
-/* --- route_split.c: the members split and shadow. The route's pool and methods are read. --- */
+/* --- route_split.c: the members split and mirror. The route's pool and methods are read. --- */
 
 void cfg_splits_read(struct cfg_part *part, struct cfg_route *route);
 json_t *cfg_splits_write(const struct cfg_route *route);
 void cfg_splits_done(struct cfg_route *route);
-void cfg_shadow_read(struct cfg_part *outer, struct cfg_route *route);
-json_t *cfg_shadow_write(const struct cfg_route *route);
+void cfg_mirror_read(struct cfg_part *outer, struct cfg_route *route);
+json_t *cfg_mirror_write(const struct cfg_route *route);
 
 /* --- route_parts.c --- */
 

@@ -115,28 +115,30 @@ json_t *cfg_splits_write(const struct cfg_route *route)
     return ps_json_built(list, err);
 }
 
-void cfg_shadow_read(struct cfg_part *outer, struct cfg_route *route)
+void cfg_mirror_read(struct cfg_part *outer, struct cfg_route *route)
 {
+    /* Up to schema 4 of control.db it was stored as `shadow`. */
+    bool old = outer->of->bounds == NULL && ps_json_value(&outer->json, "shadow") != NULL;
     struct cfg_part part;
 
-    if (!cfg_part_open(outer, "shadow", &part))
+    if (!cfg_part_open(outer, old ? "shadow" : "mirror", &part))
         return;
     ps_json_require(&part.json, (const char *const[]){"pool", "share", NULL});
-    cfg_part_name(&part, "pool", route->shadow.pool);
-    cfg_part_share(&part, "share", &route->shadow.per_mille);
-    if (route->shadow.pool[0] != '\0' && strcmp(route->shadow.pool, route->pool) == 0)
+    cfg_part_name(&part, "pool", route->mirror.pool);
+    cfg_part_share(&part, "share", &route->mirror.per_mille);
+    if (route->mirror.pool[0] != '\0' && strcmp(route->mirror.pool, route->pool) == 0)
         ps_json_fault(&part.json, "pool", "is the route's own pool");
     if ((route->methods & CFG_GET_BIT) == 0)
         ps_json_fault(&part.json, "", "copies GET requests, which the route does not serve");
     cfg_part_close(&part);
 }
 
-json_t *cfg_shadow_write(const struct cfg_route *route)
+json_t *cfg_mirror_write(const struct cfg_route *route)
 {
-    if (route->shadow.pool[0] == '\0')
+    if (route->mirror.pool[0] == '\0')
         return json_null();
-    return json_pack("{s:s, s:o}", "pool", route->shadow.pool, "share",
-                     cfg_share_json(route->shadow.per_mille));
+    return json_pack("{s:s, s:o}", "pool", route->mirror.pool, "share",
+                     cfg_share_json(route->mirror.per_mille));
 }
 
 void cfg_splits_done(struct cfg_route *route)

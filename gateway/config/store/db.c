@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x50537463 /* "PStc" */
-#define SCHEMA         4
+#define SCHEMA         5
 #define FORGET_MS      INT64_C(2592000000) /* a month */
 
 #define TEXT(x)  #x
@@ -79,9 +79,16 @@ static const char upgrade[] =
     "DROP TABLE sales; DROP TABLE deleted; DROP TABLE limits; DROP TABLE blocklist;"
     "DROP TABLE policy; PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
 
-/* Schema 3 had no documents of the kinds `overload` and `features`: a program that does not know
- * them must not open the file. */
-static const char upgrade_of_3[] = "PRAGMA user_version = " VALUE(SCHEMA);
+/* Schema 3 had no documents of the kinds `overload` and `features`, and 4 called mirrors shadows: a
+ * program that does not know the documents of today must not open the file. (Routes are read under
+ * both names.) */
+static const char upgrade_of_3[] =
+    "BEGIN IMMEDIATE;"
+    "UPDATE documents SET name = 'mirror' WHERE kind = 'features' AND name = 'shadow_copies';"
+    "UPDATE history SET name = 'mirror' WHERE kind = 'features' AND name = 'shadow_copies';"
+    "UPDATE documents SET name = 'feature:mirror'"
+    " WHERE kind = 'overrides' AND name = 'feature:shadow_copies';"
+    "PRAGMA user_version = " VALUE(SCHEMA) "; COMMIT;";
 
 static const char *const statements[] = {
     [CHECK] = "PRAGMA quick_check(1)",

@@ -40,7 +40,7 @@ static const struct {
     {"page", {"{\"path\":\"/p/\"," ALL "\"pool\":\"a\"," CACHED "," FALLS("{\"kind\":\"stale\"},") "}", "", "{\"path\":\"/p/\"," ALL "\"pool\":\"a\"}",
               "{\"path\":\"/p/\"," ALL "\"answer\":" FIXED("page") "}", "{\"path\":\"/p/\"," ALL "\"redirect\":{\"status\":302,\"location\":\"/c/1\"}}",
               "{\"path\":\"/p/\"," ALL "\"pool\":\"a\",\"split\":[{\"pool\":\"b\",\"share\":0.5,\"by\":\"request\"}]," CACHED "}",
-              "{\"path\":\"/p/\"," ALL "\"pool\":\"a\",\"shadow\":{\"pool\":\"b\",\"share\":1}," CACHED "," FALLS("") "}",
+              "{\"path\":\"/p/\"," ALL "\"pool\":\"a\",\"mirror\":{\"pool\":\"b\",\"share\":1}," CACHED "," FALLS("") "}",
               "{\"path\":\"/p/\"," ALL "\"class\":\"extra\",\"pool\":\"b\"}"}, 0},
     {"up", {"{\"path\":\"/up/\"," ALL "\"pool\":\"a\"," FALLS("") "}", "", "{\"path\":\"/up/\"," ALL "\"pool\":\"a\",\"body_max\":1000}",
             "{\"path\":\"/up/\"," ALL "\"answer\":" FIXED("up") "}", "{\"path\":\"/up/\"," ALL "\"pool\":\"a\"," CACHED "}",

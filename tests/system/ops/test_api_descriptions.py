@@ -51,7 +51,7 @@ def make_pages(admin):
     admin.call(201, "put", CACHE, {"bytes": 1 << 20, "eviction": "lfu"}, cache="pages")
     route = {"host": "shop.example", "path": "/p/", "methods": ["GET", "POST"], "class": "extra", "pool": "web", "cache": {"store": "pages", "query": ["id"]},
              "split": [{"pool": "registered", "share": 0.05, "by": "header:X-Beta=1", "return": {"errors_above": 0.02}}],
-             "request_headers": {"set": {"X-Shop": "a"}, "remove": ["Cookie"]}, "shadow": {"pool": "file", "share": 0.001},
+             "request_headers": {"set": {"X-Shop": "a"}, "remove": ["Cookie"]}, "mirror": {"pool": "file", "share": 0.001},
              "fallback": [{"kind": "stale"}, {"kind": "pool", "pool": "file"}, {"kind": "static", "status": 503, "body": "<p>soon"}]}
     admin.call(201, "put", ROUTE, route, route="product")
     admin.call(201, "put", ROUTE, {"path": "/old/", "redirect": {"status": 301, "location": "/p/"}}, route="old")

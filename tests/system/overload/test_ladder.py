@@ -10,8 +10,8 @@ import pytest
 from cluster import PATIENT, Redis
 from penstock import ANY_VERSION, PATIENT_LOG, PENSTOCK, Gateway, rfc3339, seeds, wait_until
 
-FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "order_state_fresh", "rehearsals", "routes_extra", "routes_important",
-            "routes_normal", "shadow_copies", "status_page_short_ttl")
+FEATURES = ("access_log", "exact_stock", "exports", "long_keep_alive", "mirror", "order_state_fresh", "rehearsals", "routes_extra", "routes_important",
+            "routes_normal", "status_page_short_ttl")
 # A pause of the machine raises no level.
 DELAYED = {"loop_delay_ms": {"threshold": 10000}}
 ENFORCE = {"seed": seeds({"overload": {"default": {"signals": DELAYED}}})}

@@ -68,7 +68,7 @@ def test_a_document_comes_back_whole(web):
 ROUTE_FAULTS = [
     ({"pool": "gone"}, ["/pool"]),
     ({"split": [{"pool": "web", "share": 0.5}, {"pool": "gone", "share": 0.1}]}, ["/split/1/pool"]),
-    ({"fallback": [{"kind": "problem"}], "shadow": {"pool": "gone", "share": 0.1}}, ["/shadow/pool"]),
+    ({"fallback": [{"kind": "problem"}], "mirror": {"pool": "gone", "share": 0.1}}, ["/mirror/pool"]),
     ({"cache": {"store": "gone"}, "fallback": [{"kind": "stale"}, {"kind": "pool", "pool": "gone"}]}, ["/cache/store", "/fallback/1/pool"]),
     ({"path": "/p"}, ["/path"]),
     ({"path": "p/"}, ["/path"]),

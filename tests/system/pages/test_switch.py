@@ -283,11 +283,11 @@ def test_a_gateway_that_dies_in_the_middle_of_a_switch_leaves_one_that_is_whole(
     assert not failed, failed[:3]
 
 
-# --- Shadow copies. ---
+# --- Mirrors. ---
 
 
-def shadows(gateway):
-    return {result: gateway.metric(f'penstock_route_shadows_total{{route="product",result="{result}"}}') for result in ("sent", "failed", "left_out")}
+def mirrored(gateway):
+    return {result: gateway.metric(f'penstock_route_mirrors_total{{route="product",result="{result}"}}') for result in ("sent", "failed", "left_out")}
 
 
 def wait_copied(gateway):
@@ -295,43 +295,43 @@ def wait_copied(gateway):
 
 
 def test_a_share_of_gets_is_copied_to_another_pool_whose_answers_are_dropped(gateway, old, new):
-    change_route(gateway, "product", methods=["GET", "POST"], shadow={"pool": "new", "share": 0.5})
+    change_route(gateway, "product", methods=["GET", "POST"], mirror={"pool": "new", "share": 0.5})
     new.serve = lambda request: "nobody sees this" * 10000
     for n in range(200):
         assert answered_by(gateway, path=f"/p/{n}?a=1") == "old"
         if n % 20 == 19:  # a worker copies 64 at once at most
             wait_copied(gateway)
     assert 90 <= len(new.requests) <= 110 and len(old.requests) == 200
-    assert all(request.value("Penstock-Shadow") == "?1" and request.method == "GET" for request in new.requests)
-    assert not any(request.values("Penstock-Shadow") for request in old.requests)
+    assert all(request.value("Penstock-Mirror") == "?1" and request.method == "GET" for request in new.requests)
+    assert not any(request.values("Penstock-Mirror") for request in old.requests)
     copies = {request.target for request in new.requests}
     assert copies < {request.target for request in old.requests}
-    wait_until(lambda: shadows(gateway) == {"sent": len(new.requests), "failed": 0, "left_out": 0})
+    wait_until(lambda: mirrored(gateway) == {"sent": len(new.requests), "failed": 0, "left_out": 0})
     before = len(new.requests)
     assert all(gateway.public("POST", "/p/1", body=b"x").status == 200 for _ in range(20))
     wait_copied(gateway)
-    assert len(new.requests) == before and shadows(gateway)["sent"] == before
+    assert len(new.requests) == before and mirrored(gateway)["sent"] == before
 
 
-def test_a_shadow_pool_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tried_again(gateway, new):
+def test_a_mirror_that_is_frozen_or_dead_costs_buyers_nothing_and_is_not_tried_again(gateway, new):
     new.freeze()
-    change_route(gateway, "product", shadow={"pool": "new", "share": 1})
+    change_route(gateway, "product", mirror={"pool": "new", "share": 1})
     began = time.monotonic()
     assert {answered_by(gateway) for _ in range(300)} == {"old"}
     assert time.monotonic() - began < PATIENT_ROUTE["first_byte_ms"] / 1e3  # so not even one of them has waited for a copy
-    assert shadows(gateway)["sent"] <= 2 * 64 and shadows(gateway)["left_out"] >= 300 - 2 * 64 - shadows(gateway)["failed"]
+    assert mirrored(gateway)["sent"] <= 2 * 64 and mirrored(gateway)["left_out"] >= 300 - 2 * 64 - mirrored(gateway)["failed"]
     new.thaw()
     new.stop()
     assert {answered_by(gateway) for _ in range(100)} == {"old"}
     assert gateway.metric('penstock_upstream_retries_total{pool="new"}') == 0
 
 
-def test_shadows_are_what_the_ladder_ends_first(gateway, new):
-    change_route(gateway, "product", shadow={"pool": "new", "share": 1}, **{"class": "core"})
-    gateway.override("feature:shadow_copies", "off")
-    assert answered_by(gateway) == "old" and shadows(gateway)["left_out"] == 1
-    assert gateway.admin("GET", "/admin/v1/features/shadow_copies").json["level"] == 1
-    gateway.end_override("feature:shadow_copies")
+def test_mirrors_are_what_the_ladder_ends_first(gateway, new):
+    change_route(gateway, "product", mirror={"pool": "new", "share": 1}, **{"class": "core"})
+    gateway.override("feature:mirror", "off")
+    assert answered_by(gateway) == "old" and mirrored(gateway)["left_out"] == 1
+    assert gateway.admin("GET", "/admin/v1/features/mirror").json["level"] == 1
+    gateway.end_override("feature:mirror")
     answered_by(gateway)
     wait_until(lambda: len(new.requests) == 1)
 
