@@ -143,7 +143,7 @@ static int print_changes(const struct ctl *ctl, const json_t *changes)
     json_t *change;
     size_t i;
 
-    if (ctl->options.output != NULL && strcmp(ctl->options.output, "json") == 0)
+    if (ctl_wants_json(ctl))
         return ctl_put_json(stdout, changes, true);
     if (json_array_size(changes) == 0)
         return CTL_OK;

@@ -87,6 +87,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
                        line + 5 + strspn(line + 5, " \t"));
     else if (strncasecmp(line, "Retry-After:", 12) == 0)
         reply->retry_after_s = strtol(line + 12, NULL, 10);
+    else if (strncasecmp(line, "Penstock-Last-Seq:", 18) == 0)
+        reply->last_seq = strtoll(line + 18, NULL, 10);
     return len;
 }
 

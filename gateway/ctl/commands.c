@@ -43,11 +43,8 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_ONCE]       = {"--once", NULL, "Draws once and ends", BOOL, AT(once), 0, 0},
 };
 
-const char *const ctl_flag_words[CTL_FLAGS] = {
-    [CTL_F_STATE] = "accepted confirmed released",
-};
-
 #define REASON CTL_BIT(CTL_F_REASON)
+#define TTL    CTL_BIT(CTL_F_TTL)
 #define DRY    CTL_BIT(CTL_F_DRY_RUN)
 #define FILES  (CTL_BIT(CTL_F_FILE) | CTL_BIT(CTL_F_PRUNE) | CTL_BIT(CTL_F_KINDS))
 
@@ -57,6 +54,26 @@ const struct ctl_command ctl_commands[] = {
     {"diff",       "",                      0, 0, FILES,                 "table json", "Says what apply would change: status 0 nothing, 1 something, above that trouble", ctl_diff, false},
     {"apply",      "",                      0, 0, FILES | DRY | REASON,  "table json", "Makes documents what files say, all of them or none", ctl_apply, false},
     {"rollback",   "KIND [NAME] [VERSION]", 1, 3, DRY | REASON,          "table json", "Makes a document what it was in a version; without one lists its versions", ctl_rollback, false},
+    {"override list", "",                   0, 0, 0,                     "table json", "Lists what is set for a time, and what would be so otherwise", ctl_override_list, false},
+    {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Sets one thing for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
+    {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
+    {"sale list",  "",                      0, 0, 0,                     "table json", "Lists the sales", ctl_sale_list, false},
+    {"sale show",  "SALE",                  1, 1, 0,                     "table json", "Shows a sale with the numbers of its SKUs", ctl_sale_show, false},
+    {"sale open",  "SALE",                  1, 1, REASON,                "table json", "Opens a sale now", ctl_sale_act, false},
+    {"sale pause", "SALE",                  1, 1, REASON,                "table json", "Refuses buyers until it is resumed", ctl_sale_act, false},
+    {"sale resume", "SALE",                 1, 1, REASON,                "table json", "Ends the pause", ctl_sale_act, false},
+    {"sale end",   "SALE",                  1, 1, REASON,                "table json", "Ends a sale for good", ctl_sale_act, false},
+    {"sale adjust", "SALE SKU DELTA",       3, 3, CTL_BIT(CTL_F_ID) | REASON, "table json", "Changes the stock of an open sale, once for each --id", ctl_sale_adjust, false},
+    {"sale audit", "SALE",                  1, 1, 0,                     "table json", "Counts the books again from the log; status 1 if they are wrong", ctl_sale_audit, false},
+    {"order show", "ORDER",                 1, 1, 0,                     "table json", "Shows an order", ctl_order_show, false},
+    {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Paid: the order stands", ctl_order_act, false},
+    {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Gives its units back to the stock", ctl_order_act, false},
+    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in the order of the log", ctl_order_export, false},
+    {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Says who has changed what, when and why: the last 100 changes, or those behind --after", ctl_audit_show, false},
+    {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_token_list, false},
+    {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Makes a token; its secret is shown once, or written to --out", ctl_token_new, false},
+    {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_token_remove, false},
+    {"drain",      "",                      0, 0, REASON,                NULL,         "Lets the gateway answer what it has, and end", ctl_drain, false},
     {"use",        "[CONTEXT]",             0, 1, 0,                     NULL,         "Takes a context from now on: a name for --admin and --token-file, which with these it gets; without a name lists all", ctl_use, true},
     {"completion", "bash|zsh",              1, 1, 0,                     NULL,         "Prints what a shell needs to complete commands", ctl_completion, true},
     {"man",        "",                      0, 0, 0,                     NULL,         "Prints the manual", ctl_man, true},

@@ -10,10 +10,30 @@ int ctl_use(struct ctl *ctl);
 int ctl_context_read(struct ctl *ctl) PS_MUST_CHECK;
 /* documents.c */
 int ctl_get(struct ctl *ctl);
+int ctl_sale_list(struct ctl *ctl);
 int ctl_edit(struct ctl *ctl);
 int ctl_rollback(struct ctl *ctl);
 /* apply.c */
 int ctl_apply(struct ctl *ctl);
 int ctl_diff(struct ctl *ctl);
+/* sales.c */
+int ctl_sale_show(struct ctl *ctl);
+int ctl_sale_act(struct ctl *ctl);
+int ctl_sale_adjust(struct ctl *ctl);
+int ctl_sale_audit(struct ctl *ctl);
+/* orders.c */
+int ctl_order_show(struct ctl *ctl);
+int ctl_order_act(struct ctl *ctl);
+int ctl_order_export(struct ctl *ctl);
+/* desk.c */
+int ctl_override_list(struct ctl *ctl);
+int ctl_override_set(struct ctl *ctl);
+int ctl_override_end(struct ctl *ctl);
+int ctl_token_list(struct ctl *ctl);
+int ctl_token_new(struct ctl *ctl);
+int ctl_token_remove(struct ctl *ctl);
+int ctl_drain(struct ctl *ctl);
+/* audit.c */
+int ctl_audit_show(struct ctl *ctl);
 
 #endif

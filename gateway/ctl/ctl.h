@@ -83,8 +83,6 @@ enum ctl_flag {
 #define CTL_FLAGS_ALL (CTL_BIT(CTL_F_ADMIN) | CTL_BIT(CTL_F_TOKEN_FILE) | CTL_BIT(CTL_F_HELP))
 
 extern const struct ps_flag ctl_flags[CTL_FLAGS];
-/* What may stand for the value of an option, "one two"; NULL: anything. */
-extern const char *const ctl_flag_words[CTL_FLAGS];
 extern const struct ctl_command ctl_commands[]; /* the last has no name */
 
 /* Runs `penstockctl argv…`; the exit status. */

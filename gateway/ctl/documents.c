@@ -90,6 +90,11 @@ int ctl_get(struct ctl *ctl)
     return ctl_send_and_print(ctl, &call, NULL);
 }
 
+int ctl_sale_list(struct ctl *ctl)
+{
+    return get_list(ctl, &ctl_kinds[0]);
+}
+
 /* --- edit --- */
 
 /* Writes the document into a file of the user's own; its path is heap. */

@@ -232,6 +232,11 @@ static void add_members(struct ctl_table *table, const char *outer, const json_t
     }
 }
 
+bool ctl_wants_json(const struct ctl *ctl)
+{
+    return ctl->options.output != NULL && strcmp(ctl->options.output, "json") == 0;
+}
+
 int ctl_print(const struct ctl *ctl, const json_t *json, const char *columns)
 {
     struct ctl_table table = {.columns = columns != NULL ? 0 : 2};
@@ -239,7 +244,7 @@ int ctl_print(const struct ctl *ctl, const json_t *json, const char *columns)
     json_t *value;
     size_t i;
 
-    if (ctl->options.output != NULL && strcmp(ctl->options.output, "json") == 0)
+    if (ctl_wants_json(ctl))
         return ctl_put_json(stdout, json, true);
     if (columns == NULL) {
         add_members(&table, "", json, 0);

@@ -28,6 +28,8 @@ void ctl_table_add(struct ctl_table *table, const char *text);
 void ctl_table_add_json(struct ctl_table *table, const json_t *value);
 int ctl_table_print(struct ctl_table *table, FILE *out);
 
+/* Did the options ask for JSON? */
+bool ctl_wants_json(const struct ctl *ctl);
 /* As the options say: JSON; or a table. `columns` names members of a document ("a.b" of one
  * inside), upper case at the head; documents are the elements of an array, or the members of an
  * object, whose names are then the column "name". Without columns a document is shown member by

@@ -1,4 +1,5 @@
 """penstockctl against a real gateway: what it shows, what it changes, what it refuses to do, and how it ends."""
+import csv
 import json
 import os
 import shlex
@@ -218,6 +219,102 @@ def test_a_pipe_and_a_loop_of_directories_end(desk):
     (desk.directory / "d/pipe.json").unlink()
     (desk.directory / "d/loop").symlink_to(desk.directory / "d")
     assert "levels" in desk.run("apply", "-f", "d", status=USAGE).stderr
+
+
+# --- Overrides, sales, orders, tokens. ---
+
+
+def test_an_override_is_set_listed_and_ended(desk, gateway):
+    desk.run("override", "set", "level", 2, "--ttl", 600, status=USAGE)
+    would = desk.json("override", "set", "level", 2, "--ttl", 600, "--reason", "a test", "--dry-run")
+    assert would["dry_run"] is True and gateway.overrides() == {}
+    desk.out("override", "set", "level", 2, "--ttl", 600, "--reason", "a test")
+    desk.out("override", "set", "feature:exports", "off", "--ttl", 600, "--reason", "a test")
+    assert {one["target"]: one["value"] for one in desk.json("override", "list")} == {"level": 2, "feature:exports": "off"}
+    assert "feature:exports" in desk.out("override", "list")
+    assert "level" in desk.run("override", "set", "levle", 2, "--ttl", 600, "--reason", "a test", status=REFUSED).stderr
+    desk.out("override", "end", "level")
+    desk.out("override", "end", "feature:exports")
+    desk.run("override", "end", "level", status=REFUSED)
+    assert gateway.overrides() == {}
+
+
+def test_a_sale_is_opened_paused_adjusted_audited_and_ended(desk, gateway):
+    sale = gateway.make_sale(opens_in=3600, stock=5)
+    assert sale in desk.out("sale", "list")
+    assert "open" in desk.out("sale", "open", sale)
+    gateway.wait_state(sale, "open")
+    assert desk.json("sale", "pause", sale, "--reason", "a test")["state"] == "paused"
+    desk.out("sale", "resume", sale)
+    desk.run("sale", "adjust", sale, "phone", 5, status=USAGE)
+    for _ in range(2):
+        desk.out("sale", "adjust", sale, "phone", 5, "--id", "more")
+    desk.out("sale", "adjust", sale, "phone", -2, "--id", "less")
+    assert desk.json("sale", "show", sale)["skus"][0]["available"] == 8 and "phone" in desk.out("sale", "show", sale)
+    assert "the books are right" in desk.out("sale", "audit", sale) and desk.json("sale", "audit", sale)["ok"] is True
+    assert desk.json("sale", "end", sale)["state"] in ("ended", "settled")
+    desk.run("sale", "pause", sale, status=REFUSED)
+    assert "pause" in desk.run("sale", "paus", sale, status=USAGE).stderr
+
+
+def test_an_order_is_shown_confirmed_and_cancelled(desk, gateway):
+    sale = gateway.make_sale()
+    first, second = (gateway.buy(sale, user).json["order_id"] for user in ("ann", "bob"))
+    assert desk.json("order", "show", first)["user"] == "ann"
+    assert desk.json("order", "confirm", first)["state"] == "confirmed"
+    assert desk.json("order", "cancel", second, "--reason", "a test")["state"] == "released"
+    desk.run("order", "cancel", first, status=REFUSED)
+
+
+def test_an_export_has_each_order_once_and_goes_on_where_it_ended(desk, gateway):
+    sale = gateway.make_sale(stock=2000)
+    for i in range(1003):
+        assert gateway.buy(sale, 'a,"user"' if i == 0 else f"u{i}").status == 202
+    rows = list(csv.DictReader(desk.out("order", "export", "--sale", sale).splitlines()))
+    assert len(rows) == len({row["order_id"] for row in rows}) == 1003 and rows[0]["user"] == 'a,"user"'
+    assert {name: rows[0][name] for name in ("sale", "sku", "quantity", "state", "reason")} == {
+        "sale": sale, "sku": "phone", "quantity": "1", "state": "accepted", "reason": ""}
+    done = desk.run("order", "export", "--sale", sale, "-o", "ndjson", "--after", rows[499]["seq"])
+    rest = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["order_id"] for one in rest] == [row["order_id"] for row in rows[500:]]
+    last = rest[-1]["seq"]
+    assert f"--after {last}" in done.stderr
+    assert desk.out("order", "export", "--sale", sale, "--after", last) == ""
+    assert gateway.buy(sale, "late").status == 202
+    assert desk.out("order", "export", "--sale", sale, "--after", last).count("\n") == 1
+    assert desk.out("order", "export", "--sale", sale, "--state", "released").count("\n") == 1  # the head
+    desk.run("order", "export", status=USAGE)
+    desk.run("order", "export", "--sale", "nobodys", status=REFUSED)
+
+
+def test_a_token_is_written_to_a_new_file_and_never_over_one(desk, gateway):
+    shown = desk.out("token", "new", "viewer", "--note", "a test", "--ttl", 600, "--out", "viewer.token")
+    token = (desk.directory / "viewer.token").read_text().strip()
+    assert token not in shown and (desk.directory / "viewer.token").stat().st_mode & 0o77 == 0
+    desk.run("token", "new", "viewer", "--out", "viewer.token", status=USAGE)
+    desk.run("token", "new", "king", "--out", "other.token", status=REFUSED)
+    assert (desk.directory / "viewer.token").read_text().strip() == token and not (desk.directory / "other.token").exists()
+    desk.run("get", "limit", "--token-file", "viewer.token")
+    desk.run("sale", "end", "nobodys", "--token-file", "viewer.token", status=REFUSED)
+    made = [one for one in desk.json("token", "list") if one["note"] == "a test"]
+    desk.out("token", "remove", made[0]["id"])
+    desk.run("get", "limit", "--token-file", "viewer.token", status=REFUSED)
+    assert desk.json("token", "new", "viewer", "--ttl", 60)["token"]
+
+
+def test_audit_show_says_who_has_changed_what(desk, gateway):
+    gateway.limit("audited", **RULE)
+    lines = [json.loads(line) for line in desk.out("audit", "show", "-o", "ndjson", "--limit", 1).splitlines()]
+    assert len(lines) == 1 and lines[0]["target"] == "limits/audited"
+    assert "limits/audited" in desk.out("audit", "show", "--after", lines[0]["seq"] - 1)
+    assert desk.out("audit", "show", "-o", "ndjson", "--after", lines[0]["seq"]) == ""
+
+
+def test_drain_ends_the_gateway(tmp_path):
+    with Gateway(tmp_path) as one:
+        desk = Desk(tmp_path, one.admin_port, one.state / "admin.token")
+        assert "drains" in desk.out("drain", "--reason", "a test")
+        assert one.process.wait(30) == 0
 
 
 # --- Who is called. ---

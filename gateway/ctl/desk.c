@@ -1,0 +1,214 @@
+/* override, token, drain: what operators set for a time, who may call, and the end of a gateway. */
+#include "gateway/ctl/call.h"
+#include "gateway/ctl/commands.h"
+#include "gateway/ctl/print.h"
+
+#include "common/program/private_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OVERRIDE_COLUMNS "target value without gateway until by reason"
+
+/* Adds the member, unless the value is NULL because it was not given. The value is taken. */
+static int set(json_t *body, const char *name, json_t *value)
+{
+    return value != NULL ? json_object_set_new(body, name, value) : 0;
+}
+
+/* Text of an option, which may not be UTF-8: then `*err` is set. */
+static json_t *text_json(const char *text, int *err)
+{
+    json_t *json = text != NULL ? json_string(text) : NULL;
+
+    if (text != NULL && json == NULL)
+        *err = -1;
+    return json;
+}
+
+/* The list's member `listed` as a table. */
+static int list(const struct ctl *ctl, const char *path, const char *listed, const char *columns)
+{
+    const struct ctl_call call = {.path = path};
+    struct ctl_reply reply;
+    int exit = ctl_send(ctl, &call, &reply);
+
+    if (exit == CTL_OK)
+        exit = ctl_print(ctl, json_object_get(reply.json, listed), columns);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+/* Sends a change with the body, which is taken; `err`: it could not be made. */
+static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err,
+                  struct ctl_reply *ret_reply)
+{
+    int exit = CTL_USAGE;
+
+    call.body = body;
+    if (body == NULL || err != 0)
+        (void)ctl_say(CTL_USAGE, "an argument is no UTF-8");
+    else
+        exit = ctl_send(ctl, &call, ret_reply);
+    json_decref(body);
+    return exit;
+}
+
+/* --- override --- */
+
+int ctl_override_list(struct ctl *ctl)
+{
+    return list(ctl, "/admin/v1/overrides", "overrides", OVERRIDE_COLUMNS);
+}
+
+/* A number where it is one, else a word such as "off". */
+static json_t *value_json(const char *text)
+{
+    json_t *number = NULL;
+
+    if (ps_json_parse(text, strlen(text), &number, NULL) == 0 && json_is_number(number))
+        return number;
+    json_decref(number);
+    return json_string(text);
+}
+
+int ctl_override_set(struct ctl *ctl)
+{
+    const struct ctl_call call = {.method = "PUT",
+                                  .path = "/admin/v1/overrides/{}{+}",
+                                  .args = {ctl->args[0], ctl->options.dry_run ? "?dry_run=1" : ""}};
+    struct ctl_reply reply;
+    int err = 0;
+
+    if (ctl->options.ttl_s < 0 || ctl->options.reason == NULL)
+        return ctl_say(CTL_USAGE, "override set needs --ttl SECONDS and --reason TEXT: it ends by "
+                                  "itself, and whoever finds it knows why");
+    json_t *body = ctl_body(ctl), *value = value_json(ctl->args[1]);
+    if (value == NULL || set(body, "value", value) != 0 ||
+        set(body, "ttl_s", json_integer(ctl->options.ttl_s)) != 0 ||
+        set(body, "gateway", text_json(ctl->options.gateway, &err)) != 0)
+        err = -1;
+    int exit = change(ctl, call, body, err, &reply);
+    if (exit != CTL_OK)
+        return exit;
+    const json_t *shown = json_object_get(reply.json, "override");
+    exit = ctl_print(ctl, ctl_wants_json(ctl) || shown == NULL ? reply.json : shown, NULL);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_override_end(struct ctl *ctl)
+{
+    const char *gateway = ctl->options.gateway;
+    const struct ctl_call call = {
+        .method = "DELETE",
+        .path = "/admin/v1/overrides/{}{+}{}",
+        .args = {ctl->args[0], gateway != NULL ? "?gateway=" : "", gateway}};
+    struct ctl_reply reply;
+    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+
+    if (exit == CTL_OK)
+        ctl_reply_done(&reply);
+    return exit;
+}
+
+/* --- token --- */
+
+int ctl_token_list(struct ctl *ctl)
+{
+    return list(ctl, "/admin/v1/tokens", "tokens", "id role note pools created_at expires_at");
+}
+
+/* "web,api" as a list; NULL without. */
+static json_t *pools_json(const char *text)
+{
+    json_t *list = text != NULL ? json_array() : NULL;
+
+    while (text != NULL && *text != '\0') {
+        size_t len = strcspn(text, ",");
+        (void)json_array_append_new(list, json_stringn(text, len));
+        text += len + (text[len] == ',');
+    }
+    return list;
+}
+
+/* The file must not be there: nobody's token is written over. It is made before the token is, so
+ * that no secret is lost for want of a place. */
+static int make_secret_file(const char *path, int *ret_fd)
+{
+    *ret_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    return *ret_fd >= 0 ? CTL_OK : ctl_say(CTL_USAGE, "--out: %s: %s", path, strerror(errno));
+}
+
+static int write_secret(int fd, const char *path, json_t *answer)
+{
+    const char *secret = json_string_value(json_object_get(answer, "token"));
+    bool written = secret != NULL && ps_file_write(fd, secret, strlen(secret)) == 0 &&
+                   ps_file_write(fd, "\n", 1) == 0;
+
+    if (!written)
+        return ctl_say(CTL_FAILED, "%s cannot be written: remove the token, and make another",
+                       path);
+    (void)json_object_del(answer, "token");
+    return CTL_OK;
+}
+
+int ctl_token_new(struct ctl *ctl)
+{
+    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/tokens"};
+    const struct ctl_options *options = &ctl->options;
+    struct ctl_reply reply = {0};
+    int fd = -1, err = 0, exit = CTL_OK;
+
+    json_t *body = ctl_body(ctl);
+    if (set(body, "role", text_json(ctl->args[0], &err)) != 0 ||
+        set(body, "note", text_json(options->note, &err)) != 0 ||
+        set(body, "ttl_s", options->ttl_s >= 0 ? json_integer(options->ttl_s) : NULL) != 0 ||
+        set(body, "pools", pools_json(options->pool)) != 0)
+        err = -1;
+    if (options->out != NULL && (exit = make_secret_file(options->out, &fd)) != CTL_OK) {
+        json_decref(body);
+        return exit;
+    }
+    exit = change(ctl, call, body, err, &reply);
+    if (exit == CTL_OK && fd >= 0)
+        exit = write_secret(fd, options->out, reply.json);
+    else if (fd >= 0)
+        (void)unlink(options->out);
+    if (fd >= 0)
+        (void)close(fd);
+    if (exit == CTL_OK)
+        exit = ctl_print(ctl, reply.json, NULL);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_token_remove(struct ctl *ctl)
+{
+    const struct ctl_call call = {
+        .method = "DELETE", .path = "/admin/v1/tokens/{}", .args = {ctl->args[0]}, .if_match = "*"};
+    struct ctl_reply reply;
+    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+
+    if (exit == CTL_OK)
+        ctl_reply_done(&reply);
+    return exit;
+}
+
+/* --- drain --- */
+
+int ctl_drain(struct ctl *ctl)
+{
+    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/drain"};
+    struct ctl_reply reply;
+    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+
+    if (exit == CTL_OK) {
+        puts("the gateway drains, and ends");
+        ctl_reply_done(&reply);
+    }
+    return exit;
+}
