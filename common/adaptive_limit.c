@@ -12,18 +12,6 @@
 #define load(at)         atomic_load_explicit(at, memory_order_relaxed)
 #define store(at, value) atomic_store_explicit(at, value, memory_order_relaxed)
 
-/* --- the median --- */
-
-static int64_t find_median(const struct ps_adaptive_limit *limit)
-{
-    uint32_t seen = 0;
-    size_t i = 0;
-
-    while ((seen += limit->bucket[i]) * 2 < limit->samples)
-        i++;
-    return ps_time_bucket_middle_ns(i);
-}
-
 /* --- the end of a window --- */
 
 /* Is the service slow by itself? At the floor this caller makes no queue. */
@@ -71,7 +59,7 @@ static void start_window(struct ps_adaptive_limit *limit, int64_t now_ns)
     limit->window_end_ns = now_ns + WINDOW_NS;
     limit->most = 0;
     limit->samples = 0;
-    memset(limit->bucket, 0, sizeof limit->bucket);
+    memset(&limit->times, 0, sizeof limit->times);
 }
 
 static void set_limit(struct ps_adaptive_limit *limit, int64_t now_ns)
@@ -83,7 +71,7 @@ static void set_limit(struct ps_adaptive_limit *limit, int64_t now_ns)
 
 static void end_window(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
-    int64_t median_ns = find_median(limit);
+    int64_t median_ns = ps_times_quantile_ns(&limit->times, 0.5);
     bool probed = limit->probing;
 
     store(&limit->median_ns, median_ns);
@@ -200,7 +188,7 @@ void ps_adaptive_limit_end(struct ps_adaptive_limit *limit, int64_t began_ns, in
         start_window(limit, began_ns);
     if (in_flight > limit->most)
         limit->most = in_flight;
-    limit->bucket[ps_time_bucket(now_ns - began_ns)]++;
+    limit->times.count[ps_time_bucket(now_ns - began_ns)]++;
     if (++limit->samples >= SAMPLES_MIN && now_ns >= limit->window_end_ns)
         end_window(limit, now_ns);
 }

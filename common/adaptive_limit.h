@@ -71,7 +71,7 @@ struct ps_adaptive_limit {
     int64_t ended_ns; /* when a call ended last */
     uint32_t most;    /* in flight in it */
     uint32_t samples;
-    uint32_t bucket[PS_TIME_BUCKETS];
+    struct ps_times_sum times;
 };
 
 void ps_adaptive_limit_init(struct ps_adaptive_limit *limit,

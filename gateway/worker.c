@@ -133,7 +133,7 @@ static void on_turn(int64_t turn_ns, void *ctx)
     struct gw_worker *worker = ctx;
     struct adm_worker_load *load = worker->load;
 
-    adm_times_add(&load->turns, turn_ns);
+    ps_times_add(&load->turns, turn_ns);
     publish(&load->connections, (int64_t)srv_http_connections(worker->http));
     publish(&load->in_flight, (int64_t)srv_in_flight(worker->http));
     publish(&load->held, (int64_t)ord_in_flight_held(worker->orders));
@@ -148,7 +148,7 @@ static void note_late_tick(struct gw_worker *worker, int64_t now_ns)
     int64_t passed_ns = now_ns - atomic_load_explicit(alive_ns, memory_order_relaxed);
 
     if (passed_ns > (TICK_MS + TICK_LATE_MS) * PS_NS_PER_MS)
-        adm_times_add(&worker->load->turns, passed_ns - TICK_MS * PS_NS_PER_MS);
+        ps_times_add(&worker->load->turns, passed_ns - TICK_MS * PS_NS_PER_MS);
     publish(alive_ns, now_ns);
 }
 

@@ -8,6 +8,8 @@
 
 #define SUB_BITS    6 /* 64 buckets a power of two */
 #define VALUE_LIMIT (UINT64_C(1) << 37)
+/* 99.9 is no exact double: its rounding error must not select one record more. */
+#define RANK_ERROR 1e-6
 
 static size_t bucket_of(uint64_t ns)
 {
@@ -18,6 +20,43 @@ static size_t bucket_of(uint64_t ns)
 static uint64_t top_of(size_t bucket)
 {
     return ps_log_bucket_from(bucket + 1, SUB_BITS) - 1;
+}
+
+void ps_times_sum_add(struct ps_times_sum *sum, const struct ps_times *times)
+{
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
+        sum->count[i] += atomic_load_explicit(&times->count[i], memory_order_relaxed);
+}
+
+struct ps_times_sum ps_times_between(const struct ps_times_sum *before,
+                                     const struct ps_times_sum *after)
+{
+    struct ps_times_sum between;
+
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
+        between.count[i] = after->count[i] - before->count[i];
+    return between;
+}
+
+uint64_t ps_times_total(const struct ps_times_sum *sum)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
+        total += sum->count[i];
+    return total;
+}
+
+int64_t ps_times_quantile_ns(const struct ps_times_sum *sum, double share)
+{
+    double rank = share * (double)ps_times_total(sum) - RANK_ERROR, below = 0;
+
+    for (size_t i = 0; i < PS_TIME_BUCKETS; i++) {
+        below += sum->count[i];
+        if (sum->count[i] > 0 && below >= rank)
+            return ps_time_bucket_middle_ns(i);
+    }
+    return 0;
 }
 
 void ps_histogram_init(struct ps_histogram *histogram)
@@ -54,8 +93,7 @@ uint64_t ps_histogram_percentile(const struct ps_histogram *histogram, double pe
         return 0;
     if (percentile <= 0)
         return histogram->min_ns;
-    /* 99.9 is no exact double: its rounding error must not select one record more. */
-    double rank = ceil(percentile / 100 * (double)histogram->count - 1e-6);
+    double rank = ceil(percentile / 100 * (double)histogram->count - RANK_ERROR);
     uint64_t below = 0;
     for (size_t i = 0; i < PS_HISTOGRAM_BUCKETS - 1; i++) {
         below += histogram->bucket[i];

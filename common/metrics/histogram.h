@@ -1,10 +1,12 @@
 /* Log-linear buckets: every power of two is cut into 2^sub_bits equal ones, and values below
  * 2^sub_bits have one each. Over them a fine histogram for the load tool's report, and coarse
- * buckets of times for the gateway's own judgement. */
+ * counts of times for the gateway's own judgement. */
 #ifndef PS_HISTOGRAM_H
 #define PS_HISTOGRAM_H
 
 #include "common/defs.h"
+
+#include <stdatomic.h>
 
 static inline size_t ps_log_bucket(uint64_t value, unsigned sub_bits)
 {
@@ -44,6 +46,36 @@ static inline int64_t ps_time_bucket_middle_ns(size_t bucket)
 {
     return (ps_time_bucket_from_ns(bucket) + ps_time_bucket_from_ns(bucket + 1)) / 2;
 }
+
+/* Times as one thread counts them and others read them, relaxed. Counts only grow, modulo 2^32: a
+ * reader takes the difference of two looks, so no window has to begin or end on two threads at
+ * once. */
+struct ps_times {
+    _Atomic(uint32_t) count[PS_TIME_BUCKETS];
+};
+
+/* The writer's thread. */
+static inline void ps_times_add(struct ps_times *times, int64_t ns)
+{
+    _Atomic(uint32_t) *count = &times->count[ps_time_bucket(ns)];
+
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+/* Times of one writer or several, or of a window of them. One thread. */
+struct ps_times_sum {
+    uint32_t count[PS_TIME_BUCKETS];
+};
+/* Adds all that was counted so far. */
+void ps_times_sum_add(struct ps_times_sum *sum, const struct ps_times *times);
+/* What has been counted between two sums. */
+struct ps_times_sum ps_times_between(const struct ps_times_sum *before,
+                                     const struct ps_times_sum *after);
+uint64_t ps_times_total(const struct ps_times_sum *sum);
+/* The time that `share` (0..1) of the times do not exceed, at most 6.3 % off (the middle of its
+ * bucket); 0 without any. */
+int64_t ps_times_quantile_ns(const struct ps_times_sum *sum, double share);
 
 /* --- Latencies in nanoseconds up to 137 s, at most 1.6 % relative error (64 buckets a power of
  * two), fixed size. One thread; merge to add up. --- */

@@ -3,8 +3,8 @@
 
 #include "common/clock.h"
 
-void adm_window_take(struct adm_window *window, const struct adm_times *times,
-                     struct adm_times_seen *seen)
+void adm_window_take(struct ps_times_sum *window, const struct ps_times *times,
+                     struct ps_times_sum *seen)
 {
     for (size_t i = 0; i < PS_TIME_BUCKETS; i++) {
         uint32_t now = atomic_load_explicit(&times->count[i], memory_order_relaxed);
@@ -13,26 +13,9 @@ void adm_window_take(struct adm_window *window, const struct adm_times *times,
     }
 }
 
-double adm_window_percentile_ms(const struct adm_window *window, double share)
-{
-    uint64_t all = 0, above = 0;
-    size_t bucket = PS_TIME_BUCKETS - 1;
-
-    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
-        all += window->count[i];
-    if (all == 0)
-        return 0;
-    for (; bucket > 0; bucket--) {
-        above += window->count[bucket];
-        if ((double)above > (1 - share) * (double)all)
-            break;
-    }
-    return (double)ps_time_bucket_middle_ns(bucket) / (double)PS_NS_PER_MS;
-}
-
 /* Of a busy time L, an event that arrives in its first L - x waits for more than x. So x is where
  * the sum of L - x over all L > x equals the rest of `all_ns`: searched from the longest down. */
-double adm_window_wait_ms(const struct adm_window *window, double share, double all_ns)
+double adm_window_wait_ms(const struct ps_times_sum *window, double share, double all_ns)
 {
     double rest_ns = (1 - share) * all_ns, sum_ns = 0, count = 0;
 

@@ -20,7 +20,7 @@
 
 /* What was already read of one worker's load. */
 struct seen {
-    struct adm_times_seen turns, store, log, orders;
+    struct ps_times_sum turns, store, log, orders;
     uint32_t admitted;
 };
 
@@ -37,7 +37,7 @@ struct adm_signals {
     char absent[CFG_SIGNAL_COUNT][WHY_SIZE]; /* "": the signal has a value */
     struct adm_worker_load *loads;           /* one for each worker */
     struct seen *seen;                       /* the same */
-    struct adm_window turns, store, log;     /* of this tick */
+    struct ps_times_sum turns, store, log;   /* of this tick */
     int64_t log_oldest_ns;                   /* of all workers; 0: none */
     uint64_t ticks;
     struct moment moments[TICKS_A_SECOND + 1]; /* by the tick */
@@ -45,10 +45,15 @@ struct adm_signals {
     struct adm_machine_cpu machine;
     /* The current second. */
     int64_t second, second_began_ns;
-    struct adm_window orders;
+    struct ps_times_sum orders;
     int64_t answers[ANS_VERDICT_COUNT]; /* counts at its beginning */
     struct adm_history *history;
 };
+
+static double quantile_ms(const struct ps_times_sum *window, double share)
+{
+    return (double)ps_times_quantile_ns(window, share) / (double)PS_NS_PER_MS;
+}
 
 typedef void read_fn(struct adm_signals *signals, enum cfg_signal signal);
 
@@ -154,7 +159,7 @@ static void read_in_flight(struct adm_signals *signals, enum cfg_signal signal)
 static void read_store_latency(struct adm_signals *signals, enum cfg_signal signal)
 {
     if (signals->settings.store_is_shared) {
-        set(signals, signal, adm_window_percentile_ms(&signals->store, 0.99));
+        set(signals, signal, quantile_ms(&signals->store, 0.99));
         return;
     }
     (void)snprintf(signals->absent[signal], WHY_SIZE, "the counter is in memory");
@@ -163,7 +168,7 @@ static void read_store_latency(struct adm_signals *signals, enum cfg_signal sign
 
 static void read_log_latency(struct adm_signals *signals, enum cfg_signal signal)
 {
-    double ended_ms = adm_window_percentile_ms(&signals->log, 0.99), age_ms = 0;
+    double ended_ms = quantile_ms(&signals->log, 0.99), age_ms = 0;
 
     if (signals->log_oldest_ns != 0)
         age_ms = (double)(signals->sample.at_ns - signals->log_oldest_ns) / (double)PS_NS_PER_MS;
@@ -312,7 +317,7 @@ static void end_second(struct adm_signals *signals)
 {
     int64_t now_ns = signals->sample.at_ns, second = signals->second;
     double passed_s = (double)(now_ns - signals->second_began_ns) / (double)PS_NS_PER_S;
-    double p50_ms = adm_window_percentile_ms(&signals->orders, 0.50);
+    double p50_ms = quantile_ms(&signals->orders, 0.50);
 
     for (size_t i = 0; i < ANS_VERDICT_COUNT; i++) {
         int64_t count = count_answers(signals, i);
@@ -324,7 +329,7 @@ static void end_second(struct adm_signals *signals)
     if (p50_ms > 0) {
         adm_history_add(signals->history, ADM_SERIES_ORDER_P50, second, p50_ms);
         adm_history_add(signals->history, ADM_SERIES_ORDER_P99, second,
-                        adm_window_percentile_ms(&signals->orders, 0.99));
+                        quantile_ms(&signals->orders, 0.99));
     }
     memset(&signals->orders, 0, sizeof signals->orders);
     signals->second_began_ns = now_ns;

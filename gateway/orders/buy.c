@@ -455,7 +455,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
         (void)deny(request, ANS_V_not_found); /* deleted meanwhile */
     } else {
         struct passage passage = passage_of(request, sale);
-        adm_times_add(&deps->load->store, passage.now_ns - request->asked_ns);
+        ps_times_add(&deps->load->store, passage.now_ns - request->asked_ns);
         advance(&passage, judge_reservation(&passage, err, answer));
     }
 }
@@ -493,7 +493,7 @@ void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outco
         return;
     }
     ord_in_flight_unlog(request);
-    adm_times_add(&deps->load->log, ps_clock_mono_ns(deps->clock) - request->appended_ns);
+    ps_times_add(&deps->load->log, ps_clock_mono_ns(deps->clock) - request->appended_ns);
     if (outcome == OQ_REFUSED)
         answer_refused(request);
     else if (outcome != OQ_LANDED || order == NULL)

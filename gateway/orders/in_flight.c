@@ -64,7 +64,7 @@ static void on_logging_timer(uv_timer_t *timer)
     while ((request = TAILQ_FIRST(&in_flight->logging)) != NULL &&
            request->appended_ns + timeout_ns <= now) {
         ord_in_flight_unlog(request);
-        adm_times_add(&in_flight->deps.load->log, now - request->appended_ns);
+        ps_times_add(&in_flight->deps.load->log, now - request->appended_ns);
         in_flight->deps.on_overdue(request);
     }
     if (request != NULL)

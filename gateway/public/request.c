@@ -79,7 +79,7 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
                          rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
                          took_ns);
     if (class == ANS_CLASS_ORDER)
-        adm_times_add(&listener->load->orders, took_ns);
+        ps_times_add(&listener->load->orders, took_ns);
     if (listener->access_is_on)
         write_access_log(request, verdict, took_ns);
 }

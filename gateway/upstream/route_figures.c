@@ -52,12 +52,10 @@ void up_target_count(struct up_target *target, size_t worker, enum up_outcome ou
     struct up_target_cell *cell = &target->cells[worker];
     bool timed = outcome == UP_OUTCOME_ok || outcome == UP_OUTCOME_error ||
                  outcome == UP_OUTCOME_timeout || outcome == UP_OUTCOME_broken;
-    _Atomic(uint32_t) *bucket = &cell->latency[ps_time_bucket(took_ns)];
 
     up_route_count(&cell->outcomes[outcome]);
     if (timed)
-        atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
+        ps_times_add(&cell->latency, took_ns);
 }
 
 void up_target_skip(struct up_target *target, size_t worker)

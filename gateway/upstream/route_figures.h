@@ -18,7 +18,7 @@ struct up_target_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
     _Atomic(int64_t) skipped; /* not sent there because the pool's breaker was open */
     /* to the head of the answer; for a timeout, the time waited */
-    _Atomic(uint32_t) latency[PS_TIME_BUCKETS];
+    struct ps_times latency;
 } PS_ALIGNED;
 
 /* Where a route sends requests: its own pool, or that of a split. Fallbacks and mirrors are no

@@ -20,8 +20,7 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
             tally.failures += up_outcome_is_failure(j) ? count : 0;
         }
         tally.skipped += atomic_load_explicit(&cell->skipped, memory_order_relaxed);
-        for (size_t j = 0; j < PS_TIME_BUCKETS; j++)
-            tally.latency[j] += atomic_load_explicit(&cell->latency[j], memory_order_relaxed);
+        ps_times_sum_add(&tally.latency, &cell->latency);
     }
     *ret_tally = tally;
 }
@@ -32,36 +31,15 @@ static void subtract(const struct up_tally *before, const struct up_tally *after
 {
     struct up_tally tally = {.requests = after->requests - before->requests,
                              .failures = after->failures - before->failures,
-                             .skipped = after->skipped - before->skipped};
+                             .skipped = after->skipped - before->skipped,
+                             .latency = ps_times_between(&before->latency, &after->latency)};
 
-    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
-        tally.latency[i] = after->latency[i] - before->latency[i];
     *ret_tally = tally;
-}
-
-static int64_t measured(const struct up_tally *tally)
-{
-    int64_t count = 0;
-
-    for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
-        count += tally->latency[i];
-    return count;
 }
 
 int64_t up_tally_p99_ns(const struct up_tally *tally)
 {
-    int64_t count = measured(tally), below = 0;
-    int64_t rank = count - count / 100; /* the last of the 99 in 100 */
-
-    for (size_t i = 0; i < PS_TIME_BUCKETS && count > 0; i++) {
-        below += tally->latency[i];
-        if (below < rank)
-            continue;
-        int64_t from = ps_time_bucket_from_ns(i), to = ps_time_bucket_from_ns(i + 1);
-        double part = (double)(rank - (below - tally->latency[i])) / (double)tally->latency[i];
-        return from + (int64_t)((double)(to - from) * part);
-    }
-    return 0;
+    return ps_times_quantile_ns(&tally->latency, 0.99);
 }
 
 double up_tally_failure_share(const struct up_tally *tally)
@@ -74,7 +52,7 @@ static int64_t slower_than(const struct up_tally *tally, int64_t bound_ns)
     int64_t count = 0;
 
     for (size_t i = 0; i < PS_TIME_BUCKETS; i++)
-        count += ps_time_bucket_from_ns(i + 1) > bound_ns ? tally->latency[i] : 0;
+        count += ps_time_bucket_from_ns(i + 1) > bound_ns ? tally->latency.count[i] : 0;
     return count;
 }
 
@@ -91,8 +69,9 @@ static bool is_slower(const struct up_tally *its, const struct up_tally *own, do
 {
     int64_t bound_ns = (int64_t)((double)up_tally_p99_ns(own) * times);
 
-    return measured(its) >= UP_JUDGE_MIN && measured(own) >= UP_JUDGE_MIN &&
-           up_tally_p99_ns(its) > bound_ns && slower_than(its, bound_ns) >= UP_JUDGE_BAD_MIN;
+    return ps_times_total(&its->latency) >= UP_JUDGE_MIN &&
+           ps_times_total(&own->latency) >= UP_JUDGE_MIN && up_tally_p99_ns(its) > bound_ns &&
+           slower_than(its, bound_ns) >= UP_JUDGE_BAD_MIN;
 }
 
 struct up_tally up_tally_met(const struct up_tally *its)

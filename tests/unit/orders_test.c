@@ -353,7 +353,7 @@ static void what_the_counter_refuses_frees_its_places(void **state)
 }
 
 /* How many of `times` are `ms` long. */
-static unsigned counted_ms(const struct adm_times *times, int64_t ms)
+static unsigned counted_ms(const struct ps_times *times, int64_t ms)
 {
     return times->count[ps_time_bucket(ms * PS_NS_PER_MS)];
 }

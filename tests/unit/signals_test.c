@@ -20,9 +20,14 @@ static void assert_near(double got, double wanted, double off_at_most)
 
 /* --- times --- */
 
-static void add_to_window(struct adm_window *window, int64_t ns, uint32_t times)
+static void add_to_window(struct ps_times_sum *window, int64_t ns, uint32_t times)
 {
     window->count[ps_time_bucket(ns)] += times;
+}
+
+static double quantile_ms(const struct ps_times_sum *window, double share)
+{
+    return (double)ps_times_quantile_ns(window, share) / MS;
 }
 
 static void buckets_are_an_eighth_of_an_octave_wide(void **state)
@@ -36,26 +41,26 @@ static void buckets_are_an_eighth_of_an_octave_wide(void **state)
     assert_int_equal(ps_time_bucket(131072), 9);
     assert_int_equal(ps_time_bucket(INT64_MAX), PS_TIME_BUCKETS - 1);
     for (int64_t ns = 65536; ns < 20 * S; ns += ns / 50) {
-        struct adm_window window = {{0}};
+        struct ps_times_sum window = {{0}};
         add_to_window(&window, ns, 1);
-        assert_near(adm_window_percentile_ms(&window, 0.99) * MS / (double)ns, 1, 0.07);
+        assert_near((double)ps_times_quantile_ns(&window, 0.99) / (double)ns, 1, 0.07);
     }
 }
 
 static void a_percentile_is_exceeded_by_no_more_than_its_rest(void **state)
 {
-    struct adm_window window = {{0}};
+    struct ps_times_sum window = {{0}};
 
     (void)state;
-    assert_near(adm_window_percentile_ms(&window, 0.99), 0, 0);
+    assert_near(quantile_ms(&window, 0.99), 0, 0);
     add_to_window(&window, 1 * MS, 980);
     add_to_window(&window, 100 * MS, 10);
     add_to_window(&window, 10 * MS, 10);
-    assert_near(adm_window_percentile_ms(&window, 0.5), 1, 0.07);
-    assert_near(adm_window_percentile_ms(&window, 0.98), 1, 0.07);
-    assert_near(adm_window_percentile_ms(&window, 0.985), 10, 0.7);
-    assert_near(adm_window_percentile_ms(&window, 0.99), 10, 0.7);
-    assert_near(adm_window_percentile_ms(&window, 0.995), 100, 7);
+    assert_near(quantile_ms(&window, 0.5), 1, 0.07);
+    assert_near(quantile_ms(&window, 0.98), 1, 0.07);
+    assert_near(quantile_ms(&window, 0.985), 10, 0.7);
+    assert_near(quantile_ms(&window, 0.99), 10, 0.7);
+    assert_near(quantile_ms(&window, 0.995), 100, 7);
 }
 
 /* Against an exact model: for many moments of the window, how long is it until the loop is free? */
@@ -66,7 +71,7 @@ static void the_wait_is_that_of_a_random_moment(void **state)
 
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(turns_ms); i++) {
-        struct adm_window window = {{0}};
+        struct ps_times_sum window = {{0}};
         double waits[10000] = {0};
         size_t at = 0, longer = 0;
         for (size_t j = 0; j < 8 && turns_ms[i][j] > 0; j++) {
@@ -87,16 +92,16 @@ static void the_wait_is_that_of_a_random_moment(void **state)
 
 static void a_window_has_what_was_counted_since_the_last_look(void **state)
 {
-    static struct adm_times times;
-    static struct adm_times_seen seen;
-    struct adm_window window = {{0}};
+    static struct ps_times times;
+    static struct ps_times_sum seen;
+    struct ps_times_sum window = {{0}};
 
     (void)state;
     memset(&times, 0xff, sizeof times); /* about to begin again at 0 */
     adm_window_take(&window, &times, &seen);
     memset(&window, 0, sizeof window);
-    adm_times_add(&times, 5 * MS);
-    adm_times_add(&times, 5 * MS);
+    ps_times_add(&times, 5 * MS);
+    ps_times_add(&times, 5 * MS);
     adm_window_take(&window, &times, &seen);
     assert_int_equal(window.count[ps_time_bucket(5 * MS)], 2);
     adm_window_take(&window, &times, &seen);
@@ -341,11 +346,11 @@ static void latencies_are_those_of_the_last_window(void **state)
     start(true);
     tick();
     for (int i = 0; i < 100; i++) {
-        adm_times_add(&loads[0].store, 2 * MS);
-        adm_times_add(&loads[1].log, 30 * MS);
+        ps_times_add(&loads[0].store, 2 * MS);
+        ps_times_add(&loads[1].log, 30 * MS);
     }
-    adm_times_add(&loads[1].store, 80 * MS);
-    adm_times_add(&loads[1].store, 80 * MS);
+    ps_times_add(&loads[1].store, 80 * MS);
+    ps_times_add(&loads[1].store, 80 * MS);
     tick();
     assert_near(value(CFG_SIGNAL_STORE_LATENCY), 80, 6);
     assert_near(value(CFG_SIGNAL_LOG_LATENCY), 30, 2);
@@ -374,7 +379,7 @@ static void a_long_turn_delays_its_worker_and_one_under_way_does_too(void **stat
     (void)state;
     start(true);
     tick();
-    adm_times_add(&loads[0].turns, 50 * MS);
+    ps_times_add(&loads[0].turns, 50 * MS);
     tick();
     assert_near(value(CFG_SIGNAL_LOOP_DELAY), 48, 4); /* 1 % of 2 x 100 ms waits for longer */
     tick();
@@ -468,7 +473,7 @@ static void history_has_every_figure_and_the_answers_by_verdict(void **state)
             loads[0].in_flight = 100;
         ps_metric_set(shard, GW_M_ADMISSION, ADM_SHED_ORDER, 750 * MS);
         if (i == 35)
-            adm_times_add(&loads[1].orders, 40 * MS);
+            ps_times_add(&loads[1].orders, 40 * MS);
         tick();
         if (i == 36)
             adm_signals_note(signals, ADM_SERIES_LEVEL, 2);

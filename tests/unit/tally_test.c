@@ -30,7 +30,7 @@ static void answer(struct pool *pool, int requests)
         double ms = slow ? pool->slow_ms : pool->fast_ms * (1 + 0.5 * draw(pool));
         pool->so_far.requests++;
         pool->so_far.failures += draw(pool) < pool->failures;
-        pool->so_far.latency[ps_time_bucket((int64_t)(ms * (double)MS))]++;
+        pool->so_far.latency.count[ps_time_bucket((int64_t)(ms * (double)MS))]++;
     }
 }
 
