@@ -11,7 +11,7 @@
  * thread that had to wait finds the new ledger and, for a reservation, another epoch.
  *
  * Sold out: asking inv_sale_sku_sold_out is two loads, and admission asks it first. A reservation
- * itself does always look at the buyer, under his stripe: he may own the key, and then SOLD_OUT
+ * itself does always look at the buyer, under their stripe: they may own the key, and then SOLD_OUT
  * would be a wrong answer. What lock-free readers see (counters, epoch) stays in place for the life
  * of the sale. */
 #include "inventory/store_memory.h"

@@ -5,7 +5,7 @@
  * violated-policies is there. Retry-After is never shorter
  * than the wait that the limit demands, nor than that of a quota of which nothing is left, whatever
  * the reason of this answer; what is added to it spreads the users who were refused in the same
- * instant, and stays the same for one user, so that he gains nothing by asking again. */
+ * instant, and stays the same for one user, so that they gain nothing by asking again. */
 #include "gateway/answers/problem.h"
 
 #include <string.h>

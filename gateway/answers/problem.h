@@ -22,7 +22,7 @@ struct ans_problem_detail {
                            the verdict's name */
     int64_t retry_after_s; /* until the limit allows again or the sale opens, rounded up, without
                               jitter; <= 0 = not known */
-    uint64_t seed;         /* hash of the user: jitter that stays the same for him */
+    uint64_t seed;         /* hash of the user: constant jitter for each user */
     struct ans_limit_fields limit;
     struct ps_str order_id; /* .at == NULL = none */
     const char *pointer;    /* JSON pointer of the member at fault (422); NULL = none */

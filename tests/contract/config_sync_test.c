@@ -24,7 +24,7 @@ static void a_change_is_taken_over_by_the_others(void **state)
     assert_ok(put_sale(b, "spring", 30, 3));
     until_version(a, "spring", 3);
     assert_int_equal(stock_of(a, "spring"), 30);
-    stop(b); /* and it is in his control.db */
+    stop(b); /* and it is in its control.db */
     start(b);
     assert_int_equal(version_of(b, "spring"), 3);
 }

@@ -234,7 +234,7 @@ static void R7_a_verdict_has_one_effect_whoever_sends_it(void **state)
     assert_black(&one, STOCK, 0, 0);
     struct inv_reservation r = wish(3, "ann", "k2", EPOCH);
     r.cap = 1;
-    assert_int_equal(reserve(&two, &r), INV_RESERVED); /* nothing of him is left */
+    assert_int_equal(reserve(&two, &r), INV_RESERVED); /* nothing of the buyer is left */
 }
 
 static void attaching_wants_an_installed_epoch_that_is_high_enough(void **state)
@@ -785,7 +785,7 @@ static void a_lease_has_one_holder_at_a_time(void **state)
     assert_int_equal(lease(&two, NULL, 60000), 1);
     assert_int_equal(lease(&one, NULL, 60000), 1);
     assert_int_equal(lease(&two, "drop", 60000), 2); /* another lease */
-    assert_int_equal(lease(&two, NULL, 0), 1);       /* not his to give back */
+    assert_int_equal(lease(&two, NULL, 0), 1);       /* not this one's to release */
     assert_int_equal(lease(&one, NULL, 0), 0);
     assert_int_equal(lease(&two, NULL, 30), 2);
     turn_ms(60);

@@ -255,7 +255,7 @@ static void nobody_gets_more_than_the_cap_of_the_sale(void **state)
     resolve(2, INV_ACCEPTED);
     resolve(2, INV_RELEASED);
     r.quantity = 2;
-    assert_about(reserve(&r), INV_CAP, 1); /* the last that he still has */
+    assert_about(reserve(&r), INV_CAP, 1); /* the last that the buyer still has */
     r.quantity = 1;
     assert_int_equal(reserve(&r).result, INV_RESERVED); /* released ones do not */
 }
@@ -706,7 +706,7 @@ static void loaded_orders_count_like_those_that_were_reserved(void **state)
     r.user = PS_STR("cat");
     assert_about(reserve(&r), INV_DUPLICATE, 3);
     r.key.len = 0;
-    assert_int_equal(reserve(&r).result, INV_RESERVED); /* released units are not his */
+    assert_int_equal(reserve(&r).result, INV_RESERVED); /* released units are not the buyer's */
     r.user = PS_STR("bob");
     r.cap = 4;
     r.order_id = id(10);

@@ -11,7 +11,7 @@ RETRY_S = 0.05
 
 
 class Told:
-    """What one buyer has heard: the last answer, and whether an attempt of his went without one."""
+    """What one buyer has received: the last answer, and whether an attempt of theirs got none."""
 
     def __init__(self, user, key):
         self.user, self.key = user, key
@@ -67,7 +67,7 @@ def buy_bytes(sale, user, key, sku="phone"):
 
 class Load:
     """`threads` buyers at a time, one user after the other, until stop(). A context manager. `promise` is called with each
-    buyer who has just been promised his order; `history` (history.py) gets what they see."""
+    buyer who has just been promised an order; `history` (history.py) gets what they see."""
 
     def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0, pause=0.0, promise=None, history=None):
         self.gateway, self.sale, self.name, self.timeout, self.history = gateway, sale, name, timeout, history
@@ -191,7 +191,7 @@ def assert_retries_find_their_orders(gateway, sale, loads, most=200):
         answer = json.loads(body)
         if told.promised:
             assert (status, answer["order_id"]) == (202, told.order_id), answer
-        elif status == 202:  # a unit was left for him after all, or his order had come through
+        elif status == 202:  # a unit was left after all, or the order had been made
             assert answer["state"] == "accepted", answer
         else:
             assert answer["code"] == "sold_out", answer

@@ -1,4 +1,4 @@
-/* Which fall-back answers: in the order of the document, whatever cannot answer passed over. */
+/* Which fallback answers: in the order of the document, skipping those that cannot. */
 #include "tests/unit/check.h"
 
 #include "gateway/upstream/fallback.h"

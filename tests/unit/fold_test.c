@@ -267,7 +267,7 @@ static void R3_a_rejection_that_comes_first_voids_the_order_for_good(void **stat
     assert_int_equal(change.effect, OQ_EFFECT_NONE);
     assert_state(&log, 1, OQ_STATE_VOID, OQ_REJECTED);
     assert_totals(&log, 100, 0, 0, 0);
-    /* Now it is known whose it was; he who holds the first struct still reads "void". */
+    /* Now its buyer is known; a reader that holds the first struct still reads "void". */
     assert_true(oq_order_known(order(&log, 1)));
     assert_ptr_equal(oq_fold_newest(log.fold, the_sale(&log), PS_STR("alice")), order(&log, 1));
     assert_ptr_equal(oq_sale_order_at(the_sale(&log), 0), order(&log, 1));

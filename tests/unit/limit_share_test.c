@@ -462,7 +462,7 @@ static void only_global_and_sale_rules_are_shared(void **unused)
     adm_limit_table_free(table);
 }
 
-/* What is told to who is refused: he passes then, and no sooner than 0.1 ms before. */
+/* The wait of a refusal is true: the request passes then, and no sooner than 0.1 ms before. */
 static void waits_are_told_in_real_time(void **unused)
 {
     (void)unused;

@@ -33,7 +33,7 @@ static void a_pool_gives_each_slot_once_and_then_none(void **state)
     assert_null(ps_pool_take(pool));
     assert_int_equal(ps_pool_used(pool), SLOTS);
     for (int i = 0; i < SLOTS; i++) {
-        assert_int_equal(slot[i][0], i); /* nobody wrote into his neighbour */
+        assert_int_equal(slot[i][0], i); /* nobody wrote into a neighbour's slot */
         assert_int_equal(slot[i][99], i);
         ps_pool_give(pool, slot[i]);
     }

@@ -101,7 +101,7 @@ static void retry_after_is_never_before_the_limit_allows(void **state)
     }
 }
 
-/* Who has nothing left of his own quota would hear 429 next. */
+/* A user with nothing left of their own quota would get 429 next. */
 static void no_retry_after_is_before_the_askers_quota_has_room_again(void **state)
 {
     static const enum ans_verdict verdicts[] = {ANS_V_user_rate, ANS_V_store_unavailable,

@@ -1,4 +1,4 @@
-/* Registered endpoints as documents: heart-beats leave no trace but their end. */
+/* Registered endpoints as documents: heartbeats change nothing but the expiry. */
 #include "tests/contract/faulty_vfs.h"
 #include "tests/unit/temp_dir.h"
 
@@ -33,7 +33,7 @@ static int publish(void *ctx, int64_t revision)
     return 0;
 }
 
-/* Of registrations those that are no heart-beat. */
+/* Registrations that are no heartbeats. */
 static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
 {
     const struct cfg_doc *doc = to != NULL ? to : from;

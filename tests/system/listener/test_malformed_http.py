@@ -71,7 +71,7 @@ def gateway():
 
 @pytest.fixture(scope="module")
 def beside(gateway):
-    """A buyer on a kept connection: he is served whatever happens beside him."""
+    """A buyer on a kept connection is served whatever other connections send."""
     connection = Connection(gateway.port, 10)
     count = 0
 

@@ -124,7 +124,7 @@ def test_a_sale_ends_by_the_wall_clock(clock):
         assert gateway.buy(sale, "ann", key="k").status == 202
         clock.jump(HOUR)
         assert gateway.buy(sale, "bob").code == "ended"
-        assert gateway.buy(sale, "ann", key="k").status == 202  # his order is still his
+        assert gateway.buy(sale, "ann", key="k").status == 202  # ann still has the order
         assert call(gateway.port, "GET", f"/v1/sales/{sale}").json["phase"] == "ended"
 
 

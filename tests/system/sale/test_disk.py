@@ -87,7 +87,7 @@ def test_a_commit_that_fails_leaves_its_order_pending_until_a_record_closes_it(d
         order = f"/v1/orders/{answer.json['order_id']}"
         assert gateway.public("GET", order, user="bob").json["state"] == "pending"
         assert sku(gateway, sale)["in_doubt"] == 1
-        assert gateway.buy(sale, "bob", key="b").code == "log_unavailable"  # and no second order for his key
+        assert gateway.buy(sale, "bob", key="b").code == "log_unavailable"  # and no second order for the key
         assert sku(gateway, sale)["in_doubt"] == 1
         assert_away(gateway, sale, first, known="ann")
         disk.heal()
@@ -101,10 +101,10 @@ def test_a_commit_that_fails_leaves_its_order_pending_until_a_record_closes_it(d
         final = gateway.public("GET", order, user="bob")
         if came_back:
             assert final.json["state"] == "accepted", final
-        else:  # the record that closes an order does not name its buyer: he finds none
+        else:  # the record that closes an order does not name its buyer, who finds none
             assert final.status == 404, final
         assert_well(gateway, sale, "cat")
-        mine = gateway.buy(sale, "bob", key="b").json  # his key is free, and so is his unit
+        mine = gateway.buy(sale, "bob", key="b").json  # the key is free, and so is the unit
         assert mine["state"] == "accepted" and (mine["order_id"] == answer.json["order_id"]) == came_back
         gateway.assert_books(sale)
 

@@ -1,4 +1,4 @@
-"""Rate limits as buyers meet them: who is counted, what he is told, and who is never burdened with others' requests."""
+"""Rate limits as buyers meet them: what is counted, what the answer says, and that nobody pays for others' requests."""
 import itertools
 import json
 import re

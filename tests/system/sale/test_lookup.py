@@ -1,4 +1,4 @@
-"""Looking orders up: each buyer sees his own, and nobody else's."""
+"""Looking orders up: each buyer sees their own orders, and nobody else's."""
 import pytest
 from penstock import ANY_VERSION, PATIENT_LOG, Gateway
 from test_buying import is_no
