@@ -2,7 +2,7 @@
  * gateway has nothing in doubt, read the whole log back, judge, report. After Ctrl-C no more buyers
  * come, and nothing else changes: what they were told is still compared with the log.
  *
- * Beside a live sale (--shadow-of) the sale that is made is its twin, and the clicks are marked.
+ * Beside a live sale (--twin-of) the sale that is made is its twin, and the clicks are marked.
  * The first answer that does not say that its mark was believed ends the run. */
 #include "loadtest/rehearse.h"
 
@@ -13,7 +13,7 @@
 #include "loadtest/pages.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
-#include "loadtest/shadow.h"
+#include "loadtest/twin.h"
 #include "loadtest/template.h"
 #include "loadtest/witness.h"
 
@@ -41,7 +41,7 @@ struct rehearsal {
     struct lt_witness witness; /* of --history */
     struct lt_live_feed *feed; /* of --live, while buyers come; or NULL */
     json_t *baseline;          /* the report of --baseline, or NULL */
-    struct lt_shadow shadow;
+    struct lt_twin twin;
     struct lt_client *client;
     uint64_t missed; /* answers of the live sale */
     struct lt_sale made;
@@ -54,7 +54,7 @@ struct rehearsal {
 static int make_sale(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     struct lt_sale *sale = &rehearsal->made;
-    *sale = (struct lt_sale){.twin_of = rehearsal->shadow.of, .plan = &rehearsal->plan->spec};
+    *sale = (struct lt_sale){.twin_of = rehearsal->twin.of, .plan = &rehearsal->plan->spec};
     for (;;) {
         int64_t now_ms = ps_clock_wall_ms(&ps_clock_system);
         lt_sale_name(now_ms, rehearsal->sale);
@@ -74,7 +74,7 @@ static void on_answer(const struct lt_answer *answer, void *ctx)
     const char *verdict = lt_tally_add(rehearsal->tally, answer);
     if (rehearsal->witness.file != NULL)
         lt_witness_answer(&rehearsal->witness, answer, verdict);
-    if (rehearsal->shadow.of != NULL && lt_shadow_missed(answer)) {
+    if (rehearsal->twin.of != NULL && lt_twin_missed(answer)) {
         rehearsal->missed++;
         lt_client_stop(rehearsal->client);
     }
@@ -89,7 +89,7 @@ static void on_send(const struct lt_click *click, uint64_t process, void *ctx)
 static void put_mark(char ret_mark[PS_MARK_TEXT_MAX + 1], void *ctx)
 {
     const struct rehearsal *rehearsal = ctx;
-    lt_shadow_mark(&rehearsal->shadow, ret_mark);
+    lt_twin_mark(&rehearsal->twin, ret_mark);
 }
 
 static void print_second(const struct rehearsal *rehearsal, const struct lt_progress *progress)
@@ -168,7 +168,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     struct lt_client_settings settings = {
         .target = &rehearsal->public_target,
         .plan = rehearsal->plan,
-        .sale = rehearsal->shadow.of != NULL ? rehearsal->shadow.of : rehearsal->sale,
+        .sale = rehearsal->twin.of != NULL ? rehearsal->twin.of : rehearsal->sale,
         .skus = rehearsal->made.skus,
         .user_prefix = rehearsal->user_prefix,
         .client_ip_header = options->client_ip_header,
@@ -177,7 +177,7 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .patience_ms = options->patience_ms,
         .retries = (uint16_t)options->retries,
         .stop = rehearsal->stop,
-        .mark = rehearsal->shadow.of != NULL ? put_mark : NULL,
+        .mark = rehearsal->twin.of != NULL ? put_mark : NULL,
         .on_send = rehearsal->witness.file != NULL ? on_send : NULL,
         .on_answer = on_answer,
         .on_second = on_second,
@@ -319,7 +319,7 @@ static json_t *fill_report(struct rehearsal *rehearsal)
     report->tally = rehearsal->tally;
     report->pages = rehearsal->pages;
     report->proof = &rehearsal->proof;
-    report->shadow_of = options->shadow_of;
+    report->twin_of = options->twin_of;
     lt_report_sales(report, oq_audit_fold(rehearsal->audit));
     return lt_report_json(report);
 }
@@ -405,9 +405,9 @@ static int read_key(struct rehearsal *rehearsal, struct ps_fault *fault)
     const struct lt_options *options = rehearsal->options;
     int64_t need_ms = rehearsal->plan->length_ns / PS_NS_PER_MS + KEY_SPARE_MS +
                       options->timeout_ms * (1 + options->retries);
-    rehearsal->shadow.of = options->shadow_of;
-    rehearsal->shadow.user_prefix = rehearsal->user_prefix;
-    return lt_shadow_read_key(options->rehearsal_key, need_ms, &rehearsal->shadow, fault);
+    rehearsal->twin.of = options->twin_of;
+    rehearsal->twin.user_prefix = rehearsal->user_prefix;
+    return lt_twin_read_key(options->rehearsal_key, need_ms, &rehearsal->twin, fault);
 }
 
 static int read_pages(struct rehearsal *rehearsal, struct ps_fault *fault)
@@ -429,7 +429,7 @@ static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
         err = read_pages(rehearsal, fault);
     if (err == 0)
         err = lt_rehearse_aim(options, &rehearsal->public_target, &rehearsal->admin, fault);
-    if (err == 0 && options->shadow_of != NULL)
+    if (err == 0 && options->twin_of != NULL)
         err = read_key(rehearsal, fault);
     if (err == 0 && options->baseline_path != NULL)
         err = lt_baseline_load(options->baseline_path, &rehearsal->baseline, fault);
@@ -499,18 +499,18 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
-    if (rehearsal->shadow.of != NULL)
-        err = lt_shadow_check(&rehearsal->shadow, &rehearsal->public_target, rehearsal->sale,
-                              rehearsal->stop, fault);
+    if (rehearsal->twin.of != NULL)
+        err = lt_twin_check(&rehearsal->twin, &rehearsal->public_target, rehearsal->sale,
+                            rehearsal->stop, fault);
     if (err == 0)
         err = let_buyers_come(rehearsal, fault);
     if (err == 0 && rehearsal->missed > 0)
         err = ps_fault(
-            fault, PS_E_CONFLICT, "--shadow-of",
+            fault, PS_E_CONFLICT, "--twin-of",
             "%llu answers were the live sale's own: the marks are not believed any more, "
             "so no more clicks were sent. Look for orders of users %s* in %s and cancel "
             "them",
-            (unsigned long long)rehearsal->missed, rehearsal->user_prefix, rehearsal->shadow.of);
+            (unsigned long long)rehearsal->missed, rehearsal->user_prefix, rehearsal->twin.of);
     if (err < 0) {
         struct ps_fault none; /* the first fault is the one to report */
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);

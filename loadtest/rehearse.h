@@ -17,7 +17,7 @@ struct lt_options {
     const char *history_path;          /* where what clients saw is written; NULL: nowhere */
     const char *check_history, *sale;  /* a file to judge against the log of a sale; or NULL */
     const char *report_sale;           /* a sale to report on, instead of playing; NULL: none */
-    const char *shadow_of;             /* the live sale beside which it runs; NULL: none */
+    const char *twin_of;               /* the live sale beside which it runs; NULL: none */
     const char *rehearsal_key;         /* the file of the key that signs its marks; with it */
     const char *pages;                 /* what visitors ask for beside the buyers; NULL: nothing */
     double pages_rate;                 /* a second */

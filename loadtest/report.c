@@ -308,5 +308,5 @@ json_t *lt_report_json(const struct lt_report *report)
         latencies_json(tally), "answers", answers_json(tally), "in_time", in_time_json(tally),
         "timeline", timeline_json(report), "pages", pages_json(report->pages), "stock",
         stock_json(report), "proof", proof_json(report->proof), "gateway_saw", report->gateway,
-        "shadow_of", report->shadow_of);
+        "twin_of", report->twin_of);
 }

@@ -27,7 +27,7 @@ struct lt_report {
     int64_t curve_ns;
     json_t *gateway; /* lt_curves_read; NULL: it could not be read, see why_no_gateway */
     char why_no_gateway[320];
-    const char *shadow_of; /* the live sale beside which it ran; NULL: none */
+    const char *twin_of; /* the live sale beside which it ran; NULL: none */
     /* What --thresholds and --baseline say of it, as text; NULL: they were not given. */
     char *criteria;
     bool crossed; /* one of them is not met */

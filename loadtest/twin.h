@@ -1,13 +1,13 @@
 /* Rehearsing beside a live sale: the marks of its clicks, and what must be sure before the first
  * one is sent. A click whose mark is not believed buys from the live sale. */
-#ifndef LT_SHADOW_H
-#define LT_SHADOW_H
+#ifndef LT_TWIN_H
+#define LT_TWIN_H
 
 #include "common/text/id.h"
 #include "common/text/mark.h"
 #include "loadtest/client.h"
 
-struct lt_shadow {
+struct lt_twin {
     const char *of; /* the live sale; NULL: the rehearsal has a sale of its own */
     const char *user_prefix;
     char key[PS_NAME_MAX + 1];
@@ -18,21 +18,20 @@ struct lt_shadow {
 /* Reads the key from a file: what POST /admin/v1/rehearsal-keys has answered. PS_E_NOT_FOUND,
  * PS_E_IO; PS_E_PERMISSION: others may read it; PS_E_INVALID: no key, or it ends within `need_ms`
  * from now. */
-int lt_shadow_read_key(const char *path, int64_t need_ms, struct lt_shadow *shadow,
-                       struct ps_fault *fault) PS_MUST_CHECK;
+int lt_twin_read_key(const char *path, int64_t need_ms, struct lt_twin *twin,
+                     struct ps_fault *fault) PS_MUST_CHECK;
 
 /* A mark that is good for the next minutes. */
-void lt_shadow_mark(const struct lt_shadow *shadow, char ret_mark[PS_MARK_TEXT_MAX + 1]);
+void lt_twin_mark(const struct lt_twin *twin, char ret_mark[PS_MARK_TEXT_MAX + 1]);
 
-/* Asks the public listener for the marked page of the live sale until the twin's comes, and then
- * some times more: behind a balancer there are several gateways. PS_E_CONFLICT: it does not come;
- * errors as lt_admin_call. Blocking. */
-int lt_shadow_check(const struct lt_shadow *shadow, const struct lt_target *target,
-                    const char *twin, const volatile sig_atomic_t *stop,
-                    struct ps_fault *fault) PS_MUST_CHECK;
+/* Asks the public listener for the marked page of the live sale until that of its twin `name`
+ * comes, and then some times more: behind a balancer there are several gateways. PS_E_CONFLICT: it
+ * does not come; errors as lt_admin_call. Blocking. */
+int lt_twin_check(const struct lt_twin *twin, const struct lt_target *target, const char *name,
+                  const volatile sig_atomic_t *stop, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* The answer is of the live sale: the click's mark was not believed. What a proxy answers, or a
  * gateway to what it cannot read, is of no sale. */
-bool lt_shadow_missed(const struct lt_answer *answer);
+bool lt_twin_missed(const struct lt_answer *answer);
 
 #endif

@@ -363,13 +363,13 @@ def key_file(directory, key, mode=0o600):
     return path
 
 
-def shadow_words(g, sale, key_path, *options):
+def twin_words(g, sale, key_path, *options):
     return [str(word) for word in (REHEARSE, "--public", f"http://127.0.0.1:{g.port}", "--admin", f"http://127.0.0.1:{g.admin_port}", "--state-dir", g.state,
-                                   "--shadow-of", sale, "--rehearsal-key", key_path, "--buyers", 2000, "--stock", 300, "--over", "2s", "--quiet", *options)]
+                                   "--twin-of", sale, "--rehearsal-key", key_path, "--buyers", 2000, "--stock", 300, "--over", "2s", "--quiet", *options)]
 
 
-def shadow(g, sale, key_path, *options):
-    return subprocess.run(shadow_words(g, sale, key_path, *options), capture_output=True, text=True, timeout=90)
+def rehearse_beside(g, sale, key_path, *options):
+    return subprocess.run(twin_words(g, sale, key_path, *options), capture_output=True, text=True, timeout=90)
 
 
 def test_a_rehearsal_beside_a_live_sale_is_proved_and_the_live_sale_is_untouched(tmp_path):
@@ -379,13 +379,13 @@ def test_a_rehearsal_beside_a_live_sale_is_proved_and_the_live_sale_is_untouched
         sale = g.make_sale(stock=100000, skus=[{"sku": "phone", "stock": 100000, "price": {"amount": "9.90", "currency": "CNY"}}, {"sku": "case", "stock": 7}],
                            reservation_ttl_s=600, attributes={"title": "11.11"})
         with Load(g, sale, threads=2, pause=0.01) as load:
-            done = shadow(g, sale, key_file(tmp_path, new_key(g)), "--confirm-share", 0.2, "--cancel-share", 0.2, "--repeat-share", 0.3, "--json", tmp_path / "r.json")
+            done = rehearse_beside(g, sale, key_file(tmp_path, new_key(g)), "--confirm-share", 0.2, "--cancel-share", 0.2, "--repeat-share", 0.3, "--json", tmp_path / "r.json")
             assert done.returncode == 0, done.stdout + done.stderr
             wait_until(lambda: load.promised() > 20, what="buyers of the live sale")
             load.stop()
         report = json.loads((tmp_path / "r.json").read_text())
         twin = report["sale"]
-        assert report["shadow_of"] == sale and report["proof"]["ok"] is True and report["answers"]["accepted"] == 300
+        assert report["twin_of"] == sale and report["proof"]["ok"] is True and report["answers"]["accepted"] == 300
         of_twin, of_sale = g.orders(twin), g.orders(sale)
         judge(g, sale, [load], 100000)
         g.assert_books(twin)
@@ -410,7 +410,7 @@ def twins_of(g, sale):
 def test_a_rehearsal_whose_marks_are_not_believed_buys_nothing_and_says_why(gateway, tmp_path):
     sale = gateway.make_sale(stock=10)
     stranger = {**new_key(gateway), "secret": "ab" * 32}
-    done = shadow(gateway, sale, key_file(tmp_path, stranger))
+    done = rehearse_beside(gateway, sale, key_file(tmp_path, stranger))
     assert done.returncode == 1 and "--rehearsal-key" in done.stderr and "nothing was bought" in done.stderr, done
     assert left(gateway, sale) == 10
     assert [(twin["state"], twin["skus"][0]["held"]) for twin in twins_of(gateway, sale)] == [("settled", 0)]
@@ -419,7 +419,7 @@ def test_a_rehearsal_whose_marks_are_not_believed_buys_nothing_and_says_why(gate
 def test_a_rehearsal_stops_at_the_first_answer_of_the_live_sale(gateway, tmp_path):
     """Its key is revoked in the middle: from then on its clicks are ordinary ones."""
     sale, key = gateway.make_sale(stock=100000, per_user_cap=1), new_key(gateway)
-    words = shadow_words(gateway, sale, key_file(tmp_path, key), "--over", "200s", "--shape", "constant")
+    words = twin_words(gateway, sale, key_file(tmp_path, key), "--over", "200s", "--shape", "constant")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_until(lambda: [twin for twin in twins_of(gateway, sale) if twin["skus"][0]["held"] > 10], 60, what="orders of the twin")
         assert gateway.admin("DELETE", f"/admin/v1/rehearsal-keys/{key['key']}").status == 204
@@ -436,20 +436,20 @@ def test_a_key_file_that_makes_no_sense_is_refused_before_anything_is_made(gatew
     sale = gateway.make_sale()
     if change == {"expires_at": "in half a minute"}:
         change = {"expires_at": rfc3339(30)}
-    done = shadow(gateway, sale, key_file(tmp_path, {**key, **change}))
+    done = rehearse_beside(gateway, sale, key_file(tmp_path, {**key, **change}))
     assert done.returncode == 2 and "--rehearsal-key" in done.stderr and words in done.stderr, done
     assert twins_of(gateway, sale) == []
 
 
 def test_what_is_missing_for_a_rehearsal_beside_a_sale_is_named(gateway, key, tmp_path):
     path = key_file(tmp_path, key)
-    for options, words in ((("--shadow-of", "s"), "--rehearsal-key"), (("--rehearsal-key", path), "--shadow-of"), (("--shadow-of", "a b", "--rehearsal-key", path), "--shadow-of"),
-                           (("--shadow-of", "s", "--rehearsal-key", path, "--find-capacity"), "--find-capacity"),
-                           (("--shadow-of", "s", "--rehearsal-key", tmp_path / "none"), "No such file")):
+    for options, words in ((("--twin-of", "s"), "--rehearsal-key"), (("--rehearsal-key", path), "--twin-of"), (("--twin-of", "a b", "--rehearsal-key", path), "--twin-of"),
+                           (("--twin-of", "s", "--rehearsal-key", path, "--find-capacity"), "--find-capacity"),
+                           (("--twin-of", "s", "--rehearsal-key", tmp_path / "none"), "No such file")):
         done = subprocess.run([str(word) for word in (REHEARSE, "--state-dir", gateway.state, *options)], capture_output=True, text=True, timeout=30)
         assert done.returncode == 2 and words in done.stderr, done
     path.chmod(0o644)
-    done = shadow(gateway, gateway.make_sale(), path)
+    done = rehearse_beside(gateway, gateway.make_sale(), path)
     assert done.returncode == 2 and "chmod 600" in done.stderr, done
-    done = shadow(gateway, "no-such-sale", key_file(tmp_path, key))
+    done = rehearse_beside(gateway, "no-such-sale", key_file(tmp_path, key))
     assert done.returncode == 1 and "no-such-sale" in done.stderr and "404" in done.stderr, done

@@ -58,7 +58,7 @@ def test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothi
     with cluster.busy_sale(STOCK, rate=100) as (sale, crowd):
         promised_more(crowd, 50)
         words = [REHEARSE, "--public", f"http://127.0.0.1:{cluster[0].port}", "--admin", f"http://127.0.0.1:{cluster[0].admin_port}", "--state-dir", cluster[0].state,
-                 "--shadow-of", sale, "--rehearsal-key", path, "--buyers", 2000, "--stock", 600, "--over", "5s", "--shape", "constant", "--retry", 40, "--quiet",
+                 "--twin-of", sale, "--rehearsal-key", path, "--buyers", 2000, "--stock", 600, "--over", "5s", "--shape", "constant", "--retry", 40, "--quiet",
                  "--confirm-share", 0.3, "--json", report]
         with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             def begun():
@@ -70,7 +70,7 @@ def test_a_rehearsal_beside_a_live_sale_of_a_cluster_is_proved_and_touches_nothi
         cluster.restart(cluster[2])
         promised_more(crowd, 50)
     said = json.loads(report.read_text())
-    assert said["sale"] == twin and said["shadow_of"] == sale and said["proof"]["ok"] is True
+    assert said["sale"] == twin and said["twin_of"] == sale and said["proof"]["ok"] is True
     cluster.wait_rest(twin)
     prefix = twin.removeprefix("rehearsal-") + "-"
     for gateway in cluster.living():
