@@ -171,6 +171,13 @@ static bool is_published(void *ctx)
     return gw_control_is_published(gateway->control);
 }
 
+static json_t *show_settings(void *ctx)
+{
+    const struct gw_gateway *gateway = ctx;
+
+    return gw_settings_json(gateway->settings);
+}
+
 static int new_admin(struct gw_gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
@@ -199,8 +206,7 @@ static int new_admin(struct gw_gateway *gateway)
                                  .is_published = is_published,
                                  .drain = begin_drain,
                                  .ctx = gateway,
-                                 .settings = settings,
-                                 .settings_json = gw_settings_json,
+                                 .settings = show_settings,
                                  .host = settings->admin.host,
                                  .hosts = &settings->admin.hosts,
                                  .metrics_open = &settings->admin.metrics_open,

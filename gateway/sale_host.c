@@ -6,6 +6,7 @@
 #include "gateway/sale_host.h"
 
 #include "common/program/log.h"
+#include "gateway/config/sale_notes.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -19,7 +19,6 @@
 struct op_admin;
 struct clu_cluster;
 struct ord_flow;
-struct gw_settings;
 
 /* What the listener needs. All of it outlives it. */
 struct op_deps {
@@ -47,10 +46,9 @@ struct op_deps {
     void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */
     bool (*is_published)(void *ctx); /* every worker goes by what is known here */
     void (*drain)(void *ctx);        /* an operator asks for the end of the process */
-    void *ctx;                       /* of these four */
+    void *ctx;                       /* of these four, and of `settings` */
     /* Settings. SIGHUP may change what is pointed to. */
-    const struct gw_settings *settings;
-    json_t *(*settings_json)(const struct gw_settings *settings); /* NULL: out of memory */
+    json_t *(*settings)(void *ctx); /* as JSON; NULL: out of memory */
     const char *host;
     const struct ps_option_list *hosts;
     const bool *metrics_open;

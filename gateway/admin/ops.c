@@ -37,7 +37,7 @@ static void get_settings(struct op_request *request)
     op_json(request, ANS_V_ok,
             json_pack("{s:s, s:s, s:o, s:o}", "version", PENSTOCK_VERSION, "gateway",
                       deps->gateway_id, "started_at", ps_json_of_time(deps->started_ms), "settings",
-                      deps->settings_json(deps->settings)));
+                      deps->settings(deps->ctx)));
 }
 
 /* --- The end. --- */

@@ -5,7 +5,6 @@
 #include "gateway/ctl/print.h"
 
 #include <ctype.h>
-#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,20 +78,6 @@ const struct ctl_command ctl_commands[] = {
     {"man",        "",                      0, 0, 0,                     NULL,         "Prints the manual", ctl_man, true},
     {0}};
 /* clang-format on */
-
-int ctl_say(enum ctl_exit exit, const char *fmt, ...)
-{
-    va_list args;
-    char text[2048];
-
-    va_start(args, fmt);
-    (void)vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    fputs("penstockctl: ", stderr);
-    ctl_put_text(stderr, text, strlen(text));
-    fputc('\n', stderr);
-    return exit;
-}
 
 /* --- The command line. --- */
 

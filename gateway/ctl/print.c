@@ -4,6 +4,7 @@
 #include "common/grow.h"
 #include "common/text/utf8.h"
 
+#include <stdarg.h>
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,4 +256,18 @@ int ctl_print(const struct ctl *ctl, const json_t *json, const char *columns)
             add_row(&table, name, value, columns);
     }
     return ctl_table_print(&table, stdout);
+}
+
+int ctl_say(enum ctl_exit exit, const char *fmt, ...)
+{
+    va_list args;
+    char text[2048];
+
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    fputs("penstockctl: ", stderr);
+    ctl_put_text(stderr, text, strlen(text));
+    fputc('\n', stderr);
+    return exit;
 }

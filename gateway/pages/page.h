@@ -109,6 +109,12 @@ void page_worker_tick(struct page_worker *worker);
  * remaining pages. */
 void page_worker_stop(struct page_worker *worker);
 
+/* The document of its route; NULL: it has none. */
+static inline const struct cfg_route *page_route_doc(const struct page_request *page)
+{
+    return page->route != NULL ? page->route->doc : NULL;
+}
+
 /* A head has arrived: chooses the route. True: the body goes to a pool, in parts. Then page_start,
  * page_refuse or page_forget follows; `asked` is set by then. */
 bool page_route(struct page_request *page, struct page_worker *worker, struct srv_request *http,

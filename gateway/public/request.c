@@ -25,9 +25,9 @@ static const char *method_of(const struct srv_request *http)
 /* How often lines of this kind are written. */
 static struct pub_sampling *sampling_of(const struct pub_request *request)
 {
-    const struct up_route_view *route = request->page.route;
+    const struct cfg_route *route = page_route_doc(&request->page);
 
-    return route != NULL ? &request->listener->access_pages[route->doc->class]
+    return route != NULL ? &request->listener->access_pages[route->class]
                          : &request->listener->access_api;
 }
 
@@ -36,7 +36,8 @@ static const char *route_of(const struct pub_request *request)
 {
     if (request->api != NULL)
         return request->api_path;
-    return request->page.route != NULL ? request->page.route->doc->name : NULL;
+    const struct cfg_route *route = page_route_doc(&request->page);
+    return route != NULL ? route->name : NULL;
 }
 
 static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,

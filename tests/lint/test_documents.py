@@ -222,7 +222,7 @@ def test_nobody_speaks_of_places_that_are_not_the_project():
     assert not found, found
 
 
-def test_every_folder_has_a_readme():
-    folders = ["common", "inventory", "queue", "gateway", "gateway/server", "loadtest", "deploy", "tests"]
-    missing = [folder for folder in folders if not (ROOT / folder / "README.md").is_file()]
+def test_every_folder_beside_the_product_has_a_readme():
+    # Those of the product's rooms are found by themselves: test_layers.py.
+    missing = [folder for folder in ["deploy", "tests"] if not (ROOT / folder / "README.md").is_file()]
     assert not missing, missing

@@ -1,45 +1,31 @@
-"""The rooms and their arrows, read from the #include lines: a room includes what stands below it and nothing else, no file is in a
-circle with another, a public symbol begins with its room's prefix, and a library is known only where it is wrapped."""
+"""The rooms and their arrows. A room is a static library; what its penstock_library() links is what it may use, by #include, by a name
+of a struct, by a call. There is no closure: whoever needs what is below another room links it. The linker holds the same arrows
+(CMakeLists.txt); here they hold for headers and for sub-rooms, and no more than three files are in a circle."""
+import functools
 import pathlib
 import re
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = ["common", "inventory", "queue", "gateway", "loadtest"]
 
-# What stands directly below each room; what is below that may be included as well.
-ARROWS = {
-    "common": set(),
-    "inventory": {"common"},
-    "queue": {"common"},
-    "loadtest": {"queue", "common"},
-    "gateway/answers": {"common"},
-    "gateway/metrics": {"gateway/answers", "gateway/config"},  # the table alone
-    "gateway/config": {"common"},
-    "gateway/server": {"gateway/answers"},
-    "gateway/cluster": {"gateway/config", "gateway/answers", "gateway/metrics", "inventory", "queue"},
-    "gateway/admission/limits": {"gateway/config", "gateway/answers", "gateway/metrics"},  # its tables
-    "gateway/snapshot": {"gateway/admission/limits", "gateway/upstream", "gateway/config", "inventory", "queue"},
-    "gateway/admission": {"gateway/admission/limits", "gateway/snapshot", "gateway/config", "gateway/answers", "gateway/metrics",
-                          "inventory", "queue"},
-    "gateway/cache": {"gateway/config"},
-    "gateway/upstream": {"gateway/cache", "gateway/answers", "gateway/metrics"},
-    "gateway/sales": {"gateway/cluster", "gateway/config", "gateway/metrics", "inventory", "queue"},
-    "gateway/orders": {"gateway/admission", "gateway/sales", "gateway/answers"},
-    "gateway/pages": {"gateway/admission", "gateway/upstream", "gateway/cache", "gateway/server"},
-    "gateway/public": {"gateway/orders", "gateway/pages", "gateway/server", "gateway/config", "gateway/answers"},
-    "gateway/admin": {"gateway/config", "gateway/sales", "gateway/orders", "gateway/admission", "gateway/upstream", "gateway/answers",
-                      "gateway/server"},
-    "gateway/ctl": {"common"},  # a program of its own
-    "gateway": {"gateway/admin", "gateway/public"},  # composition: main, gateway, settings, workers, control
+# Rooms within a library, and programs of their own: what they may use.
+INNER = {
+    "gateway/config/store": {"common"},
+    "gateway/config/kinds": {"gateway/config/store", "common"},
+    "gateway/config": {"gateway/config/store", "gateway/config/kinds", "common"},
+    "queue/standby": {"queue", "common"},
 }
+# Libraries whose files are not those of the folder of their name.
+PLACES = {"limits": "gateway/admission/limits", "metrics": "gateway/metrics", "settle": "queue/settle"}
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 PREFIXES = {
     "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
-    "gateway/admission/limits": "adm_", "gateway/snapshot": "snap",  # `struct snapshot` itself has no underscore
-    "gateway/ctl": "ctl", "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` and `struct ctl` themselves have none
+    "gateway/config/store": "cfg_", "gateway/config/kinds": "cfg_", "gateway/admission/limits": "adm_", "gateway/ctl": "ctl",
+    "gateway/snapshot": "snap",  # `struct snapshot` itself has no underscore
+    "gateway/admin": "op_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
 }
 
 # Library: the files that may include it.
@@ -55,13 +41,59 @@ FENCES = {
     "yaml.h": ["gateway/ctl/yaml.c"],
     "rdkafka": ["queue/kafka_conf.h", "queue/kafka_check.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
     "jansson.h": ["common/text/json.h", "queue/audit.h", "queue/counts.h", "loadtest/template.h"],
+    "microhttpd": [],
+}
+# What may call a library: by the beginnings of its functions those of files.
+CALLS = {
+    r"ares_\w+": ["gateway/upstream/discovery_dns.c"],
+    r"sqlite3_\w+": ["common/db/"],
+    r"sd_(?:notify|watchdog|listen)\w*": ["gateway/gateway.c"],
+    r"redis[A-Z]\w+": ["common/redis/"],
+    r"PQ[a-z]\w+": ["queue/settle/postgres.c", "queue/settle/sink_postgres.c"],
+    r"ZSTD_\w+": ["queue/archive_"],
+    r"curl_\w+": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c", "loadtest/admin.c",
+                  "gateway/ctl/call.c", "gateway/ctl/main.c"],
+    r"yaml_\w+_\w+": ["gateway/ctl/yaml.c"],
+    r"rd_kafka_\w+": ["queue/kafka_", "queue/log_kafka.c", "queue/settle/source_kafka.c"],
+    r"MHD_\w+": [],
+    r"json_(?:object|array|string|integer|real|boolean|null|pack|unpack|loads|loadb|dumps|decref|incref|deep_copy|equal)\w*":
+        ["common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/snapshot/sale.c",
+         "gateway/admission/", "gateway/upstream/", "gateway/settings.c", "gateway/reload.c", "gateway/ctl/", "loadtest/"],
+    r"uv_\w+": ["common/redis/", "common/program/", "inventory/", "gateway/", "loadtest/"],
 }
 
 
+@functools.cache
+def all_sources():
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+            for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.[ch]"))}
+
+
 def sources():
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.[ch]")):
-            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+    return all_sources().items()
+
+
+@functools.cache
+def code(name):
+    """Without comments and strings."""
+    return re.sub(r'"(?:\\.|[^"\\\n])*"', '""', re.sub(r"/\*.*?\*/", "", all_sources()[name], flags=re.S))
+
+
+@functools.cache
+def arrows():
+    """Room: the rooms that it may use."""
+    place = {}
+    linked = {}
+    for path in ROOT.rglob("CMakeLists.txt"):
+        folder = path.parent.relative_to(ROOT).as_posix()
+        if folder.split("/")[0] not in FOLDERS:
+            continue
+        for name, link in re.findall(r"^penstock_library\((\w+)\s.*?\bLINK\s(.*?)\)", path.read_text(encoding="utf-8"), re.M | re.S):
+            inner = f"{folder}/{name}"
+            place[name] = PLACES.get(name) or (inner if (ROOT / inner).is_dir() else folder)
+            linked[name] = [word for word in link.split() if "::" not in word and word != "m"]
+    found = {place[name]: {place[other] for other in others} for name, others in linked.items()}
+    return found | INNER
 
 
 def includes(text):
@@ -74,18 +106,15 @@ def module(name):
 
 
 def room(name):
-    """The deepest room that has the file; gateway/metrics is a file."""
+    """The deepest room that has the file."""
     parts = module(name).split("/")
-    return next("/".join(parts[:n]) for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in ARROWS)
+    return next("/".join(parts[:n]) for n in range(len(parts), 0, -1) if "/".join(parts[:n]) in arrows())
 
 
-def below(of):
-    found, todo = set(), [of]
-    while todo:
-        for other in ARROWS[todo.pop()] - found:
-            found.add(other)
-            todo.append(other)
-    return found
+def may_use(of):
+    """A room that may use a library may use the rooms within it."""
+    found = {of} | arrows()[of]
+    return found | {inner for inner in INNER if "gateway/config" in found and inner.startswith("gateway/config/") and of not in INNER}
 
 
 def edges():
@@ -96,11 +125,8 @@ def edges():
                 yield name, target
 
 
-def circles(node_of):
-    """Sets of nodes that include each other (Tarjan's strongly connected components of more than one)."""
-    graph = {}
-    for name, target in edges():
-        graph.setdefault(node_of(name), set()).add(node_of(target))
+def circles(graph):
+    """Sets of nodes that reach each other (Tarjan's strongly connected components of more than one)."""
     index, low, stack, found = {}, {}, [], []
 
     def visit(node):
@@ -124,6 +150,31 @@ def circles(node_of):
     return found
 
 
+def inclusions(node_of):
+    graph = {}
+    for name, target in edges():
+        graph.setdefault(node_of(name), set()).add(node_of(target))
+    return graph
+
+
+@functools.cache
+def uses():
+    """File: the files whose public functions and data it names."""
+    defined = {}
+    for name in all_sources():
+        if name.endswith(".c"):
+            text = re.sub(r"^[ \t].*$|^#.*$", "", code(name), flags=re.M)
+            for symbol in re.findall(r"^(?!static\b|typedef\b|extern\b)[A-Za-z][\w \*]*?\b(\w+)(?:\(|\[|\s*=|;)", text, re.M):
+                if symbol.lower().startswith(PREFIXES[room(name)]):
+                    defined.setdefault(symbol, set()).add(name)
+    graph = {}
+    for name in all_sources():
+        if name.endswith(".c"):
+            words = set(re.findall(r"(?<![\w.>])(?<!struct )(?<!enum )(?<!union )(\w+)", code(name)))
+            graph[name] = {next(iter(defined[word])) for word in words & defined.keys() if len(defined[word]) == 1} - {name}
+    return graph
+
+
 def public_symbols(text):
     """What a header defines and declares: tags, functions, data, macros."""
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
@@ -138,24 +189,61 @@ def public_symbols(text):
     return set(macros + tags + functions + types + data)
 
 
-def test_every_room_is_known():
-    wrong = sorted({room(name) for name, _ in sources()} - set(ARROWS))
+@functools.cache
+def homes():
+    """Tag of a struct, union or enum: the rooms that define it."""
+    found = {}
+    for name in all_sources():
+        for tag in re.findall(r"\b(?:struct|union|enum)\s+(\w+)\s*\{", code(name)):
+            found.setdefault(tag, set()).add(room(name))
+    return found
+
+
+def test_every_arrow_goes_to_a_room():
+    assert len(arrows()) > 20
+    wrong = sorted(f"{of} links {other}" for of, others in arrows().items() for other in others if other not in arrows())
     assert not wrong, wrong
 
 
-def test_rooms_include_only_what_stands_below_them():
-    wrong = [f"{name} includes {target}" for name, target in edges()
-             if room(target) not in below(room(name)) | {room(name)}]
+def test_no_rooms_are_in_a_circle():
+    wrong = [sorted(circle) for circle in circles(arrows())]
+    assert not wrong, wrong
+
+
+def test_rooms_include_only_what_they_link():
+    wrong = [f"{name} includes {target}" for name, target in edges() if room(target) not in may_use(room(name))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_rooms_name_no_struct_of_a_room_that_they_do_not_link():
+    wrong = []
+    for name in all_sources():
+        for tag in sorted(set(re.findall(r"\b(?:struct|union|enum)\s+(\w+)", code(name)))):
+            homes_of = homes().get(tag)
+            if homes_of and not homes_of & may_use(room(name)):
+                wrong.append(f"{name}: {tag} of {', '.join(sorted(homes_of))}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_member_hides_a_struct_behind_void():
+    wrong = [f"{name}: {line.strip()}" for name, text in sources() if name.endswith(".h")
+             for line in re.findall(r"^ +(?:const )?void \*\w+;[^\n]*/\*[^\n]*\bstruct \w+[^\n]*$", text, re.M)
+             if not re.search(r"void \*(?:ctx|user|ptr)\b", line)]
     assert not wrong, "\n".join(wrong)
 
 
 def test_no_modules_of_different_rooms_are_in_a_circle():
-    wrong = [sorted(circle) for circle in circles(module) if len({room(name) for name in circle}) > 1]
+    wrong = [sorted(circle) for circle in circles(inclusions(module)) if len({room(name) for name in circle}) > 1]
     assert not wrong, wrong
 
 
 def test_no_headers_are_in_a_circle():
-    wrong = [sorted(circle) for circle in circles(lambda name: name)]
+    wrong = [sorted(circle) for circle in circles(inclusions(lambda name: name))]
+    assert not wrong, wrong
+
+
+def test_no_more_than_three_files_call_each_other():
+    wrong = [sorted(circle) for circle in circles(uses()) if len(circle) > 3]
     assert not wrong, wrong
 
 
@@ -170,7 +258,7 @@ def test_public_symbols_begin_with_the_prefix_of_their_room():
     for name, text in sources():
         if not name.endswith(".h"):
             continue
-        prefix = PREFIXES.get("/".join(name.split("/")[:2]) if name.startswith("queue/") else None) or PREFIXES[room(name)]
+        prefix = PREFIXES[room(name)]
         wrong += [f"{name}: {symbol}" for symbol in sorted(public_symbols(text)) if not symbol.lower().startswith(prefix)]
     assert not wrong, "\n".join(wrong)
 
@@ -179,6 +267,18 @@ def test_each_library_stays_behind_its_fence():
     wrong = [f"{name} includes {target}" for name, text in sources() for target in includes(text)
              for library, files in FENCES.items() if library in target and target.split("/")[0] not in FOLDERS and name not in files]
     assert not wrong, wrong
+
+
+def test_each_library_is_called_only_behind_its_fence():
+    wrong = sorted({f"{name} calls {called}" for name in all_sources() for call, files in CALLS.items()
+                    if not any(name.startswith(file) for file in files)
+                    for called in re.findall(rf"(?<![\w.>])({call})\s*\(", code(name))})
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_room_has_a_readme():
+    missing = sorted(of for of in arrows() if (ROOT / of).is_dir() and not (ROOT / of / "README.md").is_file())
+    assert not missing, missing
 
 
 def test_every_source_opens_with_its_purpose():

@@ -7,6 +7,7 @@
 #include "gateway/config/kinds/feature_doc.h"
 #include "gateway/config/kinds/overload_doc.h"
 #include "gateway/config/kinds/route_doc.h"
+#include "gateway/config/sale_notes.h"
 #include "gateway/config/store/store_internal.h"
 #include "gateway/snapshot/view.h"
 

@@ -247,16 +247,13 @@ static bool override_falls(const void *parsed, const struct cfg_doc *to)
     }
 }
 
-static void override_in_force(struct cfg_store *store, const struct cfg_doc *from,
-                              const struct cfg_doc *to)
+static void override_in_force(const struct cfg_doc *from, const struct cfg_doc *to)
 {
     if (from == NULL || from->parsed == NULL || (to != NULL && to->parsed != NULL))
         return;
     ps_log(PS_LOG_INFO, "override_ended", PS_F_STR("target", cfg_override_of(from)->target),
            PS_F_STR("gateway", cfg_override_of(from)->gateway),
            PS_F_STR("cause", to == NULL ? "ttl" : to->by.action), PS_F_STR("who", from->by.who));
-    if (to == NULL)
-        cfg_store_changed(store);
 }
 
 const struct cfg_kind cfg_kind_override = {
@@ -271,6 +268,7 @@ const struct cfg_kind cfg_kind_override = {
     .is_private = true,
     .has_no_history = true,
     .makes_pages = true,
+    .ends_at_once = true,
     .name = override_name,
     .parse = override_parse,
     .free = free,

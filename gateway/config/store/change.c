@@ -262,6 +262,11 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
 
 /* --- The audit line. --- */
 
+void cfg_change_about(struct cfg_change *change, const char *target)
+{
+    (void)snprintf(change->target, sizeof change->target, "%s", target);
+}
+
 void cfg_change_line(struct cfg_change *change, const char *target, json_t *from, json_t *to)
 {
     json_decref(change->from);

@@ -107,6 +107,7 @@ struct cfg_kind {
      * NULL: none. */
     const struct cfg_shipped *shipped;
     const char *instead; /* what can be done where one of them cannot be deleted; NULL: nothing */
+    bool ends_at_once;   /* an end by itself is published, and does not wait for a change */
     bool makes_pages;    /* the table that pages go by is made of these, too */
     bool only_shipped;   /* there are no others: none is deleted */
     const char *single;  /* the name of the one document, which its path leaves out; NULL: no */
@@ -159,7 +160,7 @@ struct cfg_kind {
     bool (*falls)(const void *parsed, const struct cfg_doc *to);
     /* A version came into force, whoever made it, or (`to` NULL) the document has ended. NULL:
      * nothing to do. */
-    void (*in_force)(struct cfg_store *store, const struct cfg_doc *from, const struct cfg_doc *to);
+    void (*in_force)(const struct cfg_doc *from, const struct cfg_doc *to);
     /* An operator's or the settings' version came into force. NULL: nothing to do. */
     void (*changed)(const struct cfg_store *store, const struct cfg_doc *doc);
 };

@@ -43,6 +43,7 @@ void cfg_store_say_end(struct cfg_store *store, const struct cfg_doc *doc, const
 void cfg_store_tick(struct cfg_store *store)
 {
     int64_t now_ms = ps_clock_wall_ms(store->clock);
+    bool publishes = false;
     uint64_t value;
 
     while (ps_heap_take(store->ends, now_ms, &value)) {
@@ -59,8 +60,11 @@ void cfg_store_tick(struct cfg_store *store)
             ended->kind->ended != NULL ? ended->kind->ended(removed->parsed) : NULL;
         if (action != NULL)
             cfg_store_say_end(store, removed, "system", action);
+        publishes |= ended->kind->ends_at_once;
         cfg_doc_free(removed);
     }
+    if (publishes)
+        cfg_store_changed(store);
 }
 
 /* They are removed from control.db, and from Redis, with this change. One without documents does

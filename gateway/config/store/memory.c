@@ -11,7 +11,7 @@ struct cfg_map *cfg_store_map(const struct cfg_store *store, const struct cfg_ki
 {
     size_t i = 0;
 
-    while (cfg_kinds[i] != kind)
+    while (store->kinds[i] != kind)
         i++;
     return (struct cfg_map *)(uintptr_t)&store->maps[i];
 }
@@ -109,7 +109,7 @@ const struct cfg_doc *cfg_store_next(const struct cfg_store *store, const struct
 const struct cfg_doc *cfg_store_next_kept(const struct cfg_store *store,
                                           const struct cfg_kind *kind, const char *name)
 {
-    const struct cfg_kind *const *at = cfg_kinds;
+    const struct cfg_kind *const *at = store->kinds;
 
     while (*at != kind)
         at++;
@@ -168,6 +168,6 @@ int cfg_store_tell(struct cfg_store *store, const struct cfg_doc *from, const st
     int err = store->callbacks.in_force(store->callbacks.ctx, from, to);
 
     if (err == 0 && kind->in_force != NULL)
-        kind->in_force(store, from, to);
+        kind->in_force(from, to);
     return err;
 }

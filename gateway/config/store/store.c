@@ -543,6 +543,7 @@ int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store 
     if (store == NULL)
         return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
     store->clock = settings->clock;
+    store->kinds = cfg_kinds;
     STAILQ_INIT(&store->changes);
     STAILQ_INIT(&store->ended);
     LIST_INIT(&store->looks);

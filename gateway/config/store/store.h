@@ -14,7 +14,6 @@
 #ifndef CFG_STORE_H
 #define CFG_STORE_H
 
-#include "gateway/config/kinds/sale_doc.h"
 #include "gateway/config/store/document.h"
 #include "gateway/config/store/writer.h"
 
@@ -138,14 +137,12 @@ int cfg_change_file(struct cfg_change *change, const char *path, const char *tex
  * over (NULL: null). `target` is copied. */
 void cfg_change_line(struct cfg_change *change, const char *target, json_t *from, json_t *to);
 
+/* What its audit line is about, where it has several documents; copied. */
+void cfg_change_about(struct cfg_change *change, const char *target);
+
 /* Takes the change over in every case. 0: `done` (may be NULL) comes once, later. Refused: it does
  * not. */
 int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx) PS_MUST_CHECK;
-
-/* A system's note on each of these sales, in the state beside its document: all, or none. Refused
- * or failed: see above; PS_E_NOT_FOUND, PS_E_NOMEM. */
-int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size_t count,
-                         enum cfg_sale_note note, cfg_done_fn *done, void *ctx) PS_MUST_CHECK;
 
 /* What is known of a document's versions (cfg_db_history); `done` owns `history`. PS_E_FULL,
  * PS_E_NOMEM: it does not come. */

@@ -56,7 +56,8 @@ struct cfg_store {
     const struct cfg_bounds *bounds;
     const struct ps_clock *clock;
     struct cfg_writer *writer;
-    struct cfg_map maps[CFG_KINDS_MAX]; /* by cfg_kinds */
+    const struct cfg_kind *const *kinds;
+    struct cfg_map maps[CFG_KINDS_MAX]; /* by kinds */
     struct ps_heap *ends;               /* when documents end; value: a struct cfg_ended */
     struct cfg_ended_list ended;        /* gone from memory, not yet from control.db */
     int64_t revision;
