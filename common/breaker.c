@@ -96,7 +96,7 @@ static void open_circuit(struct ps_breaker *breaker, int64_t now_ns)
 {
     if (breaker->state == PS_BREAKER_CLOSED) {
         breaker->since_ns = now_ns;
-        breaker->openings_total += ps_breaker_forced(breaker) != PS_BREAKER_FORCED_OPEN;
+        breaker->openings_total += breaker->force.order != PS_BREAKER_FORCED_OPEN;
     }
     breaker->state = PS_BREAKER_OPEN;
     breaker->row = breaker->good = 0;
@@ -162,7 +162,7 @@ static bool count_call(struct ps_breaker *breaker, bool failed, int64_t took_ns)
     if (!bad)
         note_good(breaker);
     bool opens = breaker->state == PS_BREAKER_HALF_OPEN ? bad : condemns(breaker, now);
-    if (!opens || ps_breaker_forced(breaker) == PS_BREAKER_FORCED_CLOSED)
+    if (!opens || breaker->force.order == PS_BREAKER_FORCED_CLOSED)
         return false;
     open_circuit(breaker, now);
     return true;
@@ -188,7 +188,7 @@ int64_t ps_breaker_pause_ms(const struct ps_breaker *breaker)
 
 bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight)
 {
-    enum ps_breaker_order forced = ps_breaker_forced(breaker);
+    enum ps_breaker_order forced = breaker->force.order;
 
     if (forced == PS_BREAKER_FORCED_OPEN)
         return false;
@@ -205,27 +205,15 @@ void ps_breaker_force(struct ps_breaker *breaker, const struct ps_breaker_force 
 {
     bool opens = force->order == PS_BREAKER_FORCED_OPEN;
 
-    if (opens != (ps_breaker_forced(breaker) == PS_BREAKER_FORCED_OPEN) &&
+    if (opens != (breaker->force.order == PS_BREAKER_FORCED_OPEN) &&
         breaker->state == PS_BREAKER_CLOSED)
         breaker->since_ns = ps_clock_mono_ns(breaker->clock);
     breaker->force = *force;
 }
 
-enum ps_breaker_order ps_breaker_forced(struct ps_breaker *breaker)
-{
-    struct ps_breaker_force *force = &breaker->force;
-
-    if (force->order == PS_BREAKER_FREE || ps_clock_mono_ns(breaker->clock) < force->until_ns)
-        return force->order;
-    if (force->order == PS_BREAKER_FORCED_OPEN && breaker->state == PS_BREAKER_CLOSED)
-        breaker->since_ns = force->until_ns;
-    force->order = PS_BREAKER_FREE;
-    return PS_BREAKER_FREE;
-}
-
 void ps_breaker_show(struct ps_breaker *breaker, struct ps_breaker_view *ret_view)
 {
-    bool forced_open = ps_breaker_forced(breaker) == PS_BREAKER_FORCED_OPEN;
+    bool forced_open = breaker->force.order == PS_BREAKER_FORCED_OPEN;
     struct ps_breaker_slot sum = sum_window(breaker, ps_clock_mono_ns(breaker->clock));
 
     *ret_view = (struct ps_breaker_view){.state = forced_open ? PS_BREAKER_OPEN : breaker->state,

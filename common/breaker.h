@@ -7,8 +7,8 @@
  *   HALF_OPEN  the pause is over, or the caller probes by other means: a few calls, the probes, go
  *              through. When all have been good it closes; one that is not opens it again.
  *
- * A *trip* is a fact (the server is out of reach); what the window says is a judgement. An operator
- * may force it for a time: forced open, nothing goes through; forced closed, no judgement opens it,
+ * A *trip* is a fact (the server is out of reach); what the window says is a judgement. An order
+ * forces it: forced open, nothing goes through; forced closed, no judgement opens it,
  * while a trip does all the same, since no order makes a server reachable.
  *
  * Window, shares, minimum of calls and forced states are those of resilience4j (its documentation,
@@ -51,7 +51,6 @@ enum ps_breaker_order { PS_BREAKER_FREE, PS_BREAKER_FORCED_OPEN, PS_BREAKER_FORC
 /* What an operator has ordered; `id` grows with each order. */
 struct ps_breaker_force {
     enum ps_breaker_order order;
-    int64_t until_ns; /* monotonic; after it, as FREE */
     uint64_t id;
 };
 
@@ -65,9 +64,9 @@ struct ps_breaker_slot {
 
 /* What it shows to others. */
 struct ps_breaker_view {
-    enum ps_breaker_state state;    /* OPEN also while it is forced open */
-    int64_t since_ns;               /* when it last closed, or stopped being closed; monotonic */
-    struct ps_breaker_force force;  /* FREE when its time is over */
+    enum ps_breaker_state state; /* OPEN also while it is forced open */
+    int64_t since_ns;            /* when it last closed, or stopped being closed; monotonic */
+    struct ps_breaker_force force;
     uint32_t calls, failures, slow; /* of the window */
     uint64_t openings;              /* since the start, without those by an operator */
     char why[PS_BREAKER_WHY];       /* its owner fills it; "" = no reason */
@@ -113,8 +112,6 @@ void ps_breaker_close(struct ps_breaker *breaker);
 
 /* Replaces the previous order. */
 void ps_breaker_force(struct ps_breaker *breaker, const struct ps_breaker_force *force);
-/* The order that is in force now. */
-enum ps_breaker_order ps_breaker_forced(struct ps_breaker *breaker);
 /* Fills everything but `why`, which becomes "". */
 void ps_breaker_show(struct ps_breaker *breaker, struct ps_breaker_view *ret_view);
 

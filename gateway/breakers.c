@@ -18,10 +18,8 @@ static void show_redis(size_t circuit, struct ps_breaker_view *ret_view, void *c
 static void force_redis(const struct ps_breaker_force *force, void *ctx)
 {
     const struct gw_breakers *breakers = ctx;
-    const struct ps_mail mail = {.kind = GW_MAIL_BREAKER,
-                                 .result = (int32_t)force->order,
-                                 .handle = force->id,
-                                 .value = (uint64_t)force->until_ns};
+    const struct ps_mail mail = {
+        .kind = GW_MAIL_BREAKER, .result = (int32_t)force->order, .handle = force->id};
 
     for (size_t i = 0; i < breakers->workers->count; i++)
         if (gw_worker_post(breakers->workers->at[i], &mail) < 0)

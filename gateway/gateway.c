@@ -102,6 +102,13 @@ void gw_on_started(void *ctx)
            PS_F_INT("workers", gateway->workers.count));
 }
 
+/* Those that are no part of a snapshot, nor of the ladder. */
+static void apply_overrides(struct gw_gateway *gateway)
+{
+    ord_flow_apply(gateway->flow, gateway->config);
+    adm_breakers_apply(&gateway->breakers.known, gateway->config);
+}
+
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct gw_gateway *gateway = timer->data;
@@ -116,8 +123,8 @@ static void on_housekeeping(uv_timer_t *timer)
     ord_flow_follow(gateway->flow, !gateway->overload->is_off);
     adm_breakers_watch(&gateway->breakers.known);
     double delay_ms = adm_signals_now(gateway->overload->signals)->value[CFG_SIGNAL_LOOP_DELAY];
-    ord_flow_watch(gateway->flow, now_ns(gateway),
-                   delay_ms > 0 ? (int64_t)(delay_ms * (double)PS_NS_PER_MS) : 0);
+    ord_flow_watch(gateway->flow, delay_ms > 0 ? (int64_t)(delay_ms * (double)PS_NS_PER_MS) : 0);
+    apply_overrides(gateway);
     gw_keeper_tick(gateway->keeper, gateway->overload->level > 0);
     drain_step(gateway);
 }
@@ -252,6 +259,8 @@ static int start_workers(struct gw_gateway *gateway)
     for (uint32_t i = 0; err == 0 && i < workers->count; i++)
         err = gw_worker_new(&deps, i, gateway->sockets.workers[i], gateway->control->snapshot,
                             &workers->at[i]);
+    if (err == 0)
+        apply_overrides(gateway); /* before the first buyer comes */
     for (size_t i = 0; err == 0 && i < workers->count; i++)
         err = gw_worker_start(workers->at[i]);
     return err;

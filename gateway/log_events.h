@@ -118,8 +118,6 @@
       "Look at the servers, and at what they have in common: network, database, last release.") \
     X(pool_panic_over, INFO, "Enough endpoints of the pool are usable again.", "") \
     X(override_ended, INFO, "An override of the target has ended, for the gateway it named or (empty) all; the cause is ttl, or the action that ended it. Who had set it.", "") \
-    X(breaker_order_over, INFO, "The time of an operator's (who) order for the breaker, to be open or closed (state), is over.", "") \
-    X(flow_pin_over, INFO, "The time of an operator's (who) limit for what is under way to log or store (target, limit) is over.", "") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
       "Mend what why says.") \
     X(sale_opening, INFO, "This gateway writes the first records of a sale.", "") \

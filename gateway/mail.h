@@ -18,7 +18,7 @@ enum gw_mail_kind {
     GW_MAIL_DRAIN,      /* control -> worker: stop listening */
     GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
     /* control -> worker: an order for the breaker before the counter; handle = id, result = enum
-     * ps_breaker_order, value = until_ns. Obeyed when the worker shows it. */
+     * ps_breaker_order. Obeyed when the worker shows it. */
     GW_MAIL_BREAKER,
     GW_MAIL_CACHE, /* worker or control -> worker: cache_wakeups_deliver */
     GW_MAIL_STATE, /* log -> control: the log's state changed; value = available */

@@ -76,7 +76,6 @@ enum gw_metric {
     GW_M_OVERRIDES,          /* penstock_overrides{kind} */
     GW_M_OVERRIDE_OLDEST,    /* penstock_override_oldest_seconds */
     GW_M_BREAKER,            /* penstock_breaker_state{breaker,state} */
-    GW_M_BREAKER_FORCED,     /* penstock_breaker_forced{breaker,state} */
     GW_M_BREAKER_OPENINGS,   /* penstock_breaker_openings_total{breaker} */
     GW_M_UPSTREAM_REQUESTS,  /* penstock_upstream_requests_total{pool,outcome} */
     GW_M_UPSTREAM_SECONDS,   /* penstock_upstream_first_byte_seconds{pool} */

@@ -46,7 +46,6 @@ static void show_breaker(const struct gw_worker *worker)
 static void force_breaker(const struct gw_worker *worker, const struct ps_mail *mail)
 {
     const struct ps_breaker_force force = {.order = (enum ps_breaker_order)mail->result,
-                                           .until_ns = (int64_t)mail->value,
                                            .id = mail->handle};
 
     inv_store_force(worker->store, &force);

@@ -148,7 +148,7 @@ void oq_kafka_breaker_succeed(struct oq_kafka_breaker *breaker, int64_t took_ns)
 bool oq_kafka_breaker_may_return(struct oq_kafka_breaker *breaker)
 {
     return breaker->circuit.state == PS_BREAKER_OPEN &&
-           ps_breaker_forced(&breaker->circuit) != PS_BREAKER_FORCED_OPEN;
+           breaker->circuit.force.order != PS_BREAKER_FORCED_OPEN;
 }
 
 void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker)
@@ -172,7 +172,7 @@ bool oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker)
     if (force.id == breaker->circuit.force.id)
         return false;
     ps_breaker_force(&breaker->circuit, &force);
-    if (ps_breaker_forced(&breaker->circuit) != PS_BREAKER_FORCED_OPEN)
+    if (breaker->circuit.force.order != PS_BREAKER_FORCED_OPEN)
         return false;
     int err = ps_fault(&fault, PS_E_CLOSED, breaker->settings->topic,
                        "an operator has forced the breaker open");

@@ -18,7 +18,7 @@
 #include "gateway/admin/admin.h"
 #include "gateway/admin/outcomes.h"
 #include "gateway/admin/reads.h"
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/store/document.h"
 #include "gateway/metrics.h"
 #include "gateway/server/http.h"
 #include "gateway/server/problem.h"
@@ -221,9 +221,6 @@ bool op_query_word(struct op_request *request, const char *param, const char *te
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
 /* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
 bool op_only_reason(struct op_request *request);
-/* The body of POST …/pin, asked by who asks, at `now_ms` of the wall clock. False: answered. */
-bool op_read_pin(struct op_request *request, const struct cfg_pin_words *words, int64_t now_ms,
-                 struct cfg_pin *ret_pin);
 
 /* --- change.c: changes of what the store keeps --- */
 

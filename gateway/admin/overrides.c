@@ -6,11 +6,16 @@
 #include "gateway/admin/ladder.h"
 #include "gateway/admin/parts.h"
 #include "gateway/cluster/cluster.h"
+#include "gateway/config/kinds/limit_rule.h"
 #include "gateway/config/kinds/override.h"
+#include "gateway/config/kinds/route_doc.h"
+#include "gateway/orders/flow.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define OBEY_WAIT_MS 2000 /* of all circuits of a breaker */
 
 /* --- What there is to override. --- */
 
@@ -38,11 +43,27 @@ static void add_target(struct targets *targets, enum cfg_override_kind kind, con
 
 static void list_targets(const struct op_deps *deps, struct targets *ret_targets)
 {
+    const struct adm_breaker *breaker;
+    const struct cfg_doc *doc = NULL;
+    struct ord_flow_view view;
+
     *ret_targets = (struct targets){0};
     add_target(ret_targets, CFG_OVERRIDE_LEVEL, "", "");
     for (enum cfg_feature i = 0; i < CFG_FEATURE_COUNT; i++)
         add_target(ret_targets, CFG_OVERRIDE_FEATURE, cfg_feature_names[i], "");
-    (void)deps;
+    for (size_t i = 0; (breaker = adm_breakers_at(deps->breakers, i)) != NULL; i++)
+        add_target(ret_targets, CFG_OVERRIDE_BREAKER, breaker->source.name, "");
+    for (enum gw_flow i = 0; i < GW_FLOW_COUNT; i++)
+        if (ord_flow_view(deps->flow, i, &view))
+            add_target(ret_targets, CFG_OVERRIDE_FLOW, gw_flow_names[i], "");
+    while ((doc = cfg_store_next(deps->config, &cfg_kind_route, doc)) != NULL) {
+        const struct cfg_route *route = cfg_route_of(doc);
+        add_target(ret_targets, CFG_OVERRIDE_FALLBACK, route->name, "");
+        for (size_t i = 0; i < route->split_count; i++)
+            add_target(ret_targets, CFG_OVERRIDE_SPLIT, route->name, route->splits[i].pool);
+    }
+    while ((doc = cfg_store_next(deps->config, &cfg_kind_limit, doc)) != NULL)
+        add_target(ret_targets, CFG_OVERRIDE_LIMIT, doc->name, "");
 }
 
 static void free_targets(struct targets *targets)
@@ -61,61 +82,125 @@ static size_t count_targets(const struct targets *targets, const char *text)
     return count;
 }
 
-/* The target that the path names. False: answered. */
-static bool read_target(struct op_request *request, struct cfg_override *ret_override)
+/* The target of the path, whether there is such a one or not. False: it is none at all. */
+static bool parse_target(const struct op_request *request, struct cfg_override *ret_override)
 {
-    char text[CFG_TARGET_MAX + 1] = "";
-    struct targets targets;
+    char text[CFG_TARGET_MAX + 1];
     size_t len;
 
-    bool fits = op_decode(request->arg[0], text, sizeof text, &len) == 0;
+    return op_decode(request->arg[0], text, sizeof text, &len) == 0 &&
+           cfg_target_read(text, ret_override) == 0;
+}
+
+/* The same of one that there is. False: answered. */
+static bool read_target(struct op_request *request, struct cfg_override *ret_override)
+{
+    char text[CFG_TARGET_MAX + 1];
+    const char *near = NULL;
+    struct targets targets;
+    size_t len, known = 0;
+
     list_targets(&request->admin->deps, &targets);
-    const char *near =
-        fits && targets.at != NULL ? ps_nearest_word(text, (const char *const *)targets.at) : NULL;
-    size_t known = count_targets(&targets, text);
+    if (!targets.no_memory && op_decode(request->arg[0], text, sizeof text, &len) == 0) {
+        known = count_targets(&targets, text);
+        near = ps_nearest_word(text, (const char *const *)targets.at);
+    }
+    bool read = known == 1 && cfg_target_read(text, ret_override) == 0;
     if (targets.no_memory)
         op_no(request, ANS_V_internal, "out of memory");
-    else if (known == 0)
-        op_no(request, ANS_V_not_found, "there is no such target%s%s%s: %s",
+    else if (known > 1)
+        op_no(request, ANS_V_conflict,
+              "the route has several splits to that pool: change its document instead");
+    else if (!read)
+        op_no(request, ANS_V_not_found, "there is no such target%s%s%s; it must be %s",
               near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
               near != NULL ? "\"?" : "", cfg_kind_override.name_rule);
     free_targets(&targets);
-    return known == 1 && !targets.no_memory && cfg_target_read(text, ret_override) == 0;
+    return read;
 }
 
 /* --- Showing. --- */
 
-/* Is it in force on this gateway, or could be, but for another one? */
+/* Is it about this gateway? */
 static bool is_of_here(const struct op_deps *deps, const struct cfg_override *override)
 {
     return override->gateway[0] == '\0' || strcmp(override->gateway, deps->gateway_id) == 0;
 }
 
-/* What is so where no override is in force, as far as this gateway can know. */
-static json_t *natural_json(const struct op_deps *deps, const struct cfg_override *override)
+static const struct cfg_route *find_route(const struct op_deps *deps, const char *name, size_t len)
 {
-    const char *of = cfg_override_rest(override);
-    enum adm_feature_why why;
+    char text[PS_NAME_MAX + 1];
 
-    if (override->kind == CFG_OVERRIDE_LEVEL && is_of_here(deps, override))
-        return json_integer(adm_overload_level_otherwise(deps->overload));
-    if (override->kind == CFG_OVERRIDE_FEATURE && is_of_here(deps, override))
-        return json_string(adm_overload_is_off_otherwise(deps->overload, cfg_feature_find(of), &why)
-                               ? "off"
-                               : "on");
-    return json_null();
+    if (len > PS_NAME_MAX)
+        return NULL;
+    memcpy(text, name, len);
+    text[len] = '\0';
+    const struct cfg_doc *doc = cfg_store_find(deps->config, &cfg_kind_route, text);
+    return doc != NULL ? cfg_route_of(doc) : NULL;
 }
 
-/* What would be so without the override: another one that is for all gateways, or the natural. */
+/* The split that "ROUTE:POOL" names, and its route. NULL: there is none by now. */
+static const struct cfg_split *find_split(const struct op_deps *deps, const char *of,
+                                          const struct cfg_route **ret_route)
+{
+    size_t len = strcspn(of, ":");
+
+    *ret_route = find_route(deps, of, len);
+    for (size_t i = 0; *ret_route != NULL && i < (*ret_route)->split_count; i++)
+        if (of[len] == ':' && strcmp((*ret_route)->splits[i].pool, of + len + 1) == 0)
+            return &(*ret_route)->splits[i];
+    return NULL;
+}
+
+static enum gw_flow flow_of(const char *name)
+{
+    return strcmp(name, gw_flow_names[GW_FLOW_LOG]) == 0 ? GW_FLOW_LOG : GW_FLOW_STORE;
+}
+
+/* What is so where no override is in force. -1: it is not known here, or nothing is fixed. */
+static int natural(const struct op_deps *deps, const struct cfg_override *override)
+{
+    const char *of = cfg_override_rest(override);
+    const struct cfg_route *route;
+    const struct cfg_split *split;
+    const struct cfg_doc *rule;
+    struct ord_flow_view view;
+    enum adm_feature_why why;
+    bool off;
+
+    if (override->kind <= CFG_OVERRIDE_FLOW && !is_of_here(deps, override))
+        return -1;
+    switch (override->kind) {
+    case CFG_OVERRIDE_LEVEL:
+        return adm_overload_level_otherwise(deps->overload);
+    case CFG_OVERRIDE_FEATURE:
+        off = adm_overload_is_off_otherwise(deps->overload, cfg_feature_find(of), &why);
+        return off ? CFG_FEATURE_OFF : CFG_FEATURE_ON;
+    case CFG_OVERRIDE_FLOW:
+        return ord_flow_view(deps->flow, flow_of(of), &view) ? (int)view.otherwise : -1;
+    case CFG_OVERRIDE_SPLIT:
+        split = find_split(deps, of, &route);
+        return split == NULL ? -1 : split->returned != NULL ? 0 : (int)split->per_mille;
+    case CFG_OVERRIDE_LIMIT:
+        rule = cfg_store_find(deps->config, &cfg_kind_limit, of);
+        return rule != NULL ? (int)cfg_rule_of(rule)->mode : -1;
+    default: /* a breaker judges for itself; a route asks its pool */
+        return -1;
+    }
+}
+
+/* What would be so without the override: what one for all gateways says, or what is natural. */
 static json_t *without_json(const struct op_deps *deps, const struct cfg_override *override)
 {
     const struct cfg_doc *all =
         override->gateway[0] != '\0'
             ? cfg_store_find(deps->config, &cfg_kind_override, override->target)
             : NULL;
+    int value = all != NULL ? cfg_override_of(all)->value : natural(deps, override);
 
-    return all != NULL ? cfg_override_value_json(override->kind, cfg_override_of(all)->value)
-                       : natural_json(deps, override);
+    if (all == NULL && override->kind == CFG_OVERRIDE_FALLBACK)
+        return json_string("off");
+    return value >= 0 ? cfg_override_value_json(override->kind, value) : json_null();
 }
 
 static json_t *override_json(const struct op_deps *deps, const struct cfg_override *override,
@@ -147,21 +232,16 @@ static void list_overrides(struct op_request *request)
 /* The override of path and query, whatever there is of its target by now. False: answered. */
 static bool read_override(struct op_request *request, struct op_target *ret_target)
 {
-    struct cfg_override override = {.kind = 0};
-    char text[CFG_TARGET_MAX + 1];
-    size_t len;
-    const struct op_param param = {
-        .name = "gateway", .text = override.gateway, .cap = sizeof override.gateway};
+    char gateway[PS_NAME_MAX + 1];
+    const struct op_param param = {.name = "gateway", .text = gateway, .cap = sizeof gateway};
+    struct cfg_override override;
 
     if (!op_query(request, &param, 1))
         return false;
-    ret_target->kind = &cfg_kind_override;
-    ret_target->have = NULL;
-    struct cfg_override named;
-    if (op_decode(request->arg[0], text, sizeof text, &len) == 0 &&
-        cfg_target_read(text, &named) == 0) {
-        memcpy(named.gateway, override.gateway, sizeof named.gateway);
-        cfg_override_name(&named, ret_target->name);
+    *ret_target = (struct op_target){.kind = &cfg_kind_override};
+    if (parse_target(request, &override)) {
+        memcpy(override.gateway, gateway, sizeof gateway);
+        cfg_override_name(&override, ret_target->name);
         ret_target->have =
             cfg_store_find(request->admin->deps.config, &cfg_kind_override, ret_target->name);
     }
@@ -182,6 +262,28 @@ static void get_override(struct op_request *request)
 
 /* --- Setting. --- */
 
+/* The shares of a route's splits, with this one, that are of all requests. */
+static int add_shares(const struct op_deps *deps, const struct cfg_override *override)
+{
+    char of[2 * PS_NAME_MAX + 2];
+    const struct cfg_route *route;
+    const struct cfg_split *split = find_split(deps, cfg_override_rest(override), &route);
+    int sum = 0;
+
+    if (split == NULL || split->by == CFG_SPLIT_HEADER)
+        return 0;
+    for (size_t i = 0; i < route->split_count; i++) {
+        const struct cfg_split *other = &route->splits[i];
+        if (other->by == CFG_SPLIT_HEADER)
+            continue;
+        (void)snprintf(of, sizeof of, "%s:%s", route->name, other->pool);
+        sum += other == split
+                   ? override->value
+                   : cfg_overridden(deps->config, CFG_OVERRIDE_SPLIT, of, (int)other->per_mille);
+    }
+    return sum;
+}
+
 /* Value, end, reason and gateway. False: answered. */
 static bool read_wanted(struct op_request *request, struct cfg_override *override)
 {
@@ -192,6 +294,9 @@ static bool read_wanted(struct op_request *request, struct cfg_override *overrid
     if (request->why[0] == '\0')
         err = ps_faults_add(&faults, PS_E_INVALID, "/reason",
                             "is missing: say why, for whoever finds this in the list");
+    if (err == 0 && override->kind == CFG_OVERRIDE_SPLIT && add_shares(deps, override) > 1000)
+        err = ps_faults_add(&faults, PS_E_INVALID, "/value",
+                            "is with the route's other splits more than 1");
     if (err == 0 && !is_of_here(deps, override) &&
         clu_heard_ns(deps->cluster, override->gateway) == INT64_MIN)
         err = ps_faults_add(&faults, PS_E_INVALID, "/gateway",
@@ -202,16 +307,63 @@ static bool read_wanted(struct op_request *request, struct cfg_override *overrid
     return err == 0;
 }
 
-static void answer_put(struct op_request *request, struct op_change *change)
+/* False: answered. */
+static bool is_possible(struct op_request *request, const struct cfg_override *override)
+{
+    const char *of = cfg_override_rest(override);
+
+    if (override->kind != CFG_OVERRIDE_FALLBACK ||
+        find_route(&request->admin->deps, of, strlen(of))->fallback_count > 0)
+        return true;
+    op_no(request, ANS_V_conflict, "the route has no fall-back: give it one first");
+    return false;
+}
+
+static void apply(struct op_change *change, bool written)
+{
+    const struct op_deps *deps = &change->admin->deps;
+
+    if (written) {
+        adm_breakers_apply(deps->breakers, deps->config);
+        ord_flow_apply(deps->flow, deps->config);
+    }
+}
+
+/* Answers a change that is in force, once the circuits that it is about obey. */
+static void say_when_obeyed(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
-    const struct cfg_doc *doc = cfg_store_find(deps->config, change->kind, change->name);
+    const struct adm_breaker *breaker = NULL;
+    struct cfg_override override;
+    char name[CFG_NAME_MAX + 1];
 
+    if (!parse_target(request, &override))
+        return; /* it was read before */
+    if (override.kind == CFG_OVERRIDE_BREAKER)
+        breaker = adm_breakers_find(deps->breakers, ps_str(cfg_override_rest(&override)));
+    if (breaker != NULL && !adm_breaker_is_obeyed(breaker))
+        return;
+    if (request->http->method == SRV_DELETE) {
+        op_empty(request);
+        return;
+    }
+    const char *gateway = json_string_value(json_object_get(request->body, "gateway"));
+    (void)snprintf(override.gateway, sizeof override.gateway, "%s", gateway != NULL ? gateway : "");
+    cfg_override_name(&override, name);
+    const struct cfg_doc *doc = cfg_store_find(deps->config, &cfg_kind_override, name);
     if (doc == NULL) /* its time was short */
         op_no(request, ANS_V_not_found, "it has ended already");
     else
         op_json(request, request->created ? ANS_V_created : ANS_V_ok,
                 override_json(deps, cfg_override_of(doc), &doc->by));
+}
+
+static void answer_change(struct op_request *request, struct op_change *change)
+{
+    (void)change;
+    request->on_tick = say_when_obeyed;
+    (void)op_wait(request, OBEY_WAIT_MS);
+    say_when_obeyed(request);
 }
 
 static void say_dry_run(struct op_request *request, const struct cfg_override *override)
@@ -237,7 +389,7 @@ static void put_override(struct op_request *request)
     bool dry_run;
 
     if (!op_read_dry_run(request, &dry_run) || !read_target(request, &override) ||
-        !read_wanted(request, &override))
+        !read_wanted(request, &override) || !is_possible(request, &override))
         return;
     cfg_override_name(&override, target.name);
     struct op_change *change = op_document_change(request, &target, cfg_kind_override.put);
@@ -248,11 +400,12 @@ static void put_override(struct op_request *request)
         say_dry_run(request, &override);
         op_change_free(change);
     } else if (to == NULL) { /* it is set so already */
-        answer_put(request, change);
+        answer_change(request, change);
         op_change_free(change);
     } else {
         request->created = from == NULL;
-        change->answer = answer_put;
+        change->end = apply;
+        change->answer = answer_change;
         op_change_submit(request, change);
     }
 }
@@ -273,7 +426,8 @@ static void delete_override(struct op_request *request)
         op_change_refuse(request, change, err, refusal, &faults);
         return;
     }
-    change->answer = op_answer_empty;
+    change->end = apply;
+    change->answer = answer_change;
     op_change_submit(request, change);
 }
 

@@ -139,7 +139,7 @@ static void print_shares(FILE *out, const char *name, const struct up_route_view
     for (size_t i = 0; i < view->doc->split_count; i++) {
         const struct up_split_view *split = &view->splits[i];
         fprintf(out, "%s{route=\"%s\",pool=\"%s\",split=\"%zu\"} %g\n", name, view->doc->name,
-                split->as->pool, i, up_split_is_off(split) ? 0 : split->as->per_mille / 1000.0);
+                split->as->pool, i, up_split_is_off(split) ? 0 : split->per_mille / 1000.0);
     }
 }
 

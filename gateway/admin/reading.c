@@ -162,17 +162,3 @@ bool op_only_reason(struct op_request *request)
     op_fault(request, ANS_V_invalid, &fault);
     return false;
 }
-
-bool op_read_pin(struct op_request *request, const struct cfg_pin_words *words, int64_t now_ms,
-                 struct cfg_pin *ret_pin)
-{
-    struct ps_faults faults = {0};
-
-    if (cfg_pin_ask(request->body, words, now_ms, ret_pin, &faults) < 0) {
-        op_faults(request, ANS_V_invalid, &faults);
-        return false;
-    }
-    memcpy(ret_pin->who, request->who, sizeof ret_pin->who);
-    memcpy(ret_pin->why, request->why, sizeof ret_pin->why);
-    return true;
-}

@@ -11,7 +11,6 @@
 static void print_breaker(FILE *out, enum gw_metric row, const struct adm_breaker *breaker)
 {
     const char *metric = gw_metric_table[row].name, *name = breaker->source.name;
-    const struct cfg_pin *pin = adm_breaker_pinned(breaker);
     struct adm_breaker_sum sum;
 
     adm_breaker_add_up(breaker, &sum);
@@ -20,9 +19,6 @@ static void print_breaker(FILE *out, enum gw_metric row, const struct adm_breake
     for (size_t i = 0; row == GW_M_BREAKER && i < PS_BREAKER_STATES; i++)
         fprintf(out, "%s{breaker=\"%s\",state=\"%s\"} %zu\n", metric, name,
                 ps_breaker_state_names[i], sum.circuits[i]);
-    for (int i = 0; row == GW_M_BREAKER_FORCED && adm_breaker_pin.words[i] != NULL; i++)
-        fprintf(out, "%s{breaker=\"%s\",state=\"%s\"} %d\n", metric, name, adm_breaker_pin.words[i],
-                pin != NULL && pin->value == i);
 }
 
 static void print_breakers(FILE *out, enum gw_metric row, const struct op_admin *admin)

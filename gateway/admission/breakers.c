@@ -1,6 +1,5 @@
 /* See breakers.h. Circuits are never asked: each thread shows what its own is like, and obeys an
- * order when it gets it. An order ends by its own clock in each of them, so nothing is sent then.
- */
+ * order when it gets it. */
 #include "gateway/admission/breakers.h"
 
 #include "common/program/log.h"
@@ -10,10 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In the order of enum ps_breaker_order, without FREE. */
-static const char *const words[] = {"open", "closed", NULL};
-
-const struct cfg_pin_words adm_breaker_pin = {.member = "state", .words = words};
+const char *const adm_breaker_orders[] = {
+    [PS_BREAKER_FREE] = NULL,
+    [PS_BREAKER_FORCED_OPEN] = "open",
+    [PS_BREAKER_FORCED_CLOSED] = "closed",
+};
 
 static int64_t now_ns(void)
 {
@@ -63,8 +63,7 @@ static struct adm_breaker *find_more(const struct adm_breakers *breakers, const 
     return found != NULL ? *found : NULL;
 }
 
-/* The one of this name goes on, with what is ordered of it; if it has other circuits by now, they
- * are told. */
+/* The one of this name goes on; if it has other circuits by now, they have no order. */
 static struct adm_breaker *take(const struct adm_breakers *breakers,
                                 const struct adm_breaker_source *source)
 {
@@ -72,12 +71,11 @@ static struct adm_breaker *take(const struct adm_breakers *breakers,
 
     if (breaker == NULL)
         return new_breaker(source);
-    bool same = breaker->source.ctx == source->ctx;
+    if (breaker->source.ctx != source->ctx)
+        breaker->force.order = PS_BREAKER_FREE;
     breaker->source = *source;
     breaker->source.name = breaker->name;
     breaker->stays = true;
-    if (!same && adm_breaker_pinned(breaker) != NULL)
-        source->force(&breaker->force, source->ctx);
     return breaker;
 }
 
@@ -89,8 +87,6 @@ static void free_more(struct adm_breakers *breakers)
             breaker->stays = false;
             continue;
         }
-        if (breakers->changing == breaker)
-            breakers->changing = NULL;
         free(breaker);
     }
     free(breakers->more);
@@ -186,12 +182,6 @@ void adm_breaker_add_up(const struct adm_breaker *breaker, struct adm_breaker_su
 
 /* --- orders --- */
 
-const struct cfg_pin *adm_breaker_pinned(const struct adm_breaker *breaker)
-{
-    bool forced = breaker->force.order != PS_BREAKER_FREE && now_ns() < breaker->force.until_ns;
-    return forced ? &breaker->pin : NULL;
-}
-
 bool adm_breaker_is_obeyed(const struct adm_breaker *breaker)
 {
     struct adm_breaker_sum sum;
@@ -200,29 +190,20 @@ bool adm_breaker_is_obeyed(const struct adm_breaker *breaker)
     return sum.obeyed >= breaker->force.id;
 }
 
-void adm_breakers_prepare(struct adm_breakers *breakers, struct adm_breaker *breaker,
-                          const struct cfg_pin *pin, int64_t ttl_ms)
+void adm_breakers_apply(struct adm_breakers *breakers, const struct cfg_store *store)
 {
-    breakers->changing = breaker;
-    breakers->next = pin != NULL ? *pin : (struct cfg_pin){0};
-    breakers->next_ns = now_ns() + ttl_ms * PS_NS_PER_MS;
-}
+    static const enum ps_breaker_order orders[] = {[CFG_BREAKER_OPEN] = PS_BREAKER_FORCED_OPEN,
+                                                   [CFG_BREAKER_CLOSED] = PS_BREAKER_FORCED_CLOSED};
+    struct adm_breaker *breaker;
 
-void adm_breakers_end_change(struct adm_breakers *breakers, bool written)
-{
-    struct adm_breaker *breaker = breakers->changing;
-    const struct cfg_pin *pin = &breakers->next;
-    bool forces = pin->until_ms != 0;
-
-    breakers->changing = NULL;
-    if (!written || breaker == NULL)
-        return;
-    breaker->pin = *pin;
-    breaker->force = (struct ps_breaker_force){
-        .order = forces ? PS_BREAKER_FORCED_OPEN + (unsigned)pin->value : PS_BREAKER_FREE,
-        .until_ns = breakers->next_ns,
-        .id = ++breakers->last_id};
-    breaker->source.force(&breaker->force, breaker->source.ctx);
+    for (size_t i = 0; (breaker = adm_breakers_at(breakers, i)) != NULL; i++) {
+        int value = cfg_overridden(store, CFG_OVERRIDE_BREAKER, breaker->source.name, -1);
+        enum ps_breaker_order order = value < 0 ? PS_BREAKER_FREE : orders[value];
+        if (order == breaker->force.order)
+            continue;
+        breaker->force = (struct ps_breaker_force){.order = order, .id = ++breakers->last_id};
+        breaker->source.force(&breaker->force, breaker->source.ctx);
+    }
 }
 
 /* --- the log --- */
@@ -251,10 +232,5 @@ void adm_breakers_watch(struct adm_breakers *breakers)
 
         adm_breaker_add_up(breaker, &sum);
         log_state(breaker, &sum);
-        if (breaker->force.order != PS_BREAKER_FREE && adm_breaker_pinned(breaker) == NULL) {
-            breaker->force.order = PS_BREAKER_FREE;
-            ps_log(PS_LOG_INFO, "breaker_order_over", PS_F_STR("breaker", breaker->source.name),
-                   PS_F_STR("state", words[breaker->pin.value]), PS_F_STR("who", breaker->pin.who));
-        }
     }
 }

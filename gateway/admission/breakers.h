@@ -1,14 +1,12 @@
-/* The circuit breakers of this gateway by name: what they show, taken together, and what operators
- * have ordered. A breaker is one or more circuits (common/breaker.h): each worker has one before
- * Redis, and before each pool and endpoint of the shop; the log's thread has one before Kafka. What
- * is ordered holds for all circuits of a name, on this gateway alone, and is forgotten when the
- * process ends, or when there is no such pool or endpoint any more. The control thread unless said
- * otherwise. */
+/* The circuit breakers of this gateway by name: what they show, taken together, and what overrides
+ * make of them. A breaker is one or more circuits (common/breaker.h): each worker has one before
+ * Redis, and before each pool and endpoint of the shop; the log's thread has one before Kafka. The
+ * control thread unless said otherwise. */
 #ifndef ADM_BREAKERS_H
 #define ADM_BREAKERS_H
 
 #include "common/breaker.h"
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/kinds/override.h"
 
 #define ADM_BREAKERS_MAX     2   /* that are there from the start */
 #define ADM_BREAKER_NAME_MAX 160 /* "endpoint:POOL:ADDRESS", with its NUL */
@@ -35,19 +33,18 @@ struct adm_breaker_sum {
     char why[PS_BREAKER_WHY];
 };
 
-/* An operator's order is a pin with these words; it is not kept in a document. */
-extern const struct cfg_pin_words adm_breaker_pin; /* {"state":"open"|"closed"} */
-
 struct adm_breaker {
     /* to be read */
     struct adm_breaker_source source;
+    struct ps_breaker_force force; /* what was sent last */
     /* private */
-    struct cfg_pin pin;
-    struct ps_breaker_force force;
     bool logged_open; /* or half open */
     bool stays;       /* while others take the place of those before */
     char name[];      /* source.name, of those that come and go */
 };
+
+/* The values of overrides by enum ps_breaker_order; of FREE: NULL. */
+extern const char *const adm_breaker_orders[];
 
 /* All zero: none. */
 struct adm_breakers {
@@ -57,19 +54,15 @@ struct adm_breakers {
     /* the control thread's: those that come and go, by name */
     struct adm_breaker **more;
     size_t more_count;
-    /* private */
-    struct adm_breaker *changing; /* by an order that is not sent yet */
-    struct cfg_pin next;
-    int64_t next_ns; /* mono: its end */
-    uint64_t last_id;
+    uint64_t last_id; /* private */
 };
 
 /* Start-up only. PS_E_NOMEM. */
 int adm_breakers_add(struct adm_breakers *breakers,
                      const struct adm_breaker_source *source) PS_MUST_CHECK;
 /* These, whose names are copied and all different, take the place of those that came and went
- * before; an order for one of the same name stays in force. PS_E_NOMEM: those before are gone, and
- * there are none. */
+ * before. adm_breakers_apply tells new circuits what is in force. PS_E_NOMEM: those before are
+ * gone, and there are none. */
 int adm_breakers_follow(struct adm_breakers *breakers, const struct adm_breaker_source *sources,
                         size_t count) PS_MUST_CHECK;
 void adm_breakers_done(struct adm_breakers *breakers);
@@ -80,16 +73,12 @@ struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_s
 
 /* Any thread. */
 void adm_breaker_add_up(const struct adm_breaker *breaker, struct adm_breaker_sum *ret_sum);
-/* What is ordered now; NULL: nothing, or its time is over. */
-const struct cfg_pin *adm_breaker_pinned(const struct adm_breaker *breaker);
-/* All circuits obey the last order. */
+/* All circuits obey what was sent last. */
 bool adm_breaker_is_obeyed(const struct adm_breaker *breaker);
 
-/* An order in two steps, so that it can be written down in between: prepared, one at a time, for
- * `ttl_ms` from now (`pin` NULL: releases); then sent to the circuits, or dropped. */
-void adm_breakers_prepare(struct adm_breakers *breakers, struct adm_breaker *breaker,
-                          const struct cfg_pin *pin, int64_t ttl_ms);
-void adm_breakers_end_change(struct adm_breakers *breakers, bool written);
+/* Each 100 ms, and after a change: sends circuits what the overrides in force make of them, unless
+ * they have it. */
+void adm_breakers_apply(struct adm_breakers *breakers, const struct cfg_store *store);
 
 /* Each 100 ms: logs what has changed. */
 void adm_breakers_watch(struct adm_breakers *breakers);

@@ -1,8 +1,6 @@
 /* See flow.h. */
 #include "gateway/orders/flow.h"
 
-#include "common/program/log.h"
-
 #include <stdlib.h>
 
 #define LOG_FLOOR     16 /* a small batch that is being written, and the one that gathers */
@@ -73,8 +71,11 @@ struct ps_adaptive_limit *ord_flow_store(struct ord_flow *flow, size_t worker)
     return flow->stores != NULL ? &flow->stores[worker] : NULL;
 }
 
-static void add_view(const struct ps_adaptive_limit *limit, struct ord_flow_view *view)
+static void add_view(const struct ord_flow *flow, const struct ps_adaptive_limit *limit,
+                     struct ord_flow_view *view)
 {
+    view->otherwise += flow->released ? limit->settings.ceiling
+                                      : atomic_load_explicit(&limit->limit, memory_order_relaxed);
     view->limit += ps_adaptive_limit_in_force(limit);
     view->in_flight += atomic_load_explicit(&limit->in_flight, memory_order_relaxed);
     view->median_ns =
@@ -87,26 +88,19 @@ bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target, struct ord_
     struct ord_flow_view view = {0};
 
     if (target == GW_FLOW_LOG)
-        add_view(&flow->log, &view);
+        add_view(flow, &flow->log, &view);
     else if (flow->stores == NULL)
         return false;
     else
         for (size_t i = 0; i < flow->workers; i++)
-            add_view(&flow->stores[i], &view);
+            add_view(flow, &flow->stores[i], &view);
     *ret_view = view;
     return true;
 }
 
-/* --- pins --- */
+/* --- overrides --- */
 
-const struct cfg_pin_words ord_flow_pin_words = {.member = "limit", .min = 1, .max = 1000000};
-
-const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow target)
-{
-    return flow->pins[target].end_ns != 0 ? &flow->pins[target].by : NULL;
-}
-
-/* `calls`: of an operator; 0: none. */
+/* `calls`: of an override; 0: none. */
 static void pin_limit(const struct ord_flow *flow, struct ps_adaptive_limit *limit, uint32_t calls)
 {
     if (calls == 0 && flow->released)
@@ -114,17 +108,27 @@ static void pin_limit(const struct ord_flow *flow, struct ps_adaptive_limit *lim
     ps_adaptive_limit_pin(limit, calls);
 }
 
-/* A worker has its part of a pin, and no less than one call. */
+/* A worker has its part of an override, and no less than one call. */
 static void pin_limits(struct ord_flow *flow, enum gw_flow target)
 {
-    const struct ord_flow_pin *pin = &flow->pins[target];
-    uint32_t calls = pin->end_ns != 0 ? (uint32_t)pin->by.value : 0;
+    uint32_t calls = flow->overrides[target];
 
     if (target == GW_FLOW_LOG)
         pin_limit(flow, &flow->log, calls);
     for (size_t i = 0; target == GW_FLOW_STORE && flow->stores != NULL && i < flow->workers; i++) {
         uint32_t part = calls / (uint32_t)flow->workers + (i < calls % flow->workers);
         pin_limit(flow, &flow->stores[i], calls != 0 && part == 0 ? 1 : part);
+    }
+}
+
+void ord_flow_apply(struct ord_flow *flow, const struct cfg_store *store)
+{
+    for (enum gw_flow i = 0; i < GW_FLOW_COUNT; i++) {
+        uint32_t calls = (uint32_t)cfg_overridden(store, CFG_OVERRIDE_FLOW, gw_flow_names[i], 0);
+        if (calls == flow->overrides[i])
+            continue;
+        flow->overrides[i] = calls;
+        pin_limits(flow, i);
     }
 }
 
@@ -137,43 +141,17 @@ void ord_flow_follow(struct ord_flow *flow, bool follow)
         pin_limits(flow, (enum gw_flow)i);
 }
 
-void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
-                      int64_t end_ns)
-{
-    flow->changing = target;
-    flow->next = (struct ord_flow_pin){0};
-    if (pin != NULL)
-        flow->next = (struct ord_flow_pin){.by = *pin, .end_ns = end_ns};
-}
-
-void ord_flow_end_change(struct ord_flow *flow, bool written)
-{
-    if (!written)
-        return;
-    flow->pins[flow->changing] = flow->next;
-    pin_limits(flow, flow->changing);
-}
-
 static void allow(struct ps_adaptive_limit *limit, int64_t loop_delay_ns)
 {
     ps_adaptive_limit_allow(limit,
                             loop_delay_ns > limit->settings.target_ns ? LATE * loop_delay_ns : 0);
 }
 
-void ord_flow_watch(struct ord_flow *flow, int64_t now_ns, int64_t loop_delay_ns)
+void ord_flow_watch(struct ord_flow *flow, int64_t loop_delay_ns)
 {
     allow(&flow->log, loop_delay_ns);
     for (size_t i = 0; flow->stores != NULL && i < flow->workers; i++)
         allow(&flow->stores[i], loop_delay_ns);
-    for (size_t i = 0; i < GW_FLOW_COUNT; i++) {
-        struct ord_flow_pin *pin = &flow->pins[i];
-        if (pin->end_ns == 0 || now_ns < pin->end_ns)
-            continue;
-        pin->end_ns = 0;
-        pin_limits(flow, (enum gw_flow)i);
-        ps_log(PS_LOG_INFO, "flow_pin_over", PS_F_STR("target", gw_flow_names[i]),
-               PS_F_INT("limit", pin->by.value), PS_F_STR("who", pin->by.who));
-    }
 }
 
 /* --- the log's calls --- */

@@ -10,7 +10,7 @@
 
 #include "common/adaptive_limit.h"
 #include "common/err.h"
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/kinds/override.h"
 #include "gateway/metrics.h"
 #include "queue/log.h"
 
@@ -27,18 +27,14 @@ struct ord_flow {
     struct ps_adaptive_limit *stores; /* one a worker, whose thread ends them; NULL: in memory */
     size_t workers;
     /* The control thread's. */
-    struct ord_flow_pin {
-        struct cfg_pin by;
-        int64_t end_ns; /* mono; 0: not pinned */
-    } pins[GW_FLOW_COUNT];
-    bool released;         /* limits are at their ceilings */
-    enum gw_flow changing; /* by an order that is not in force yet: */
-    struct ord_flow_pin next;
+    uint32_t overrides[GW_FLOW_COUNT]; /* calls, in the place of what is measured; 0: none */
+    bool released;                     /* limits are at their ceilings */
 };
 
 /* What all threads have together. */
 struct ord_flow_view {
     uint64_t limit, in_flight;
+    uint64_t otherwise;        /* the limit without an override */
     int64_t median_ns, aim_ns; /* of stores: the largest; median 0 = nothing was measured yet */
 };
 
@@ -52,21 +48,13 @@ struct ps_adaptive_limit *ord_flow_store(struct ord_flow *flow, size_t worker);
 bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target,
                    struct ord_flow_view *ret_view);
 
-/* An operator's order for a target: {"limit"}, of all workers together. It holds for this gateway
- * alone, until its end or that of the process. The control thread. */
-extern const struct cfg_pin_words ord_flow_pin_words;
-/* What is ordered now; NULL: nothing. */
-const struct cfg_pin *ord_flow_pinned(const struct ord_flow *flow, enum gw_flow target);
-/* In two steps, so that it can be written down in between: prepared, one at a time, until `end_ns`
- * (`pin` NULL: unpins); then in force, or dropped. */
-void ord_flow_prepare(struct ord_flow *flow, enum gw_flow target, const struct cfg_pin *pin,
-                      int64_t end_ns);
-void ord_flow_end_change(struct ord_flow *flow, bool written);
-/* Each 100 ms: ends and logs what is over. `loop_delay_ns`: what an event waits for its worker.
- * When that is more than the target, this process has too little of the processor: log and Redis
- * seem slow, too, but are not what is to be spared. */
-void ord_flow_watch(struct ord_flow *flow, int64_t now_ns, int64_t loop_delay_ns);
-/* Whether limits that are not pinned follow latency; else they are at their ceilings. The control
+/* Each 100 ms, and after a change: goes by the overrides that are in force. The control thread. */
+void ord_flow_apply(struct ord_flow *flow, const struct cfg_store *store);
+/* Each 100 ms. `loop_delay_ns`: what an event waits for its worker. When that is more than the
+ * target, this process has too little of the processor: log and Redis seem slow, too, but are not
+ * what is to be spared. */
+void ord_flow_watch(struct ord_flow *flow, int64_t loop_delay_ns);
+/* Whether limits without an override follow latency; else they are at their ceilings. The control
  * thread. */
 void ord_flow_follow(struct ord_flow *flow, bool follow);
 

@@ -49,7 +49,7 @@ const char *page_trouble(const struct page_request *page)
 static const char *text_of(const struct page_request *page)
 {
     switch (page->trouble) {
-    case UP_TROUBLE_order:
+    case UP_TROUBLE_override:
         return "this part of the shop is out of service for a while";
     case UP_TROUBLE_level:
         return "this part of the shop is turned off while the gateway is overloaded";
@@ -108,9 +108,8 @@ bool page_is_out(struct page_request *page)
     const struct page_worker *worker = page->worker;
     enum cfg_feature feature = feature_of(doc->class);
 
-    if (doc->fallback_pin.until_ms != 0 &&
-        cfg_pin_is_in_force(&doc->fallback_pin, ps_clock_wall_ms(worker->clock)))
-        page->trouble = UP_TROUBLE_order;
+    if (page->route->is_out)
+        page->trouble = UP_TROUBLE_override;
     else if (feature != CFG_FEATURE_COUNT &&
              !adm_feature_on(worker->gates->overload, worker->shard, feature))
         page->trouble = UP_TROUBLE_level;

@@ -2,6 +2,7 @@
 #include "gateway/snapshot/view.h"
 
 #include "gateway/config/kinds/block_doc.h"
+#include "gateway/config/kinds/override.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -36,8 +37,12 @@ static int put_rules(struct snap_view *view, const struct cfg_store *store,
     (void)to;
     if (rules == NULL)
         return PS_E_NOMEM;
-    while (count < CFG_RULES_MAX && (doc = cfg_store_next(store, &cfg_kind_limit, doc)) != NULL)
-        rules[count++] = *cfg_rule_of(doc);
+    for (; count < CFG_RULES_MAX && (doc = cfg_store_next(store, &cfg_kind_limit, doc)) != NULL;
+         count++) {
+        rules[count] = *cfg_rule_of(doc);
+        rules[count].mode = (enum cfg_limit_mode)cfg_overridden(store, CFG_OVERRIDE_LIMIT,
+                                                                doc->name, (int)rules[count].mode);
+    }
     int err = snap_view_set_rules(view, rules, count);
     free(rules);
     return err;
@@ -86,11 +91,9 @@ static int put_rehearsal_keys(struct snap_view *view, const struct cfg_store *st
 static const struct {
     const struct cfg_kind *kind;
     put_fn *put;
-} rows[] = {{&cfg_kind_sale, put_sale},
-            {&cfg_kind_limit, put_rules},
-            {&cfg_kind_user, put_user},
-            {&cfg_kind_range, put_range},
-            {&cfg_kind_rehearsal_key, put_rehearsal_keys}};
+} rows[] = {{&cfg_kind_sale, put_sale},      {&cfg_kind_limit, put_rules},
+            {&cfg_kind_override, put_rules}, {&cfg_kind_user, put_user},
+            {&cfg_kind_range, put_range},    {&cfg_kind_rehearsal_key, put_rehearsal_keys}};
 
 int snap_view_put(struct snap_view *view, const struct cfg_store *store, const struct cfg_doc *from,
                   const struct cfg_doc *to)

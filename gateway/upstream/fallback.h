@@ -8,7 +8,7 @@
 /* Why a route's own pool does not answer; the words of Penstock-Fallback, logs and metrics. */
 /* clang-format off */
 #define UP_TROUBLES(X) \
-    X(order)       /* an operator's, with a time */ \
+    X(override)    /* an operator's */ \
     X(level)       /* the class of the route gives way under overload */ \
     X(breaker)     /* the pool's breaker is open */ \
     X(no_endpoint) /* none may be used */ \

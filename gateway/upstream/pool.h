@@ -141,6 +141,7 @@ struct up_pool_view {
 struct up_split_view {
     const struct cfg_split *as;
     const struct up_pool_view *pool;
+    uint32_t per_mille;     /* its share: the document's, or an override's */
     struct up_target *live; /* the figures of its requests, and whether it was taken back */
 };
 
@@ -154,6 +155,7 @@ struct up_route_view {
     struct up_route *live;                /* its figures, which outlive versions of its document */
     struct up_target *own;                /* those of the route's own pool; route_figures.h */
     struct cache *cache;                  /* NULL: none */
+    bool is_out;                          /* by an override: its fall-backs answer */
 };
 
 struct up_table {

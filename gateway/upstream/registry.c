@@ -6,6 +6,7 @@
 #include "common/program/log.h"
 #include "common/sorted.h"
 #include "gateway/cache/caches.h"
+#include "gateway/config/kinds/override.h"
 #include "gateway/upstream/judge.h"
 #include "gateway/upstream/route.h"
 #include "gateway/upstream/route_figures.h"
@@ -260,8 +261,19 @@ static const struct up_pool_view *pool_of(const struct up_table *table, const ch
     return pool;
 }
 
-static int fill_route(const struct up_registry *registry, const struct up_table *table,
-                      const struct cfg_doc *doc, struct up_route_view *ret_route)
+/* Its share: an override's, or the document's. */
+static uint32_t share_of(const struct cfg_store *store, const struct cfg_route *route,
+                         const struct cfg_split *split)
+{
+    char of[2 * PS_NAME_MAX + 2];
+
+    (void)snprintf(of, sizeof of, "%s:%s", route->name, split->pool);
+    return (uint32_t)cfg_overridden(store, CFG_OVERRIDE_SPLIT, of, (int)split->per_mille);
+}
+
+static int fill_route(const struct up_registry *registry, const struct cfg_store *store,
+                      const struct up_table *table, const struct cfg_doc *doc,
+                      struct up_route_view *ret_route)
 {
     struct cfg_route *route = cfg_route_of(doc);
 
@@ -276,8 +288,11 @@ static int fill_route(const struct up_registry *registry, const struct up_table 
         if (route->fallbacks[i].kind == CFG_FALLBACK_POOL)
             ret_route->fallback[i] = pool_of(table, route->fallbacks[i].pool, route);
     for (size_t i = 0; i < route->split_count; i++)
-        ret_route->splits[i] = (struct up_split_view){
-            .as = &route->splits[i], .pool = pool_of(table, route->splits[i].pool, route)};
+        ret_route->splits[i] =
+            (struct up_split_view){.as = &route->splits[i],
+                                   .pool = pool_of(table, route->splits[i].pool, route),
+                                   .per_mille = share_of(store, route, &route->splits[i])};
+    ret_route->is_out = cfg_override_find(store, CFG_OVERRIDE_FALLBACK, route->name) != NULL;
     if (registry->deps.caches != NULL && route->cache.store[0] != '\0')
         ret_route->cache = caches_find(registry->deps.caches, route->cache.store);
     if (ret_route->cache != NULL)
@@ -319,7 +334,7 @@ static int fill_table(const struct up_registry *registry, const struct cfg_store
         err = fill_pool(registry, doc, &table->pools[table->pool_count++]);
     doc = NULL;
     while (err == 0 && (doc = cfg_store_next(store, &cfg_kind_route, doc)) != NULL)
-        err = fill_route(registry, table, doc, &table->routes[table->route_count++]);
+        err = fill_route(registry, store, table, doc, &table->routes[table->route_count++]);
     if (err == 0)
         err = up_route_index(table); /* sorts the routes */
     return err < 0 ? err : index_names(table);

@@ -72,7 +72,7 @@ static int submit(struct up_returns *returns, const struct cfg_route *route, jso
 {
     struct cfg_change *change = cfg_change_own(returns->config, PENSTOCK, "route.return");
     char target[PS_NAME_MAX + sizeof "routes/"];
-    json_t *state = cfg_route_state(route, &route->fallback_pin, returned_json(route, entry));
+    json_t *state = cfg_route_state(route, returned_json(route, entry));
     int err = change != NULL && state != NULL
                   ? cfg_change_state(change, &cfg_kind_route, route->name, state)
                   : PS_E_NOMEM;

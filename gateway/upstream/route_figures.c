@@ -152,10 +152,12 @@ static void settle_return(struct up_target *target, const struct cfg_split *spli
 }
 
 /* A watched element that is the same as before keeps its window; any other gets a new one. */
-static int renew_window(struct up_target *target, const struct up_target *own,
-                        const struct cfg_split *split, const struct cfg_split *was)
+static int renew_window(const struct up_split_view *view, const struct up_target *own,
+                        const struct up_split_view *before)
 {
-    bool goes_on = was != NULL && was->per_mille == split->per_mille &&
+    const struct cfg_split *split = view->as, *was = before != NULL ? before->as : NULL;
+    struct up_target *target = view->live;
+    bool goes_on = was != NULL && before->per_mille == view->per_mille &&
                    was->back.on == split->back.on &&
                    was->back.errors_above == split->back.errors_above &&
                    was->back.p99_above == split->back.p99_above &&
@@ -184,15 +186,18 @@ static int bind_split(struct up_split_view *split, const struct up_target *own,
     if (split->live == NULL)
         return PS_E_NOMEM;
     settle_return(split->live, split->as);
-    return renew_window(split->live, own, split->as, was != NULL ? was->as : NULL);
+    return renew_window(split, own, was);
 }
 
 int up_route_bind(struct up_route_view *view, const struct up_route_view *before, size_t workers)
 {
     const struct cfg_route *doc = view->doc;
     uint64_t own = key_of(doc->pool, NULL);
-    int err = up_switch_new(doc, &view->switches);
+    uint32_t per_mille[CFG_SPLITS_MAX];
 
+    for (size_t i = 0; i < doc->split_count; i++)
+        per_mille[i] = view->splits[i].per_mille;
+    int err = up_switch_new(doc, per_mille, &view->switches);
     view->live = before != NULL ? keep_route(before->live) : new_route(doc->name, workers);
     view->own = before != NULL && before->own->key == own ? keep_target(before->own)
                                                           : new_target(own, workers);

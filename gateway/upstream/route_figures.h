@@ -56,9 +56,9 @@ struct up_route {
 
 /* --- The control thread. --- */
 
-/* Completes the view of a route whose `doc` and `splits` are set (as, pool): its own target, the
- * targets of its splits, and who goes to which. Reuses what `before` has (NULL: none). PS_E_NOMEM:
- * nothing is held. */
+/* Completes the view of a route whose `doc` and `splits` are set (as, pool, per_mille): its own
+ * target, the targets of its splits, and who goes to which. Reuses what `before` has (NULL: none).
+ * PS_E_NOMEM: nothing is held. */
 int up_route_bind(struct up_route_view *view, const struct up_route_view *before,
                   size_t workers) PS_MUST_CHECK;
 /* Releases what up_route_bind took; all zero is allowed. */

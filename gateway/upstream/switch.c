@@ -65,7 +65,7 @@ static void grow(struct line *line, struct growth *growth)
 }
 
 /* The splits take places in turn, so that each gets those nearest to its beginning. */
-static void share_out(struct line *line, const struct cfg_route *route)
+static void share_out(struct line *line, const struct cfg_route *route, const uint32_t *per_mille)
 {
     struct growth all[CFG_SPLITS_MAX];
     size_t count = 0;
@@ -73,10 +73,11 @@ static void share_out(struct line *line, const struct cfg_route *route)
     for (size_t i = 0; i < route->split_count; i++) {
         if (!is_of_line(line, &route->splits[i]))
             continue;
-        all[count] = (struct growth){.mark = (uint8_t)(i + 1),
-                                     .wants = route->splits[i].per_mille,
-                                     .from = beginnings[count].from,
-                                     .down = beginnings[count].down};
+        all[count] =
+            (struct growth){.mark = (uint8_t)(i + 1),
+                            .wants = per_mille != NULL ? per_mille[i] : route->splits[i].per_mille,
+                            .from = beginnings[count].from,
+                            .down = beginnings[count].down};
         count++;
     }
     for (size_t turn = 0; turn < UP_PLACES; turn++)
@@ -92,7 +93,8 @@ static bool has_line(const struct up_switch *swtch, const struct cfg_split *spli
     return false;
 }
 
-int up_switch_new(const struct cfg_route *route, struct up_switch **ret_switch)
+int up_switch_new(const struct cfg_route *route, const uint32_t *per_mille,
+                  struct up_switch **ret_switch)
 {
     struct up_switch *swtch = NULL;
 
@@ -111,7 +113,7 @@ int up_switch_new(const struct cfg_route *route, struct up_switch **ret_switch)
         line->by = split->by;
         line->name = split->name;
         line->value = split->value;
-        share_out(line, route);
+        share_out(line, route, per_mille);
     }
     *ret_switch = swtch;
     return 0;

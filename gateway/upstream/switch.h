@@ -20,9 +20,10 @@
 
 struct up_switch;
 
-/* The switch of a route's splits; NULL when it has none. Uses the texts of the document, which must
- * outlive it. PS_E_NOMEM. */
-int up_switch_new(const struct cfg_route *route, struct up_switch **ret_switch) PS_MUST_CHECK;
+/* The switch of a route's splits with these shares (NULL: those of its document); NULL when it has
+ * none. Uses the texts of the document, which must outlive it. PS_E_NOMEM. */
+int up_switch_new(const struct cfg_route *route, const uint32_t *per_mille,
+                  struct up_switch **ret_switch) PS_MUST_CHECK;
 void up_switch_free(struct up_switch *swtch); /* NULL is allowed */
 
 /* The client of a request. */

@@ -708,8 +708,7 @@ static void order(enum ps_breaker_order what)
 {
     static uint64_t id;
     struct ps_breaker_view view;
-    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + 600 * PS_NS_PER_S;
-    oq_log_force(seller.log, &(struct ps_breaker_force){what, until_ns, ++id});
+    oq_log_force(seller.log, &(struct ps_breaker_force){what, ++id});
     do {
         assert_true(oq_log_breaker(seller.log, &view));
         usleep(1000);

@@ -271,13 +271,11 @@ static void a_verdict_that_becomes_forbidden_waits_and_gives_back_once(void **st
 
 /* --- orders of an operator --- */
 
-static struct ps_breaker_view order(struct gateway *gateway, enum ps_breaker_order what,
-                                    int64_t ttl_ms)
+static struct ps_breaker_view order(struct gateway *gateway, enum ps_breaker_order what)
 {
     static uint64_t id;
     struct ps_breaker_view view;
-    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ttl_ms * PS_NS_PER_MS;
-    inv_store_force(gateway->store, &(struct ps_breaker_force){what, until_ns, ++id});
+    inv_store_force(gateway->store, &(struct ps_breaker_force){what, ++id});
     assert_true(inv_store_breaker(gateway->store, &view));
     return view;
 }
@@ -291,7 +289,7 @@ static void forced_open_nothing_is_reserved_and_verdicts_wait(void **state)
     redis_pause_writes(&server);
     reserve_later(&one, &r, &before);
     turn();
-    assert_int_equal(order(&one, PS_BREAKER_FORCED_OPEN, 60000).state, PS_BREAKER_OPEN);
+    assert_int_equal(order(&one, PS_BREAKER_FORCED_OPEN).state, PS_BREAKER_OPEN);
     assert_false(inv_store_ready(one.store));
     assert_int_equal(buy(&one, 3, "eve", ""), PS_E_CLOSED);
     resolve(&one, 1, INV_VOID);
@@ -301,7 +299,7 @@ static void forced_open_nothing_is_reserved_and_verdicts_wait(void **state)
     assert_int_equal(before.answer.result, INV_RESERVED);
     turn_ms(100); /* would send the verdict */
     assert_int_equal(redis_number(&server, "HINCRBY ps:{drop}:%d:stock black 0", EPOCH), STOCK - 2);
-    (void)order(&one, PS_BREAKER_FORCED_OPEN, 50); /* which ends by itself */
+    (void)order(&one, PS_BREAKER_FREE);
     while (!inv_store_ready(one.store))
         turn();
     rest(&one);
@@ -314,12 +312,12 @@ static void forced_open_nothing_is_reserved_and_verdicts_wait(void **state)
 static void forced_closed_refusals_are_asked_for_again_and_again(void **state)
 {
     (void)state;
-    (void)order(&one, PS_BREAKER_FORCED_CLOSED, 60000);
+    (void)order(&one, PS_BREAKER_FORCED_CLOSED);
     redis_do(&server, "CONFIG SET maxmemory 1");
     for (unsigned i = 0; i < 50; i++)
         assert_int_equal(buy(&one, i, "ann", ""), PS_E_FULL);
     assert_int_equal(one.away, 0);
-    assert_int_equal(order(&one, PS_BREAKER_FREE, 0).openings, 0);
+    assert_int_equal(order(&one, PS_BREAKER_FREE).openings, 0);
     for (unsigned i = 0; one.away == 0; i++)
         assert_int_equal(buy(&one, i, "ann", ""), PS_E_FULL);
     redis_do(&server, "CONFIG SET maxmemory 0");

@@ -42,7 +42,7 @@ def cluster(job, members):
         yield {"series": f"penstock_log_available{labels}", "values": "1x10"}
         yield {"series": f"penstock_cluster_members{labels}", "values": f"{seen}x10"}
         yield {"series": f'penstock_answers_total{{job="{job}", instance="{job}-{number}", verdict="unauthenticated"}}', "values": "0x10"}
-        yield {"series": f'penstock_breaker_forced{{job="{job}", instance="{job}-{number}", breaker="pool:web", state="open"}}', "values": "0x10"}
+        yield {"series": f'penstock_override_oldest_seconds{labels}', "values": "0x10"}
         yield {"series": f'penstock_route_returns_total{{job="{job}", instance="{job}-{number}", route="product", cause="errors"}}', "values": "0x10"}
 
 
@@ -76,14 +76,22 @@ def test_alerts_are_silent_where_all_is_well(tmp_path, jobs, apart):
 
 
 @pytest.mark.parametrize("name, values, labels, alert, summary", [
-    ("penstock_breaker_forced", "0 1x10", {"breaker": "pool:web", "state": "open"}, "PenstockBreakerForced", "gw-1: an operator has forced the breaker pool:web open"),
     ("penstock_route_returns_total", "0 0 0 1x10", {"route": "product", "cause": "errors"}, "PenstockSplitReturned",
      "gw-1 has taken a split of the route product back, for its errors")])
-def test_what_an_operator_may_forget_and_what_the_gateway_has_undone_is_told(tmp_path, name, values, labels, alert, summary):
+def test_what_the_gateway_has_undone_is_told(tmp_path, name, values, labels, alert, summary):
     labels = {"instance": "gw-1", **labels}
     series = [{"series": name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}", "values": values}]
     fires = {"exp_labels": {**labels, "severity": "ticket"}, "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
     assert_plan(tmp_path, series, [{"eval_time": "0m", "alertname": alert, "exp_alerts": []}, {"eval_time": "5m", "alertname": alert, "exp_alerts": [fires]}])
+
+
+def test_an_override_that_is_older_than_a_day_is_told_once_for_all_gateways(tmp_path):
+    series = [{"series": f'penstock_override_oldest_seconds{{job="penstock", instance="gw-{n}"}}', "values": "86100+60x20"} for n in (1, 2)]
+    fires = {"exp_labels": {"job": "penstock", "severity": "ticket"},
+             "exp_annotations": {"summary": "penstock: an override has been set for more than a day; is it still meant so?",
+                                 "runbook_url": "docs/troubleshooting.md#penstockoverrideforgotten"}}
+    checks = [{"eval_time": f"{minute}m", "alertname": "PenstockOverrideForgotten", "exp_alerts": [fires] if minute == 6 else []} for minute in (0, 5, 6)]
+    assert_plan(tmp_path, series, checks)
 
 
 @pytest.mark.parametrize("ok, at, alert, severity, summary", [

@@ -303,11 +303,10 @@ static void pauses_are_spread_over_half_of_their_length(void **state)
 
 /* --- orders --- */
 
-static void order(enum ps_breaker_order what, int64_t ttl_ms)
+static void order(enum ps_breaker_order what)
 {
     static uint64_t id;
-    ps_breaker_force(&breaker,
-                     &(struct ps_breaker_force){what, now.mono_ns + ttl_ms * PS_NS_PER_MS, ++id});
+    ps_breaker_force(&breaker, &(struct ps_breaker_force){what, ++id});
 }
 
 static struct ps_breaker_view shown(void)
@@ -317,13 +316,13 @@ static struct ps_breaker_view shown(void)
     return view;
 }
 
-static void forced_open_it_lets_nothing_through_until_its_time_is_over(void **state)
+static void forced_open_it_lets_nothing_through_until_it_is_free(void **state)
 {
     int64_t begin_ns = now.mono_ns;
     (void)state;
     begin_with(&judging);
     pass_ms(7);
-    order(PS_BREAKER_FORCED_OPEN, 1000);
+    order(PS_BREAKER_FORCED_OPEN);
     assert_false(ps_breaker_admits(&breaker, 0));
     assert_int_equal(shown().state, PS_BREAKER_OPEN);
     assert_int_equal(shown().since_ns, begin_ns + 7 * PS_NS_PER_MS);
@@ -331,9 +330,9 @@ static void forced_open_it_lets_nothing_through_until_its_time_is_over(void **st
     pass_ms(999);
     assert_false(ps_breaker_admits(&breaker, 0));
     pass_ms(1);
+    order(PS_BREAKER_FREE);
     assert_true(ps_breaker_admits(&breaker, 100));
     assert_int_equal(shown().state, PS_BREAKER_CLOSED);
-    assert_int_equal(shown().force.order, PS_BREAKER_FREE);
     assert_int_equal(shown().since_ns, begin_ns + 1007 * PS_NS_PER_MS);
     assert_int_equal(shown().openings, 0);
 }
@@ -342,25 +341,25 @@ static void a_release_ends_an_order_at_once(void **state)
 {
     (void)state;
     begin_with(&judging);
-    order(PS_BREAKER_FORCED_OPEN, 1000);
-    order(PS_BREAKER_FREE, 0);
+    order(PS_BREAKER_FORCED_OPEN);
+    order(PS_BREAKER_FREE);
     assert_true(ps_breaker_admits(&breaker, 0));
-    order(PS_BREAKER_FORCED_CLOSED, 1000);
-    order(PS_BREAKER_FREE, 0);
+    order(PS_BREAKER_FORCED_CLOSED);
+    order(PS_BREAKER_FREE);
     assert_int_equal(play("xxxxxxxxxx"), 10);
 }
 
-static void forced_closed_no_judgement_opens_it_until_its_time_is_over(void **state)
+static void forced_closed_no_judgement_opens_it_until_it_is_free(void **state)
 {
     (void)state;
     begin_with(&judging);
-    order(PS_BREAKER_FORCED_CLOSED, 1000);
+    order(PS_BREAKER_FORCED_CLOSED);
     assert_int_equal(play("xxxxxxxxxxxxxxxxxxxxssssssssssssssss"), 0);
     assert_true(ps_breaker_admits(&breaker, 100));
     assert_int_equal(shown().failures, 20); /* counted all the same */
     pass_ms(999);
     assert_int_equal(play("xxxxxxxxxx"), 0);
-    pass_ms(1);
+    order(PS_BREAKER_FREE);
     assert_int_equal(play("x"), 1);
 }
 
@@ -369,7 +368,7 @@ forced_closed_it_still_follows_a_trip_and_then_admits_without_counting_probes(vo
 {
     (void)state;
     begin_with(&judging);
-    order(PS_BREAKER_FORCED_CLOSED, 100000);
+    order(PS_BREAKER_FORCED_CLOSED);
     assert_true(ps_breaker_trip(&breaker));
     assert_false(ps_breaker_admits(&breaker, 0));
     assert_int_equal(shown().state, PS_BREAKER_OPEN);
@@ -386,8 +385,9 @@ static void an_order_leaves_alone_what_is_open_by_itself(void **state)
     (void)state;
     begin_with(&judging);
     assert_true(ps_breaker_trip(&breaker));
-    order(PS_BREAKER_FORCED_OPEN, 1000);
+    order(PS_BREAKER_FORCED_OPEN);
     pass_ms(1000);
+    order(PS_BREAKER_FREE);
     assert_int_equal(shown().state, PS_BREAKER_OPEN);
     assert_true(ps_breaker_admits(&breaker, 0)); /* the pause is over as well: a probe */
     assert_false(ps_breaker_admits(&breaker, 3));
@@ -413,9 +413,9 @@ int main(void)
         CLAIM(probes_begin_at_zero_whatever_was_good_before),
         CLAIM(the_pause_goes_on_doubling_while_it_closes_for_too_few_good_calls),
         CLAIM(pauses_are_spread_over_half_of_their_length),
-        CLAIM(forced_open_it_lets_nothing_through_until_its_time_is_over),
+        CLAIM(forced_open_it_lets_nothing_through_until_it_is_free),
         CLAIM(a_release_ends_an_order_at_once),
-        CLAIM(forced_closed_no_judgement_opens_it_until_its_time_is_over),
+        CLAIM(forced_closed_no_judgement_opens_it_until_it_is_free),
         CLAIM(forced_closed_it_still_follows_a_trip_and_then_admits_without_counting_probes),
         CLAIM(an_order_leaves_alone_what_is_open_by_itself),
     };

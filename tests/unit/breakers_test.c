@@ -1,5 +1,5 @@
 /* Several circuits under one name: what they show together, and when all obey. */
-#include "tests/unit/check.h"
+#include "tests/unit/documents_fixture.h"
 
 #include "gateway/admission/breakers.h"
 
@@ -23,7 +23,7 @@ static void force(const struct ps_breaker_force *order, void *ctx)
 
 static int set_up(void **state)
 {
-    (void)state;
+    (void)doc_make(state);
     memset(views, 0, sizeof views);
     breakers = (struct adm_breakers){0};
     sent = (struct ps_breaker_force){0};
@@ -33,9 +33,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    (void)state;
     adm_breakers_done(&breakers);
-    return 0;
+    return doc_drop(state);
 }
 
 static void put(size_t circuit, enum ps_breaker_state state, int64_t since_ns, const char *why)
@@ -87,28 +86,25 @@ static void windows_and_openings_are_added_up(void **state)
     assert_int_equal(sum().openings, 15);
 }
 
-static void an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it(void **state)
+static void an_override_is_sent_once_and_obeyed_when_all_show_it(void **state)
 {
-    struct adm_breaker *breaker = adm_breakers_find(&breakers, PS_STR("redis"));
-    const struct cfg_pin pin = {.until_ms = 1, .value = 1, .who = "ann"};
+    const struct adm_breaker *breaker = adm_breakers_find(&breakers, PS_STR("redis"));
     (void)state;
-    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
-    adm_breakers_end_change(&breakers, false);
+    adm_breakers_apply(&breakers, doc_store);
     assert_int_equal(sent.id, 0);
-    assert_null(adm_breaker_pinned(breaker));
-    adm_breakers_prepare(&breakers, breaker, &pin, 60000);
-    adm_breakers_end_change(&breakers, true);
+    doc_override("breaker:redis", "\"closed\"", 60);
+    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, doc_store);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_CLOSED);
-    assert_string_equal(adm_breaker_pinned(breaker)->who, "ann");
+    assert_int_equal(sent.id, 1);
     for (size_t i = 0; i < CIRCUITS; i++) {
         assert_false(adm_breaker_is_obeyed(breaker));
         views[i].force = sent;
     }
     assert_true(adm_breaker_is_obeyed(breaker));
-    adm_breakers_prepare(&breakers, breaker, NULL, 0);
-    adm_breakers_end_change(&breakers, true);
+    doc_clock.wall_ms += 60000; /* it ends */
+    adm_breakers_apply(&breakers, doc_store);
     assert_int_equal(sent.order, PS_BREAKER_FREE);
-    assert_null(adm_breaker_pinned(breaker));
     assert_false(adm_breaker_is_obeyed(breaker));
 }
 
@@ -144,35 +140,28 @@ static void those_of_pools_come_and_go_by_name(void **state)
     assert_non_null(adm_breakers_find(&breakers, PS_STR("redis")));
 }
 
-static void an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits(void **state)
+static void new_circuits_of_a_name_are_told_what_is_in_force(void **state)
 {
-    const struct cfg_pin pin = {.until_ms = 1, .value = 0, .who = "ann"};
     struct adm_breaker_source again = pools[0];
     (void)state;
+    doc_override("breaker:pool:web", "\"open\"", 60);
     assert_ok(adm_breakers_follow(&breakers, pools, 3));
-    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
-    adm_breakers_end_change(&breakers, true);
+    adm_breakers_apply(&breakers, doc_store);
     sent = (struct ps_breaker_force){0};
     assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    adm_breakers_apply(&breakers, doc_store);
     assert_int_equal(sent.id, 0); /* the same circuits: they know */
     again.ctx = &views[2];
     assert_ok(adm_breakers_follow(&breakers, &again, 1));
+    adm_breakers_apply(&breakers, doc_store);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_OPEN);
-    assert_non_null(adm_breaker_pinned(adm_breakers_find(&breakers, PS_STR("pool:web"))));
     assert_ok(adm_breakers_follow(&breakers, NULL, 0));
-    assert_ok(adm_breakers_follow(&breakers, pools, 1));
-    assert_null(adm_breaker_pinned(adm_breakers_find(&breakers, PS_STR("pool:web"))));
-}
-
-static void an_order_for_what_has_gone_meanwhile_goes_nowhere(void **state)
-{
-    const struct cfg_pin pin = {.until_ms = 1, .value = 0, .who = "ann"};
-    (void)state;
-    assert_ok(adm_breakers_follow(&breakers, pools, 1));
-    adm_breakers_prepare(&breakers, adm_breakers_find(&breakers, PS_STR("pool:web")), &pin, 60000);
-    assert_ok(adm_breakers_follow(&breakers, NULL, 0));
-    adm_breakers_end_change(&breakers, true);
+    sent = (struct ps_breaker_force){0};
+    adm_breakers_apply(&breakers, doc_store); /* there is nobody to tell */
     assert_int_equal(sent.id, 0);
+    assert_ok(adm_breakers_follow(&breakers, pools, 1));
+    adm_breakers_apply(&breakers, doc_store);
+    assert_int_equal(sent.order, PS_BREAKER_FORCED_OPEN);
 }
 
 #define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -182,11 +171,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLAIM(the_worst_circuit_speaks_for_all),
         CLAIM(windows_and_openings_are_added_up),
-        CLAIM(an_order_is_sent_when_it_is_written_and_obeyed_when_all_show_it),
+        CLAIM(an_override_is_sent_once_and_obeyed_when_all_show_it),
         CLAIM(what_has_another_name_is_not_found),
         CLAIM(those_of_pools_come_and_go_by_name),
-        CLAIM(an_order_stays_as_long_as_its_name_and_is_told_to_new_circuits),
-        CLAIM(an_order_for_what_has_gone_meanwhile_goes_nowhere),
+        CLAIM(new_circuits_of_a_name_are_told_what_is_in_force),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -194,11 +194,10 @@ static void a_log_that_cannot_keep_a_record_stays_lost(void **state)
 
 /* --- orders --- */
 
-static void order(struct oq_kafka_breaker *breaker, enum ps_breaker_order what, int64_t ttl_ms)
+static void order(struct oq_kafka_breaker *breaker, enum ps_breaker_order what)
 {
     static uint64_t id;
-    int64_t until_ns = ps_clock_mono_ns(&ps_clock_system) + ttl_ms * PS_NS_PER_MS;
-    oq_kafka_breaker_force(breaker, &(struct ps_breaker_force){what, until_ns, ++id});
+    oq_kafka_breaker_force(breaker, &(struct ps_breaker_force){what, ++id});
     (void)oq_kafka_breaker_obey(breaker);
     oq_kafka_breaker_report(breaker, false);
 }
@@ -222,7 +221,7 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     (void)state;
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
-    order(&breaker, PS_BREAKER_FORCED_OPEN, 60000);
+    order(&breaker, PS_BREAKER_FORCED_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     assert_string_equal(told.why, "orders: an operator has forced the breaker open");
     assert_int_equal(shown(&breaker).state, PS_BREAKER_OPEN);
@@ -230,7 +229,8 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     assert_string_equal(shown(&breaker).why, told.why);
     assert_int_equal(shown(&breaker).openings, 0); /* neither the start nor the order is one */
     assert_false(oq_kafka_breaker_may_return(&breaker));
-    order(&breaker, PS_BREAKER_FREE, 0);
+    assert_false(oq_kafka_breaker_obey(&breaker)); /* the same order is not obeyed again */
+    order(&breaker, PS_BREAKER_FREE);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY); /* until it has been read */
     assert_true(oq_kafka_breaker_may_return(&breaker));
     oq_kafka_breaker_return(&breaker);
@@ -241,23 +241,12 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     oq_kafka_breaker_done(&breaker);
 }
 
-static void an_order_ends_by_itself(void **state)
-{
-    (void)state;
-    struct oq_kafka_breaker breaker;
-    begin_well(&breaker);
-    order(&breaker, PS_BREAKER_FORCED_OPEN, 1);
-    while (!oq_kafka_breaker_may_return(&breaker))
-        assert_false(oq_kafka_breaker_obey(&breaker)); /* the same order is not obeyed again */
-    oq_kafka_breaker_done(&breaker);
-}
-
 static void forced_closed_only_what_must_be_read_back_opens_it(void **state)
 {
     (void)state;
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
-    order(&breaker, PS_BREAKER_FORCED_CLOSED, 60000);
+    order(&breaker, PS_BREAKER_FORCED_CLOSED);
     assert_false(fail_call(&breaker));
     oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
@@ -266,7 +255,7 @@ static void forced_closed_only_what_must_be_read_back_opens_it(void **state)
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_mend(&breaker);
-    order(&breaker, PS_BREAKER_FREE, 0);
+    order(&breaker, PS_BREAKER_FREE);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
     assert_true(fail_call(&breaker));
     assert_false(fail_call(&breaker));
@@ -308,7 +297,6 @@ int main(void)
         cmocka_unit_test(a_log_that_is_not_the_one_that_was_read_is_closed_until_it_is),
         cmocka_unit_test(a_log_that_cannot_keep_a_record_stays_lost),
         cmocka_unit_test(forced_open_the_log_is_away_until_the_order_ends),
-        cmocka_unit_test(an_order_ends_by_itself),
         cmocka_unit_test(forced_closed_only_what_must_be_read_back_opens_it),
         cmocka_unit_test(the_window_shows_groups_and_failures),
     };

@@ -1,159 +1,12 @@
 /* Overrides as documents: what they may say, which one is in force, and how they end. */
-#include "tests/unit/temp_dir.h"
+#include "tests/unit/documents_fixture.h"
 
-#include "gateway/config/kinds/overload_doc.h"
 #include "gateway/config/kinds/override.h"
 #include "gateway/config/store/audit_log.h"
-#include "gateway/config/store/store.h"
-
-#define T0   INT64_C(1900000000000)
-#define MAIL 7
-
-static struct temp_dir temp;
-static struct ps_clock_manual clock_;
-static uv_loop_t loop;
-static struct cfg_writer_settings settings;
-static struct cfg_store *store;
-static size_t published;
-
-/* --- A store without workers. --- */
-
-static void on_mail(const struct ps_mail *mail, void *ctx)
-{
-    (void)ctx;
-    cfg_store_mail(store, mail);
-}
-
-static int publish(void *ctx, int64_t revision)
-{
-    (void)ctx;
-    (void)revision;
-    published++;
-    return 0;
-}
-
-static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
-{
-    (void)ctx;
-    (void)from;
-    (void)to;
-    return 0;
-}
-
-static void open_store(void)
-{
-    static const struct cfg_store_callbacks callbacks = {.publish = publish, .in_force = in_force};
-    static struct ps_cidr loopback;
-    static const struct cfg_bounds bounds = {.networks = {&loopback, 1}, .gateway = "gw-1"};
-
-    assert_ok(ps_cidr_parse("127.0.0.0/8", 11, &loopback));
-    assert_ok(cfg_store_open(&settings, &store, NULL));
-    cfg_store_set_bounds(store, &bounds);
-    assert_ok(cfg_store_start(store, &callbacks));
-}
-
-static void close_store(void)
-{
-    cfg_store_close(store);
-    cfg_store_free(store);
-    store = NULL;
-}
-
-static int make(void **state)
-{
-    (void)state;
-    temp = temp_dir_make();
-    ps_clock_manual_init(&clock_, 1, T0);
-    assert_ok(uv_loop_init(&loop));
-    settings = (struct cfg_writer_settings){.path = temp_file(&temp, "control.db"),
-                                            .audit_path = temp_file(&temp, "audit.log"),
-                                            .mail_kind = MAIL,
-                                            .clock = &clock_.clock};
-    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, NULL, &settings.mailbox));
-    published = 0;
-    open_store();
-    return 0;
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    close_store();
-    ps_mailbox_close(settings.mailbox);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_ok(uv_loop_close(&loop));
-    temp_dir_remove(&temp);
-    return 0;
-}
-
-static void settle(void)
-{
-    while (!cfg_store_is_idle(store)) {
-        if (cfg_store_is_publishing(store))
-            cfg_store_acknowledged(store);
-        else
-            uv_run(&loop, UV_RUN_ONCE);
-    }
-}
-
-static struct cfg_change *new_change(void)
-{
-    struct cfg_change *change = cfg_change_new(
-        store,
-        &(struct cfg_author){
-            .at_ms = clock_.wall_ms, .who = "ann", .peer = "", .action = "", .why = "a drill"});
-    assert_non_null(change);
-    return change;
-}
-
-static int try_put(const struct cfg_kind *kind, const char *name, const char *text)
-{
-    struct cfg_change *change = new_change();
-    json_t *json = json_loads(text, 0, NULL);
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal;
-    assert_non_null(json);
-    int err = cfg_change_put(change, &(struct cfg_put){.kind = kind, .name = name, .json = json},
-                             &refusal, &faults);
-    json_decref(json);
-    if (err < 0) {
-        cfg_change_free(change);
-        return err;
-    }
-    assert_ok(cfg_change_submit(change, NULL, NULL));
-    settle();
-    return 0;
-}
-
-static void put(const struct cfg_kind *kind, const char *name, const char *text)
-{
-    assert_ok(try_put(kind, name, text));
-}
-
-static void delete_document(const struct cfg_kind *kind, const char *name)
-{
-    struct cfg_change *change = new_change();
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal;
-    assert_ok(cfg_change_drop(change, kind, name, "", &refusal, &faults));
-    assert_ok(cfg_change_submit(change, NULL, NULL));
-    settle();
-}
-
-/* An override that ends so many seconds from now; `value` is JSON. */
-static void set(const char *name, const char *value, int64_t ttl_s)
-{
-    json_t *until = ps_json_of_time(clock_.wall_ms + ttl_s * 1000);
-    char text[128];
-    (void)snprintf(text, sizeof text, "{\"value\":%s,\"until\":\"%s\"}", value,
-                   json_string_value(until));
-    json_decref(until);
-    put(&cfg_kind_override, name, text);
-}
 
 static int level(void)
 {
-    return cfg_overridden(store, CFG_OVERRIDE_LEVEL, NULL, -1);
+    return cfg_overridden(doc_store, CFG_OVERRIDE_LEVEL, NULL, -1);
 }
 
 /* Does the audit log have a line with this action by this one? */
@@ -162,7 +15,7 @@ static bool has_line(const char *who, const char *action)
     char *text, words[128];
     size_t len;
     (void)snprintf(words, sizeof words, "\"who\":\"%s\",", who);
-    assert_ok(cfg_audit_read(settings.audit_path, 0, 1000, &text, &len));
+    assert_ok(cfg_audit_read(doc_audit_path(), 0, 1000, &text, &len));
     bool found = false;
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n"))
         found |= strstr(line, words) != NULL && strstr(line, action) != NULL;
@@ -234,7 +87,7 @@ static void each_fault_has_its_pointer(void **state)
         struct ps_faults faults = {0};
         struct cfg_override override;
         assert_ok(cfg_target_read(bad[i].target, &override));
-        assert_int_equal(cfg_override_ask(json, T0, &override, &faults), PS_E_INVALID);
+        assert_int_equal(cfg_override_ask(json, DOC_T0, &override, &faults), PS_E_INVALID);
         if (faults.count != 1 || strcmp(faults.at[0].path, bad[i].pointer) != 0)
             fail_msg("%s: %zu faults, the first at \"%s\": %s", bad[i].text, faults.count,
                      faults.at[0].path, faults.at[0].text);
@@ -262,7 +115,7 @@ static void a_value_is_written_as_it_was_asked_for(void **state)
                        good[i][1]);
         json_t *json = json_loads(text, 0, NULL);
         assert_ok(cfg_target_read(good[i][0], &override));
-        assert_ok(cfg_override_ask(json, T0, &override, &faults));
+        assert_ok(cfg_override_ask(json, DOC_T0, &override, &faults));
         json_t *written = cfg_override_write(&override);
         char *printed = json_dumps(written, CFG_JSON_FLAGS);
         assert_string_equal(printed, want);
@@ -278,17 +131,36 @@ static void the_one_for_this_gateway_wins(void **state)
 {
     (void)state;
     assert_int_equal(level(), -1);
-    set("level@gw-2", "4", 60);
+    doc_override("level@gw-2", "4", 60);
     assert_int_equal(level(), -1);
-    set("level", "1", 60);
+    doc_override("level", "1", 60);
     assert_int_equal(level(), 1);
-    set("level@gw-1", "3", 60);
+    doc_override("level@gw-1", "3", 60);
     assert_int_equal(level(), 3);
-    delete_document(&cfg_kind_override, "level@gw-1");
+    doc_delete(&cfg_kind_override, "level@gw-1");
     assert_int_equal(level(), 1);
-    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
-    set("feature:exports", "\"off\"", 60);
-    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), CFG_FEATURE_OFF);
+    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
+    doc_override("feature:exports", "\"off\"", 60);
+    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1),
+                     CFG_FEATURE_OFF);
+}
+
+static void workers_go_by_the_mode_that_a_limit_is_overridden_with(void **state)
+{
+    const struct adm_limit_set *limits;
+    (void)state;
+    doc_override("limit:ip", "\"shadow\"", 5);
+    limits = doc_snapshot()->limits;
+    for (size_t i = 0; i < limits->count; i++)
+        assert_int_equal(limits->rules[i].mode, strcmp(limits->rules[i].name, "ip") == 0
+                                                    ? CFG_LIMIT_SHADOW
+                                                    : CFG_LIMIT_ENFORCE);
+    doc_clock.wall_ms += 5000;
+    cfg_store_tick(doc_store);
+    doc_settle();
+    limits = doc_snapshot()->limits;
+    for (size_t i = 0; i < limits->count; i++)
+        assert_int_equal(limits->rules[i].mode, CFG_LIMIT_ENFORCE);
 }
 
 static void there_are_no_more_than_there_may_be(void **state)
@@ -297,12 +169,12 @@ static void there_are_no_more_than_there_may_be(void **state)
     (void)state;
     for (int i = 0; i < CFG_OVERRIDES_MAX; i++) {
         (void)snprintf(name, sizeof name, "level@gw-%d", i);
-        set(name, "1", 60);
+        doc_override(name, "1", 60);
     }
-    assert_int_equal(
-        try_put(&cfg_kind_override, "level", "{\"value\":1,\"until\":\"2030-03-17T17:47:00Z\"}"),
-        PS_E_CONFLICT);
-    set("level@gw-7", "2", 60); /* in the place of one */
+    assert_int_equal(doc_try_put(&cfg_kind_override, "level",
+                                 "{\"value\":1,\"until\":\"2030-03-17T17:47:00Z\"}"),
+                     PS_E_CONFLICT);
+    doc_override("level@gw-7", "2", 60); /* in the place of one */
 }
 
 /* --- How they end. --- */
@@ -310,19 +182,19 @@ static void there_are_no_more_than_there_may_be(void **state)
 static void its_time_ends_it_with_a_line_and_a_snapshot(void **state)
 {
     (void)state;
-    set("level", "2", 5);
-    published = 0;
-    clock_.wall_ms += 4999;
-    cfg_store_tick(store);
-    settle();
+    doc_override("level", "2", 5);
+    doc_published = 0;
+    doc_clock.wall_ms += 4999;
+    cfg_store_tick(doc_store);
+    doc_settle();
     assert_int_equal(level(), 2);
-    assert_int_equal(published, 0);
-    clock_.wall_ms++;
+    assert_int_equal(doc_published, 0);
+    doc_clock.wall_ms++;
     assert_int_equal(level(), -1);
-    cfg_store_tick(store);
-    settle();
-    assert_int_equal(published, 1);
-    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 0);
+    cfg_store_tick(doc_store);
+    doc_settle();
+    assert_int_equal(doc_published, 1);
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 0);
     assert_true(has_line("ann", "\"override.put\""));
     assert_true(has_line("system", "\"override.expire\""));
 }
@@ -330,41 +202,42 @@ static void its_time_ends_it_with_a_line_and_a_snapshot(void **state)
 static void it_outlives_a_restart_but_not_its_time(void **state)
 {
     (void)state;
-    set("level", "2", 60);
-    set("feature:exports", "\"off\"", 5);
-    clock_.wall_ms += 30000;
-    close_store();
-    open_store();
+    doc_override("level", "2", 60);
+    doc_override("feature:exports", "\"off\"", 5);
+    doc_clock.wall_ms += 30000;
+    doc_reopen();
     assert_int_equal(level(), 2);
-    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
+    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
 }
 
 static void what_is_deleted_takes_its_overrides_with_it(void **state)
 {
     (void)state;
-    put(&cfg_kind_limit, "slow",
-        "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,\"period_s\":1}");
-    put(&cfg_kind_pool, "web", "{\"endpoints\":[{\"address\":\"127.0.0.1:9001\"}]}");
-    put(&cfg_kind_pool, "new", "{\"endpoints\":[{\"address\":\"127.0.0.1:9002\"}]}");
-    put(&cfg_kind_route, "product",
-        "{\"path\":\"/p/\",\"pool\":\"web\",\"split\":[{\"pool\":\"new\",\"share\":0.1}],"
-        "\"fallback\":[{\"kind\":\"problem\"}]}");
-    set("limit:slow", "\"off\"", 60);
-    set("limit:ip", "\"off\"", 60);
-    set("split:product:new", "0.5", 60);
-    set("fallback:product@gw-1", "\"on\"", 60);
-    set("breaker:pool:new", "\"open\"", 60);
-    set("breaker:endpoint:new:127.0.0.1:9002", "\"open\"", 60);
-    delete_document(&cfg_kind_limit, "slow");
-    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 5);
-    put(&cfg_kind_route, "product",
-        "{\"path\":\"/p/\",\"pool\":\"web\",\"fallback\":[{\"kind\":\"problem\"}]}");
-    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 4); /* the split is gone */
-    put(&cfg_kind_route, "product", "{\"path\":\"/p/\",\"pool\":\"web\"}");
-    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 3);
-    delete_document(&cfg_kind_pool, "new");
-    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 1);
-    assert_non_null(cfg_override_find(store, CFG_OVERRIDE_LIMIT, "ip"));
+    doc_put(&cfg_kind_limit, "slow",
+            "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,\"period_s\":1}");
+    doc_put(&cfg_kind_pool, "web", "{\"endpoints\":[{\"address\":\"127.0.0.1:9001\"}]}");
+    doc_put(&cfg_kind_pool, "new", "{\"endpoints\":[{\"address\":\"127.0.0.1:9002\"}]}");
+    doc_put(&cfg_kind_route, "product",
+            "{\"path\":\"/p/\",\"pool\":\"web\",\"split\":[{\"pool\":\"new\",\"share\":0.1}],"
+            "\"fallback\":[{\"kind\":\"problem\"}]}");
+    doc_override("limit:slow", "\"off\"", 60);
+    doc_override("limit:ip", "\"off\"", 60);
+    doc_override("split:product:new", "0.5", 60);
+    doc_override("fallback:product@gw-1", "\"on\"", 60);
+    doc_override("breaker:pool:new", "\"open\"", 60);
+    doc_override("breaker:endpoint:new:127.0.0.1:9002", "\"open\"", 60);
+    doc_delete(&cfg_kind_limit, "slow");
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 5);
+    doc_put(&cfg_kind_route, "product",
+            "{\"path\":\"/p/\",\"pool\":\"web\",\"fallback\":[{\"kind\":\"problem\"}]}");
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 4); /* the split is gone */
+    doc_put(&cfg_kind_route, "product", "{\"path\":\"/p/\",\"pool\":\"web\"}");
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 3);
+    doc_put(&cfg_kind_pool, "new", "{\"endpoints\":[{\"address\":\"127.0.0.1:9003\"}]}");
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 2); /* the endpoint's is */
+    doc_delete(&cfg_kind_pool, "new");
+    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 1);
+    assert_non_null(cfg_override_find(doc_store, CFG_OVERRIDE_LIMIT, "ip"));
     assert_true(has_line("ann", "\"override.delete\""));
     assert_true(has_line("ann", "\"target\":\"limits/slow\""));
 }
@@ -375,11 +248,15 @@ int main(void)
         cmocka_unit_test(a_target_says_what_it_is_about),
         cmocka_unit_test(each_fault_has_its_pointer),
         cmocka_unit_test(a_value_is_written_as_it_was_asked_for),
-        cmocka_unit_test_setup_teardown(the_one_for_this_gateway_wins, make, drop),
-        cmocka_unit_test_setup_teardown(there_are_no_more_than_there_may_be, make, drop),
-        cmocka_unit_test_setup_teardown(its_time_ends_it_with_a_line_and_a_snapshot, make, drop),
-        cmocka_unit_test_setup_teardown(it_outlives_a_restart_but_not_its_time, make, drop),
-        cmocka_unit_test_setup_teardown(what_is_deleted_takes_its_overrides_with_it, make, drop),
+        cmocka_unit_test_setup_teardown(the_one_for_this_gateway_wins, doc_make, doc_drop),
+        cmocka_unit_test_setup_teardown(workers_go_by_the_mode_that_a_limit_is_overridden_with,
+                                        doc_make, doc_drop),
+        cmocka_unit_test_setup_teardown(there_are_no_more_than_there_may_be, doc_make, doc_drop),
+        cmocka_unit_test_setup_teardown(its_time_ends_it_with_a_line_and_a_snapshot, doc_make,
+                                        doc_drop),
+        cmocka_unit_test_setup_teardown(it_outlives_a_restart_but_not_its_time, doc_make, doc_drop),
+        cmocka_unit_test_setup_teardown(what_is_deleted_takes_its_overrides_with_it, doc_make,
+                                        doc_drop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

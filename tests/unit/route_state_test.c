@@ -39,7 +39,7 @@ static struct cfg_doc *document(const char *json, const char *state)
 /* PG12 */
 static void a_split_that_was_taken_back_is_still_so_after_a_restart(void **state)
 {
-    struct cfg_doc *doc = document(ROUTE("0.05"), "{\"pin\":null,\"returned\":[" ENTRY "]}");
+    struct cfg_doc *doc = document(ROUTE("0.05"), "{\"returned\":[" ENTRY "]}");
     const struct cfg_route *route = cfg_route_of(doc);
     (void)state;
     assert_non_null(route->splits[0].returned);
@@ -55,32 +55,28 @@ static void a_split_that_was_taken_back_is_still_so_after_a_restart(void **state
 
 static void another_share_takes_it_up_again_and_the_old_one_does_not_bring_it_back(void **state)
 {
-    struct cfg_doc *changed = document(ROUTE("0.06"), "{\"pin\":null,\"returned\":[" ENTRY "]}");
+    struct cfg_doc *changed = document(ROUTE("0.06"), "{\"returned\":[" ENTRY "]}");
     (void)state;
     assert_null(cfg_route_of(changed)->splits[0].returned);
-    assert_string_equal(changed->state, "{\"pin\":null,\"returned\":[]}");
+    assert_string_equal(changed->state, "{\"returned\":[]}");
     struct cfg_doc *back = document(ROUTE("0.05"), changed->state);
     assert_null(cfg_route_of(back)->splits[0].returned);
     cfg_doc_free(changed);
     cfg_doc_free(back);
 }
 
-static void an_order_to_use_the_fallbacks_goes_with_the_document(void **state)
+/* Versions before kept forced fall-backs there, too. */
+static void a_pin_that_an_older_version_kept_is_dropped(void **state)
 {
     struct cfg_doc *doc = document(ROUTE("0.05"), "{\"pin\":" PIN ",\"returned\":[]}");
-    const struct cfg_pin *pin = &cfg_route_of(doc)->fallback_pin;
     (void)state;
-    assert_true(cfg_pin_is_in_force(pin, pin->until_ms - 1));
-    assert_false(cfg_pin_is_in_force(pin, pin->until_ms));
-    assert_string_equal(pin->who, "ops");
-    assert_string_equal(doc->state, "{\"pin\":" PIN ",\"returned\":[]}");
+    assert_string_equal(doc->state, "{\"returned\":[]}");
     cfg_doc_free(doc);
 }
 
 static void a_state_that_nobody_has_written_is_a_fault(void **state)
 {
-    static const char *const bad[] = {"{\"returned\":[1]}", "{\"returned\":[{\"split\":{}}]}",
-                                      "{\"pin\":{\"until\":7}}"};
+    static const char *const bad[] = {"{\"returned\":[1]}", "{\"returned\":[{\"split\":{}}]}"};
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         json_t *json = json_loads(ROUTE("0.05"), 0, NULL), *of = json_loads(bad[i], 0, NULL);
@@ -100,31 +96,13 @@ static void a_state_that_nobody_has_written_is_a_fault(void **state)
     }
 }
 
-static void the_operators_order_names_a_time_and_nothing_to_choose(void **state)
-{
-    json_t *good = json_loads("{\"ttl_s\":60}", 0, NULL);
-    json_t *bad = json_loads("{\"ttl_s\":60,\"state\":\"off\"}", 0, NULL);
-    json_t *none = json_object();
-    struct ps_faults faults = {0};
-    struct cfg_pin pin;
-    (void)state;
-    assert_ok(cfg_pin_ask(good, &cfg_route_pins, 1000, &pin, &faults));
-    assert_int_equal(pin.until_ms, 61000);
-    assert_int_equal(cfg_pin_ask(bad, &cfg_route_pins, 1000, &pin, &faults), PS_E_INVALID);
-    assert_int_equal(cfg_pin_ask(none, &cfg_route_pins, 1000, &pin, &faults), PS_E_INVALID);
-    json_decref(good);
-    json_decref(bad);
-    json_decref(none);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_split_that_was_taken_back_is_still_so_after_a_restart),
         cmocka_unit_test(another_share_takes_it_up_again_and_the_old_one_does_not_bring_it_back),
-        cmocka_unit_test(an_order_to_use_the_fallbacks_goes_with_the_document),
+        cmocka_unit_test(a_pin_that_an_older_version_kept_is_dropped),
         cmocka_unit_test(a_state_that_nobody_has_written_is_a_fault),
-        cmocka_unit_test(the_operators_order_names_a_time_and_nothing_to_choose),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -37,7 +37,7 @@ static struct up_switch *switch_of(const char *route, struct cfg_split *splits, 
     struct up_switch *swtch;
 
     memcpy(doc.name, route, strlen(route) + 1);
-    assert_ok(up_switch_new(&doc, &swtch));
+    assert_ok(up_switch_new(&doc, NULL, &swtch));
     return swtch;
 }
 

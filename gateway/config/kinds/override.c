@@ -5,6 +5,7 @@
 #include "common/program/log.h"
 #include "gateway/config/kinds/limit_rule.h"
 #include "gateway/config/kinds/overload_doc.h"
+#include "gateway/config/kinds/pool_doc.h"
 #include "gateway/config/kinds/route_doc.h"
 #include "gateway/config/store/store.h"
 
@@ -224,6 +225,30 @@ static bool has_split(const struct cfg_route *route, const char *pool)
     return false;
 }
 
+/* Has the pool (NULL: it is deleted) no endpoint of this address, and will not find one? */
+static bool lacks(const struct cfg_pool *pool, const char *address)
+{
+    for (size_t i = 0; pool != NULL && i < pool->endpoint_count; i++)
+        if (strcmp(pool->endpoints[i].address, address) == 0)
+            return false;
+    return pool == NULL || pool->discovery.by == CFG_DISCOVERY_NONE;
+}
+
+/* Has the change that brings `to` taken away the pool, or the endpoint of "endpoint:POOL:ADDRESS",
+ * before which the breaker stands? */
+static bool breaker_falls(const char *breaker, const struct cfg_doc *to)
+{
+    static const char of_endpoint[] = "endpoint:";
+    const char *colon = strchr(breaker, ':');
+
+    if (to->kind != &cfg_kind_pool || colon == NULL || !begins_with(colon + 1, to->name))
+        return false;
+    if (strncmp(breaker, of_endpoint, sizeof of_endpoint - 1) != 0)
+        return to->parsed == NULL;
+    const char *address = colon + 1 + strlen(to->name);
+    return *address == ':' && lacks(to->parsed != NULL ? cfg_pool_of(to) : NULL, address + 1);
+}
+
 /* Has the change that brings `to` taken away what the override is about? */
 static bool override_falls(const void *parsed, const struct cfg_doc *to)
 {
@@ -240,8 +265,7 @@ static bool override_falls(const void *parsed, const struct cfg_doc *to)
     case CFG_OVERRIDE_LIMIT:
         return to->kind == &cfg_kind_limit && to->parsed == NULL && strcmp(of, to->name) == 0;
     case CFG_OVERRIDE_BREAKER:
-        return to->kind == &cfg_kind_pool && to->parsed == NULL && colon != NULL &&
-               begins_with(colon + 1, to->name);
+        return breaker_falls(of, to);
     default:
         return false;
     }

@@ -472,7 +472,7 @@ static json_t *write_state(const void *parsed)
 {
     const struct cfg_route *route = parsed;
 
-    return cfg_route_state(route, &route->fallback_pin, NULL);
+    return cfg_route_state(route, NULL);
 }
 
 /* --- Among others. --- */
@@ -519,8 +519,8 @@ const struct cfg_kind cfg_kind_route = {
     .put = "route.put",
     .drop = "route.delete",
     .max = CFG_ROUTES_MAX,
-    .initial_state = "{\"pin\":null,\"returned\":[]}",
-    .live = (const char *const[]){"/pin", "/returned", NULL},
+    .initial_state = "{\"returned\":[]}",
+    .live = (const char *const[]){"/returned", NULL},
     .measured = (const char *const[]){"/figures", NULL},
     .name = cfg_plain_name,
     .parse = route_parse,

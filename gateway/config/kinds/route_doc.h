@@ -18,7 +18,7 @@
 #define CFG_ROUTE_DOC_H
 
 #include "common/http/head.h"
-#include "gateway/config/kinds/pin.h"
+#include "gateway/config/store/document.h"
 
 #define CFG_ROUTES_MAX       1000
 #define CFG_SPLITS_MAX       8
@@ -118,8 +118,7 @@ struct cfg_route {
         char pool[PS_NAME_MAX + 1]; /* "" = none */
         uint32_t per_mille;
     } mirror;
-    struct cfg_pin fallback_pin; /* an operator's: answered by its fall-backs until then */
-    _Atomic(unsigned) refs;      /* inside */
+    _Atomic(unsigned) refs; /* inside */
 };
 
 /* What the gateway answers itself under the path, the first segment of it ("/v1"), so that no route
@@ -134,19 +133,17 @@ static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)
 }
 /* What has become of a route, beside its document:
  *
- *   {"pin":null,"returned":[{"split":{…},"since":"…","why":"errors","new":{…},"old":{…}}]}
+ *   {"returned":[{"split":{…},"since":"…","why":"errors","new":{…},"old":{…}}]}
  *
  * A split that was taken back is named as its element in the document was written: an element that
  * differs is another one, and gets its share. Reads into a route that is complete otherwise; adds
  * all faults. PS_E_INVALID, PS_E_NOMEM. */
-extern const struct cfg_pin_words cfg_route_pins;
 int cfg_route_state_read(const json_t *state, struct cfg_route *route,
                          struct ps_faults *faults) PS_MUST_CHECK;
 /* The splits that were taken back, as answers show them. Owner: the caller. NULL: out of memory. */
 json_t *cfg_route_returned(const struct cfg_route *route);
-/* The state of a route with this pin (NULL: none), and with `returned` (taken over; NULL: as it
- * is). NULL: out of memory. */
-json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned);
+/* The state of a route with `returned` (taken over; NULL: as it is). NULL: out of memory. */
+json_t *cfg_route_state(const struct cfg_route *route, json_t *returned);
 /* The split that is written like this; split_count: there is none. */
 size_t cfg_route_split(const struct cfg_route *route, const json_t *element);
 /* An element of `split`, as it is written. NULL: out of memory. */

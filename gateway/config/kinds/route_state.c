@@ -1,8 +1,6 @@
-/* What has become of a route beside its document: an operator's order to use its fall-backs, and
- * the splits that were taken back. See route_doc.h. */
+/* What has become of a route beside its document: the splits that were taken back. See route_doc.h.
+ */
 #include "gateway/config/kinds/route_doc.h"
-
-const struct cfg_pin_words cfg_route_pins = {.member = NULL};
 
 size_t cfg_route_split(const struct cfg_route *route, const json_t *element)
 {
@@ -35,7 +33,7 @@ static int read_entry(const json_t *entry, struct cfg_route *route, struct ps_fa
 int cfg_route_state_read(const json_t *state, struct cfg_route *route, struct ps_faults *faults)
 {
     const json_t *list = json_object_get(state, "returned");
-    int err = cfg_pin_read(state, &cfg_route_pins, &route->fallback_pin, faults);
+    int err = 0;
 
     for (size_t i = 0; err == 0 && i < json_array_size(list); i++)
         err = read_entry(json_array_get(list, i), route, faults);
@@ -53,8 +51,7 @@ json_t *cfg_route_returned(const struct cfg_route *route)
     return ps_json_built(list, err);
 }
 
-json_t *cfg_route_state(const struct cfg_route *route, const struct cfg_pin *pin, json_t *returned)
+json_t *cfg_route_state(const struct cfg_route *route, json_t *returned)
 {
-    return json_pack("{s:o, s:o}", "pin", cfg_pin_write(pin, &cfg_route_pins), "returned",
-                     returned != NULL ? returned : cfg_route_returned(route));
+    return json_pack("{s:o}", "returned", returned != NULL ? returned : cfg_route_returned(route));
 }

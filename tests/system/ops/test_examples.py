@@ -56,8 +56,6 @@ class Quickstart:
             "rehearsal keys": self.read("/admin/v1/rehearsal-keys"),
             "overrides": self.read("/admin/v1/overrides"),
             "features": {name: (feature["state"], feature["reason"]) for name, feature in overload["features"].items()},
-            "pins": [target["pin"] for target in self.read("/admin/v1/flow")["flow"]],
-            "breakers": [(breaker["name"], breaker["forced"]) for breaker in self.read("/admin/v1/breakers")["breakers"]],
         }
 
 

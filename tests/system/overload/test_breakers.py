@@ -54,9 +54,8 @@ def shown(gateway, name):
 
 
 def force(gateway, name, state, ttl_s=60, **more):
-    answer = gateway.admin("POST", f"{BREAKERS}/{name}/force", {"state": state, "ttl_s": ttl_s, **more})
-    assert answer.status == 200, answer
-    return answer.json
+    gateway.override(f"breaker:{name}", state, ttl_s, **more)
+    return shown(gateway, name)
 
 
 def buyers(gateway, sale, who, count=40):
@@ -79,7 +78,7 @@ def test_a_breaker_shows_its_state_and_the_calls_of_its_window(gateway):
     wait_until(lambda: shown(gateway, "redis")["window"]["calls"] >= 40, what="the calls")
     breaker = shown(gateway, "redis")
     assert [b["name"] for b in gateway.admin("GET", BREAKERS).json["breakers"]] == ["redis"]
-    assert breaker["state"] == "closed" and breaker["why"] is None and breaker["forced"] is None
+    assert breaker["state"] == "closed" and breaker["why"] is None and breaker["override"] is None
     assert breaker["circuits"] == {"closed": WORKERS, "open": 0, "half_open": 0}
     assert breaker["window"]["failures"] == 0 and breaker["window"]["failure_share"] == 0
     assert -60 < seconds_until(breaker["since"]) <= 0
@@ -89,13 +88,11 @@ def test_forced_open_before_redis_every_buyer_is_refused_at_once_and_the_rest_go
     sale = gateway.make_sale(stock=1000)
     assert buyers(gateway, sale, "before") == {"accepted"}
     breaker = force(gateway, "redis", "open", 600, reason="Redis is moved")
-    left = seconds_until(breaker["forced"]["until"])
     assert buyers(gateway, sale, "meanwhile") == {"store_unavailable"}  # of every worker, from the answer on
 
     assert breaker["state"] == "open" and breaker["why"] == "an operator has forced it open"
     assert breaker["circuits"] == {"closed": 0, "open": WORKERS, "half_open": 0}
-    assert breaker["forced"]["state"] == "open" and breaker["forced"]["reason"] == "Redis is moved"
-    assert 590 < left <= 600
+    assert breaker["override"] == "open" and gateway.overrides()["breaker:redis"]["without"] is None
     began = time.monotonic()
     assert gateway.buy(sale, "one").headers["retry-after"]
     assert time.monotonic() - began < 1.5  # a command may take 3 s
@@ -106,46 +103,42 @@ def test_forced_open_before_redis_every_buyer_is_refused_at_once_and_the_rest_go
     assert str(redis.port) not in ready.text
     assert gateway.metric('penstock_breaker_state{breaker="redis",state="open"}') == WORKERS
     assert gateway.metric('penstock_breaker_state{breaker="redis",state="closed"}') == 0
-    assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 1
+    assert gateway.metric('penstock_overrides{kind="breaker"}') == 1
     assert gateway.metric('penstock_breaker_openings_total{breaker="redis"}') == 0  # not by itself
     assert gateway.change_sale(sale, per_user_cap=3).status == 200  # the control thread's own link is not forced
 
-    line = audit_lines(gateway, "breaker.force")[-1]
-    assert line["target"] == "breakers/redis" and line["why"] == "Redis is moved" and line["from"] is None
-    assert line["to"]["state"] == "open" and line["to"]["until"] == breaker["forced"]["until"]
+    line = audit_lines(gateway, "override.put")[-1]
+    assert (line["target"], line["why"], line["from"], line["to"]["value"]) == ("overrides/breaker:redis", "Redis is moved", None, "open")
 
     # It is looked at each 100 ms: what is over by then is not told.
     wait_until(lambda: '"event":"breaker_opened","breaker":"redis"' in gateway.log_path.read_text(), what="the opening in the log")
-    released = gateway.admin("POST", f"{BREAKERS}/redis/release", {"reason": "moved"})
-    assert released.status == 200 and released.json["forced"] is None and released.json["state"] == "closed"
+    gateway.end_override("breaker:redis")
+    assert (shown(gateway, "redis")["override"], shown(gateway, "redis")["state"]) == (None, "closed")
     assert buyers(gateway, sale, "after") == {"accepted"}
-    assert audit_lines(gateway, "breaker.release")[-1]["from"]["state"] == "open"
+    assert audit_lines(gateway, "override.delete")[-1]["from"]["value"] == "open"
     assert "[+]breaker_redis ok\n" in gateway.public("GET", "/readyz?verbose").text
     wait_until(lambda: '"event":"breaker_closed","breaker":"redis"' in gateway.log_path.read_text(), what="the end in the log")
-    assert gateway.admin("POST", f"{BREAKERS}/redis/release").status == 200  # nothing is forced: nothing changes
-    assert len(audit_lines(gateway, "breaker.release")) == 1
     gateway.assert_books(sale)
 
 
-def test_an_order_ends_by_itself_when_its_time_is_over(gateway):
+def test_an_override_ends_by_itself_when_its_time_is_over(gateway):
     sale = gateway.make_sale(stock=1000)
     force(gateway, "redis", "open", 6)
     assert buyers(gateway, sale, "meanwhile", 10) == {"store_unavailable"}
-    wait_until(lambda: shown(gateway, "redis")["forced"] is None, what="the end")
+    wait_until(lambda: shown(gateway, "redis")["override"] is None, what="the end")
     wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == WORKERS, what="closed circuits")
     assert buyers(gateway, sale, "after") == {"accepted"}
-    assert gateway.metric('penstock_breaker_forced{breaker="redis",state="open"}') == 0
-    wait_until(lambda: '"breaker_order_over"' in gateway.log_path.read_text(), what="the end in the log")
+    gateway.wait_log("override_ended", '"target":"breaker:redis"')
 
 
-def test_a_later_order_takes_the_place_of_the_one_before(gateway):
+def test_a_later_override_takes_the_place_of_the_one_before(gateway):
     sale = gateway.make_sale(stock=1000)
     force(gateway, "redis", "open", 600)
     breaker = force(gateway, "redis", "closed", 30)
-    assert breaker["state"] == "closed" and breaker["forced"]["state"] == "closed" and breaker["forced"]["reason"] is None
-    assert seconds_until(breaker["forced"]["until"]) <= 30
+    assert breaker["state"] == "closed" and breaker["override"] == "closed"
+    assert seconds_until(gateway.overrides()["breaker:redis"]["until"]) <= 30
     assert buyers(gateway, sale, "b") == {"accepted"}
-    assert audit_lines(gateway, "breaker.force")[-1]["from"]["state"] == "open"
+    assert audit_lines(gateway, "override.put")[-1]["from"]["value"] == "open"
 
 
 def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gateway, redis):
@@ -153,7 +146,9 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
     redis.ask("CONFIG", "SET", "maxmemory", "1")  # every reservation is refused: OOM
     wait_until(lambda: buyers(gateway, sale, f"oom-{time.monotonic()}") == {"store_unavailable"}
                and gateway.metric('penstock_breaker_openings_total{breaker="redis"}') > 0, 30, what="an opening by refusals")
+    redis.ask("CONFIG", "SET", "maxmemory", "0")  # an override is a document, and they are in Redis, too
     force(gateway, "redis", "closed")
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
     opened = gateway.metric('penstock_breaker_openings_total{breaker="redis"}')
 
     def many_failed():  # asked, and refused by Redis
@@ -169,7 +164,7 @@ def test_forced_closed_redis_refusals_do_not_open_it_but_a_lost_redis_does(gatew
 
     def lost():  # a frozen one takes connections, for a while
         breaker = shown(gateway, "redis")
-        return breaker["state"] != "closed" and breaker["forced"]["state"] == "closed" and str(redis.port) in (breaker["why"] or "")
+        return breaker["state"] != "closed" and breaker["override"] == "closed" and str(redis.port) in (breaker["why"] or "")
 
     wait_until(lost, what="an opening")
     wait_until(lambda: "[-]breaker_redis failed" in gateway.public("GET", "/readyz?verbose").text, what="the warning")
@@ -216,88 +211,41 @@ def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes
             gateway.assert_books(sale)
 
 
-def test_an_order_is_obeyed_while_redis_is_away_and_forgotten_with_the_process(gateway, redis):
+def test_an_override_needs_redis_and_holds_while_it_is_away_and_over_a_restart(gateway, redis):
     sale = gateway.make_sale(stock=1000)
+    assert force(gateway, "redis", "open", 600)["override"] == "open"
     redis.freeze()
-    wait_until(lambda: shown(gateway, "redis")["state"] != "closed", 30, what="an opening")
-    assert force(gateway, "redis", "open", 600)["forced"]["state"] == "open"
+    another = {"value": 1, "ttl_s": 1, "reason": "a test"}
+    wait_until(lambda: gateway.admin("PUT", "/admin/v1/overrides/level", another).code == "store_unavailable", 30, what="a refusal")
+    assert shown(gateway, "redis")["override"] == "open"
     redis.thaw()
     time.sleep(1)
     assert buyers(gateway, sale, "back") == {"store_unavailable"}
     assert gateway.stop() == 0
     gateway.start(60)
-    assert shown(gateway, "redis")["forced"] is None
+    wait_until(lambda: shown(gateway, "redis")["override"] == "open", what="the override after the restart")
+    assert buyers(gateway, sale, "again", 5) == {"store_unavailable"}
+    gateway.end_override("breaker:redis")
     wait_until(lambda: buyers(gateway, sale, f"again-{time.monotonic()}", 5) == {"accepted"}, 30, what="orders")
-
-
-@pytest.mark.parametrize("body, pointer", [
-    ({}, "/state"), ({"state": "open"}, "/ttl_s"), ({"state": "half_open", "ttl_s": 60}, "/state"), ({"state": 1, "ttl_s": 60}, "/state"),
-    ({"state": None, "ttl_s": 60}, "/state"), ({"state": "open", "ttl_s": 0}, "/ttl_s"), ({"state": "open", "ttl_s": -1}, "/ttl_s"),
-    ({"state": "open", "ttl_s": 604801}, "/ttl_s"), ({"state": "open", "ttl_s": "60"}, "/ttl_s"), ({"state": "open", "ttl_s": 1.5}, "/ttl_s"),
-    ({"state": "open", "ttl_s": 60, "until": "x"}, "/until"), ({"state": "open", "ttl_s": 60, "reason": "two\nlines"}, "/reason"),
-    ({"state": "open", "ttl_s": 60, "reason": "x" * 257}, "/reason"), ({"state": "open", "ttl_s": 60, "reason": 7}, "/reason")])
-def test_a_wrong_order_is_refused_with_its_place_and_changes_nothing(bad, body, pointer):
-    answer = bad.admin("POST", f"{BREAKERS}/redis/force", body)
-    assert answer.status == 422 and pointer in {error["pointer"] for error in answer.json.get("errors", [answer.json])}, answer
-    assert shown(bad, "redis")["forced"] is None and not audit_lines(bad, "breaker.force")
-
-
-@pytest.mark.parametrize("method, path, body, status", [
-    ("POST", "postgres/force", {"state": "open", "ttl_s": 60}, 404), ("POST", "kafka/force", {"state": "open", "ttl_s": 60}, 404),
-    ("POST", "redis%20/force", {"state": "open", "ttl_s": 60}, 404), ("POST", "redis/force", None, 400), ("POST", "redis/force", [1], 422),
-    ("POST", "redis/force", "{", 400), ("POST", "redis/force?ttl_s=1", {"state": "open", "ttl_s": 60}, 422), ("POST", "redis/release", {"now": True}, 422),
-    ("POST", "nothing/release", None, 404), ("GET", "redis/force", None, 405), ("PUT", "redis/force", {"state": "open", "ttl_s": 60}, 405),
-    ("POST", "redis/close", None, 404)])
-def test_what_is_no_order_is_refused(bad, method, path, body, status):
-    headers = {"Content-Type": "application/json"} if body is not None else None
-    answer = bad.admin(method, f"{BREAKERS}/{path}", body, headers)
-    assert answer.status == status, answer
-    assert shown(bad, "redis")["forced"] is None and not audit_lines(bad, "breaker.force")
-
-
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory):
-    """For input that changes nothing."""
-    directory = tmp_path_factory.mktemp("bad")
-    server = Redis(directory).start()
-    try:
-        with Gateway(directory, settings={"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{server.port}/0"}}}).start(60) as gateway:
-            yield gateway
-    finally:
-        server.end()
 
 
 def test_answers_are_as_described(gateway):
     admin = Described("gateway/admin/openapi.yaml", gateway.admin)
-    path = BREAKERS + "/{breaker}"
+    path = "/admin/v1/overrides/{target}"
     admin.call(200, "get", BREAKERS)
-    admin.call(200, "post", path + "/force", {"state": "open", "ttl_s": 60, "reason": "to see it"}, breaker="redis")
+    admin.call(201, "put", path, {"value": "open", "ttl_s": 60, "reason": "to see it"}, target="breaker:redis")
     admin.call(200, "get", BREAKERS)
-    admin.call(422, "post", path + "/force", {"state": "open"}, breaker="redis")
-    admin.call(200, "post", path + "/release", {"reason": "seen"}, breaker="redis")
-    admin.call(422, "post", path + "/release", {"state": "open"}, breaker="redis")
-    admin.call(404, "post", path + "/release", breaker="kafka")
-
-
-def test_viewers_look_and_operators_force(bad):
-    tokens = {role: bad.admin("POST", "/admin/v1/tokens", {"role": role}).json["token"] for role in ("viewer", "operator")}
-    order = {"state": "closed", "ttl_s": 1}
-    assert bad.admin("GET", BREAKERS, token=tokens["viewer"]).status == 200
-    assert call(bad.admin_port, "GET", BREAKERS).status == 401
-    for path, body in (("redis/force", order), ("redis/release", None)):
-        assert bad.admin("POST", f"{BREAKERS}/{path}", body, token=tokens["viewer"]).status == 403
-    assert shown(bad, "redis")["forced"] is None
-    try:
-        assert bad.admin("POST", f"{BREAKERS}/redis/release", token=tokens["operator"]).status == 200
-    finally:
-        assert shown(bad, "redis")["forced"] is None
+    admin.call(422, "put", path, {"value": "half_open", "ttl_s": 60, "reason": "to see it"}, target="breaker:redis")
+    admin.call(204, "delete", path, {"reason": "seen"}, target="breaker:redis")
+    admin.call(404, "delete", path, target="breaker:kafka")
 
 
 def test_a_gateway_alone_has_no_breakers(start):
     gateway = start({})
     assert gateway.admin("GET", BREAKERS).json == {"breakers": []}
     for name in ("redis", "kafka"):
-        assert gateway.admin("POST", f"{BREAKERS}/{name}/force", {"state": "open", "ttl_s": 60}).code == "not_found"
+        answer = gateway.admin("PUT", f"/admin/v1/overrides/breaker:{name}", {"value": "open", "ttl_s": 60, "reason": "a test"})
+        assert answer.code == "not_found", answer
     assert "breaker" not in gateway.public("GET", "/readyz?verbose").text
     assert "penstock_breaker" not in "".join(line for line in call(gateway.admin_port, "GET", "/metrics").text.splitlines() if line[:1] != "#")
 
@@ -320,14 +268,14 @@ def test_forced_open_before_kafka_orders_are_pending_and_accepted_when_it_ends(s
     time.sleep(1.5)  # several looks at brokers that are well
     assert shown(spilling, "kafka")["state"] == "open"
 
-    assert spilling.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    spilling.end_override("breaker:kafka")
     wait_until(lambda: shown(spilling, "kafka")["state"] == "closed", what="a closed circuit")
     wait_until(lambda: {order["state"] for order in spilling.orders(sale)} == {"accepted"} and len(spilling.orders(sale)) == 41, 30, what="the drain")
     assert spilling.admin("POST", f"/admin/v1/orders/{first}/confirm").status == 200
     spilling.assert_books(sale)
 
     force(spilling, "kafka", "open", 1)
-    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed" and shown(spilling, "kafka")["forced"] is None, what="the end")
+    wait_until(lambda: shown(spilling, "kafka")["state"] == "closed" and shown(spilling, "kafka")["override"] is None, what="the end")
     assert buyers(spilling, sale, "after") == {"accepted"}
     assert shown(spilling, "kafka")["window"]["calls"] > 0
 
@@ -338,22 +286,22 @@ def test_without_a_spill_forced_open_before_kafka_is_no_log(start, kafka):
     force(gateway, "kafka", "open", 600)
     assert buyers(gateway, sale, "meanwhile", 10) == {"log_unavailable"}
     assert gateway.public("GET", "/readyz").status == 503
-    assert gateway.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    gateway.end_override("breaker:kafka")
     wait_until(lambda: gateway.public("GET", "/readyz").status == 200, what="readiness")
     assert buyers(gateway, sale, "after", 10) == {"accepted"}
     assert all(sku["in_doubt"] == 0 for sku in gateway.assert_books(sale)["skus"])
 
 
-def test_an_order_is_obeyed_while_kafka_is_away(spilling, kafka):
+def test_an_override_is_obeyed_while_kafka_is_away(spilling, kafka):
     sale = spilling.make_sale(stock=1000)
     kafka.proxy.set(0, CUT)
     wait_until(lambda: shown(spilling, "kafka")["state"] == "open", 30, what="an opening")
     why = shown(spilling, "kafka")["why"]
     assert why and "operator" not in why
     assert force(spilling, "kafka", "closed", 60)["state"] == "open"  # a forced state makes no broker reachable
-    assert force(spilling, "kafka", "open", 60)["forced"]["state"] == "open"
+    assert force(spilling, "kafka", "open", 60)["override"] == "open"
     kafka.proxy.set(0, WELL)
     time.sleep(1.5)
     assert buyers(spilling, sale, "forced", 5) == {"pending"}
-    assert spilling.admin("POST", f"{BREAKERS}/kafka/release").status == 200
+    spilling.end_override("breaker:kafka")
     wait_until(lambda: {order["state"] for order in spilling.orders(sale)} == {"accepted"}, 30, what="the drain")

@@ -7,13 +7,12 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
 
 import pytest
 from cluster import NO_LIMITS, PATIENT, Cluster
 from faults import Disk, in_memory, processor
 from load import buy_bytes
-from penstock import PATIENT_LOG, REHEARSE, Gateway, call, seeds, wait_until
+from penstock import PATIENT_LOG, REHEARSE, Gateway, seeds, wait_until
 
 FLOW = "/admin/v1/flow"
 # The mode "off" would lift these limits, too; but the level is to stay where it is for a minute, however busy the machine is.
@@ -24,10 +23,10 @@ def shown(gateway, name="log"):
     return next(target for target in gateway.admin("GET", FLOW).json["flow"] if target["name"] == name)
 
 
-def pin(gateway, name, limit, ttl_s=60, **more):
-    answer = gateway.admin("POST", f"{FLOW}/{name}/pin", {"limit": limit, "ttl_s": ttl_s, **more})
-    assert answer.status == 200, answer
-    return answer.json
+def override(gateway, name, limit, ttl_s=60, **more):
+    """What is shown then."""
+    gateway.override(f"flow:{name}", limit, ttl_s, **more)
+    return shown(gateway, name)
 
 
 def buy_together(gateway, sale, who, count):
@@ -147,14 +146,12 @@ def test_a_pause_of_the_disk_makes_nobody_refused(disk):
 # --- by hand ---
 
 
-def test_a_pinned_limit_is_in_force_audited_and_ends_by_order(gateway, disk):
+def test_an_overridden_limit_is_in_force_and_ends_by_order(gateway, disk):
     sale = gateway.make_sale(stock=100000)
     before = shown(gateway)
-    assert before["pin"] is None and before["limit"] == 128 and before["aim_ms"] == 30
-    pinned = pin(gateway, "log", 2, 600, reason="the disk is shared with a backup")
-    assert pinned["limit"] == 2 and pinned["pin"]["limit"] == 2 and pinned["pin"]["reason"] == "the disk is shared with a backup"
-    left = datetime.fromisoformat(pinned["pin"]["until"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
-    assert 590 < left.total_seconds() <= 600
+    assert before["override"] is None and before["limit"] == 128 and before["aim_ms"] == 30
+    by_hand = override(gateway, "log", 2, 600, reason="the disk is shared with a backup")
+    assert (by_hand["limit"], by_hand["override"], gateway.overrides()["flow:log"]["without"]) == (2, 2, 128)
     assert gateway.metric('penstock_flow_limit{target="log"}') == 2
     assert words([gateway.buy(sale, "alone")]) == {"accepted"}
 
@@ -166,58 +163,24 @@ def test_a_pinned_limit_is_in_force_audited_and_ends_by_order(gateway, disk):
         assert answer.status == 503 and int(answer.headers["retry-after"]) >= 1 and answer.json["violated-policies"], answer
     disk.heal()
 
-    line = next(line for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines() if line["action"].startswith("flow"))
-    assert (line["action"], line["target"], line["why"], line["from"]) == ("flow.pin", "flow/log", "the disk is shared with a backup", None)
-    assert line["to"] == pinned["pin"]
-    free = gateway.admin("POST", f"{FLOW}/log/unpin", {"reason": "the backup is over"})
-    assert free.status == 200 and free.json["pin"] is None and free.json["limit"] >= 16
+    gateway.end_override("flow:log")
+    assert shown(gateway)["override"] is None and shown(gateway)["limit"] >= 16
     assert "log_backlog" not in words(buy_together(gateway, sale, "after", 14))
-    assert gateway.admin("POST", f"{FLOW}/log/unpin").status == 200  # nothing is pinned: nothing changes
-    actions = [line["action"] for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").lines()]
-    assert actions.count("flow.pin") == actions.count("flow.unpin") == 1
     units = gateway.assert_books(sale)["skus"][0]
     assert units["in_doubt"] == 0 and units["available"] + units["held"] == 100000  # who was refused holds nothing
 
 
-def test_a_pin_ends_by_itself_when_its_time_is_over(gateway):
-    pin(gateway, "log", 3, 3)
-    assert shown(gateway)["limit"] == 3
-    wait_until(lambda: shown(gateway)["pin"] is None, what="the end")
+def test_an_overridden_limit_ends_by_itself_when_its_time_is_over(gateway):
+    assert override(gateway, "log", 3, 3)["limit"] == 3
+    wait_until(lambda: shown(gateway)["override"] is None, what="the end")
     assert shown(gateway)["limit"] == 128
-    gateway.wait_log("flow_pin_over")
 
 
-@pytest.fixture(scope="module")
-def bad(tmp_path_factory):
-    """For input that changes nothing."""
-    with Gateway(tmp_path_factory.mktemp("bad")) as started:
-        yield started
-        assert shown(started)["pin"] is None
-
-
-@pytest.mark.parametrize("body,pointer", [
-    ({"limit": 1}, "/ttl_s"), ({"ttl_s": 1}, "/limit"), ({"limit": 0, "ttl_s": 1}, "/limit"), ({"limit": 1000001, "ttl_s": 1}, "/limit"),
-    ({"limit": 1.5, "ttl_s": 1}, "/limit"), ({"limit": "all", "ttl_s": 1}, "/limit"), ({"limit": 1, "ttl_s": 0}, "/ttl_s"),
-    ({"limit": 1, "ttl_s": 604801}, "/ttl_s"), ({"limit": 1, "ttl_s": 1, "level": 2}, "/level"), ({"limit": 1, "ttl_s": 1, "reason": 7}, "/reason")])
-def test_a_pin_that_makes_no_sense_is_refused_by_name(bad, body, pointer):
-    answer = bad.admin("POST", f"{FLOW}/log/pin", body)
-    assert answer.status == 422 and answer.json["pointer"] == pointer, answer
-
-
-def test_there_is_no_target_but_the_log_where_the_counter_is_in_memory(bad):
-    assert [target["name"] for target in bad.admin("GET", FLOW).json["flow"]] == ["log"]
+def test_there_is_no_target_but_the_log_where_the_counter_is_in_memory(gateway):
+    assert [target["name"] for target in gateway.admin("GET", FLOW).json["flow"]] == ["log"]
     for name in ("store", "kafka", "Log"):
-        for word, body in (("pin", {"limit": 1, "ttl_s": 1}), ("unpin", None)):
-            assert bad.admin("POST", f"{FLOW}/{name}/{word}", body).code == "not_found"
-
-
-def test_viewers_look_and_operators_pin(bad):
-    tokens = {role: bad.admin("POST", "/admin/v1/tokens", {"role": role}).json["token"] for role in ("viewer", "operator")}
-    assert bad.admin("GET", FLOW, token=tokens["viewer"]).status == 200
-    assert call(bad.admin_port, "GET", FLOW).status == 401
-    for word, body in (("pin", {"limit": 1, "ttl_s": 1}), ("unpin", None)):
-        assert bad.admin("POST", f"{FLOW}/log/{word}", body, token=tokens["viewer"]).status == 403
-    assert bad.admin("POST", f"{FLOW}/log/unpin", token=tokens["operator"]).status == 200
+        answer = gateway.admin("PUT", f"/admin/v1/overrides/flow:{name}", {"value": 1, "ttl_s": 1, "reason": "a test"})
+        assert answer.code == "not_found", answer
 
 
 # --- Redis and Kafka ---
@@ -293,15 +256,16 @@ def test_buyers_who_leave_while_redis_is_asked_keep_no_place(alone):
     assert words(buy_together(alone, sale, "after", 10)) == {"accepted"}
 
 
-def test_what_is_pinned_for_redis_is_shared_by_the_workers(kafka):
+def test_a_limit_by_hand_for_redis_is_shared_by_the_workers(kafka):
     with one_of(kafka, **PATIENT) as alone:
         sale = alone.make_sale(stock=1000)
         assert [target["name"] for target in alone.admin("GET", FLOW).json["flow"]] == ["log", "store"]
-        assert pin(alone, "store", 2)["limit"] == 2
+        assert override(alone, "store", 2)["limit"] == 2
         alone.redis_route(late_ms=1500)  # all come while the first ones have the places
         answers = buy_together(alone, sale, "many", 30)
         assert words(answers) <= {"accepted", "pending", "store_unavailable", "shed"} and len([a for a in answers if a.code == "store_unavailable"]) >= 15, words(answers)
         alone.redis_route()
-        assert pin(alone, "store", 1)["limit"] == 2  # each worker at least one
-        assert alone.admin("POST", f"{FLOW}/store/unpin").json["limit"] >= 16
+        assert override(alone, "store", 1)["limit"] == 2  # each worker at least one
+        alone.end_override("flow:store")
+        assert shown(alone, "store")["limit"] >= 16
         assert words(buy_together(alone, sale, "after", 10)) == {"accepted"}

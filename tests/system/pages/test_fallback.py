@@ -110,41 +110,43 @@ def test_head_gets_the_head_of_the_fallback(gateway):
 
 
 def test_an_operator_takes_a_route_from_its_pool_for_a_while(gateway, shop):
-    answer = gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600, "reason": "the shop is moved"})
-    assert answer.status == 200 and answer.json["pin"]["reason"] == "the shop is moved", answer
+    assert gateway.override("fallback:product", "on", reason="the shop is moved")["without"] == "off"
     shop.clear()
     answer = get(gateway)
-    assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=order") and shop.requests == []
-    answer = gateway.admin("POST", "/admin/v1/routes/product/restore")
-    assert answer.status == 200 and answer.json["pin"] is None
+    assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=override") and shop.requests == []
+    gateway.end_override("fallback:product")
     assert get(gateway).text == "shop"
-    assert [line["why"] for line in audit_log(gateway, "route.fallback")] == ["the shop is moved"]
-    assert len(audit_log(gateway, "route.restore")) == 1
 
 
-def test_the_order_ends_by_itself_and_outlives_a_restart(shop, tmp_path):
+def test_the_override_ends_by_itself_and_outlives_a_restart(shop, tmp_path):
     with Gateway(tmp_path) as gateway:
         gateway.no_limits()
         put_pool(gateway, "web", shop)
+        until = {}
         for name, ttl_s in (("long", 600), ("short", 6)):
             put_route(gateway, name, path=f"/{name}/", pool="web", fallback=[SORRY])
-            assert gateway.admin("POST", f"/admin/v1/routes/{name}/fallback", {"ttl_s": ttl_s}).status == 200
-        pins = {name: route(gateway, name)["pin"] for name in ("long", "short")}
+            until[name] = gateway.override(f"fallback:{name}", "on", ttl_s)["until"]
     with Gateway(tmp_path) as gateway:
-        assert route(gateway, "long")["pin"] == pins["long"] and pins["long"]["by"] == "first"
-        assert get(gateway, "/long/").text == "sorry\n"
-        wait_until(lambda: get(gateway, "/short/").text == "shop", what="the end of the short order")
-        assert rfc3339() >= pins["short"]["until"] and route(gateway, "short")["pin"] is None
+        assert get(gateway, "/long/").text == "sorry\n" and gateway.overrides()["fallback:long"]["until"] == until["long"]
+        wait_until(lambda: get(gateway, "/short/").text == "shop", what="the end of the short override")
+        assert rfc3339() >= until["short"] and set(gateway.overrides()) == {"fallback:long"}
 
 
-def test_an_order_without_a_time_or_for_a_route_without_a_fallback_is_refused(gateway):
-    assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {}).status == 422
-    answer = gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 0})
-    assert answer.status == 422 and answer.json["pointer"] == "/ttl_s"
-    assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 60, "state": "on"}).status == 422
-    assert gateway.admin("POST", "/admin/v1/routes/other/fallback", {"ttl_s": 60}).status == 404
+def test_what_is_deleted_takes_its_override_with_it(gateway):
+    gateway.override("fallback:product", "on")
     change_route(gateway, "product", fallback=[])
-    answer = gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 60})
+    assert gateway.overrides() == {} and get(gateway).text == "shop"
+    gateway.wait_log("override_ended", '"target":"fallback:product"', '"cause":"route.put"')
+    assert [line["target"] for line in audit_log(gateway, "override.delete")] == ["overrides/fallback:product"]
+
+
+def test_an_override_for_a_route_without_a_fallback_is_refused(gateway):
+    wanted = {"value": "on", "ttl_s": 60, "reason": "a test"}
+    answer = gateway.admin("PUT", "/admin/v1/overrides/fallback:produkt", wanted)
+    assert answer.status == 404 and '"fallback:product"' in answer.json["detail"], answer
+    assert gateway.admin("PUT", "/admin/v1/overrides/fallback:product", {**wanted, "value": "off"}).status == 422
+    change_route(gateway, "product", fallback=[])
+    answer = gateway.admin("PUT", "/admin/v1/overrides/fallback:product", wanted)
     assert (answer.status, answer.code) == (409, "conflict")
     assert get(gateway).text == "shop"
 
@@ -210,19 +212,19 @@ def test_an_endpoint_that_takes_no_connections_is_not_picked_any_more(one_worker
 
 def test_an_operator_forces_the_breaker_of_a_pool_and_of_an_endpoint(gateway, shop):
     for name in ("pool:web", f"endpoint:web:{shop.address}"):
-        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/force", {"state": "open", "ttl_s": 600, "reason": "a drill"})
-        assert answer.status == 200 and answer.json["state"] == "open" and answer.json["forced"]["reason"] == "a drill", answer
+        gateway.override(f"breaker:{name}", "open")
+        assert breaker(gateway, name)["state"] == "open"
         answer = get(gateway)
         assert (answer.text, answer.headers["penstock-fallback"]) == ("sorry\n", "static; why=breaker")
         change_route(gateway, "product", fallback=[])
         answer = get(gateway)
         assert (answer.status, answer.code) == (503, "upstream_unavailable") and int(answer.headers["retry-after"]) >= 1
         change_route(gateway, "product", fallback=[SORRY])
-        assert breaker(gateway, name)["forced"]["by"] == "first"  # the documents of routes change nothing there
-        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/release")
-        assert answer.status == 200 and answer.json["state"] == "closed"
+        assert breaker(gateway, name)["override"] == "open"  # the documents of routes change nothing there
+        gateway.end_override(f"breaker:{name}")
+        assert breaker(gateway, name)["state"] == "closed"
         assert get(gateway).text == "shop"
-    assert gateway.admin("POST", "/admin/v1/breakers/pool:other/force", {"state": "open", "ttl_s": 60}).status == 404
+    assert gateway.admin("PUT", "/admin/v1/overrides/breaker:pool:other", {"value": "open", "ttl_s": 60, "reason": "a test"}).status == 404
 
 
 # --- As much as the pool can answer. ---
@@ -231,8 +233,7 @@ def test_an_operator_forces_the_breaker_of_a_pool_and_of_an_endpoint(gateway, sh
 def keep_closed(gateway, *names):
     """Their breakers do not answer in the place of what is looked at, however slow the machine is."""
     for name in names:
-        answer = gateway.admin("POST", f"/admin/v1/breakers/{name}/force", {"state": "closed", "ttl_s": 600})
-        assert answer.status == 200, answer
+        gateway.override(f"breaker:{name}", "closed")
 
 
 @pytest.fixture()
@@ -421,22 +422,22 @@ def test_what_another_pool_answers_is_no_hit_of_the_cache(shop, backup):
         put_pool(gateway, "web", shop)
         put_pool(gateway, "backup", backup)
         put_route(gateway, "product", path="/p/", pool="web", cache={"store": "default"}, fallback=[{"kind": "pool", "pool": "backup"}])
-        assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600}).status == 200
+        gateway.override("fallback:product", "on")
         answer = get(gateway)
-        assert (answer.text, answer.headers["penstock-fallback"], answer.headers["cache-status"]) == ("backup", "pool; why=order", "penstock; fwd=bypass")
+        assert (answer.text, answer.headers["penstock-fallback"], answer.headers["cache-status"]) == ("backup", "pool; why=override", "penstock; fwd=bypass")
         change_route(gateway, "product", fallback=[SORRY])
-        assert get(gateway).headers["penstock-fallback"] == "static; why=order"
+        assert get(gateway).headers["penstock-fallback"] == "static; why=override"
         wait_until(lambda: gateway.log().count('"event":"access"') == 2, what="two lines of the access log")
         assert gateway.log().count('"cache":"bypass"') == 2, gateway.log()
 
 
 def test_a_stale_page_answers_when_a_breaker_an_operator_or_the_ladder_says_so(gateway, cached):
-    assert gateway.admin("POST", "/admin/v1/breakers/pool:web/force", {"state": "open", "ttl_s": 600}).status == 200
+    gateway.override("breaker:pool:web", "open")
     assert_stale(get(gateway), "breaker")
-    assert gateway.admin("POST", "/admin/v1/breakers/pool:web/release").status == 200
-    assert gateway.admin("POST", "/admin/v1/routes/product/fallback", {"ttl_s": 600}).status == 200
-    assert_stale(get(gateway), "order")
-    assert gateway.admin("POST", "/admin/v1/routes/product/restore").status == 200
+    gateway.end_override("breaker:pool:web")
+    gateway.override("fallback:product", "on")
+    assert_stale(get(gateway), "override")
+    gateway.end_override("fallback:product")
     gateway.override("feature:routes_extra", "off")
     assert_stale(get(gateway), "level")
     gateway.end_override("feature:routes_extra")

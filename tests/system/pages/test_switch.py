@@ -126,10 +126,9 @@ def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gate
 def test_while_the_breaker_of_the_new_pool_is_open_its_users_have_the_old_one(gateway, new):
     change_route(gateway, "product", split=[{**SPLIT, "return": None}])
     mine = those_in(gateway, "new", USERS[:100])
-    answer = gateway.admin("POST", "/admin/v1/breakers/pool:new/force", {"state": "open", "ttl_s": 600})
-    assert answer.status == 200
+    gateway.override("breaker:pool:new", "open")
     assert those_in(gateway, "new", USERS[:100]) == set()
-    assert gateway.admin("POST", "/admin/v1/breakers/pool:new/release").status == 200
+    gateway.end_override("breaker:pool:new")
     assert those_in(gateway, "new", USERS[:100]) == mine
 
 
