@@ -1,8 +1,10 @@
-/* audit: who has changed what. */
+/* audit: who has changed what, and whether anybody has changed the record of it. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
+#include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,4 +60,144 @@ int ctl_audit_show(struct ctl *ctl)
         exit = print_lines(reply.text, reply.len);
     ctl_reply_done(&reply);
     return exit;
+}
+
+/* --- verify --- */
+
+/* A line holds the hash of the line before, so what is wrong with a line shows in the next one. */
+struct chain {
+    const char *file;       /* that is read, or the gateway */
+    char head[65];          /* of the last line */
+    int64_t seq, first_seq; /* of the last line and of the first; 0: none yet */
+    int64_t lines, unchained, faults;
+    bool begins_file;
+};
+
+static void hash_line(const char *line, size_t len, char ret_head[65])
+{
+    unsigned char hash[crypto_hash_sha256_BYTES];
+
+    (void)crypto_hash_sha256(hash, (const unsigned char *)line, len);
+    (void)sodium_bin2hex(ret_head, 65, hash, sizeof hash);
+}
+
+/* What does not fit says which it was: by the numbers of the two lines. */
+static void say_break(struct chain *chain, int64_t seq)
+{
+    chain->faults++;
+    if (seq > chain->seq + 1)
+        (void)ctl_say(CTL_REFUSED,
+                      "%s: line %lld follows line %lld: what was between is missing or elsewhere",
+                      chain->file, (long long)seq, (long long)chain->seq);
+    else if (seq <= chain->seq)
+        (void)ctl_say(CTL_REFUSED, "%s: line %lld stands behind line %lld: the order was changed",
+                      chain->file, (long long)seq, (long long)chain->seq);
+    else
+        (void)ctl_say(CTL_REFUSED, "%s: line %lld was changed: line %lld holds another hash of it",
+                      chain->file, (long long)chain->seq, (long long)seq);
+}
+
+static void check_line(struct chain *chain, const char *line, size_t len)
+{
+    static const char zeros[] = "0000000000000000000000000000000000000000000000000000000000000000";
+    struct ps_fault fault;
+    json_t *json = NULL;
+
+    if (ps_json_parse(line, len, &json, &fault) < 0) {
+        chain->faults++;
+        (void)ctl_say(CTL_REFUSED, "%s: the line behind line %lld is no JSON: %s", chain->file,
+                      (long long)chain->seq, fault.text);
+    }
+    int64_t seq = json_integer_value(json_object_get(json, "seq"));
+    const char *prev = json_string_value(json_object_get(json, "prev"));
+    bool chained = chain->lines > chain->unchained;
+    if (prev == NULL && !chained) {
+        chain->unchained++; /* of a version that had no chain */
+    } else if (prev != NULL && strcmp(prev, zeros) == 0 && chain->begins_file &&
+               seq >= chain->seq) {
+        if (seq > 1)
+            printf("%s: a chain begins at line %lld: nothing vouches for what was before\n",
+                   chain->file, (long long)seq);
+    } else if (chain->lines > 0 && (prev == NULL || strcmp(prev, chain->head) != 0)) {
+        say_break(chain, seq);
+    }
+    hash_line(line, len, chain->head);
+    chain->first_seq = chain->lines == 0 ? seq : chain->first_seq;
+    chain->seq = seq;
+    chain->lines++;
+    chain->begins_file = false;
+    json_decref(json);
+}
+
+static int check_file(struct chain *chain, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t len;
+
+    if (file == NULL)
+        return ctl_say(CTL_USAGE, "%s: %s", path, strerror(errno));
+    chain->file = path;
+    chain->begins_file = true;
+    while ((len = getline(&line, &room, file)) > 0) {
+        if (line[len - 1] == '\n')
+            check_line(chain, line, (size_t)len - 1);
+        else
+            printf("%s: the last line is torn: the gateway cuts it off when it writes again\n",
+                   path);
+    }
+    int exit = ferror(file) ? ctl_say(CTL_USAGE, "%s: %s", path, strerror(errno)) : CTL_OK;
+    free(line);
+    (void)fclose(file);
+    return exit;
+}
+
+/* All that the gateway has, page by page. */
+static int check_gateway(const struct ctl *ctl, struct chain *chain)
+{
+    int exit = CTL_OK;
+    size_t len;
+
+    chain->file = ctl->admin;
+    chain->begins_file = true;
+    do {
+        char query[64];
+        struct ctl_reply reply;
+        (void)snprintf(query, sizeof query, "?limit=1000&after=%lld", (long long)chain->seq);
+        const struct ctl_call call = {
+            .path = "/admin/v1/audit-log{+}", .args = {query}, .no_json = true};
+        if ((exit = ctl_send(ctl, &call, &reply)) != CTL_OK)
+            return exit;
+        len = reply.len;
+        int64_t before = chain->seq;
+        for (const char *at = reply.text, *stop; (stop = strchr(at, '\n')) != NULL; at = stop + 1)
+            check_line(chain, at, (size_t)(stop - at));
+        if (len > 0 && chain->seq <= before)
+            exit = ctl_say(CTL_REFUSED, "%s: the pages of the audit log do not follow each other",
+                           ctl->admin);
+        ctl_reply_done(&reply);
+    } while (exit == CTL_OK && len > 0);
+    return exit;
+}
+
+int ctl_audit_verify(struct ctl *ctl)
+{
+    struct chain chain = {.lines = 0};
+    int exit = CTL_OK;
+
+    if (ctl->args[0] == NULL && (exit = ctl_context_read(ctl)) == CTL_OK)
+        exit = check_gateway(ctl, &chain);
+    for (size_t i = 0; exit == CTL_OK && i < CTL_ARGS_MAX && ctl->args[i] != NULL; i++)
+        exit = check_file(&chain, ctl->args[i]);
+    if (exit != CTL_OK)
+        return exit;
+    printf("%lld lines, %lld to %lld", (long long)chain.lines, (long long)chain.first_seq,
+           (long long)chain.seq);
+    if (chain.unchained > 0)
+        printf(", the first %lld without a chain", (long long)chain.unchained);
+    printf("; the hash of the last: %s\n", chain.lines > 0 ? chain.head : "none");
+    printf("%s\n",
+           chain.faults == 0 ? "each line fits the one before" : "the audit log was CHANGED");
+    return chain.faults == 0 ? CTL_OK : CTL_REFUSED;
 }

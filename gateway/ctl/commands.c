@@ -69,6 +69,7 @@ const struct ctl_command ctl_commands[] = {
     {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Gives its units back to the stock", ctl_order_act, false},
     {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in the order of the log", ctl_order_export, false},
     {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Says who has changed what, when and why: the last 100 changes, or those behind --after", ctl_audit_show, false},
+    {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, 0, NULL, "Checks the chain of hashes through the files of an audit log, the oldest first, or through the gateway's; status 1 if a line was changed, is missing or elsewhere", ctl_audit_verify, true},
     {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_token_list, false},
     {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Makes a token; its secret is shown once, or written to --out", ctl_token_new, false},
     {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_token_remove, false},

@@ -35,5 +35,6 @@ int ctl_token_remove(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
 /* audit.c */
 int ctl_audit_show(struct ctl *ctl);
+int ctl_audit_verify(struct ctl *ctl);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-#define CTL_ARGS_MAX 4
+#define CTL_ARGS_MAX 16
 #define CTL_FILE_MAX                                                                               \
     (1 << 20) /* bytes of a file that is read, as of a body that a gateway takes                   \
                */
@@ -36,10 +36,10 @@ struct ctl_options {
 struct ctl {
     struct ctl_options options;
     const struct ctl_command *command;
-    const char *args[CTL_ARGS_MAX]; /* the words behind the command, NULL behind the last */
-    char admin[2048];               /* http://…, https://… or unix:/path */
-    char token[512];                /* "" = none */
-    char *context_text[2];          /* owned; admin and token file of the context */
+    const char *args[CTL_ARGS_MAX + 1]; /* the words behind the command, NULL behind the last */
+    char admin[2048];                   /* http://…, https://… or unix:/path */
+    char token[512];                    /* "" = none */
+    char *context_text[2];              /* owned; admin and token file of the context */
 };
 
 /* One row: `penstockctl NAME ARGUMENTS`. The help, completions and the manual come from it. */

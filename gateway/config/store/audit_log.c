@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +134,37 @@ static int seq_of(int fd, off_t start, off_t end, int64_t *ret_seq)
     return 0;
 }
 
+static void print_head(crypto_hash_sha256_state *hash, char ret_head[CFG_AUDIT_HEAD])
+{
+    unsigned char bytes[crypto_hash_sha256_BYTES];
+    (void)crypto_hash_sha256_final(hash, bytes);
+    (void)sodium_bin2hex(ret_head, CFG_AUDIT_HEAD, bytes, sizeof bytes);
+}
+
+/* The hash of the last line of `end` bytes of whole lines; zeros where there is none. */
+static int head_of(int fd, off_t end, char ret_head[CFG_AUDIT_HEAD])
+{
+    crypto_hash_sha256_state hash;
+    unsigned char buf[CHUNK];
+    off_t at;
+    memset(ret_head, '0', CFG_AUDIT_HEAD - 1);
+    ret_head[CFG_AUDIT_HEAD - 1] = '\0';
+    if (end == 0)
+        return 0;
+    int err = line_before(fd, end, &at);
+    (void)crypto_hash_sha256_init(&hash);
+    while (err == 0 && at < end - 1) {
+        size_t len = end - 1 - at < CHUNK ? (size_t)(end - 1 - at) : CHUNK;
+        err = read_at(fd, (char *)buf, len, at);
+        if (err == 0)
+            (void)crypto_hash_sha256_update(&hash, buf, len);
+        at += (off_t)len;
+    }
+    if (err == 0)
+        print_head(&hash, ret_head);
+    return err;
+}
+
 static int last_seq_of(int fd, off_t end, int64_t *ret_seq)
 {
     off_t start;
@@ -175,7 +207,8 @@ static int open_to_append(const char *path, int *ret_fd, off_t *ret_end, struct 
     return 0;
 }
 
-int cfg_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *fault)
+int cfg_audit_open(const char *path, int64_t *ret_last_seq, char ret_head[CFG_AUDIT_HEAD],
+                   struct ps_fault *fault)
 {
     int fd;
     off_t end;
@@ -185,6 +218,8 @@ int cfg_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *fau
     if (err != 0)
         return err;
     err = last_seq_of(fd, end, ret_last_seq);
+    if (err == 0)
+        err = head_of(fd, end, ret_head);
     if (err == PS_E_CORRUPT)
         err = ps_fault(fault, err, path,
                        "its last line does not begin with {\"seq\": move the file away, a new one "
@@ -195,12 +230,14 @@ int cfg_audit_open(const char *path, int64_t *ret_last_seq, struct ps_fault *fau
     return err;
 }
 
-int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_fault *fault)
+int cfg_audit_append(const char *path, char head[CFG_AUDIT_HEAD], int64_t seq, const char *text,
+                     struct ps_fault *fault)
 {
+    crypto_hash_sha256_state hash;
     int fd;
     off_t end;
     char *line;
-    int len = asprintf(&line, SEQ_FORMAT "%s\n", seq, text + 1);
+    int len = asprintf(&line, SEQ_FORMAT "\"prev\":\"%s\",%s\n", seq, head, text + 1);
     if (len < 0)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
     int err = open_to_append(path, &fd, &end, fault);
@@ -209,6 +246,10 @@ int cfg_audit_append(const char *path, int64_t seq, const char *text, struct ps_
     if (ps_file_write(fd, line, (size_t)len) != 0) {
         err = ps_fault(fault, ps_file_err(errno), path, "cannot be written: %s", strerror(errno));
         (void)!ftruncate(fd, end); /* else the next append cuts it off */
+    } else {
+        (void)crypto_hash_sha256_init(&hash);
+        (void)crypto_hash_sha256_update(&hash, (unsigned char *)line, (size_t)len - 1);
+        print_head(&hash, head);
     }
     close(fd);
 out:

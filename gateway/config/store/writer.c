@@ -28,6 +28,7 @@ struct cfg_writer {
     const struct ps_clock *clock;
     int64_t seq;     /* last given out */
     int64_t written; /* last in audit.log */
+    char head[CFG_AUDIT_HEAD];
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
@@ -63,7 +64,7 @@ void cfg_job_done(struct cfg_job *job)
 static int append_line(int64_t seq, const char *line, void *ctx, struct ps_fault *fault)
 {
     struct cfg_writer *writer = ctx;
-    int err = cfg_audit_append(writer->audit_path, seq, line, fault);
+    int err = cfg_audit_append(writer->audit_path, writer->head, seq, line, fault);
 
     if (err == 0)
         writer->written = seq;
@@ -80,7 +81,7 @@ static int write_audit_lines(struct cfg_writer *writer, struct ps_fault *fault)
 
 static int open_audit(struct cfg_writer *writer, struct ps_fault *fault)
 {
-    int err = cfg_audit_open(writer->audit_path, &writer->written, fault);
+    int err = cfg_audit_open(writer->audit_path, &writer->written, writer->head, fault);
 
     if (err == 0)
         err = cfg_db_last_line(writer->db, &writer->seq, fault);

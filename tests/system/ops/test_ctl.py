@@ -1,7 +1,9 @@
 """penstockctl against a real gateway: what it shows, what it changes, what it refuses to do, and how it ends."""
 import csv
+import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 
@@ -308,6 +310,57 @@ def test_audit_show_says_who_has_changed_what(desk, gateway):
     assert len(lines) == 1 and lines[0]["target"] == "limits/audited"
     assert "limits/audited" in desk.out("audit", "show", "--after", lines[0]["seq"] - 1)
     assert desk.out("audit", "show", "-o", "ndjson", "--after", lines[0]["seq"]) == ""
+
+
+@pytest.fixture()
+def audit_log(desk, gateway):
+    """A copy of the gateway's audit log, as lines; a function that checks changed ones."""
+    for rate in (1, 2, 3, 4):
+        gateway.limit("chained", **{**RULE, "rate": rate})
+    lines = (gateway.state / "audit.log").read_bytes().splitlines(keepends=True)
+
+    def verify(changed, status=REFUSED):
+        (desk.directory / "audit.log").write_bytes(b"".join(changed))
+        return desk.run("audit", "verify", "audit.log", status=status)
+
+    return lines, verify
+
+
+def test_audit_verify_finds_each_line_where_it_was_written(desk, gateway, audit_log):
+    lines, verify = audit_log
+    assert "each line fits" in verify(lines, status=OK).stdout
+    head = hashlib.sha256(lines[-1].rstrip(b"\n")).hexdigest()
+    assert head in desk.out("audit", "verify") and json.loads(lines[0])["prev"] == "0" * 64
+    assert "torn" in verify([*lines, b'{"seq":'], status=OK).stdout
+
+
+def test_audit_verify_finds_a_changed_a_missing_and_a_reordered_line(audit_log):
+    lines, verify = audit_log
+    seq = json.loads(lines[-3])["seq"]
+    changed = lines[-3].replace(b'"peer":"127.0.0.1"', b'"peer":"127.0.0.2"')
+    assert changed != lines[-3]
+    assert f"line {seq} was changed" in verify([*lines[:-3], changed, *lines[-2:]]).stderr
+    assert "missing" in verify([*lines[:-3], *lines[-2:]]).stderr
+    assert "the order was changed" in verify([*lines[:-3], lines[-2], lines[-3], lines[-1]]).stderr
+    assert "no JSON" in verify([*lines[:-3], b"gone\n", *lines[-2:]]).stderr
+    without = re.sub(rb'"prev":"[0-9a-f]*",', b"", lines[-2])
+    verify([*lines[:-2], without, lines[-1]])
+    begun = re.sub(rb'"prev":"[0-9a-f]*"', b'"prev":"' + b"0" * 64 + b'"', lines[-2])
+    verify([*lines[:-2], begun])
+
+
+def test_the_chain_goes_on_after_a_restart_and_into_a_new_file(tmp_path):
+    with Gateway(tmp_path) as one:
+        desk = Desk(tmp_path, one.admin_port, one.state / "admin.token")
+        one.limit("user", rate=2)
+        (one.state / "audit.log").rename(tmp_path / "old")
+        one.limit("user", rate=3)
+        one.stop()
+        one.start()
+        one.limit("user", rate=4)
+        assert "each line fits" in desk.out("audit", "verify", "old", one.state / "audit.log")
+        desk.run("audit", "verify", one.state / "audit.log", "old", status=REFUSED)
+        assert "each line fits" in desk.out("audit", "verify")
 
 
 def test_drain_ends_the_gateway(tmp_path):
