@@ -2,12 +2,12 @@
  *
  * Raising appends a record; the counter follows the fold. Lowering first takes the units out of the
  * counter (in doubt, like an order without a user), so that they cannot be sold meanwhile, then
- * appends. The answer comes from the fold alone: it shows this id with this SKU and delta, or
- * another, or none yet. So asking again with the same id is always safe: while a lowering is in
- * doubt, because its record may be in the log, nothing is appended for it, or a refusal of the
- * second record would give back units that the first has taken for good. With a counter in Redis
- * another gateway may be asked with the same id, and be appending for the same units; so there no
- * gateway gives them back by itself: what has no record is given up by one (orders/sweep.c). */
+ * appends. Only the fold answers: it shows this id with this SKU and delta, or another, or none
+ * yet. So repeating the call with the same id is always safe. While a lowering is in doubt, because
+ * its record may be in the log, nothing more is appended for it: otherwise a refusal of the second
+ * record would return units that the first has taken for good. With a counter in Redis, another
+ * gateway may get the same id and append for the same units; so no gateway returns them by itself:
+ * units without a record are released by a record (sales/sweep.c). */
 #include "common/text/utf8.h"
 #include "gateway/admin/task.h"
 #include "gateway/admin/sales.h"
@@ -19,8 +19,8 @@
 
 struct adjust {
     struct op_task task; /* first */
-    /* The sale's entry may go while this waits: another gateway may delete a sale that has ended.
-     */
+    /* The sale's entry may be freed while this waits: another gateway may delete a sale that has
+     * ended. */
     struct sale_run *run;
     char sale[PS_NAME_MAX + 1];
     char sku[PS_NAME_MAX + 1];
@@ -31,7 +31,7 @@ struct adjust {
     char id[PS_NAME_MAX + 1];
     int64_t delta;
     int64_t epoch;  /* of the reservation, and so of its record */
-    int64_t before; /* the SKU's adjustments, once it is shown */
+    int64_t before; /* the SKU's adjustments before it, once the fold shows it */
 };
 
 /* --- The lists: whose outcome is awaited; lowerings whose outcome is unknown. --- */
@@ -65,7 +65,7 @@ static bool has_key(const struct op_tasks *list, const char *key)
     return false;
 }
 
-/* Units that are being added to the SKU and that its sum does not show yet. */
+/* Units that are being added to the SKU and are not in its sum yet. */
 static int64_t units_under_way(const struct adjust *like)
 {
     struct op_task *task;
@@ -83,7 +83,7 @@ static int64_t units_under_way(const struct adjust *like)
 
 /* --- Answers. --- */
 
-/* What the fold says of the id. */
+/* The fold's answer about the id. */
 enum shown { SHOWN_SAME, SHOWN_OTHER, SHOWN_VOID, SHOWN_NOT };
 
 static enum shown look_up(struct adjust *adjust)
@@ -231,7 +231,7 @@ static void append(struct op_request *request, struct adjust *adjust)
     adjust->task.handle = op_wait(request, deps->ack_timeout_ms);
 }
 
-/* The counter has spoken. False: answered. */
+/* The counter has answered. False: answered. */
 static bool lowered(struct op_request *request, int err, const struct inv_answer *answer)
 {
     if (err == PS_E_CONFLICT)
@@ -332,7 +332,7 @@ static bool find_sku(struct op_request *request, const struct sale_entry *sale,
         if (op_is_served(sale) && oq_sale_sku_find(sale_view(adjust->run)->log_sale, name.at,
                                                    name.len, &adjust->index) == 0)
             return true;
-        /* It may even have landed before a restart; and the document takes no change any more. */
+        /* It may even have landed before a restart; and the document accepts no change any more. */
         if (sale_is_fixed(sale->run, &sale->stored.state))
             op_no(request, ANS_V_fenced, "the sale is not served at the moment");
         else

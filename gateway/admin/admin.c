@@ -1,8 +1,8 @@
-/* The admin listener's life: its HTTP server, its parts, and the end of its memory, which goes with
- * the last of what is under way: control.db and the log may end after the listener.
+/* The admin listener's life: its HTTP server, its parts, and the end of its memory, which is freed
+ * after the last pending work: control.db and the log may end after the listener.
  *
- * Operators always get in: who has shown a token keeps the connection, and of the others the one
- * that has been silent for longest makes room for whoever comes. */
+ * Operators can always connect: a connection that has sent a valid token is kept, and of the others
+ * the longest silent one makes room for a new one. */
 #include "gateway/admin/audit_internal.h"
 #include "gateway/admin/parts.h"
 #include "gateway/admin/task.h"
@@ -74,7 +74,7 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     struct srv_settings settings = deps->http;
 
     settings.connections_soft = CONNECTIONS;
-    settings.connections_hard = 2 * CONNECTIONS; /* room to say 503 */
+    settings.connections_hard = 2 * CONNECTIONS; /* room to answer 503 */
     settings.makes_room = true;
     settings.requests_max = REQUESTS;
     settings.turn_max = 1; /* some take a millisecond or more */

@@ -20,13 +20,13 @@ struct op_admin;
 struct clu_cluster;
 struct ord_flow;
 
-/* What the listener needs. All of it outlives it. */
+/* What the listener needs. Everything outlives it. */
 struct op_deps {
     uv_loop_t *loop;
     const struct ps_clock *clock;
     struct op_auth *auth;
     struct cfg_store *config;
-    const struct snap_view *view;  /* what is published */
+    const struct snap_view *view;  /* the present snapshot */
     const struct sale_list *known; /* the sales in force */
     struct sale_runs *sales;
     struct clu_cluster *cluster;
@@ -43,9 +43,10 @@ struct op_deps {
     struct up_membership *members;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
-    void (*gather)(void *ctx);       /* what is measured at a scrape goes into the shard */
-    bool (*is_published)(void *ctx); /* every worker goes by what is known here */
-    void (*drain)(void *ctx);        /* an operator asks for the end of the process */
+    /* measures what is only measured at a scrape, into the shard */
+    void (*gather)(void *ctx);
+    bool (*is_published)(void *ctx); /* every worker uses the present state */
+    void (*drain)(void *ctx);        /* an operator requests the end of the process */
     void *ctx;                       /* of these four, and of `settings` */
     /* Settings. SIGHUP may change what is pointed to. */
     json_t *(*settings)(void *ctx); /* as JSON; NULL: out of memory */
@@ -66,14 +67,14 @@ struct op_deps {
  */
 int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
-/* Nothing waits for its answer, and nothing that was answered waits for its audit line. */
+/* No request waits for its answer, and no answered one for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);
 /* The outcome of a record whose ticket names the control thread as its owner. */
 void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,
                       struct oq_order *order);
-/* Answers what still waits with 503 draining and closes. No op_admin_outcome afterwards. The loop
- * must turn until its handles are closed and the store must have ended the open changes; then the
- * memory has gone. NULL is allowed. */
+/* Answers waiting requests with 503 draining and closes. No op_admin_outcome afterwards. The loop
+ * must turn until its handles are closed, and the store must have ended the open changes; then the
+ * memory is freed. NULL is allowed. */
 void op_admin_free(struct op_admin *admin);
 
 #endif

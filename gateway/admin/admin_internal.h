@@ -43,12 +43,12 @@ struct op_admin {
     struct op_deps deps;
     const struct op_part *const *parts;         /* NULL-terminated */
     struct srv_http *http;                      /* NULL: closed */
-    TAILQ_HEAD(op_waiting, op_request) waiting; /* in the order of their coming */
+    TAILQ_HEAD(op_waiting, op_request) waiting; /* in order of arrival */
     bool changing;                              /* a change is under way */
     uv_timer_t tick;                            /* runs while a request waits: op_waiting_tick */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_standby {
-        int64_t has;      /* the last record of the journal that is on its disk */
+        int64_t has;      /* the last record on the standby's disk */
         int64_t asked_ns; /* 0: never */
     } standby;
     struct op_reads reads; /* long ones, on work threads */
@@ -64,8 +64,8 @@ struct op_request {
     struct op_admin *admin;
     struct srv_request *http;
     uint64_t handle;             /* 0 = does not wait */
-    const struct cfg_kind *kind; /* what stands for the {kind} of the route's path */
-    struct ps_str arg[2];        /* what stands for its {} */
+    const struct cfg_kind *kind; /* what {kind} in the route's path matched */
+    struct ps_str arg[2];        /* what {} in the path matched */
     json_t *body;                /* NULL = none */
     char who[PS_NAME_MAX + 1];   /* id of the token */
     enum op_role role;           /* of the token; of routes that are open: viewer */
@@ -73,7 +73,7 @@ struct op_request {
     char why[CFG_WHY_SIZE];     /* member `reason` of the body; "" = none */
     op_request_fn *run;         /* the route's handler */
     bool turn;                  /* waits for its turn */
-    op_request_fn *on_tick;     /* while it waits; NULL = nothing to look at */
+    op_request_fn *on_tick;     /* while it waits; NULL = none */
     op_request_fn *on_deadline; /* must answer; op_late unless a handler sets it */
     int64_t deadline_ns;
     struct op_task *task; /* while it waits for the outcome of one */
@@ -89,7 +89,7 @@ enum {
     OP_CHANGES = 2,    /* one at a time */
     OP_NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
     OP_QUERY = 8,      /* reads a query; every other route refuses one */
-    OP_EXPORT = 16,    /* gives way under overload: the feature exports */
+    OP_EXPORT = 16,    /* turned off under overload: the feature exports */
     OP_REGISTERS = 32, /* a registrar may, too */
     OP_METRICS = 64    /* no token, if the setting metrics.open says so */
 };
@@ -115,7 +115,7 @@ struct op_rows {
 struct op_kind {
     const struct cfg_kind *kind;
     op_request_fn *list, *get; /* instead of those of documents.c; they read the query */
-    /* Adds to a document's JSON what is so at this moment. */
+    /* Adds the present state to a document's JSON. */
     int (*show)(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
     /* Adds to what a dry run says of one change of such a document, and of the whole change. */
     int (*show_change)(const struct op_admin *admin, const struct cfg_doc *from,
@@ -137,28 +137,28 @@ struct op_part {
 
 /* --- waiting.c --- */
 
-/* Keeps the request until it is answered. Called again it sets a new deadline. */
+/* Keeps the request until it is answered. A second call sets a new deadline. */
 uint64_t op_wait(struct op_request *request, int64_t timeout_ms);
-/* NULL: answered meanwhile. */
+/* NULL: already answered. */
 struct op_request *op_find(struct op_admin *admin, uint64_t handle);
-/* Every answer begins with this. */
+/* Every answer begins with this call. */
 void op_leave(struct op_request *request);
 /* Calls on_tick and on_deadline of those that wait; `data` of the timer is the op_admin. */
 void op_waiting_tick(uv_timer_t *timer);
 /* For a handler that finds out by itself whether it changes something: false: it is called again in
  * its turn. */
 bool op_is_its_turn(struct op_request *request);
-/* Runs the next of those that wait for their turn, unless a change is under way. */
+/* Runs the next of the requests that wait for their turn, unless a change is in progress. */
 void op_next_turns(struct op_admin *admin);
 /* Ends the turn of a change: those that wait come next, on the loop's next turn. */
 void op_turn_over(struct op_admin *admin);
-/* Something that will call back has begun, has ended. */
+/* Pending work that will call back has begun; has ended. */
 void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
 void op_handle(struct srv_request *http, void *admin);
-/* False: answered; exports and large audits give way. */
+/* False: answered; exports and large audits are turned off. */
 bool op_exports_are_on(struct op_request *request);
 
 /* --- answer.c --- */
@@ -185,12 +185,12 @@ void op_faults(struct op_request *request, enum ans_verdict verdict,
                const struct ps_faults *faults);
 /* A negative result of oq_log_append or of reading the log. */
 void op_no_log(struct op_request *request, int err);
-/* The same of a read; `why` is what there is to say of it, or "". */
+/* The same for a read; `why` has details, or "". */
 void op_no_read(struct op_request *request, int err, const char *why);
 
 /* --- precondition.c --- */
 
-/* Before the answer: its ETag. */
+/* Adds the ETag; before the answer. */
 void op_etag(struct op_request *request, int64_t version);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
@@ -233,9 +233,9 @@ struct op_change {
     char why[CFG_WHY_SIZE];
     const char *action; /* literal */
     char target[CFG_NAME_MAX + 64];
-    /* Whatever came of it; may be NULL. */
+    /* Called with the outcome; may be NULL. */
     void (*end)(struct op_change *change, bool written);
-    /* It is durable and in force, and the request is still there. */
+    /* The change is durable and in force, and the request is still there. */
     void (*answer)(struct op_request *request, struct op_change *change);
     /* What `answer` needs. */
     const struct cfg_kind *kind; /* of the one document that changes */
@@ -254,8 +254,8 @@ void op_change_free(struct op_change *change); /* instead */
 void op_change_refuse(struct op_request *request, struct op_change *change, int err,
                       enum cfg_refusal refusal, const struct ps_faults *faults);
 
-/* The audit line of something that the order log already remembers: written behind it. `done` comes
- * once, also when the line could not be written (which is logged), maybe at once. */
+/* The audit line of an event that the order log already has: written after it. `done` is called
+ * once, also if the line could not be written (which is logged), maybe at once. */
 struct op_audit_entry {
     struct op_admin *admin;
     char who[PS_NAME_MAX + 1];

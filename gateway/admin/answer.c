@@ -1,5 +1,5 @@
-/* What every route of the admin listener answers with: documents, NDJSON, problems. Each answer
- * ends the request: op_leave comes first. */
+/* The answers of every route of the admin listener: documents, NDJSON, problems. Each answer ends
+ * the request: op_leave comes first. */
 #include "gateway/admin/admin_internal.h"
 
 #include <stdarg.h>
@@ -100,7 +100,7 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
     no(request, verdict, fault.text, NULL);
 }
 
-/* "/delta: is missing": `detail` alone tells what is wrong. */
+/* "/delta: is missing": `detail` alone says what is wrong. */
 #define SENTENCE_MAX                                                                               \
     (sizeof(((struct ps_fault *)NULL)->path) + sizeof(((struct ps_fault *)NULL)->text) + 2)
 static const char *sentence(const struct ps_fault *fault, char text[SENTENCE_MAX])

@@ -1,5 +1,5 @@
-/* See archived.h. An order's state is what a fold says of its records, so each walk feeds a small
- * one: with the fences, and with the records of the orders that are asked for. */
+/* See archived.h. A fold of its records says an order's state, so each walk feeds a small one: with
+ * the fences, and with the records of the orders in question. */
 #include "gateway/admin/archived.h"
 
 #include "gateway/orders/order_id.h"
@@ -86,7 +86,7 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
     }
     int err =
         oq_fold_apply(walk->fold, oq_place_partition(place), oq_place_seq(place), event, &change);
-    return err == PS_E_INVALID ? 0 : err; /* what the fold refuses counts for nobody */
+    return err == PS_E_INVALID ? 0 : err; /* what the fold refuses does not count */
 }
 
 static bool is_wanted(const struct op_archived *archived, const struct oq_order *order)
@@ -98,7 +98,7 @@ static bool is_wanted(const struct op_archived *archived, const struct oq_order 
     return archived->state < 0 || (int)state == archived->state;
 }
 
-/* The next orders of the file, as many as may be given out. *ret_more: there may be others. */
+/* The next orders of the file, as many as may be returned. *ret_more: there may be others. */
 static int walk_orders(struct op_archived *archived, bool *ret_more)
 {
     struct walk walk = {.user = archived->user, .after = archived->last, .left = ORDERS_AT_ONCE};
@@ -229,7 +229,7 @@ static void run_look(struct op_read *job)
         } else if (look->err == 0) {
             look->err = look_into(look);
         }
-        if (look->err == PS_E_NOT_FOUND && !look->audits) { /* kept elsewhere, or there is none */
+        if (look->err == PS_E_NOT_FOUND && !look->audits) { /* stored elsewhere, or there is none */
             look->missing++;
             look->err = 0;
         }
@@ -243,7 +243,7 @@ static bool is_awaited(const struct op_read *job)
     return op_find(look->admin, look->handle) != NULL;
 }
 
-/* What a command is told of an order that is decided for ever. */
+/* The answer to a command about an order that is decided forever. */
 static enum ans_verdict verdict_of(const struct look *look)
 {
     static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,

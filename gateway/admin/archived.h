@@ -1,5 +1,5 @@
-/* What the archives of sales that are over still answer. Reading walks through a file, in memory
- * that does not grow with it. */
+/* Answers from the archives of sales that are over. Reading scans a file, in memory that does not
+ * grow with it. */
 #ifndef OP_ARCHIVED_H
 #define OP_ARCHIVED_H
 
@@ -21,7 +21,7 @@ struct op_archived {
     struct ps_fault fault;
 };
 
-/* Is the sale in an archive, and no counter or log here knows its orders? */
+/* Is the sale in an archive, and do counter and log here no longer have its orders? */
 bool op_is_archived(const struct sale_entry *sale);
 /* The walk through a sale's archive. PS_E_INVALID: the path is too long. */
 int op_archived_init(struct op_archived *archived, const struct op_admin *admin,
@@ -31,7 +31,7 @@ int op_archived_log(struct op_archived *archived) PS_MUST_CHECK;
 int op_archived_orders(struct op_archived *archived) PS_MUST_CHECK;
 
 /* Answers GET, or a command, of an order from the archives that may have it. What is decided is
- * said for ever. False: none may. */
+ * final. False: no archive may have it. */
 enum op_order_wish { OP_ORDER_SHOW, OP_ORDER_CONFIRM, OP_ORDER_CANCEL };
 bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
                        enum op_order_wish wish);

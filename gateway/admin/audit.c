@@ -2,10 +2,10 @@
  *
  * On the log's thread, between two batches, nothing is half done: the fold and a counter in this
  * process's memory agree; there the counter's numbers and the log's ends are noted: the cut. A
- * counter in Redis is asked between two cuts (audit_counter.c).
+ * counter in Redis is read between two cuts (audit_counter.c).
  *
- * A work thread then reads the sale's records up to the cut, no further, and has them judged beside
- * the gateway's fold, while the sale runs on. It keeps eight bytes an order, and gives them back at
+ * A work thread then reads the sale's records up to the cut, no further, and compares them with the
+ * gateway's fold, while the sale continues. It uses eight bytes for each order, and frees them at
  * the end. One audit at a time; requests wait for theirs. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/audit_internal.h"
@@ -20,7 +20,7 @@
 
 #define AUDIT_WAIT_MS 120000
 #define READ_AT_ONCE  1000
-#define SMALL_ORDERS  10000 /* so many are judged in a moment, also under overload */
+#define SMALL_ORDERS  10000 /* this many are audited in a moment, also under overload */
 
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
 {
@@ -293,7 +293,7 @@ static void end(struct op_audit *audit)
 
     audit->text = NULL;
     audit->running = false;
-    /* Half of what it had to look at has gone: nothing can be said. */
+    /* Half of what it had to read is gone: no result. */
     if (oq_sale_forgotten(audit->log_sale)) {
         audit->err = PS_E_CLOSED;
         atomic_store(&audit->cancelled, true);
@@ -353,7 +353,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
 
     memcpy(audit->sale, sale->stored.doc.name, sizeof audit->sale);
     audit->running = true;
-    oq_fold_enter(deps->fold); /* what it looks at stays until the end */
+    oq_fold_enter(deps->fold); /* what it reads stays valid until the end */
     audit->handle = handle;
     audit->run = sale->run;
     audit->counter = view->counter;

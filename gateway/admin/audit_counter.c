@@ -1,16 +1,16 @@
-/* A look at a sale's counter in Redis, while the sale runs on.
+/* Compares with a sale's counter in Redis, while the sale continues.
  *
- * Its numbers: a cut of the log is taken, all that it shows has reached Redis, the numbers are
- * asked for at one moment, and a second cut is taken. So they must lie between the two. If they do
- * not, or more is in doubt than Redis has entries of, all of this is done again, for some seconds
- * while the sale is busy: what stays wrong is told as it is.
+ * Its numbers: a cut of the log is taken, everything that it shows has reached Redis, the numbers
+ * are read at one moment, and a second cut is taken. So they must lie between the two. If they do
+ * not, or more is in doubt than Redis has entries for, all of this is repeated, for some seconds
+ * while the sale is busy; what stays wrong is reported.
  *
  * Its orders and buyers: each of the log's orders is compared with its entry, and each buyer with
- * what the log's orders add up to. What differs on the way is a suspect: the log may have gone on.
- * All suspects are noted as the log has them, all that it shows reaches Redis, and they are looked
- * at a second time. An order's state only goes forward, so what lies before the note, or behind
- * what the log says now, is a fault. An order that is in doubt in Redis although the log has it is
- * none: the sweep tells Redis within seconds. */
+ * the sum of the log's orders. A difference is a suspect: the log may have gone on. All suspects
+ * are noted as the log has them, everything that it shows reaches Redis, and they are compared a
+ * second time. An order's state only moves forward, so a state before the note, or after what the
+ * log says now, is a fault. An order that is in doubt in Redis although the log has it is none: the
+ * sweep updates Redis within seconds. */
 #include "gateway/admin/audit_internal.h"
 
 #include "gateway/sales/sales.h"
@@ -24,7 +24,7 @@
 #define TRY_MS     100
 #define EFFECTS_MS 20
 #define EFFECTS_NS (10 * PS_NS_PER_S)
-#define PAUSE_MS   1     /* between pages: buyers are served by this Redis, too */
+#define PAUSE_MS   1     /* between pages: buyers use this Redis, too */
 #define PAUSE_FROM 10000 /* orders */
 
 static void fail(struct op_audit *audit, int err)
@@ -73,7 +73,7 @@ static void note_probe(const struct op_audit *audit, struct oq_order *order,
         ret_probe->units += is_live(one) ? oq_order_quantity(one) : 0;
 }
 
-/* What the counter says of an order that the log had in `before` and has in `now`. */
+/* Does the counter's entry fit an order that the log had in `before` and has in `now`? */
 static bool entry_fits(const struct inv_seen *seen, enum oq_state before, enum oq_state now)
 {
     bool forgotten = !seen->known || seen->state == INV_GIVEN_BACK;
@@ -116,7 +116,7 @@ static const char *const log_names[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                         [OQ_STATE_RELEASED] = "released",
                                         [OQ_STATE_VOID] = "void"};
 
-/* False: something is wrong, and told if the probe comes a second time. */
+/* False: something is wrong, and reported if this is the probe's second time. */
 static bool check_probe(struct op_audit *audit, const struct op_probe *probe,
                         const struct inv_seen *seen, bool no_doubts)
 {
@@ -195,7 +195,7 @@ static void ask_page(struct op_audit *audit)
         fail(audit, result);
 }
 
-/* They are judged by what the log has from now on. */
+/* From now on they are compared with what the log has. */
 static void have_suspects_cut(struct op_audit *audit);
 
 static void note_suspects(struct op_audit *audit)

@@ -1,5 +1,5 @@
-/* What the files of an audit share: audit.c (the cut, the judging), audit_counter.c (a counter in
- * Redis, looked at piece by piece), audit_schedule.c (audits that nobody asks for). */
+/* What the files of an audit share: audit.c (the cut, the comparison), audit_counter.c (a counter
+ * in Redis, read in pieces), audit_schedule.c (automatic audits). */
 #ifndef OP_AUDIT_INTERNAL_H
 #define OP_AUDIT_INTERNAL_H
 
@@ -58,7 +58,7 @@ struct op_audit {
     struct op_admin *admin;
     bool running;
     _Atomic(bool) cancelled; /* the gateway ends */
-    uint64_t handle;         /* of the request whose audit is under way; 0: nobody asked */
+    uint64_t handle;         /* of the request whose audit this is; 0: an automatic one */
     char sale[PS_NAME_MAX + 1];
     struct sale_run *run;
     struct inv_sale *counter;

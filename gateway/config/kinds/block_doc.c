@@ -1,11 +1,10 @@
-/* The two kinds of the blocklist, as operators write their entries: who is refused stands in the
- * name (a user, or a range such as "203.0.113.0/24"), until when and why in the document:
+/* The two kinds of the blocklist: the name says who is refused (a user, or a range such as
+ * "203.0.113.0/24"), the document until when and why:
  *
  *   {"until":"2030-11-11T16:00:00.000Z","reason":"a farm"}
  *
- * An `until` of null, or none, is for good. Instead of it `ttl_s` may be written, seconds from now.
- * A range is kept in one spelling, so that the same range is one entry; in a path its slash is a
- * dash. */
+ * An `until` of null, or none, means for good. `ttl_s`, seconds from now, may replace it. A range
+ * has one canonical form, so that the same range is one entry; in a path its slash is a dash. */
 #include "gateway/config/kinds/block_doc.h"
 
 #include <stdio.h>

@@ -6,7 +6,7 @@
 
 struct cfg_block {
     int64_t until_ms;     /* INT64_MAX = for good */
-    int64_t ttl_s;        /* 0, but while it is read */
+    int64_t ttl_s;        /* 0, except while it is read */
     char *reason;         /* NULL = none */
     struct ps_cidr range; /* of documents of ranges */
 };

@@ -39,7 +39,7 @@ static inline const struct cfg_cache *cfg_cache_of(const struct cfg_doc *doc)
     return doc->parsed;
 }
 
-/* What is asked for by POST …/purge: one of key, prefix and tag. `text` points into the JSON.
+/* Reads the body of POST …/purge: one of key, prefix and tag. `text` points into the JSON.
  * PS_E_INVALID: all faults are added. */
 int cfg_purge_ask(const json_t *json, enum cfg_purge_by *ret_by, struct ps_str *ret_text,
                   struct ps_faults *faults) PS_MUST_CHECK;

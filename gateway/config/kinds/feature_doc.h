@@ -1,4 +1,5 @@
-/* The kind `features`: what is not core, and from which level of the ladder on it gives way:
+/* The kind `features`: what is not core, and the level of the ladder from which on it is turned
+ * off:
  *
  *   {"level":2}
  *

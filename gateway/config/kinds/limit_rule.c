@@ -1,6 +1,6 @@
-/* Limit rules as JSON. Everything that an operator can get wrong is found here, with a pointer to
- * it, so that adm_limit_compile() can take any rule that was read. A member that an algorithm would
- * not heed is a fault rather than silently without effect. */
+/* Limit rules as JSON. Every mistake is found here, with a pointer to it, so that
+ * adm_limit_compile() can take any rule that was read. A member that an algorithm would ignore is a
+ * fault, not silently without effect. */
 #include "gateway/config/kinds/limit_rule.h"
 
 #include "common/program/log.h"
@@ -83,7 +83,7 @@ static const struct ps_table table = {.title = "limit rule",
 
 /* --- The kind. --- */
 
-/* What a shop needs that has not thought about it yet. */
+/* Defaults for a shop that has not chosen its own. */
 static const struct cfg_shipped shipped[] = {
     {"user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
              "\"burst\":5,\"applies_to\":[\"order\"]}"},
@@ -93,8 +93,8 @@ static const struct cfg_shipped shipped[] = {
                "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}"},
     {"polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
                 "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}"},
-    /* Many visitors behind one address may ask each second; one that does nothing else costs half a
-     * percent of a core. */
+    /* Many visitors behind one address may poll each second; one that does nothing else costs half
+     * a percent of a core. */
     {"status", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":5000,\"period_s\":10,"
                "\"burst\":5000,\"applies_to\":[\"status\"]}"},
     {NULL, NULL},

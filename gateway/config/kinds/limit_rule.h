@@ -17,7 +17,7 @@
 
 #include "gateway/config/store/document.h"
 
-/* Rules at most: every request walks over all of them. */
+/* Most rules: every request checks all of them. */
 #define CFG_RULES_MAX 64
 
 enum cfg_limit_algorithm {
@@ -27,7 +27,7 @@ enum cfg_limit_algorithm {
     CFG_LIMIT_SLIDING_WINDOW
 };
 
-/* What is counted apart from each other: each user, each address, everybody together, each sale. */
+/* What is counted separately: each user, each address, everybody together, each sale. */
 enum cfg_limit_key {
     CFG_LIMIT_KEY_USER,
     CFG_LIMIT_KEY_IP,
@@ -37,7 +37,8 @@ enum cfg_limit_key {
 /* Their names, NULL-terminated. */
 extern const char *const cfg_limit_keys[];
 
-/* Shadow: counted and reported, never refused. The caller heeds the mode; the algorithms do not. */
+/* Shadow: counted and reported, never refused. The caller implements the mode; the algorithms do
+ * not. */
 enum cfg_limit_mode { CFG_LIMIT_ENFORCE, CFG_LIMIT_SHADOW, CFG_LIMIT_OFF };
 
 /* Bits of applies_to. */

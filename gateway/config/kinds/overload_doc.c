@@ -1,9 +1,9 @@
-/* The table of signals. A threshold is the value from which on more of it hurts buyers; at 80 % of
- * the largest ratio (unless the document says otherwise) the gateway begins to give things up.
+/* The table of signals. A threshold is the value above which the signal hurts buyers; at 80 % of
+ * the largest ratio (unless the document says otherwise) the gateway begins to turn features off.
  *
- * Weights below 1 are for figures that may rest high on a machine that serves everybody in time:
- * alone they must neither raise the level nor keep it up. Others' work on the same processors is
- * seen where it hurts, in the loop's delay; memory that is short shows in memory_pressure. */
+ * Weights below 1 are for figures that may be high for long on a machine that answers everybody in
+ * time: alone they must neither raise the level nor keep it up. Other programs' work on the same
+ * processors shows in the loop's delay; a lack of memory shows in memory_pressure. */
 #include "gateway/config/kinds/overload_doc.h"
 
 #include <stdio.h>

@@ -43,7 +43,7 @@ size_t cfg_part_array(struct cfg_part *part, const char *member, size_t max,
                       const json_t **ret_array);
 /* Zeroed room for so many; NULL when there is none, or for none. */
 void *cfg_part_room(struct cfg_part *part, size_t count, size_t size);
-/* A whole number that fits an unsigned. */
+/* A whole number that fits into an unsigned. */
 void cfg_part_count(struct cfg_part *part, const char *member, unsigned min, unsigned max,
                     unsigned *ret);
 /* Some text, to the heap. NULL: left out, null or faulty. */

@@ -95,7 +95,7 @@ const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
         return NULL;
     if (!ps_cidrs_have(&bounds->networks, &endpoint->ip))
         return "is outside the networks of the setting upstream.allowed_networks";
-    /* A request would go round, and the public port would show what the admin listener says. */
+    /* A request would loop, and the public port would expose the admin listener. */
     for (size_t i = 0; i < CFG_LISTENERS; i++)
         if (ps_listener_takes(&bounds->listeners[i], &endpoint->ip, endpoint->port))
             return "is a listener of this gateway";
@@ -259,7 +259,8 @@ static const char *const discoveries[] = {[CFG_DISCOVERY_FILE] = "file",
                                           [CFG_DISCOVERY_SRV] = "srv",
                                           [CFG_DISCOVERY_REGISTRATION] = "registration"};
 
-/* Whoever may change documents makes the gateway read no file outside its directory. */
+/* An operator who may change documents must not make the gateway read a file outside its
+ * directory. */
 static void check_file(struct cfg_part *part, const char *member, const char *name)
 {
     const struct cfg_bounds *bounds = part->of->bounds;

@@ -35,7 +35,7 @@ enum cfg_algorithm { CFG_ALGORITHMS(CFG_ALGORITHM_ENUM) CFG_ALGORITHM_COUNT };
 
 enum cfg_hash_by { CFG_HASH_PATH, CFG_HASH_HEADER, CFG_HASH_COOKIE };
 
-/* An endpoint as somebody names it: a document, a file, a DNS answer, a registration. */
+/* An endpoint as a source names it: a document, a file, a DNS answer, a registration. */
 struct cfg_endpoint {
     char address[CFG_ENDPOINT_SIZE]; /* the one spelling: "127.0.0.1:9001", "[::1]:9001" */
     struct ps_address ip;

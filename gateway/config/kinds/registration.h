@@ -1,12 +1,12 @@
-/* The kind `registrations`: endpoints of a pool that somebody keeps alive by saying so again and
- * again. The name of a document is "POOL/ADDRESS":
+/* The kind `registrations`: endpoints of a pool that are kept alive by heartbeats. The name of a
+ * document is "POOL/ADDRESS":
  *
  *   {"ttl_s":15,"weight":1,"zone":null,"until":"…Z","gone":false,"by":"t4f…"}
  *
- * It ends by itself. A document that differs from the one before by its `until` alone is a
- * heart-beat: it has no line in the audit log, no history, and changes nothing that workers see.
- * Who leaves is `gone` for CFG_REGISTRATION_GONE_MS, so that every gateway of a cluster learns of
- * it, and then forgotten; a deletion would be kept for good.
+ * It expires by itself. A document that differs from the previous one by its `until` alone is a
+ * heartbeat: it has no line in the audit log, no history, and changes nothing that workers read. A
+ * removed endpoint is `gone` for CFG_REGISTRATION_GONE_MS, so that every gateway of a cluster
+ * learns of it, and then forgotten; a deletion would be kept for good.
  *
  * The kind is private: the admin listener has routes of its own for it, and no bundle has it. */
 #ifndef CFG_REGISTRATION_H

@@ -12,7 +12,7 @@
 #define CFG_REHEARSAL_KEY_TTL_S     INT64_C(86400)   /* unless said */
 #define CFG_REHEARSAL_NOTE_MAX      CFG_REASON_MAX
 
-/* As marks are checked with it. */
+/* In the form in which marks are checked. */
 struct cfg_rehearsal_key {
     char name[PS_NAME_MAX + 1];
     int64_t until_ms;
@@ -24,7 +24,7 @@ struct cfg_rehearsal_keys {
     struct cfg_rehearsal_key at[CFG_REHEARSAL_KEYS_MAX];
 };
 
-/* NULL: there is none of this name that is good at `wall_ms`. */
+/* NULL: no key of this name is valid at `wall_ms`. */
 const struct cfg_rehearsal_key *cfg_rehearsal_key_find(const struct cfg_rehearsal_keys *keys,
                                                        struct ps_str name, int64_t wall_ms);
 
@@ -36,7 +36,7 @@ struct cfg_stored_key {
 
 /* A new key's document, with its secret. NULL: out of memory. */
 json_t *cfg_rehearsal_key_new(int64_t until_ms, const char *note) PS_MUST_CHECK;
-/* What may be shown of a key: everything but its secret. NULL: out of memory. */
+/* The public part of a key: everything but its secret. NULL: out of memory. */
 json_t *cfg_rehearsal_key_show(const struct cfg_doc *doc) PS_MUST_CHECK;
 /* Of a key's version that is no deletion. */
 static inline const struct cfg_stored_key *cfg_rehearsal_key_of(const struct cfg_doc *doc)

@@ -1,5 +1,5 @@
-/* See route_doc.h. What a route names - pools, a cache - is looked up when the change is whole
- * (check.c), so that a bundle may bring both. */
+/* See route_doc.h. The pools and the cache that a route names are checked when the change is
+ * complete (check.c), so that a bundle may bring both. */
 #include "gateway/config/kinds/route_doc.h"
 
 #include "gateway/config/kinds/cache_doc.h"

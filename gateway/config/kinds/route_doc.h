@@ -26,7 +26,7 @@
 #define CFG_HEADER_RULES_MAX 32
 #define CFG_QUERY_NAMES_MAX  32
 
-/* In order of importance: what the ladder turns off last comes first. */
+/* In order of importance: the ladder turns the first one off last. */
 enum cfg_route_class {
     CFG_ROUTE_CORE,
     CFG_ROUTE_IMPORTANT,
@@ -121,10 +121,10 @@ struct cfg_route {
     _Atomic(unsigned) refs; /* inside */
 };
 
-/* What the gateway answers itself under the path, the first segment of it ("/v1"), so that no route
- * may take it; NULL: the path is free. This is the one place that knows. */
+/* The first segment of the path ("/v1") if the gateway answers it itself, so that no route may use
+ * it; NULL: the path is free. Only this function knows. */
 const char *cfg_path_own(struct ps_str path);
-/* Is it one that a load balancer asks whether this gateway is well? */
+/* Is it a probe path of load balancers? */
 bool cfg_path_is_probe(struct ps_str path);
 
 static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)

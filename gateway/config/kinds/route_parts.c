@@ -164,7 +164,7 @@ void cfg_header_rules_done(struct cfg_header_rules *rules)
 #define TYPE_MAX 128
 #define FILE_MAX 255
 
-/* A regular file inside the directory; whoever may change documents may read no other. */
+/* A regular file inside the directory; operators may make the gateway read no other. */
 static int open_static(struct cfg_part *part, const char *name)
 {
     const struct cfg_bounds *bounds = part->of->bounds;

@@ -1,5 +1,5 @@
-/* A sale as operators write it: one JSON document, read strictly, and what may change in it later.
- * What happened to the sale (opened, paused, ended, its version) is kept beside the document. */
+/* A sale's document: JSON, read strictly, and what may change in it later. What happened to the
+ * sale (opened, paused, ended, its version) is kept beside the document. */
 #ifndef CFG_SALE_DOC_H
 #define CFG_SALE_DOC_H
 
@@ -29,8 +29,7 @@ struct cfg_sale_doc {
     int64_t cap;          /* units a user may have over all SKUs */
     int64_t ttl_s;        /* of a reservation until it is paid */
     bool rehearsal;
-    /* It serves the rehearsals of this sale beside the sale itself; "" = of none. Only with
-     * `rehearsal`. */
+    /* The sale whose rehearsals it serves; "" = none. Only with `rehearsal`. */
     char twin_of[PS_NAME_MAX + 1];
     json_t *attributes; /* an object, owned */
     size_t sku_count;
@@ -48,7 +47,7 @@ struct cfg_sale_state {
      * the sale; "": none was noted, or by a gateway alone. */
     char opening_id[PS_UUID_LEN + 1];
     bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
-                    installed, never taken back */
+                    installed, never undone */
     bool paused;
     bool ended;          /* by an operator, for good */
     int64_t ended_at_ms; /* when; 0 = not, or not known */
@@ -107,7 +106,7 @@ static inline enum cfg_phase cfg_phase_at(int64_t opens_at_ms, int64_t closes_at
         return CFG_PHASE_SCHEDULED;
     return paused ? CFG_PHASE_PAUSED : CFG_PHASE_OPEN;
 }
-/* What operators see: the phase, and "draft", or "paused" already before the opening. */
+/* The state for operators: the phase, and "draft", or "paused" even before the opening. */
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms);
 /* As it stands beside the document. NULL = out of memory. */

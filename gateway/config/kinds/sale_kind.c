@@ -37,7 +37,7 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                                         struct ps_faults *faults)
 {
     bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
-    /* The settings may bring back a sale whose control.db was lost. */
+    /* The settings may restore a sale whose control.db was lost. */
     if (from == NULL && used && strcmp(to->by.who, "settings") != 0) {
         (void)ps_faults_add(
             faults, PS_E_CONFLICT, pointer,
@@ -53,7 +53,7 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
     }
     const struct cfg_stored_sale *was = used && from != NULL ? cfg_sale_of(from) : NULL;
     if (to->json == NULL && was != NULL && was->doc.rehearsal && was->state.archived)
-        return CFG_MAY; /* nobody is promised anything of it */
+        return CFG_MAY; /* nobody has a promise from it */
     if (to->json == NULL && used && !cfg_store_sale_is_forgettable(store, from->name)) {
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
                             "was opened: it can be deleted when it has ended, a few seconds later, "

@@ -1,9 +1,8 @@
 /* The audit log: lines at the end of a file, and a reader that finds its place by bisection.
  *
- * Every line begins with {"seq":N, and N rises, so the first line behind a given N is found by
- * looking at about log2(size) lines instead of reading the file. A line without its newline is torn
- * (a crash in the middle of a write) and is cut off by the next one who writes; readers stop before
- * it. */
+ * Every line begins with {"seq":N, and N rises, so the first line after a given N is found by
+ * reading about log2(size) lines instead of the file. A line without its newline is torn (a crash
+ * in the middle of a write): the next writer cuts it off, and readers stop before it. */
 #include "gateway/config/store/audit_log.h"
 #include "common/program/private_file.h"
 #include "common/clock.h"
@@ -44,7 +43,7 @@ static int read_at(int fd, char *buf, size_t len, off_t at)
         ssize_t n = pread(fd, buf, len, at);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) /* the end is an error too: nobody asks for more than there is */
+        if (n <= 0) /* the end is an error, too: the caller asks for no more than there is */
             return PS_E_IO;
         buf += n;
         at += n;
@@ -345,7 +344,7 @@ int cfg_audit_read(const char *path, int64_t after, size_t limit, char **ret_tex
 {
     off_t end, start;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT) { /* moved away, and nothing has happened since */
+    if (fd < 0 && errno == ENOENT) { /* the file was moved away, and nothing has happened since */
         *ret_text = strdup("");
         *ret_len = 0;
         return *ret_text != NULL ? 0 : PS_E_NOMEM;

@@ -1,5 +1,5 @@
-/* See bundle.h. Of a kind that the bundle has, what it leaves out is deleted first, which makes
- * room; documents that always exist come last, because others may name them. */
+/* See bundle.h. For a kind that the bundle has, documents that it leaves out are deleted first,
+ * which makes room; documents that always exist come last, because others may name them. */
 #include "gateway/config/store/bundle.h"
 
 #include "common/text/buf.h"
@@ -58,7 +58,7 @@ static void point_to_document(const struct cfg_doc *doc, char ret_pointer[192])
     point_to(doc->kind, doc->name, ret_pointer);
 }
 
-/* Reads it as a document that nobody has yet. */
+/* Reads it as a new document. */
 static int read_alone(const struct reading *reading, const struct cfg_kind *kind, const char *name,
                       const json_t *json, const char *pointer)
 {
@@ -84,7 +84,7 @@ static void put_document(struct reading *reading, const struct cfg_kind *kind, c
     if (kind->name(given, strlen(given), name) < 0)
         err = ps_faults_add(reading->faults, PS_E_INVALID, pointer, "the name must be %s",
                             kind->name_rule);
-    else if (strcmp(name, given) != 0) /* one spelling, so that none is there twice */
+    else if (strcmp(name, given) != 0) /* one canonical name, so that no document appears twice */
         err = ps_faults_add(reading->faults, PS_E_INVALID, pointer, "is to be named \"%s\"", name);
     else {
         json_t *copy = json_deep_copy(json);

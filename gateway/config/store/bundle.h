@@ -6,7 +6,7 @@
 
 #include "gateway/config/store/store.h"
 
-/* What becomes of documents that a bundle leaves out, of the kinds that it has. */
+/* What happens to documents that a bundle leaves out, of the kinds that it has. */
 enum cfg_left_out {
     CFG_LEFT_OUT_DELETE, /* deleted; one that always exists may not be left out */
     CFG_LEFT_OUT_DROP,   /* deleted; one that always exists stays */
@@ -16,19 +16,19 @@ enum cfg_left_out {
 struct cfg_bundle {
     const json_t *documents; /* an object of kinds; borrowed */
     const char *kinds;       /* paths it may have, "limits,routes"; "": all */
-    bool lenient; /* members that only reading shows are passed over, whatever they say */
+    bool lenient;            /* ignore read-only members, whatever they say */
     enum cfg_left_out left_out;
 };
 
 /* NULL: bundles have no such kind. */
 const struct cfg_kind *cfg_bundle_kind(const char *path, size_t len);
-/* Reads every document, without a look at what is in force. PS_E_INVALID: all faults are added,
- * their paths begin with /documents. */
+/* Reads every document, without comparing it with what is in force. PS_E_INVALID: all faults are
+ * added, their paths begin with /documents. */
 int cfg_bundle_check(const json_t *documents, const struct cfg_bounds *bounds,
                      struct ps_faults *faults) PS_MUST_CHECK;
-/* Adds to the change what makes the bundle so. Errors as of cfg_change_put, cfg_change_drop and
- * cfg_change_check; what cannot be read weighs more than what may not be. All faults are added,
- * their paths begin with /documents. */
+/* Adds the edits that make the documents match the bundle. Errors as of cfg_change_put,
+ * cfg_change_drop and cfg_change_check; a malformed document takes precedence over a forbidden
+ * change. All faults are added, their paths begin with /documents. */
 int cfg_bundle_put(struct cfg_change *change, const struct cfg_bundle *bundle,
                    enum cfg_refusal *ret_refusal, struct ps_faults *faults) PS_MUST_CHECK;
 

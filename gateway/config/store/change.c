@@ -1,5 +1,5 @@
-/* What a change is made of: the next versions of documents, each validated against the one in
- * force, and the audit line. */
+/* The parts of a change: the next versions of documents, each validated against the one in force,
+ * and the audit line. */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/grow.h"
@@ -78,8 +78,8 @@ int cfg_change_file(struct cfg_change *change, const char *path, const char *tex
 
 /* --- Documents. --- */
 
-/* A new document of a kind that ends by itself begins at the revision: of one that has ended
- * nothing is left, and no old copy may pass for the new one. */
+/* A new document of a kind that expires begins at the store's revision: nothing is left of an
+ * expired one, and no old copy may be taken for the new one. */
 static int64_t first_version(const struct cfg_store *store, const struct cfg_kind *kind)
 {
     return kind->ends_at_ms != NULL ? store->revision + 1 : 1;
@@ -169,7 +169,7 @@ static bool is_edited(const struct cfg_change *change, const struct cfg_doc *doc
     return false;
 }
 
-/* Deletes the documents that were about what `to` takes away. */
+/* Deletes the documents about things that `to` removes. */
 static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
 {
     struct ps_faults faults = {0};
@@ -308,7 +308,7 @@ static size_t count_decided(const struct cfg_job *job)
     return count;
 }
 
-/* Heart-beats alone: they would hide in the audit log what people did. */
+/* Heartbeats alone: they would hide the operators' changes in the audit log. */
 static bool only_renews(const struct cfg_change *change)
 {
     const struct cfg_job *job = &change->job;

@@ -1,11 +1,11 @@
-/* Documents that belong together: a route names pools and a cache, a rule names a route. Each kind
- * says which documents one names and when two of them clash; here that is held, for all kinds,
- * against what will be in force when the change is. So a bundle may bring a pool and its route in
- * one go, and what others name is not deleted.
+/* References between documents: a route names pools and a cache, a rule names a route. Each kind
+ * says which documents one names and when two of them clash; this file checks that, for all kinds,
+ * against the state after the change. So a bundle may bring a pool and its route together, and a
+ * document that others name cannot be deleted.
  *
- * It is looked at when a change is made, and again when its turn comes, for others may have changed
- * something meanwhile. Two gateways of a cluster that decide in the same moment may still leave a
- * route without its pool: whoever serves it says so. */
+ * It is checked when a change is made, and again when its turn comes, since others may have changed
+ * something meanwhile. Two gateways of a cluster that decide at the same moment may still leave a
+ * route without its pool: the gateway that serves it logs that. */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/text/buf.h"
@@ -204,7 +204,7 @@ static void check_kind(struct outlook *outlook, const struct cfg_kind *kind)
     }
 }
 
-/* Who names what the change deletes. */
+/* Reports who names what the change deletes. */
 static bool say_uses(struct outlook *outlook, const struct cfg_doc *doc)
 {
     char text[300], pointer[192] = "";
@@ -239,7 +239,7 @@ static bool say_uses(struct outlook *outlook, const struct cfg_doc *doc)
     return true;
 }
 
-/* Most changes touch nothing that names, or is named. */
+/* Most changes concern no document that names another, or is named. */
 static bool matters(const struct cfg_change *change)
 {
     for (size_t i = 0; i < change->job.edit_count; i++) {

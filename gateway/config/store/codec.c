@@ -1,5 +1,5 @@
-/* Texts of documents. The document stands at the end of its text, as it is printed everywhere: so
- * two copies can be compared without reading them. */
+/* Documents as text. The document is at the end of its text, as it is printed everywhere: so two
+ * copies can be compared without parsing them. */
 #include "gateway/config/store/codec.h"
 
 #include <inttypes.h>

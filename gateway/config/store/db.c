@@ -1,8 +1,7 @@
-/* control.db. A file that is not ours, torn, or of a newer schema is refused with what to do about
- * it. An older schema is brought to the present one in one transaction: a crash in it leaves what
- * was there.
+/* control.db. A foreign or torn file, or one of a newer schema, is refused with advice. An older
+ * schema is migrated in one transaction: a crash in it leaves the old state.
  *
- * `documents` has the version in force of each document, `history` those before it; both have the
+ * `documents` has the version in force of each document, `history` the earlier ones; both have the
  * same columns. A deletion is a version whose json is null. */
 #include "gateway/config/store/db_internal.h"
 
@@ -377,7 +376,7 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
 
     if (!whole || json == NULL)
         return json;
-    /* What cannot be parsed was refused when the file was opened. */
+    /* Malformed text was refused when the file was opened. */
     json_t *document = json_loads(text_at(row, 4), 0, NULL);
     json_t *state = json_loads(text_at(row, 5), 0, NULL);
     int err = json_object_set_new(json, "document", document != NULL ? document : json_null());
