@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from cluster import PATIENT, Cluster, Crowd, promised_more, states
+from cluster import PATIENT, Cluster, Crowd, allowed_s, promised_more, states
 from faults import CONTROL, Disk
 from penstock import ANY_VERSION, rfc3339, wait_until
 from proxy import CUT, WELL
@@ -94,6 +94,38 @@ def test_an_override_of_the_level_and_of_a_feature_holds_everywhere_until_its_en
             everywhere(calm, lambda g: state(g) == (0, "on", "on"), "the end of the other")
     until = gateway.override("level", 2, ttl_s=3, reason="nearly over")["until"]
     everywhere(calm, lambda g: state(g) == (0, "on", "on") and rfc3339() >= until, "its end by itself")
+
+
+def test_an_override_holds_on_all_gateways_or_on_the_one_it_names_and_over_a_restart(kafka):
+    def levels(cluster):
+        return [g.read("/admin/v1/overload?history_s=0").json["level"] for g in cluster.gateways]
+
+    with Cluster(kafka, settings=PATIENT) as three:
+        names = [g.read("/admin/v1/settings").json["gateway"] for g in three.gateways]
+        took_s = []
+        for level in (1, 2, 1):  # by the median: one pause of the machine is no slow override
+            began = time.monotonic()
+            three[0].override("level", level)
+            wait_until(lambda: levels(three) == 3 * [level], every=0.01, what="the override everywhere")
+            took_s.append(time.monotonic() - began)
+        assert sorted(took_s)[1] < allowed_s(1), took_s
+        alone = three[1].override("level", 3, gateway=names[2])
+        assert (alone["gateway"], alone["without"]) == (names[2], 1)
+        wait_until(lambda: levels(three) == [1, 1, 3], what="the override of one gateway")
+        three[0].override("breaker:redis", "closed", gateway=names[0])
+        expected = {"level", f"level@{names[2]}", f"breaker:redis@{names[0]}"}
+        wait_until(lambda: all(set(g.overrides()) == expected for g in three.gateways), what="all three at every gateway")
+        for gateway in three.gateways:
+            assert gateway.stop() == 0
+            three.restart(gateway)
+        wait_until(lambda: levels(three) == [1, 1, 3], what="the overrides after the restart")
+        assert all(set(g.overrides()) == expected for g in three.gateways)
+        assert [g.read("/admin/v1/breakers").json["breakers"][0]["override"] for g in three.gateways] == ["closed", None, None]
+        answer = three[0].admin("PUT", "/admin/v1/overrides/level", {"value": 1, "ttl_s": 60, "reason": "a test", "gateway": "gw-none"})
+        assert (answer.status, answer.json["pointer"]) == (422, "/gateway"), answer
+        three[0].end_override("level", f"?gateway={names[2]}")
+        three[1].end_override("level")
+        wait_until(lambda: levels(three) == [0, 0, 0], what="the end")
 
 
 def test_a_sale_opens_everywhere_at_its_time_once_with_its_stock(calm):

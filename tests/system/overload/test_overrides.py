@@ -1,6 +1,8 @@
 """Overrides over real HTTP: what may be set, what the list says, and how an override ends. What each does is tested with what it is about."""
+import time
+
 import pytest
-from penstock import PATIENT_LOG, Gateway, rfc3339, wait_until
+from penstock import PATIENT_LOG, Gateway, rfc3339, wait_until, window_s
 
 OVERRIDES = "/admin/v1/overrides"
 
@@ -58,6 +60,22 @@ def test_the_one_for_this_gateway_wins_and_the_other_is_what_it_would_be_without
     gateway.end_override("level", f"?gateway={own}")
     assert gateway.read("/admin/v1/overload?history_s=0").json["level"] == 1
     gateway.end_override("level")
+
+
+def test_a_limit_takes_another_mode_for_a_time(gateway):
+    gateway.no_limits()
+    gateway.limit("tight", algorithm="fixed_window", key="global", rate=1, period_s=window_s(), applies_to=["order"])
+    sale = gateway.make_sale(stock=1000)
+    assert [gateway.buy(sale, user).status for user in ("ann", "bob")] == [202, 429]
+    assert gateway.override("limit:tight", "shadow")["without"] == "enforce"
+    assert gateway.buy(sale, "bob").status == 202 and gateway.read("/admin/v1/limits/tight").json["mode"] == "enforce"
+    gateway.end_override("limit:tight")
+    assert gateway.buy(sale, "cid").status == 429
+    gateway.override("limit:tight", "off", ttl_s=1)
+    assert gateway.buy(sale, "cid").status == 202
+    wait_until(lambda: gateway.overrides() == {}, what="the end")
+    gateway.wait_log("override_ended", '"target":"limit:tight"', '"cause":"ttl"')
+    wait_until(lambda: gateway.buy(sale, f"dan-{time.monotonic()}").status == 429, what="refusals")
 
 
 @pytest.mark.parametrize("target, near", [("levels", "level"), ("feature:export", "feature:exports")])

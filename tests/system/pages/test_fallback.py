@@ -137,7 +137,8 @@ def test_what_is_deleted_takes_its_override_with_it(gateway):
     change_route(gateway, "product", fallback=[])
     assert gateway.overrides() == {} and get(gateway).text == "shop"
     gateway.wait_log("override_ended", '"target":"fallback:product"', '"cause":"route.put"')
-    assert [line["target"] for line in audit_log(gateway, "override.delete")] == ["overrides/fallback:product"]
+    [line] = wait_until(lambda: audit_log(gateway, "override.delete"), what="the line behind that of the route")
+    assert (line["who"], line["target"]) == ("first", "overrides/fallback:product")
 
 
 def test_an_override_for_a_route_without_a_fallback_is_refused(gateway):

@@ -54,6 +54,32 @@ def test_a_share_of_users_goes_to_the_new_pool_and_they_stay_when_it_grows(gatew
     assert len(those_in(gateway, "new")) == len(USERS)
 
 
+def test_an_override_sets_the_share_for_a_time_and_the_document_stays(gateway):
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}])
+    tenth = those_in(gateway, "new")
+    assert gateway.override("split:product:new", 0.3)["without"] == 0.1
+    assert tenth < those_in(gateway, "new") and gateway.metric('penstock_route_split_ratio{route="product",pool="new",split="0"}') == 0.3
+    assert [split["share"] for split in route(gateway, "product")["split"]] == [0.1]
+    gateway.end_override("split:product:new")
+    assert those_in(gateway, "new") == tenth
+
+
+def test_an_override_of_a_share_must_fit_and_goes_with_its_split(gateway, new):
+    put_pool(gateway, "newer", new)
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}, {"pool": "newer", "share": 0.2}])
+    path, wanted = "/admin/v1/overrides/split:product:", {"value": 0.81, "ttl_s": 60, "reason": "a test"}
+    answer = gateway.admin("PUT", path + "new", wanted)
+    assert (answer.status, answer.json["pointer"]) == (422, "/value"), answer
+    answer = gateway.admin("PUT", path + "old", wanted)
+    assert answer.status == 404 and "did you mean" in answer.json["detail"], answer
+    gateway.override("split:product:newer", 0.8)
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1}])
+    assert gateway.overrides() == {}
+    change_route(gateway, "product", split=[{"pool": "new", "share": 0.1, "by": "cookie:a"}, {"pool": "new", "share": 0.1, "by": "cookie:b"}])
+    answer = gateway.admin("PUT", path + "new", {**wanted, "value": 0.2})
+    assert (answer.status, answer.code) == (409, "conflict"), answer
+
+
 @pytest.mark.slow
 def test_the_same_users_are_in_after_a_restart(old, new, tmp_path):
     """PG11."""
