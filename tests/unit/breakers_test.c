@@ -90,11 +90,11 @@ static void an_override_is_sent_once_and_obeyed_when_all_show_it(void **state)
 {
     const struct adm_breaker *breaker = adm_breakers_find(&breakers, PS_STR("redis"));
     (void)state;
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.id, 0);
     doc_override("breaker:redis", "\"closed\"", 60);
-    adm_breakers_apply(&breakers, doc_store);
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_CLOSED);
     assert_int_equal(sent.id, 1);
     for (size_t i = 0; i < CIRCUITS; i++) {
@@ -102,8 +102,8 @@ static void an_override_is_sent_once_and_obeyed_when_all_show_it(void **state)
         views[i].force = sent;
     }
     assert_true(adm_breaker_is_obeyed(breaker));
-    doc_clock.wall_ms += 60000; /* it ends */
-    adm_breakers_apply(&breakers, doc_store);
+    clock_.wall_ms += 60000; /* it ends */
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.order, PS_BREAKER_FREE);
     assert_false(adm_breaker_is_obeyed(breaker));
 }
@@ -146,21 +146,21 @@ static void new_circuits_of_a_name_are_told_what_is_in_force(void **state)
     (void)state;
     doc_override("breaker:pool:web", "\"open\"", 60);
     assert_ok(adm_breakers_follow(&breakers, pools, 3));
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
     sent = (struct ps_breaker_force){0};
     assert_ok(adm_breakers_follow(&breakers, pools, 1));
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.id, 0); /* the same circuits: they know */
     again.ctx = &views[2];
     assert_ok(adm_breakers_follow(&breakers, &again, 1));
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_OPEN);
     assert_ok(adm_breakers_follow(&breakers, NULL, 0));
     sent = (struct ps_breaker_force){0};
-    adm_breakers_apply(&breakers, doc_store); /* there is nobody to tell */
+    adm_breakers_apply(&breakers, store); /* there is nobody to tell */
     assert_int_equal(sent.id, 0);
     assert_ok(adm_breakers_follow(&breakers, pools, 1));
-    adm_breakers_apply(&breakers, doc_store);
+    adm_breakers_apply(&breakers, store);
     assert_int_equal(sent.order, PS_BREAKER_FORCED_OPEN);
 }
 

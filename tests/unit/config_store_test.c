@@ -1,7 +1,7 @@
 /* The store of documents: what was changed is there after a restart, with its history and its audit
  * line, or not at all. */
 #include "tests/contract/faulty_vfs.h"
-#include "tests/unit/temp_dir.h"
+#include "tests/unit/doc_store.h"
 
 #include "gateway/config/store/audit_log.h"
 #include "gateway/config/kinds/feature_doc.h"
@@ -15,26 +15,11 @@
 #include <sqlite3.h>
 #include <sys/resource.h>
 
-#define T0   INT64_C(1900000000000)
-#define MAIL 7
-
-static struct temp_dir temp;
-static struct ps_clock_manual clock_;
-static uv_loop_t loop;
-static struct cfg_writer_settings settings;
-static struct cfg_store *store; /* NULL: closed */
-static struct snap_view *view;  /* what workers would see */
+static struct snap_view *view; /* what workers would see */
 static struct snapshot *snapshot;
 static bool sale_is_used;
 
 /* --- A store without workers. --- */
-
-static void on_mail(const struct ps_mail *mail, void *ctx)
-{
-    (void)ctx;
-    assert_int_equal(mail->kind, MAIL);
-    cfg_store_mail(store, mail);
-}
 
 static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc *to)
 {
@@ -73,11 +58,9 @@ static int open_store(struct ps_fault *fault)
     return err;
 }
 
-static void close_store(void)
+static void close_all(void)
 {
-    cfg_store_close(store);
-    cfg_store_free(store);
-    store = NULL;
+    close_store();
     snapshot_free(snapshot);
     snapshot = NULL;
     snap_view_free(view);
@@ -87,33 +70,21 @@ static void close_store(void)
 static int make(void **state)
 {
     (void)state;
-    temp = temp_dir_make();
-    ps_clock_manual_init(&clock_, 1, T0);
-    assert_ok(uv_loop_init(&loop));
-    settings = (struct cfg_writer_settings){.path = temp_file(&temp, "control.db"),
-                                            .audit_path = temp_file(&temp, "audit.log"),
-                                            .mail_kind = MAIL,
-                                            .clock = &clock_.clock};
-    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, NULL, &settings.mailbox));
+    make_files();
     sale_is_used = false;
     assert_ok(open_store(NULL));
     return 0;
 }
 
-static int drop(void **state)
+static int drop_all(void **state)
 {
-    (void)state;
-    close_store();
-    ps_mailbox_close(settings.mailbox);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_ok(uv_loop_close(&loop));
-    temp_dir_remove(&temp);
-    return 0;
+    close_all();
+    return drop(state);
 }
 
 static void open_again(void)
 {
-    close_store();
+    close_all();
     assert_ok(open_store(NULL));
 }
 
@@ -543,7 +514,7 @@ static void a_crash_between_commit_and_line_loses_no_line(void **state)
     assert_ok(put_sale("spring", 1));
     char *text = read_file(settings.audit_path);
     assert_ok(put_sale("spring", 2));
-    close_store();
+    close_all();
     write_file(settings.audit_path, text); /* as if line 2 had not been written */
     free(text);
     assert_ok(open_store(NULL));
@@ -556,7 +527,7 @@ static void a_lost_database_goes_on_behind_the_log(void **state)
 {
     (void)state;
     assert_ok(put_sale("spring", 1));
-    close_store();
+    close_all();
     assert_ok(unlink(settings.path));
     assert_ok(open_store(NULL));
     assert_int_equal(cfg_store_count(store, &cfg_kind_sale), 0);
@@ -588,7 +559,7 @@ static void a_failed_write_changes_nothing_and_passes(void **state)
 static void a_commit_that_fails_is_settled_by_the_file(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     settings.vfs = FAULTY_VFS;
     assert_ok(open_store(NULL));
     assert_ok(put_sale("spring", 1));
@@ -627,13 +598,13 @@ static void an_end_does_not_wait_for_a_file_that_cannot_be_opened(void **state)
 {
     struct answer answer = {.err = 1};
     (void)state;
-    close_store();
+    close_all();
     settings.vfs = FAULTY_VFS;
     assert_ok(open_store(NULL));
     faulty_vfs_fail(FAULTY_SYNC, FAULTY_ANY, SQLITE_IOERR_FSYNC, 1, FAULTY_FOR_EVER);
     assert_ok(cfg_change_submit(sale_change("spring", 1), on_done, &answer));
     uv_sleep(50);
-    close_store();
+    close_all();
     assert_int_equal(answer.err, PS_E_CLOSED);
     faulty_vfs_heal();
     struct ps_fault why = {0};
@@ -685,7 +656,7 @@ static void closing_does_what_was_taken(void **state)
     struct cfg_writer *writer;
     int64_t revision;
     (void)state;
-    close_store();
+    close_all();
     assert_ok(open_store(NULL));
     writer = store->writer;
     (void)revision;
@@ -701,7 +672,7 @@ static void closing_does_what_was_taken(void **state)
         cfg_job_done(&jobs[i]);
     }
     has_lines(COUNT);
-    close_store();
+    close_all();
     assert_ok(open_store(NULL));
 }
 
@@ -820,7 +791,7 @@ static const char schema_2[] =
 
 static void make_old_file(const char *sql)
 {
-    close_store();
+    close_all();
     assert_ok(unlink(settings.path));
     assert_ok(unlink(settings.audit_path));
     write_file(settings.path, "");
@@ -914,7 +885,7 @@ static void an_upgrade_that_fails_leaves_the_old_file(void **state)
 static void a_file_of_schema_3_gets_the_shipped_documents_that_it_lacks(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     execute("DELETE FROM documents WHERE kind IN ('overload', 'features');"
             "UPDATE documents SET who = 't1' WHERE kind = 'limits' AND name = 'user';"
             "DELETE FROM documents WHERE kind = 'limits' AND name = 'polling';"
@@ -931,7 +902,7 @@ static void a_file_of_schema_4_is_read_with_the_names_that_mirrors_had(void **st
     const struct cfg_doc *doc;
     json_t *json;
     (void)state;
-    close_store();
+    close_all();
     execute("INSERT INTO documents SELECT 'pools', 'b', 1, 1, '{\"endpoints\":[{\"address\":"
             "\"127.0.0.1:1\"}]}', NULL, 0, ends_at_ms, 0, 't1', '', 'pool.put', ''"
             " FROM documents WHERE name = 'exports';"
@@ -981,7 +952,7 @@ static void what_is_shipped_is_not_deleted_and_has_no_other_beside_it(void **sta
 static void a_file_of_a_newer_version_is_refused(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     execute("PRAGMA user_version = 6");
     refused(PS_E_NEWER, "format 6");
     execute("PRAGMA user_version = 5");
@@ -991,7 +962,7 @@ static void a_file_of_a_newer_version_is_refused(void **state)
 static void a_torn_file_is_refused_with_what_to_do(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     assert_ok(truncate(settings.path, 6000));
     refused(PS_E_CORRUPT, "backup");
     write_file(settings.path,
@@ -1003,7 +974,7 @@ static void a_torn_file_is_refused_with_what_to_do(void **state)
 static void a_foreign_database_is_refused(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     execute("PRAGMA application_id = 1");
     refused(PS_E_CORRUPT, "this is not a control.db");
 }
@@ -1012,7 +983,7 @@ static void a_document_that_does_not_read_is_named(void **state)
 {
     (void)state;
     assert_ok(put_sale("spring", 1));
-    close_store();
+    close_all();
     execute("UPDATE documents SET json = '{}' WHERE kind = 'sales'");
     refused(PS_E_CORRUPT, "spring: /skus is missing");
     execute("UPDATE documents SET json = '{' WHERE kind = 'sales'");
@@ -1022,7 +993,7 @@ static void a_document_that_does_not_read_is_named(void **state)
 static void a_file_that_others_may_read_is_refused(void **state)
 {
     (void)state;
-    close_store();
+    close_all();
     assert_ok(chmod(settings.path, 0644));
     refused(PS_E_PERMISSION, "chmod 600");
 }
@@ -1107,7 +1078,7 @@ static void there_are_no_more_rules_than_there_may_be(void **state)
     assert_int_equal(cfg_store_count(store, &cfg_kind_limit), CFG_RULES_MAX);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop_all)
 
 int main(void)
 {

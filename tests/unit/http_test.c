@@ -18,94 +18,109 @@
 #define HOST      "Host: shop.example\r\n"
 #define GET(path) "GET " path " HTTP/1.1\r\n" HOST "\r\n"
 
+static struct http_fixture fixture;
 static struct http_reply reply;
 
-static void start(struct http_fixture *fixture)
+static void start(void)
 {
-    http_fixture_init(fixture);
-    http_fixture_start(fixture);
+    http_fixture_init(&fixture);
+    http_fixture_start(&fixture);
 }
 
-static void one_connection_serves_many_requests(void **state)
+/* The server, and one client. */
+static int begin(void)
 {
-    struct http_fixture fixture;
-    (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
-    for (int i = 0; i < 100; i++) {
-        http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nab");
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
-        assert_non_null(strstr(reply.body, "body=ab\n"));
-    }
-    assert_int_equal(atomic_load(&fixture.handled), 100);
-    assert_true(http_wait(&fixture.connections, 1));
+    start();
+    return http_connect(&fixture);
+}
+
+static void stop(int fd)
+{
     close(fd);
     http_fixture_stop(&fixture);
 }
 
+/* The next answer has this status. */
+static void expect(int fd, int status)
+{
+    http_read(fd, false, &reply);
+    assert_int_equal(reply.status, status);
+}
+
+static void ask(int fd, const char *text, int status)
+{
+    http_send_text(fd, text);
+    expect(fd, status);
+}
+
+/* Until so many are left. */
+static void await_connections(size_t left)
+{
+    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > left; i++)
+        usleep(1000);
+}
+
+static void one_connection_serves_many_requests(void **state)
+{
+    (void)state;
+    int fd = begin();
+    for (int i = 0; i < 100; i++) {
+        ask(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nab", 200);
+        assert_non_null(strstr(reply.body, "body=ab\n"));
+    }
+    assert_int_equal(atomic_load(&fixture.handled), 100);
+    assert_true(http_wait(&fixture.connections, 1));
+    stop(fd);
+}
+
 static void pipelined_requests_are_answered_in_order(void **state)
 {
-    struct http_fixture fixture;
     char path[32];
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(
         fd, GET("/0") "POST /1 HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc" GET("/later?20")
                 GET("/3") "POST /4 HTTP/1.1\r\n" HOST
                           "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n" GET("/5"));
     for (int i = 0; i < 6; i++) {
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(fd, 200);
         snprintf(path, sizeof path, "path=/%d\n", i);
         assert_non_null(strstr(reply.body, i == 2 ? "late" : path));
     }
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_request_may_come_in_single_bytes(void **state)
 {
     static const char request[] = "POST /x?q HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc";
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     for (size_t i = 0; i < sizeof request - 1; i++) {
         http_send(fd, request + i, 1);
         usleep(200);
     }
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(fd, 200);
     assert_non_null(strstr(reply.body, "body=abc\n"));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_body_may_hold_any_byte_and_come_in_chunks(void **state)
 {
     static const char request[] = "POST /x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
                                   "2\r\na\0\r\n1\r\n\xff\r\n0\r\n\r\n";
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send(fd, request, sizeof request - 1);
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(fd, 200);
     assert_true(reply.body_len > 4);
     assert_memory_equal(reply.body + reply.body_len - 4, "a\0\xff\n", 4);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void head_answers_like_get_without_the_body(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, GET("/shared") "HEAD /shared HTTP/1.1\r\n" HOST "\r\n"
                                       "HEAD /problem HTTP/1.1\r\n" HOST "\r\n" GET("/x"));
     http_read(fd, false, &reply);
@@ -118,49 +133,36 @@ static void head_answers_like_get_without_the_body(void **state)
     assert_int_equal(reply.status, 429);
     http_read(fd, false, &reply);
     assert_non_null(strstr(reply.body, "path=/x\n"));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void not_modified_tells_the_length_of_the_page_that_it_stands_for(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, GET("/unchanged") GET("/x"));
     http_read(fd, true, &reply);
     assert_int_equal(reply.status, 304);
     assert_string_equal(http_field(&reply, "Content-Length"), "6");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
-    close(fd);
-    http_fixture_stop(&fixture);
+    expect(fd, 200);
+    stop(fd);
 }
 
 static void a_large_heap_body_arrives_whole(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
-    http_send_text(fd, GET("/heap") GET("/x"));
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    int fd = begin();
+    ask(fd, GET("/heap") GET("/x"), 200);
     assert_int_equal(reply.body_len, 100000);
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
-    close(fd);
-    http_fixture_stop(&fixture);
+    expect(fd, 200);
+    stop(fd);
 }
 
 static void a_held_body_is_released_once_whatever_becomes_of_the_client(void **state)
 {
-    struct http_fixture fixture;
     int small = 4096;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, GET("/held?100000") GET("/held?10")
                            GET("/held?0") "HEAD /held?100000 HTTP/1.1\r\n" HOST "\r\n");
     for (size_t i = 0; i < 4; i++) {
@@ -181,36 +183,26 @@ static void a_held_body_is_released_once_whatever_becomes_of_the_client(void **s
     assert_true(http_wait(&fixture.handled, 5));
     usleep(50000);
     close(fd); /* in the middle */
-    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > 0; i++)
-        usleep(1000);
+    await_connections(0);
     assert_int_equal(atomic_load(&fixture.released), atomic_load(&fixture.handled));
     http_fixture_stop(&fixture);
 }
 
 static void an_answer_can_close_the_connection(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
-    http_send_text(fd, GET("/close"));
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    int fd = begin();
+    ask(fd, GET("/close"), 200);
     assert_string_equal(http_field(&reply, "Connection"), "close");
     assert_true(http_closed(fd));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_problem_carries_its_fields(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
-    http_send_text(fd, "GET /problem HTTP/1.1\r\n" HOST "X-Request-Id: r1\r\n\r\n");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 429);
+    int fd = begin();
+    ask(fd, "GET /problem HTTP/1.1\r\n" HOST "X-Request-Id: r1\r\n\r\n", 429);
     assert_string_equal(http_field(&reply, "Retry-After"),
                         "8"); /* t=7 is later than 3 s; plus 1 by seed */
     assert_string_equal(http_field(&reply, "RateLimit"), "\"user\";r=0;t=7");
@@ -224,19 +216,17 @@ static void a_problem_carries_its_fields(void **state)
                     "problem\",\"code\":\"user_rate\","
                     "\"request_id\":\"r1\",\"violated-policies\":[\"user\"],\"order_id\":"
                     "\"id\",\"pointer\":\"/a\"}\n");
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 /* Answers of the same shape are written over each other; a client must never see another's. */
 static void answers_of_one_shape_are_each_their_own(void **state)
 {
     enum { CLIENTS = 3, ROUNDS = 200 };
-    struct http_fixture fixture;
     int fds[CLIENTS];
     char text[128], id[32], field[32];
     (void)state;
-    start(&fixture);
+    start();
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = http_connect(&fixture);
     for (int round = 0; round < ROUNDS; round++) {
@@ -254,8 +244,7 @@ static void answers_of_one_shape_are_each_their_own(void **state)
             assert_string_equal(http_field(&reply, "X-Request-Id"), id);
             assert_string_equal(http_field(&reply, "X-Field"), field);
             assert_string_equal(reply.body, "field");
-            http_read(fds[i], false, &reply);
-            assert_int_equal(reply.status, 429);
+            expect(fds[i], 429);
             assert_null(http_field(&reply, "X-Field"));
             assert_non_null(strstr(reply.body, http_field(&reply, "X-Request-Id")));
         }
@@ -280,8 +269,7 @@ static void exchange(const int *fds, size_t count, int round, bool late)
                 http_send_text(fds[i], text);
                 continue;
             }
-            http_read(fds[i], false, &reply);
-            assert_int_equal(reply.status, 200);
+            expect(fds[i], 200);
             snprintf(text, sizeof text, late ? "late" : "path=%s\n", path);
             assert_non_null(strstr(reply.body, text));
             assert_string_equal(http_field(&reply, "X-Request-Id"), id);
@@ -292,10 +280,9 @@ static void exchange(const int *fds, size_t count, int round, bool late)
 static void answers_of_many_shapes_are_each_their_own(void **state)
 {
     enum { CLIENTS = 120, ROUNDS = 30 };
-    struct http_fixture fixture;
     int fds[CLIENTS];
     (void)state;
-    start(&fixture);
+    start();
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = http_connect(&fixture);
     for (int round = 0; round < ROUNDS; round++)
@@ -311,9 +298,8 @@ static void a_field_value_with_a_line_end_is_never_sent(void **state)
 {
     static const char *const requests[] = {GET("/field?a~X-Evil:1"), GET("/field?abX-Evil:1"),
                                            GET("/field?a~X-Evil:1"), GET("/field?acX-Evil:1")};
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
+    start();
     for (int i = 0; i < 4; i++) {
         int fd = http_connect(&fixture);
         http_send_text(fd, requests[i]);
@@ -333,8 +319,7 @@ static void a_field_value_with_a_line_end_is_never_sent(void **state)
 
 static void expect_413(int fd)
 {
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 413);
+    expect(fd, 413);
     assert_non_null(strstr(reply.body, "\"code\":\"too_large\""));
     assert_string_equal(http_field(&reply, "Connection"), "close");
     assert_true(http_closed(fd));
@@ -354,15 +339,13 @@ static void send_filler(int fd, size_t len)
 
 static void a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
+    start();
 
     int fd = http_connect(&fixture);
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 4096\r\n\r\n");
     send_filler(fd, 4096);
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(fd, 200);
     assert_non_null(strstr(reply.body, "body_len=4096\n"));
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 4097\r\n\r\n");
     send_filler(fd, 4097);
@@ -391,17 +374,12 @@ static void a_body_up_to_the_limit_is_taken_and_a_longer_one_is_413(void **state
 
 static void a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd,
                    "POST /x HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 100);
-    http_send_text(fd, "ab");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(fd, 100);
+    ask(fd, "ab", 200);
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST
                        "Expect: 100-continue\r\nContent-Length: 5000\r\n\r\n");
     expect_413(fd);
@@ -410,20 +388,20 @@ static void a_client_that_waits_for_100_is_told_to_go_on_or_that_it_is_too_much(
 
 /* A head has a second from the moment its connection is accepted: so the test has as long to begin
  * one. */
-static void start_impatient(struct http_fixture *fixture)
+static void start_impatient(void)
 {
-    http_fixture_init(fixture);
-    fixture->settings.head_timeout_ms = 1000;
-    fixture->settings.idle_timeout_ms = 100;
-    http_fixture_start(fixture);
+    http_fixture_init(&fixture);
+    fixture.settings.head_timeout_ms = 1000;
+    fixture.settings.idle_timeout_ms = 100;
+    http_fixture_start(&fixture);
 }
 
 /* Also for who does not take what is sent. */
-static void start_impatient_for_bodies(struct http_fixture *fixture)
+static void start_impatient_for_bodies(void)
 {
-    http_fixture_init(fixture);
-    fixture->settings.body_timeout_ms = 300;
-    http_fixture_start(fixture);
+    http_fixture_init(&fixture);
+    fixture.settings.body_timeout_ms = 300;
+    http_fixture_start(&fixture);
 }
 
 /* --- Bodies in parts --- */
@@ -464,11 +442,11 @@ static void *send_long_body(void *ctx)
 }
 
 /* Sends the long body while its echo is read, and compares. */
-static void echo_long_body(const struct http_fixture *fixture, bool chunked, bool sized)
+static void echo_long_body(bool chunked, bool sized)
 {
     char head[256], buffer[65536];
     struct ps_http_chunks chunks;
-    struct sender sender = {http_connect(fixture), chunked};
+    struct sender sender = {http_connect(&fixture), chunked};
     pthread_t thread;
     size_t head_len = 0, body = 0;
     ps_http_chunks_init(&chunks);
@@ -511,21 +489,19 @@ static void echo_long_body(const struct http_fixture *fixture, bool chunked, boo
 
 static void a_long_body_goes_through_in_parts_both_ways(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    echo_long_body(&fixture, false, true);
-    echo_long_body(&fixture, false, false);
-    echo_long_body(&fixture, true, false);
+    start();
+    echo_long_body(false, true);
+    echo_long_body(false, false);
+    echo_long_body(true, false);
     assert_int_equal(atomic_load(&fixture.in_flight), 0);
     http_fixture_stop(&fixture);
 }
 
 static void a_kept_request_keeps_its_head_while_others_are_read(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
+    start();
     int kept = http_connect(&fixture), other = http_connect(&fixture);
     http_send_text(kept, "GET /later?100 HTTP/1.1\r\n" HOST "Accept: all\r\nX-Own: mine\r\n\r\n");
     assert_true(http_wait(&fixture.handled, 1));
@@ -543,50 +519,39 @@ static void a_kept_request_keeps_its_head_while_others_are_read(void **state)
 
 static void an_answer_before_the_body_ends_the_connection(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
-    http_send_text(fd, "POST /early HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\nabc");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    int fd = begin();
+    ask(fd, "POST /early HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\nabc", 200);
     assert_string_equal(http_field(&reply, "Connection"), "close");
     assert_true(http_closed(fd));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void an_answer_that_ends_too_early_is_never_taken_for_whole(void **state)
 {
-    struct http_fixture fixture;
     char buffer[4096];
     ssize_t got;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, "POST /cut HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nabc");
     while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0)
         assert_null(memmem(buffer, (size_t)got, "0\r\n\r\n", 5));
     assert_true(got < 0 && errno == ECONNRESET);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_body_in_parts_that_stops_is_cut(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start_impatient_for_bodies(&fixture);
+    start_impatient_for_bodies();
     int fd = http_connect(&fixture);
     http_send_text(fd, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\nabc");
     assert_true(http_wait(&fixture.gone, 1));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void who_saw_a_head_is_told_when_the_request_ends_before_its_body(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
     http_fixture_start(&fixture);
@@ -598,18 +563,16 @@ static void who_saw_a_head_is_told_when_the_request_ends_before_its_body(void **
     fd = http_connect(&fixture);
     http_send_text(fd, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n?");
     assert_true(http_wait(&fixture.gone_early, 2));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
     assert_int_equal(atomic_load(&fixture.gone) + atomic_load(&fixture.handled), 0);
 }
 
 static void a_client_that_takes_no_parts_is_cut_and_costs_little_memory(void **state)
 {
-    struct http_fixture fixture;
     int small = 4096;
     char piece[4096];
     (void)state;
-    start_impatient_for_bodies(&fixture);
+    start_impatient_for_bodies();
     int fd = http_connect(&fixture);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
     http_send_text(fd, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 100000000\r\n\r\n");
@@ -618,17 +581,16 @@ static void a_client_that_takes_no_parts_is_cut_and_costs_little_memory(void **s
         if (send(fd, piece, sizeof piece, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
             break;
     assert_true(http_wait(&fixture.gone, 1));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
     assert_int_equal(atomic_load(&fixture.in_flight), 0);
 }
 
 /* --- Heads that are large --- */
 
-static int ask_with_field(struct http_fixture *fixture, const char *name, size_t len)
+static int ask_with_field(const char *name, size_t len)
 {
     static char head[16384];
-    int fd = http_connect(fixture);
+    int fd = http_connect(&fixture);
     int start = snprintf(head, sizeof head, "GET /x HTTP/1.1\r\n" HOST "%s: ", name);
     memset(head + start, 'a', len);
     memcpy(head + start + len, "\r\n\r\n", 4);
@@ -642,15 +604,14 @@ static int ask_with_field(struct http_fixture *fixture, const char *name, size_t
  */
 static void a_request_that_was_served_is_answered_however_large_its_head(void **state)
 {
-    struct http_fixture fixture;
     const char *const names[] = {"Authorization", "Cookie"};
     (void)state;
-    start(&fixture);
+    start();
     for (size_t i = 0; i < PS_ARRAY_LEN(names); i++) {
         size_t answered = 0, refused = 0;
         atomic_store(&fixture.handled, 0);
         for (size_t len = 0; len < 12500; len += 100) {
-            int status = ask_with_field(&fixture, names[i], len);
+            int status = ask_with_field(names[i], len);
             answered += status == 200;
             refused += status == 431;
             assert_true(status == 200 || status == 431 || status == 0);
@@ -662,13 +623,13 @@ static void a_request_that_was_served_is_answered_however_large_its_head(void **
 }
 
 /* The status of the answer to a query of so many parameters. */
-static int ask_with_parameters(const struct http_fixture *fixture, size_t count)
+static int ask_with_parameters(size_t count)
 {
     char head[SRV_TARGET_MAX + 64] = "GET /x?a";
     for (size_t i = 1; i < count; i++)
         strcat(head, "&a");
     strcat(head, " HTTP/1.1\r\n" HOST "\r\n");
-    int fd = http_connect(fixture);
+    int fd = http_connect(&fixture);
     http_send_text(fd, head);
     http_read(fd, false, &reply);
     assert_true(reply.status == 200 || http_closed(fd));
@@ -678,10 +639,9 @@ static int ask_with_parameters(const struct http_fixture *fixture, size_t count)
 
 static void a_query_may_have_as_many_parameters_as_fit(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    assert_int_equal(ask_with_parameters(&fixture, 900), 200);
+    start();
+    assert_int_equal(ask_with_parameters(900), 200);
     assert_int_equal(atomic_load(&fixture.handled), 1);
     http_fixture_stop(&fixture);
 }
@@ -689,41 +649,35 @@ static void a_query_may_have_as_many_parameters_as_fit(void **state)
 static void a_deep_pipeline_is_answered_whole(void **state)
 {
     enum { REQUESTS = 300 };
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     for (int i = 0; i < REQUESTS; i++)
         http_send_text(fd,
                        "GET /x HTTP/1.1\r\n" HOST "User-Agent: some words of some length\r\n\r\n");
     for (int i = 0; i < REQUESTS; i++) {
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(fd, 200);
     }
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 /* --- Deadlines --- */
 
-static void expect_408(struct http_fixture *fixture, int fd)
+static void expect_408(int fd)
 {
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 408);
+    expect(fd, 408);
     assert_non_null(strstr(reply.body, "\"code\":\"request_timeout\""));
     assert_string_equal(http_field(&reply, "Content-Type"), "application/problem+json");
     assert_true(http_closed(fd));
-    assert_true(http_wait(&fixture->refused[ANS_V_request_timeout], 1));
+    assert_true(http_wait(&fixture.refused[ANS_V_request_timeout], 1));
     close(fd);
 }
 
 /* `piece` again and again, until the server has had enough. */
 static void assert_slow_head_is_cut(const char *begin, const char *piece)
 {
-    struct http_fixture fixture;
     size_t len = strlen(piece);
 
-    start_impatient(&fixture);
+    start_impatient();
     int fd = http_connect(&fixture);
     http_send_text(fd, begin);
     for (int i = 0; i < 100 && send(fd, piece, len, MSG_NOSIGNAL) == (ssize_t)len; i++) {
@@ -732,7 +686,7 @@ static void assert_slow_head_is_cut(const char *begin, const char *piece)
             break;
         usleep(20000);
     }
-    expect_408(&fixture, fd);
+    expect_408(fd);
     http_fixture_stop(&fixture);
 }
 
@@ -750,42 +704,33 @@ static void a_head_that_never_ends_is_cut_although_fields_keep_coming(void **sta
 
 static void a_body_that_does_not_come_is_cut_at_its_deadline(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start_impatient_for_bodies(&fixture);
+    start_impatient_for_bodies();
     int fd = http_connect(&fixture);
     http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
-    expect_408(&fixture, fd);
+    expect_408(fd);
     assert_int_equal(atomic_load(&fixture.handled), 0);
     http_fixture_stop(&fixture);
 }
 
 static void a_head_that_begins_behind_a_request_is_cut_at_its_deadline(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start_impatient(&fixture);
+    start_impatient();
     int fd = http_connect(&fixture);
-    http_send_text(fd, GET("/first") "GET /second HTTP/1.1\r\nHost: ");
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 408);
+    ask(fd, GET("/first") "GET /second HTTP/1.1\r\nHost: ", 200);
+    expect(fd, 408);
     assert_true(http_closed(fd));
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void an_idle_connection_is_closed_without_a_word(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start_impatient(&fixture);
+    start_impatient();
     int silent = http_connect(&fixture);
     int kept = http_connect(&fixture);
-    http_send_text(kept, GET("/x"));
-    http_read(kept, false, &reply);
-    assert_int_equal(reply.status, 200);
+    ask(kept, GET("/x"), 200);
     assert_true(http_closed(silent));
     assert_true(http_closed(kept));
     assert_int_equal(atomic_load(&fixture.refused[ANS_V_request_timeout]), 0);
@@ -797,7 +742,6 @@ static void an_idle_connection_is_closed_without_a_word(void **state)
 /* The loop stands still over every deadline; what each connection waits for comes meanwhile. */
 static void what_comes_in_time_is_served_by_a_thread_that_is_late(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
     fixture.settings.head_timeout_ms = fixture.settings.body_timeout_ms = 2000;
@@ -822,8 +766,7 @@ static void what_comes_in_time_is_served_by_a_thread_that_is_late(void **state)
     atomic_store(&fixture.gate_is_open, true);
     const int all[] = {busy, kept, fresh, head, body};
     for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
-        http_read(all[i], false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(all[i], 200);
         close(all[i]);
     }
     http_fixture_stop(&fixture);
@@ -831,9 +774,8 @@ static void what_comes_in_time_is_served_by_a_thread_that_is_late(void **state)
 
 static void half_a_head_that_is_late_with_its_thread_is_cut(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start_impatient(&fixture);
+    start_impatient();
     int busy = http_connect(&fixture), half = http_connect(&fixture);
     assert_true(http_wait(&fixture.connections, 2));
     http_send_text(busy, GET("/gate"));
@@ -841,8 +783,7 @@ static void half_a_head_that_is_late_with_its_thread_is_cut(void **state)
     http_send_text(half, "GET /x HTTP/1.1\r\n");
     usleep(1100 * 1000); /* its deadline passes */
     atomic_store(&fixture.gate_is_open, true);
-    http_read(half, false, &reply);
-    assert_int_equal(reply.status, 408);
+    expect(half, 408);
     assert_true(http_closed(half));
     close(busy);
     close(half);
@@ -858,7 +799,6 @@ static bool keeps_nothing(void *ctx)
 static void
 while_idle_connections_are_not_kept_one_ends_after_a_second_but_not_in_its_head(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
     fixture.settings.idle_timeout_ms = 60000;
@@ -873,9 +813,7 @@ while_idle_connections_are_not_kept_one_ends_after_a_second_but_not_in_its_head(
     http_send_text(busy, "GET /x HTTP/1.1\r\n");
     assert_true(http_closed(idle));
     usleep(300000);
-    http_send_text(busy, "Host: x\r\n\r\n");
-    http_read(busy, false, &reply);
-    assert_int_equal(reply.status, 200);
+    ask(busy, "Host: x\r\n\r\n", 200);
     close(idle);
     close(busy);
     http_fixture_stop(&fixture);
@@ -891,7 +829,6 @@ static bool trust_all(const struct ps_address *peer, void *ctx)
 
 static void a_trusted_proxy_may_be_idle_for_longer(void **state)
 {
-    struct http_fixture fixture;
     char byte;
     (void)state;
     http_fixture_init(&fixture);
@@ -905,39 +842,32 @@ static void a_trusted_proxy_may_be_idle_for_longer(void **state)
     http_read(fd, false, &reply);
     usleep(1300000);
     assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
-    http_send_text(fd, GET("/x"));
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
-    close(fd);
-    http_fixture_stop(&fixture);
+    ask(fd, GET("/x"), 200);
+    stop(fd);
 }
 
 static void a_client_that_does_not_take_its_answer_is_cut(void **state)
 {
-    struct http_fixture fixture;
     int small = 4096;
     (void)state;
-    start_impatient_for_bodies(&fixture);
+    start_impatient_for_bodies();
     int fd = http_connect(&fixture);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
     for (int i = 0; i < 100; i++)
         (void)!send(fd, GET("/heap"), strlen(GET("/heap")), MSG_NOSIGNAL | MSG_DONTWAIT);
     assert_true(http_wait(&fixture.handled, 1));
-    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > 0; i++)
-        usleep(1000);
+    await_connections(0);
     assert_int_equal(atomic_load(&fixture.connections), 0);
     assert_int_equal(atomic_load(&fixture.in_flight), 0);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_client_that_does_not_take_its_answer_is_reset(void **state)
 {
-    struct http_fixture fixture;
     int small = 4096, error = 0;
     socklen_t len = sizeof error;
     (void)state;
-    start_impatient_for_bodies(&fixture);
+    start_impatient_for_bodies();
     int fd = http_connect(&fixture);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
     for (int i = 0; i < 100; i++)
@@ -947,15 +877,13 @@ static void a_client_that_does_not_take_its_answer_is_reset(void **state)
         assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len), 0);
     }
     assert_int_equal(error, ECONNRESET);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 /* --- Limits --- */
 
 static void an_address_has_at_most_its_share_of_connections(void **state)
 {
-    struct http_fixture fixture;
     int fds[3];
     (void)state;
     http_fixture_init(&fixture);
@@ -966,24 +894,18 @@ static void an_address_has_at_most_its_share_of_connections(void **state)
         if (i < 2)
             assert_true(http_wait(&fixture.connections, (size_t)i + 1));
     }
-    http_read(fds[2], false, &reply);
-    assert_int_equal(reply.status, 503);
+    expect(fds[2], 503);
     assert_non_null(strstr(reply.body, "\"code\":\"too_many_connections\""));
     assert_true(http_closed(fds[2]));
     close(fds[2]);
     for (int i = 0; i < 2; i++) {
-        http_send_text(fds[i], GET("/x"));
-        http_read(fds[i], false, &reply);
-        assert_int_equal(reply.status, 200);
+        ask(fds[i], GET("/x"), 200);
     }
     /* Who has left makes room. */
     close(fds[0]);
-    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > 1; i++)
-        usleep(1000);
+    await_connections(1);
     fds[0] = http_connect(&fixture);
-    http_send_text(fds[0], GET("/x"));
-    http_read(fds[0], false, &reply);
-    assert_int_equal(reply.status, 200);
+    ask(fds[0], GET("/x"), 200);
     close(fds[0]);
     close(fds[1]);
     http_fixture_stop(&fixture);
@@ -991,7 +913,6 @@ static void an_address_has_at_most_its_share_of_connections(void **state)
 
 static void above_the_soft_limit_a_connection_is_told_to_come_back(void **state)
 {
-    struct http_fixture fixture;
     int fds[3];
     (void)state;
     http_fixture_init(&fixture);
@@ -1016,7 +937,6 @@ static void above_the_soft_limit_a_connection_is_told_to_come_back(void **state)
 
 static void above_the_hard_limit_clients_wait_until_one_has_left(void **state)
 {
-    struct http_fixture fixture;
     int fds[4];
     (void)state;
     http_fixture_init(&fixture);
@@ -1028,14 +948,12 @@ static void above_the_hard_limit_clients_wait_until_one_has_left(void **state)
         http_send_text(fds[i], GET("/x"));
         if (i == 3)
             break;
-        http_read(fds[i], false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(fds[i], 200);
     }
     usleep(50000);
     assert_int_equal(atomic_load(&fixture.handled), 3);
     close(fds[0]);
-    http_read(fds[3], false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(fds[3], 200);
     for (int i = 1; i < 4; i++)
         close(fds[i]);
     http_fixture_stop(&fixture);
@@ -1043,7 +961,6 @@ static void above_the_hard_limit_clients_wait_until_one_has_left(void **state)
 
 static void without_a_free_slot_a_request_is_shed(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
     fixture.settings.requests_max = 1;
@@ -1052,9 +969,7 @@ static void without_a_free_slot_a_request_is_shed(void **state)
     http_send_text(holder, GET("/hold"));
     assert_true(http_wait(&fixture.handled, 1));
     int fd = http_connect(&fixture);
-    http_send_text(fd, GET("/x"));
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 503);
+    ask(fd, GET("/x"), 503);
     assert_non_null(strstr(reply.body, "\"code\":\"shed\""));
     close(fd);
     close(holder);
@@ -1064,45 +979,42 @@ static void without_a_free_slot_a_request_is_shed(void **state)
 /* --- Kept requests, drain, end --- */
 
 /* For less and for more than the 20 ms after which the connection of a kept request is parked. */
-static void keep_many(struct http_fixture *fixture)
+static void keep_many(void)
 {
     enum { CLIENTS = 150, ROUNDS = 3 };
     static const char *const requests[] = {GET("/later?0"), GET("/later?5"), GET("/later?50")};
     int fds[CLIENTS];
-    http_fixture_start(fixture);
+    http_fixture_start(&fixture);
     for (int i = 0; i < CLIENTS; i++)
-        fds[i] = http_connect(fixture);
+        fds[i] = http_connect(&fixture);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < CLIENTS; i++)
             http_send_text(fds[i], requests[i % 3]);
         for (int i = 0; i < CLIENTS; i++) {
-            http_read(fds[i], false, &reply);
-            assert_int_equal(reply.status, 200);
+            expect(fds[i], 200);
             assert_string_equal(reply.body, "late");
         }
     }
     for (int i = 0; i < CLIENTS; i++)
         close(fds[i]);
-    http_fixture_stop(fixture);
+    http_fixture_stop(&fixture);
 }
 
 static void many_kept_requests_are_answered_from_the_loop(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
-    keep_many(&fixture);
+    keep_many();
     http_fixture_init(&fixture);
     fixture.settings.on_gone = NULL; /* parked at once */
-    keep_many(&fixture);
+    keep_many();
 }
 
 static void others_are_served_while_requests_are_kept(void **state)
 {
-    struct http_fixture fixture;
     char head[7000];
     (void)state;
-    start(&fixture);
+    start();
     int kept = http_connect(&fixture);
     int fd = http_connect(&fixture);
     /* Larger than what is read at once; in two parts; pipelined. */
@@ -1112,19 +1024,12 @@ static void others_are_served_while_requests_are_kept(void **state)
         http_send_text(kept, GET("/later?15"));
         assert_true(http_wait(&fixture.handled, (size_t)i * 5 + 1));
         http_send(fd, head, (size_t)len);
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(fd, 200);
         http_send_text(fd, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
-        http_send_text(fd, "bc");
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
-        http_send_text(fd, GET("/x") GET("/problem"));
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 429);
-        http_read(kept, false, &reply);
-        assert_int_equal(reply.status, 200);
+        ask(fd, "bc", 200);
+        ask(fd, GET("/x") GET("/problem"), 200);
+        expect(fd, 429);
+        expect(kept, 200);
     }
     close(fd);
     close(kept);
@@ -1135,22 +1040,17 @@ static void others_are_served_while_requests_are_kept(void **state)
 static void others_are_served_in_a_crowd_of_kept_requests(void **state)
 {
     enum { CROWD = 180, ROUNDS = 5 };
-    struct http_fixture fixture;
     int fds[CROWD];
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     for (int i = 0; i < CROWD; i++)
         fds[i] = http_connect(&fixture);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < CROWD; i++)
             http_send_text(fds[i], GET("/later?15"));
         for (int i = 0; i < 4; i++) {
-            http_send_text(fd, GET("/x") GET("/problem"));
-            http_read(fd, false, &reply);
-            assert_int_equal(reply.status, 200);
-            http_read(fd, false, &reply);
-            assert_int_equal(reply.status, 429);
+            ask(fd, GET("/x") GET("/problem"), 200);
+            expect(fd, 429);
         }
         for (int i = 0; i < CROWD; i++) {
             http_read(fds[i], false, &reply);
@@ -1159,33 +1059,26 @@ static void others_are_served_in_a_crowd_of_kept_requests(void **state)
     }
     for (int i = 0; i < CROWD; i++)
         close(fds[i]);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void keeping_a_request_does_not_make_the_loop_spin(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     size_t before = atomic_load(&fixture.turns);
-    http_send_text(fd, GET("/later?200"));
-    http_read(fd, false, &reply);
-    assert_int_equal(reply.status, 200);
+    ask(fd, GET("/later?200"), 200);
     assert_true(atomic_load(&fixture.turns) - before < 100);
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_reset_connection_takes_its_kept_request_along(void **state)
 {
     enum { CLIENTS = 20 };
     const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    struct http_fixture fixture;
     int fds[CLIENTS];
     (void)state;
-    start(&fixture);
+    start();
     for (int i = 0; i < CLIENTS; i++) {
         fds[i] = http_connect(&fixture);
         http_send_text(fds[i], GET("/hold"));
@@ -1200,10 +1093,8 @@ static void a_reset_connection_takes_its_kept_request_along(void **state)
 
 static void a_client_that_closes_takes_its_kept_request_along(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, GET("/hold"));
     assert_true(http_wait(&fixture.handled, 1));
     close(fd);
@@ -1223,7 +1114,6 @@ static void a_client_that_closes_takes_its_kept_request_along(void **state)
 
 static void a_kept_request_outlives_its_client_where_nobody_is_told_of_that(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
     http_fixture_init(&fixture);
     fixture.settings.on_gone = NULL;
@@ -1232,8 +1122,7 @@ static void a_kept_request_outlives_its_client_where_nobody_is_told_of_that(void
     http_send_text(fd, GET("/later?50"));
     assert_true(http_wait(&fixture.handled, 1));
     close(fd);
-    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > 0; i++)
-        usleep(1000);
+    await_connections(0);
     for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.in_flight) > 0; i++)
         usleep(1000);
     assert_int_equal(atomic_load(&fixture.in_flight),
@@ -1243,38 +1132,32 @@ static void a_kept_request_outlives_its_client_where_nobody_is_told_of_that(void
 
 static void what_comes_behind_a_kept_request_is_served_after_it(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
-    int fd = http_connect(&fixture);
+    int fd = begin();
     http_send_text(fd, GET("/later?50") GET("/a") GET("/later?20") GET("/b"));
     usleep(10000);
     http_send_text(fd, GET("/c"));
     const char *const paths[] = {"path=/later\n", "path=/a\n", "path=/later\n", "path=/b\n",
                                  "path=/c\n"};
     for (size_t i = 0; i < PS_ARRAY_LEN(paths); i++) {
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
+        expect(fd, 200);
         if (strstr(paths[i], "later") == NULL)
             assert_non_null(strstr(reply.body, paths[i]));
     }
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 static void a_client_that_leaves_while_its_request_is_kept_does_no_harm(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
+    start();
     for (int i = 0; i < 20; i++) {
         int fd = http_connect(&fixture);
         http_send_text(fd, GET("/later?20"));
         assert_true(http_wait(&fixture.handled, (size_t)i + 1));
         close(fd);
     }
-    for (int i = 0; i < HTTP_PATIENCE_MS && atomic_load(&fixture.connections) > 0; i++)
-        usleep(1000);
+    await_connections(0);
     assert_int_equal(atomic_load(&fixture.connections), 0);
     assert_int_equal(atomic_load(&fixture.in_flight), 0);
     http_fixture_stop(&fixture);
@@ -1282,9 +1165,8 @@ static void a_client_that_leaves_while_its_request_is_kept_does_no_harm(void **s
 
 static void draining_serves_who_is_in_and_lets_nobody_else_in(void **state)
 {
-    struct http_fixture fixture;
     (void)state;
-    start(&fixture);
+    start();
     int kept = http_connect(&fixture);
     http_send_text(kept, GET("/x"));
     http_read(kept, false, &reply);
@@ -1302,12 +1184,9 @@ static void draining_serves_who_is_in_and_lets_nobody_else_in(void **state)
     close(late);
 
     atomic_store(&fixture.answers_kept, true);
-    http_read(busy, false, &reply);
-    assert_int_equal(reply.status, 200);
+    expect(busy, 200);
     assert_string_equal(http_field(&reply, "Connection"), "close");
-    http_send_text(kept, GET("/shared"));
-    http_read(kept, false, &reply);
-    assert_int_equal(reply.status, 200);
+    ask(kept, GET("/shared"), 200);
     assert_string_equal(http_field(&reply, "Connection"), "close");
     assert_true(http_closed(kept));
     assert_true(http_closed(busy));
@@ -1319,10 +1198,9 @@ static void draining_serves_who_is_in_and_lets_nobody_else_in(void **state)
 static void at_the_end_every_kept_request_is_answered(void **state)
 {
     enum { CLIENTS = 20 };
-    struct http_fixture fixture;
     int fds[CLIENTS];
     (void)state;
-    start(&fixture);
+    start();
     int idle = http_connect(&fixture);
     int half = http_connect(&fixture);
     http_send_text(half, "POST /x HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
@@ -1333,8 +1211,7 @@ static void at_the_end_every_kept_request_is_answered(void **state)
     assert_true(http_wait(&fixture.handled, CLIENTS));
     http_fixture_stop(&fixture);
     for (int i = 0; i < CLIENTS; i++) {
-        http_read(fds[i], false, &reply);
-        assert_int_equal(reply.status, 503);
+        expect(fds[i], 503);
         assert_non_null(strstr(reply.body, "\"code\":\"draining\""));
         assert_string_equal(http_field(&reply, "Connection"), "close");
         assert_true(http_closed(fds[i]));
@@ -1365,7 +1242,6 @@ static void a_taken_port_is_reported_and_a_free_one_is_shared(void **state)
 /* Also where the loop has slept before, and whatever else keeps the machine busy. */
 static void a_turn_of_the_loop_is_told_as_long_as_it_was(void **state)
 {
-    struct http_fixture fixture;
 
     (void)state;
     http_fixture_init(&fixture);
@@ -1375,15 +1251,12 @@ static void a_turn_of_the_loop_is_told_as_long_as_it_was(void **state)
         usleep(30000);
         atomic_store(&fixture.longest_turn_us, 0);
         int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
-        http_send_text(fd, "GET /work?40 HTTP/1.1\r\nHost: a\r\n\r\n");
-        http_read(fd, false, &reply);
-        assert_int_equal(reply.status, 200);
+        ask(fd, "GET /work?40 HTTP/1.1\r\nHost: a\r\n\r\n", 200);
         assert_true(http_wait(&fixture.longest_turn_us, 38000));
         size_t passed_us = (size_t)(ps_clock_mono_ns(&ps_clock_system) - began_ns) / 1000;
         assert_true(atomic_load(&fixture.longest_turn_us) <= passed_us);
     }
-    close(fd);
-    http_fixture_stop(&fixture);
+    stop(fd);
 }
 
 int main(void)

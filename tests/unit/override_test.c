@@ -6,7 +6,7 @@
 
 static int level(void)
 {
-    return cfg_overridden(doc_store, CFG_OVERRIDE_LEVEL, NULL, -1);
+    return cfg_overridden(store, CFG_OVERRIDE_LEVEL, NULL, -1);
 }
 
 /* Does the audit log have a line with this action by this one? */
@@ -87,7 +87,7 @@ static void each_fault_has_its_pointer(void **state)
         struct ps_faults faults = {0};
         struct cfg_override override;
         assert_ok(cfg_target_read(bad[i].target, &override));
-        assert_int_equal(cfg_override_ask(json, DOC_T0, &override, &faults), PS_E_INVALID);
+        assert_int_equal(cfg_override_ask(json, T0, &override, &faults), PS_E_INVALID);
         if (faults.count != 1 || strcmp(faults.at[0].path, bad[i].pointer) != 0)
             fail_msg("%s: %zu faults, the first at \"%s\": %s", bad[i].text, faults.count,
                      faults.at[0].path, faults.at[0].text);
@@ -115,7 +115,7 @@ static void a_value_is_written_as_it_was_asked_for(void **state)
                        good[i][1]);
         json_t *json = json_loads(text, 0, NULL);
         assert_ok(cfg_target_read(good[i][0], &override));
-        assert_ok(cfg_override_ask(json, DOC_T0, &override, &faults));
+        assert_ok(cfg_override_ask(json, T0, &override, &faults));
         json_t *written = cfg_override_write(&override);
         char *printed = json_dumps(written, CFG_JSON_FLAGS);
         assert_string_equal(printed, want);
@@ -139,10 +139,9 @@ static void the_one_for_this_gateway_wins(void **state)
     assert_int_equal(level(), 3);
     doc_delete(&cfg_kind_override, "level@gw-1");
     assert_int_equal(level(), 1);
-    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
+    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
     doc_override("feature:exports", "\"off\"", 60);
-    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1),
-                     CFG_FEATURE_OFF);
+    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), CFG_FEATURE_OFF);
 }
 
 static void workers_go_by_the_mode_that_a_limit_is_overridden_with(void **state)
@@ -155,9 +154,9 @@ static void workers_go_by_the_mode_that_a_limit_is_overridden_with(void **state)
         assert_int_equal(limits->rules[i].mode, strcmp(limits->rules[i].name, "ip") == 0
                                                     ? CFG_LIMIT_SHADOW
                                                     : CFG_LIMIT_ENFORCE);
-    doc_clock.wall_ms += 5000;
-    cfg_store_tick(doc_store);
-    doc_settle();
+    clock_.wall_ms += 5000;
+    cfg_store_tick(store);
+    settle();
     limits = doc_snapshot()->limits;
     for (size_t i = 0; i < limits->count; i++)
         assert_int_equal(limits->rules[i].mode, CFG_LIMIT_ENFORCE);
@@ -184,17 +183,17 @@ static void its_time_ends_it_with_a_line_and_a_snapshot(void **state)
     (void)state;
     doc_override("level", "2", 5);
     doc_published = 0;
-    doc_clock.wall_ms += 4999;
-    cfg_store_tick(doc_store);
-    doc_settle();
+    clock_.wall_ms += 4999;
+    cfg_store_tick(store);
+    settle();
     assert_int_equal(level(), 2);
     assert_int_equal(doc_published, 0);
-    doc_clock.wall_ms++;
+    clock_.wall_ms++;
     assert_int_equal(level(), -1);
-    cfg_store_tick(doc_store);
-    doc_settle();
+    cfg_store_tick(store);
+    settle();
     assert_int_equal(doc_published, 1);
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 0);
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 0);
     assert_true(has_line("ann", "\"override.put\""));
     assert_true(has_line("system", "\"override.expire\""));
 }
@@ -204,10 +203,10 @@ static void it_outlives_a_restart_but_not_its_time(void **state)
     (void)state;
     doc_override("level", "2", 60);
     doc_override("feature:exports", "\"off\"", 5);
-    doc_clock.wall_ms += 30000;
+    clock_.wall_ms += 30000;
     doc_reopen();
     assert_int_equal(level(), 2);
-    assert_int_equal(cfg_overridden(doc_store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
+    assert_int_equal(cfg_overridden(store, CFG_OVERRIDE_FEATURE, "exports", -1), -1);
 }
 
 static void what_is_deleted_takes_its_overrides_with_it(void **state)
@@ -227,17 +226,17 @@ static void what_is_deleted_takes_its_overrides_with_it(void **state)
     doc_override("breaker:pool:new", "\"open\"", 60);
     doc_override("breaker:endpoint:new:127.0.0.1:9002", "\"open\"", 60);
     doc_delete(&cfg_kind_limit, "slow");
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 5);
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 5);
     doc_put(&cfg_kind_route, "product",
             "{\"path\":\"/p/\",\"pool\":\"web\",\"fallback\":[{\"kind\":\"problem\"}]}");
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 4); /* the split is gone */
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 4); /* the split is gone */
     doc_put(&cfg_kind_route, "product", "{\"path\":\"/p/\",\"pool\":\"web\"}");
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 3);
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 3);
     doc_put(&cfg_kind_pool, "new", "{\"endpoints\":[{\"address\":\"127.0.0.1:9003\"}]}");
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 2); /* the endpoint's is */
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 2); /* the endpoint's is */
     doc_delete(&cfg_kind_pool, "new");
-    assert_int_equal(cfg_store_count(doc_store, &cfg_kind_override), 1);
-    assert_non_null(cfg_override_find(doc_store, CFG_OVERRIDE_LIMIT, "ip"));
+    assert_int_equal(cfg_store_count(store, &cfg_kind_override), 1);
+    assert_non_null(cfg_override_find(store, CFG_OVERRIDE_LIMIT, "ip"));
     assert_true(has_line("ann", "\"override.delete\""));
     assert_true(has_line("ann", "\"target\":\"limits/slow\""));
 }

@@ -1,6 +1,6 @@
 /* Registered endpoints as documents: heartbeats change nothing but the expiry. */
 #include "tests/contract/faulty_vfs.h"
-#include "tests/unit/temp_dir.h"
+#include "tests/unit/doc_store.h"
 
 #include "gateway/config/store/audit_log.h"
 #include "gateway/config/kinds/registration.h"
@@ -9,21 +9,7 @@
 
 #include <sqlite3.h>
 
-#define T0   INT64_C(1900000000000)
-#define MAIL 7
-
-static struct temp_dir temp;
-static struct ps_clock_manual clock_;
-static uv_loop_t loop;
-static struct cfg_writer_settings settings;
-static struct cfg_store *store;
 static size_t told, left, published; /* since the last look */
-
-static void on_mail(const struct ps_mail *mail, void *ctx)
-{
-    (void)ctx;
-    cfg_store_mail(store, mail);
-}
 
 static int publish(void *ctx, int64_t revision)
 {
@@ -54,48 +40,13 @@ static void open_store(void)
     assert_ok(cfg_store_start(store, &callbacks));
 }
 
-static void close_store(void)
-{
-    cfg_store_close(store);
-    cfg_store_free(store);
-    store = NULL;
-}
-
 static int make(void **state)
 {
     (void)state;
-    temp = temp_dir_make();
-    ps_clock_manual_init(&clock_, 1, T0);
-    assert_ok(uv_loop_init(&loop));
-    settings = (struct cfg_writer_settings){.path = temp_file(&temp, "control.db"),
-                                            .audit_path = temp_file(&temp, "audit.log"),
-                                            .mail_kind = MAIL,
-                                            .clock = &clock_.clock};
-    assert_ok(ps_mailbox_new(&loop, 1024, on_mail, NULL, NULL, &settings.mailbox));
+    make_files();
     told = left = published = 0;
     open_store();
     return 0;
-}
-
-static int drop(void **state)
-{
-    (void)state;
-    close_store();
-    ps_mailbox_close(settings.mailbox);
-    uv_run(&loop, UV_RUN_DEFAULT);
-    assert_ok(uv_loop_close(&loop));
-    temp_dir_remove(&temp);
-    return 0;
-}
-
-static void settle(void)
-{
-    while (!cfg_store_is_idle(store)) {
-        if (cfg_store_is_publishing(store))
-            cfg_store_acknowledged(store);
-        else
-            uv_run(&loop, UV_RUN_ONCE);
-    }
 }
 
 static void add(struct cfg_change *change, const char *name, int64_t until_ms, unsigned weight,
