@@ -11,6 +11,7 @@
 #include "common/text/id.h"
 #include "common/program/log.h"
 #include "common/program/private_file.h"
+#include "gateway/admission/limits/limiter.h"
 #include "gateway/answers/problem.h"
 
 #include <sodium.h>
@@ -49,7 +50,7 @@ struct peer {
     int64_t failures;
     int64_t failures_since_ns;
     int64_t locked_until_ns;
-    int64_t next_ns; /* general rate: when the next request is due, were they evenly spaced */
+    uint64_t rate_cell;
 };
 
 struct op_auth {
@@ -57,8 +58,7 @@ struct op_auth {
     const struct ps_clock *clock;
     int64_t failures_max;
     int64_t lock_ns;
-    int64_t interval_ns; /* between two requests at exactly the rate */
-    int64_t ahead_ns;    /* how far they may run ahead of it */
+    struct adm_limit_compiled rate; /* of each peer's requests with a right token */
     struct token_list tokens;
     struct token_list prepared; /* .at NULL = no change is being made */
     char *prepared_text;
@@ -292,8 +292,11 @@ int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_a
     auth->clock = settings->clock;
     auth->failures_max = or_default(settings->failures, 10);
     auth->lock_ns = or_default(settings->lock_s, 60) * PS_NS_PER_S;
-    auth->interval_ns = PS_NS_PER_S / or_default(settings->requests_per_s, 1000);
-    auth->ahead_ns = 2 * PS_NS_PER_S - auth->interval_ns;
+    int64_t per_s = or_default(settings->requests_per_s, 1000);
+    adm_limit_compile(
+        &(struct cfg_limit_rule){
+            .algorithm = CFG_LIMIT_TOKEN_BUCKET, .rate = per_s, .period_s = 1, .burst = 2 * per_s},
+        1, &auth->rate);
     ps_hash_key_random(&auth->key);
     auth->tokens_path = strdup(settings->tokens_path);
     auth->tokens.at = calloc(OP_TOKENS_MAX, sizeof *auth->tokens.at);
@@ -422,13 +425,12 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
     *ret_token = token;
     if (token == NULL || token->expires_at_ms <= ps_clock_wall_ms(auth->clock))
         return judge_wrong(auth, peer, now_ns, ret_wait_s);
-    int64_t due_ns = peer->next_ns > now_ns ? peer->next_ns : now_ns;
-    if (due_ns - now_ns > auth->ahead_ns) {
-        *ret_wait_s = ans_seconds_up(due_ns - now_ns - auth->ahead_ns, PS_NS_PER_S);
-        return OP_AUTH_LIMITED;
-    }
-    peer->next_ns = due_ns + auth->interval_ns;
-    return OP_AUTH_OK;
+    struct adm_limit_result rate =
+        adm_limit_step(&auth->rate, peer->rate_cell, now_ns, 0, &peer->rate_cell);
+    if (rate.allowed)
+        return OP_AUTH_OK;
+    *ret_wait_s = ans_seconds_up(rate.wait_ns, PS_NS_PER_S);
+    return OP_AUTH_LIMITED;
 }
 
 /* --- Changes. --- */

@@ -1,6 +1,6 @@
 /* The one table of answers: what the program can say to a request, with its HTTP status, retry
- * rule, and what the documents say of it. There is no other place where a status code
- * is chosen. */
+ * rule, and what the documents say of it. No other place chooses a status code; an answer of the
+ * shop, or of its cache, has the shop's, or 304 where the client has it already. */
 #ifndef ANS_VERDICT_H
 #define ANS_VERDICT_H
 
