@@ -1,5 +1,6 @@
 /* Operation: probes, settings, and the end of the process. */
 #include "gateway/admin/parts.h"
+#include "gateway/cluster/cluster.h"
 
 /* --- Probes. --- */
 
@@ -40,6 +41,25 @@ static void get_settings(struct op_request *request)
                       deps->settings(deps->ctx)));
 }
 
+/* --- Gateways. --- */
+
+static void list_gateways(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    struct clu_other other;
+    json_t *list = json_array();
+    int err = json_array_append_new(
+        list, json_pack("{s:s, s:b, s:b, s:n, s:b}", "gateway", deps->gateway_id, "this", 1,
+                        "alive", 1, "heartbeat_age_ms", "leads", clu_leads(deps->cluster)));
+
+    for (size_t i = 0; err == 0 && clu_other_at(deps->cluster, i, &other); i++)
+        err = json_array_append_new(
+            list, json_pack("{s:s, s:b, s:b, s:I, s:n}", "gateway", other.name, "this", 0, "alive",
+                            other.alive, "heartbeat_age_ms", (json_int_t)other.age_ms, "leads"));
+    list = ps_json_built(list, err);
+    op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "gateways", list) : NULL);
+}
+
 /* --- The end. --- */
 
 static void answer_drain(struct op_request *request, struct op_change *change)
@@ -77,6 +97,7 @@ const struct op_part op_ops_part = {
         {"/livez",              SRV_GET,    OP_ROLE_VIEWER, OP_OPEN,                    livez},
         {"/readyz",             SRV_GET,    OP_ROLE_VIEWER, OP_OPEN | OP_QUERY,         readyz},
         {"/admin/v1/settings",  SRV_GET,    OP_ROLE_VIEWER, 0,                          get_settings},
+        {"/admin/v1/gateways",  SRV_GET,    OP_ROLE_VIEWER, 0,                          list_gateways},
         {"/admin/v1/drain",     SRV_POST,   OP_ROLE_ADMIN,  OP_CHANGES,                 begin_drain},
         {0}},
 };

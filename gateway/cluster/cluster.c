@@ -99,6 +99,22 @@ static bool is_last_of_its_name(const struct clu_cluster *cluster, const struct 
     return true;
 }
 
+bool clu_other_at(const struct clu_cluster *cluster, size_t index, struct clu_other *ret_other)
+{
+    for (size_t i = 0; i < cluster->member_count; i++) {
+        const struct clu_member *member = &cluster->members[i];
+        if (clu_is_own(cluster, &member->start) || !is_last_of_its_name(cluster, member))
+            continue;
+        if (index-- == 0) {
+            *ret_other = (struct clu_other){.name = member->heartbeat.name,
+                                            .age_ms = member->age_ms,
+                                            .alive = member->age_ms < CLU_ALIVE_MS};
+            return true;
+        }
+    }
+    return false;
+}
+
 /* May orders still come out of that gateway's spill? NULL: out of any. */
 static bool may_come(const struct clu_cluster *cluster, const char *name)
 {

@@ -106,6 +106,14 @@ bool clu_lives(const struct clu_cluster *cluster, const struct ps_uuid *start);
 /* When a gateway of that name, in another start than this one, last had a heartbeat in this Redis;
  * monotonic; INT64_MIN: never. */
 int64_t clu_heard_ns(const struct clu_cluster *cluster, const char *name);
+/* The other gateways by the last start of each name, alive or not: index 0 and up until false. The
+ * name is borrowed until the next tick. */
+struct clu_other {
+    const char *name;
+    int64_t age_ms; /* of its last heartbeat */
+    bool alive;
+};
+bool clu_other_at(const struct clu_cluster *cluster, size_t index, struct clu_other *ret_other);
 /* Is no other gateway alive? */
 bool clu_is_alone(const struct clu_cluster *cluster);
 /* No live gateway has anything in progress that could still become an order. */

@@ -32,7 +32,10 @@ int ctl_override_end(struct ctl *ctl);
 int ctl_token_list(struct ctl *ctl);
 int ctl_token_new(struct ctl *ctl);
 int ctl_token_remove(struct ctl *ctl);
+int ctl_nodes(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
+/* top.c */
+int ctl_top(struct ctl *ctl);
 /* audit.c */
 int ctl_audit_show(struct ctl *ctl);
 int ctl_audit_verify(struct ctl *ctl);

@@ -1,4 +1,5 @@
-/* override, token, drain: what operators set for a time, who may call, and the end of a gateway. */
+/* override, token, nodes, drain: what operators set for a time, who may call, which gateways there
+ * are, and the end of one. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -198,7 +199,12 @@ int ctl_token_remove(struct ctl *ctl)
     return exit;
 }
 
-/* --- drain --- */
+/* --- nodes, drain --- */
+
+int ctl_nodes(struct ctl *ctl)
+{
+    return list(ctl, "/admin/v1/gateways", "gateways", "gateway this alive heartbeat_age_ms leads");
+}
 
 int ctl_drain(struct ctl *ctl)
 {

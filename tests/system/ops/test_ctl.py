@@ -1,11 +1,15 @@
 """penstockctl against a real gateway: what it shows, what it changes, what it refuses to do, and how it ends."""
 import csv
+import fcntl
 import hashlib
 import json
 import os
+import pty
 import re
 import shlex
+import struct
 import subprocess
+import termios
 
 import pytest
 from penstock import BUILD, Gateway, free_port
@@ -361,6 +365,39 @@ def test_the_chain_goes_on_after_a_restart_and_into_a_new_file(tmp_path):
         assert "each line fits" in desk.out("audit", "verify", "old", one.state / "audit.log")
         desk.run("audit", "verify", one.state / "audit.log", "old", status=REFUSED)
         assert "each line fits" in desk.out("audit", "verify")
+
+
+def test_nodes_lists_the_gateway_that_is_asked(desk, gateway):
+    node, = desk.json("nodes")
+    assert node["gateway"] == gateway.read("/admin/v1/settings").json["gateway"] and node["this"] and node["alive"] and node["leads"]
+    assert node["gateway"] in desk.out("nodes")
+
+
+def test_top_draws_once_where_there_is_no_terminal(desk, gateway):
+    sale = gateway.make_sale(stock=7)
+    gateway.override("level", 1)
+    out = desk.out("top")
+    assert re.search(rf"{sale} +open +7 +0 +0", out) and "level 1" in out and re.search(r"level +1 +0 ", out) and "machine_cpu" in out
+    gateway.end_override("level")
+
+
+def test_top_lives_in_a_terminal_until_q_and_leaves_it_as_it_was(desk, gateway):
+    gateway.make_sale("live")
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 60, 0, 0))
+    before = termios.tcgetattr(follower)
+    process = subprocess.Popen([str(PENSTOCKCTL), "top", "--interval", "1"], stdin=follower, stdout=follower, stderr=follower, env=desk.env)
+    shown = b""
+    while shown.count(b"\x1b[H") < 2:
+        shown += os.read(leader, 65536)
+    os.write(leader, b"q")
+    assert process.wait(10) == 0 and termios.tcgetattr(follower) == before
+    os.set_blocking(leader, False)
+    shown += os.read(leader, 65536)
+    assert shown.endswith(b"\x1b[?1049l") and b"level 0" in shown
+    screen = shown.split(b"\x1b[H")[1].split(b"\x1b[J")[0].split(b"\x1b[K\r\n")
+    assert len(screen) <= 12 and all(len(line) <= 60 for line in screen)
+    os.close(leader), os.close(follower)
 
 
 def test_drain_ends_the_gateway(tmp_path):
