@@ -75,47 +75,44 @@ static struct adm_breaker *take(const struct adm_breakers *breakers,
         breaker->force.order = PS_BREAKER_FREE;
     breaker->source = *source;
     breaker->source.name = breaker->name;
-    breaker->stays = true;
     return breaker;
 }
 
-static void free_more(struct adm_breakers *breakers)
+/* Those of `next` replace those that came and went before. */
+static void replace_more(struct adm_breakers *breakers, const struct adm_breakers *next)
 {
-    for (size_t i = 0; i < breakers->more_count; i++) {
-        struct adm_breaker *breaker = breakers->more[i];
-        if (breaker->stays) {
-            breaker->stays = false;
-            continue;
-        }
-        free(breaker);
-    }
+    for (size_t i = 0; i < breakers->more_count; i++)
+        if (find_more(next, breakers->more[i]->name) == NULL)
+            free(breakers->more[i]);
     free(breakers->more);
-    breakers->more = NULL;
-    breakers->more_count = 0;
+    breakers->more = next->more;
+    breakers->more_count = next->more_count;
 }
+
+static const struct adm_breakers none;
 
 int adm_breakers_follow(struct adm_breakers *breakers, const struct adm_breaker_source *sources,
                         size_t count)
 {
-    struct adm_breaker **more = calloc(count + 1, sizeof *more);
-    size_t made = 0;
+    struct adm_breakers next = {.more = calloc(count + 1, sizeof *next.more)};
+    struct adm_breaker *breaker;
 
-    while (more != NULL && made < count && (more[made] = take(breakers, &sources[made])) != NULL)
-        made++;
-    free_more(breakers);
-    breakers->more = more;
-    breakers->more_count = made;
-    if (made < count || more == NULL) {
-        free_more(breakers);
-        return PS_E_NOMEM;
+    if (next.more != NULL) {
+        while (next.more_count < count &&
+               (breaker = take(breakers, &sources[next.more_count])) != NULL)
+            next.more[next.more_count++] = breaker;
+        qsort(next.more, next.more_count, sizeof *next.more, compare_names);
     }
-    qsort(more, made, sizeof *more, compare_names);
-    return 0;
+    replace_more(breakers, &next);
+    if (next.more != NULL && next.more_count == count)
+        return 0;
+    replace_more(breakers, &none);
+    return PS_E_NOMEM;
 }
 
 void adm_breakers_done(struct adm_breakers *breakers)
 {
-    free_more(breakers);
+    replace_more(breakers, &none);
     for (size_t i = 0; i < breakers->count; i++)
         free(breakers->at[i]);
 }

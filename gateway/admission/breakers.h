@@ -39,7 +39,6 @@ struct adm_breaker {
     struct ps_breaker_force force; /* what was sent last */
     /* private */
     bool logged_open; /* or half open */
-    bool stays;       /* while others take the place of those before */
     char name[];      /* source.name, of those that come and go */
 };
 
