@@ -18,14 +18,14 @@
     X(gateway_away, WARN, "No gateway answers calls, or the token is refused (why). Decisions wait.", \
       "Look at the gateways, or at the token.") \
     X(gateway_back, INFO, "A gateway answers again.", "") \
-    X(dead_letter, WARN, "A record makes no sense and was put aside.", "Find out who wrote it.") \
+    X(dead_letter, WARN, "A malformed record was put aside.", "Find out who wrote it.") \
     X(dead_letters_unsent, WARN, "The dead-letter topic did not take them; the table has them.", "Look at the topic.") \
     X(metrics_unwritten, WARN, "The metrics file cannot be replaced.", "Mend the rights of its directory.") \
     X(conflict, DEBUG, "Another worker was quicker.", "") \
     X(records_lost, ERROR, "Records were deleted before they were read: orders may be missing.", \
       "Follow \"When records are gone\" in queue/settle/README.md.") \
-    X(start_failed, ERROR, "The start failed (where, why).", "Mend what why says.") \
-    X(database_refused, ERROR, "The database is not one that the worker can use (why); it ends.", "Mend what why says.") \
+    X(start_failed, ERROR, "The start failed (where, why).", "Fix what why says.") \
+    X(database_refused, ERROR, "The database is not one that the worker can use (why); it ends.", "Fix what why says.") \
     X(log_refused, ERROR, "The log is another one, or lacks records (why); the worker ends.", \
       "Follow \"When records are gone\" in queue/settle/README.md.") \
     X(no_progress, ERROR, "--once made no progress for patience_s and gives up.", "The lines before say what is away.")
