@@ -262,23 +262,6 @@ json_t *ps_table_print(const struct ps_table *table, const void *object)
     return print_members(table, 0, table->count, 0, object);
 }
 
-json_t *ps_table_defaults(const struct ps_table *table)
-{
-    struct ps_faults faults = {0};
-    void *object = calloc(1, table->size);
-    json_t *none = json_object(), *json = NULL;
-    const struct ps_table_source source = {.json = none, .pointer = ""};
-
-    if (object != NULL && none != NULL &&
-        ps_table_read(table, &source, object, &faults) != PS_E_NOMEM)
-        json = ps_table_print(table, object);
-    if (object != NULL)
-        ps_table_free(table, object);
-    free(object);
-    json_decref(none);
-    return json;
-}
-
 /* --- Comparing. --- */
 
 static bool same_elements(const struct ps_member *member, const void *a, const void *b)

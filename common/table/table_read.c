@@ -400,3 +400,20 @@ int ps_table_read(const struct ps_table *table, const struct ps_table_source *so
         return ps_faults_add(faults, PS_E_NOMEM, source->pointer, "out of memory");
     return of.said > 0 ? PS_E_INVALID : 0;
 }
+
+json_t *ps_table_defaults(const struct ps_table *table)
+{
+    struct ps_faults faults = {0};
+    void *object = calloc(1, table->size);
+    json_t *none = json_object(), *json = NULL;
+    const struct ps_table_source source = {.json = none, .pointer = ""};
+
+    if (object != NULL && none != NULL &&
+        ps_table_read(table, &source, object, &faults) != PS_E_NOMEM)
+        json = ps_table_print(table, object);
+    if (object != NULL)
+        ps_table_free(table, object);
+    free(object);
+    json_decref(none);
+    return json;
+}
