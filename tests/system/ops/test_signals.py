@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from faults import CONTROL, Disk
+from faults import Disk
 from load import Connection, Load, assert_retries_find_their_orders, buy_bytes, judge
-from penstock import PATIENT_LOG, PENSTOCK, Gateway, rfc3339, wait_until
+from penstock import PATIENT_LOG, PENSTOCK, Gateway, wait_until
 
 STOCK = 1000000
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from faults import build_library, in_memory
-from penstock import ANY_VERSION, REHEARSE, ROOT, Gateway, free_port, wait_until
+from penstock import REHEARSE, ROOT, Gateway, free_port, wait_until
 
 # A commit of at most 4 orders takes at least 20 ms: below 200 orders a second, far below what any machine here can send.
 SETTINGS = {"log": {"batch_max": 4}, "http": {"idle_timeout_ms": 6000, "connections": 3000}}

@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from pages import audit_log, breaker, change_route, crowd, gateway_before, named_server, put_pool, put_route, read_all, route, wait_breaker
+from pages import audit_log, breaker, change_route, crowd, gateway_before, named_server, put_pool, put_route, read_all, wait_breaker
 from penstock import ANY_VERSION, ENFORCE, Gateway, rfc3339, wait_until
-from upstreams import Misbehaving, Reply, Upstream
+from upstreams import Misbehaving, Reply
 
 SORRY = {"kind": "static", "status": 200, "content_type": "text/plain", "body": "sorry\n"}
 

@@ -5,7 +5,6 @@ import http.client
 import multiprocessing
 import os
 import random
-import signal
 import socket
 import statistics
 import struct

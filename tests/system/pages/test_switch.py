@@ -9,7 +9,7 @@ import pytest
 from cluster import Cluster, allowed_s
 from pages import PATIENT_ROUTE, audit_log, change_route, gateway_before, named_server, put_pool, put_route, route
 from penstock import ANY_VERSION, Gateway, wait_until
-from upstreams import Reply, Upstream
+from upstreams import Reply
 
 USERS = [f"user-{n}" for n in range(2000)]
 
