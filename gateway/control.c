@@ -86,17 +86,17 @@ static int show_run(struct gw_control *control, const char *name)
 /* --- publication --- */
 
 /* Builds a table from the store and discovery. */
-static int build_pages(struct gw_control *control)
+static int build_up_table(struct gw_control *control)
 {
     struct up_table *table = up_registry_build(control->shop, control->deps.config);
 
     if (table == NULL)
         return PS_E_NOMEM;
-    snap_view_set_pages(control->view, table);
+    snap_view_set_up_table(control->view, table);
     up_membership_follow(control->members, table);
     if (control->deps.breakers != NULL)
         gw_breakers_follow(control->deps.breakers, table);
-    control->pages_changed = false;
+    control->up_table_changed = false;
     return 0;
 }
 
@@ -104,7 +104,7 @@ static int build_snapshot(struct gw_control *control, int64_t revision)
 {
     int64_t version = control->snapshot != NULL ? control->snapshot->version + 1 : 1;
     struct snapshot *snapshot;
-    int err = control->pages_changed ? build_pages(control) : 0;
+    int err = control->up_table_changed ? build_up_table(control) : 0;
 
     if (err == 0)
         err = snap_view_snapshot(control->view, version, revision, &snapshot);
@@ -127,7 +127,7 @@ static int publish(void *ctx, int64_t revision)
     }
     control->acks = 0;
     for (size_t i = 0; i < workers->count; i++) {
-        struct ps_mail mail = {.kind = GW_MAIL_POLICY, .ptr = control->snapshot};
+        struct ps_mail mail = {.kind = GW_MAIL_SNAPSHOT, .ptr = control->snapshot};
         if (gw_worker_post(workers->at[i], &mail) < 0) /* it serves nobody either */
             ps_log(PS_LOG_ERROR, "policy_not_delivered", PS_F_INT("worker", i));
     }
@@ -164,12 +164,12 @@ static void publish_what_changed(struct gw_control *control)
 
 /* --- documents --- */
 
-/* Discovery has other endpoints, or a document of pages has changed. */
+/* Discovery has other endpoints, or a document of the table has changed. */
 static void on_members_changed(void *ctx)
 {
     struct gw_control *control = ctx;
 
-    control->pages_changed = true;
+    control->up_table_changed = true;
     cfg_store_changed(control->deps.config);
 }
 
@@ -178,7 +178,7 @@ static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
     struct gw_control *control = ctx;
     const struct cfg_doc *doc = to != NULL ? to : from;
 
-    control->pages_changed |= doc->kind->makes_pages;
+    control->up_table_changed |= doc->kind->makes_up_table;
     up_membership_put(control->members, from, to);
     if (doc->kind != &cfg_kind_sale)
         return snap_view_put(control->view, control->deps.config, from, to);
@@ -197,7 +197,7 @@ void gw_control_mail(const struct ps_mail *mail, void *ctx)
     case GW_MAIL_DONE:
         cfg_store_mail(control->deps.config, mail);
         break;
-    case GW_MAIL_POLICY_ACK:
+    case GW_MAIL_SNAPSHOT_ACK:
         on_ack(control, mail);
         break;
     case GW_MAIL_ORDER:
@@ -318,7 +318,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .on_changing = on_changing,
                                                   .sale_is_used = sale_is_used,
                                                   .sale_is_forgettable = sale_is_forgettable_here};
-    control->pages_changed = true;
+    control->up_table_changed = true;
     err = snap_view_new(&control->view);
     if (err == 0)
         err = new_shop(control);

@@ -48,7 +48,7 @@ struct gw_control {
     struct cache_wakeups *wakeups;     /* of workers */
     struct snap_view *view;            /* the next snapshot */
     struct snapshot *snapshot, *older; /* published; replaced but not yet acknowledged */
-    bool pages_changed;                /* the table of pages must be rebuilt */
+    bool up_table_changed;             /* the table of upstreams must be rebuilt */
     bool started;
     bool dirty; /* the state of a sale has changed and must be published */
     /* Which sales; if more than fit: all. */

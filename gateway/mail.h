@@ -13,10 +13,10 @@ struct oq_order;
 enum gw_mail_kind {
     GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
                       (borrowed, may be NULL) */
-    GW_MAIL_POLICY,     /* control -> worker: ptr = struct snapshot, borrowed until acknowledged */
-    GW_MAIL_POLICY_ACK, /* worker -> control: value = the version that is now in use there */
-    GW_MAIL_DRAIN,      /* control -> worker: stop listening */
-    GW_MAIL_STOP,       /* control -> worker: close all and leave the loop */
+    GW_MAIL_SNAPSHOT, /* control -> worker: ptr = struct snapshot, borrowed until acknowledged */
+    GW_MAIL_SNAPSHOT_ACK, /* worker -> control: value = the version that is now in use there */
+    GW_MAIL_DRAIN,        /* control -> worker: stop listening */
+    GW_MAIL_STOP,         /* control -> worker: close all and leave the loop */
     /* control -> worker: an order for the breaker before the counter; handle = id, result = enum
      * ps_breaker_order. Obeyed when the worker shows it. */
     GW_MAIL_BREAKER,

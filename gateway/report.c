@@ -142,7 +142,7 @@ static void set_share(int64_t own, const int64_t *all, size_t count, int64_t now
     adm_share_set(adm_limit_table_share(report->limits), adm_share_of(own, all, count), now_ns);
 }
 
-static int64_t tell_policy_version(void *ctx)
+static int64_t get_snapshot_version(void *ctx)
 {
     const struct gw_report *report = ctx;
 
@@ -150,4 +150,4 @@ static int64_t tell_policy_version(void *ctx)
 }
 
 const struct clu_duties gw_report_duties = {
-    .demand = measure_demand, .on_demands = set_share, .policy_version = tell_policy_version};
+    .demand = measure_demand, .on_demands = set_share, .snapshot_version = get_snapshot_version};

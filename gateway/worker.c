@@ -22,14 +22,15 @@
 #define DEAD_NS        (5 * PS_NS_PER_S)
 #define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
 
-static void swap_policy(struct gw_worker *worker, const struct snapshot *policy)
+static void swap_snapshot(struct gw_worker *worker, const struct snapshot *snapshot)
 {
-    struct ps_mail ack = {
-        .kind = GW_MAIL_POLICY_ACK, .handle = worker->index, .value = (uint64_t)policy->version};
+    struct ps_mail ack = {.kind = GW_MAIL_SNAPSHOT_ACK,
+                          .handle = worker->index,
+                          .value = (uint64_t)snapshot->version};
 
-    worker->gates.policy = policy;
-    up_worker_swap(worker->shop, policy->pages);
-    pub_pages_forget(worker->pages);
+    worker->gates.snapshot = snapshot;
+    up_worker_swap(worker->shop, snapshot->up_table);
+    pub_status_pages_forget(worker->status_pages);
     if (ps_mailbox_post(worker->deps.control_mail, &ack) < 0)
         ps_log(PS_LOG_ERROR, "policy_ack_not_delivered", PS_F_INT("worker", worker->index));
 }
@@ -76,8 +77,8 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         ord_buy_outcome(&worker->orders->deps, mail->handle, (enum oq_outcome)mail->result,
                         mail->ptr);
         break;
-    case GW_MAIL_POLICY:
-        swap_policy(worker, mail->ptr);
+    case GW_MAIL_SNAPSHOT:
+        swap_snapshot(worker, mail->ptr);
         break;
     case GW_MAIL_CACHE:
         cache_wakeups_deliver(worker->deps.wakeups, worker->index);
@@ -352,7 +353,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
     };
 }
 
-static void fill_gates(struct gw_worker *worker, const struct snapshot *policy)
+static void fill_gates(struct gw_worker *worker, const struct snapshot *snapshot)
 {
     const struct gw_worker_deps *deps = &worker->deps;
 
@@ -366,7 +367,7 @@ static void fill_gates(struct gw_worker *worker, const struct snapshot *policy)
                            .log_limit = &deps->flow->log,
                            .store_limit = ord_flow_store(deps->flow, worker->index),
                            .shard = worker->shard,
-                           .policy = policy};
+                           .snapshot = snapshot};
 }
 
 static void fill_listener(struct gw_worker *worker)
@@ -380,7 +381,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .gates = &worker->gates,
                                              .orders = worker->orders,
                                              .load = worker->load,
-                                             .pages = worker->pages,
+                                             .status_pages = worker->status_pages,
                                              .shard = worker->shard,
                                              .access_api.every = settings->access_log.every,
                                              .access_is_on = settings->access_log.every > 0,
@@ -420,19 +421,19 @@ static int new_orders(struct gw_worker *worker)
     return ord_in_flight_new(&ord_deps, &worker->orders);
 }
 
-static int new_shop(struct gw_worker *worker, const struct snapshot *policy)
+static int new_shop(struct gw_worker *worker, const struct snapshot *snapshot)
 {
     const struct up_worker_deps deps = {
         .loop = &worker->loop, .clock = worker->deps.clock, .index = worker->index};
     int err = up_worker_new(&deps, &worker->shop);
 
     if (err == 0)
-        up_worker_swap(worker->shop, policy->pages);
+        up_worker_swap(worker->shop, snapshot->up_table);
     return err;
 }
 
 int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
-                  const struct snapshot *policy, struct gw_worker **ret_worker)
+                  const struct snapshot *snapshot, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
     struct srv_settings settings;
@@ -448,11 +449,12 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     if (worker->shard == NULL || uv_loop_init(&worker->loop) != 0)
         goto fail;
     adm_shed_init(&worker->shed);
-    fill_gates(worker, policy);
+    fill_gates(worker, snapshot);
     settings = http_settings(worker);
     settings.ctx = worker;
     if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||
-        (err = pub_pages_new(&worker->pages)) < 0 || (err = new_shop(worker, policy)) < 0 ||
+        (err = pub_status_pages_new(&worker->status_pages)) < 0 ||
+        (err = new_shop(worker, snapshot)) < 0 ||
         /* Every request in flight can have one outcome on its way; late ones are at most as many
          * again. */
         (err = ps_mailbox_new(&worker->loop,
@@ -471,7 +473,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
     *ret_worker = worker;
     return 0;
 fail_parts: /* the start has failed: the process ends, its loop is not unwound */
-    pub_pages_free(worker->pages);
+    pub_status_pages_free(worker->status_pages);
 fail:
     free(worker);
     return err;
@@ -500,7 +502,7 @@ void gw_worker_join(struct gw_worker *worker)
     uv_thread_join(&worker->thread);
     uv_loop_close(&worker->loop);
     ord_in_flight_free(worker->orders);
-    pub_pages_free(worker->pages);
+    pub_status_pages_free(worker->status_pages);
     free(worker);
 }
 

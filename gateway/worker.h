@@ -52,8 +52,8 @@ struct gw_worker {
     struct adm_shed shed;
     struct adm_gates gates; /* with this worker's snapshot; replaced between two events */
     struct ord_in_flight *orders;
-    struct pub_pages *pages; /* prepared status pages */
-    struct up_worker *shop;  /* connections to the shop */
+    struct pub_status_pages *status_pages; /* prepared status pages */
+    struct up_worker *shop;                /* connections to the shop */
     struct pub_listener listener;
     struct adm_worker_load *load;
     uv_timer_t tick;             /* while draining: are we done? */
@@ -67,7 +67,7 @@ struct gw_worker {
 size_t gw_worker_connections_max(const struct gw_settings *settings, size_t worker_count);
 
 int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
-                  const struct snapshot *policy, struct gw_worker **ret_worker) PS_MUST_CHECK;
+                  const struct snapshot *snapshot, struct gw_worker **ret_worker) PS_MUST_CHECK;
 int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;
 /* Any thread. */
 int gw_worker_post(struct gw_worker *worker, const struct ps_mail *mail) PS_MUST_CHECK;

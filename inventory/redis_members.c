@@ -125,7 +125,7 @@ static size_t put_heartbeat(char *at, const struct inv_heartbeat *heartbeat)
     char *end = inv_put_int(at, heartbeat->demand);
     end = inv_put_int(end, heartbeat->in_flight);
     end = inv_put_int(end, heartbeat->spilled);
-    end = inv_put_int(end, heartbeat->policy_version);
+    end = inv_put_int(end, heartbeat->snapshot_version);
     end = inv_put_text(end, ps_str(heartbeat->name));
     return (size_t)(end - at);
 }
@@ -138,7 +138,7 @@ static bool get_heartbeat(const redisReply *packed, struct inv_heartbeat *ret)
     ret->demand = inv_get_int(&cursor);
     ret->in_flight = inv_get_int(&cursor);
     ret->spilled = inv_get_int(&cursor);
-    ret->policy_version = inv_get_int(&cursor);
+    ret->snapshot_version = inv_get_int(&cursor);
     struct ps_str name = inv_get_text(&cursor);
     if (cursor.bad || name.len > PS_NAME_MAX)
         return false;

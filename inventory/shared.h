@@ -95,7 +95,7 @@ struct inv_heartbeat {
     int64_t demand;    /* requests a second that the global limits are asked for */
     int64_t in_flight; /* orders that are reserved and not yet decided */
     int64_t spilled;   /* orders that lie in its spill */
-    int64_t policy_version;
+    int64_t snapshot_version;
 };
 /* Which order log a gateway counts for. A server counts for one log: for this one from now on, if
  * the gateway `claims` a server that counts for none yet. */

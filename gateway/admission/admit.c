@@ -57,7 +57,7 @@ static enum adm_gate phase_gate(struct adm_admission *admission)
 static enum adm_gate blocklist_gate(struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
-    const struct adm_blocklist *blocklist = admission->gates->policy->blocklist;
+    const struct adm_blocklist *blocklist = admission->gates->snapshot->blocklist;
 
     return adm_blocklist_has(blocklist, request->user, &request->address, admission->wall_ms)
                ? deny(admission, ANS_V_blocked)
@@ -155,7 +155,7 @@ static uint64_t cell_key(const struct adm_request *request, uint64_t hash)
 
 void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request)
 {
-    const struct adm_limit_set *limits = gates->policy->limits;
+    const struct adm_limit_set *limits = gates->snapshot->limits;
     const struct adm_limit_rule *set = limits->compiled;
     struct ps_str user = request->user;
 
@@ -240,7 +240,7 @@ static bool is_for(const struct cfg_limit_rule *rule, const struct adm_admission
 static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies_to,
                                enum cfg_limit_key kind)
 {
-    const struct adm_limit_set *limits = admission->gates->policy->limits;
+    const struct adm_limit_set *limits = admission->gates->snapshot->limits;
     const struct adm_limit_rule *set = limits->compiled;
     const struct adm_request *request = admission->request;
     const struct snap_sale *sale = admission->sale;

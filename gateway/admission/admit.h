@@ -28,7 +28,7 @@ struct adm_gates {
      * takes a place of both before stock is touched (orders/). */
     struct ps_adaptive_limit *log_limit, *store_limit;
     struct ps_metrics_shard *shard;
-    const struct snapshot *policy;
+    const struct snapshot *snapshot;
 };
 
 /* One request, as the gates need it. */

@@ -39,7 +39,7 @@ static void drop_alive(struct cache *cache)
 {
     if (atomic_fetch_sub_explicit(&cache->alive, 1, memory_order_acq_rel) != 1)
         return;
-    cache_policy_free(cache->policy);
+    cache_eviction_free(cache->eviction);
     pthread_mutex_destroy(&cache->lock);
     free(cache->buckets);
     free(cache);
@@ -137,15 +137,15 @@ static void take_out(struct cache *cache, struct cache_stored *stored, struct ca
 void cache_unlink(struct cache *cache, struct cache_stored *stored,
                   struct cache_bucket *ret_victims)
 {
-    cache_policy_remove(cache->policy, &stored->node);
+    cache_eviction_remove(cache->eviction, &stored->node);
     take_out(cache, stored, ret_victims);
 }
 
 size_t cache_evict(struct cache *cache, struct cache_bucket *victims)
 {
     size_t count = 0;
-    struct cache_policy_node *node;
-    while ((node = cache_policy_evict(cache->policy)) != NULL) {
+    struct cache_eviction_node *node;
+    while ((node = cache_eviction_evict(cache->eviction)) != NULL) {
         struct cache_stored *stored =
             (struct cache_stored *)((char *)node - offsetof(struct cache_stored, node));
         take_out(cache, stored, victims);
@@ -170,7 +170,7 @@ int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bu
     struct cache_bucket *bucket = bucket_of(cache, stored->node.hash);
     struct cache_stored *other, *next, *oldest = NULL;
     size_t variants = 0;
-    int err = cache_policy_add(cache->policy, &stored->node);
+    int err = cache_eviction_add(cache->eviction, &stored->node);
     if (err != 0)
         return err;
     for (other = LIST_FIRST(bucket); other != NULL; other = next) {
@@ -200,7 +200,7 @@ int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bu
 bool cache_reserve(struct cache *cache, struct cache_fill *fill, size_t bytes)
 {
     size_t held = atomic_load_explicit(&cache->held, memory_order_relaxed);
-    if (cache_policy_bytes(cache->policy) + held + cache->filling + bytes > cache->bytes_max)
+    if (cache_eviction_bytes(cache->eviction) + held + cache->filling + bytes > cache->bytes_max)
         return false;
     cache->filling += bytes;
     fill->reserved += bytes;
@@ -333,14 +333,14 @@ void cache_ask(struct cache *cache, const struct cache_query *query, struct cach
     uint64_t key_hash = ps_hash64(&cache->key, query->key.at, query->key.len);
     *ret_found = (struct cache_found){.ask = CACHE_ASK_FETCH, .fwd = CACHE_FWD_MISS};
     pthread_mutex_lock(&cache->lock);
-    cache_policy_asked(cache->policy, key_hash);
+    cache_eviction_asked(cache->eviction, key_hash);
     struct cache_stored *stored = NULL;
     enum cache_use use = CACHE_USE_ASK;
     if (cache_asked_may_hit(asked))
         stored = find(cache, key_hash, query->key, asked->message);
     if (stored != NULL) {
         use = cache_kept_use(&stored->is.kept, asked, query->route, query->now_ms);
-        cache_policy_hit(cache->policy, &stored->node);
+        cache_eviction_hit(cache->eviction, &stored->node);
         bool is_fresh =
             !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, query->now_ms) > 0;
         ret_found->fwd = is_fresh ? CACHE_FWD_REQUEST : CACHE_FWD_STALE;
@@ -425,12 +425,12 @@ static int take_doc(struct cache *cache, const struct cfg_cache *doc)
     cache->bucket_count = bucket_count_of(doc);
     cache->bytes_max = (size_t)doc->bytes;
     cache->object_bytes_max = (size_t)doc->object_bytes_max;
-    cache->eviction = doc->eviction;
+    cache->algorithm = doc->eviction;
     cache->capacity = capacity_of(doc);
     cache->buckets = calloc(cache->bucket_count, sizeof *cache->buckets);
     if (cache->buckets == NULL)
         return PS_E_NOMEM;
-    int err = cache_policy_new(doc->eviction, capacity_of(doc), &cache->policy);
+    int err = cache_eviction_new(doc->eviction, capacity_of(doc), &cache->eviction);
     if (err != 0)
         free(cache->buckets);
     return err;
@@ -467,22 +467,22 @@ static int make_anew(struct cache *cache, const struct cfg_cache *doc)
     if (err != 0)
         return err;
     pthread_mutex_lock(&cache->lock);
-    struct cache_policy *old_policy = cache->policy;
+    struct cache_eviction *old_eviction = cache->eviction;
     struct cache_bucket *old_buckets = cache->buckets;
     size_t old_count = cache->bucket_count;
-    err = cache_policy_move(made.policy, old_policy);
+    err = cache_eviction_move(made.eviction, old_eviction);
     if (err != 0) {
         pthread_mutex_unlock(&cache->lock);
-        cache_policy_free(made.policy);
+        cache_eviction_free(made.eviction);
         free(made.buckets);
         return err;
     }
-    cache->policy = made.policy;
+    cache->eviction = made.eviction;
     cache->buckets = made.buckets;
     cache->bucket_count = made.bucket_count;
     cache->bytes_max = made.bytes_max;
     cache->object_bytes_max = made.object_bytes_max;
-    cache->eviction = made.eviction;
+    cache->algorithm = made.algorithm;
     cache->capacity = made.capacity;
     cache->purges.at = 0; /* it is another table: start anew */
     for (size_t i = 0; i < old_count; i++) {
@@ -501,7 +501,7 @@ static int make_anew(struct cache *cache, const struct cfg_cache *doc)
     (void)cache_evict(cache, &victims);
     pthread_mutex_unlock(&cache->lock);
     cache_release(&victims);
-    cache_policy_free(old_policy);
+    cache_eviction_free(old_eviction);
     free(old_buckets);
     return 0;
 }
@@ -510,7 +510,7 @@ static int make_anew(struct cache *cache, const struct cfg_cache *doc)
  * and most changes of the size move nothing. */
 int cache_set(struct cache *cache, const struct cfg_cache *doc)
 {
-    if (doc->eviction != cache->eviction || bucket_count_of(doc) > 2 * cache->bucket_count)
+    if (doc->eviction != cache->algorithm || bucket_count_of(doc) > 2 * cache->bucket_count)
         return make_anew(cache, doc);
     pthread_mutex_lock(&cache->lock);
     cache->bytes_max = (size_t)doc->bytes;
@@ -543,13 +543,13 @@ void cache_read(struct cache *cache, struct cache_figures *ret_figures)
     struct cache_fill *fill;
     pthread_mutex_lock(&cache->lock);
     *ret_figures = cache->figures;
-    ret_figures->entries = (int64_t)cache_policy_count(cache->policy);
-    ret_figures->bytes = (int64_t)cache_policy_bytes(cache->policy);
+    ret_figures->entries = (int64_t)cache_eviction_count(cache->eviction);
+    ret_figures->bytes = (int64_t)cache_eviction_bytes(cache->eviction);
     ret_figures->bytes_held = (int64_t)atomic_load_explicit(&cache->held, memory_order_relaxed);
     ret_figures->bytes_filling = (int64_t)cache->filling;
     ret_figures->bytes_max = (int64_t)cache->bytes_max;
     ret_figures->object_bytes_max = (int64_t)cache->object_bytes_max;
-    ret_figures->eviction = cache->eviction;
+    ret_figures->eviction = cache->algorithm;
     LIST_FOREACH(fill, &cache->fills, all)
     ret_figures->waiting += (int64_t)fill->waiting_count;
     pthread_mutex_unlock(&cache->lock);

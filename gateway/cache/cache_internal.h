@@ -22,7 +22,7 @@ struct cache_stored {
     _Atomic(unsigned) refs; /* the table holds one while `linked` */
     struct cache *cache;
     struct cache_body *body;
-    struct cache_policy_node node;
+    struct cache_eviction_node node;
     LIST_ENTRY(cache_stored) bucket;
     bool linked;
     uint64_t purges_seen; /* the last purge that the entry was compared with, or is younger than */
@@ -71,9 +71,9 @@ struct cache {
     struct ps_hash_key key;
     pthread_mutex_t lock; /* protects all below */
     size_t bytes_max, object_bytes_max;
-    enum cfg_eviction eviction;
-    size_t capacity; /* the eviction's, after it has removed the excess */
-    struct cache_policy *policy;
+    enum cfg_eviction algorithm; /* of the eviction */
+    size_t capacity;             /* the eviction's, after it has removed the excess */
+    struct cache_eviction *eviction;
     struct cache_purges purges;
     size_t bucket_count; /* a power of two */
     struct cache_bucket *buckets;

@@ -10,7 +10,7 @@
 
 enum segment { WINDOW, PROBATION, PROTECTED, SEGMENTS };
 
-TAILQ_HEAD(node_list, cache_policy_node);
+TAILQ_HEAD(node_list, cache_eviction_node);
 
 #define ROWS           4
 #define COUNTER_MAX    15
@@ -20,13 +20,13 @@ TAILQ_HEAD(node_list, cache_policy_node);
 #define SAMPLE_ENTRIES 10  /* requests per entry until all counters are halved */
 #define SAMPLE_MIN     1000
 
-struct cache_policy {
-    enum cfg_eviction eviction;
+struct cache_eviction {
+    enum cfg_eviction algorithm;
     size_t capacity, bytes, count;
     struct node_list lists[SEGMENTS];
     size_t list_bytes[SEGMENTS];
     /* random */
-    struct cache_policy_node **all;
+    struct cache_eviction_node **all;
     size_t room;
     uint64_t random;
     /* lfu */
@@ -37,266 +37,268 @@ struct cache_policy {
 
 /* --- The sketch. --- */
 
-static size_t counter_of(const struct cache_policy *policy, uint64_t hash, int row)
+static size_t counter_of(const struct cache_eviction *eviction, uint64_t hash, int row)
 {
     static const uint64_t seeds[ROWS] = {UINT64_C(0xc3a5c85c97cb3127), UINT64_C(0xb492b66fbe98f273),
                                          UINT64_C(0x9ae16a3b2f90404f),
                                          UINT64_C(0xcbf29ce484222325)};
     uint64_t mixed = (hash + seeds[row]) * seeds[row];
     mixed ^= mixed >> 32;
-    return (size_t)row * policy->width + (mixed & (policy->width - 1));
+    return (size_t)row * eviction->width + (mixed & (eviction->width - 1));
 }
 
-static unsigned count_at(const struct cache_policy *policy, size_t at)
+static unsigned count_at(const struct cache_eviction *eviction, size_t at)
 {
-    return policy->counters[at / 2] >> (at % 2 * 4) & COUNTER_MAX;
+    return eviction->counters[at / 2] >> (at % 2 * 4) & COUNTER_MAX;
 }
 
-static unsigned frequency(const struct cache_policy *policy, uint64_t hash)
+static unsigned frequency(const struct cache_eviction *eviction, uint64_t hash)
 {
     unsigned least = COUNTER_MAX;
     for (int row = 0; row < ROWS; row++) {
-        unsigned count = count_at(policy, counter_of(policy, hash, row));
+        unsigned count = count_at(eviction, counter_of(eviction, hash, row));
         least = count < least ? count : least;
     }
     return least;
 }
 
-static void halve_all(struct cache_policy *policy)
+static void halve_all(struct cache_eviction *eviction)
 {
-    size_t size = policy->width * ROWS / 2;
+    size_t size = eviction->width * ROWS / 2;
     for (size_t i = 0; i < size; i++)
-        policy->counters[i] = policy->counters[i] >> 1 & 0x77;
-    policy->additions /= 2;
+        eviction->counters[i] = eviction->counters[i] >> 1 & 0x77;
+    eviction->additions /= 2;
 }
 
 /* Only the smallest of the four counters grow: larger ones also count other keys. */
-void cache_policy_asked(struct cache_policy *policy, uint64_t hash)
+void cache_eviction_asked(struct cache_eviction *eviction, uint64_t hash)
 {
-    if (policy->eviction != CFG_EVICTION_LFU)
+    if (eviction->algorithm != CFG_EVICTION_LFU)
         return;
-    unsigned least = frequency(policy, hash);
+    unsigned least = frequency(eviction, hash);
     if (least == COUNTER_MAX)
         return;
     for (int row = 0; row < ROWS; row++) {
-        size_t at = counter_of(policy, hash, row);
-        if (count_at(policy, at) == least)
-            policy->counters[at / 2] += (uint8_t)(1 << at % 2 * 4);
+        size_t at = counter_of(eviction, hash, row);
+        if (count_at(eviction, at) == least)
+            eviction->counters[at / 2] += (uint8_t)(1 << at % 2 * 4);
     }
-    size_t sample = policy->count * SAMPLE_ENTRIES;
-    if (++policy->additions >= (sample > SAMPLE_MIN ? sample : SAMPLE_MIN))
-        halve_all(policy);
+    size_t sample = eviction->count * SAMPLE_ENTRIES;
+    if (++eviction->additions >= (sample > SAMPLE_MIN ? sample : SAMPLE_MIN))
+        halve_all(eviction);
 }
 
 /* --- Lists. --- */
 
-static void link_node(struct cache_policy *policy, struct cache_policy_node *node,
+static void link_node(struct cache_eviction *eviction, struct cache_eviction_node *node,
                       enum segment segment)
 {
     node->segment = (uint8_t)segment;
-    TAILQ_INSERT_HEAD(&policy->lists[segment], node, link);
-    policy->list_bytes[segment] += node->bytes;
+    TAILQ_INSERT_HEAD(&eviction->lists[segment], node, link);
+    eviction->list_bytes[segment] += node->bytes;
 }
 
-static void unlink_node(struct cache_policy *policy, struct cache_policy_node *node)
+static void unlink_node(struct cache_eviction *eviction, struct cache_eviction_node *node)
 {
-    TAILQ_REMOVE(&policy->lists[node->segment], node, link);
-    policy->list_bytes[node->segment] -= node->bytes;
+    TAILQ_REMOVE(&eviction->lists[node->segment], node, link);
+    eviction->list_bytes[node->segment] -= node->bytes;
 }
 
-static void move_node(struct cache_policy *policy, struct cache_policy_node *node,
+static void move_node(struct cache_eviction *eviction, struct cache_eviction_node *node,
                       enum segment segment)
 {
-    unlink_node(policy, node);
-    link_node(policy, node, segment);
+    unlink_node(eviction, node);
+    link_node(eviction, node, segment);
 }
 
-static struct cache_policy_node *last(struct cache_policy *policy, enum segment segment)
+static struct cache_eviction_node *last(struct cache_eviction *eviction, enum segment segment)
 {
-    return TAILQ_LAST(&policy->lists[segment], node_list);
+    return TAILQ_LAST(&eviction->lists[segment], node_list);
 }
 
-static size_t window_bytes_max(const struct cache_policy *policy)
+static size_t window_bytes_max(const struct cache_eviction *eviction)
 {
-    return policy->capacity / 100;
+    return eviction->capacity / 100;
 }
 
-static size_t main_bytes_max(const struct cache_policy *policy)
+static size_t main_bytes_max(const struct cache_eviction *eviction)
 {
-    return policy->capacity - window_bytes_max(policy);
+    return eviction->capacity - window_bytes_max(eviction);
 }
 
-static bool is_lfu(const struct cache_policy *policy)
+static bool is_lfu(const struct cache_eviction *eviction)
 {
-    return policy->eviction == CFG_EVICTION_LFU;
+    return eviction->algorithm == CFG_EVICTION_LFU;
 }
 
 /* --- Public. --- */
 
-int cache_policy_new(enum cfg_eviction eviction, size_t capacity, struct cache_policy **ret_policy)
+int cache_eviction_new(enum cfg_eviction algorithm, size_t capacity,
+                       struct cache_eviction **ret_eviction)
 {
-    struct cache_policy *policy = calloc(1, sizeof *policy);
-    if (policy == NULL)
+    struct cache_eviction *eviction = calloc(1, sizeof *eviction);
+    if (eviction == NULL)
         return PS_E_NOMEM;
-    policy->eviction = eviction;
-    policy->capacity = capacity;
+    eviction->algorithm = algorithm;
+    eviction->capacity = capacity;
     for (int i = 0; i < SEGMENTS; i++)
-        TAILQ_INIT(&policy->lists[i]);
+        TAILQ_INIT(&eviction->lists[i]);
     struct ps_hash_key seed;
     ps_hash_key_random(&seed);
-    memcpy(&policy->random, seed.byte, sizeof policy->random);
-    policy->random |= 1;
-    if (eviction == CFG_EVICTION_LFU) {
-        policy->width = WIDTH_MIN;
-        while (policy->width < capacity / BYTES_A_WIDTH && policy->width < WIDTH_MAX)
-            policy->width *= 2;
-        policy->counters = calloc(policy->width * ROWS / 2, 1);
-        if (policy->counters == NULL) {
-            free(policy);
+    memcpy(&eviction->random, seed.byte, sizeof eviction->random);
+    eviction->random |= 1;
+    if (algorithm == CFG_EVICTION_LFU) {
+        eviction->width = WIDTH_MIN;
+        while (eviction->width < capacity / BYTES_A_WIDTH && eviction->width < WIDTH_MAX)
+            eviction->width *= 2;
+        eviction->counters = calloc(eviction->width * ROWS / 2, 1);
+        if (eviction->counters == NULL) {
+            free(eviction);
             return PS_E_NOMEM;
         }
     }
-    *ret_policy = policy;
+    *ret_eviction = eviction;
     return 0;
 }
 
-void cache_policy_free(struct cache_policy *policy)
+void cache_eviction_free(struct cache_eviction *eviction)
 {
-    if (policy == NULL)
+    if (eviction == NULL)
         return;
-    free(policy->all);
-    free(policy->counters);
-    free(policy);
+    free(eviction->all);
+    free(eviction->counters);
+    free(eviction);
 }
 
-static int make_room(struct cache_policy *policy, size_t count)
+static int make_room(struct cache_eviction *eviction, size_t count)
 {
-    if (policy->eviction != CFG_EVICTION_RANDOM)
+    if (eviction->algorithm != CFG_EVICTION_RANDOM)
         return 0;
-    return ps_grow(&policy->all, &policy->room, count, sizeof(struct cache_policy_node *));
+    return ps_grow(&eviction->all, &eviction->room, count, sizeof(struct cache_eviction_node *));
 }
 
-static void insert(struct cache_policy *policy, struct cache_policy_node *node,
+static void insert(struct cache_eviction *eviction, struct cache_eviction_node *node,
                    enum segment segment)
 {
-    link_node(policy, node, segment);
-    if (policy->eviction == CFG_EVICTION_RANDOM) {
-        policy->all[policy->count] = node;
-        node->index = (uint32_t)policy->count;
+    link_node(eviction, node, segment);
+    if (eviction->algorithm == CFG_EVICTION_RANDOM) {
+        eviction->all[eviction->count] = node;
+        node->index = (uint32_t)eviction->count;
     }
-    policy->bytes += node->bytes;
-    policy->count++;
+    eviction->bytes += node->bytes;
+    eviction->count++;
 }
 
-int cache_policy_move(struct cache_policy *policy, struct cache_policy *from)
+int cache_eviction_move(struct cache_eviction *eviction, struct cache_eviction *from)
 {
     static const enum segment order[] = {PROBATION, WINDOW, PROTECTED};
-    int err = make_room(policy, policy->count + from->count);
+    int err = make_room(eviction, eviction->count + from->count);
     if (err != 0)
         return err;
     for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
-        struct cache_policy_node *node;
+        struct cache_eviction_node *node;
         while ((node = last(from, order[i])) != NULL) {
-            cache_policy_remove(from, node);
-            insert(policy, node, is_lfu(policy) ? PROBATION : WINDOW);
+            cache_eviction_remove(from, node);
+            insert(eviction, node, is_lfu(eviction) ? PROBATION : WINDOW);
         }
     }
     return 0;
 }
 
-void cache_policy_limit(struct cache_policy *policy, size_t capacity)
+void cache_eviction_limit(struct cache_eviction *eviction, size_t capacity)
 {
-    policy->capacity = capacity;
+    eviction->capacity = capacity;
 }
 
-size_t cache_policy_bytes(const struct cache_policy *policy)
+size_t cache_eviction_bytes(const struct cache_eviction *eviction)
 {
-    return policy->bytes;
+    return eviction->bytes;
 }
 
-size_t cache_policy_count(const struct cache_policy *policy)
+size_t cache_eviction_count(const struct cache_eviction *eviction)
 {
-    return policy->count;
+    return eviction->count;
 }
 
-void cache_policy_hit(struct cache_policy *policy, struct cache_policy_node *node)
+void cache_eviction_hit(struct cache_eviction *eviction, struct cache_eviction_node *node)
 {
-    if (policy->eviction == CFG_EVICTION_RANDOM)
+    if (eviction->algorithm == CFG_EVICTION_RANDOM)
         return;
-    if (!is_lfu(policy) || node->segment == WINDOW) {
-        move_node(policy, node, WINDOW);
+    if (!is_lfu(eviction) || node->segment == WINDOW) {
+        move_node(eviction, node, WINDOW);
         return;
     }
-    move_node(policy, node, PROTECTED);
-    struct cache_policy_node *oldest;
-    while (policy->list_bytes[PROTECTED] > main_bytes_max(policy) / 5 * 4 &&
-           (oldest = last(policy, PROTECTED)) != node)
-        move_node(policy, oldest, PROBATION);
+    move_node(eviction, node, PROTECTED);
+    struct cache_eviction_node *oldest;
+    while (eviction->list_bytes[PROTECTED] > main_bytes_max(eviction) / 5 * 4 &&
+           (oldest = last(eviction, PROTECTED)) != node)
+        move_node(eviction, oldest, PROBATION);
 }
 
-int cache_policy_add(struct cache_policy *policy, struct cache_policy_node *node)
+int cache_eviction_add(struct cache_eviction *eviction, struct cache_eviction_node *node)
 {
-    int err = make_room(policy, policy->count + 1);
+    int err = make_room(eviction, eviction->count + 1);
     if (err == 0)
-        insert(policy, node, WINDOW);
+        insert(eviction, node, WINDOW);
     return err;
 }
 
-void cache_policy_remove(struct cache_policy *policy, struct cache_policy_node *node)
+void cache_eviction_remove(struct cache_eviction *eviction, struct cache_eviction_node *node)
 {
-    unlink_node(policy, node);
-    policy->bytes -= node->bytes;
-    policy->count--;
-    if (policy->eviction == CFG_EVICTION_RANDOM) {
-        policy->all[node->index] = policy->all[policy->count];
-        policy->all[node->index]->index = node->index;
+    unlink_node(eviction, node);
+    eviction->bytes -= node->bytes;
+    eviction->count--;
+    if (eviction->algorithm == CFG_EVICTION_RANDOM) {
+        eviction->all[node->index] = eviction->all[eviction->count];
+        eviction->all[node->index]->index = node->index;
     }
 }
 
-static struct cache_policy_node *main_victim(struct cache_policy *policy)
+static struct cache_eviction_node *main_victim(struct cache_eviction *eviction)
 {
-    struct cache_policy_node *victim = last(policy, PROBATION);
-    return victim != NULL ? victim : last(policy, PROTECTED);
+    struct cache_eviction_node *victim = last(eviction, PROBATION);
+    return victim != NULL ? victim : last(eviction, PROTECTED);
 }
 
 /* The node that leaves the window, or the one that it pushes out; NULL: all fits. */
-static struct cache_policy_node *lfu_victim(struct cache_policy *policy)
+static struct cache_eviction_node *lfu_victim(struct cache_eviction *eviction)
 {
-    while (policy->list_bytes[WINDOW] > window_bytes_max(policy)) {
-        struct cache_policy_node *candidate = last(policy, WINDOW), *victim = main_victim(policy);
-        size_t used = policy->list_bytes[PROBATION] + policy->list_bytes[PROTECTED];
-        if (used + candidate->bytes <= main_bytes_max(policy)) {
-            move_node(policy, candidate, PROBATION);
+    while (eviction->list_bytes[WINDOW] > window_bytes_max(eviction)) {
+        struct cache_eviction_node *candidate = last(eviction, WINDOW),
+                                   *victim = main_victim(eviction);
+        size_t used = eviction->list_bytes[PROBATION] + eviction->list_bytes[PROTECTED];
+        if (used + candidate->bytes <= main_bytes_max(eviction)) {
+            move_node(eviction, candidate, PROBATION);
             continue;
         }
         if (victim == NULL)
             return candidate;
-        return frequency(policy, candidate->hash) > frequency(policy, victim->hash) ? victim
-                                                                                    : candidate;
+        return frequency(eviction, candidate->hash) > frequency(eviction, victim->hash) ? victim
+                                                                                        : candidate;
     }
-    return policy->bytes > policy->capacity ? main_victim(policy) : NULL;
+    return eviction->bytes > eviction->capacity ? main_victim(eviction) : NULL;
 }
 
-static uint64_t next_random(struct cache_policy *policy) /* xorshift64* (Vigna, 2016) */
+static uint64_t next_random(struct cache_eviction *eviction) /* xorshift64* (Vigna, 2016) */
 {
-    policy->random ^= policy->random >> 12;
-    policy->random ^= policy->random << 25;
-    policy->random ^= policy->random >> 27;
-    return policy->random * UINT64_C(0x2545f4914f6cdd1d);
+    eviction->random ^= eviction->random >> 12;
+    eviction->random ^= eviction->random << 25;
+    eviction->random ^= eviction->random >> 27;
+    return eviction->random * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-struct cache_policy_node *cache_policy_evict(struct cache_policy *policy)
+struct cache_eviction_node *cache_eviction_evict(struct cache_eviction *eviction)
 {
-    struct cache_policy_node *victim;
-    if (is_lfu(policy))
-        victim = lfu_victim(policy);
-    else if (policy->bytes <= policy->capacity)
+    struct cache_eviction_node *victim;
+    if (is_lfu(eviction))
+        victim = lfu_victim(eviction);
+    else if (eviction->bytes <= eviction->capacity)
         victim = NULL;
-    else if (policy->eviction == CFG_EVICTION_RANDOM)
-        victim = policy->all[(next_random(policy) >> 32) * policy->count >> 32];
+    else if (eviction->algorithm == CFG_EVICTION_RANDOM)
+        victim = eviction->all[(next_random(eviction) >> 32) * eviction->count >> 32];
     else
-        victim = last(policy, WINDOW);
+        victim = last(eviction, WINDOW);
     if (victim != NULL)
-        cache_policy_remove(policy, victim);
+        cache_eviction_remove(eviction, victim);
     return victim;
 }

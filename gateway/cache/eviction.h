@@ -18,38 +18,40 @@
 
 #include <sys/queue.h>
 
-struct cache_policy_node { /* part of each entry; private but for hash and bytes */
-    TAILQ_ENTRY(cache_policy_node) link;
+struct cache_eviction_node { /* part of each entry; private but for hash and bytes */
+    TAILQ_ENTRY(cache_eviction_node) link;
     uint64_t hash;
     size_t bytes;
     uint32_t index;
     uint8_t segment;
 };
 
-struct cache_policy;
+struct cache_eviction;
 
 /* `capacity` and the sum of what is kept, in bytes. PS_E_NOMEM. */
-int cache_policy_new(enum cfg_eviction eviction, size_t capacity,
-                     struct cache_policy **ret_policy) PS_MUST_CHECK;
-void cache_policy_free(struct cache_policy *policy); /* NULL is allowed; does not touch its nodes */
+int cache_eviction_new(enum cfg_eviction algorithm, size_t capacity,
+                       struct cache_eviction **ret_eviction) PS_MUST_CHECK;
+void cache_eviction_free(
+    struct cache_eviction *eviction); /* NULL is allowed; does not touch its nodes */
 
-/* Sets another capacity; then call cache_policy_evict until it returns NULL. */
-void cache_policy_limit(struct cache_policy *policy, size_t capacity);
+/* Sets another capacity; then call cache_eviction_evict until it returns NULL. */
+void cache_eviction_limit(struct cache_eviction *eviction, size_t capacity);
 
-/* Moves all nodes of another policy into this one, the next victims first. PS_E_NOMEM: none was
+/* Moves all nodes of another eviction into this one, the next victims first. PS_E_NOMEM: none was
  * moved. */
-int cache_policy_move(struct cache_policy *policy, struct cache_policy *from) PS_MUST_CHECK;
+int cache_eviction_move(struct cache_eviction *eviction, struct cache_eviction *from) PS_MUST_CHECK;
 
-size_t cache_policy_bytes(const struct cache_policy *policy);
-size_t cache_policy_count(const struct cache_policy *policy);
+size_t cache_eviction_bytes(const struct cache_eviction *eviction);
+size_t cache_eviction_count(const struct cache_eviction *eviction);
 
 /* Counts a request for this key, whether it is cached or not. */
-void cache_policy_asked(struct cache_policy *policy, uint64_t hash);
-void cache_policy_hit(struct cache_policy *policy, struct cache_policy_node *node);
-/* PS_E_NOMEM: it was not added. Then call cache_policy_evict until it returns NULL. */
-int cache_policy_add(struct cache_policy *policy, struct cache_policy_node *node) PS_MUST_CHECK;
-void cache_policy_remove(struct cache_policy *policy, struct cache_policy_node *node);
+void cache_eviction_asked(struct cache_eviction *eviction, uint64_t hash);
+void cache_eviction_hit(struct cache_eviction *eviction, struct cache_eviction_node *node);
+/* PS_E_NOMEM: it was not added. Then call cache_eviction_evict until it returns NULL. */
+int cache_eviction_add(struct cache_eviction *eviction,
+                       struct cache_eviction_node *node) PS_MUST_CHECK;
+void cache_eviction_remove(struct cache_eviction *eviction, struct cache_eviction_node *node);
 /* Removes a node that must go, maybe the newest; NULL: all fits. */
-struct cache_policy_node *cache_policy_evict(struct cache_policy *policy);
+struct cache_eviction_node *cache_eviction_evict(struct cache_eviction *eviction);
 
 #endif

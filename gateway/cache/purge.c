@@ -120,15 +120,15 @@ static size_t sweep_buckets(struct cache *cache, struct cache_bucket *victims, s
 /* The same for entries beyond the cache's present size. */
 static size_t shrink(struct cache *cache, struct cache_bucket *victims)
 {
-    size_t bytes = cache_policy_bytes(cache->policy);
+    size_t bytes = cache_eviction_bytes(cache->eviction);
 
     if (bytes <= cache->capacity) {
-        cache_policy_limit(cache->policy, cache->capacity);
+        cache_eviction_limit(cache->eviction, cache->capacity);
         return 0;
     }
-    cache_policy_limit(cache->policy, bytes > cache->capacity + SHRINK_AT_ONCE
-                                          ? bytes - SHRINK_AT_ONCE
-                                          : cache->capacity);
+    cache_eviction_limit(cache->eviction, bytes > cache->capacity + SHRINK_AT_ONCE
+                                              ? bytes - SHRINK_AT_ONCE
+                                              : cache->capacity);
     return (1 + cache_evict(cache, victims)) * GONE_UNITS;
 }
 
@@ -145,7 +145,7 @@ static bool sweep(struct cache *cache, size_t *ret_gone)
         pthread_mutex_lock(&cache->lock);
         size_t used = sweep_buckets(cache, &victims, &gone);
         used += shrink(cache, &victims);
-        more = cache->purges.count > 0 || cache_policy_bytes(cache->policy) > cache->capacity;
+        more = cache->purges.count > 0 || cache_eviction_bytes(cache->eviction) > cache->capacity;
         pthread_mutex_unlock(&cache->lock);
         cache_release(&victims);
         *ret_gone += gone;

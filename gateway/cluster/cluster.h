@@ -39,7 +39,7 @@ struct clu_duties {
     /* The demand that this gateway last reported, and those of all live members, its own
      * included. */
     void (*on_demands)(int64_t own, const int64_t *all, size_t count, int64_t now_ns, void *ctx);
-    int64_t (*policy_version)(void *ctx);
+    int64_t (*snapshot_version)(void *ctx);
 };
 
 /* What the sales contribute. */

@@ -161,7 +161,7 @@ static void send_due(struct clu_cluster *cluster)
     heartbeat.spilled = (int64_t)view.spilled;
     if (settings->duties != NULL) {
         heartbeat.demand = settings->duties->demand(clu_now_ns(cluster), settings->ctx);
-        heartbeat.policy_version = settings->duties->policy_version(settings->ctx);
+        heartbeat.snapshot_version = settings->duties->snapshot_version(settings->ctx);
     }
     cluster->demand = heartbeat.demand;
     memcpy(heartbeat.name, settings->gateway_id, strlen(settings->gateway_id));

@@ -465,7 +465,7 @@ static void on_reserved(uint64_t handle, int err, const struct inv_answer *answe
 static void settle_own(const struct ord_deps *deps, const struct oq_order *order)
 {
     const char *name = oq_sale_name(oq_order_sale(order));
-    const struct snap_sale *sale = snapshot_sale(deps->gates->policy, name, strlen(name));
+    const struct snap_sale *sale = snapshot_sale(deps->gates->snapshot, name, strlen(name));
 
     if (sale != NULL && sale->counter != NULL)
         inv_store_resolve(deps->store, sale->counter, oq_order_id(order),

@@ -56,7 +56,7 @@ static bool is_own(const struct ord_request *request, const struct oq_order *ord
         return false;
     if (view.rehearsal) {
         const char *name = oq_sale_name(view.sale);
-        sale = snapshot_sale(request->deps->gates->policy, name, strlen(name));
+        sale = snapshot_sale(request->deps->gates->snapshot, name, strlen(name));
     }
     return is_of_its_world(request, sale);
 }
@@ -80,12 +80,12 @@ static bool show_known(struct ord_request *request)
  * by a clock that may have been an hour off. */
 static bool may_be_archived(const struct ord_request *request)
 {
-    const struct snapshot *policy = request->deps->gates->policy;
+    const struct snapshot *snapshot = request->deps->gates->snapshot;
     const struct ps_uuid *id = &request->search.id;
     int64_t made_ms = ps_uuid_ms(id);
 
-    for (size_t i = 0; i < policy->sale_count; i++) {
-        const struct snap_sale *sale = policy->sales[i];
+    for (size_t i = 0; i < snapshot->sale_count; i++) {
+        const struct snap_sale *sale = snapshot->sales[i];
         if (sale->archived && is_of_its_world(request, sale) &&
             made_ms >= sale->opens_at_ms - ARCHIVED_MARGIN_MS &&
             (sale->closes_at_ms == INT64_MAX ||
@@ -150,7 +150,7 @@ static void search_counters(struct ord_request *request)
     }
     request->state = ORD_SEARCHING;
     int result = ord_search_run(
-        &request->search, deps->gates->policy, deps->store,
+        &request->search, deps->gates->snapshot, deps->store,
         (struct inv_reply_to){
             .on_entry = on_entry, .ctx = request->in_flight, .handle = handle, .ret_entry = &entry},
         &sale);
@@ -169,7 +169,7 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
 
     if (request == NULL)
         return;
-    sale = ord_search_take(&request->search, deps->gates->policy, err);
+    sale = ord_search_take(&request->search, deps->gates->snapshot, err);
     if (sale != NULL)
         answer_found(request, sale, entry);
     else

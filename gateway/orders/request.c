@@ -22,7 +22,7 @@ struct ord_request *ord_request_find(const struct ord_deps *deps, uint64_t handl
 
 const struct snap_sale *ord_request_sale(const struct ord_request *request)
 {
-    return snapshot_sale(request->deps->gates->policy, request->sale_name.at,
+    return snapshot_sale(request->deps->gates->snapshot, request->sale_name.at,
                          request->sale_name.len);
 }
 

@@ -3,31 +3,31 @@
 
 #include "gateway/orders/order_id.h"
 
-const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *policy,
+const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *snapshot,
                                         int result)
 {
-    if (search->version != policy->version) {
-        search->version = policy->version;
+    if (search->version != snapshot->version) {
+        search->version = snapshot->version;
         search->at = 0;
         return NULL;
     }
     if (result == INV_DONE)
-        return policy->sales[search->at];
+        return snapshot->sales[search->at];
     search->unsure |= result != PS_E_NOT_FOUND;
     search->at++;
     return NULL;
 }
 
-int ord_search_run(struct ord_search *search, const struct snapshot *policy,
+int ord_search_run(struct ord_search *search, const struct snapshot *snapshot,
                    struct inv_store *store, struct inv_reply_to reply_to,
                    const struct snap_sale **ret_sale)
 {
-    if (search->version != policy->version) {
-        search->version = policy->version;
+    if (search->version != snapshot->version) {
+        search->version = snapshot->version;
         search->at = 0;
     }
-    while (search->at < policy->sale_count) {
-        const struct snap_sale *sale = policy->sales[search->at];
+    while (search->at < snapshot->sale_count) {
+        const struct snap_sale *sale = snapshot->sales[search->at];
         bool fits = ord_order_id_fits(&search->id, sale->name);
         if (!fits || sale->counter == NULL) {
             search->unsure |= fits && sale->unserved;
@@ -37,7 +37,7 @@ int ord_search_run(struct ord_search *search, const struct snapshot *policy,
         int result = inv_store_find(store, sale->counter, &search->id, reply_to);
         if (result == INV_PENDING)
             return INV_PENDING;
-        *ret_sale = ord_search_take(search, policy, result);
+        *ret_sale = ord_search_take(search, snapshot, result);
         if (*ret_sale != NULL)
             return INV_DONE;
     }

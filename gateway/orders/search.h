@@ -17,13 +17,13 @@ struct ord_search {
 /* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, at
  * reply_to.ret_entry. INV_PENDING: reply_to.on_entry comes, and its result goes to ord_search_take.
  * PS_E_NOT_FOUND: no counter has it; PS_E_UNKNOWN: one that may have it could not be asked. */
-int ord_search_run(struct ord_search *search, const struct snapshot *policy,
+int ord_search_run(struct ord_search *search, const struct snapshot *snapshot,
                    struct inv_store *store, struct inv_reply_to reply_to,
                    const struct snap_sale **ret_sale) PS_MUST_CHECK;
 
 /* Takes a counter's later answer. Returns the sale whose counter has the order; NULL: continue with
  * ord_search_run, which starts anew if the snapshot was replaced meanwhile. */
-const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *policy,
+const struct snap_sale *ord_search_take(struct ord_search *search, const struct snapshot *snapshot,
                                         int result);
 
 #endif

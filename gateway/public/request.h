@@ -12,7 +12,7 @@
 #include "gateway/public/rehearsal.h"
 #include "gateway/server/problem.h"
 
-struct pub_pages;
+struct pub_status_pages;
 struct pub_route;
 
 /* Everything in it outlives it. */
@@ -23,7 +23,7 @@ struct pub_listener {
     const struct ps_option_list *cors_origins; /* that may call the API from a browser */
     const struct adm_gates *gates;             /* they hold the snapshot */
     struct ord_in_flight *orders;
-    struct pub_pages *pages;
+    struct pub_status_pages *status_pages;
     struct page_worker page_worker;
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */

@@ -276,11 +276,11 @@ static void answer_options(struct pub_request *request, const struct pub_route *
 /* NULL: answered. */
 static const struct snap_sale *find_sale(struct pub_request *request, struct ps_str name)
 {
-    const struct snapshot *policy = request->listener->gates->policy;
+    const struct snapshot *snapshot = request->listener->gates->snapshot;
     const struct snap_sale *sale;
 
     if (pub_request_is_rehearsal(request)) {
-        sale = snapshot_twin(policy, name.at, name.len);
+        sale = snapshot_twin(snapshot, name.at, name.len);
         if (sale == NULL) {
             pub_request_refuse(request, ANS_V_not_found, "this sale has no twin for rehearsals");
             return NULL;
@@ -289,7 +289,7 @@ static const struct snap_sale *find_sale(struct pub_request *request, struct ps_
         request->order.sale_name = ps_str(request->twin);
         return sale;
     }
-    sale = snapshot_sale(policy, name.at, name.len);
+    sale = snapshot_sale(snapshot, name.at, name.len);
     if (sale == NULL || snap_sale_is_twin(sale)) {
         pub_request_refuse(request, ANS_V_not_found, "no such sale");
         return NULL;
@@ -337,7 +337,7 @@ static void judge_mark(struct pub_request *request)
 {
     struct pub_listener *listener = request->listener;
     enum pub_rehearsal_result result = pub_rehearsal_judge(
-        request->http, &request->client, &listener->gates->policy->rehearsal_keys,
+        request->http, &request->client, &listener->gates->snapshot->rehearsal_keys,
         ps_clock_wall_ms(listener->clock), &listener->seen);
 
     if (result != PUB_REHEARSAL_BELIEVED) {

@@ -39,14 +39,14 @@ struct page {
     struct srv_shared_answer *full, *not_modified;
 };
 
-struct pub_pages {
+struct pub_status_pages {
     size_t count;
     struct page *page; /* by cfg_sale.index */
 };
 
-int pub_pages_new(struct pub_pages **ret_pages)
+int pub_status_pages_new(struct pub_status_pages **ret_pages)
 {
-    struct pub_pages *pages = calloc(1, sizeof *pages);
+    struct pub_status_pages *pages = calloc(1, sizeof *pages);
 
     if (pages == NULL)
         return PS_E_NOMEM;
@@ -54,21 +54,21 @@ int pub_pages_new(struct pub_pages **ret_pages)
     return 0;
 }
 
-void pub_pages_forget(struct pub_pages *pages)
+void pub_status_pages_forget(struct pub_status_pages *pages)
 {
     for (size_t i = 0; i < pages->count; i++) {
         srv_shared_answer_unref(pages->page[i].full);
         srv_shared_answer_unref(pages->page[i].not_modified);
     }
     free(pages->page);
-    *pages = (struct pub_pages){0};
+    *pages = (struct pub_status_pages){0};
 }
 
-void pub_pages_free(struct pub_pages *pages)
+void pub_status_pages_free(struct pub_status_pages *pages)
 {
     if (pages == NULL)
         return;
-    pub_pages_forget(pages);
+    pub_status_pages_forget(pages);
     free(pages);
 }
 
@@ -248,11 +248,11 @@ static int build_page(struct page *page, const struct snap_sale *sale, int64_t w
 
 static struct page *find_page(const struct pub_listener *listener, const struct snap_sale *sale)
 {
-    struct pub_pages *pages = listener->pages;
-    size_t count = listener->gates->policy->index_end;
+    struct pub_status_pages *pages = listener->status_pages;
+    size_t count = listener->gates->snapshot->index_end;
 
     if (pages->count != count) {
-        pub_pages_forget(pages);
+        pub_status_pages_forget(pages);
         pages->page = calloc(count, sizeof *pages->page);
         if (pages->page == NULL)
             return NULL;

@@ -5,14 +5,14 @@
 
 #include "common/err.h"
 
-struct pub_pages;
+struct pub_status_pages;
 struct pub_request;
 struct snap_sale;
 
-int pub_pages_new(struct pub_pages **ret_pages) PS_MUST_CHECK;
-void pub_pages_free(struct pub_pages *pages); /* NULL is allowed */
+int pub_status_pages_new(struct pub_status_pages **ret_pages) PS_MUST_CHECK;
+void pub_status_pages_free(struct pub_status_pages *pages); /* NULL is allowed */
 /* The snapshot has changed: every page is rebuilt. */
-void pub_pages_forget(struct pub_pages *pages);
+void pub_status_pages_forget(struct pub_status_pages *pages);
 /* Answers GET and HEAD: 200, or 304 when If-None-Match names the page's ETag. */
 void pub_status_page_answer(struct pub_request *request, const struct snap_sale *sale);
 

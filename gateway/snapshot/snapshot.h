@@ -22,13 +22,13 @@ struct snapshot {
     struct adm_limit_set *limits;
     struct adm_blocklist *blocklist;
     struct cfg_rehearsal_keys rehearsal_keys;
-    struct up_table *pages; /* NULL: there are none */
+    struct up_table *up_table; /* NULL: there are none */
     /* Private: what the next one does not have any more. */
     struct {
         struct snap_sale *first_sale, **sales;
         struct adm_limit_set *limits;
         struct adm_blocklist *blocklist;
-        struct up_table *pages;
+        struct up_table *up_table;
     } retired;
 };
 

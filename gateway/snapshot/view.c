@@ -25,9 +25,10 @@ struct snap_view {
     uint32_t index_end;
     struct adm_limit_set *limits;
     struct adm_blocklist *blocklist;
-    struct up_table *pages;
+    struct up_table *up_table;
     struct cfg_rehearsal_keys rehearsal_keys;
-    bool sales_changed, limits_changed, blocklist_changed, pages_changed; /* since the last one */
+    bool sales_changed, limits_changed, blocklist_changed,
+        up_table_changed; /* since the last one */
 };
 
 int snap_view_new(struct snap_view **ret_view)
@@ -40,7 +41,7 @@ int snap_view_new(struct snap_view **ret_view)
         return PS_E_NOMEM;
     }
     view->sales_changed = view->limits_changed = true;
-    view->blocklist_changed = view->pages_changed = true;
+    view->blocklist_changed = view->up_table_changed = true;
     *ret_view = view;
     return 0;
 }
@@ -74,8 +75,8 @@ void snap_view_free(struct snap_view *view)
     free(view->free_indexes);
     if (view->limits_changed)
         adm_limit_set_free(view->limits);
-    if (view->pages_changed)
-        up_table_drop(view->pages);
+    if (view->up_table_changed)
+        up_table_drop(view->up_table);
     adm_blocklist_free(view->blocklist);
     sodium_memzero(&view->rehearsal_keys, sizeof view->rehearsal_keys);
     free(view);
@@ -178,12 +179,12 @@ void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehea
     view->rehearsal_keys = *keys;
 }
 
-void snap_view_set_pages(struct snap_view *view, struct up_table *pages)
+void snap_view_set_up_table(struct snap_view *view, struct up_table *up_table)
 {
-    if (view->pages_changed)
-        up_table_drop(view->pages);
-    view->pages = pages;
-    view->pages_changed = true;
+    if (view->up_table_changed)
+        up_table_drop(view->up_table);
+    view->up_table = up_table;
+    view->up_table_changed = true;
 }
 
 struct adm_blocklist *snap_view_blocklist(struct snap_view *view)
@@ -240,19 +241,19 @@ static void hand_over(struct snap_view *view, struct snapshot *next)
         last->retired.sales = next->sales != last->sales ? last->sales : NULL;
         last->retired.limits = next->limits != last->limits ? last->limits : NULL;
         last->retired.blocklist = next->blocklist != last->blocklist ? last->blocklist : NULL;
-        last->retired.pages = next->pages != last->pages ? last->pages : NULL;
+        last->retired.up_table = next->up_table != last->up_table ? last->up_table : NULL;
     } else {
         snapshot_free_retired(view->retired);
     }
     view->retired = NULL;
     view->last = next;
     view->sales_changed = view->limits_changed = false;
-    view->blocklist_changed = view->pages_changed = false;
+    view->blocklist_changed = view->up_table_changed = false;
     /* The last of all frees what nobody takes over. */
     next->retired.sales = next->sales;
     next->retired.limits = next->limits;
     next->retired.blocklist = next->blocklist;
-    next->retired.pages = next->pages;
+    next->retired.up_table = next->up_table;
 }
 
 int snap_view_snapshot(struct snap_view *view, int64_t version, int64_t revision,
@@ -271,7 +272,7 @@ int snap_view_snapshot(struct snap_view *view, int64_t version, int64_t revision
     next->twin_count = last != NULL ? last->twin_count : 0;
     next->sales = view->sales_changed ? copy_lists(view, &next->twin_count) : last->sales;
     next->limits = view->limits;
-    next->pages = view->pages;
+    next->up_table = view->up_table;
     next->blocklist =
         view->blocklist_changed ? adm_blocklist_freeze(view->blocklist) : last->blocklist;
     if (next->sales == NULL || next->blocklist == NULL) {

@@ -30,7 +30,7 @@ int snap_view_set_rules(struct snap_view *view, const struct cfg_limit_rule *rul
 /* These are all keys, copied. */
 void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehearsal_keys *keys);
 /* Takes a reference over. */
-void snap_view_set_pages(struct snap_view *view, struct up_table *pages);
+void snap_view_set_up_table(struct snap_view *view, struct up_table *up_table);
 /* To be changed in place. */
 struct adm_blocklist *snap_view_blocklist(struct snap_view *view);
 

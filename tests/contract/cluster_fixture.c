@@ -183,7 +183,7 @@ void turn(void)
             continue;
         shared_log_read(nodes[i].log);
         while (cfg_store_is_publishing(nodes[i].store))
-            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_SNAPSHOT_ACK,
                                               .value = (uint64_t)control->snapshot->version},
                             control);
     }

@@ -131,7 +131,7 @@ void stop(struct node *node)
     ps_metrics_free(node->metrics);
 }
 
-/* One turn of the loop; where a policy was published, the worker that there is not takes it over.
+/* One turn of the loop; where a snapshot was published, the worker that there is not takes it over.
  */
 void turn(void)
 {
@@ -139,7 +139,7 @@ void turn(void)
     for (size_t i = 0; i < NODES; i++) {
         struct gw_control *control = nodes[i].control;
         while (control != NULL && cfg_store_is_publishing(nodes[i].store))
-            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_POLICY_ACK,
+            gw_control_mail(&(struct ps_mail){.kind = GW_MAIL_SNAPSHOT_ACK,
                                               .value = (uint64_t)control->snapshot->version},
                             control);
     }

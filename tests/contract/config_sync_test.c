@@ -188,7 +188,7 @@ static void the_highest_version_wins_whoever_comes_first(void **state)
     assert_ok(put_block(a, "mallory"));
     while (revision_of(b) != 4)
         turn();
-    stop(b); /* stays behind with spring and the policy */
+    stop(b); /* stays behind with spring and the snapshot */
     assert_ok(put_sale(a, "spring", 2, 2));
     assert_ok(drop_entries(a, "", "mallory"));
     stop(a);

@@ -86,7 +86,7 @@ static void gateways_hear_of_each_other(void **state)
     assert_string_equal(north->heartbeat.name, "north");
     assert_int_equal(north->heartbeat.demand, 100);
     assert_int_equal(north->heartbeat.in_flight, 1);
-    assert_int_equal(north->heartbeat.policy_version, 3);
+    assert_int_equal(north->heartbeat.snapshot_version, 3);
     assert_true(north->age_ms >= 20 && north->age_ms < 60000);
     assert_string_equal(south->heartbeat.name, "south");
     assert_int_equal(south->heartbeat.spilled, 7);

@@ -61,7 +61,7 @@ static void set_rules(const char *const *texts, size_t count)
     assert_ok(snap_view_set_rules(view, rules, count));
     free(rules);
     assert_ok(snap_view_snapshot(view, 1, 1, &snapshot));
-    gates.policy = snapshot;
+    gates.snapshot = snapshot;
 }
 
 static enum ans_verdict ask(const struct cfg_route *route, const char *user, const char *ip)

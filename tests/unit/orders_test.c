@@ -143,7 +143,7 @@ static struct snap_sale sale;
 static struct snap_sku sku;
 static struct snap_sale *sales[] = {&sale};
 static struct adm_limit_set limits;
-static struct snapshot policy;
+static struct snapshot snapshot;
 static struct oq_fold *fold;
 static struct ord_in_flight *in_flight;
 static struct adm_worker_load load;
@@ -165,8 +165,8 @@ static int set_up(void **state)
                               .epoch = 1,
                               .sku_count = 1,
                               .skus = &sku};
-    policy = (struct snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
-    assert_ok(adm_blocklist_new(&policy.blocklist));
+    snapshot = (struct snapshot){.version = 1, .sale_count = 1, .sales = sales, .limits = &limits};
+    assert_ok(adm_blocklist_new(&snapshot.blocklist));
     adm_shed_init(&shed);
     const struct ps_adaptive_limit_settings places = {
         .floor = 4, .initial = 4, .ceiling = 4, .target_ns = 1, .timeout_ns = 2};
@@ -179,7 +179,7 @@ static int set_up(void **state)
                                .log_limit = &log_limit,
                                .store_limit = &store_limit,
                                .shard = ps_metrics_shard(metrics),
-                               .policy = &policy};
+                               .snapshot = &snapshot};
     assert_ok(adm_limit_table_new(1, &gates.limits));
     const struct ord_deps deps = {.loop = &loop,
                                   .clock = &clock_.clock,
@@ -216,7 +216,7 @@ static int tear_down(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     ord_in_flight_free(in_flight);
     adm_limit_table_free(gates.limits);
-    adm_blocklist_free(policy.blocklist);
+    adm_blocklist_free(snapshot.blocklist);
     oq_fold_free(fold);
     ps_metrics_free(metrics);
     return 0;

@@ -320,7 +320,7 @@ static void rules_stand_beside_what_admission_made_of_them(void **state)
 }
 
 /* An empty one, with a second reference by which the test sees when the first goes. */
-static struct up_table *new_pages(void)
+static struct up_table *new_up_table(void)
 {
     struct up_table *pages = calloc(1, sizeof *pages);
     assert_non_null(pages);
@@ -335,21 +335,21 @@ static unsigned references(struct up_table *pages)
 
 static void pages_are_shared_until_they_change_and_go_with_the_last_snapshot(void **state)
 {
-    struct up_table *first = new_pages(), *unseen = new_pages(), *second = new_pages();
+    struct up_table *first = new_up_table(), *unseen = new_up_table(), *second = new_up_table();
     (void)state;
-    snap_view_set_pages(view, first);
+    snap_view_set_up_table(view, first);
     publish();
-    assert_ptr_equal(snapshot->pages, first);
+    assert_ptr_equal(snapshot->up_table, first);
     assert_ok(snap_view_set_rules(view, NULL, 0));
     publish();
-    assert_ptr_equal(snapshot->pages, first);
+    assert_ptr_equal(snapshot->up_table, first);
     assert_int_equal(references(first), 2);
-    snap_view_set_pages(view, unseen);
-    snap_view_set_pages(view, second); /* before the other one was published */
+    snap_view_set_up_table(view, unseen);
+    snap_view_set_up_table(view, second); /* before the other one was published */
     assert_int_equal(references(unseen), 1);
     assert_int_equal(references(first), 2);
     publish();
-    assert_ptr_equal(snapshot->pages, second);
+    assert_ptr_equal(snapshot->up_table, second);
     assert_int_equal(references(first), 1);
     snapshot_free(snapshot);
     snapshot = NULL;

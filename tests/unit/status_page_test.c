@@ -41,7 +41,7 @@ static void publish(void)
 
     assert_ok(snap_view_snapshot(view, snapshot != NULL ? snapshot->version + 1 : 1, 1, &next));
     snapshot_free(snapshot);
-    gates.policy = snapshot = next;
+    gates.snapshot = snapshot = next;
 }
 
 static void put_sale(const char *name)
@@ -64,7 +64,7 @@ static int begin(void **state)
 {
     (void)state;
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
-    assert_ok(pub_pages_new(&listener.pages));
+    assert_ok(pub_status_pages_new(&listener.status_pages));
     assert_ok(snap_view_new(&view));
     listener.clock = &ps_clock_system;
     listener.gates = &gates;
@@ -81,7 +81,7 @@ static int end(void **state)
 {
     (void)state;
     http_fixture_stop(&server);
-    pub_pages_free(listener.pages);
+    pub_status_pages_free(listener.status_pages);
     snapshot_free(snapshot);
     snap_view_free(view);
     ps_metrics_free(metrics);

@@ -154,5 +154,5 @@ const struct cfg_kind cfg_kind_cache = {
     .table = &table,
     .read_state = read_purges,
     .free = free_cache,
-    .makes_pages = true,
+    .makes_up_table = true,
 };

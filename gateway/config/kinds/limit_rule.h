@@ -1,4 +1,4 @@
-/* A rate-limit rule as operators write it: one JSON document a rule, in the policy and in
+/* A rate-limit rule as operators write it: one JSON document a rule, in the store and in
  * `/admin/v1/limits/{rule}`.
  *
  *   {"algorithm":"token_bucket","key":"user","rate":5,"period_s":10,"burst":5,"max_wait_ms":0,

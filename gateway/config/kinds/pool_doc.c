@@ -525,5 +525,5 @@ const struct cfg_kind cfg_kind_pool = {
     .parse = pool_parse,
     .free = pool_free,
     .write = pool_write,
-    .makes_pages = true,
+    .makes_up_table = true,
 };

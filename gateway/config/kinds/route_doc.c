@@ -533,5 +533,5 @@ const struct cfg_kind cfg_kind_route = {
     .clash_words =
         "is taken already, with the same host and match and a method that both serve, by "
         "the route",
-    .makes_pages = true,
+    .makes_up_table = true,
 };

@@ -108,7 +108,7 @@ struct cfg_kind {
     const struct cfg_shipped *shipped;
     const char *instead; /* what can be done where one of them cannot be deleted; NULL: nothing */
     bool ends_at_once;   /* an end by itself is published, and does not wait for a change */
-    bool makes_pages;    /* the table that pages go by is made of these, too */
+    bool makes_up_table; /* the table of upstreams is made of these, too */
     bool only_shipped;   /* there are no others: none is deleted */
     const char *single;  /* the name of the one document, which its path leaves out; NULL: no */
     /* Pointers of members that only reading shows, NULL-terminated; a star stands for any element.

@@ -79,7 +79,7 @@ static struct caches *caches;
 static struct cache_wakeups *wakeups;
 static struct up_registry *registry;
 static struct snap_view *view;
-static struct snapshot *policy, *leaving;
+static struct snapshot *snapshot, *leaving;
 static struct gw_worker *worker;
 static struct ps_mailbox *control_mail;
 static uv_timer_t wake;
@@ -241,9 +241,9 @@ static void wake_worker(size_t index, void *ctx)
 static void on_control_mail(const struct ps_mail *mail, void *ctx)
 {
     (void)ctx;
-    if (mail->kind != GW_MAIL_POLICY_ACK)
+    if (mail->kind != GW_MAIL_SNAPSHOT_ACK)
         return;
-    MUST((int64_t)mail->value == policy->version);
+    MUST((int64_t)mail->value == snapshot->version);
     snapshot_free(leaving);
     leaving = NULL;
 }
@@ -254,15 +254,15 @@ static void on_wake(uv_timer_t *timer)
     is_awake = true;
 }
 
-static void new_policy(void)
+static void new_snapshot(void)
 {
     const struct up_registry_deps deps = {.clock = &virtual, .worker_count = 1, .caches = caches};
 
     MUST(up_registry_new(&deps, &registry) == 0 && snap_view_new(&view) == 0);
-    struct up_table *pages = up_registry_build(registry, NULL);
-    MUST(pages != NULL);
-    snap_view_set_pages(view, pages);
-    MUST(snap_view_snapshot(view, 1, 1, &policy) == 0);
+    struct up_table *table = up_registry_build(registry, NULL);
+    MUST(table != NULL);
+    snap_view_set_up_table(view, table);
+    MUST(snap_view_snapshot(view, 1, 1, &snapshot) == 0);
 }
 
 void world_open(void)
@@ -284,7 +284,7 @@ void world_open(void)
     MUST(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics) == 0 &&
          cache_wakeups_new(1, wake_worker, NULL, &wakeups) == 0 &&
          caches_new(wakeups, &caches) == 0);
-    new_policy();
+    new_snapshot();
     listener = net_listen();
     const struct gw_worker_deps deps = {.settings = &settings,
                                         .clock = &virtual,
@@ -300,7 +300,7 @@ void world_open(void)
                                         .worker_count = 1,
                                         .readiness = tell_readiness};
     memory_begin(true);
-    MUST(gw_worker_new(&deps, 0, listener, policy, &worker) == 0);
+    MUST(gw_worker_new(&deps, 0, listener, snapshot, &worker) == 0);
     memory_begin(false);
     MUST(ps_mailbox_new(&worker->loop, 64, on_control_mail, NULL, NULL, &control_mail) == 0);
     worker->deps.control_mail = control_mail;
@@ -347,7 +347,7 @@ const char *world_unrest(void)
     if (figures.bytes_filling > 0 || figures.bytes_held > 0)
         return "bytes of the cache";
     if (leaving != NULL)
-        return "a policy that was not acknowledged";
+        return "a snapshot that was not acknowledged";
     if (!pools_rest(table))
         return "a place at a pool";
     /* The registry's, the snapshot's, and the worker's as the one in use, which without memory may
@@ -370,8 +370,8 @@ void world_close(void)
     MUST(!uv_loop_alive(&worker->loop) && net_open() == 0);
     gw_worker_join(worker);
     snapshot_free(leaving);
-    snapshot_free(policy);
-    policy = leaving = NULL;
+    snapshot_free(snapshot);
+    snapshot = leaving = NULL;
     snap_view_free(view);
     up_registry_free(registry);
     caches_free(caches);
@@ -422,21 +422,21 @@ void world_sleep(int64_t ms, void (*pump)(void))
 static void publish(void)
 {
     struct snapshot *next;
-    const struct ps_mail none = {.kind = GW_MAIL_POLICY};
+    const struct ps_mail none = {.kind = GW_MAIL_SNAPSHOT};
     struct ps_mail mail = none;
 
     if (leaving != NULL) /* one at a time */
         world_run();
     MUST(leaving == NULL);
-    struct up_table *pages = up_registry_build(registry, NULL);
-    if (pages != NULL)
-        snap_view_set_pages(view, pages);
-    if (pages == NULL || snap_view_snapshot(view, policy->version + 1, 1, &next) < 0) {
+    struct up_table *table = up_registry_build(registry, NULL);
+    if (table != NULL)
+        snap_view_set_up_table(view, table);
+    if (table == NULL || snap_view_snapshot(view, snapshot->version + 1, 1, &next) < 0) {
         MUST(memory_has_failed());
         return;
     }
-    leaving = policy;
-    policy = next;
+    leaving = snapshot;
+    snapshot = next;
     mail.ptr = next;
     MUST(gw_worker_post(worker, &mail) == 0);
 }
