@@ -134,7 +134,7 @@ void op_say_list(struct op_request *request, const char *after, int64_t limit,
 static void list_documents(struct op_request *request)
 {
     const struct op_kind *kind = added(request->admin, request->kind);
-    char after[CFG_NAME_MAX + 1];
+    char after[PS_USER_MAX + 1];
     int64_t limit = OP_LIST_MAX;
     const struct op_param params[] = {
         {.name = "after", .text = after, .cap = sizeof after},

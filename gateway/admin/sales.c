@@ -190,7 +190,7 @@ static bool is_wanted(const struct op_admin *admin, const struct cfg_doc *doc, c
 
 static void list_sales(struct op_request *request)
 {
-    char after[CFG_NAME_MAX + 1], rehearsal[16], states[80];
+    char after[PS_USER_MAX + 1], rehearsal[16], states[80];
     int64_t limit = OP_LIST_MAX;
     const struct op_param params[] = {
         {.name = "after", .text = after, .cap = sizeof after},

@@ -98,6 +98,6 @@ def before_call(context, case, kwargs):
 
 @schemathesis.check
 def is_unavailable_only_under_overload(ctx, response, case):
-    """Pressure, or a pin that is made up here, turns features off: of all 5xx that alone is no fault of the server."""
+    """Pressure, or an override that is made up here, turns features off: of all 5xx that alone is no fault of the server."""
     if response.status_code == 503 and case.method.upper() != "HEAD":
         assert response.json()["code"] == "shed", response.text

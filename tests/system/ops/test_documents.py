@@ -216,6 +216,8 @@ def test_lists_come_in_pages(gateway):
         seen += page["users"]
         after = page.get("next")
     assert [entry["user"] if isinstance(entry, dict) else entry for entry in seen if "page-" in str(entry)] == names
+    assert gateway.admin("GET", f"/admin/v1/blocklist/users?after={128 * 'a'}").status == 200
+    assert gateway.admin("GET", f"/admin/v1/blocklist/users?after={129 * 'a'}").status == 422  # no user's name is as long
 
 
 def test_an_unknown_query_parameter_is_refused(gateway):
