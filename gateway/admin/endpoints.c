@@ -1,9 +1,9 @@
 /* Endpoints that register themselves, or are registered by whoever starts them: PUT and again PUT
- * as a heart-beat. A heart-beat waits for nobody's change: it is noted, written with others, and
+ * as a heartbeat. A heartbeat waits for nobody's change: it is noted, written with others, and
  * answered at once (upstream/registrations.h).
  *
  * A registrar has the pools that its token names, and there what it has registered itself. Which
- * token that was stays with the registration: heart-beats, and an operator who changes it, leave
+ * token that was stays with the registration: heartbeats, and an operator who changes it, leave
  * that as it is. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"

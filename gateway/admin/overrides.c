@@ -315,7 +315,7 @@ static bool is_possible(struct op_request *request, const struct cfg_override *o
     if (override->kind != CFG_OVERRIDE_FALLBACK ||
         find_route(&request->admin->deps, of, strlen(of))->fallback_count > 0)
         return true;
-    op_no(request, ANS_V_conflict, "the route has no fall-back: give it one first");
+    op_no(request, ANS_V_conflict, "the route has no fallback: give it one first");
     return false;
 }
 

@@ -247,7 +247,7 @@ static void a_heart_beat_whose_commit_fails_is_settled_by_the_file(void **state)
     assert_int_equal(lines_with("\"seq\":"), 1);
 }
 
-/* --- Heart-beats written together. --- */
+/* --- Heartbeats written together. --- */
 
 static struct up_registrations *registrations;
 

@@ -65,7 +65,7 @@ static void another_share_takes_it_up_again_and_the_old_one_does_not_bring_it_ba
     cfg_doc_free(back);
 }
 
-/* Versions before kept forced fall-backs there, too. */
+/* Versions before kept forced fallbacks there, too. */
 static void a_pin_that_an_older_version_kept_is_dropped(void **state)
 {
     struct cfg_doc *doc = document(ROUTE("0.05"), "{\"pin\":" PIN ",\"returned\":[]}");

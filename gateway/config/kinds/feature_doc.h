@@ -21,9 +21,9 @@
     X(access_log, 1, "Of a hundred lines of the access log one is written.") \
     X(exports, 2, "Exports and audits are refused with 503, by pressure only while a sale is open that is no rehearsal.") \
     X(rehearsals, 1, "Orders of rehearsal sales are refused with 503, by pressure only while another sale is open.") \
-    X(routes_extra, 1, "Routes of the class extra are answered by their fall-backs, or with 503.") \
-    X(routes_normal, 3, "Routes of the class normal are answered by their fall-backs, or with 503.") \
-    X(routes_important, 4, "Routes of the class important are answered by their fall-backs, or with 503.") \
+    X(routes_extra, 1, "Routes of the class extra are answered by their fallbacks, or with 503.") \
+    X(routes_normal, 3, "Routes of the class normal are answered by their fallbacks, or with 503.") \
+    X(routes_important, 4, "Routes of the class important are answered by their fallbacks, or with 503.") \
     X(mirror, 1, "No copies of requests are sent to the pools of mirrors.")
 /* clang-format on */
 

@@ -6,7 +6,7 @@
  *   feature:NAME            on, off
  *   breaker:NAME            open, closed
  *   flow:log, flow:store    how much may be under way at each gateway
- *   fallback:ROUTE          on: the route's fall-backs answer
+ *   fallback:ROUTE          on: the route's fallbacks answer
  *   split:ROUTE:POOL        the share of the route's split to that pool
  *   limit:RULE              enforce, shadow, off
  *

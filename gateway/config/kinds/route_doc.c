@@ -239,11 +239,11 @@ static json_t *write_cache(const struct cfg_route_cache *cache)
                      cache->obeys_no_cache ? "obey" : "ignore");
 }
 
-/* --- Fall-backs. --- */
+/* --- Fallbacks. --- */
 
 static const char *const fallback_kinds[] = {"stale", "pool", "static", "problem", NULL};
 
-/* Whether a fall-back before this one leaves it anything to do. */
+/* Whether the fallbacks before this one leave it anything to do. */
 static void check_fallback(struct cfg_part *part, const struct cfg_route *route, size_t index)
 {
     const struct cfg_fallback *fallback = &route->fallbacks[index];

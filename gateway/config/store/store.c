@@ -294,7 +294,7 @@ static void say_taken(const struct cfg_doc *doc)
            PS_F_STR("document", doc->name), PS_F_INT("version", doc->version));
 }
 
-/* Takes the document over. True: it is more than a heart-beat. */
+/* Takes the document over. True: it is more than a heartbeat. */
 static bool put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
     struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);

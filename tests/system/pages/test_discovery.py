@@ -384,7 +384,7 @@ def test_registrations_outlive_a_restart_and_end_while_the_gateway_is_down(shops
 
 @pytest.mark.slow
 def test_five_hundred_endpoints_cost_one_change_a_second():
-    """Two pools of 250 with a TTL of 15 s, whose heart-beats come each 5 s: they are written once a second at most, and the audit log has none."""
+    """Two pools of 250 with a TTL of 15 s, whose heartbeats come each 5 s: they are written once a second at most, and the audit log has none."""
     def beat(which):
         for pool, address in which:
             answer = gateway.admin("PUT", f"/admin/v1/pools/{pool}/endpoints/{address}", {"ttl_s": 15})
@@ -443,7 +443,7 @@ def test_a_registration_at_one_gateway_serves_at_all_and_outlives_redis(kafka, s
         register(b, pool, shops[0], 403, token=other["token"], ttl_s=4)
         register(b, pool, shops[1], ttl_s=4)
         wait_who(a, pool, {0, 1})
-        for _ in range(7):  # heart-beats at either
+        for _ in range(7):  # heartbeats at either
             register(b, pool, shops[0], 200, ttl_s=4)
             register(a, pool, shops[1], 200, ttl_s=4)
             time.sleep(1)

@@ -263,7 +263,7 @@ def outcomes(socks):
 
 
 class Askers:
-    """Clients that ask again as soon as the shop has answered, and a second after a fall-back. One thread has them all: the shop needs the processor, too."""
+    """Clients that ask again as soon as the shop has answered, and a second after a fallback. One thread has them all: the shop needs the processor, too."""
 
     def __init__(self, gateway, count):
         self.port, self.selector, self.why = gateway.port, selectors.DefaultSelector(), collections.Counter()
