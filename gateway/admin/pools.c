@@ -55,8 +55,8 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
         (json_int_t)up_endpoint_connections(endpoint), "in_flight",
         (json_int_t)up_endpoint_in_flight(endpoint), "requests", (json_int_t)all.answers, "errors",
         (json_int_t)all.failures, "ewma_ms", ms_json((double)highest_ewma_ns(endpoint, now_ns)),
-        "p50_ms", ms_json(up_figures_quantile_ns(&added, 0.5)), "p99_ms",
-        ms_json(up_figures_quantile_ns(&added, 0.99)));
+        "p50_ms", ms_json((double)ps_times_quantile_ns(&added.times, 0.5)), "p99_ms",
+        ms_json((double)ps_times_quantile_ns(&added.times, 0.99)));
 }
 
 /* What its discovery says; null: it has none. */

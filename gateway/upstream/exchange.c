@@ -441,7 +441,7 @@ static void note_first_byte(struct up_exchange *exchange)
     int64_t ewma_ns = atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed);
 
     up_add(&cell->took_ns, took_ns);
-    ps_durations_add(&cell->durations, took_ns);
+    ps_times_add(&cell->times, took_ns);
     ps_durations_add(&pool_cell_of(exchange)->durations, took_ns);
     atomic_store_explicit(&cell->ewma_ns, up_ewma_add(ewma_ns, passed_ns, took_ns),
                           memory_order_relaxed);

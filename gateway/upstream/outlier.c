@@ -36,42 +36,16 @@ void up_figures_read(const struct up_endpoint *endpoint, struct up_figures *ret_
                 sum.failures += count;
         }
         sum.took_ns += get(&cell->took_ns);
-        for (size_t k = 0; k <= PS_METRIC_BOUNDS; k++)
-            sum.durations[k] += get(&cell->durations.cell[k]);
+        ps_times_sum_add(&sum.times, &cell->times);
     }
     *ret_figures = sum;
 }
 
-static int64_t timed(const struct up_figures *figures)
-{
-    int64_t count = 0;
-
-    for (size_t i = 0; i <= PS_METRIC_BOUNDS; i++)
-        count += figures->durations[i];
-    return count;
-}
-
 double up_figures_mean_ns(const struct up_figures *figures)
 {
-    int64_t count = timed(figures);
+    uint64_t count = ps_times_total(&figures->times);
 
-    return count <= 0 ? 0 : (double)figures->took_ns / (double)count;
-}
-
-double up_figures_quantile_ns(const struct up_figures *figures, double quantile)
-{
-    double rank = quantile * (double)timed(figures), low = 0;
-
-    if (rank <= 0)
-        return 0;
-    for (size_t i = 0; i < PS_METRIC_BOUNDS; i++) {
-        double count = (double)figures->durations[i], high = ps_metric_bounds[i];
-        if (rank <= count)
-            return (low + (high - low) * rank / count) * (double)PS_NS_PER_S;
-        rank -= count;
-        low = high;
-    }
-    return low * (double)PS_NS_PER_S;
+    return count == 0 ? 0 : (double)figures->took_ns / (double)count;
 }
 
 /* --- the last 10 s --- */
@@ -100,16 +74,15 @@ void up_recent_read(const struct up_recent *recent, const struct up_figures *now
 
     *ret_added = (struct up_figures){.answers = now->answers - then->answers,
                                      .failures = now->failures - then->failures,
-                                     .took_ns = now->took_ns - then->took_ns};
-    for (size_t i = 0; i <= PS_METRIC_BOUNDS; i++)
-        ret_added->durations[i] = now->durations[i] - then->durations[i];
+                                     .took_ns = now->took_ns - then->took_ns,
+                                     .times = ps_times_between(&then->times, &now->times)};
 }
 
 /* --- outliers --- */
 
 bool up_outlier_has_latency(const struct cfg_pool *pool, const struct up_figures *added)
 {
-    int64_t count = timed(added);
+    int64_t count = (int64_t)ps_times_total(&added->times);
 
     return count > 0 && count >= pool->outlier.requests_min;
 }
@@ -120,7 +93,7 @@ enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_fi
     unsigned row_max = pool->outlier.consecutive_errors;
     double failures = (double)added->failures, answers = (double)added->answers;
     double factor = pool->outlier.latency_factor;
-    const double last_ns = ps_metric_bounds[PS_METRIC_BOUNDS - 1] * (double)PS_NS_PER_S;
+    const double last_ns = (double)ps_time_bucket_from_ns(PS_TIME_BUCKETS - 1);
 
     if (row_max > 0 && in_row >= row_max) {
         snprintf(why, why_size, "%" PRIu32 " errors in a row", in_row);
@@ -135,7 +108,7 @@ enum up_outlier up_outlier_judge(const struct cfg_pool *pool, const struct up_fi
     }
     if (factor > 0 && median_ns > 0 && up_outlier_has_latency(pool, added) &&
         up_figures_mean_ns(added) > factor * median_ns &&
-        up_figures_quantile_ns(added, 0.9) >= fmin(factor * median_ns, last_ns)) {
+        (double)ps_times_quantile_ns(&added->times, 0.9) >= fmin(factor * median_ns, last_ns)) {
         snprintf(why, why_size, "%.1f times the pool's median latency",
                  up_figures_mean_ns(added) / median_ns);
         return UP_OUTLIER_LATENCY;

@@ -7,6 +7,7 @@
 #define UP_OUTLIER_H
 
 #include "common/metrics/metrics.h"
+#include "common/metrics/histogram.h"
 #include "gateway/config/kinds/pool_doc.h"
 
 struct up_endpoint;
@@ -16,7 +17,7 @@ struct up_figures {
     int64_t answers;  /* answers and failures: everything that says something about the endpoint */
     int64_t failures; /* the failures among these */
     int64_t took_ns;  /* sum of the times to the head of the answer */
-    int64_t durations[PS_METRIC_BOUNDS + 1]; /* the same, in buckets; one beyond the last */
+    struct ps_times_sum times; /* the same times, counted */
 };
 
 #define UP_RECENT_PARTS 10
@@ -47,8 +48,6 @@ struct up_judged {
 void up_figures_read(const struct up_endpoint *endpoint, struct up_figures *ret_figures);
 /* Mean of the requests that had an answer; 0: none. */
 double up_figures_mean_ns(const struct up_figures *figures);
-/* Interpolated linearly within its bucket; at most the last bound. 0: no answer. */
-double up_figures_quantile_ns(const struct up_figures *figures, double quantile);
 
 /* Forgets everything before now. */
 void up_recent_clear(struct up_recent *recent, const struct up_figures *now, int64_t now_ns);

@@ -63,8 +63,8 @@ TAILQ_HEAD(up_connection_list, up_connection);
  * them, relaxed; the rest is the worker's alone. */
 struct up_endpoint_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
-    _Atomic(int64_t) took_ns;      /* sum of the times to the head of an answer */
-    struct ps_durations durations; /* the same, in buckets */
+    _Atomic(int64_t) took_ns; /* sum of the times to the head of an answer */
+    struct ps_times times;    /* the same times, counted */
     _Atomic(int64_t) connections;
     _Atomic(int64_t) in_flight; /* requests */
     _Atomic(int64_t) ewma_ns;   /* peak EWMA of the time to the first byte, at ewma_at_ns */
