@@ -205,6 +205,25 @@ def test_every_arrow_goes_to_a_room():
     assert not wrong, wrong
 
 
+def test_every_arrow_is_used():
+    used = {of: set() for of in arrows()}
+    for name, target in edges():
+        used[room(name)].add(room(target))
+    for name, others in uses().items():
+        used[room(name)] |= {room(other) for other in others}
+    for name in all_sources():
+        for tag in set(re.findall(r"\b(?:struct|union|enum)\s+(\w+)", code(name))):
+            used[room(name)] |= homes().get(tag, set())
+    for inner in INNER:  # a library links for the rooms within it, and is linked for them
+        outer = inner.rsplit("/", 1)[0]
+        if outer in used:
+            used[outer] |= used[inner]
+        for rooms in used.values():
+            rooms |= {outer} if inner in rooms else set()
+    wrong = sorted(f"{of} links {other}" for of, others in arrows().items() for other in others - used[of])
+    assert not wrong, wrong
+
+
 def test_no_rooms_are_in_a_circle():
     wrong = [sorted(circle) for circle in circles(arrows())]
     assert not wrong, wrong
