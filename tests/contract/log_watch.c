@@ -180,6 +180,18 @@ void log_watch_wait_back(struct log_watch *watch, size_t changes)
     wait_state(watch, AVAILABLE, changes);
 }
 
+void log_watch_wait_back_or_notice(struct log_watch *watch, size_t changes, size_t notices)
+{
+    struct timespec until = patience();
+    int late = 0;
+    pthread_mutex_lock(&watch->lock);
+    while ((watch->changes < changes || !watch->available) && watch->notices <= notices &&
+           late == 0)
+        late = pthread_cond_timedwait(&watch->news, &watch->lock, &until);
+    pthread_mutex_unlock(&watch->lock);
+    assert_int_equal(late, 0);
+}
+
 void log_watch_wait_changes(struct log_watch *watch, size_t changes)
 {
     wait_state(watch, ANY_STATE, changes);

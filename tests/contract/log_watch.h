@@ -57,6 +57,9 @@ void log_watch_wait_notices(struct log_watch *watch, size_t count);
 void log_watch_wait_away(struct log_watch *watch);
 /* Until it works again after `changes` changes of its state or more. */
 void log_watch_wait_back(struct log_watch *watch, size_t changes);
+/* For a fault of which either may come: it is available after `changes`, or has said a notice more
+ * than `notices`. */
+void log_watch_wait_back_or_notice(struct log_watch *watch, size_t changes, size_t notices);
 void log_watch_wait_changes(struct log_watch *watch, size_t changes);
 /* Holds the log's thread between two batches, so that what is appended meanwhile makes one batch.
  */
