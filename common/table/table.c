@@ -25,7 +25,9 @@ int64_t ps_member_int(const struct ps_member *member, const void *object)
         return *(const int64_t *)field;
     if (member->size == sizeof(int32_t))
         return is_signed ? *(const int32_t *)field : (int64_t) * (const uint32_t *)field;
-    return is_signed ? *(const int16_t *)field : *(const uint16_t *)field;
+    if (member->size == sizeof(int16_t))
+        return is_signed ? *(const int16_t *)field : *(const uint16_t *)field;
+    return *(const uint8_t *)field;
 }
 
 void ps_member_set_int(const struct ps_member *member, void *object, int64_t value)
@@ -36,8 +38,10 @@ void ps_member_set_int(const struct ps_member *member, void *object, int64_t val
         *(int64_t *)field = value;
     else if (member->size == sizeof(int32_t))
         *(uint32_t *)field = (uint32_t)value;
-    else
+    else if (member->size == sizeof(int16_t))
         *(uint16_t *)field = (uint16_t)value;
+    else
+        *(uint8_t *)field = (uint8_t)value;
 }
 
 bool ps_member_applies(const struct ps_table *table, const struct ps_member *member,
@@ -53,8 +57,14 @@ bool ps_member_applies(const struct ps_table *table, const struct ps_member *mem
 
 static bool is_zero_object(const struct ps_table *table, const void *object)
 {
+    unsigned tag = 0;
+
+    if (table->has_tag)
+        memcpy(&tag, (const char *)object + table->tag_at, sizeof tag);
+    if (tag != 0)
+        return false;
     for (size_t i = 0; i < table->count; i++)
-        if (!ps_member_is_zero(&table->members[i], object))
+        if (table->members[i].type != PS_M_OWN && !ps_member_is_zero(&table->members[i], object))
             return false;
     return true;
 }
@@ -138,6 +148,8 @@ void ps_member_clear(const struct ps_member *member, void *object)
 
 void ps_table_free(const struct ps_table *table, void *object)
 {
+    if (table->has_tag)
+        memset((char *)object + table->tag_at, 0, sizeof(unsigned));
     for (size_t i = 0; i < table->count; i++)
         ps_member_clear(&table->members[i], object);
 }

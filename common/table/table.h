@@ -13,15 +13,16 @@
 enum ps_member_type {
     PS_M_BOOL,   /* bool */
     PS_M_TRUE,   /* nothing is stored: true, or left out */
-    PS_M_INT,    /* an integer of 2, 4 or 8 bytes, signed where `min` is below 0 */
+    PS_M_INT,    /* an integer of 2, 4 or 8 bytes; signed where `min` is below 0 */
     PS_M_NUMBER, /* double */
     PS_M_SHARE,  /* uint32_t, per mille: a number in steps of 0.001 */
     PS_M_TIME,   /* int64_t, milliseconds of the wall clock; INT64_MAX is null */
     PS_M_CHARS,  /* char[size]; "" is null */
     PS_M_STRING, /* char *, heap */
-    PS_M_ENUM,   /* int or an enum: the place in `words` */
+    PS_M_ENUM,   /* an enum, or a bool for two words: the place in `words` */
     PS_M_SET,    /* unsigned: bit i stands for words[i]; an array of words, each once */
-    PS_M_OBJECT, /* a struct inside, of `table`; null: all its members are zero */
+    PS_M_OBJECT, /* a struct inside, of `table`; null: all its members are zero, but those that are
+                    PS_M_OWN */
     PS_M_LIST,   /* a pointer to `item`s on the heap, and their number (size_t) at `count_at` */
     PS_M_MAP,    /* the same, an object by name: the first member of `item->table` is the name, the
                     second one the value */
@@ -76,6 +77,7 @@ struct ps_member {
     const char *fallback; /* the default, as JSON text; NULL: zero, or null */
     const char *example;  /* as JSON text; NULL: the default */
     const char *unit;     /* "ms"; NULL: none */
+    const char *was;      /* its name in what an older version has stored; NULL: the same */
     union {
         const char *const *words; /* NULL-terminated */
         const struct ps_format *format;
@@ -128,6 +130,7 @@ struct ps_table_source {
     const char *pointer;      /* of the object in what is read; "" = it is the whole */
     enum ps_path_style style; /* of the faults: "/log/queue", "log.queue" */
     const void *ctx;          /* for checks */
+    bool stored;              /* read members by the names that they had before, too */
 };
 
 /* Fills the zeroed `object`: what is left out, or faulty, has its default. Adds all faults.

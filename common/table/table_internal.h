@@ -53,10 +53,10 @@ struct ps_table_reading {
     const char *pointer;
     enum ps_path_style style;
     size_t said; /* faults, also of those that were dropped */
-    bool no_memory;
+    bool no_memory, stored;
 };
 
-/* All of `at`: members, choices, the check. */
+/* All of `at`: members, choices, the check; where it has no JSON, the defaults alone. */
 void ps_table_read_object(struct ps_table_at *at, void *object);
 /* The value of a member; faults are about `place` below `at`. */
 void ps_table_read_value(struct ps_table_at *at, const char *place, const struct ps_member *member,

@@ -39,14 +39,16 @@ static void put_index(struct path *path, size_t index)
         put(path, *at);
 }
 
-/* A name of a row or a place: its dots and slashes lead into objects. */
+/* A name of a row, whose dots lead into objects, or a place, whose slashes do. */
 static void put_place(struct path *path, const char *place)
 {
+    char separator = strchr(place, '/') != NULL ? '/' : '.';
+
     if (*place == '\0')
         return;
     put_separator(path);
     for (; *place != '\0'; place++) {
-        if (*place == '.' || *place == '/')
+        if (*place == separator)
             put_separator(path);
         else
             put(path, *place);
@@ -322,6 +324,8 @@ static void read_members(struct ps_table_at *at, size_t first, size_t end, size_
         const struct ps_member *member = &table->members[i];
         next = ps_table_group(table, i, end, lead, &len);
         const json_t *value = json_object_getn(json, member->name + lead, len);
+        if (value == NULL && member->was != NULL && at->of->stored)
+            value = json_object_get(json, member->was);
         known += value != NULL;
         if (!ps_table_is_group(member, lead, len)) {
             read_member(at, member, value, object);
@@ -366,10 +370,10 @@ void ps_table_read_object(struct ps_table_at *at, void *object)
 {
     const struct ps_table *table = at->table;
 
-    if (table->has_tag)
+    if (table->has_tag && at->json != NULL)
         check_choices(at, object);
     read_members(at, 0, table->count, 0, at->json, object);
-    if (table->check != NULL && !at->of->no_memory)
+    if (table->check != NULL && at->json != NULL && !at->of->no_memory)
         table->check(at, object);
 }
 
@@ -386,8 +390,10 @@ bool ps_table_has(const struct ps_table_at *at, const char *member)
 int ps_table_read(const struct ps_table *table, const struct ps_table_source *source, void *object,
                   struct ps_faults *faults)
 {
-    struct ps_table_reading of = {
-        .faults = faults, .pointer = source->pointer, .style = source->style};
+    struct ps_table_reading of = {.faults = faults,
+                                  .pointer = source->pointer,
+                                  .style = source->style,
+                                  .stored = source->stored};
     struct ps_table_at at = {
         .table = table, .json = source->json, .ctx = source->ctx, .index = SIZE_MAX, .of = &of};
 

@@ -168,10 +168,12 @@ static bool read_inner(struct ps_table_at *outer, const char *place, const struc
                              .index = SIZE_MAX,
                              .of = outer->of};
 
-    if (!json_is_object(value))
-        return false;
-    ps_table_read_object(&at, ps_member_field(member, object));
-    return true;
+    bool is_object = json_is_object(value);
+    if (!is_object)
+        at.json = NULL; /* so that an entry of a list has its defaults */
+    if (is_object || (member->flags & PS_M_NULLABLE) == 0)
+        ps_table_read_object(&at, ps_member_field(member, object));
+    return is_object;
 }
 
 /* Room for the entries of a list or a map; NULL: for none, or there is no memory. */

@@ -430,7 +430,7 @@ static int set_rules(struct pool_checks *pool, const struct cfg_pool *doc)
         free(rules.host);
         return PS_E_NOMEM;
     }
-    memcpy(rules.expect, doc->health.expect, sizeof rules.expect);
+    memcpy(rules.expect, doc->health.expect, rules.expect_count * sizeof(int));
     free(pool->rules.path);
     free(pool->rules.host);
     pool->rules = rules;
@@ -470,7 +470,7 @@ int up_health_set(struct up_health *health, const struct cfg_pool *doc,
 {
     struct pool_checks *pool = find_pool(health, doc->name);
 
-    if (!doc->health.active) {
+    if (doc->health.path == NULL) {
         if (pool != NULL)
             free_pool(pool);
         return 0;

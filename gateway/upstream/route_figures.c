@@ -158,7 +158,6 @@ static int renew_window(const struct up_split_view *view, const struct up_target
     const struct cfg_split *split = view->as, *was = before != NULL ? before->as : NULL;
     struct up_target *target = view->live;
     bool goes_on = was != NULL && before->per_mille == view->per_mille &&
-                   was->back.on == split->back.on &&
                    was->back.errors_above == split->back.errors_above &&
                    was->back.p99_above == split->back.p99_above &&
                    was->back.window_s == split->back.window_s &&
@@ -172,8 +171,8 @@ static int renew_window(const struct up_split_view *view, const struct up_target
     up_tally_read(target, &its_now);
     up_tally_read(own, &own_now);
     target->window =
-        split->back.on ? up_window_new(split->back.window_s, &its_now, &own_now) : NULL;
-    return split->back.on && target->window == NULL ? PS_E_NOMEM : 0;
+        split->back.window_s > 0 ? up_window_new(split->back.window_s, &its_now, &own_now) : NULL;
+    return split->back.window_s > 0 && target->window == NULL ? PS_E_NOMEM : 0;
 }
 
 static int bind_split(struct up_split_view *split, const struct up_target *own,

@@ -158,18 +158,18 @@ static void on_changed(void *ctx, const char *pool, const char *address,
 
 static int begin(void **state)
 {
+    static int expect[] = {200, 204};
     struct fixture *f = calloc(1, sizeof *f);
 
     uv_loop_init(&f->loop);
     f->doc = (struct cfg_pool){.name = "web",
-                               .health = {.active = true,
-                                          .path = strdup("/healthz?deep=1"),
+                               .health = {.path = strdup("/healthz?deep=1"),
                                           .interval_ms = 30,
                                           .timeout_ms = 60000,
                                           .healthy_after = 2,
                                           .unhealthy_after = 3,
                                           .expect_count = 2,
-                                          .expect = {200, 204}}};
+                                          .expect = expect}};
     assert_int_equal(up_health_new(&f->loop, &ps_clock_system, on_changed, f, &f->health), 0);
     *state = f;
     return 0;
@@ -419,7 +419,8 @@ static void what_stays_keeps_its_verdict_and_what_goes_is_asked_no_more(void **s
     size_t asked = f->servers[1].asked;
     run_for(f, 300);
     assert_true(f->servers[1].asked <= asked + 1);
-    f->doc.health.active = false;
+    free(f->doc.health.path);
+    f->doc.health.path = NULL;
     set(f, 1);
     assert_null(verdict_of(f, 0));
     asked = f->servers[0].asked;

@@ -237,7 +237,7 @@ static void each_fault_of_a_pool_has_its_pointer(void **state)
         {"{@,'health':{'timeout_ms':2000}}", {"/health/timeout_ms"}},
         {"{@,'health':{'interval_ms':1}}", {"/health/interval_ms"}},
         {"{@,'health':{'expect':[]}}", {"/health/expect"}},
-        {"{@,'health':{'expect':[100]}}", {"/health/expect"}},
+        {"{@,'health':{'expect':[100]}}", {"/health/expect/0"}},
         {"{@,'health':{'healthy_after':0,'unhealthy_after':0}}",
          {"/health/healthy_after", "/health/unhealthy_after"}},
         {"{@,'outlier':{'latency_factor':0.5}}", {"/outlier/latency_factor"}},

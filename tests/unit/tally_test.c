@@ -77,12 +77,11 @@ static int seconds_until(struct run *run, enum up_cause cause, int most)
 
 static struct run healthy(void)
 {
-    return (struct run){
-        .split = {.back = {.on = true, .errors_above = 0.02, .p99_above = 1.5, .window_s = 30}},
-        .its = {.failures = 0.01, .fast_ms = 10, .slow_ms = 10},
-        .own = {.failures = 0.01, .fast_ms = 10, .slow_ms = 10},
-        .its_a_second = 50,
-        .own_a_second = 950};
+    return (struct run){.split = {.back = {.errors_above = 0.02, .p99_above = 1.5, .window_s = 30}},
+                        .its = {.failures = 0.01, .fast_ms = 10, .slow_ms = 10},
+                        .own = {.failures = 0.01, .fast_ms = 10, .slow_ms = 10},
+                        .its_a_second = 50,
+                        .own_a_second = 950};
 }
 
 static void end(struct run *run)
@@ -203,7 +202,7 @@ static void what_an_open_breaker_keeps_away_has_failed_only_if_the_pool_fails_no
     const struct up_tally failing = {.requests = 25, .failures = 20, .skipped = 100};
     const struct up_tally mended = {.requests = 25, .failures = 0, .skipped = 100};
     const struct up_tally unknown = {.skipped = 100};
-    const struct cfg_split split = {.back = {.on = true, .errors_above = 0.02, .window_s = 30}};
+    const struct cfg_split split = {.back = {.errors_above = 0.02, .window_s = 30}};
     const struct up_tally own = {.requests = 1000};
     struct up_tally met = up_tally_met(&failing);
     (void)state;

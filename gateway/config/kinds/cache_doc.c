@@ -1,7 +1,7 @@
 /* See cache_doc.h. */
 #include "gateway/config/kinds/cache_doc.h"
 
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/store.h"
 
 #include <stdio.h>
@@ -148,7 +148,6 @@ const struct cfg_kind cfg_kind_cache = {
     .drop = "cache.delete",
     .max = CACHES_MAX,
     .initial_state = "{\"purges\":[]}",
-    .measured = (const char *const[]){"/live", NULL},
     .shipped = (const struct cfg_shipped[]){{"default", "{}"}, {NULL, NULL}},
     .name = cfg_plain_name,
     .table = &table,

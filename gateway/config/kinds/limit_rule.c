@@ -4,7 +4,7 @@
 #include "gateway/config/kinds/limit_rule.h"
 
 #include "common/program/log.h"
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/store.h"
 
 #include <stdio.h>

@@ -4,7 +4,7 @@
  */
 #include "gateway/config/kinds/pool_doc.h"
 
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/store.h"
 
 #include <stdatomic.h>
@@ -16,8 +16,8 @@
 #define TIME_MAX_MS  600000
 #define COUNT_MAX    1000000
 #define PATH_MAX_LEN 1024
-#define HOST_MAX_LEN 253
-#define NAME_MAX_LEN 64 /* of a header or a cookie */
+#define HOST_MAX_LEN 259 /* with a port */
+#define NAME_MAX_LEN 64  /* of a header or a cookie */
 
 #define ALGORITHM_NAME(name) #name,
 static const char *const algorithm_names[CFG_ALGORITHM_COUNT + 1] = {CFG_ALGORITHMS(ALGORITHM_NAME)
@@ -31,15 +31,13 @@ struct cfg_pool *cfg_pool_keep(struct cfg_pool *pool)
     return pool;
 }
 
+static const struct ps_table pool_table;
+
 void cfg_pool_drop(struct cfg_pool *pool)
 {
-    if (pool == NULL || atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) > 1)
+    if (pool == NULL || atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) > 0)
         return;
-    free(pool->hash_name);
-    free(pool->endpoints);
-    free(pool->discovery.from);
-    free(pool->health.path);
-    free(pool->health.host);
+    ps_table_free(&pool_table, pool);
     free(pool);
 }
 
@@ -102,52 +100,73 @@ const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
     return NULL;
 }
 
-static void read_endpoint(struct cfg_part *part, struct cfg_endpoint *endpoint)
+static bool read_address(struct ps_table_at *at, const char *place, const json_t *value,
+                         void *object)
 {
-    struct ps_str address = {0}, zone = {0};
-    const char *refusal = NULL;
-    int64_t weight = 1;
+    const struct cfg_reading *reading = at->ctx;
+    const char *text = json_string_value(value);
 
-    ps_json_require(&part->json, (const char *const[]){"address", NULL});
-    ps_json_string(&part->json, "address", SIZE_MAX, &address);
-    if (address.at != NULL && cfg_endpoint_parse(address.at, address.len, endpoint) < 0)
-        ps_json_fault(&part->json, "address",
-                      "must be an address with a port, such as 127.0.0.1:9001 or [::1]:9001 (for "
-                      "names there is discovery)");
-    else if (address.at != NULL)
-        refusal = cfg_endpoint_refusal(endpoint, part->of->bounds);
+    if (text == NULL || cfg_endpoint_parse(text, json_string_length(value), object) < 0)
+        return false;
+    const char *refusal = cfg_endpoint_refusal(object, reading->bounds);
     if (refusal != NULL)
-        ps_json_fault(&part->json, "address", "%s", refusal);
-    ps_json_int(&part->json, "weight", 0, CFG_WEIGHT_MAX, &weight);
-    endpoint->weight = (uint16_t)weight;
-    ps_json_bool(&part->json, "drain", &endpoint->drain);
-    if (!cfg_part_has(part, "zone"))
-        return;
-    ps_json_string(&part->json, "zone", CFG_ZONE_MAX, &zone);
-    if (zone.at == NULL)
-        return;
-    if (ps_name_ok(zone.at, zone.len))
-        memcpy(endpoint->zone, zone.at, zone.len);
-    else
-        ps_json_fault(&part->json, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
+        ps_table_fault(at, place, "%s", refusal);
+    return true;
 }
+
+static json_t *print_address(const void *object)
+{
+    return json_string(((const struct cfg_endpoint *)object)->address);
+}
+
+static const struct ps_own address = {
+    .rule = {"an address with a port, such as 127.0.0.1:9001 or [::1]:9001 (for names there is "
+             "discovery)",
+             "带端口的地址，例如 127.0.0.1:9001 或 [::1]:9001（域名请用 discovery）"},
+    .schema = "{\"type\":\"string\"}",
+    .read = read_address,
+    .print = print_address};
+
+static bool is_zone(const char *text, size_t len)
+{
+    return len <= CFG_ZONE_MAX && ps_name_ok(text, len);
+}
+
+static const struct ps_format zone = {
+    .rule = {"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", "[A-Za-z0-9][A-Za-z0-9._-]{0,31}"},
+    .pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$",
+    .is_ok = is_zone};
+
+/* clang-format off */
+#define OF_ENDPOINT(field) PS_AT(struct cfg_endpoint, field)
+static const struct ps_member endpoint_members[] = {
+    {"address", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &address, .example = "\"127.0.0.1:9001\"", .text = {"Where the server listens", "服务器监听的地址"}},
+    {"weight", PS_M_INT, OF_ENDPOINT(weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1", .text = {"Its part of the requests, for the weighted algorithms; 0: it gets none", "加权算法下分得的请求份额；0：不分配"}},
+    {"zone", PS_M_CHARS, OF_ENDPOINT(zone), .flags = PS_M_NULLABLE, .format = &zone, .text = {"A note for people", "备注"}},
+    {"drain", PS_M_BOOL, OF_ENDPOINT(drain), .fallback = "false", .text = {"It gets no new requests", "不再接收新请求"}},
+};
+/* clang-format on */
+static const struct ps_table endpoint_table = {.title = "endpoint",
+                                               .members = endpoint_members,
+                                               .count = PS_ARRAY_LEN(endpoint_members),
+                                               .size = sizeof(struct cfg_endpoint)};
+static const struct ps_member endpoint_item = {"", PS_M_OBJECT, .size = sizeof(struct cfg_endpoint),
+                                               .table = &endpoint_table};
 
 int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoint *ret_endpoint,
                       struct ps_faults *faults)
 {
-    struct cfg_endpoint endpoint = {.weight = 1};
-    struct cfg_reading_state state;
-    struct cfg_part part;
+    const struct cfg_reading reading = {.pointer = pointer};
+    const struct ps_table_source source = {.json = json, .pointer = pointer, .ctx = &reading};
+    struct cfg_endpoint endpoint = {0};
+    int err = ps_table_read(&endpoint_table, &source, &endpoint, faults);
 
-    cfg_part_begin(&part, json, &(struct cfg_reading){.pointer = pointer}, faults, &state);
-    read_endpoint(&part, &endpoint);
-    int err = cfg_part_end(&part);
     if (err == 0)
         *ret_endpoint = endpoint;
     return err;
 }
 
-static void check_endpoints(struct cfg_part *part, const struct cfg_pool *pool)
+static void check_endpoints(struct ps_table_at *at, const struct cfg_pool *pool)
 {
     unsigned weights = 0;
 
@@ -161,46 +180,14 @@ static void check_endpoints(struct cfg_part *part, const struct cfg_pool *pool)
             continue;
         char place[40];
         (void)snprintf(place, sizeof place, "endpoints/%zu/address", i);
-        cfg_part_fault(part, place, "is that of endpoint %zu, too", other);
+        ps_table_fault(at, place, "is that of endpoint %zu, too", other);
     }
-    if (pool->discovery.by != CFG_DISCOVERY_NONE)
+    if (ps_table_has(at, "discovery"))
         return;
-    if (pool->endpoint_count == 0 && !cfg_part_has(part, "discovery"))
-        ps_json_fault(&part->json, "endpoints",
-                      "a pool must have at least one endpoint, or a discovery");
-    else if (pool->endpoint_count > 0 && weights == 0)
-        ps_json_fault(&part->json, "endpoints", "must have one whose weight is above 0");
-}
-
-static void read_endpoints(struct cfg_part *part, struct cfg_pool *pool)
-{
-    const json_t *list = NULL;
-    size_t count = cfg_part_array(part, "endpoints", CFG_ENDPOINTS_MAX, &list);
-
-    pool->endpoints = cfg_part_room(part, count, sizeof *pool->endpoints);
-    for (size_t i = 0; pool->endpoints != NULL && i < count; i++) {
-        struct cfg_part at;
-        pool->endpoints[i].weight = 1;
-        cfg_part_open_at(part, json_array_get(list, i), "endpoints", i, &at);
-        read_endpoint(&at, &pool->endpoints[i]);
-        cfg_part_close(&at);
-        pool->endpoint_count++;
-    }
-}
-
-static json_t *write_endpoints(const struct cfg_pool *pool)
-{
-    json_t *list = json_array();
-    int err = 0;
-
-    for (size_t i = 0; i < pool->endpoint_count; i++) {
-        const struct cfg_endpoint *endpoint = &pool->endpoints[i];
-        json_t *json = json_pack("{s:s, s:i, s:o, s:b}", "address", endpoint->address, "weight",
-                                 (int)endpoint->weight, "zone", cfg_text_json(endpoint->zone),
-                                 "drain", (int)endpoint->drain);
-        err |= json_array_append_new(list, json);
-    }
-    return ps_json_built(list, err);
+    if (pool->endpoint_count == 0)
+        ps_table_fault(at, "endpoints", "a pool must have at least one endpoint, or a discovery");
+    else if (weights == 0)
+        ps_table_fault(at, "endpoints", "must have one whose weight is above 0");
 }
 
 /* --- How one is chosen. --- */
@@ -214,36 +201,37 @@ static bool is_hash_name(const char *text, const char *prefix, size_t *ret_at)
     return len <= NAME_MAX_LEN && ps_http_is_token((struct ps_str){text + *ret_at, len});
 }
 
-static void read_algorithm(struct cfg_part *part, struct cfg_pool *pool)
+static bool read_hash_by(struct ps_table_at *at, const char *place, const json_t *value,
+                         void *object)
 {
-    int algorithm = CFG_ALGORITHM_round_robin;
-    struct ps_str by = {0};
-    size_t at = 0;
+    const char *by = json_string_value(value);
+    struct cfg_pool *pool = object;
+    size_t name = 0;
 
-    ps_json_enum(&part->json, "algorithm", algorithm_names, &algorithm);
-    pool->algorithm = (enum cfg_algorithm)algorithm;
-    if (!cfg_part_has(part, "hash_by"))
-        return;
-    ps_json_string(&part->json, "hash_by", SIZE_MAX, &by);
     /* The default may stand beside any algorithm: so a patch of the algorithm alone may leave
      * consistent_hash again. */
-    if (by.at == NULL || strcmp(by.at, "path") == 0)
-        return;
-    if (algorithm != CFG_ALGORITHM_consistent_hash)
-        ps_json_fault(&part->json, "hash_by", "must be null: only consistent_hash goes by it");
-    if (is_hash_name(by.at, "header:", &at))
+    if (by == NULL || strcmp(by, "path") == 0)
+        return by != NULL;
+    if (pool->algorithm != CFG_ALGORITHM_consistent_hash)
+        ps_table_fault(at, place, "must be null: only consistent_hash goes by it");
+    if (is_hash_name(by, "header:", &name))
         pool->hash_by = CFG_HASH_HEADER;
-    else if (is_hash_name(by.at, "cookie:", &at))
+    else if (is_hash_name(by, "cookie:", &name))
         pool->hash_by = CFG_HASH_COOKIE;
     else
-        ps_json_fault(&part->json, "hash_by", "must be path, header:NAME or cookie:NAME");
-    if (pool->hash_by != CFG_HASH_PATH)
-        pool->hash_name = cfg_part_copy(part, by.at + at, by.len - at);
+        return false;
+    free(pool->hash_name);
+    pool->hash_name = strdup(by + name);
+    if (pool->hash_name == NULL)
+        ps_table_no_memory(at);
+    return true;
 }
 
 /* What consistent_hash goes by is shown even where nobody has said it. */
-static json_t *write_hash_by(const struct cfg_pool *pool)
+static json_t *print_hash_by(const void *object)
 {
+    const struct cfg_pool *pool = object;
+
     if (pool->algorithm != CFG_ALGORITHM_consistent_hash)
         return json_null();
     if (pool->hash_by == CFG_HASH_PATH)
@@ -252,263 +240,162 @@ static json_t *write_hash_by(const struct cfg_pool *pool)
                         pool->hash_name);
 }
 
+static void free_hash_by(void *object)
+{
+    struct cfg_pool *pool = object;
+
+    free(pool->hash_name);
+    pool->hash_name = NULL;
+    pool->hash_by = CFG_HASH_PATH;
+}
+
+static const struct ps_own hash_by = {
+    .rule = {"path, header:NAME or cookie:NAME", "path、header:NAME 或 cookie:NAME"},
+    .schema = "{\"type\":\"string\",\"pattern\":\"^(path|(header|cookie):.{1,64})$\"}",
+    .read = read_hash_by,
+    .print = print_hash_by,
+    .free = free_hash_by};
+
 /* --- Discovery. --- */
 
-static const char *const discoveries[] = {[CFG_DISCOVERY_FILE] = "file",
-                                          [CFG_DISCOVERY_DNS] = "dns",
-                                          [CFG_DISCOVERY_SRV] = "srv",
-                                          [CFG_DISCOVERY_REGISTRATION] = "registration"};
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_pool, field)
+static const struct ps_member discovery_members[] = {
+    {"file", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_inside, .when = 1 << CFG_DISCOVERY_FILE, .example = "\"web.json\"", .text = {"A file of upstream.endpoint_dir with an array of endpoints", "upstream.endpoint_dir 中的文件，内容为端点数组"}},
+    {"dns", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_DNS, .example = "\"shop.internal\"", .text = {"A name of the DNS, whose A and AAAA records are endpoints", "DNS 名称，取其 A 与 AAAA 记录"}},
+    {"srv", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_SRV, .example = "\"_http._tcp.shop.internal\"", .text = {"A name of the DNS, whose SRV records are endpoints", "DNS 名称，取其 SRV 记录"}},
+    {"registration", PS_M_TRUE, .flags = PS_M_CHOICE, .when = 1 << CFG_DISCOVERY_REGISTRATION, .example = "true", .text = {"Endpoints register themselves by the admin API", "端点通过管理接口自行注册"}},
+    {"port", PS_M_INT, AT(discovery.port), .flags = PS_M_REQUIRED, .min = 1, .max = UINT16_MAX, .when = 1 << CFG_DISCOVERY_DNS, .example = "8080", .text = {"The port of the addresses: the DNS knows none", "地址的端口：DNS 记录不含端口"}},
+    {"shrink_share_min", PS_M_NUMBER, AT(discovery.shrink_share_min), .max = 1, .fallback = "0.5", .text = {"A list shorter than this share of the one before is held back for a while", "列表缩短到原来的该比例以下时，先暂缓采用"}},
+};
+/* clang-format on */
 
 /* An operator who may change documents must not make the gateway read a file outside its
  * directory. */
-static void check_file(struct cfg_part *part, const char *member, const char *name)
+static void check_discovery(struct ps_table_at *at, void *object)
 {
-    const struct cfg_bounds *bounds = part->of->bounds;
-
-    if (!cfg_is_inside(name))
-        ps_json_fault(&part->json, member,
-                      "must be a file of upstream.endpoint_dir, such as web.json");
-    else if (bounds != NULL && bounds->endpoint_dir == NULL)
-        ps_json_fault(&part->json, member, "needs a directory: the setting upstream.endpoint_dir");
-}
-
-static void read_source(struct cfg_part *part, struct cfg_pool *pool)
-{
-    const char *member = discoveries[pool->discovery.by];
+    const struct cfg_reading *reading = at->ctx;
+    const struct cfg_pool *pool = object;
+    const char *from = pool->discovery.from;
     struct ps_address ip;
-    bool on = true;
 
-    if (pool->discovery.by == CFG_DISCOVERY_REGISTRATION) {
-        ps_json_bool(&part->json, member, &on);
-        if (!on)
-            ps_json_fault(&part->json, member, "must be true");
+    if (from == NULL)
         return;
-    }
-    pool->discovery.from = cfg_part_text(part, member, PATH_MAX_LEN);
-    if (pool->discovery.from == NULL)
-        return;
-    if (pool->discovery.by == CFG_DISCOVERY_FILE) {
-        check_file(part, member, pool->discovery.from);
-    } else if (ps_address_parse(pool->discovery.from, strlen(pool->discovery.from), true, &ip) ==
-               0) {
-        ps_json_fault(&part->json, member, "is an address: name it in endpoints");
-    } else if (!cfg_is_host(pool->discovery.from)) {
-        ps_json_fault(&part->json, member, "must be a name of the DNS");
+    if (pool->discovery.by != CFG_DISCOVERY_FILE) {
+        if (ps_address_parse(from, strlen(from), true, &ip) == 0)
+            ps_table_fault(at, pool->discovery.by == CFG_DISCOVERY_DNS ? "dns" : "srv",
+                           "is an address: name it in endpoints");
+    } else if (reading->bounds != NULL && reading->bounds->endpoint_dir == NULL) {
+        ps_table_fault(at, "file", "needs a directory: the setting upstream.endpoint_dir");
     }
 }
 
-static void read_discovery(struct cfg_part *outer, struct cfg_pool *pool)
-{
-    int64_t port = 0;
-    struct cfg_part part;
-    int count = 0;
-
-    pool->discovery.shrink_share_min = 0.5;
-    if (!cfg_part_open(outer, "discovery", &part))
-        return;
-    for (size_t by = CFG_DISCOVERY_FILE; by < PS_ARRAY_LEN(discoveries); by++) {
-        if (!ps_json_has(&part.json, discoveries[by]))
-            continue;
-        if (count++ == 0)
-            pool->discovery.by = (enum cfg_discovery)by;
-    }
-    ps_json_int(&part.json, "port", 1, UINT16_MAX, &port);
-    ps_json_number(&part.json, "shrink_share_min", 0, 1, &pool->discovery.shrink_share_min);
-    if (count != 1)
-        ps_json_fault(&part.json, "", "must have exactly one of file, dns, srv and registration");
-    else
-        read_source(&part, pool);
-    if (pool->discovery.by == CFG_DISCOVERY_DNS && !ps_json_has(&part.json, "port"))
-        ps_json_fault(&part.json, "port", "is missing: addresses of the DNS come without one");
-    else if (pool->discovery.by != CFG_DISCOVERY_DNS && ps_json_has(&part.json, "port"))
-        ps_json_fault(&part.json, "port", "belongs to dns only");
-    pool->discovery.port = (uint16_t)port;
-    cfg_part_close(&part);
-}
-
-static json_t *write_discovery(const struct cfg_pool *pool)
-{
-    enum cfg_discovery by = pool->discovery.by;
-    json_t *json;
-
-    if (by == CFG_DISCOVERY_NONE)
-        return json_null();
-    if (by == CFG_DISCOVERY_REGISTRATION)
-        json = json_pack("{s:b}", discoveries[by], 1);
-    else
-        json = json_pack("{s:s}", discoveries[by], pool->discovery.from);
-    int err = by == CFG_DISCOVERY_DNS
-                  ? json_object_set_new(json, "port", json_integer(pool->discovery.port))
-                  : 0;
-    err |= json_object_set_new(json, "shrink_share_min",
-                               ps_json_of_number(pool->discovery.shrink_share_min));
-    return ps_json_built(json, err);
-}
+static const struct ps_table discovery_table = {.title = "discovery",
+                                                .members = discovery_members,
+                                                .count = PS_ARRAY_LEN(discovery_members),
+                                                .size = sizeof(struct cfg_pool),
+                                                .has_tag = true,
+                                                .tag_at = offsetof(struct cfg_pool, discovery.by),
+                                                .check = check_discovery};
 
 /* --- Who is usable. --- */
 
-static void read_expect(struct cfg_part *part, struct cfg_pool *pool)
+static bool is_check_path(const char *text, size_t len)
 {
-    const json_t *list = NULL;
-    size_t count = cfg_part_array(part, "expect", CFG_EXPECT_MAX, &list);
-    int64_t status = 0;
-
-    if (list == NULL)
-        return;
-    bool whole = count > 0;
-    for (size_t i = 0; i < count; i++) {
-        whole = whole && ps_json_whole(json_array_get(list, i), &status) && status >= 200 &&
-                status <= 599;
-        pool->health.expect[i] = (int)status;
-    }
-    pool->health.expect_count = count;
-    if (!whole)
-        ps_json_fault(&part->json, "expect",
-                      "must be an array of 1 to %d statuses between 200 and 599", CFG_EXPECT_MAX);
+    (void)len;
+    return text[0] == '/' && cfg_is_visible(text) && strchr(text, '#') == NULL;
 }
 
-static void read_health(struct cfg_part *outer, struct cfg_pool *pool)
+static bool is_authority(const char *text, size_t len)
 {
-    struct cfg_part part;
+    return ps_http_is_authority((struct ps_str){text, len});
+}
 
-    pool->health.interval_ms = 1000;
-    pool->health.timeout_ms = 500;
-    pool->health.healthy_after = 2;
-    pool->health.unhealthy_after = 3;
-    pool->health.expect_count = 1;
-    pool->health.expect[0] = 200;
-    pool->health.active = cfg_part_open(outer, "health", &part);
-    if (!pool->health.active)
-        return;
-    pool->health.path = cfg_part_text(&part, "path", PATH_MAX_LEN);
-    if (pool->health.path == NULL)
-        pool->health.path = cfg_part_copy(&part, "/", 1);
-    if (pool->health.path != NULL &&
-        (pool->health.path[0] != '/' || !cfg_is_visible(pool->health.path) ||
-         strchr(pool->health.path, '#') != NULL))
-        ps_json_fault(&part.json, "path", "must be a path such as /healthz, as it is requested");
-    pool->health.host = cfg_part_text(&part, "host", HOST_MAX_LEN + 6);
-    if (pool->health.host != NULL && !ps_http_is_authority(ps_str(pool->health.host)))
-        ps_json_fault(&part.json, "host", "must be a host, as the Host field has it");
-    ps_json_int(&part.json, "interval_ms", 100, TIME_MAX_MS, &pool->health.interval_ms);
-    ps_json_int(&part.json, "timeout_ms", 10, TIME_MAX_MS, &pool->health.timeout_ms);
+static const struct ps_format check_path = {
+    .rule = {"a path such as /healthz, as it is requested", "请求路径，例如 /healthz"},
+    .is_ok = is_check_path};
+static const struct ps_format authority = {
+    .rule = {"a host, as the Host field has it", "主机名，与 Host 字段一致"},
+    .is_ok = is_authority};
+static const struct ps_member expect_item = {"", PS_M_INT, .size = sizeof(int), .min = 200,
+                                             .max = 599};
+
+/* clang-format off */
+static const struct ps_member health_members[] = {
+    {"path", PS_M_STRING, AT(health.path), .min = 1, .max = PATH_MAX_LEN, .format = &check_path, .fallback = "\"/\"", .text = {"What is requested", "请求路径"}},
+    {"host", PS_M_STRING, AT(health.host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &authority, .example = "\"shop.example\"", .text = {"The Host field; null: the address", "Host 字段；null：使用地址"}},
+    {"interval_ms", PS_M_INT, AT(health.interval_ms), .min = 100, .max = TIME_MAX_MS, .unit = "ms", .fallback = "1000", .text = {"How often each endpoint is asked", "检查间隔"}},
+    {"timeout_ms", PS_M_INT, AT(health.timeout_ms), .min = 10, .max = TIME_MAX_MS, .unit = "ms", .fallback = "500", .text = {"How long an answer may take; at most interval_ms", "应答超时；不超过 interval_ms"}},
+    {"healthy_after", PS_M_INT, AT(health.healthy_after), .min = 1, .max = 100, .unit = "checks", .fallback = "2", .text = {"So many good checks in a row bring an endpoint back", "连续成功多少次后恢复"}},
+    {"unhealthy_after", PS_M_INT, AT(health.unhealthy_after), .min = 1, .max = 100, .unit = "checks", .fallback = "3", .text = {"So many bad checks in a row take an endpoint out", "连续失败多少次后摘除"}},
+    {"expect", PS_M_LIST, AT(health.expect), .count_at = offsetof(struct cfg_pool, health.expect_count), .min = 1, .max = CFG_EXPECT_MAX, .item = &expect_item, .fallback = "[200]", .text = {"Statuses of a good answer", "视为成功的状态码"}},
+};
+/* clang-format on */
+
+static void check_health(struct ps_table_at *at, void *object)
+{
+    const struct cfg_pool *pool = object;
+
     if (pool->health.timeout_ms > pool->health.interval_ms)
-        ps_json_fault(&part.json, "timeout_ms", "must be at most interval_ms (%lld)",
-                      (long long)pool->health.interval_ms);
-    cfg_part_count(&part, "healthy_after", 1, 100, &pool->health.healthy_after);
-    cfg_part_count(&part, "unhealthy_after", 1, 100, &pool->health.unhealthy_after);
-    read_expect(&part, pool);
-    cfg_part_close(&part);
+        ps_table_fault(at, "timeout_ms", "must be at most interval_ms (%lld)",
+                       (long long)pool->health.interval_ms);
 }
 
-static json_t *write_health(const struct cfg_pool *pool)
-{
-    json_t *expect;
-    int err = 0;
-
-    if (!pool->health.active)
-        return json_null();
-    expect = json_array();
-    for (size_t i = 0; i < pool->health.expect_count; i++)
-        err |= json_array_append_new(expect, json_integer(pool->health.expect[i]));
-    return json_pack("{s:s, s:o, s:I, s:I, s:i, s:i, s:o}", "path", pool->health.path, "host",
-                     cfg_text_json(pool->health.host), "interval_ms",
-                     (json_int_t)pool->health.interval_ms, "timeout_ms",
-                     (json_int_t)pool->health.timeout_ms, "healthy_after",
-                     (int)pool->health.healthy_after, "unhealthy_after",
-                     (int)pool->health.unhealthy_after, "expect", ps_json_built(expect, err));
-}
-
-static void read_outlier(struct cfg_part *outer, struct cfg_pool *pool)
-{
-    struct cfg_part part;
-
-    pool->outlier.consecutive_errors = 5;
-    pool->outlier.success_share_min = 0.5;
-    pool->outlier.requests_min = 20;
-    pool->outlier.eject_ms = 10000;
-    pool->outlier.ejected_share_max = 0.5;
-    if (!cfg_part_open(outer, "outlier", &part))
-        return;
-    cfg_part_count(&part, "consecutive_errors", 0, 1000, &pool->outlier.consecutive_errors);
-    ps_json_number(&part.json, "success_share_min", 0, 1, &pool->outlier.success_share_min);
-    ps_json_number(&part.json, "latency_factor", 0, 1000, &pool->outlier.latency_factor);
-    if (pool->outlier.latency_factor > 0 && pool->outlier.latency_factor <= 1)
-        ps_json_fault(&part.json, "latency_factor",
-                      "must be above 1 (times the pool's median), or 0: not judged");
-    cfg_part_count(&part, "requests_min", 1, COUNT_MAX, &pool->outlier.requests_min);
-    ps_json_int(&part.json, "eject_ms", 100, TIME_MAX_MS, &pool->outlier.eject_ms);
-    ps_json_number(&part.json, "ejected_share_max", 0, 1, &pool->outlier.ejected_share_max);
-    cfg_part_close(&part);
-}
-
-static json_t *write_outlier(const struct cfg_pool *pool)
-{
-    return json_pack("{s:i, s:o, s:o, s:i, s:I, s:o}", "consecutive_errors",
-                     (int)pool->outlier.consecutive_errors, "success_share_min",
-                     ps_json_of_number(pool->outlier.success_share_min), "latency_factor",
-                     ps_json_of_number(pool->outlier.latency_factor), "requests_min",
-                     (int)pool->outlier.requests_min, "eject_ms",
-                     (json_int_t)pool->outlier.eject_ms, "ejected_share_max",
-                     ps_json_of_number(pool->outlier.ejected_share_max));
-}
+static const struct ps_table health_table = {.title = "health check",
+                                             .members = health_members,
+                                             .count = PS_ARRAY_LEN(health_members),
+                                             .size = sizeof(struct cfg_pool),
+                                             .check = check_health};
 
 /* --- The kind. --- */
 
-static int pool_parse(const char *name, const json_t *json, const json_t *state,
-                      const struct cfg_reading *reading, void **ret_parsed,
-                      struct ps_faults *faults)
-{
-    struct cfg_pool *pool = calloc(1, sizeof *pool);
-    struct cfg_reading_state of;
-    struct cfg_part part;
+/* clang-format off */
+static const struct ps_member members[] = {
+    {"algorithm", PS_M_ENUM, AT(algorithm), .words = algorithm_names, .fallback = "\"round_robin\"", .text = {"How an endpoint is chosen", "选择端点的算法"}},
+    {"hash_by", PS_M_OWN, .flags = PS_M_NULLABLE, .own = &hash_by, .example = "\"cookie:sid\"", .text = {"What consistent_hash goes by; null: the path", "consistent_hash 的依据；null：路径"}},
+    {"endpoints", PS_M_LIST, AT(endpoints), .count_at = offsetof(struct cfg_pool, endpoint_count), .max = CFG_ENDPOINTS_MAX, .item = &endpoint_item, .fallback = "[]", .example = "[{\"address\":\"127.0.0.1:9001\"}]", .text = {"Servers of the pool; discovered ones come to them", "池中的服务器；自动发现的端点与之合并"}},
+    {"discovery", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &discovery_table, .text = {"Where more endpoints come from; null: from nowhere", "其他端点的来源；null：无"}},
+    {"health", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &health_table, .text = {"How endpoints are asked whether they are well; null: they are not, only what requests meet is judged", "主动健康检查；null：不检查，只依据真实请求判断"}},
+    {"outlier.consecutive_errors", PS_M_INT, AT(outlier.consecutive_errors), .min = 0, .max = 1000, .unit = "errors", .fallback = "5", .text = {"So many errors in a row eject an endpoint; 0: not judged", "连续错误多少次后剔除端点；0：不判断"}},
+    {"outlier.success_share_min", PS_M_NUMBER, AT(outlier.success_share_min), .max = 1, .fallback = "0.5", .text = {"An endpoint whose share of successes is below this is ejected; 0: not judged", "成功率低于该值的端点被剔除；0：不判断"}},
+    {"outlier.latency_factor", PS_M_NUMBER, AT(outlier.latency_factor), .max = 1000, .fallback = "0", .example = "3", .text = {"An endpoint slower than this many times the pool's median is ejected; above 1, or 0: not judged", "延迟超过池中位数该倍数的端点被剔除；须大于 1，0：不判断"}},
+    {"outlier.requests_min", PS_M_INT, AT(outlier.requests_min), .min = 1, .max = COUNT_MAX, .unit = "requests", .fallback = "20", .text = {"Requests within 10 s before success and latency are judged", "10 秒内至少有多少请求才判断成功率与延迟"}},
+    {"outlier.eject_ms", PS_M_INT, AT(outlier.eject_ms), .min = 100, .max = TIME_MAX_MS, .unit = "ms", .fallback = "10000", .text = {"How long an endpoint is out, times how often in a row, at most 30 times", "剔除时长，乘以连续剔除次数，最多 30 倍"}},
+    {"outlier.ejected_share_max", PS_M_NUMBER, AT(outlier.ejected_share_max), .max = 1, .fallback = "0.5", .text = {"No more than this share of the endpoints is out at once", "同时被剔除的端点比例上限"}},
+    {"panic_share", PS_M_NUMBER, AT(panic_share), .max = 1, .fallback = "0.5", .text = {"With fewer usable endpoints than this share, all are used; 0: never", "可用端点低于该比例时，使用全部端点；0：从不"}},
+    {"slow_start_ms", PS_M_INT, AT(slow_start_ms), .min = 0, .max = TIME_MAX_MS, .unit = "ms", .fallback = "0", .text = {"How long a new or recovered endpoint gets fewer requests", "新增或恢复的端点逐步加量的时长"}},
+    {"drain_ms", PS_M_INT, AT(drain_ms), .min = 0, .max = 3600000, .unit = "ms", .fallback = "30000", .text = {"Then the connections of a drained or removed endpoint are closed", "排空或移除的端点，其连接在此时长后关闭"}},
+    {"connections_max", PS_M_INT, AT(connections_max), .min = 0, .max = COUNT_MAX, .unit = "connections", .fallback = "0", .text = {"To each endpoint, over all workers; 0: no limit", "到每个端点的连接数，所有 worker 合计；0：不限"}},
+    {"queue_max", PS_M_INT, AT(queue_max), .min = 0, .max = COUNT_MAX, .unit = "requests", .fallback = "0", .text = {"Requests that may wait for a connection; 0: none waits", "可排队等待连接的请求数；0：不排队"}},
+    {"retry_budget", PS_M_NUMBER, AT(retry_budget), .max = 1, .fallback = "0.2", .text = {"Retries as a share of requests", "重试占请求的比例"}},
+    {"live", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"How each endpoint is now", "各端点的当前状态"}},
+    {"panic", PS_M_BOOL, .flags = PS_M_MEASURED, .text = {"All endpoints are used, for too few are usable", "可用端点过少，正在使用全部端点"}},
+    {"panic_since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when", "起始时间"}},
+    {"discovered", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"How discovery went", "自动发现的结果"}},
+};
+/* clang-format on */
 
-    (void)state;
-    if (pool == NULL)
-        return PS_E_NOMEM;
-    atomic_init(&pool->refs, 1);
-    (void)snprintf(pool->name, sizeof pool->name, "%s", name);
-    pool->panic_share = 0.5;
-    pool->drain_ms = 30000;
-    pool->retry_budget = 0.2;
-    cfg_part_begin(&part, json, reading, faults, &of);
-    read_algorithm(&part, pool);
-    read_endpoints(&part, pool);
-    read_discovery(&part, pool);
-    check_endpoints(&part, pool);
-    read_health(&part, pool);
-    read_outlier(&part, pool);
-    ps_json_number(&part.json, "panic_share", 0, 1, &pool->panic_share);
-    ps_json_int(&part.json, "slow_start_ms", 0, TIME_MAX_MS, &pool->slow_start_ms);
-    ps_json_int(&part.json, "drain_ms", 0, 3600000, &pool->drain_ms);
-    ps_json_int(&part.json, "connections_max", 0, COUNT_MAX, &pool->connections_max);
-    ps_json_int(&part.json, "queue_max", 0, COUNT_MAX, &pool->queue_max);
-    ps_json_number(&part.json, "retry_budget", 0, 1, &pool->retry_budget);
-    int err = cfg_part_end(&part);
-    if (err < 0)
-        cfg_pool_drop(pool);
-    else
-        *ret_parsed = pool;
-    return err;
+static void check_pool(struct ps_table_at *at, void *object)
+{
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_pool *pool = object;
+
+    (void)snprintf(pool->name, sizeof pool->name, "%s", reading->name);
+    check_endpoints(at, pool);
+    if (pool->outlier.latency_factor > 0 && pool->outlier.latency_factor <= 1)
+        ps_table_fault(at, "outlier.latency_factor",
+                       "must be above 1 (times the pool's median), or 0: not judged");
 }
+
+static const struct ps_table pool_table = {.title = "pool",
+                                           .members = members,
+                                           .count = PS_ARRAY_LEN(members),
+                                           .size = sizeof(struct cfg_pool),
+                                           .check = check_pool};
 
 static void pool_free(void *parsed)
 {
     cfg_pool_drop(parsed);
-}
-
-static json_t *pool_write(const void *parsed)
-{
-    const struct cfg_pool *pool = parsed;
-
-    return json_pack(
-        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "algorithm",
-        algorithm_names[pool->algorithm], "hash_by", write_hash_by(pool), "endpoints",
-        write_endpoints(pool), "discovery", write_discovery(pool), "health", write_health(pool),
-        "outlier", write_outlier(pool), "panic_share", ps_json_of_number(pool->panic_share),
-        "slow_start_ms", (json_int_t)pool->slow_start_ms, "drain_ms", (json_int_t)pool->drain_ms,
-        "connections_max", (json_int_t)pool->connections_max, "queue_max",
-        (json_int_t)pool->queue_max, "retry_budget", ps_json_of_number(pool->retry_budget));
 }
 
 const struct cfg_kind cfg_kind_pool = {
@@ -520,10 +407,8 @@ const struct cfg_kind cfg_kind_pool = {
     .put = "pool.put",
     .drop = "pool.delete",
     .max = POOLS_MAX,
-    .measured = (const char *const[]){"/live", "/panic", "/panic_since", "/discovered", NULL},
     .name = cfg_plain_name,
-    .parse = pool_parse,
+    .table = &pool_table,
     .free = pool_free,
-    .write = pool_write,
     .makes_up_table = true,
 };

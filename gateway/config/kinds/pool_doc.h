@@ -67,12 +67,11 @@ struct cfg_pool {
         double shrink_share_min; /* a list shorter than this share of the one before is held */
     } discovery;
     struct {
-        bool active;
-        char *path, *host; /* host NULL: the address */
+        char *path, *host; /* path NULL: nobody is asked; host NULL: the address */
         int64_t interval_ms, timeout_ms;
         unsigned healthy_after, unhealthy_after;
         size_t expect_count;
-        int expect[CFG_EXPECT_MAX]; /* status */
+        int *expect; /* status */
     } health;
     struct {
         unsigned consecutive_errors; /* 0: not judged */
@@ -88,7 +87,7 @@ struct cfg_pool {
     int64_t connections_max; /* to each endpoint, over all workers; 0: none */
     int64_t queue_max;       /* requests that wait for a place; 0: none waits */
     double retry_budget;     /* retries as a share of requests */
-    _Atomic(unsigned) refs;  /* inside */
+    _Atomic(unsigned) refs;  /* inside: how many keep it */
 };
 
 /* Of a version that is no deletion. */

@@ -6,7 +6,7 @@
 #include "gateway/config/kinds/rehearsal_key.h"
 
 #include "common/clock.h"
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/store.h"
 
 #include <sodium.h>

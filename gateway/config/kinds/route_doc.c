@@ -28,7 +28,6 @@ static const char *const class_names[CFG_ROUTE_CLASSES + 1] = {"core", "importan
 static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
                                            "PATCH", "DELETE", "OPTIONS", NULL};
 _Static_assert(PS_ARRAY_LEN(method_names) == PS_HTTP_METHOD_OTHER + 1, "one for each method");
-#define METHOD_LIST "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 /* --- Reference counts. --- */
 
@@ -38,38 +37,17 @@ struct cfg_route *cfg_route_keep(struct cfg_route *route)
     return route;
 }
 
+static const struct ps_table table;
+
 void cfg_route_drop(struct cfg_route *route)
 {
-    if (route == NULL || atomic_fetch_sub_explicit(&route->refs, 1, memory_order_acq_rel) > 1)
+    if (route == NULL || atomic_fetch_sub_explicit(&route->refs, 1, memory_order_acq_rel) > 0)
         return;
-    cfg_splits_done(route);
-    for (size_t i = 0; i < route->cache.name_count; i++)
-        free(route->cache.names[i]);
-    for (size_t i = 0; i < route->fallback_count; i++)
-        cfg_static_done(&route->fallbacks[i].fixed);
-    cfg_header_rules_done(&route->request_headers);
-    cfg_header_rules_done(&route->response_headers);
-    cfg_static_done(&route->answer);
-    free(route->redirect.location);
-    free(route->cache.names);
-    free(route->fallbacks);
-    free(route->host);
-    free(route->path);
+    ps_table_free(&table, route);
     free(route);
 }
 
 /* --- Which requests. --- */
-
-static void read_host(struct cfg_part *part, struct cfg_route *route)
-{
-    route->host = cfg_part_text(part, "host", HOST_MAX_LEN);
-    if (route->host == NULL)
-        return;
-    if (!cfg_is_host(route->host))
-        ps_json_fault(&part->json, "host", "must be a host name or an address, without a port");
-    for (char *at = route->host; *at != '\0'; at++)
-        *at = (char)tolower((unsigned char)*at);
-}
 
 static const char *const own_paths[] = {"/v1", "/livez", "/readyz"};
 #define FIRST_PROBE 1
@@ -93,130 +71,86 @@ bool cfg_path_is_probe(struct ps_str path)
     return false;
 }
 
-static void read_path(struct cfg_part *part, struct cfg_route *route)
+static void check_path(struct ps_table_at *at, const struct cfg_route *route)
 {
-    static const char *const matches[] = {"prefix", "exact", NULL};
-    int match = 0;
+    const char *path = route->path, *own;
 
-    ps_json_require(&part->json, (const char *const[]){"path", NULL});
-    ps_json_enum(&part->json, "match", matches, &match);
-    route->exact = match == 1;
-    route->path = cfg_part_text(part, "path", PATH_MAX_LEN);
-    if (route->path == NULL) {
-        if (ps_json_has(&part->json, "path"))
-            ps_json_fault(&part->json, "path", "must be a path such as /p/");
+    if (path == NULL)
         return;
-    }
-    route->path_len = strlen(route->path);
-    const char *own = cfg_path_own(ps_str(route->path));
-    if (route->path[0] != '/')
-        ps_json_fault(&part->json, "path", "must begin with a slash");
-    else if (!cfg_is_path(route->path))
-        ps_json_fault(&part->json, "path",
-                      "must be a path as requests have it: percent-encoded, without a query, and "
-                      "without . and .. as segments");
-    else if (!route->exact && route->path[route->path_len - 1] != '/')
-        ps_json_fault(&part->json, "path",
-                      "must end with a slash: else it would take %sx, too; for this path alone set "
-                      "match to exact",
-                      route->path_len < 100 ? route->path : "…");
+    own = cfg_path_own(ps_str(path));
+    if (path[0] != '/')
+        ps_table_fault(at, "path", "must begin with a slash");
+    else if (!cfg_is_path(path))
+        ps_table_fault(at, "path",
+                       "must be a path as requests have it: percent-encoded, without a query, and "
+                       "without . and .. as segments");
+    else if (!route->exact && path[route->path_len - 1] != '/')
+        ps_table_fault(at, "path",
+                       "must end with a slash: else it would take %sx, too; for this path alone "
+                       "set match to exact",
+                       route->path_len < 100 ? path : "…");
     else if (own != NULL)
-        ps_json_fault(&part->json, "path",
-                      "is under %s%s, which the gateway answers itself: no route takes it", own,
-                      strcmp(own, "/v1") == 0 ? "/, the API of sales" : "");
-}
-
-static void read_methods(struct cfg_part *part, struct cfg_route *route)
-{
-    const json_t *list = ps_json_value(&part->json, "methods");
-    uint32_t bits = 0;
-
-    if (list == NULL) {
-        route->methods = CFG_GET_BIT | 1u << PS_HTTP_HEAD;
-        return;
-    }
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *word = json_string_value(json_array_get(list, i));
-        for (size_t bit = 0; word != NULL && method_names[bit] != NULL; bit++)
-            if (strcmp(method_names[bit], word) == 0)
-                bits |= 1u << bit;
-    }
-    /* A word that is unknown, or there twice, leaves fewer bits than elements. */
-    if (bits == 0 || (size_t)__builtin_popcount(bits) != json_array_size(list))
-        ps_json_fault(&part->json, "methods",
-                      "must be an array of at least one of: " METHOD_LIST ", each once");
-    route->methods = bits;
-}
-
-static json_t *write_methods(const struct cfg_route *route)
-{
-    json_t *list = json_array();
-    int err = 0;
-
-    for (size_t bit = 0; method_names[bit] != NULL; bit++)
-        if ((route->methods & 1u << bit) != 0)
-            err |= json_array_append_new(list, json_string(method_names[bit]));
-    return ps_json_built(list, err);
+        ps_table_fault(at, "path",
+                       "is under %s%s, which the gateway answers itself: no route takes it", own,
+                       strcmp(own, "/v1") == 0 ? "/, the API of sales" : "");
 }
 
 /* --- The cache. --- */
 
-static void read_query(struct cfg_part *part, struct cfg_route_cache *cache)
+static bool is_query_name(const char *name)
 {
-    const json_t *json = ps_json_value(&part->json, "query");
-    const char *word = json_string_value(json);
+    return name != NULL && name[0] != '\0' && strlen(name) <= NAME_MAX_LEN &&
+           cfg_is_visible(name) && strpbrk(name, "&=#+") == NULL;
+}
 
-    if (json == NULL || (word != NULL && strcmp(word, "all") == 0))
-        return;
-    if (word != NULL && strcmp(word, "none") == 0) {
-        cache->query = CFG_QUERY_NONE;
-        return;
+static void free_query(void *object)
+{
+    struct cfg_route_cache *cache = object;
+
+    for (size_t i = 0; i < cache->name_count; i++)
+        free(cache->names[i]);
+    free(cache->names);
+    cache->names = NULL;
+    cache->name_count = 0;
+    cache->query = CFG_QUERY_ALL;
+}
+
+static bool read_query(struct ps_table_at *at, const char *place, const json_t *value, void *object)
+{
+    struct cfg_route_cache *cache = object;
+    const char *word = json_string_value(value);
+    size_t count = json_array_size(value);
+
+    (void)place;
+    free_query(object);
+    if (word != NULL) {
+        cache->query = strcmp(word, "none") == 0 ? CFG_QUERY_NONE : CFG_QUERY_ALL;
+        return cache->query == CFG_QUERY_NONE || strcmp(word, "all") == 0;
     }
-    bool whole = json_is_array(json) && json_array_size(json) >= 1 &&
-                 json_array_size(json) <= CFG_QUERY_NAMES_MAX;
+    if (count < 1 || count > CFG_QUERY_NAMES_MAX)
+        return false;
     cache->query = CFG_QUERY_LISTED;
-    if (whole)
-        cache->names = cfg_part_room(part, json_array_size(json), sizeof *cache->names);
-    for (size_t i = 0; whole && cache->names != NULL && i < json_array_size(json); i++) {
-        const char *name = json_string_value(json_array_get(json, i));
-        whole = name != NULL && name[0] != '\0' && strlen(name) <= NAME_MAX_LEN &&
-                cfg_is_visible(name) && strpbrk(name, "&=#+") == NULL;
-        for (size_t j = 0; whole && j < i; j++)
-            whole = cache->names[j] == NULL || strcmp(cache->names[j], name) != 0;
-        cache->names[cache->name_count++] = cfg_part_copy(part, whole ? name : "", NAME_MAX_LEN);
+    cache->names = calloc(count, sizeof *cache->names);
+    for (size_t i = 0; cache->names != NULL && i < count; i++) {
+        const char *name = json_string_value(json_array_get(value, i));
+        bool is_ok = is_query_name(name);
+        for (size_t j = 0; is_ok && j < i; j++)
+            is_ok = strcmp(cache->names[j], name) != 0;
+        if (!is_ok)
+            return false;
+        cache->names[i] = strdup(name);
+        if (cache->names[i] == NULL)
+            break;
+        cache->name_count++;
     }
-    if (!whole)
-        ps_json_fault(&part->json, "query",
-                      "must be all, none, or an array of 1 to %d names of parameters, each once",
-                      CFG_QUERY_NAMES_MAX);
+    if (cache->name_count < count)
+        ps_table_no_memory(at);
+    return true;
 }
 
-static void read_cache(struct cfg_part *outer, struct cfg_route *route)
+static json_t *print_query(const void *object)
 {
-    static const char *const obeys[] = {"ignore", "obey", NULL};
-    struct cfg_route_cache *cache = &route->cache;
-    struct cfg_part part;
-    int no_cache = 0;
-
-    if (!cfg_part_open(outer, "cache", &part))
-        return;
-    memcpy(cache->store, "default", sizeof "default");
-    cfg_part_name(&part, "store", cache->store);
-    ps_json_int(&part.json, "default_ttl_s", 0, TTL_MAX_S, &cache->default_ttl_s);
-    read_query(&part, cache);
-    ps_json_int(&part.json, "stale_while_revalidate_s", 0, TTL_MAX_S,
-                &cache->stale_while_revalidate_s);
-    ps_json_int(&part.json, "stale_if_error_s", 0, TTL_MAX_S, &cache->stale_if_error_s);
-    ps_json_enum(&part.json, "request_no_cache", obeys, &no_cache);
-    cache->obeys_no_cache = no_cache == 1;
-    cfg_part_close(&part);
-    if ((route->methods & CFG_GET_BIT) == 0)
-        ps_json_fault(&outer->json, "cache",
-                      "keeps answers to GET, which the route does not serve");
-}
-
-static json_t *write_query(const struct cfg_route_cache *cache)
-{
+    const struct cfg_route_cache *cache = object;
     json_t *list;
     int err = 0;
 
@@ -228,204 +162,215 @@ static json_t *write_query(const struct cfg_route_cache *cache)
     return ps_json_built(list, err);
 }
 
-static json_t *write_cache(const struct cfg_route_cache *cache)
-{
-    if (cache->store[0] == '\0')
-        return json_null();
-    return json_pack("{s:s, s:I, s:o, s:I, s:I, s:s}", "store", cache->store, "default_ttl_s",
-                     (json_int_t)cache->default_ttl_s, "query", write_query(cache),
-                     "stale_while_revalidate_s", (json_int_t)cache->stale_while_revalidate_s,
-                     "stale_if_error_s", (json_int_t)cache->stale_if_error_s, "request_no_cache",
-                     cache->obeys_no_cache ? "obey" : "ignore");
-}
+static const struct ps_own query = {
+    .rule = {"all, none, or an array of 1 to 32 names of parameters, each once",
+             "all、none，或 1 至 32 个互不相同的参数名组成的数组"},
+    .schema = "{\"anyOf\":[{\"enum\":[\"all\",\"none\"]},{\"type\":\"array\",\"items\":{\"type\":"
+              "\"string\"},\"minItems\":1,\"maxItems\":32,\"uniqueItems\":true}]}",
+    .read = read_query,
+    .print = print_query,
+    .free = free_query};
+_Static_assert(CFG_QUERY_NAMES_MAX == 32, "as the rule says");
+
+static const char *const obeys[] = {"ignore", "obey", NULL};
+
+/* clang-format off */
+#define OF_CACHE(field) PS_AT(struct cfg_route_cache, field)
+static const struct ps_member cache_members[] = {
+    {"store", PS_M_CHARS, OF_CACHE(store), .format = &ps_format_name, .fallback = "\"default\"", .text = {"The cache that keeps the answers", "存放应答的缓存"}},
+    {"default_ttl_s", PS_M_INT, OF_CACHE(default_ttl_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long answers are fresh that do not say it", "未声明有效期的应答的新鲜时长"}},
+    {"query", PS_M_OWN, .own = &query, .fallback = "\"all\"", .text = {"Which parameters make another entry; they are sorted", "哪些参数区分缓存条目；参数会先排序"}},
+    {"stale_while_revalidate_s", PS_M_INT, OF_CACHE(stale_while_revalidate_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long a stale answer is given while a fresh one is fetched, unless the answer says it", "后台刷新期间可返回过期应答的时长，应答另有声明除外"}},
+    {"stale_if_error_s", PS_M_INT, OF_CACHE(stale_if_error_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long a stale answer is given while the pool fails, unless the answer says it", "池故障期间可返回过期应答的时长，应答另有声明除外"}},
+    {"request_no_cache", PS_M_ENUM, OF_CACHE(obeys_no_cache), .words = obeys, .fallback = "\"ignore\"", .text = {"What a buyer's Cache-Control: no-cache does", "如何对待买家请求中的 Cache-Control: no-cache"}},
+};
+static const struct ps_table cache_table = {.title = "cache of a route", .members = cache_members, .count = PS_ARRAY_LEN(cache_members), .size = sizeof(struct cfg_route_cache)};
+/* clang-format on */
 
 /* --- Fallbacks. --- */
 
 static const char *const fallback_kinds[] = {"stale", "pool", "static", "problem", NULL};
 
-/* Whether the fallbacks before this one leave it anything to do. */
-static void check_fallback(struct cfg_part *part, const struct cfg_route *route, size_t index)
+static void check_fallback(struct ps_table_at *at, void *object)
+{
+    struct cfg_fallback *fallback = object;
+
+    if (fallback->kind == CFG_FALLBACK_STATIC)
+        cfg_static_check(at, &fallback->fixed);
+}
+
+/* clang-format off */
+static const struct ps_member fallback_members[] = {
+    {"kind", PS_M_ENUM, PS_AT(struct cfg_fallback, kind), .flags = PS_M_REQUIRED, .words = fallback_kinds, .example = "\"stale\"", .text = {"stale: the last answer in the cache; pool: another pool; static: a fixed answer; problem: 503", "stale：缓存中的旧应答；pool：另一个池；static：固定应答；problem：503"}},
+    {"pool", PS_M_CHARS, PS_AT(struct cfg_fallback, pool), .flags = PS_M_REQUIRED, .format = &ps_format_name, .when = 1 << CFG_FALLBACK_POOL, .example = "\"backup\"", .text = {"The other pool", "另一个池"}},
+    CFG_STATIC_ROWS(struct cfg_fallback, fixed., 1 << CFG_FALLBACK_STATIC),
+};
+static const struct ps_table fallback_table = {.title = "fallback", .members = fallback_members, .count = PS_ARRAY_LEN(fallback_members), .size = sizeof(struct cfg_fallback), .has_tag = true, .tag_at = offsetof(struct cfg_fallback, kind), .check = check_fallback};
+static const struct ps_member fallback_item = {"", PS_M_OBJECT, .size = sizeof(struct cfg_fallback), .table = &fallback_table};
+/* clang-format on */
+
+/* Is it ever reached, and has it what it needs? */
+static void check_reached(struct ps_table_at *at, const struct cfg_route *route, size_t index)
 {
     const struct cfg_fallback *fallback = &route->fallbacks[index];
+    char kind[40], pool[40];
 
+    (void)snprintf(kind, sizeof kind, "fallback/%zu/kind", index);
+    (void)snprintf(pool, sizeof pool, "fallback/%zu/pool", index);
     if (fallback->kind == CFG_FALLBACK_STALE && route->cache.store[0] == '\0')
-        ps_json_fault(&part->json, "kind", "stale needs a cache, and the route has none");
+        ps_table_fault(at, kind, "stale needs a cache, and the route has none");
     if (fallback->kind == CFG_FALLBACK_POOL && fallback->pool[0] != '\0' &&
         strcmp(fallback->pool, route->pool) == 0)
-        ps_json_fault(&part->json, "pool", "is the route's own pool");
+        ps_table_fault(at, pool, "is the route's own pool");
     for (size_t i = 0; i < index; i++) {
         const struct cfg_fallback *before = &route->fallbacks[i];
         if (before->kind >= CFG_FALLBACK_STATIC)
-            ps_json_fault(&part->json, "kind", "is never reached: %s before it always answers",
-                          fallback_kinds[before->kind]);
+            ps_table_fault(at, kind, "is never reached: %s before it always answers",
+                           fallback_kinds[before->kind]);
         else if (before->kind != fallback->kind)
             continue;
         else if (fallback->kind == CFG_FALLBACK_STALE)
-            ps_json_fault(&part->json, "kind", "is there twice");
+            ps_table_fault(at, kind, "is there twice");
         else if (strcmp(before->pool, fallback->pool) == 0)
-            ps_json_fault(&part->json, "pool", "is there twice");
+            ps_table_fault(at, pool, "is there twice");
     }
-}
-
-static void read_fallback(struct cfg_part *part, struct cfg_route *route, size_t index)
-{
-    struct cfg_fallback *fallback = &route->fallbacks[index];
-    int kind = CFG_FALLBACK_PROBLEM;
-
-    ps_json_require(&part->json, (const char *const[]){"kind", NULL});
-    ps_json_enum(&part->json, "kind", fallback_kinds, &kind);
-    fallback->kind = (enum cfg_fallback_kind)kind;
-    if (kind == CFG_FALLBACK_POOL) {
-        ps_json_require(&part->json, (const char *const[]){"pool", NULL});
-        cfg_part_name(part, "pool", fallback->pool);
-    } else if (kind == CFG_FALLBACK_STATIC) {
-        cfg_static_read(part, &fallback->fixed);
-    }
-    check_fallback(part, route, index);
-}
-
-static void read_fallbacks(struct cfg_part *part, struct cfg_route *route)
-{
-    const json_t *list = NULL;
-    size_t count = cfg_part_array(part, "fallback", CFG_FALLBACKS_MAX, &list);
-
-    route->fallbacks = cfg_part_room(part, count, sizeof *route->fallbacks);
-    for (size_t i = 0; route->fallbacks != NULL && i < count; i++) {
-        struct cfg_part at;
-        cfg_part_open_at(part, json_array_get(list, i), "fallback", i, &at);
-        route->fallback_count++;
-        read_fallback(&at, route, i);
-        cfg_part_close(&at);
-    }
-}
-
-static json_t *write_fallbacks(const struct cfg_route *route)
-{
-    json_t *list = json_array();
-    int err = 0;
-
-    for (size_t i = 0; err == 0 && i < route->fallback_count; i++) {
-        const struct cfg_fallback *fallback = &route->fallbacks[i];
-        json_t *json = json_pack("{s:s}", "kind", fallback_kinds[fallback->kind]);
-        if (fallback->kind == CFG_FALLBACK_POOL)
-            err = json_object_set_new(json, "pool", json_string(fallback->pool));
-        else if (fallback->kind == CFG_FALLBACK_STATIC)
-            err = cfg_static_write(&fallback->fixed, json);
-        err |= json_array_append_new(list, json);
-    }
-    return ps_json_built(list, err);
 }
 
 /* --- What becomes of a request. --- */
 
-static void read_redirect(struct cfg_part *outer, struct cfg_route *route)
+static bool is_location(const char *text, size_t len)
 {
-    struct cfg_part part;
-    int64_t status = 302;
+    (void)len;
+    return cfg_is_visible(text) && (text[0] == '/' || strncmp(text, "https://", 8) == 0 ||
+                                    strncmp(text, "http://", 7) == 0);
+}
 
-    if (!cfg_part_open(outer, "redirect", &part))
-        return;
-    ps_json_require(&part.json, (const char *const[]){"location", NULL});
-    ps_json_int(&part.json, "status", 301, 308, &status);
+static const struct ps_format location = {
+    .rule = {"a path, or an address that begins with https:// or http://",
+             "路径，或以 https://、http:// 开头的地址"},
+    .is_ok = is_location};
+
+static void check_redirect(struct ps_table_at *at, void *object)
+{
+    int status = ((const struct cfg_route *)object)->redirect.status;
+
     if (status > 303 && status < 307)
-        ps_json_fault(&part.json, "status", "must be one of: 301, 302, 303, 307, 308");
-    route->redirect.status = (int)status;
-    route->redirect.location = cfg_part_text(&part, "location", LOCATION_MAX);
-    const char *to = route->redirect.location;
-    if (ps_json_has(&part.json, "location") &&
-        (to == NULL || !cfg_is_visible(to) ||
-         (to[0] != '/' && strncmp(to, "https://", 8) != 0 && strncmp(to, "http://", 7) != 0)))
-        ps_json_fault(&part.json, "location",
-                      "must be a path, or an address that begins with https:// or http://");
-    cfg_part_close(&part);
+        ps_table_fault(at, "status", "must be one of: 301, 302, 303, 307, 308");
 }
 
-static void read_answer(struct cfg_part *outer, struct cfg_route *route)
+static void check_answer(struct ps_table_at *at, void *object)
 {
-    struct cfg_part part;
-
-    if (!cfg_part_open(outer, "answer", &part))
-        return;
-    cfg_static_read(&part, &route->answer);
-    cfg_part_close(&part);
+    cfg_static_check(at, object);
 }
+
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_route, field)
+static const struct ps_member redirect_members[] = {
+    {"status", PS_M_INT, AT(redirect.status), .min = 301, .max = 308, .fallback = "302", .text = {"301, 302, 303, 307 or 308", "301、302、303、307 或 308"}},
+    {"location", PS_M_STRING, AT(redirect.location), .flags = PS_M_REQUIRED, .min = 1, .max = LOCATION_MAX, .format = &location, .example = "\"https://shop.example/soon\"", .text = {"Where the browser goes", "跳转目标"}},
+};
+static const struct ps_table redirect_table = {.title = "redirect", .members = redirect_members, .count = PS_ARRAY_LEN(redirect_members), .size = sizeof(struct cfg_route), .check = check_redirect};
+
+static const struct ps_member answer_members[] = {
+    CFG_STATIC_ROWS(struct cfg_static, , 0),
+};
+static const struct ps_table answer_table = {.title = "answer", .members = answer_members, .count = PS_ARRAY_LEN(answer_members), .size = sizeof(struct cfg_static), .check = check_answer};
+
+static const struct ps_member mirror_members[] = {
+    {"pool", PS_M_CHARS, AT(mirror.pool), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"next\"", .text = {"Where the copies go; its answers are dropped", "副本发往的池；其应答被丢弃"}},
+    {"share", PS_M_SHARE, AT(mirror.per_mille), .flags = PS_M_REQUIRED, .example = "0.01", .text = {"How many of the GET requests", "复制的 GET 请求比例"}},
+};
+static const struct ps_table mirror_table = {.title = "mirroring", .members = mirror_members, .count = PS_ARRAY_LEN(mirror_members), .size = sizeof(struct cfg_route)};
+/* clang-format on */
 
 /* Exactly one of three; what belongs to a pool needs one. */
-static void check_target(struct cfg_part *part)
+static void check_target(struct ps_table_at *at, const struct cfg_route *route)
 {
-    static const char *const of_pools[] = {"split", "cache", "fallback", "mirror"};
-    bool pool = cfg_part_has(part, "pool");
-    int count = pool + cfg_part_has(part, "redirect") + cfg_part_has(part, "answer");
+    bool pool = ps_table_has(at, "pool");
+    int count = pool + ps_table_has(at, "redirect") + ps_table_has(at, "answer");
+    const struct {
+        const char *member;
+        bool is_there;
+    } of_pools[] = {{"split", route->split_count > 0},
+                    {"cache", ps_table_has(at, "cache")},
+                    {"fallback", route->fallback_count > 0},
+                    {"mirror", ps_table_has(at, "mirror")}};
 
     if (count != 1)
-        ps_json_fault(&part->json, "", "must have exactly one of pool, redirect and answer, not %s",
-                      count == 0 ? "none" : "several");
-    for (size_t i = 0; count == 1 && !pool && i < PS_ARRAY_LEN(of_pools); i++) {
-        const json_t *json = ps_json_value(&part->json, of_pools[i]);
-        if (json_is_object(json) || json_array_size(json) > 0)
-            ps_json_fault(&part->json, of_pools[i], "needs a pool, and the route has none");
-    }
-}
-
-static void read_deadlines(struct cfg_part *part, struct cfg_route *route)
-{
-    route->first_byte_ms = 1000;
-    route->total_ms = 10000;
-    route->body_max = INT64_C(1) << 20;
-    ps_json_int(&part->json, "first_byte_ms", 1, DEADLINE_MAX, &route->first_byte_ms);
-    ps_json_int(&part->json, "total_ms", 1, 6 * DEADLINE_MAX, &route->total_ms);
-    if (route->first_byte_ms > route->total_ms)
-        ps_json_fault(&part->json, "first_byte_ms", "must be at most total_ms (%lld)",
-                      (long long)route->total_ms);
-    ps_json_int(&part->json, "body_max", 0, BODY_MAX, &route->body_max);
+        ps_table_fault(at, "", "must have exactly one of pool, redirect and answer, not %s",
+                       count == 0 ? "none" : "several");
+    for (size_t i = 0; count == 1 && !pool && i < PS_ARRAY_LEN(of_pools); i++)
+        if (of_pools[i].is_there)
+            ps_table_fault(at, of_pools[i].member, "needs a pool, and the route has none");
 }
 
 /* --- The kind. --- */
 
-static void read_route(struct cfg_part *part, struct cfg_route *route)
+static void check_route(struct ps_table_at *at, void *object)
 {
-    int class = CFG_ROUTE_NORMAL;
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_route *route = object;
+    bool gets = (route->methods & CFG_GET_BIT) != 0;
 
-    read_host(part, route);
-    read_path(part, route);
-    read_methods(part, route);
-    ps_json_enum(&part->json, "class", class_names, &class);
-    route->class = (enum cfg_route_class) class;
-    cfg_part_name(part, "pool", route->pool);
-    cfg_splits_read(part, route);
-    read_deadlines(part, route);
-    cfg_header_rules_read(part, "request_headers", &route->request_headers);
-    cfg_header_rules_read(part, "response_headers", &route->response_headers);
-    read_cache(part, route);
-    read_fallbacks(part, route);
-    read_redirect(part, route);
-    read_answer(part, route);
-    cfg_mirror_read(part, route);
-    check_target(part);
+    (void)snprintf(route->name, sizeof route->name, "%s", reading->name);
+    route->path_len = route->path != NULL ? strlen(route->path) : 0;
+    for (char *c = route->host; c != NULL && *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    check_path(at, route);
+    cfg_splits_check(at, route);
+    if (route->first_byte_ms > route->total_ms)
+        ps_table_fault(at, "first_byte_ms", "must be at most total_ms (%lld)",
+                       (long long)route->total_ms);
+    cfg_header_rules_check(at, "request_headers", &route->request_headers);
+    cfg_header_rules_check(at, "response_headers", &route->response_headers);
+    if (!gets && ps_table_has(at, "cache"))
+        ps_table_fault(at, "cache", "keeps answers to GET, which the route does not serve");
+    for (size_t i = 0; i < route->fallback_count; i++)
+        check_reached(at, route, i);
+    if (route->mirror.pool[0] != '\0' && strcmp(route->mirror.pool, route->pool) == 0)
+        ps_table_fault(at, "mirror/pool", "is the route's own pool");
+    if (!gets && ps_table_has(at, "mirror"))
+        ps_table_fault(at, "mirror", "copies GET requests, which the route does not serve");
+    check_target(at, route);
 }
 
-static int route_parse(const char *name, const json_t *json, const json_t *state,
-                       const struct cfg_reading *reading, void **ret_parsed,
-                       struct ps_faults *faults)
-{
-    struct cfg_route *route = calloc(1, sizeof *route);
-    struct cfg_reading_state of;
-    struct cfg_part part;
+static const char *const matches[] = {"prefix", "exact", NULL};
 
-    if (route == NULL)
-        return PS_E_NOMEM;
-    atomic_init(&route->refs, 1);
-    (void)snprintf(route->name, sizeof route->name, "%s", name);
-    cfg_part_begin(&part, json, reading, faults, &of);
-    read_route(&part, route);
-    int err = cfg_part_end(&part);
-    if (err == 0)
-        err = cfg_route_state_read(state, route, faults);
-    if (err < 0)
-        cfg_route_drop(route);
-    else
-        *ret_parsed = route;
-    return err;
+/* clang-format off */
+#define HEADERS(member, what, zh) \
+    {#member ".set", PS_M_MAP, AT(member.set), .count_at = offsetof(struct cfg_route, member.set_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_set_item, .fallback = "{}", .example = "{\"X-Shop\":\"spring\"}", .text = {"Fields of " what " that are set, in the place of what was there", zh "中要设置的头字段，替换原值"}}, \
+    {#member ".remove", PS_M_LIST, AT(member.remove), .count_at = offsetof(struct cfg_route, member.remove_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_remove_item, .fallback = "[]", .example = "[\"Cookie\"]", .text = {"Fields of " what " that are removed", zh "中要移除的头字段"}}
+static const struct ps_member members[] = {
+    {"host", PS_M_STRING, AT(host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &cfg_format_host, .example = "\"shop.example\"", .text = {"Requests for this host; null: for any", "匹配的主机名；null：任意"}},
+    {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .example = "\"/p/\"", .text = {"Requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
+    {"match", PS_M_ENUM, AT(exact), .words = matches, .fallback = "\"prefix\"", .text = {"All that begins with the path, or the path alone", "前缀匹配或精确匹配"}},
+    {"methods", PS_M_SET, AT(methods), .words = method_names, .fallback = "[\"GET\",\"HEAD\"]", .text = {"Requests with these methods", "匹配的请求方法"}},
+    {"class", PS_M_ENUM, AT(class), .words = class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, and core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
+    {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"web\"", .text = {"The pool that serves it; a route has exactly one of pool, redirect and answer", "处理请求的池；pool、redirect、answer 三者必居其一"}},
+    {"split", PS_M_LIST, AT(splits), .count_at = offsetof(struct cfg_route, split_count), .max = CFG_SPLITS_MAX, .item = &cfg_split_item, .fallback = "[]", .example = "[{\"pool\":\"web2\",\"share\":0.05}]", .text = {"Parts of the requests that go to other pools", "分流到其他池的请求"}},
+    {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = "ms", .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},
+    {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = "ms", .fallback = "10000", .text = {"It must be complete by then", "应答须在此时限内完成"}},
+    {"body_max", PS_M_INT, AT(body_max), .min = 0, .max = (double)BODY_MAX, .unit = "bytes", .fallback = "1048576", .text = {"The largest body of a request", "请求正文的最大长度"}},
+    HEADERS(request_headers, "requests", "请求"),
+    HEADERS(response_headers, "answers", "应答"),
+    {"cache", PS_M_OBJECT, AT(cache), .flags = PS_M_NULLABLE, .table = &cache_table, .text = {"How answers are kept; null: they are not", "如何缓存应答；null：不缓存"}},
+    {"fallback", PS_M_LIST, AT(fallbacks), .count_at = offsetof(struct cfg_route, fallback_count), .max = CFG_FALLBACKS_MAX, .item = &fallback_item, .fallback = "[]", .example = "[{\"kind\":\"stale\"}]", .text = {"What is answered when the pool cannot, in this order", "池不可用时返回什么，按顺序尝试"}},
+    {"redirect", PS_M_OBJECT, .size = sizeof(struct cfg_route), .flags = PS_M_NULLABLE, .table = &redirect_table, .text = {"The gateway answers with a redirect", "网关直接返回跳转"}},
+    {"answer", PS_M_OBJECT, AT(answer), .flags = PS_M_NULLABLE, .table = &answer_table, .text = {"The gateway answers this itself", "网关直接返回固定应答"}},
+    {"mirror", PS_M_OBJECT, .size = sizeof(struct cfg_route), .flags = PS_M_NULLABLE, .table = &mirror_table, .was = "shadow", .text = {"Copies of requests go to another pool", "将请求复制到另一个池"}},
+    {"returned", PS_M_LIST, .flags = PS_M_LIVE, .text = {"Splits that were taken back", "已自动收回的分流"}},
+    {"figures", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What it was asked and answered", "请求与应答的统计"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "route",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_route),
+                                      .check = check_route};
+
+static int route_state(void *parsed, const json_t *state, struct ps_faults *faults)
+{
+    return cfg_route_state_read(state, parsed, faults);
 }
 
 static void route_free(void *parsed)
@@ -433,46 +378,9 @@ static void route_free(void *parsed)
     cfg_route_drop(parsed);
 }
 
-static json_t *write_redirect(const struct cfg_route *route)
-{
-    if (route->redirect.status == 0)
-        return json_null();
-    return json_pack("{s:i, s:s}", "status", route->redirect.status, "location",
-                     route->redirect.location);
-}
-
-static json_t *write_answer(const struct cfg_route *route)
-{
-    json_t *json;
-
-    if (route->answer.status == 0)
-        return json_null();
-    json = json_object();
-    return ps_json_built(json, cfg_static_write(&route->answer, json));
-}
-
-static json_t *route_write(const void *parsed)
-{
-    const struct cfg_route *route = parsed;
-
-    return json_pack(
-        "{s:o, s:s, s:s, s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-        "host", cfg_text_json(route->host), "path", route->path, "match",
-        route->exact ? "exact" : "prefix", "methods", write_methods(route), "class",
-        class_names[route->class], "pool", cfg_text_json(route->pool), "split",
-        cfg_splits_write(route), "first_byte_ms", (json_int_t)route->first_byte_ms, "total_ms",
-        (json_int_t)route->total_ms, "body_max", (json_int_t)route->body_max, "request_headers",
-        cfg_header_rules_write(&route->request_headers), "response_headers",
-        cfg_header_rules_write(&route->response_headers), "cache", write_cache(&route->cache),
-        "fallback", write_fallbacks(route), "redirect", write_redirect(route), "answer",
-        write_answer(route), "mirror", cfg_mirror_write(route));
-}
-
 static json_t *write_state(const void *parsed)
 {
-    const struct cfg_route *route = parsed;
-
-    return cfg_route_state(route, NULL);
+    return cfg_route_state(parsed, NULL);
 }
 
 /* --- Among others. --- */
@@ -520,12 +428,10 @@ const struct cfg_kind cfg_kind_route = {
     .drop = "route.delete",
     .max = CFG_ROUTES_MAX,
     .initial_state = "{\"returned\":[]}",
-    .live = (const char *const[]){"/returned", NULL},
-    .measured = (const char *const[]){"/figures", NULL},
     .name = cfg_plain_name,
-    .parse = route_parse,
+    .table = &table,
+    .read_state = route_state,
     .free = route_free,
-    .write = route_write,
     .write_state = write_state,
     .names = route_names,
     .clashes = route_clashes,

@@ -52,11 +52,10 @@ struct cfg_split {
     char *name, *value; /* of the cookie, or of the header and the value it must have: then the
                            share is of such requests */
     struct {
-        bool on;
         double errors_above; /* share of answers, beyond that of the route's pool; 0: not judged */
         double p99_above;    /* times that of the route's pool; 0: not judged */
-        int64_t window_s;
-    } back;           /* `return` */
+        int64_t window_s;    /* 0: it is not taken back by itself */
+    } back;                  /* `return` */
     json_t *returned; /* it was taken back: its share counts as 0. An entry of `returned` in the
                          state of the document; NULL: it was not */
 };
@@ -85,6 +84,7 @@ struct cfg_static { /* an answer that needs nobody */
     char *content_type;
     char *body; /* NUL-terminated; of a file: its text when somebody named it */
     size_t body_len;
+    char *file; /* only while it is read */
 };
 struct cfg_fallback {
     enum cfg_fallback_kind kind;

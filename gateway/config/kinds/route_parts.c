@@ -47,145 +47,91 @@ static bool is_ours(const char *name)
     return false;
 }
 
-/* NULL: a rule may name it. */
-static const char *wrong_with_name(const char *name)
-{
-    size_t len = strlen(name);
+/* clang-format off */
+#define OF_SET(field) PS_AT(struct cfg_header_set, field)
+static const struct ps_member set_members[] = {
+    {"name", PS_M_STRING, OF_SET(name), .min = 1, .max = FIELD_NAME_MAX, .format = &cfg_format_field_name},
+    {"value", PS_M_STRING, OF_SET(value), .min = 0, .max = CFG_VALUE_MAX, .format = &cfg_format_field_value, .example = "\"shop\""},
+};
+/* clang-format on */
+static const struct ps_table set_table = {.title = "header field",
+                                          .members = set_members,
+                                          .count = PS_ARRAY_LEN(set_members),
+                                          .size = sizeof(struct cfg_header_set)};
+const struct ps_member cfg_header_set_item = {
+    "", PS_M_OBJECT, .size = sizeof(struct cfg_header_set), .table = &set_table};
+const struct ps_member cfg_header_remove_item = {"",
+                                                 PS_M_STRING,
+                                                 .size = sizeof(char *),
+                                                 .min = 1,
+                                                 .max = FIELD_NAME_MAX,
+                                                 .format = &cfg_format_field_name,
+                                                 .example = "\"Cookie\""};
 
-    if (len > FIELD_NAME_MAX || !ps_http_is_token((struct ps_str){name, len}))
-        return "is no name of a header field";
-    return is_ours(name) ? "is the gateway's own: no route sets or removes it" : NULL;
-}
+static const char own_field[] = "is the gateway's own: no route sets or removes it";
 
-static bool is_set(const struct cfg_header_rules *rules, const char *name)
+/* Is it one of the first `count` that are set? */
+static bool is_set(const struct cfg_header_rules *rules, size_t count, const char *name)
 {
-    for (size_t i = 0; i < rules->set_count; i++)
-        if (strcasecmp(rules->set[i].name, name) == 0)
+    for (size_t i = 0; i < count; i++)
+        if (rules->set[i].name != NULL && strcasecmp(rules->set[i].name, name) == 0)
             return true;
     return false;
 }
 
-static void read_set(struct cfg_part *part, struct cfg_header_rules *rules)
+void cfg_header_rules_check(struct ps_table_at *at, const char *member,
+                            const struct cfg_header_rules *rules)
 {
-    struct cfg_part of;
-    const char *name;
-    json_t *value;
+    char place[FIELD_NAME_MAX + 40];
 
-    if (!cfg_part_open(part, "set", &of))
-        return;
-    size_t count = json_object_size(of.json.object);
-    if (count > CFG_HEADER_RULES_MAX) {
-        ps_json_fault(&part->json, "set", "must have at most %d members", CFG_HEADER_RULES_MAX);
-        return;
-    }
-    rules->set = cfg_part_room(part, count, sizeof *rules->set);
-    json_object_foreach((json_t *)(uintptr_t)of.json.object, name, value)
-    {
-        const char *text = json_string_value(value);
-        if (rules->set == NULL)
-            return;
-        const char *wrong = wrong_with_name(name);
-        if (wrong != NULL)
-            ps_json_fault(&of.json, name, "%s", wrong);
-        if (is_set(rules, name))
-            ps_json_fault(&of.json, name, "is there twice: case does not tell names apart");
-        if (text == NULL || strlen(text) > CFG_VALUE_MAX || !cfg_is_field_value(text))
-            ps_json_fault(&of.json, name,
-                          "must be a text of at most %d bytes without control bytes, and without "
-                          "white space around it",
-                          CFG_VALUE_MAX);
-        struct cfg_header_set *set = &rules->set[rules->set_count];
-        set->name = cfg_part_copy(part, name, strlen(name));
-        set->value = cfg_part_copy(part, text != NULL ? text : "", CFG_VALUE_MAX);
-        rules->set_count += set->name != NULL;
-    }
-}
-
-static void read_remove(struct cfg_part *part, struct cfg_header_rules *rules)
-{
-    const json_t *list = NULL;
-    size_t count = cfg_part_array(part, "remove", CFG_HEADER_RULES_MAX, &list);
-
-    rules->remove = cfg_part_room(part, count, sizeof *rules->remove);
-    for (size_t i = 0; rules->remove != NULL && i < count; i++) {
-        const char *name = json_string_value(json_array_get(list, i));
-        const char *wrong =
-            name != NULL ? wrong_with_name(name) : "must be the name of a header field";
-        char place[32];
-        (void)snprintf(place, sizeof place, "remove/%zu", i);
-        if (wrong == NULL && is_set(rules, name))
-            wrong = "is in set, too, which replaces the field";
-        if (wrong != NULL)
-            cfg_part_fault(part, place, "%s", wrong);
-        rules->remove[i] = cfg_part_copy(part, name != NULL ? name : "", FIELD_NAME_MAX);
-        rules->remove_count++;
-    }
-}
-
-void cfg_header_rules_read(struct cfg_part *outer, const char *member,
-                           struct cfg_header_rules *ret_rules)
-{
-    struct cfg_part part;
-
-    if (!cfg_part_open(outer, member, &part))
-        return;
-    read_set(&part, ret_rules);
-    read_remove(&part, ret_rules);
-    cfg_part_close(&part);
-}
-
-json_t *cfg_header_rules_write(const struct cfg_header_rules *rules)
-{
-    json_t *set = json_object(), *list = json_array();
-    int err = 0;
-
-    for (size_t i = 0; i < rules->set_count; i++)
-        err |= json_object_set_new(set, rules->set[i].name, json_string(rules->set[i].value));
-    for (size_t i = 0; i < rules->remove_count; i++)
-        err |= json_array_append_new(list, json_string(rules->remove[i]));
-    return json_pack("{s:o, s:o}", "set", ps_json_built(set, err), "remove",
-                     ps_json_built(list, err));
-}
-
-void cfg_header_rules_done(struct cfg_header_rules *rules)
-{
     for (size_t i = 0; i < rules->set_count; i++) {
-        free(rules->set[i].name);
-        free(rules->set[i].value);
+        const char *name = rules->set[i].name;
+        if (name == NULL)
+            continue;
+        (void)snprintf(place, sizeof place, "%s/set/%s", member, name);
+        if (is_ours(name))
+            ps_table_fault(at, place, "%s", own_field);
+        if (is_set(rules, i, name))
+            ps_table_fault(at, place, "is there twice: case does not tell names apart");
     }
-    for (size_t i = 0; i < rules->remove_count; i++)
-        free(rules->remove[i]);
-    free(rules->set);
-    free(rules->remove);
+    for (size_t i = 0; i < rules->remove_count; i++) {
+        const char *name = rules->remove[i];
+        (void)snprintf(place, sizeof place, "%s/remove/%zu", member, i);
+        if (name != NULL && is_ours(name))
+            ps_table_fault(at, place, "%s", own_field);
+        if (name != NULL && is_set(rules, rules->set_count, name))
+            ps_table_fault(at, place, "is in set, too, which replaces the field");
+    }
 }
 
 /* --- Answers that need nobody. --- */
 
-#define TYPE_MAX 128
-#define FILE_MAX 255
+static bool is_media_type(const char *text, size_t len)
+{
+    (void)len;
+    return cfg_is_field_value(text) && strchr(text, '/') != NULL;
+}
+
+const struct ps_format cfg_format_media_type = {
+    .rule = {"a media type such as text/html", "媒体类型，例如 text/html"}, .is_ok = is_media_type};
 
 /* A regular file inside the directory; operators may make the gateway read no other. */
-static int open_static(struct cfg_part *part, const char *name)
+static int open_static(struct ps_table_at *at, const char *name)
 {
-    const struct cfg_bounds *bounds = part->of->bounds;
+    const struct cfg_bounds *bounds = ((const struct cfg_reading *)at->ctx)->bounds;
     char path[1400];
     struct stat is;
 
     if (bounds == NULL || bounds->static_dir == NULL) {
-        ps_json_fault(&part->json, "file", "needs a directory: the setting upstream.static_dir");
-        return -1;
-    }
-    if (!cfg_is_inside(name)) {
-        ps_json_fault(&part->json, "file",
-                      "must be a file of upstream.static_dir, such as soon.html");
+        ps_table_fault(at, "file", "needs a directory: the setting upstream.static_dir");
         return -1;
     }
     (void)snprintf(path, sizeof path, "%.1024s/%s", bounds->static_dir, name);
     int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file >= 0 && fstat(file, &is) == 0 && S_ISREG(is.st_mode))
         return file;
-    ps_json_fault(&part->json, "file", "cannot be read: %s",
-                  file >= 0 ? "it is no regular file" : strerror(errno));
+    ps_table_fault(at, "file", "cannot be read: %s",
+                   file >= 0 ? "it is no regular file" : strerror(errno));
     if (file >= 0)
         close(file);
     return -1;
@@ -200,10 +146,10 @@ static bool is_text(const char *text, size_t len)
 }
 
 /* The file's text; NULL: a fault. */
-static char *read_static(struct cfg_part *part, const char *name)
+static char *read_static(struct ps_table_at *at, const char *name)
 {
-    int file = open_static(part, name);
-    char *text = file >= 0 ? cfg_part_room(part, CFG_STATIC_BODY_MAX + 2, 1) : NULL;
+    int file = open_static(at, name);
+    char *text = file >= 0 ? calloc(CFG_STATIC_BODY_MAX + 2, 1) : NULL;
     size_t len = 0;
     ssize_t n = 1;
 
@@ -213,61 +159,35 @@ static char *read_static(struct cfg_part *part, const char *name)
     }
     if (file >= 0)
         close(file);
+    if (file >= 0 && text == NULL)
+        ps_table_no_memory(at);
     if (text == NULL)
         return NULL;
     if (n < 0)
-        ps_json_fault(&part->json, "file", "cannot be read: %s", strerror(errno));
+        ps_table_fault(at, "file", "cannot be read: %s", strerror(errno));
     else if (len > CFG_STATIC_BODY_MAX)
-        ps_json_fault(&part->json, "file", "must be at most %zu bytes long", CFG_STATIC_BODY_MAX);
+        ps_table_fault(at, "file", "must be at most %d bytes long", CFG_STATIC_BODY_MAX);
     else if (!is_text(text, len))
-        ps_json_fault(&part->json, "file", "must be text in UTF-8, without NUL");
+        ps_table_fault(at, "file", "must be text in UTF-8, without NUL");
     return text;
 }
 
-static char *read_body(struct cfg_part *part)
+void cfg_static_check(struct ps_table_at *at, struct cfg_static *answer)
 {
-    char *name = cfg_part_text(part, "file", FILE_MAX), *body;
-
-    if (name == NULL)
-        return cfg_part_text(part, "body", CFG_STATIC_BODY_MAX);
-    if (cfg_part_has(part, "body"))
-        ps_json_fault(&part->json, "file", "stands beside a body: only one of both may be there");
-    body = read_static(part, name);
-    free(name);
-    return body;
-}
-
-void cfg_static_read(struct cfg_part *part, struct cfg_static *ret_answer)
-{
-    int64_t status = 200;
-
-    ps_json_int(&part->json, "status", 200, 599, &status);
-    ret_answer->status = (int)status;
-    ret_answer->content_type = cfg_part_text(part, "content_type", TYPE_MAX);
-    if (ret_answer->content_type == NULL)
-        ret_answer->content_type = cfg_part_copy(part, "text/html", TYPE_MAX);
-    const char *type = ret_answer->content_type;
-    if (type != NULL && (!cfg_is_field_value(type) || type[0] == '\0' || strchr(type, '/') == NULL))
-        ps_json_fault(&part->json, "content_type", "must be a media type such as text/html");
-    ret_answer->body = read_body(part);
-    if (ret_answer->body == NULL)
-        ret_answer->body = cfg_part_copy(part, "", 0);
-    ret_answer->body_len = ret_answer->body != NULL ? strlen(ret_answer->body) : 0;
-    if (status == 304)
-        ps_json_fault(&part->json, "status", "cannot be 304: nothing was asked about");
-    if (ret_answer->body_len > 0 && (status == 204 || status == 205))
-        ps_json_fault(&part->json, "body", "must be empty with the status %lld", (long long)status);
-}
-
-int cfg_static_write(const struct cfg_static *answer, json_t *json)
-{
-    return json_object_set_new(json, "status", json_integer(answer->status)) |
-           json_object_set_new(json, "content_type", json_string(answer->content_type)) |
-           json_object_set_new(json, "body", json_stringn(answer->body, answer->body_len));
-}
-
-void cfg_static_done(struct cfg_static *answer)
-{
-    free(answer->content_type);
-    free(answer->body);
+    if (answer->file != NULL) {
+        if (ps_table_has(at, "body"))
+            ps_table_fault(at, "file", "stands beside a body: only one of both may be there");
+        char *text = read_static(at, answer->file);
+        if (text != NULL) {
+            free(answer->body);
+            answer->body = text;
+        }
+        free(answer->file);
+        answer->file = NULL;
+    }
+    answer->body_len = answer->body != NULL ? strlen(answer->body) : 0;
+    if (answer->status == 304)
+        ps_table_fault(at, "status", "cannot be 304: nothing was asked about");
+    if (answer->body_len > 0 && (answer->status == 204 || answer->status == 205))
+        ps_table_fault(at, "body", "must be empty with the status %d", answer->status);
 }

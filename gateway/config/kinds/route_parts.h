@@ -2,35 +2,40 @@
 #ifndef CFG_ROUTE_PARTS_H
 #define CFG_ROUTE_PARTS_H
 
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/kinds/route_doc.h"
 
-#define CFG_STATIC_BODY_MAX ((size_t)64 << 10)
+#define CFG_STATIC_BODY_MAX 65536
+#define CFG_STATIC_FILE_MAX 255
+#define CFG_STATIC_TYPE_MAX 128
 #define CFG_VALUE_MAX       1024 /* bytes of a header field's value */
 
 #define CFG_GET_BIT (1u << PS_HTTP_GET)
 
-/* --- route_split.c: the members split and mirror. The route's pool and methods are read. --- */
+/* --- route_split.c --- */
 
-void cfg_splits_read(struct cfg_part *part, struct cfg_route *route);
-json_t *cfg_splits_write(const struct cfg_route *route);
-void cfg_splits_done(struct cfg_route *route);
-void cfg_mirror_read(struct cfg_part *outer, struct cfg_route *route);
-json_t *cfg_mirror_write(const struct cfg_route *route);
+extern const struct ps_member cfg_split_item; /* of the member split */
+/* The shares of all splits together. */
+void cfg_splits_check(struct ps_table_at *at, const struct cfg_route *route);
 
 /* --- route_parts.c --- */
 
-/* Both members `set` and `remove` of the object `member`. */
-void cfg_header_rules_read(struct cfg_part *outer, const char *member,
-                           struct cfg_header_rules *ret_rules);
-json_t *cfg_header_rules_write(const struct cfg_header_rules *rules);
-void cfg_header_rules_done(struct cfg_header_rules *rules);
+extern const struct ps_member cfg_header_set_item, cfg_header_remove_item;
+/* Of the object `member`: no field is the gateway's own, and none is there twice. */
+void cfg_header_rules_check(struct ps_table_at *at, const char *member,
+                            const struct cfg_header_rules *rules);
 
-/* The members status, content_type and body of an open part; in the place of a body a file of
- * upstream.static_dir, whose text becomes the body. */
-void cfg_static_read(struct cfg_part *part, struct cfg_static *ret_answer);
-/* Adds them; 0 or -1. */
-int cfg_static_write(const struct cfg_static *answer, json_t *json);
-void cfg_static_done(struct cfg_static *answer);
+extern const struct ps_format cfg_format_media_type;
+/* Rows of an answer that needs nobody, which is `field` of `struct type`. In the place of a body a
+ * change may name a file of upstream.static_dir, whose text becomes the body. */
+/* clang-format off */
+#define CFG_STATIC_ROWS(type, field, of) \
+    {"status", PS_M_INT, PS_AT(type, field status), .min = 200, .max = 599, .fallback = "200", .when = (of), .text = {"Its status", "状态码"}}, \
+    {"content_type", PS_M_STRING, PS_AT(type, field content_type), .min = 1, .max = CFG_STATIC_TYPE_MAX, .format = &cfg_format_media_type, .fallback = "\"text/html\"", .when = (of), .text = {"Its media type", "媒体类型"}}, \
+    {"body", PS_M_STRING, PS_AT(type, field body), .min = 0, .max = CFG_STATIC_BODY_MAX, .fallback = "\"\"", .when = (of), .text = {"Its body", "正文"}}, \
+    {"file", PS_M_STRING, PS_AT(type, field file), .flags = PS_M_INPUT, .min = 1, .max = CFG_STATIC_FILE_MAX, .format = &cfg_format_inside, .when = (of), .example = "\"soon.html\"", .text = {"Instead of body: a file of upstream.static_dir, whose text becomes the body", "代替 body：upstream.static_dir 中的文件，其内容成为正文"}}
+/* clang-format on */
+/* What their rows cannot say; reads the file. */
+void cfg_static_check(struct ps_table_at *at, struct cfg_static *answer);
 
 #endif

@@ -2,7 +2,7 @@
 #include "gateway/config/store/store.h"
 
 #include "common/program/log.h"
-#include "gateway/config/kinds/part.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/kinds/sale_doc.h"
 
 #include <stdio.h>
@@ -87,10 +87,6 @@ const struct cfg_kind cfg_kind_sale = {
     .drop = "sale.delete",
     .max = CFG_SALES_MAX,
     .initial_state = "{\"opening\":false,\"opened\":false,\"paused\":false,\"ended\":false}",
-    .read_only = (const char *const[]){"/version", "/created_at", "/updated_at", NULL},
-    .live = (const char *const[]){"/state", "/refused", "/not_archived", "/skus/*/available",
-                                  "/skus/*/in_doubt", "/skus/*/held", "/skus/*/confirmed",
-                                  "/skus/*/adjustments", NULL},
     .name = cfg_plain_name,
     .table = &cfg_sale_table,
     .read_state = sale_state,

@@ -41,8 +41,10 @@ int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading
                   const json_t *json, const json_t *state, void **ret_parsed,
                   struct ps_faults *faults)
 {
-    const struct ps_table_source source = {
-        .json = json, .pointer = reading->pointer, .ctx = reading};
+    const struct ps_table_source source = {.json = json,
+                                           .pointer = reading->pointer,
+                                           .ctx = reading,
+                                           .stored = reading->bounds == NULL};
 
     if (kind->table == NULL)
         return kind->parse(reading->name, json, state, reading, ret_parsed, faults);
@@ -183,7 +185,11 @@ static bool is_same_json(const char *text, const char *other)
 
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 {
-    return is_same_json(doc->json, other->json) && is_same_json(doc->state, other->state);
+    bool same = doc->parsed != NULL && other->parsed != NULL && doc->kind->table != NULL
+                    ? ps_table_same(doc->kind->table, doc->parsed, other->parsed)
+                    : is_same_json(doc->json, other->json);
+
+    return same && is_same_json(doc->state, other->state);
 }
 
 bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before)

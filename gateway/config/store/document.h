@@ -111,12 +111,6 @@ struct cfg_kind {
     bool makes_up_table; /* the table of upstreams is made of these, too */
     bool only_shipped;   /* there are no others: none is deleted */
     const char *single;  /* the name of the one document, which its path leaves out; NULL: no */
-    /* Pointers of members that only reading shows, NULL-terminated; a star stands for any element.
-     * Those of `live` change by themselves; those of `measured` all the time, so what a PUT says of
-     * them is never a fault. */
-    const char *const *read_only;
-    const char *const *live;
-    const char *const *measured;
     /* The one spelling of a name, NUL-terminated. PS_E_INVALID. */
     int (*name)(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1]);
     /* What the document holds: it is read, printed, compared and freed by its table, whose checks
@@ -211,7 +205,7 @@ bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before);
 /* When it ends by itself; INT64_MAX: never. */
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc);
 
-/* --- Members that only reading shows (read_only.c). --- */
+/* --- Members that only reading shows, by the rows of the kind's table (read_only.c). --- */
 /* Takes out the members that only reading shows, whatever they say. */
 void cfg_drop_read_only(json_t *json, const struct cfg_kind *kind);
 /* The same of a document that was read as `shown`. What is not as it was read is a fault. Members

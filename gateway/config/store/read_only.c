@@ -1,97 +1,100 @@
 /* Members of documents that only reading shows: what is measured, what has become of it. A document
- * that was read may be sent back with them; a kind names them by patterns (document.h). */
+ * that was read may be sent back with them; the rows of a kind's table say which they are. */
 #include "gateway/config/store/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Calls `take` for each place in `json` that the pattern names: "/skus/" and "*" and "/held". */
-typedef void place_fn(json_t *object, const json_t *shown, const char *member, const char *pointer,
-                      void *ctx);
+/* A member that is only shown, in the `object` that was sent; `shown` is that object as it was
+ * read, or NULL. */
+typedef void member_fn(json_t *object, const json_t *shown, const struct ps_member *member,
+                       const char *word, const char *pointer, void *ctx);
 
-static void each_place(json_t *json, const json_t *shown, const char *pattern, const char *pointer,
-                       place_fn *take, void *ctx)
+static void each_shown(const struct ps_table *table, json_t *json, const json_t *shown,
+                       const char *pointer, member_fn *take, void *ctx);
+
+static void each_element(const struct ps_member *member, json_t *json, const json_t *shown,
+                         const char *pointer, member_fn *take, void *ctx)
 {
-    char member[64], place[192];
-    size_t len = strcspn(pattern + 1, "/");
+    char place[192];
+    size_t i;
+    json_t *element;
 
-    (void)snprintf(member, sizeof member, "%.*s", (int)len, pattern + 1);
-    if (pattern[1 + len] == '\0') {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
-        if (json_object_get(json, member) != NULL)
-            take(json, json_object_get(shown, member), member, place, ctx);
-        return;
-    }
-    if (strcmp(member, "*") != 0) {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, member);
-        each_place(json_object_get(json, member), json_object_get(shown, member), pattern + 1 + len,
-                   place, take, ctx);
-        return;
-    }
-    const char *name;
-    json_t *value;
-    json_object_foreach(json, name, value)
+    json_array_foreach(json, i, element)
     {
-        (void)snprintf(place, sizeof place, "%s/%s", pointer, name);
-        each_place(value, json_object_get(shown, name), pattern + 1 + len, place, take, ctx);
-    }
-    for (size_t i = 0; i < json_array_size(json); i++) {
         (void)snprintf(place, sizeof place, "%s/%zu", pointer, i);
-        each_place(json_array_get(json, i), json_array_get(shown, i), pattern + 1 + len, place,
-                   take, ctx);
+        each_shown(member->item->table, element, json_array_get(shown, i), place, take, ctx);
+    }
+}
+
+/* Calls `take` for each member of the table that is only shown and was sent. */
+static void each_shown(const struct ps_table *table, json_t *json, const json_t *shown,
+                       const char *pointer, member_fn *take, void *ctx)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *member = &table->members[i];
+        const char *name = member->name;
+        json_t *object = json;
+        const json_t *as_shown = shown;
+        char place[192];
+        int len = snprintf(place, sizeof place, "%s", pointer);
+        for (const char *dot; (dot = strchr(name, '.')) != NULL; name = dot + 1) {
+            object = json_object_getn(object, name, (size_t)(dot - name));
+            as_shown = json_object_getn(as_shown, name, (size_t)(dot - name));
+            len +=
+                snprintf(place + len, sizeof place - (size_t)len, "/%.*s", (int)(dot - name), name);
+        }
+        json_t *value = json_object_get(object, name);
+        (void)snprintf(place + len, sizeof place - (size_t)len, "/%s", name);
+        if (value != NULL && (member->flags & PS_M_SHOWN) != 0)
+            take(object, json_object_get(as_shown, name), member, name, place, ctx);
+        else if (value != NULL && member->type == PS_M_LIST && member->item->type == PS_M_OBJECT)
+            each_element(member, value, json_object_get(as_shown, name), place, take, ctx);
     }
 }
 
 struct reading {
     struct ps_faults *faults;
-    bool strict; /* a member that is not as it is shown is a fault */
+    bool strict; /* a member that changes by itself and is not as it is shown is a fault */
 };
 
-static void take_out(json_t *object, const json_t *shown, const char *member, const char *pointer,
-                     void *ctx)
+static void take_out(json_t *object, const json_t *shown, const struct ps_member *member,
+                     const char *word, const char *pointer, void *ctx)
 {
     const struct reading *reading = ctx;
+    bool strict = (member->flags & PS_M_READ_ONLY) != 0 ||
+                  ((member->flags & PS_M_LIVE) != 0 && reading->strict);
 
-    if (reading->strict && !json_equal(json_object_get(object, member), shown)) {
+    if (strict && !json_equal(json_object_get(object, word), shown)) {
         char *is = shown != NULL ? json_dumps(shown, JSON_ENCODE_ANY | CFG_JSON_FLAGS) : NULL;
         (void)ps_faults_add(reading->faults, PS_E_INVALID, pointer,
                             "is shown by reading only%s%s: leave it out or as it is",
                             is != NULL ? ", as " : "", is != NULL ? is : "");
         free(is);
     }
-    (void)json_object_del(object, member);
+    (void)json_object_del(object, word);
 }
 
-static void drop(json_t *object, const json_t *shown, const char *member, const char *pointer,
-                 void *ctx)
+static void drop(json_t *object, const json_t *shown, const struct ps_member *member,
+                 const char *word, const char *pointer, void *ctx)
 {
     (void)shown;
+    (void)member;
     (void)pointer;
     (void)ctx;
-    (void)json_object_del(object, member);
+    (void)json_object_del(object, word);
 }
 
 void cfg_drop_read_only(json_t *json, const struct cfg_kind *kind)
 {
-    const char *const *const lists[] = {kind->read_only, kind->measured, kind->live};
-
-    for (size_t i = 0; i < PS_ARRAY_LEN(lists); i++)
-        for (const char *const *at = lists[i]; at != NULL && *at != NULL; at++)
-            each_place(json, NULL, *at, "", drop, NULL);
+    each_shown(kind->table, json, NULL, "", drop, NULL);
 }
 
 void cfg_take_read_only(json_t *json, const json_t *shown, const struct cfg_kind *kind, bool strict,
                         struct ps_faults *faults)
 {
-    struct reading reading = {faults, true};
+    struct reading reading = {faults, strict};
 
-    for (const char *const *at = kind->read_only; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
-    reading.strict = false;
-    for (const char *const *at = kind->measured; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
-    reading.strict = strict;
-    for (const char *const *at = kind->live; at != NULL && *at != NULL; at++)
-        each_place(json, shown, *at, "", take_out, &reading);
+    each_shown(kind->table, json, shown, "", take_out, &reading);
 }
