@@ -143,6 +143,25 @@ bool ps_address_is_loopback(const struct ps_address *address)
     return memcmp(address, &v6, sizeof v6) == 0;
 }
 
+socklen_t ps_address_socket(const struct ps_address *address, uint16_t port,
+                            struct sockaddr_storage *ret_to)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)ret_to;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret_to;
+
+    memset(ret_to, 0, sizeof *ret_to);
+    if (ps_address_is_v4(address)) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        memcpy(&v4->sin_addr, address->byte + PS_V4_BITS / 8, sizeof v4->sin_addr);
+        return sizeof *v4;
+    }
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    memcpy(&v6->sin6_addr, address->byte, sizeof v6->sin6_addr);
+    return sizeof *v6;
+}
+
 void ps_address_limit_key(const struct ps_address *address, struct ps_address *ret_key)
 {
     *ret_key = *address;

@@ -4,6 +4,8 @@
 
 #include "common/defs.h"
 
+#include <sys/socket.h>
+
 /* IPv6; IPv4 as ::ffff:a.b.c.d. */
 struct ps_address {
     uint8_t byte[16];
@@ -39,5 +41,8 @@ bool ps_address_is_loopback(const struct ps_address *address);
 /* The address by which limits count: IPv4 whole, IPv6 by /64. */
 void ps_address_limit_key(const struct ps_address *address, struct ps_address *ret_key);
 bool ps_address_is_v4(const struct ps_address *address);
+/* To connect to; its length. */
+socklen_t ps_address_socket(const struct ps_address *address, uint16_t port,
+                            struct sockaddr_storage *ret_to);
 
 #endif

@@ -424,20 +424,15 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 
 static int open_socket(const struct up_endpoint *endpoint, bool *ret_refused)
 {
-    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(endpoint->is.port)};
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(endpoint->is.port)};
-    bool is_v4 = ps_address_is_v4(&endpoint->is.ip);
-    int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct sockaddr_storage to;
+    socklen_t len = ps_address_socket(&endpoint->is.ip, endpoint->is.port, &to);
+    int fd = socket(to.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     int yes = 1;
 
     if (fd < 0)
         return -1;
-    memcpy(&v6.sin6_addr, endpoint->is.ip.byte, 16);
-    memcpy(&v4.sin_addr, endpoint->is.ip.byte + 12, 4);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    int err = is_v4 ? connect(fd, (const struct sockaddr *)&v4, sizeof v4)
-                    : connect(fd, (const struct sockaddr *)&v6, sizeof v6);
-    *ret_refused = err < 0 && errno != EINPROGRESS;
+    *ret_refused = connect(fd, (const struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS;
     return fd;
 }
 

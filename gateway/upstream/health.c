@@ -9,7 +9,6 @@
 #include "common/http/write.h"
 #include "common/sorted.h"
 
-#include <netinet/in.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -271,22 +270,6 @@ static void on_timeout(uv_timer_t *timer)
     uv_timer_start(timer, end_late, 1, 0);
 }
 
-static void make_sockaddr(const struct check *check, struct sockaddr_storage *ret_to)
-{
-    memset(ret_to, 0, sizeof *ret_to);
-    if (ps_address_is_v4(&check->ip)) {
-        struct sockaddr_in *to = (struct sockaddr_in *)ret_to;
-        to->sin_family = AF_INET;
-        to->sin_port = htons(check->port);
-        memcpy(&to->sin_addr, check->ip.byte + PS_V4_BITS / 8, sizeof to->sin_addr);
-    } else {
-        struct sockaddr_in6 *to = (struct sockaddr_in6 *)ret_to;
-        to->sin6_family = AF_INET6;
-        to->sin6_port = htons(check->port);
-        memcpy(&to->sin6_addr, check->ip.byte, sizeof to->sin6_addr);
-    }
-}
-
 static void begin_attempt(uv_timer_t *timer)
 {
     struct check *check = timer->data;
@@ -304,7 +287,7 @@ static void begin_attempt(uv_timer_t *timer)
     attempt->tcp.data = attempt->connect.data = attempt->write.data = attempt;
     check->attempt = attempt;
     uv_timer_start(&check->timer, on_timeout, (uint64_t)check->pool->rules.timeout_ms, 0);
-    make_sockaddr(check, &to);
+    (void)ps_address_socket(&check->ip, check->port, &to);
     int err =
         uv_tcp_connect(&attempt->connect, &attempt->tcp, (const struct sockaddr *)&to, on_connect);
     if (err < 0)

@@ -3,6 +3,7 @@
 #include "common/text/address.h"
 #include "common/err.h"
 
+#include <netdb.h>
 #include <string.h>
 
 static struct ps_address address(const char *text)
@@ -102,6 +103,27 @@ static void limits_count_ipv6_by_64_and_ipv4_whole(void **state)
     assert_memory_equal(&key_4, &v4, sizeof key_4);
 }
 
+static void a_socket_address_has_the_family_and_the_port(void **state)
+{
+    struct ps_address v4 = address("192.0.2.1"), v6 = address("2001:db8::1");
+    struct sockaddr_storage to;
+    char text[64], port[8];
+
+    (void)state;
+    socklen_t len = ps_address_socket(&v4, 8080, &to);
+    assert_int_equal(getnameinfo((struct sockaddr *)&to, len, text, sizeof text, port, sizeof port,
+                                 NI_NUMERICHOST | NI_NUMERICSERV),
+                     0);
+    assert_string_equal(text, "192.0.2.1");
+    assert_string_equal(port, "8080");
+    len = ps_address_socket(&v6, 443, &to);
+    assert_int_equal(getnameinfo((struct sockaddr *)&to, len, text, sizeof text, port, sizeof port,
+                                 NI_NUMERICHOST | NI_NUMERICSERV),
+                     0);
+    assert_string_equal(text, "2001:db8::1");
+    assert_string_equal(port, "443");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -110,6 +132,7 @@ int main(void)
         cmocka_unit_test(a_cidr_of_one_family_holds_no_address_of_the_other),
         cmocka_unit_test(the_prefix_of_a_mapped_address_counts_as_it_is_written),
         cmocka_unit_test(limits_count_ipv6_by_64_and_ipv4_whole),
+        cmocka_unit_test(a_socket_address_has_the_family_and_the_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
