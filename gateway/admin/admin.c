@@ -15,29 +15,13 @@
 #define OPEN_AT_REST 3 /* itself and two handles */
 
 /* Metrics are printed in the order of their table; of the rest no order counts. */
-static const struct op_part *const parts[] = {&op_ops_part,
-                                              &op_scrape_part,
-                                              &op_tokens_part,
-                                              &op_documents_part,
-                                              &op_sales_part,
-                                              &op_pools_part,
-                                              &op_endpoints_part,
-                                              &op_switching_part,
-                                              &op_caches_part,
-                                              &op_overload_part,
-                                              &op_ladder_part,
-                                              &op_overrides_part,
-                                              &op_breakers_part,
-                                              &op_flow_part,
-                                              &op_config_part,
-                                              &op_adjust_part,
-                                              &op_audit_part,
-                                              &op_rebuild_part,
-                                              &op_export_part,
-                                              &op_orders_part,
-                                              &op_standby_part,
-                                              &op_rehearsal_keys_part,
-                                              NULL};
+static const struct op_part *const parts[] = {
+    &op_ops_part,      &op_scrape_part,         &op_tokens_part,         &op_documents_part,
+    &op_sales_part,    &op_pools_part,          &op_endpoints_part,      &op_switching_part,
+    &op_caches_part,   &op_overload_part,       &op_ladder_part,         &op_overrides_part,
+    &op_breakers_part, &op_flow_part,           &op_config_part,         &op_adjust_part,
+    &op_audit_part,    &op_audit_schedule_part, &op_rebuild_part,        &op_export_part,
+    &op_orders_part,   &op_standby_part,        &op_rehearsal_keys_part, NULL};
 
 static void on_wake(uv_async_t *async)
 {
@@ -103,6 +87,8 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
     int err = op_outcomes_new(&admin->outcomes);
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
+    if (err == 0)
+        op_audit_schedule(admin->audit);
     if (err == 0)
         err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, &admin->http);
     if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {

@@ -32,7 +32,6 @@ int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
     uv_timer_init(admin->deps.loop, &audit->wait);
     uv_timer_init(admin->deps.loop, &audit->schedule);
     audit->wait.data = audit->schedule.data = audit;
-    op_audit_schedule(audit);
     *ret_audit = audit;
     return 0;
 }
@@ -307,7 +306,7 @@ static void end(struct op_audit *audit)
     else if (!audit->ok)
         ps_log(PS_LOG_ERROR, "audit_violation", PS_F_STR("sale", audit->sale),
                PS_F_INT("violations", audit->violations), PS_F_STR("why", audit->first));
-    op_audit_note(audit);
+    audit->ended(audit);
     if (request != NULL && audit->err == 0) {
         op_text(request, "application/json", text, strlen(text));
         text = NULL;
@@ -406,6 +405,5 @@ const struct op_part op_audit_part = {
     .routes = (const struct op_route[]){
         {"/admin/v1/sales/{}/audit", SRV_GET, OP_ROLE_VIEWER, 0, audit_sale},
         {0}},
-    .rows = (const struct op_rows[]){{GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS, op_audit_print}, {0}},
 };
 /* clang-format on */

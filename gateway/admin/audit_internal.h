@@ -56,6 +56,7 @@ struct op_counter_look {
 struct op_audit {
     struct op_read job; /* first */
     struct op_admin *admin;
+    void (*ended)(struct op_audit *audit); /* keeps what was found */
     bool running;
     _Atomic(bool) cancelled; /* the gateway ends */
     uint64_t handle;         /* of the request whose audit this is; 0: an automatic one */
@@ -113,10 +114,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
 void op_audit_look(struct op_audit *audit);
 
 /* --- audit_schedule.c --- */
+/* Begins the audits that nobody asks for. */
 void op_audit_schedule(struct op_audit *audit);
-/* An audit has ended; what it found is kept with the sale. */
-void op_audit_note(struct op_audit *audit);
-/* The samples of a row of audits. */
-void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin);
 
 #endif

@@ -3,6 +3,7 @@
  * In a cluster the leader makes them. One at a time; whoever takes long comes less often, so that
  * audits never take more than a twentieth of one processor. Rehearsals judge themselves. */
 #include "gateway/admin/audit_internal.h"
+#include "gateway/admin/parts.h"
 
 #include "gateway/cluster/cluster.h"
 
@@ -86,12 +87,8 @@ static void on_tick(uv_timer_t *timer)
         op_audit_begin(audit, next, 0);
 }
 
-void op_audit_schedule(struct op_audit *audit)
-{
-    uv_timer_start(&audit->schedule, on_tick, TICK_MS, TICK_MS);
-}
-
-void op_audit_note(struct op_audit *audit)
+/* What an audit has found is kept with its sale. */
+static void note(struct op_audit *audit)
 {
     const struct op_deps *deps = &audit->admin->deps;
     struct sale_entry *sale = sale_list_find(deps->known, audit->sale, strlen(audit->sale));
@@ -115,7 +112,13 @@ void op_audit_note(struct op_audit *audit)
     sale->audited.final = audit->ok && wish_of(deps, sale) == WHEN_ENDED && is_settled(deps, sale);
 }
 
-void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin)
+void op_audit_schedule(struct op_audit *audit)
+{
+    audit->ended = note;
+    uv_timer_start(&audit->schedule, on_tick, TICK_MS, TICK_MS);
+}
+
+static void print_audits(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
     const struct op_deps *deps = &admin->deps;
     size_t left = deps->metrics_sales_max;
@@ -139,3 +142,9 @@ void op_audit_print(FILE *out, enum gw_metric row, const struct op_admin *admin)
         }
     }
 }
+
+/* --- What it brings. --- */
+
+const struct op_part op_audit_schedule_part = {
+    .rows = (const struct op_rows[]){{GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS, print_audits}, {0}},
+};
