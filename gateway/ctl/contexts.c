@@ -81,9 +81,8 @@ static int read_current(struct ctl *ctl)
     const char *token_file = json_string_value(json_object_get(context, "token_file"));
     if (name != NULL && admin == NULL)
         exit = ctl_say(CTL_USAGE, "%s: the context \"%s\" names no admin", path, name);
-    else if (admin != NULL && (ctl->context_text[0] = strdup(admin)) == NULL)
-        exit = ctl_say(CTL_FAILED, "out of memory");
-    else if (token_file != NULL && (ctl->context_text[1] = strdup(token_file)) == NULL)
+    else if ((admin != NULL && (ctl->context_text[0] = strdup(admin)) == NULL) ||
+             (token_file != NULL && (ctl->context_text[1] = strdup(token_file)) == NULL))
         exit = ctl_say(CTL_FAILED, "out of memory");
     json_decref(json);
     return exit;
@@ -102,6 +101,8 @@ static int take_admin(struct ctl *ctl, const char *admin)
         return ctl_say(CTL_USAGE,
                        "--admin \"%s\" is not http://HOST:PORT, https://HOST:PORT or unix:/PATH",
                        admin);
+    if (strpbrk(admin, "?# \t\r\n") != NULL)
+        return ctl_say(CTL_USAGE, "--admin \"%s\" must end behind its port or path", admin);
     memcpy(ctl->admin, admin, len);
     ctl->admin[len] = '\0';
     return CTL_OK;

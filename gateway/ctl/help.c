@@ -132,6 +132,20 @@ static void put_roff(FILE *out, const char *text)
     fputc('\n', out);
 }
 
+static void put_flag_name(FILE *out, const char *name)
+{
+    for (; *name != '\0'; name++)
+        fprintf(out, "%s%c", *name == '-' ? "\\" : "", *name);
+}
+
+/* "table json" as the argument table|json. */
+static void put_choice(FILE *out, const char *words)
+{
+    fputs(" Ar ", out);
+    for (; *words != '\0'; words++)
+        fputc(*words == ' ' ? '|' : *words, out);
+}
+
 static void put_flags(FILE *out, uint64_t mask)
 {
     fputs(".Bl -tag -width Ds\n", out);
@@ -139,8 +153,7 @@ static void put_flags(FILE *out, uint64_t mask)
         if ((mask & CTL_BIT(i)) == 0)
             continue;
         fputs(".It Cm ", out);
-        for (const char *c = ctl_flags[i].name; *c != '\0'; c++)
-            fprintf(out, "%s%c", *c == '-' ? "\\" : "", *c);
+        put_flag_name(out, ctl_flags[i].name);
         if (ctl_flags[i].argument != NULL)
             fprintf(out, " Ar %s", ctl_flags[i].argument);
         fputc('\n', out);
@@ -160,14 +173,16 @@ static void put_command(FILE *out, const struct ctl_command *command)
     if (mask == 0)
         return;
     fputs(".br\nOptions:\n", out);
-    for (size_t i = 0; i < CTL_FLAGS; i++)
-        if ((mask & CTL_BIT(i)) != 0) {
-            mask &= ~CTL_BIT(i);
-            fputs(".Cm ", out);
-            for (const char *c = ctl_flags[i].name; *c != '\0'; c++)
-                fprintf(out, "%s%c", *c == '-' ? "\\" : "", *c);
-            fprintf(out, "%s\n", mask != 0 ? " ," : " .");
-        }
+    for (size_t i = 0; i < CTL_FLAGS; i++) {
+        if ((mask & CTL_BIT(i)) == 0)
+            continue;
+        mask &= ~CTL_BIT(i);
+        fputs(".Cm ", out);
+        put_flag_name(out, ctl_flags[i].name);
+        if (i == CTL_F_OUTPUT)
+            put_choice(out, command->outputs);
+        fprintf(out, "%s\n", mask != 0 ? " ," : " .");
+    }
 }
 
 int ctl_man(struct ctl *ctl)
