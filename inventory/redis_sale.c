@@ -75,7 +75,7 @@ int64_t inv_redis_learn_left(struct inv_redis_sale *sale, const redisReply *fiel
 {
     struct {
         int64_t left, in_doubt, reserved_total;
-        bool told;
+        bool reported;
     } skus[INV_SKUS_MAX] = {0};
     int64_t in_doubt = 0;
     for (size_t i = 0; i + 1 < fields->elements; i += 2) {
@@ -90,7 +90,7 @@ int64_t inv_redis_learn_left(struct inv_redis_sale *sale, const redisReply *fiel
         if (sku >= INV_SKUS_MAX)
             continue;
         if (*which == '\0') {
-            skus[sku].told = true;
+            skus[sku].reported = true;
             skus[sku].left = number;
         } else if (doubt) {
             skus[sku].in_doubt = number;
@@ -99,7 +99,7 @@ int64_t inv_redis_learn_left(struct inv_redis_sale *sale, const redisReply *fiel
         }
     }
     for (uint32_t i = 0; i < INV_SKUS_MAX; i++) {
-        if (skus[i].told)
+        if (skus[i].reported)
             inv_redis_learn(sale, i, skus[i].left, skus[i].in_doubt, skus[i].reserved_total);
     }
     return in_doubt;

@@ -30,7 +30,7 @@ static int draw_orders(const struct lt_tally *tally, const struct lt_decide_sett
         return PS_E_NOMEM;
     size_t promised = 0, kept = 0;
     for (size_t i = 0; i < tally->promise_count; i++) {
-        if (tally->promises[i].told == LT_TOLD_ACCEPTED)
+        if (tally->promises[i].reported == LT_REPORTED_ACCEPTED)
             list[promised++] = (struct lt_decision){.order_id = tally->promises[i].order_id};
     }
     qsort(list, promised, sizeof *list, by_id);

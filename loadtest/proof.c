@@ -51,7 +51,7 @@ static int by_buyer(const void *left, const void *right)
     if (a->buyer != b->buyer)
         return a->buyer < b->buyer ? -1 : 1;
     int ids = memcmp(a->order_id.byte, b->order_id.byte, sizeof a->order_id.byte);
-    return ids != 0 ? ids : a->told - b->told;
+    return ids != 0 ? ids : a->reported - b->reported;
 }
 
 /* Whose order it is, of what and how much of it. */
@@ -95,8 +95,8 @@ static bool judge_promise(struct lt_proof *proof, struct judging *judging,
     enum oq_state state = found ? oq_order_state(order) : OQ_STATE_VOID;
     struct lt_wish wish = lt_plan_wish(judging->evidence->plan, promise->buyer, promise->wish);
     judging->known += found && state != OQ_STATE_VOID;
-    switch ((enum lt_told)promise->told) {
-    case LT_TOLD_ACCEPTED:
+    switch ((enum lt_reported)promise->reported) {
+    case LT_REPORTED_ACCEPTED:
         proof->promised++;
         if (!found || state == OQ_STATE_VOID)
             add_lost(proof, judging, promise);
@@ -104,9 +104,9 @@ static bool judge_promise(struct lt_proof *proof, struct judging *judging,
             (state == OQ_STATE_RELEASED && is_cancelled_after(judging, &promise->order_id)))
             judging->living[wish.sku] += wish.quantity;
         break;
-    case LT_TOLD_RELEASED:
+    case LT_REPORTED_RELEASED:
         break;
-    case LT_TOLD_PENDING:
+    case LT_REPORTED_PENDING:
         if (order == NULL)
             proof->pending_gone++;
         else if (state == OQ_STATE_VOID)
@@ -157,7 +157,7 @@ static void judge_promises(struct lt_proof *proof, struct judging *judging,
                       ps_uuid_equal(&promises[end].order_id, &promise->order_id);
              end++) {
             answered = answered || !promises[end].replayed;
-            ended = ended || promises[end].told == LT_TOLD_RELEASED;
+            ended = ended || promises[end].reported == LT_REPORTED_RELEASED;
         }
         proof->found_again += judge_promise(proof, judging, promise) && !answered;
         if (ended)

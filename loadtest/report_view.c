@@ -311,7 +311,7 @@ static json_t *lost_words(const struct lt_proof *proof)
 }
 
 /* How many buyers got which answer, in words; those who got an order always. */
-static json_t *told_json(const struct lt_tally *tally, const struct lt_proof *proof)
+static json_t *reported_json(const struct lt_tally *tally, const struct lt_proof *proof)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < tally->verdict_count; i++) {
@@ -424,7 +424,7 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
         "summary", form == LT_SUMMARY, "over_time", 1, "criteria", report->criteria, "crossed",
         report->crossed, "started", started, "outcome", lt_proof_words(report->proof), "loud", loud,
         "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
-        told_json(report->tally, report->proof), "notes", notes_json(report, form), "curve",
+        reported_json(report->tally, report->proof), "notes", notes_json(report, form), "curve",
         curve_json(report), "latencies", latencies_json(json_object_get(data, "latency_ms")),
         "visits", visits_json(json_object_get(data, "pages")), "strips",
         lt_report_strips(data, axis_ms), "saw", gateway_json(report), "split", split_json(data),

@@ -137,40 +137,40 @@ static void note_promise(struct lt_tally *tally, const struct lt_promise *promis
     tally->promises[tally->promise_count++] = *promise;
 }
 
-bool lt_tally_order(const struct lt_answer *answer, struct lt_told_order *ret_told)
+bool lt_tally_order(const struct lt_answer *answer, struct lt_reported_order *ret_reported)
 {
     if (answer->outcome != LT_ANSWERED || answer->status / 100 != 2)
         return false;
     struct ps_str id = find_member(answer->body, PS_STR("\"order_id\""));
     struct ps_str state = find_member(answer->body, PS_STR("\"state\""));
     struct ps_str reason = find_member(answer->body, PS_STR("\"reason\""));
-    struct lt_told_order told = {.seen = lt_seen_parse(state, reason)};
-    if (ps_uuid_parse(id.at, id.len, &told.order_id) < 0 || told.seen == LT_SEEN_UNKNOWN)
+    struct lt_reported_order reported = {.seen = lt_seen_parse(state, reason)};
+    if (ps_uuid_parse(id.at, id.len, &reported.order_id) < 0 || reported.seen == LT_SEEN_UNKNOWN)
         return false;
     /* Nobody is told at first that an order is over. */
-    bool over = told.seen == LT_SEEN_RELEASED || told.seen == LT_SEEN_REJECTED;
-    *ret_told = told;
+    bool over = reported.seen == LT_SEEN_RELEASED || reported.seen == LT_SEEN_REJECTED;
+    *ret_reported = reported;
     return !over || answer->replayed;
 }
 
 static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer *answer)
 {
-    struct lt_told_order told;
-    if (!lt_tally_order(answer, &told))
+    struct lt_reported_order reported;
+    if (!lt_tally_order(answer, &reported))
         return LT_V_GARBLED;
     struct lt_promise promise = {
-        .order_id = told.order_id,
+        .order_id = reported.order_id,
         .buyer = answer->click->buyer,
-        .told = told.seen == LT_SEEN_PENDING   ? LT_TOLD_PENDING
-                : told.seen < LT_SEEN_RELEASED ? LT_TOLD_ACCEPTED
-                                               : LT_TOLD_RELEASED,
+        .reported = reported.seen == LT_SEEN_PENDING   ? LT_REPORTED_PENDING
+                    : reported.seen < LT_SEEN_RELEASED ? LT_REPORTED_ACCEPTED
+                                                       : LT_REPORTED_RELEASED,
         .wish = answer->click->wish,
         .replayed = answer->replayed,
     };
     note_promise(tally, &promise);
     if (answer->replayed)
         return LT_V_REPLAYED;
-    return promise.told == LT_TOLD_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
+    return promise.reported == LT_REPORTED_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
 }
 
 /* Names that mean something else in the report; a proxy may have one as a code of its own. */

@@ -32,13 +32,13 @@ struct lt_verdict_tally {
     uint32_t slot[LT_SLOTS];     /* answers by the time they came */
 };
 
-enum lt_told { LT_TOLD_ACCEPTED, LT_TOLD_PENDING, LT_TOLD_RELEASED };
+enum lt_reported { LT_REPORTED_ACCEPTED, LT_REPORTED_PENDING, LT_REPORTED_RELEASED };
 
 struct lt_promise {
     struct ps_uuid order_id;
     uint32_t buyer;
-    uint8_t told; /* enum lt_told */
-    uint8_t wish; /* of the buyer */
+    uint8_t reported; /* enum lt_reported */
+    uint8_t wish;     /* of the buyer */
     bool replayed;
 };
 
@@ -66,11 +66,11 @@ void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
 /* Returns the name of the verdict, which lives as long as the tally. */
 const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
 /* The order that a success names; false: it names none, or is none. */
-struct lt_told_order {
+struct lt_reported_order {
     struct ps_uuid order_id;
     enum lt_seen seen;
 };
-bool lt_tally_order(const struct lt_answer *answer, struct lt_told_order *ret_told);
+bool lt_tally_order(const struct lt_answer *answer, struct lt_reported_order *ret_reported);
 uint64_t lt_tally_count(const struct lt_tally *tally, const char *name);
 /* The slot that a moment falls into; widens the slots when need be. */
 size_t lt_tally_slot(struct lt_tally *tally, int64_t at_ns);

@@ -44,8 +44,8 @@ void lt_witness_send(const struct lt_witness *witness, const struct lt_click *cl
 void lt_witness_answer(const struct lt_witness *witness, const struct lt_answer *answer,
                        const char *verdict)
 {
-    struct lt_told_order told;
-    bool named = lt_tally_order(answer, &told);
+    struct lt_reported_order reported;
+    bool named = lt_tally_order(answer, &reported);
     /* A refusal that names its reason bought nothing; a proxy's own says nothing. */
     bool refused = answer->outcome == LT_ANSWERED && answer->status >= 400 &&
                    strncmp(verdict, "http_", strlen("http_")) != 0;
@@ -57,8 +57,8 @@ void lt_witness_answer(const struct lt_witness *witness, const struct lt_answer 
                                                               : LT_OP_INFO,
                                             .anywhere = named && witness->several,
                                             .verdict = ps_str(verdict),
-                                            .order_id = named ? &told.order_id : NULL,
-                                            .seen = named ? told.seen : LT_SEEN_UNKNOWN,
+                                            .order_id = named ? &reported.order_id : NULL,
+                                            .seen = named ? reported.seen : LT_SEEN_UNKNOWN,
                                         });
 }
 

@@ -12,14 +12,14 @@ int ps_file_lock(int fd, void (*on_wait)(void *ctx), void *ctx)
 {
     int64_t started_ns = ps_clock_mono_ns(&ps_clock_system);
 
-    for (bool told = false; flock(fd, LOCK_EX | LOCK_NB) != 0; told = true) {
+    for (bool reported = false; flock(fd, LOCK_EX | LOCK_NB) != 0; reported = true) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return PS_E_IO;
         if (ps_clock_mono_ns(&ps_clock_system) - started_ns > PS_FILE_LOCK_WAIT_MS * PS_NS_PER_MS) {
             errno = EWOULDBLOCK;
             return PS_E_BUSY;
         }
-        if (!told && on_wait != NULL)
+        if (!reported && on_wait != NULL)
             on_wait(ctx);
         usleep(TRY_MS * 1000);
     }

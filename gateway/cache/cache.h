@@ -87,24 +87,25 @@ void cache_read(struct cache *cache, struct cache_figures *ret_figures);
 
 /* --- Asking: a worker's thread. --- */
 
-enum cache_told {
-    CACHE_TOLD_ENTRY, /* it was fetched: send it if cache_vary_fits, else ask again */
-    CACHE_TOLD_AGAIN, /* ask again: this request becomes the fetcher, or fetches for itself */
-    CACHE_TOLD_FAILED /* two fetches have failed */
+enum cache_result {
+    CACHE_RESULT_ENTRY, /* it was fetched: send it if cache_vary_fits, else ask again */
+    CACHE_RESULT_AGAIN, /* ask again: this request becomes the fetcher, or fetches for itself */
+    CACHE_RESULT_FAILED /* two fetches have failed */
 };
-/* A request that waits. It is part of the request, which must stay until on_told or
+/* A request that waits. It is part of the request, which must stay until on_result or
  * cancellation. */
 struct cache_waiter {
     size_t worker;
     /* Called once, on the worker's thread; the callee owns `entry`, which is NULL unless it is
-     * CACHE_TOLD_ENTRY. */
-    void (*on_told)(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry);
+     * CACHE_RESULT_ENTRY. */
+    void (*on_result)(struct cache_waiter *waiter, enum cache_result result,
+                      struct cache_entry *entry);
     /* Private. */
     TAILQ_ENTRY(cache_waiter) link;
     struct cache *cache;     /* not NULL while it waits */
-    struct cache_fill *fill; /* NULL: on_told is about to be called */
+    struct cache_fill *fill; /* NULL: on_result is about to be called */
     struct cache_entry *entry;
-    enum cache_told told;
+    enum cache_result result;
     unsigned failures;
 };
 
@@ -112,7 +113,7 @@ enum cache_ask {
     CACHE_ASK_HIT,   /* `entry` */
     CACHE_ASK_STALE, /* `entry`, and the caller fetches in the background for `fill` */
     CACHE_ASK_FETCH, /* the caller fetches; `entry` (or NULL) is stale, with validators to send */
-    CACHE_ASK_WAIT,  /* on_told follows */
+    CACHE_ASK_WAIT,  /* on_result follows */
     CACHE_ASK_ABSENT /* only-if-cached: 504 */
 };
 struct cache_found {
@@ -126,7 +127,8 @@ struct cache_query {
     const struct cfg_route_cache *route;
     struct ps_str key; /* begins as cache_key_put has it */
     int64_t now_ms;    /* monotonic */
-    /* With `worker` and `on_told`, otherwise zeroed; NULL: the caller does not wait, it fetches. */
+    /* With `worker` and `on_result`, otherwise zeroed; NULL: the caller does not wait, it fetches.
+     */
     struct cache_waiter *waiter;
 };
 void cache_ask(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found);
@@ -134,7 +136,7 @@ void cache_ask(struct cache *cache, const struct cache_query *query, struct cach
  * it. */
 struct cache_entry *cache_stale(struct cache *cache, const struct cache_asked *asked,
                                 struct ps_str key);
-/* The client has left: on_told will not be called. Does nothing if it does not wait. */
+/* The client has left: on_result will not be called. Does nothing if it does not wait. */
 void cache_waiter_cancel(struct cache_waiter *waiter);
 
 /* --- Filling: the thread of the worker that fetches. Every fill ends by one of end, freshen (when

@@ -24,7 +24,7 @@
 
 struct cell {
     pthread_mutex_t lock;
-    struct cache_waiter_list told;
+    struct cache_waiter_list woken;
 } PS_ALIGNED;
 
 struct cache_wakeups {
@@ -47,7 +47,7 @@ int cache_wakeups_new(size_t workers, void (*wake)(size_t worker, void *ctx), vo
     wakeups->count = workers;
     for (size_t i = 0; i < workers; i++) {
         pthread_mutex_init(&wakeups->cells[i].lock, NULL);
-        TAILQ_INIT(&wakeups->cells[i].told);
+        TAILQ_INIT(&wakeups->cells[i].woken);
     }
     *ret_wakeups = wakeups;
     return 0;
@@ -65,9 +65,9 @@ void cache_wakeups_deliver(struct cache_wakeups *wakeups, size_t worker)
     struct cell *cell = &wakeups->cells[worker];
     for (;;) { /* one at a time: the callback may cancel another */
         pthread_mutex_lock(&cell->lock);
-        struct cache_waiter *waiter = TAILQ_FIRST(&cell->told);
+        struct cache_waiter *waiter = TAILQ_FIRST(&cell->woken);
         if (waiter != NULL)
-            TAILQ_REMOVE(&cell->told, waiter, link);
+            TAILQ_REMOVE(&cell->woken, waiter, link);
         pthread_mutex_unlock(&cell->lock);
         if (waiter == NULL)
             return;
@@ -75,7 +75,7 @@ void cache_wakeups_deliver(struct cache_wakeups *wakeups, size_t worker)
         struct cache_entry *entry = waiter->entry;
         waiter->cache = NULL;
         waiter->entry = NULL;
-        waiter->on_told(waiter, waiter->told, entry);
+        waiter->on_result(waiter, waiter->result, entry);
         cache_drop(cache);
     }
 }
@@ -92,7 +92,7 @@ void cache_waiter_cancel(struct cache_waiter *waiter)
     } else {
         struct cell *cell = &cache->wakeups->cells[waiter->worker];
         pthread_mutex_lock(&cell->lock);
-        TAILQ_REMOVE(&cell->told, waiter, link);
+        TAILQ_REMOVE(&cell->woken, waiter, link);
         pthread_mutex_unlock(&cell->lock);
     }
     pthread_mutex_unlock(&cache->lock);
@@ -119,8 +119,8 @@ void cache_fill_close(struct cache_fill *fill)
     fill->joinable = false;
 }
 
-/* Call with the cache's lock held. `stored` is for CACHE_TOLD_ENTRY. */
-static void tell_all(struct cache_fill *fill, enum cache_told told, struct cache_stored *stored,
+/* Call with the cache's lock held. `stored` is for CACHE_RESULT_ENTRY. */
+static void wake_all(struct cache_fill *fill, enum cache_result result, struct cache_stored *stored,
                      unsigned failures)
 {
     struct cache_wakeups *wakeups = fill->cache->wakeups;
@@ -130,17 +130,17 @@ static void tell_all(struct cache_fill *fill, enum cache_told told, struct cache
         struct cell *cell = &wakeups->cells[worker];
         struct cache_waiter *waiter, *next;
         pthread_mutex_lock(&cell->lock);
-        bool asleep = TAILQ_EMPTY(&cell->told), any = false;
+        bool asleep = TAILQ_EMPTY(&cell->woken), any = false;
         for (waiter = TAILQ_FIRST(&fill->waiting); waiter != NULL; waiter = next) {
             next = TAILQ_NEXT(waiter, link);
             if (waiter->worker != worker)
                 continue;
             TAILQ_REMOVE(&fill->waiting, waiter, link);
             waiter->fill = NULL;
-            waiter->told = told;
+            waiter->result = result;
             waiter->failures = failures;
             waiter->entry = stored != NULL ? cache_entry_keep(&stored->is) : NULL;
-            TAILQ_INSERT_TAIL(&cell->told, waiter, link);
+            TAILQ_INSERT_TAIL(&cell->woken, waiter, link);
             any = true;
         }
         pthread_mutex_unlock(&cell->lock);
@@ -208,7 +208,7 @@ static void give_up(struct cache_fill *fill, enum cache_store why)
     cache->figures.stores[why]++;
     if (why != CACHE_STORE_cut)
         cache_mark(cache, fill->key_hash, fill->kept.received_ms + MARK_MS);
-    tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
+    wake_all(fill, CACHE_RESULT_AGAIN, NULL, 0);
     cache->filling -= fill->reserved;
     fill->reserved = 0;
     pthread_mutex_unlock(&cache->lock);
@@ -221,7 +221,7 @@ static void give_up(struct cache_fill *fill, enum cache_store why)
 static void tell_failed(struct cache_fill *fill)
 {
     unsigned failures = fill->failures + 1;
-    tell_all(fill, failures >= TRIES ? CACHE_TOLD_FAILED : CACHE_TOLD_AGAIN, NULL, failures);
+    wake_all(fill, failures >= TRIES ? CACHE_RESULT_FAILED : CACHE_RESULT_AGAIN, NULL, failures);
 }
 
 void cache_fill_fail(struct cache_fill *fill)
@@ -239,15 +239,15 @@ bool cache_fill_left(struct cache_fill *fill)
 {
     struct cache *cache = fill->cache;
     pthread_mutex_lock(&cache->lock);
-    bool goes_on = fill->waiting_count > 0 ||
-                   (fill->may_keep && fill->length >= 0 &&
-                    fill->body_len >= (size_t)fill->length / NEARLY_OF * NEARLY_NUMBER);
-    if (!goes_on)
+    bool continues = fill->waiting_count > 0 ||
+                     (fill->may_keep && fill->length >= 0 &&
+                      fill->body_len >= (size_t)fill->length / NEARLY_OF * NEARLY_NUMBER);
+    if (!continues)
         take_back(fill);
     pthread_mutex_unlock(&cache->lock);
-    if (!goes_on)
+    if (!continues)
         free_fill(fill);
-    return goes_on;
+    return continues;
 }
 
 /* --- Taking an answer in. --- */
@@ -335,7 +335,7 @@ enum cache_store cache_fill_begin(struct cache_fill *fill, struct cache_message 
         if (is_stale_at_once(&fill->kept)) { /* each request must revalidate for itself */
             pthread_mutex_lock(&fill->cache->lock);
             cache_mark(fill->cache, fill->key_hash, moments->received_ms + MARK_MS);
-            tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
+            wake_all(fill, CACHE_RESULT_AGAIN, NULL, 0);
             pthread_mutex_unlock(&fill->cache->lock);
         }
     } else if (answer.head->status >= 500) {
@@ -386,9 +386,9 @@ static struct cache_entry *commit(struct cache_fill *fill, struct cache_stored *
         cache_mark(cache, fill->key_hash, 0);
     cache->figures.stores[store]++;
     if (store == CACHE_STORE_stored || store == CACHE_STORE_cut)
-        tell_all(fill, CACHE_TOLD_ENTRY, stored, 0);
+        wake_all(fill, CACHE_RESULT_ENTRY, stored, 0);
     else
-        tell_all(fill, CACHE_TOLD_AGAIN, NULL, 0);
+        wake_all(fill, CACHE_RESULT_AGAIN, NULL, 0);
     take_back(fill);
     pthread_mutex_unlock(&cache->lock);
     cache_release(&victims);

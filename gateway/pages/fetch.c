@@ -184,18 +184,18 @@ bool page_leave(struct page_request *page)
 {
     struct up_exchange *exchange = page->exchange;
     struct page_fetch *fetch = page->fetch;
-    bool goes_on = fetch != NULL && cache_fill_left(fetch->fill);
+    bool continues = fetch != NULL && cache_fill_left(fetch->fill);
 
     page->exchange = NULL;
     if (fetch != NULL) {
         page->fetch = NULL;
         fetch->page = NULL;
-        if (!goes_on)
+        if (!continues)
             free_fetch(fetch); /* the fill has ended */
     }
-    if (!goes_on && exchange != NULL)
+    if (!continues && exchange != NULL)
         up_exchange_cancel(exchange);
-    return goes_on;
+    return continues;
 }
 
 void page_fetches_stop(struct page_worker *worker)
@@ -301,16 +301,16 @@ static bool answer_304(struct page_fetch *fetch, const struct up_answer *answer,
 {
     struct page_request *page = fetch->page;
     struct up_answer head = *answer;
-    bool goes_on = !last && fetch->kept;
+    bool continues = !last && fetch->kept;
 
     head.status = ans_verdicts[ANS_V_not_modified].status;
     page->exchange = NULL;
     page->fetch = NULL;
     fetch->page = NULL;
     (void)page->worker->events->exchange.answer(&head, (struct ps_str){NULL, 0}, true, page);
-    if (!goes_on)
+    if (!continues)
         abandon(fetch, last);
-    return goes_on;
+    return continues;
 }
 
 static bool on_answer(const struct up_answer *answer, struct ps_str part, bool last, void *ctx)

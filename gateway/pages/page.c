@@ -181,7 +181,7 @@ static step_fn *const steps[] = {
     [PAGE_ROUTED]       = admit,          /* -> ADMITTED */
     [PAGE_ADMITTED]     = choose,         /* -> LOOKING_UP, FALLING_BACK */
     [PAGE_LOOKING_UP]   = look_up,        /* -> SENDING, WAITING */
-    [PAGE_WAITING]      = NULL,           /* on_told -> LOOKING_UP, FALLING_BACK */
+    [PAGE_WAITING]      = NULL,           /* on_result -> LOOKING_UP, FALLING_BACK */
     [PAGE_SENDING]      = send_to_pool,   /* -> MIRRORING, FALLING_BACK */
     [PAGE_MIRRORING]    = mirror,         /* -> FETCHING */
     [PAGE_FETCHING]     = NULL,           /* on_answer -> ANSWERING; on_failed -> FALLING_BACK; on_again -> SENDING */
@@ -201,7 +201,8 @@ static void advance(struct page_request *page, enum page_state state)
         page->state = state;
 }
 
-static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry);
+static void on_result(struct cache_waiter *waiter, enum cache_result result,
+                      struct cache_entry *entry);
 
 static struct ps_str without_port(struct ps_str host)
 {
@@ -221,7 +222,7 @@ bool page_route(struct page_request *page, struct page_worker *worker, struct sr
     page->http = http;
     page->asked = asked;
     page->state = PAGE_ROUTED;
-    page->waiter.on_told = on_told;
+    page->waiter.on_result = on_result;
     if (table == NULL)
         return false;
     page->route = up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
@@ -249,20 +250,21 @@ static void stop_waiting(struct page_request *page)
     cache_waiter_cancel(&page->waiter);
 }
 
-static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
+static void on_result(struct cache_waiter *waiter, enum cache_result result,
+                      struct cache_entry *entry)
 {
     struct page_request *page =
         (struct page_request *)((char *)waiter - offsetof(struct page_request, waiter));
     const struct cache_message message = {page->http->head, page->http->base};
 
     TAILQ_REMOVE(&page->worker->waiting, page, link);
-    if (told == CACHE_TOLD_ENTRY && cache_vary_fits(entry->vary, message)) {
+    if (result == CACHE_RESULT_ENTRY && cache_vary_fits(entry->vary, message)) {
         page->cached = (struct cache_status){.fwd = CACHE_FWD_MISS, .collapsed = true};
         (void)page_answer_entry(page, PAGE_END_CACHE, entry);
         return;
     }
     cache_entry_drop(entry);
-    if (told != CACHE_TOLD_FAILED) {
+    if (result != CACHE_RESULT_FAILED) {
         advance(page, PAGE_LOOKING_UP);
         return;
     }
@@ -315,11 +317,11 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
         page_count_fallback(page);
     }
     if (fields.overflow) {
-        bool goes_on = page_leave(page);
+        bool continues = page_leave(page);
         (void)page_refuse_as(
             page, PAGE_END_FAILED, ANS_V_bad_gateway,
             &(struct ans_problem_detail){.text = "the head of the shop's answer is too large"});
-        return goes_on;
+        return continues;
     }
     page_invalidate(page, answer);
     page->worker->count(page, ANS_V_page);

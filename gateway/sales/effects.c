@@ -12,7 +12,7 @@
 #define LEAST_CAP 64
 
 /* What is known about a sale. */
-struct told {
+struct noted {
     const struct oq_sale *log_sale; /* sale_compare_log_sale */
     struct sale_fence fence;
     int64_t *upto; /* seq of the last effect in each of the first `partitions`; 0 = none */
@@ -22,7 +22,7 @@ struct told {
 struct sale_effects {
     pthread_mutex_t lock;
     struct sale_effect_list pushed; /* under the lock */
-    struct told *sales;             /* under the lock; by address of the sale */
+    struct noted *sales;            /* under the lock; by address of the sale */
     size_t sale_count;
     _Atomic(size_t) waiting;
     struct sale_effect_list taken; /* the control thread's: left from the last time */
@@ -33,9 +33,9 @@ struct sale_effects {
 bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effect)
 {
     static const struct {
-        bool told, order;
+        bool counts, order;
         enum inv_verdict verdict;
-    } told[] = {[OQ_EFFECT_NONE] = {0},
+    } rows[] = {[OQ_EFFECT_NONE] = {0},
                 [OQ_EFFECT_FENCED] = {0},
                 [OQ_EFFECT_ARCHIVED] = {0},
                 [OQ_EFFECT_ACCEPTED] = {true, true, INV_ACCEPTED},
@@ -47,14 +47,15 @@ bool sale_effect_of(const struct oq_change *change, struct sale_effect *ret_effe
                 [OQ_EFFECT_RAISED] = {true, false, INV_ACCEPTED}};
     bool raised = change->effect == OQ_EFFECT_RAISED;
 
-    if (!told[change->effect].told || (raised && change->delta == 0)) /* an initial stock of none */
+    if (!rows[change->effect].counts ||
+        (raised && change->delta == 0)) /* an initial stock of none */
         return false;
     *ret_effect = (struct sale_effect){
         .log_sale = change->sale,
-        .id = told[change->effect].order ? *oq_order_id(change->order) : change->ref,
+        .id = rows[change->effect].order ? *oq_order_id(change->order) : change->ref,
         .units = raised ? change->delta : 0,
         .sku = change->sku,
-        .verdict = told[change->effect].verdict};
+        .verdict = rows[change->effect].verdict};
     return true;
 }
 
@@ -187,32 +188,32 @@ int sale_compare_log_sale(const void *log_sale, const void *element)
     return ((uintptr_t)log_sale > (uintptr_t)of) - ((uintptr_t)log_sale < (uintptr_t)of);
 }
 
-static struct told *find_sale(const struct sale_effects *effects, const struct oq_sale *log_sale)
+static struct noted *find_sale(const struct sale_effects *effects, const struct oq_sale *log_sale)
 {
     return ps_sorted_find(log_sale, effects->sales, effects->sale_count, sizeof *effects->sales,
                           sale_compare_log_sale);
 }
 
 /* Adds the sale if it is new. NULL: out of memory. */
-static struct told *sale_of(struct sale_effects *effects, const struct oq_sale *log_sale)
+static struct noted *sale_of(struct sale_effects *effects, const struct oq_sale *log_sale)
 {
     bool there;
     size_t place = ps_sorted_place(log_sale, effects->sales, effects->sale_count,
                                    sizeof *effects->sales, sale_compare_log_sale, &there);
 
     if (!there) {
-        struct told *more = realloc(effects->sales, (effects->sale_count + 1) * sizeof *more);
+        struct noted *more = realloc(effects->sales, (effects->sale_count + 1) * sizeof *more);
         if (more == NULL)
             return NULL;
         effects->sales = more;
         memmove(&more[place + 1], &more[place], (effects->sale_count - place) * sizeof *more);
-        more[place] = (struct told){.log_sale = log_sale};
+        more[place] = (struct noted){.log_sale = log_sale};
         effects->sale_count++;
     }
     return &effects->sales[place];
 }
 
-static int note_place(struct told *sale, uint32_t partition, int64_t seq)
+static int note_place(struct noted *sale, uint32_t partition, int64_t seq)
 {
     if (partition >= sale->partitions) {
         int64_t *more = realloc(sale->upto, (partition + 1) * sizeof *more);
@@ -228,7 +229,7 @@ static int note_place(struct told *sale, uint32_t partition, int64_t seq)
 
 static int push(struct sale_effects *effects, const struct sale_effect *effect)
 {
-    struct told *sale = sale_of(effects, effect->log_sale);
+    struct noted *sale = sale_of(effects, effect->log_sale);
     int err = sale == NULL ? PS_E_NOMEM : note_place(sale, effect->partition, effect->seq);
 
     if (err == 0)
@@ -261,7 +262,7 @@ int sale_effects_fence(struct sale_effects *effects, const struct oq_sale *log_s
                        struct ps_str gateway, int64_t read_ns)
 {
     pthread_mutex_lock(&effects->lock);
-    struct told *sale = sale_of(effects, log_sale);
+    struct noted *sale = sale_of(effects, log_sale);
     if (sale != NULL)
         note_fence(&sale->fence, epoch, gateway, read_ns);
     pthread_mutex_unlock(&effects->lock);
@@ -272,7 +273,7 @@ void sale_effects_last_fence(struct sale_effects *effects, const struct oq_sale 
                              struct sale_fence *ret_fence)
 {
     pthread_mutex_lock(&effects->lock);
-    const struct told *sale = find_sale(effects, log_sale);
+    const struct noted *sale = find_sale(effects, log_sale);
     *ret_fence = sale != NULL ? sale->fence : (struct sale_fence){0};
     pthread_mutex_unlock(&effects->lock);
 }
@@ -286,7 +287,7 @@ struct note_row {
 };
 
 /* Nothing is kept of an archived sale. */
-static struct note_row row_of(const struct told *sale)
+static struct note_row row_of(const struct noted *sale)
 {
     return (struct note_row){.epoch = sale->fence.epoch,
                              .name_len = (uint32_t)strlen(oq_sale_name(sale->log_sale)),
@@ -315,7 +316,7 @@ int sale_effects_note(struct sale_effects *effects, bool all, char **ret_notes, 
     if (notes != NULL)
         put(&at, &all, sizeof all);
     for (size_t i = 0; notes != NULL && i < effects->sale_count; i++) {
-        const struct told *sale = &effects->sales[i];
+        const struct noted *sale = &effects->sales[i];
         const struct note_row row = row_of(sale);
         put(&at, &row, sizeof row);
         put(&at, oq_sale_name(sale->log_sale), row.name_len);

@@ -253,14 +253,14 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
 /* --- What was received --- */
 
 /* May the connection's bytes be served now? */
-static bool goes_on(const struct srv_connection *connection)
+static bool continues(const struct srv_connection *connection)
 {
     return connection->state == SRV_READING ||
            (connection->state == SRV_STREAMING && !connection->slot->paused);
 }
 
 /* May they be served later? */
-static bool may_go_on(const struct srv_connection *connection)
+static bool may_continue(const struct srv_connection *connection)
 {
     return connection->state != SRV_CLOSED && !connection->close;
 }
@@ -288,7 +288,7 @@ static size_t serve(struct srv_connection *connection, char *data, size_t len)
 
     http->reading = connection;
     while (at < len && http->guard.load.requests < last &&
-           connection->unsent_len < SRV_UNSENT_MAX && goes_on(connection)) {
+           connection->unsent_len < SRV_UNSENT_MAX && continues(connection)) {
         struct srv_slot *slot = connection->slot;
         if (connection->state == SRV_STREAMING)
             at += srv_read_parts(connection, slot, data + at, len - at);
@@ -317,7 +317,7 @@ static void end_reading(struct srv_connection *connection)
 {
     if (!STAILQ_EMPTY(&connection->unsent))
         return;
-    if (connection->kept_len > 0 && goes_on(connection))
+    if (connection->kept_len > 0 && continues(connection))
         srv_go_on_reading(connection);
     else if (connection->state == SRV_WAITING || connection->state == SRV_STREAMING)
         srv_poll_waiting(connection);
@@ -344,7 +344,7 @@ void srv_readable(struct srv_connection *connection)
         return;
     if (connection->state == SRV_READING || connection->state == SRV_STREAMING)
         used = serve(connection, http->in, len);
-    if (used < len && may_go_on(connection))
+    if (used < len && may_continue(connection))
         keep_rest(connection, http->in + used, len - used);
     end_reading(connection);
 }
@@ -357,12 +357,12 @@ void srv_read_kept(struct srv_connection *connection)
     if (connection->is_ready)
         TAILQ_REMOVE(&connection->http->ready, connection, ready);
     connection->is_ready = false;
-    if (!goes_on(connection))
+    if (!continues(connection))
         return;
     connection->kept = NULL;
     connection->kept_len = 0;
     size_t used = len > 0 ? serve(connection, kept, len) : 0;
-    if (used < len && may_go_on(connection)) {
+    if (used < len && may_continue(connection)) {
         memmove(kept, kept + used, len - used);
         connection->kept = kept;
         connection->kept_len = len - used;

@@ -335,12 +335,12 @@ int up_discovery_set(struct up_discovery *discovery, const struct cfg_pool *doc)
         return PS_E_NOMEM;
     if (!is_new && source->doc == doc)
         return 0;
-    bool goes_on = !is_new && is_same_source(source->doc, doc);
+    bool continues = !is_new && is_same_source(source->doc, doc);
     if (!is_new) {
         cfg_pool_drop(source->doc);
         source->doc = cfg_pool_keep((struct cfg_pool *)(uintptr_t)doc);
     }
-    if (goes_on) {
+    if (continues) {
         if (source->view.state == UP_DISCOVERY_HELD)
             on_held_long_enough(&source->holding);
         return 0;

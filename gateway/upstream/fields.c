@@ -25,14 +25,14 @@ enum reason {
     OVERRIDE  /* makes another request of this one, for some shops: forwarded from a trusted proxy,
                  if the answer is not kept */
 };
-struct stay {
+struct kept_back {
     struct ps_str name;
     enum way way;
     enum reason reason;
 };
 /* By the length of the name. */
-#define STAYS_MAX 4
-static const struct stay stays[][STAYS_MAX] = {
+#define KEPT_BACK_MAX 4
+static const struct kept_back kept_back[][KEPT_BACK_MAX] = {
     [2] = {{NAME("TE"), BOTH, OURS}},
     [4] = {{NAME("Host"), TO_SHOP, OURS}},
     [6] = {{NAME("Expect"), TO_SHOP, OURS}, /* the listener has answered 100 */
@@ -71,15 +71,15 @@ static const struct stay stays[][STAYS_MAX] = {
 };
 
 /* NULL: the field is forwarded. */
-static const struct stay *find_stay(struct ps_str name, enum way way)
+static const struct kept_back *find_kept_back(struct ps_str name, enum way way)
 {
-    if (name.len >= PS_ARRAY_LEN(stays))
+    if (name.len >= PS_ARRAY_LEN(kept_back))
         return NULL;
-    for (size_t i = 0; i < STAYS_MAX && stays[name.len][i].name.len > 0; i++) {
-        const struct stay *stay = &stays[name.len][i];
-        if ((stay->way & way) != 0 && (stay->name.at[0] | 0x20) == (name.at[0] | 0x20) &&
-            ps_http_same_text(stay->name, name))
-            return stay;
+    for (size_t i = 0; i < KEPT_BACK_MAX && kept_back[name.len][i].name.len > 0; i++) {
+        const struct kept_back *field = &kept_back[name.len][i];
+        if ((field->way & way) != 0 && (field->name.at[0] | 0x20) == (name.at[0] | 0x20) &&
+            ps_http_same_text(field->name, name))
+            return field;
     }
     return NULL;
 }
@@ -111,14 +111,14 @@ static bool is_ruled(const struct cfg_header_rules *rules, struct ps_str name)
 }
 
 /* `origin`: for requests only. */
-static bool stays_here(struct ps_str name, enum way way, const struct up_origin *origin)
+static bool is_kept_back(struct ps_str name, enum way way, const struct up_origin *origin)
 {
-    const struct stay *stay = find_stay(name, way);
+    const struct kept_back *field = find_kept_back(name, way);
     bool trusted = origin != NULL && origin->trusted;
 
-    if (stay == NULL)
+    if (field == NULL)
         return is_own(name);
-    return stay->reason == OURS || !trusted || (stay->reason == OVERRIDE && origin->keyed);
+    return field->reason == OURS || !trusted || (field->reason == OVERRIDE && origin->keyed);
 }
 
 /* A server that turns names into variables (CGI) reads X_User_Id and X.User.Id as X-User-Id. */
@@ -134,7 +134,7 @@ static bool looks_like_ours(struct ps_str name)
         plain[i] = (char)(other ? '-' : name.at[i]);
         odd |= other;
     }
-    return odd && stays_here((struct ps_str){plain, name.len}, TO_SHOP, NULL);
+    return odd && is_kept_back((struct ps_str){plain, name.len}, TO_SHOP, NULL);
 }
 
 static bool is_condition(struct ps_str name)
@@ -145,11 +145,11 @@ static bool is_condition(struct ps_str name)
 
 enum cache_field_way up_fields_way(struct ps_str name)
 {
-    const struct stay *stay = find_stay(name, TO_SHOP);
+    const struct kept_back *field = find_kept_back(name, TO_SHOP);
 
-    if (stay != NULL)
-        return stay->reason == BELIEVED || ps_http_is_text(name, "Host") ? CACHE_FIELD_IN_KEY
-                                                                         : CACHE_FIELD_CHANGED;
+    if (field != NULL)
+        return field->reason == BELIEVED || ps_http_is_text(name, "Host") ? CACHE_FIELD_IN_KEY
+                                                                          : CACHE_FIELD_CHANGED;
     return is_own(name) || looks_like_ours(name) || is_condition(name) ? CACHE_FIELD_CHANGED
                                                                        : CACHE_FIELD_PASSED;
 }
@@ -163,7 +163,7 @@ static void pass(struct ps_buf *buf, const struct ps_http_head *head, const char
 
     for (uint32_t i = 0; i < head->field_count; i++) {
         struct ps_str name = ps_http_text(base, head->fields[i].name);
-        if (stays_here(name, way, origin) || is_ruled(rules, name) ||
+        if (is_kept_back(name, way, origin) || is_ruled(rules, name) ||
             (way == TO_SHOP && looks_like_ours(name)) || (unconditional && is_condition(name)) ||
             (listed && ps_http_is_of_connection(head, base, name)))
             continue;

@@ -157,15 +157,15 @@ static int renew_window(const struct up_split_view *view, const struct up_target
 {
     const struct cfg_split *split = view->as, *was = before != NULL ? before->as : NULL;
     struct up_target *target = view->live;
-    bool goes_on = was != NULL && before->per_mille == view->per_mille &&
-                   was->back.errors_above == split->back.errors_above &&
-                   was->back.p99_above == split->back.p99_above &&
-                   was->back.window_s == split->back.window_s &&
-                   (was->returned == NULL) == (split->returned == NULL);
+    bool continues = was != NULL && before->per_mille == view->per_mille &&
+                     was->back.errors_above == split->back.errors_above &&
+                     was->back.p99_above == split->back.p99_above &&
+                     was->back.window_s == split->back.window_s &&
+                     (was->returned == NULL) == (split->returned == NULL);
 
     struct up_tally its_now, own_now;
 
-    if (goes_on)
+    if (continues)
         return 0;
     up_window_free(target->window);
     up_tally_read(target, &its_now);

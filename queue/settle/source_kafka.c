@@ -225,9 +225,9 @@ static int tell_lost(struct kafka *kafka, bool *ret_moved, struct ps_fault *faul
         const struct part *part = &kafka->part[partition];
         if (part->low <= part->position.seq)
             continue;
-        int told = hooks->lost(partition, part->position.seq, part->low, hooks->ctx, fault);
-        *ret_moved |= told == 0;
-        err = told != 0 ? told : err;
+        int answer = hooks->lost(partition, part->position.seq, part->low, hooks->ctx, fault);
+        *ret_moved |= answer == 0;
+        err = answer != 0 ? answer : err;
     }
     return err;
 }

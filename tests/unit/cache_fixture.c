@@ -67,7 +67,8 @@ void fixture_message(struct fixture_message *message, const char *text, int64_t 
     parse(message, all);
 }
 
-static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
+static void on_result(struct cache_waiter *waiter, enum cache_result told,
+                      struct cache_entry *entry)
 {
     struct fixture_waiter *mine = (struct fixture_waiter *)waiter;
     mine->told++;
@@ -77,7 +78,7 @@ static void on_told(struct cache_waiter *waiter, enum cache_told told, struct ca
 
 void fixture_waiter(struct fixture_waiter *waiter, size_t worker)
 {
-    *waiter = (struct fixture_waiter){.is = {.worker = worker, .on_told = on_told}};
+    *waiter = (struct fixture_waiter){.is = {.worker = worker, .on_result = on_result}};
 }
 
 static void wake(size_t worker, void *ctx)

@@ -25,7 +25,7 @@ void fixture_request(struct fixture_message *message, const char *text, const ch
 struct fixture_waiter {
     struct cache_waiter is;
     int told; /* how often */
-    enum cache_told last;
+    enum cache_result last;
     struct cache_entry *entry;
 };
 void fixture_waiter(struct fixture_waiter *waiter, size_t worker);

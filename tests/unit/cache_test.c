@@ -104,7 +104,7 @@ static void a_thousand_wait_for_one_fetch(void **state)
     fixture_deliver(cache);
     for (size_t i = 0; i < PS_ARRAY_LEN(waiters); i++) {
         assert_int_equal(waiters[i].told, 1);
-        assert_int_equal(waiters[i].last, CACHE_TOLD_ENTRY);
+        assert_int_equal(waiters[i].last, CACHE_RESULT_ENTRY);
         assert_memory_equal(waiters[i].entry->body.at, "body", 4);
         cache_entry_drop(waiters[i].entry);
     }
@@ -126,7 +126,7 @@ static void after_a_failed_fetch_one_more_tries_and_then_all_are_told(void **sta
     fixture_deliver(cache);
     struct cache_found second = {0};
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(waiters[i].last, CACHE_TOLD_AGAIN);
+        assert_int_equal(waiters[i].last, CACHE_RESULT_AGAIN);
         struct cache_found found = ask(cache, "/p", 0, &waiters[i]);
         assert_int_equal(found.ask, i == 0 ? CACHE_ASK_FETCH : CACHE_ASK_WAIT);
         if (i == 0)
@@ -136,7 +136,7 @@ static void after_a_failed_fetch_one_more_tries_and_then_all_are_told(void **sta
     fixture_deliver(cache);
     for (size_t i = 1; i < 3; i++) {
         assert_int_equal(waiters[i].told, 2);
-        assert_int_equal(waiters[i].last, CACHE_TOLD_FAILED);
+        assert_int_equal(waiters[i].last, CACHE_RESULT_FAILED);
     }
     /* Who comes later begins anew. */
     struct cache_found found = ask(cache, "/p", 0, NULL);
@@ -164,7 +164,7 @@ static void what_may_not_be_kept_makes_nobody_wait(void **state)
         cache_fill_begin(first.fill, answer.is, &moments,
                          4); /* with the head: the body may take long */
         fixture_deliver(cache);
-        assert_int_equal(waiter.last, CACHE_TOLD_AGAIN);
+        assert_int_equal(waiter.last, CACHE_RESULT_AGAIN);
         struct cache_found second = ask(cache, "/p", 0, &waiter),
                            third = ask(cache, "/p", 0, &later);
         assert_int_equal(second.ask, CACHE_ASK_FETCH);
@@ -213,7 +213,7 @@ static void an_error_is_told_as_a_failure(void **state)
     ask(cache, "/p", 0, &waiter);
     assert_int_equal(fixture_answer(found.fill, "503", "down", 0), CACHE_STORE_freshness);
     fixture_deliver(cache);
-    assert_int_equal(waiter.last, CACHE_TOLD_AGAIN);
+    assert_int_equal(waiter.last, CACHE_RESULT_AGAIN);
     found = ask(cache, "/p", 0, &waiter);
     assert_int_equal(found.ask, CACHE_ASK_FETCH); /* no mark: the next ones wait again */
     struct fixture_waiter other;
@@ -221,7 +221,7 @@ static void an_error_is_told_as_a_failure(void **state)
     assert_int_equal(ask(cache, "/p", 0, &other).ask, CACHE_ASK_WAIT);
     fixture_answer(found.fill, "503", "down", 0);
     fixture_deliver(cache);
-    assert_int_equal(other.last, CACHE_TOLD_FAILED);
+    assert_int_equal(other.last, CACHE_RESULT_FAILED);
     fixture_free(cache);
 }
 
@@ -430,7 +430,7 @@ static void purges_take_what_they_name_and_what_is_on_its_way(void **state)
         assert_int_equal(new.ask, CACHE_ASK_FETCH);
         fixture_answer(old.fill, FRESH, "old", 0);
         fixture_deliver(cache);
-        assert_int_equal(waiter.last, CACHE_TOLD_ENTRY);
+        assert_int_equal(waiter.last, CACHE_RESULT_ENTRY);
         cache_entry_drop(waiter.entry);
         assert_int_equal(read_of(cache).entries, 0);
         fixture_done(&new);

@@ -94,10 +94,11 @@ static void ask(struct request *request)
     atomic_fetch_add(&fetches, 1);
 }
 
-static void on_told(struct cache_waiter *waiter, enum cache_told told, struct cache_entry *entry)
+static void on_result(struct cache_waiter *waiter, enum cache_result result,
+                      struct cache_entry *entry)
 {
     struct request *request = (struct request *)waiter;
-    if (told == CACHE_TOLD_AGAIN) {
+    if (result == CACHE_RESULT_AGAIN) {
         ask(request);
         return;
     }
@@ -148,7 +149,7 @@ static void begin(struct request *request)
     ps_http_request_init(&request->head, &limits);
     if (ps_http_head_parse(&request->head, request->data, (size_t)len) != PS_HTTP_DONE)
         atomic_fetch_add(&wrong, 1);
-    request->waiter = (struct cache_waiter){.worker = worker->index, .on_told = on_told};
+    request->waiter = (struct cache_waiter){.worker = worker->index, .on_result = on_result};
     ask(request);
 }
 

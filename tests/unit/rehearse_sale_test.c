@@ -291,7 +291,7 @@ static void what_is_not_known_is_asked_again(void **state)
     struct lt_promise promises[] = {{.order_id = id_of(2)},
                                     {.order_id = id_of(1)},
                                     {.order_id = id_of(2)},
-                                    {.order_id = id_of(3), .told = LT_TOLD_PENDING}};
+                                    {.order_id = id_of(3), .reported = LT_REPORTED_PENDING}};
     struct lt_tally tally = {.promises = promises, .promise_count = PS_ARRAY_LEN(promises)};
     const struct lt_decide_settings all = {.confirm_share = 1, .seed = 1};
     struct lt_decisions decisions;
