@@ -38,6 +38,7 @@ struct fixture {
     struct server servers[SERVERS_MAX];
     size_t server_count;
     struct cfg_pool doc;
+    int expect[2]; /* the document's */
     struct cfg_endpoint endpoints[SERVERS_MAX];
     size_t changes;
     struct up_verdict last;
@@ -158,10 +159,11 @@ static void on_changed(void *ctx, const char *pool, const char *address,
 
 static int begin(void **state)
 {
-    static int expect[] = {200, 204};
     struct fixture *f = calloc(1, sizeof *f);
 
     uv_loop_init(&f->loop);
+    f->expect[0] = 200;
+    f->expect[1] = 204;
     f->doc = (struct cfg_pool){.name = "web",
                                .health = {.path = strdup("/healthz?deep=1"),
                                           .interval_ms = 30,
@@ -169,7 +171,7 @@ static int begin(void **state)
                                           .healthy_after = 2,
                                           .unhealthy_after = 3,
                                           .expect_count = 2,
-                                          .expect = expect}};
+                                          .expect = f->expect}};
     assert_int_equal(up_health_new(&f->loop, &ps_clock_system, on_changed, f, &f->health), 0);
     *state = f;
     return 0;
