@@ -1,6 +1,8 @@
-/* libyaml makes a graph of nodes, in which an alias is the node that it names. It becomes a tree
- * here, where each node counts as often as it is used: so that a document of a hundred bytes cannot
- * ask for more memory than there is. */
+/* A first pass over the events bounds the levels: what libyaml does for each token grows with them,
+ * so a megabyte of brackets would take it minutes. The second pass has libyaml make a graph of
+ * nodes, in which an alias is the node that it names. That becomes a tree here, where each node
+ * counts as often as it is used: a document of a hundred bytes cannot ask for more memory than
+ * there is. */
 #include "gateway/ctl/yaml.h"
 
 #include <yaml.h>
@@ -130,47 +132,67 @@ static int parser_fault(const yaml_parser_t *parser, struct ps_fault *fault)
                     parser->problem != NULL ? parser->problem : "is no YAML");
 }
 
-/* Nothing but the end may follow. */
-static int check_end(yaml_parser_t *parser, struct ps_fault *fault)
+static int check_event(const yaml_event_t *event, int *depth, int *documents,
+                       struct ps_fault *fault)
 {
-    yaml_document_t next;
+    if (event->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1)
+        return ps_fault(fault, PS_E_INVALID, "", "a second document: one a file");
+    if (event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT)
+        ++*depth;
+    if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
+        --*depth;
+    return *depth <= CTL_YAML_DEPTH ? 0
+                                    : ps_fault(fault, PS_E_INVALID, "", "line %zu: too many levels",
+                                               event->start_mark.line + 1);
+}
 
-    if (!yaml_parser_load(parser, &next))
-        return parser_fault(parser, fault);
-    bool is_end = yaml_document_get_root_node(&next) == NULL;
-    yaml_document_delete(&next);
-    return is_end ? 0 : ps_fault(fault, PS_E_INVALID, "", "a second document: one a file");
+/* Is it one document of YAML, with no more levels than there may be? */
+static int check(const char *text, size_t len, struct ps_fault *fault)
+{
+    int depth = 0, documents = 0, err = 0;
+    yaml_parser_t parser;
+    yaml_event_t event;
+    bool is_end = false;
+
+    if (!yaml_parser_initialize(&parser))
+        return PS_E_NOMEM;
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    while (err == 0 && !is_end) {
+        if (!yaml_parser_parse(&parser, &event)) {
+            err = parser_fault(&parser, fault);
+            break;
+        }
+        err = check_event(&event, &depth, &documents, fault);
+        is_end = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return err == 0 && documents == 0 ? ps_fault(fault, PS_E_INVALID, "", "is empty") : err;
 }
 
 int ctl_yaml_parse(const char *text, size_t len, json_t **ret_json, struct ps_fault *fault)
 {
     yaml_document_t document;
     yaml_parser_t parser;
-    json_t *json = NULL;
-    int err = 0;
+    int err = check(text, len, fault);
 
+    if (err < 0)
+        return err;
     if (!yaml_parser_initialize(&parser))
         return PS_E_NOMEM;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     if (!yaml_parser_load(&parser, &document)) {
-        err = parser_fault(&parser, fault);
+        err = parser_fault(&parser, fault); /* such as an alias of nothing */
         yaml_parser_delete(&parser);
         return err;
     }
     struct reading reading = {.document = &document, .fault = fault};
-    if (yaml_document_get_root_node(&document) == NULL) {
-        err = ps_fault(fault, PS_E_INVALID, "", "is empty");
-    } else {
-        json = read_node(&reading, 1); /* the root */
-        err = reading.err;
-    }
+    json_t *json = read_node(&reading, 1); /* the root */
     yaml_document_delete(&document);
-    if (err == 0)
-        err = check_end(&parser, fault);
     yaml_parser_delete(&parser);
-    if (err == 0)
+    if (reading.err == 0)
         *ret_json = json;
     else
         json_decref(json);
-    return err;
+    return reading.err;
 }

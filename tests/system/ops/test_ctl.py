@@ -210,7 +210,8 @@ HEAD = "kind: limits\nname: x\ndocument: "
     (BOMB, "too many nodes"), ("[" * 100 + "]" * 100, ""), ("a: &a [*a]", ""), (HEAD + "{a: 1, a: 2}", "twice"),
     (HEAD + "{}\n---\n" + HEAD + "{}", "second document"), (HEAD + "{a: !!python/object:os.system x}", "tags"), (HEAD + '{a: "\\0"}', "NUL"),
     (HEAD + "[]", "must be an object"), ("", "is empty"), ("kind: limits\nname: x\n", "document"), (HEAD + "{}\nmore: 1\n", "more"),
-    ("\x00\x01\x02", ""), ("? [a]\n: b\n", "no text"), ("a: " + "x" * (1 << 20), "longer than"), ("[" * 900, ""),
+    ("\x00\x01\x02", ""), ("? [a]\n: b\n", "no text"), ("a: " + "x" * (1 << 20), "longer than"), ("[" * 900, ""), ("[" * 1_000_000, "levels"),
+    ("{a: " * 240_000, "levels"), ("- " * 500_000, "levels"),
 ], ids=lambda value: value[:12] if isinstance(value, str) else None)
 def test_a_hostile_file_is_refused_and_nothing_is_sent(desk, text, why):
     (desk.directory / "x.yaml").write_text(text)
