@@ -23,7 +23,8 @@ enum ps_member_type {
     PS_M_SET,    /* unsigned: bit i stands for words[i]; an array of words, each once */
     PS_M_OBJECT, /* a struct inside, of `table`; null: all its members are zero, but those that are
                     PS_M_OWN */
-    PS_M_LIST,   /* a pointer to `item`s on the heap, and their number (size_t) at `count_at` */
+    PS_M_LIST,   /* a pointer to `item`s on the heap, and their number (size_t) at `count_at`; a row
+                    that is only shown needs no `item` */
     PS_M_MAP,    /* the same, an object by name: the first member of `item->table` is the name, the
                     second one the value */
     PS_M_FREE,   /* json_t *, owned: an object that belongs to somebody else */

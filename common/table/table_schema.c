@@ -242,7 +242,7 @@ static json_t *value_schema(const struct ps_member *member, enum ps_language lan
         return object_schema(member->table, language);
     case PS_M_LIST:
     case PS_M_MAP:
-        return entries_schema(member, language);
+        return member->item != NULL ? entries_schema(member, language) : typed("array");
     case PS_M_FREE:
         return typed("object");
     case PS_M_OWN:
@@ -257,7 +257,8 @@ static json_t *with_null(json_t *schema)
     json_t *type = json_object_get(schema, "type"), *words = json_object_get(schema, "enum");
     int err = 0;
 
-    if (!json_is_string(type))
+    /* What is required of an object holds of null, too: all of several choices. */
+    if (!json_is_string(type) || json_object_get(schema, "oneOf") != NULL)
         return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "type", "null");
     err = set(schema, "type", json_pack("[O, s]", type, "null"));
     if (words != NULL)

@@ -165,6 +165,9 @@ bool op_exports_are_on(struct op_request *request);
 
 /* 200 or 201 with a document, which is taken over (NULL = out of memory: 500). */
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
+/* The same as another media type. */
+void op_json_as(struct op_request *request, enum ans_verdict verdict, const char *media_type,
+                json_t *json);
 /* A document as text, with the newline that a terminal needs; it is taken over (NULL is allowed).
  * Heap; NULL: out of memory. Any thread. */
 char *op_json_line(json_t *json);

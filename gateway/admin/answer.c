@@ -35,6 +35,12 @@ char *op_json_line(json_t *json)
 
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
 {
+    op_json_as(request, verdict, "application/json", json);
+}
+
+void op_json_as(struct op_request *request, enum ans_verdict verdict, const char *media_type,
+                json_t *json)
+{
     char *text = op_json_line(json);
 
     if (text == NULL) {
@@ -43,8 +49,7 @@ void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json)
     }
     op_leave(request);
     common_headers(request->http);
-    srv_answer_heap(request->http, ans_verdicts[verdict].status, "application/json", text,
-                    strlen(text));
+    srv_answer_heap(request->http, ans_verdicts[verdict].status, media_type, text, strlen(text));
 }
 
 void op_last_seq(struct op_request *request, int64_t last)

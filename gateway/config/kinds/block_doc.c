@@ -123,6 +123,7 @@ static int64_t block_ends_at_ms(const void *parsed)
 
 const struct cfg_kind cfg_kind_user = {
     .path = "blocklist/users",
+    .id = "block_user",
     .word = "blocked user",
     .name_rule = "a user: 1 to 128 bytes of UTF-8 without control characters or white space, "
                  "percent-encoded",
@@ -141,6 +142,7 @@ const struct cfg_kind cfg_kind_user = {
 
 const struct cfg_kind cfg_kind_range = {
     .path = "blocklist/ips",
+    .id = "block_ip",
     .word = "blocked range",
     .name_rule = "a range: {address}-{bits}, no bits set below the prefix",
     .listed = "ips",

@@ -140,6 +140,7 @@ static const struct ps_table table = {.title = "cache",
 
 const struct cfg_kind cfg_kind_cache = {
     .path = "caches",
+    .id = "cache",
     .word = "cache",
     .name_rule = "a cache's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     .listed = "caches",

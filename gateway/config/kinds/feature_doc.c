@@ -51,6 +51,7 @@ static const struct ps_table table = {.title = "feature",
 
 const struct cfg_kind cfg_kind_feature = {
     .path = "features",
+    .id = "feature",
     .word = "feature",
     .name_rule = "a feature that may give way, one of:" CFG_FEATURES(
         LIST) "; what is core (orders, confirm, cancel) gives way to nothing",

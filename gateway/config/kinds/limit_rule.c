@@ -123,6 +123,7 @@ static void rule_names(const void *parsed, cfg_named_fn *take, void *ctx)
 
 const struct cfg_kind cfg_kind_limit = {
     .path = "limits",
+    .id = "limit",
     .word = "limit rule",
     .name_rule = "a rule's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     .listed = "limits",

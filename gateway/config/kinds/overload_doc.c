@@ -91,6 +91,7 @@ static const struct ps_table table = {.title = "overload",
 
 const struct cfg_kind cfg_kind_overload = {
     .path = "overload",
+    .id = "overload",
     .word = "overload document",
     .name_rule = "\"" CFG_OVERLOAD_NAME "\", the one document of this kind",
     .listed = "overload",

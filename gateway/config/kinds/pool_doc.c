@@ -368,7 +368,7 @@ static const struct ps_member members[] = {
     {"connections_max", PS_M_INT, AT(connections_max), .min = 0, .max = COUNT_MAX, .unit = "connections", .fallback = "0", .text = {"To each endpoint, over all workers; 0: no limit", "到每个端点的连接数，所有 worker 合计；0：不限"}},
     {"queue_max", PS_M_INT, AT(queue_max), .min = 0, .max = COUNT_MAX, .unit = "requests", .fallback = "0", .text = {"Requests that may wait for a connection; 0: none waits", "可排队等待连接的请求数；0：不排队"}},
     {"retry_budget", PS_M_NUMBER, AT(retry_budget), .max = 1, .fallback = "0.2", .text = {"Retries as a share of requests", "重试占请求的比例"}},
-    {"live", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"How each endpoint is now", "各端点的当前状态"}},
+    {"live", PS_M_LIST, .flags = PS_M_MEASURED, .text = {"How each endpoint is now", "各端点的当前状态"}},
     {"panic", PS_M_BOOL, .flags = PS_M_MEASURED, .text = {"All endpoints are used, for too few are usable", "可用端点过少，正在使用全部端点"}},
     {"panic_since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when", "起始时间"}},
     {"discovered", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"How discovery went", "自动发现的结果"}},
@@ -400,6 +400,7 @@ static void pool_free(void *parsed)
 
 const struct cfg_kind cfg_kind_pool = {
     .path = "pools",
+    .id = "pool",
     .word = "pool",
     .name_rule = "a pool's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     .listed = "pools",

@@ -420,6 +420,7 @@ static bool route_clashes(const void *parsed, const void *other)
 
 const struct cfg_kind cfg_kind_route = {
     .path = "routes",
+    .id = "route",
     .word = "route",
     .name_rule = "a route's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     .listed = "routes",

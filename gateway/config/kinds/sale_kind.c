@@ -80,6 +80,7 @@ static void sale_changed(const struct cfg_store *store, const struct cfg_doc *do
 
 const struct cfg_kind cfg_kind_sale = {
     .path = "sales",
+    .id = "sale",
     .word = "sale",
     .name_rule = "a sale's name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}",
     .listed = "sales",

@@ -66,6 +66,26 @@ json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed)
     return kind->table != NULL ? ps_table_print(kind->table, parsed) : kind->write(parsed);
 }
 
+/* Whoever changes a document may say why, beside its members. */
+static json_t *reason_schema(enum ps_language language)
+{
+    static const char *const text[] = {"Why, for the audit log", "修改原因，记入审计日志"};
+
+    return json_pack("{s:[s, s], s:i, s:s, s:b}", "type", "string", "null", "maxLength",
+                     CFG_REASON_MAX, "description", text[language], "writeOnly", 1);
+}
+
+json_t *cfg_kind_schema(const struct cfg_kind *kind, enum ps_language language)
+{
+    json_t *json = ps_table_schema(kind->table, language);
+    json_t *members = json_object_get(json, "properties");
+    int err = json == NULL;
+
+    if (err == 0 && ps_table_find(kind->table, "reason") == NULL)
+        err = json_object_set_new(members, "reason", reason_schema(language));
+    return ps_json_built(json, err);
+}
+
 /* --- Documents. --- */
 
 /* Compact text, heap; NULL: out of memory. */

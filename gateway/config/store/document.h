@@ -89,6 +89,7 @@ struct cfg_shipped {
 
 struct cfg_kind {
     const char *path;      /* in URLs, Redis and control.db: "sales", "blocklist/users" */
+    const char *id;        /* of its schema: "block_user"; NULL: it is private */
     const char *word;      /* one of them, in messages: "sale" */
     const char *name_rule; /* what a name must be */
     const char *listed;    /* the member of a list's answer */
@@ -176,6 +177,10 @@ int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading
 void cfg_kind_free(const struct cfg_kind *kind, void *parsed);
 /* The document, complete: reading it gives the same. Owner: the caller. NULL: out of memory. */
 json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed) PS_MUST_CHECK;
+
+/* JSON Schema of what a PUT of such a document takes, and of what reading adds (`readOnly`). Owner:
+ * the caller. NULL: out of memory. */
+json_t *cfg_kind_schema(const struct cfg_kind *kind, enum ps_language language) PS_MUST_CHECK;
 
 bool cfg_kind_ships(const struct cfg_kind *kind, const char *name);
 /* Is its path in the list "limits,routes"? In "" there are all. */
