@@ -5,6 +5,7 @@
 #include "common/http/rules.h"
 #include "common/program/reference.h"
 #include "gateway/answers/verdict.h"
+#include "gateway/config/store/document.h"
 #include "gateway/log_events.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
@@ -25,6 +26,64 @@ static void print_settings(FILE *out)
     ps_reference_paragraph(
         out, "`seed` is taken at the first start: [operations](../operations.md#seeds).");
     ps_reference_settings(out, gw_options, gw_option_count);
+}
+
+/* The members of a table, those inside objects behind `path`. */
+static void print_members(FILE *out, const struct ps_table *table, const char *path,
+                          enum ps_language language)
+{
+    static const char *const shown[] = {"read-only", "只读"}, *const by_default[] = {"default",
+                                                                                     "默认"};
+    char rule[400], head[500], inside[200];
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *row = &table->members[i];
+        bool list = row->type == PS_M_LIST && row->item != NULL && row->item->type == PS_M_OBJECT;
+        ps_member_describe(row, language, rule, sizeof rule);
+        if ((row->flags & PS_M_SHOWN) != 0)
+            (void)snprintf(head, sizeof head, "(%s):", shown[language]);
+        else if (row->fallback != NULL)
+            (void)snprintf(head, sizeof head, "(%s; %s `%s`):", rule, by_default[language],
+                           row->fallback);
+        else
+            (void)snprintf(head, sizeof head, "(%s):", rule);
+        ps_reference_fill(out, (size_t)fprintf(out, "- **`%s%s`**", path, row->name), 2, head);
+        ps_reference_fill(out, 0, 2, row->text[language] != NULL ? row->text[language] : "");
+        (void)snprintf(inside, sizeof inside, "%s%s%s.", path, row->name, list ? "[]" : "");
+        if (list)
+            print_members(out, row->item->table, inside, language);
+        else if (row->type == PS_M_OBJECT)
+            print_members(out, row->table, inside, language);
+    }
+}
+
+static void print_kinds(FILE *out, enum ps_language language)
+{
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL; kind++) {
+        if ((*kind)->id == NULL)
+            continue;
+        fprintf(out, "\n## %s\n\n", (*kind)->id);
+        print_members(out, (*kind)->table, "", language);
+    }
+}
+
+static void print_documents(FILE *out)
+{
+    fputs("# Documents\n\n", out);
+    ps_reference_fill(out, 0, 0,
+                      "What operators decide is JSON documents. Each kind has the members below; "
+                      "`GET /admin/v1/schema/{kind}` gives the same as JSON Schema. What is "
+                      "read-only is shown by GET alone. A dotted name stands for objects inside.");
+    print_kinds(out, PS_ENGLISH);
+}
+
+static void print_documents_zh(FILE *out)
+{
+    fputs("# 文档\n\n运营人员的配置都是 JSON 文档，各类文档的字段如下；\n"
+          "`GET /admin/v1/schema/{kind}?language=zh` 以 JSON Schema 给出相同内容。只读字段仅由 GET "
+          "返回。\n",
+          out);
+    print_kinds(out, PS_CHINESE);
 }
 
 static void print_manual(FILE *out)
@@ -172,9 +231,14 @@ static void print_events(FILE *out)
 int gw_print_docs(const char *dir, struct ps_fault *fault)
 {
     static const struct ps_reference_page pages[] = {
-        {"settings.md", print_settings}, {"metrics.md", print_metrics},
-        {"answers.md", print_answers},   {"log-events.md", print_events},
-        {"http.md", print_http},         {"penstock.json.5", print_manual},
+        {"settings.md", print_settings},
+        {"documents.md", print_documents},
+        {"documents.zh-CN.md", print_documents_zh},
+        {"metrics.md", print_metrics},
+        {"answers.md", print_answers},
+        {"log-events.md", print_events},
+        {"http.md", print_http},
+        {"penstock.json.5", print_manual},
     };
 
     return ps_reference_write(dir, pages, PS_ARRAY_LEN(pages), fault);

@@ -9,10 +9,10 @@
 
 /* --- In words. --- */
 
-static void join_words(const char *const *words, enum ps_language language, struct ps_buf *buf)
+static void join_words(const char *const *words, struct ps_buf *buf)
 {
     for (size_t i = 0; words[i] != NULL; i++) {
-        ps_buf_puts(buf, i == 0 ? "" : language == PS_CHINESE ? "、" : ", ");
+        ps_buf_puts(buf, i == 0 ? "" : ", ");
         ps_buf_puts(buf, words[i]);
     }
 }
@@ -43,7 +43,7 @@ static void describe_number(const struct ps_member *member, enum ps_language lan
 
     ps_buf_puts(buf, (member->type == PS_M_INT ? whole : any)[language]);
     if (has_bounds(member))
-        put(buf, language == PS_CHINESE ? "，%.15g 至 %.15g%s%s" : " between %.15g and %.15g%s%s",
+        put(buf, language == PS_CHINESE ? "，%.16g 至 %.16g%s%s" : " between %.16g and %.16g%s%s",
             member->min, member->max, gap, unit);
     else if (*unit != '\0')
         put(buf, language == PS_CHINESE ? "，单位 %s" : " of %s", unit);
@@ -70,13 +70,14 @@ static void describe_entries(const struct ps_member *member, enum ps_language la
                              struct ps_buf *buf)
 {
     bool map = member->type == PS_M_MAP, zh = language == PS_CHINESE;
-    const struct ps_member *item = map ? &member->item->table->members[1] : member->item;
+    const struct ps_member *item =
+        map && member->item != NULL ? &member->item->table->members[1] : member->item;
     char text[160];
 
     ps_buf_puts(buf, map ? (zh ? "对象" : "an object") : (zh ? "数组" : "an array"));
     if (has_bounds(member))
         put(buf, zh ? "，%.0f 至 %.0f 项" : " of %.0f to %.0f entries", member->min, member->max);
-    if (item->type == PS_M_OBJECT)
+    if (item == NULL || item->type == PS_M_OBJECT)
         return;
     ps_member_describe(item, language, text, sizeof text);
     put(buf, zh ? "，每项为%s" : ", each %s", text);
@@ -114,12 +115,12 @@ void ps_member_describe(const struct ps_member *member, enum ps_language languag
         break;
     case PS_M_ENUM:
         ps_buf_puts(&buf, zh ? "以下之一：" : "one of: ");
-        join_words(member->words, language, &buf);
+        join_words(member->words, &buf);
         break;
     case PS_M_SET:
         ps_buf_puts(&buf, zh ? "数组，至少含以下之一，各一次："
                              : "an array of at least one of, each once: ");
-        join_words(member->words, language, &buf);
+        join_words(member->words, &buf);
         break;
     case PS_M_OBJECT:
     case PS_M_FREE:
