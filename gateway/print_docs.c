@@ -234,6 +234,7 @@ int gw_print_docs(const char *dir, struct ps_fault *fault)
         {"settings.md", print_settings},
         {"documents.md", print_documents},
         {"documents.zh-CN.md", print_documents_zh},
+        {"documents.schema.json", cfg_kinds_print_schemas},
         {"metrics.md", print_metrics},
         {"answers.md", print_answers},
         {"log-events.md", print_events},

@@ -191,7 +191,7 @@ int ctl_edit(struct ctl *ctl)
     json_t *edited = NULL;
     struct ctl_reply opened;
     bool keeps_text = true;
-    char *path;
+    char *path = NULL;
 
     if (kind == NULL)
         return CTL_USAGE;

@@ -6,6 +6,7 @@
 #include "common/program/log.h"
 #include "gateway/upstream/pool.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,7 +69,7 @@ static void touch(struct up_membership *membership, const char *pool, bool left)
         }
         touched = &membership->touched[membership->touched_count++];
         *touched = (struct touched){0};
-        (void)strncpy(touched->pool, pool, PS_NAME_MAX);
+        (void)snprintf(touched->pool, sizeof touched->pool, "%s", pool);
     }
     touched->left |= left;
     do_soon(membership);

@@ -97,7 +97,6 @@ static struct cfg_pool *make_pool(enum cfg_discovery by, const char *from, uint1
     struct cfg_pool *pool = calloc(1, sizeof *pool);
 
     memcpy(pool->name, "web", 4);
-    pool->refs = 1;
     pool->discovery.by = by;
     pool->discovery.from = from != NULL ? strdup(from) : NULL;
     pool->discovery.port = port;

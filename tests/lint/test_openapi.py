@@ -137,3 +137,8 @@ def test_the_admin_routes_and_roles_are_those_of_the_code():
 def test_the_codes_of_problems_are_verdicts():
     public, admin = (set(load(path)["components"]["schemas"]["Code"]["enum"]) for path in (PUBLIC, ADMIN))
     assert public | admin == verdict_codes()
+
+
+def test_the_components_of_documents_are_printed_from_the_tables_of_members():
+    printed = subprocess.run([ROOT / "tests/components"], capture_output=True, text=True, check=True).stdout
+    assert ADMIN.read_text(encoding="utf-8") == printed, "tests/components > NEW, then mv NEW gateway/admin/openapi.yaml"

@@ -36,3 +36,20 @@ const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name)
     }
     return NULL;
 }
+
+void cfg_kinds_print_schemas(FILE *out)
+{
+    json_t *kinds = json_object();
+    int err = kinds == NULL;
+
+    for (const struct cfg_kind *const *kind = cfg_kinds; *kind != NULL && err == 0; kind++)
+        if ((*kind)->id != NULL)
+            err = json_object_set_new(kinds, (*kind)->id, cfg_kind_schema(*kind, PS_ENGLISH));
+    json_t *all = json_pack("{s:s, s:o}", "$schema", "https://json-schema.org/draft/2020-12/schema",
+                            "$defs", kinds);
+    all = ps_json_built(all, err);
+    if (all == NULL || json_dumpf(all, out, JSON_INDENT(1)) != 0)
+        fputs("out of memory", out);
+    fputc('\n', out);
+    json_decref(all);
+}

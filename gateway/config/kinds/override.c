@@ -308,12 +308,12 @@ const struct cfg_kind cfg_kind_override = {
 const struct cfg_doc *cfg_override_find(const struct cfg_store *store, enum cfg_override_kind kind,
                                         const char *of)
 {
-    const struct cfg_bounds *bounds = cfg_store_bounds(store);
     const struct cfg_doc *doc = NULL;
     char name[CFG_NAME_MAX + 1];
 
     if (cfg_store_count(store, &cfg_kind_override) == 0)
         return NULL;
+    const struct cfg_bounds *bounds = cfg_store_bounds(store);
     int len = snprintf(name, sizeof name, "%s%s%s", cfg_override_kinds[kind], of != NULL ? ":" : "",
                        of != NULL ? of : "");
     if (len > CFG_TARGET_MAX)

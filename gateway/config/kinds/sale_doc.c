@@ -166,9 +166,9 @@ static const struct ps_member members[] = {
     {"version", PS_M_INT, .flags = PS_M_READ_ONLY, .text = {"Rises with each change", "每次修改递增"}},
     {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the sale was created", "创建时间"}},
     {"updated_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When it was last changed", "最近修改时间"}},
-    {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"draft, scheduled, open, paused, ended or archived", "draft、scheduled、open、paused、ended 或 archived"}},
-    {"refused", PS_M_FREE, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why the gateway does not sell it, if it does not", "网关不售卖该活动时的原因"}},
-    {"not_archived", PS_M_FREE, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why it is not archived yet", "尚未归档的原因"}},
+    {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"draft, scheduled, open, paused, ended, settled or archived", "draft、scheduled、open、paused、ended、settled 或 archived"}},
+    {"refused", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why the gateway does not sell it, if it does not", "网关不售卖该活动时的原因"}},
+    {"not_archived", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why it is not archived yet", "尚未归档的原因"}},
 };
 /* clang-format on */
 const struct ps_table cfg_sale_table = {.title = "sale",

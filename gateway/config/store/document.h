@@ -14,6 +14,7 @@
 #include "common/listener.h"
 #include "common/table/table.h"
 
+#include <stdio.h>
 #include <sys/queue.h>
 
 #define CFG_NAME_MAX   240 /* bytes of a document's name: "TARGET@GATEWAY" is the longest */
@@ -181,6 +182,9 @@ json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed) PS_MUST_
 /* JSON Schema of what a PUT of such a document takes, and of what reading adds (`readOnly`). Owner:
  * the caller. NULL: out of memory. */
 json_t *cfg_kind_schema(const struct cfg_kind *kind, enum ps_language language) PS_MUST_CHECK;
+/* Writes those of all kinds that are no private ones, each under its id, for editors and for
+ * admin/openapi.yaml. The stream's error flag says whether it was written. */
+void cfg_kinds_print_schemas(FILE *out);
 
 bool cfg_kind_ships(const struct cfg_kind *kind, const char *name);
 /* Is its path in the list "limits,routes"? In "" there are all. */

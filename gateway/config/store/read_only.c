@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PLACE_MAX 192 /* of a JSON pointer to a member of a table */
+
 /* A member that is only shown, in the `object` that was sent; `shown` is that object as it was
  * read, or NULL. */
 typedef void member_fn(json_t *object, const json_t *shown, const struct ps_member *member,
@@ -17,13 +19,14 @@ static void each_shown(const struct ps_table *table, json_t *json, const json_t 
 static void each_element(const struct ps_member *member, json_t *json, const json_t *shown,
                          const char *pointer, member_fn *take, void *ctx)
 {
-    char place[192];
+    char place[PLACE_MAX];
     size_t i;
     json_t *element;
 
     json_array_foreach(json, i, element)
     {
-        (void)snprintf(place, sizeof place, "%s/%zu", pointer, i);
+        if (snprintf(place, sizeof place, "%s/%zu", pointer, i) >= (int)sizeof place)
+            return; /* deeper than any table */
         each_shown(member->item->table, element, json_array_get(shown, i), place, take, ctx);
     }
 }
@@ -37,16 +40,18 @@ static void each_shown(const struct ps_table *table, json_t *json, const json_t 
         const char *name = member->name;
         json_t *object = json;
         const json_t *as_shown = shown;
-        char place[192];
+        char place[PLACE_MAX];
         int len = snprintf(place, sizeof place, "%s", pointer);
         for (const char *dot; (dot = strchr(name, '.')) != NULL; name = dot + 1) {
             object = json_object_getn(object, name, (size_t)(dot - name));
             as_shown = json_object_getn(as_shown, name, (size_t)(dot - name));
-            len +=
-                snprintf(place + len, sizeof place - (size_t)len, "/%.*s", (int)(dot - name), name);
+            if (len < (int)sizeof place)
+                len += snprintf(place + len, sizeof place - (size_t)len, "/%.*s", (int)(dot - name),
+                                name);
         }
         json_t *value = json_object_get(object, name);
-        (void)snprintf(place + len, sizeof place - (size_t)len, "/%s", name);
+        if (len < (int)sizeof place)
+            (void)snprintf(place + len, sizeof place - (size_t)len, "/%s", name);
         if (value != NULL && (member->flags & PS_M_SHOWN) != 0)
             take(object, json_object_get(as_shown, name), member, name, place, ctx);
         else if (value != NULL && member->type == PS_M_LIST && member->item->type == PS_M_OBJECT)

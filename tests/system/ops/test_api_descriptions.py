@@ -251,6 +251,8 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(204, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
     admin.call(404, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
     admin.call(200, "get", "/admin/v1/settings")
+    admin.call(200, "get", "/admin/v1/gateways")
+    admin.call(200, "get", "/admin/v1/schema/{schema}", schema="route")
     admin.call(200, "get", "/admin/v1/standby")
     admin.call(200, "get", "/admin/v1/standby/journal", query="?after=1&limit=10")
     admin.call(422, "get", "/admin/v1/standby/journal")
