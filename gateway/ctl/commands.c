@@ -49,6 +49,7 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
 
 const struct ctl_command ctl_commands[] = {
     {"get",        "KIND [NAME]",           1, 2, 0,                     "table json", "Shows documents of a kind, or one of them", ctl_get, false},
+    {"describe",   "KIND",                  1, 1, 0,                     "table json", "Says what a document of a kind may hold", ctl_describe, false},
     {"edit",       "KIND [NAME]",           1, 2, REASON,                NULL,         "Opens a document in $VISUAL or $EDITOR and puts it, unless somebody has changed it meanwhile", ctl_edit, false},
     {"diff",       "",                      0, 0, FILES,                 "table json", "Says what apply would change: status 0 nothing, 1 something, above that trouble", ctl_diff, false},
     {"apply",      "",                      0, 0, FILES | DRY | REASON,  "table json", "Makes documents what files say, all of them or none", ctl_apply, false},

@@ -10,6 +10,7 @@ int ctl_use(struct ctl *ctl);
 int ctl_context_read(struct ctl *ctl) PS_MUST_CHECK;
 /* documents.c */
 int ctl_get(struct ctl *ctl);
+int ctl_describe(struct ctl *ctl);
 int ctl_sale_list(struct ctl *ctl);
 int ctl_edit(struct ctl *ctl);
 int ctl_rollback(struct ctl *ctl);

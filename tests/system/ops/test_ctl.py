@@ -80,6 +80,16 @@ def test_get_shows_every_kind_as_a_table_and_as_the_api_has_it(desk, gateway):
     assert "algorithm" in desk.out("get", "limit", "ip")
 
 
+def test_describe_says_what_a_document_may_hold(desk):
+    text = desk.out("describe", "limit")
+    row = next(line for line in text.splitlines() if line.startswith("rate "))
+    assert "integer 1 to 1000000" in row and "How many pass in a period" in row, row
+    assert any(line.startswith("endpoints[].address ") for line in desk.out("describe", "pool").splitlines())
+    assert "每个周期" in desk.out("describe", "limit", LC_ALL="zh_CN.UTF-8")
+    assert desk.json("describe", "sale")["properties"]["skus"]["type"] == "array"
+    assert "did you mean" in desk.run("describe", "limt", status=USAGE).stderr
+
+
 def test_a_list_of_several_pages_is_shown_as_one(desk, gateway):
     for i in range(1005):
         assert gateway.admin("PUT", f"/admin/v1/blocklist/users/bot{i:04}", {}).status == 201
