@@ -99,23 +99,38 @@ static int override_name(const char *text, size_t len, char ret_name[CFG_NAME_MA
 
 /* --- Documents. --- */
 
-static void read_value(struct ps_json_reader *reader, struct cfg_override *override)
+/* The value of the kind that the document's name says. */
+static bool read_value(struct ps_table_at *at, const char *place, const json_t *value, void *object)
 {
-    int min = values[override->kind].min, max = values[override->kind].max;
-    int64_t number = min;
-    double share = 0;
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_override *override = object, named;
 
-    if (values[override->kind].words != NULL) {
-        ps_json_enum(reader, "value", values[override->kind].words, &override->value);
-    } else if (override->kind == CFG_OVERRIDE_SPLIT) {
-        ps_json_number(reader, "value", 0, 1, &share);
-        override->value = (int)lround(share * max);
-        if (fabs(share * max - override->value) > 1e-6)
-            ps_json_fault(reader, "value", "must be in steps of 0.001");
-    } else {
-        ps_json_int(reader, "value", min, max, &number);
-        override->value = (int)number;
+    if (read_name(reading->name, &named) < 0)
+        return false;
+    const char *const *words = values[named.kind].words;
+    int min = values[named.kind].min, max = values[named.kind].max;
+    double scale = named.kind == CFG_OVERRIDE_SPLIT ? 1000 : 1;
+    if (words != NULL) {
+        const char *word = json_string_value(value);
+        for (int i = 0; word != NULL && words[i] != NULL; i++)
+            if (strcmp(word, words[i]) == 0)
+                return override->value = i, true;
+        ps_table_fault(at, place, "must be %s%s%s%s", words[0], words[1] != NULL ? ", " : "",
+                       words[1] != NULL ? words[1] : "",
+                       words[1] != NULL && words[2] != NULL ? " or off" : "");
+        return false;
     }
+    double number = json_number_value(value) * scale;
+    bool is_number = scale > 1 ? json_is_number(value) : json_is_integer(value);
+    if (!is_number || number < min || number > max || fabs(number - nearbyint(number)) > 1e-6) {
+        if (scale > 1)
+            ps_table_fault(at, place, "must be a number from 0 to 1 in steps of 0.001");
+        else
+            ps_table_fault(at, place, "must be a whole number from %d to %d", min, max);
+        return false;
+    }
+    override->value = (int)lround(number);
+    return true;
 }
 
 json_t *cfg_override_value_json(enum cfg_override_kind kind, int value)
@@ -125,75 +140,80 @@ json_t *cfg_override_value_json(enum cfg_override_kind kind, int value)
     return kind == CFG_OVERRIDE_SPLIT ? ps_json_of_number(value / 1000.0) : json_integer(value);
 }
 
+static json_t *print_value(const void *object)
+{
+    const struct cfg_override *override = object;
+
+    return cfg_override_value_json(override->kind, override->value);
+}
+
+static const struct ps_own value = {
+    .rule = {"a value of the target", "该目标的值"},
+    .schema = "{\"type\":[\"string\",\"number\"]}",
+    .read = read_value,
+    .print = print_value,
+};
+
+/* What the name says, and when it ends: an operator says it in one of two ways. */
+static void check(struct ps_table_at *at, void *object)
+{
+    const struct cfg_reading *reading = at->ctx;
+    struct cfg_override *override = object, named;
+    bool has_ttl = ps_table_has(at, "ttl_s"), has_until = ps_table_has(at, "until");
+
+    if (has_ttl == has_until)
+        ps_table_fault(at, has_ttl ? "until" : "ttl_s",
+                       has_ttl ? "stands beside ttl_s: say one of them"
+                               : "is missing: say for how many seconds (or until when)");
+    else if (has_ttl)
+        override->until_ms = reading->now_ms + override->ttl_s * 1000;
+    else if (reading->now_ms > 0 &&
+             (override->until_ms <= reading->now_ms ||
+              override->until_ms > reading->now_ms + CFG_OVERRIDE_TTL_MAX_S * 1000))
+        ps_table_fault(at, "until", "must be a time of the coming week");
+    if (read_name(reading->name, &named) < 0)
+        return;
+    override->kind = named.kind;
+    memcpy(override->target, named.target, sizeof override->target);
+    override->at = named.at;
+    if (named.gateway[0] != '\0')
+        memcpy(override->gateway, named.gateway, sizeof override->gateway);
+}
+
+/* clang-format off */
+#define AT(field) PS_AT(struct cfg_override, field)
+static const struct ps_member members[] = {
+    {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &value, .example = "\"on\"", .text = {"What holds meanwhile: of level a number, of feature on or off, of breaker open or closed, of flow a number, of fallback on, of split a share, of limit a mode", "期间生效的值：level 为数字，feature 为 on 或 off，breaker 为 open 或 closed，flow 为数字，fallback 为 on，split 为比例，limit 为模式"}},
+    {"until", PS_M_TIME, AT(until_ms), .text = {"When it ends by itself", "自动结束的时间"}},
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = "s", .example = "600", .text = {"Instead of until: for how long", "代替 until：持续多久"}},
+    {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_INPUT | PS_M_NULLABLE, .format = &ps_format_name, .text = {"The one gateway where it holds; null: every one", "仅在该网关生效；null：全部网关"}},
+    {"reason", PS_M_STRING, AT(reason), .flags = PS_M_INPUT | PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .text = {"Why, for the audit log", "修改原因，记入审计日志"}},
+};
+/* clang-format on */
+static const struct ps_table table = {.title = "override",
+                                      .members = members,
+                                      .count = PS_ARRAY_LEN(members),
+                                      .size = sizeof(struct cfg_override),
+                                      .check = check};
+
 int cfg_override_ask(const json_t *json, int64_t now_ms, struct cfg_override *override,
                      struct ps_faults *faults)
 {
-    struct ps_str gateway = {"", 0};
-    struct ps_json_reader reader;
-    int64_t ttl_s = 0, until_ms = 0;
+    char target[CFG_TARGET_MAX + 1];
+    struct cfg_reading reading = {.pointer = "", .now_ms = now_ms, .name = target};
 
-    ps_json_reader_init_all(&reader, json, "", faults);
-    ps_json_require(&reader, (const char *const[]){"value", NULL});
-    read_value(&reader, override);
-    bool has_ttl = ps_json_has(&reader, "ttl_s"), has_until = ps_json_has(&reader, "until");
-    ps_json_int(&reader, "ttl_s", 1, CFG_OVERRIDE_TTL_MAX_S, &ttl_s);
-    ps_json_time(&reader, "until", &until_ms);
-    if (has_ttl == has_until)
-        ps_json_fault(&reader, has_ttl ? "until" : "ttl_s",
-                      has_ttl ? "stands beside ttl_s: say one of them"
-                              : "is missing: say for how many seconds (or until when)");
-    else if (has_until && until_ms != 0 &&
-             (until_ms <= now_ms || until_ms > now_ms + CFG_OVERRIDE_TTL_MAX_S * 1000))
-        ps_json_fault(&reader, "until", "must be a time of the coming week");
-    if (!json_is_null(ps_json_value(&reader, "gateway")))
-        ps_json_string(&reader, "gateway", PS_NAME_MAX, &gateway);
-    if (gateway.at[0] != '\0' && !ps_name_ok(gateway.at, gateway.len))
-        ps_json_fault(&reader, "gateway", "must be a gateway's name, or null");
-    (void)ps_json_has(&reader, "reason"); /* taken out before; named as what may be there */
-    int err = ps_json_done(&reader);
-    if (err < 0)
-        return err;
-    override->until_ms = has_ttl ? now_ms + ttl_s * 1000 : until_ms;
-    memcpy(override->gateway, gateway.at, gateway.len);
-    override->gateway[gateway.len] = '\0';
-    return 0;
+    memcpy(target, override->target, sizeof target);
+    *override = (struct cfg_override){.kind = 0};
+    const struct ps_table_source source = {.json = json, .pointer = "", .ctx = &reading};
+    int err = ps_table_read(&table, &source, override, faults);
+    free(override->reason); /* the caller has it */
+    override->reason = NULL;
+    return err;
 }
 
 json_t *cfg_override_write(const struct cfg_override *override)
 {
-    return json_pack("{s:o, s:o}", "value",
-                     cfg_override_value_json(override->kind, override->value), "until",
-                     ps_json_of_time(override->until_ms));
-}
-
-static int override_parse(const char *name, const json_t *json, const json_t *state,
-                          const struct cfg_reading *reading, void **ret_parsed,
-                          struct ps_faults *faults)
-{
-    struct cfg_override *override = malloc(sizeof *override);
-    struct ps_json_reader reader;
-
-    (void)state;
-    if (override == NULL)
-        return PS_E_NOMEM;
-    int err = read_name(name, override);
-    if (err == 0) {
-        ps_json_reader_init_all(&reader, json, reading->pointer, faults);
-        ps_json_require(&reader, (const char *const[]){"value", "until", NULL});
-        read_value(&reader, override);
-        ps_json_time(&reader, "until", &override->until_ms);
-        err = ps_json_done(&reader);
-    }
-    if (err < 0)
-        free(override);
-    else
-        *ret_parsed = override;
-    return err;
-}
-
-static json_t *override_write(const void *parsed)
-{
-    return cfg_override_write(parsed);
+    return ps_table_print(&table, override);
 }
 
 static int64_t override_ends_at_ms(const void *parsed)
@@ -294,9 +314,7 @@ const struct cfg_kind cfg_kind_override = {
     .makes_up_table = true,
     .ends_at_once = true,
     .name = override_name,
-    .parse = override_parse,
-    .free = free,
-    .write = override_write,
+    .table = &table,
     .ends_at_ms = override_ends_at_ms,
     .ended = override_ended,
     .falls = override_falls,

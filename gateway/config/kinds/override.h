@@ -46,6 +46,8 @@ struct cfg_override {
     char gateway[PS_NAME_MAX + 1]; /* "": every one */
     int value;                     /* a number, thousandths of a share, or the place of a word */
     int64_t until_ms;
+    int64_t ttl_s; /* while what PUT takes is read */
+    char *reason;  /* the same */
 };
 
 /* Splits a target, which is no longer than CFG_TARGET_MAX, into kind and the rest; `gateway` and

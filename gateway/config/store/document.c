@@ -46,8 +46,6 @@ int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading
                                            .ctx = reading,
                                            .stored = reading->bounds == NULL};
 
-    if (kind->table == NULL)
-        return kind->parse(reading->name, json, state, reading, ret_parsed, faults);
     void *parsed = calloc(1, kind->table->size);
     if (parsed == NULL)
         return PS_E_NOMEM;
@@ -63,7 +61,7 @@ int cfg_kind_read(const struct cfg_kind *kind, const struct cfg_reading *reading
 
 json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed)
 {
-    return kind->table != NULL ? ps_table_print(kind->table, parsed) : kind->write(parsed);
+    return ps_table_print(kind->table, parsed);
 }
 
 /* Whoever changes a document may say why, beside its members. */
@@ -205,7 +203,7 @@ static bool is_same_json(const char *text, const char *other)
 
 bool cfg_doc_is_same(const struct cfg_doc *doc, const struct cfg_doc *other)
 {
-    bool same = doc->parsed != NULL && other->parsed != NULL && doc->kind->table != NULL
+    bool same = doc->parsed != NULL && other->parsed != NULL
                     ? ps_table_same(doc->kind->table, doc->parsed, other->parsed)
                     : is_same_json(doc->json, other->json);
 

@@ -45,7 +45,7 @@ struct cfg_doc {
     struct cfg_author by; /* of this version; its texts are the document's */
     char *json;           /* the document, complete; NULL: deleted */
     char *state;          /* what has become of it, beside the document; NULL: its kind has none */
-    void *parsed;         /* kind->parse's; NULL: deleted */
+    void *parsed;         /* what the kind's table fills; NULL: deleted */
 };
 
 /* Why a valid document may not take the place of another one. */
@@ -116,17 +116,12 @@ struct cfg_kind {
     /* The one spelling of a name, NUL-terminated. PS_E_INVALID. */
     int (*name)(const char *text, size_t len, char ret_name[CFG_NAME_MAX + 1]);
     /* What the document holds: it is read, printed, compared and freed by its table, whose checks
-     * get a struct cfg_reading. NULL: by parse, free and write. */
+     * get a struct cfg_reading. */
     const struct ps_table *table;
     /* Reads the state into what was read of the document. PS_E_INVALID, PS_E_NOMEM. NULL: it has
      * none. */
     int (*read_state)(void *parsed, const json_t *state, struct ps_faults *faults);
-    /* Reads and checks document and state; adds all faults. PS_E_INVALID, PS_E_NOMEM. */
-    int (*parse)(const char *name, const json_t *json, const json_t *state,
-                 const struct cfg_reading *reading, void **ret_parsed, struct ps_faults *faults);
     void (*free)(void *parsed); /* NULL: what its table frees is all */
-    /* The document, complete: reading it gives the same. NULL: out of memory. */
-    json_t *(*write)(const void *parsed);
     /* The state that belongs to it, of what there was: another version may leave nothing of it.
      * NULL: all stays. */
     json_t *(*write_state)(const void *parsed);
