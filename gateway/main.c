@@ -17,7 +17,7 @@ enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 struct arguments {
     const char *config, *docs_dir;
-    bool check, services, defaults, version, help;
+    bool check, services, defaults, schema, version, help;
 };
 
 #define AT(field) offsetof(struct arguments, field)
@@ -28,6 +28,7 @@ static const struct ps_flag flags[] = {
     {"--check-config", NULL, "say what is wrong with the settings, and end", ps_flag_set_bool, AT(check), 0, 0},
     {"--check-services", NULL, "say whether Redis, Kafka and the state directory of the settings are well, and end", ps_flag_set_bool, AT(services), 0, 0},
     {"--print-default-config", NULL, "print all settings with their defaults as JSON", ps_flag_set_bool, AT(defaults), 0, 0},
+    {"--print-schema", NULL, "print what the file may hold, as JSON Schema 2020-12", ps_flag_set_bool, AT(schema), 0, 0},
     {"--print-docs", "DIR", "write the reference pages into this directory", ps_flag_set_text, AT(docs_dir), 0, 0},
     {"--version", NULL, "print the version", ps_flag_set_bool, AT(version), 0, 0},
     {"--help", NULL, "print this", ps_flag_set_bool, AT(help), 0, 0},
@@ -97,6 +98,11 @@ int main(int argc, char **argv)
     if (arguments.defaults)
         return ps_options_print_defaults(gw_options, gw_option_count, stdout) == 0 ? EXIT_WELL
                                                                                    : EXIT_FAILED;
+    if (arguments.schema)
+        return ps_options_print_schema(gw_options, gw_option_count, "Settings of penstock",
+                                       stdout) == 0
+                   ? EXIT_WELL
+                   : EXIT_FAILED;
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
     /* Somebody tries the program for the first time: do not create /var/lib/penstock. */

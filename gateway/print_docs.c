@@ -21,7 +21,8 @@ static void print_settings(FILE *out)
         "All settings are in one JSON file, given by `penstock --config FILE`. A dotted name "
         "stands for nested objects: `listen.port` is `{\"listen\": {\"port\": 8080}}`. What the "
         "file leaves out has its default. An unknown key or a value that is not allowed is an "
-        "error that names its place; `--check-config` looks for errors without starting. Settings "
+        "error that names its place; `--check-config` looks for errors without starting, and "
+        "`--print-schema` prints the same rules as JSON Schema 2020-12, for editors. Settings "
         "marked *live* are also taken over by SIGHUP, the others at the start only.");
     ps_reference_paragraph(
         out, "`seed` is taken at the first start: [operations](../operations.md#seeds).");

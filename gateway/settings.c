@@ -1,6 +1,7 @@
 /* The option table and what derives from it. One row an option: --print-default-config,
- * --check-config, --help and the reader of the file all come from here, so they cannot disagree.
- * Rows marked live are taken over by SIGHUP; others keep their value until a restart. */
+ * --print-schema, --check-config, --help and the reader of the file all come from here, so they
+ * cannot disagree. Rows marked live are taken over by SIGHUP; others keep their value until a
+ * restart. */
 #include "gateway/settings.h"
 
 #include "common/program/log.h"

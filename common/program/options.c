@@ -436,15 +436,115 @@ json_t *ps_options_defaults(const struct ps_option *table, size_t count)
     return ps_options_json(table, count, NULL);
 }
 
+/* Takes `json` over; NULL: it could not be made. */
+static int print_json(json_t *json, FILE *out)
+{
+    bool well =
+        json != NULL && json_dumpf(json, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
+    json_decref(json);
+    return well ? 0 : PS_E_IO;
+}
+
 int ps_options_print_defaults(const struct ps_option *table, size_t count, FILE *out)
 {
-    json_t *defaults = ps_options_defaults(table, count);
-    int err =
-        defaults != NULL && json_dumpf(defaults, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF
-            ? 0
-            : PS_E_IO;
-    json_decref(defaults);
-    return err;
+    return print_json(ps_options_defaults(table, count), out);
+}
+
+/* --- JSON Schema --- */
+
+static json_t *words_json(const char *const *words)
+{
+    json_t *list = json_array();
+    int err = 0;
+    for (; *words != NULL; words++)
+        err |= json_array_append_new(list, json_string(*words));
+    return ps_json_built(list, err);
+}
+
+/* Rows bound bytes, a schema characters, each of up to four bytes. */
+static json_t *string_schema(const struct ps_option *option)
+{
+    return json_pack("{s:s, s:I, s:I}", "type", "string", "minLength",
+                     (json_int_t)((option->min + 3) / 4), "maxLength", (json_int_t)option->max);
+}
+
+static json_t *value_schema(const struct ps_option *option)
+{
+    json_t *json;
+    switch (option->type) {
+    case PS_OPT_INT:
+        return json_pack("{s:s, s:I, s:I}", "type", "integer", "minimum", (json_int_t)option->min,
+                         "maximum", (json_int_t)option->max);
+    case PS_OPT_BOOL:
+        return json_pack("{s:s}", "type", "boolean");
+    case PS_OPT_ENUM:
+        return json_pack("{s:s, s:o}", "type", "string", "enum", words_json(option->words));
+    case PS_OPT_STRING:
+        json = string_schema(option);
+        return strcmp(option->fallback, "null") != 0
+                   ? json
+                   : ps_json_built(json, json_object_set_new(
+                                             json, "type", json_pack("[s, s]", "string", "null")));
+    case PS_OPT_STRINGS:
+        return json_pack("{s:s, s:o}", "type", "array", "items", string_schema(option));
+    case PS_OPT_JSON:
+        return json_pack("{s:s}", "type", *option->fallback == '[' ? "array" : "object");
+    }
+    return NULL;
+}
+
+static json_t *row_schema(const struct ps_option *option)
+{
+    json_t *json = value_schema(option);
+    int err = json_object_set_new(json, "description", json_string(option->help)) |
+              json_object_set_new(json, "default", parse_fallback(option));
+    if (*unit_of(option) != '\0')
+        err |= json_object_set_new(json, "x-unit", json_string(option->unit));
+    if (option->live)
+        err |= json_object_set_new(json, "x-live", json_true());
+    return ps_json_built(json, err);
+}
+
+static json_t *section_schema(void)
+{
+    return json_pack("{s:s, s:{}, s:b}", "type", "object", "properties", "additionalProperties", 0);
+}
+
+/* Puts the row into the section that its path leads to, making the sections on the way. */
+static int add_row(json_t *section, const struct ps_option *option)
+{
+    const char *name = option->path;
+    const char *dot;
+    while ((dot = strchr(name, '.')) != NULL) {
+        json_t *properties = json_object_get(section, "properties");
+        size_t len = (size_t)(dot - name);
+        section = json_object_getn(properties, name, len);
+        if (section == NULL) {
+            section = section_schema();
+            if (json_object_setn_new(properties, name, len, section) != 0)
+                return PS_E_NOMEM;
+        }
+        name = dot + 1;
+    }
+    return json_object_set_new(json_object_get(section, "properties"), name, row_schema(option));
+}
+
+json_t *ps_options_schema(const struct ps_option *table, size_t count, const char *title)
+{
+    json_t *json = json_pack("{s:s, s:s}", "$schema",
+                             "https://json-schema.org/draft/2020-12/schema", "title", title);
+    json_t *section = section_schema();
+    int err = json_object_update(json, section);
+    json_decref(section);
+    for (size_t i = 0; i < count && err == 0; i++)
+        err = add_row(json, &table[i]);
+    return ps_json_built(json, err);
+}
+
+int ps_options_print_schema(const struct ps_option *table, size_t count, const char *title,
+                            FILE *out)
+{
+    return print_json(ps_options_schema(table, count, title), out);
 }
 
 void ps_option_describe(const struct ps_option *option, char *ret_text, size_t cap)

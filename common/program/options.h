@@ -49,6 +49,13 @@ int ps_options_read_all(const struct ps_option *table, size_t count, const json_
 void ps_options_free(const struct ps_option *table, size_t count, void *settings);
 /* As a JSON document, for people. PS_E_IO: it could not be written, or made. */
 int ps_options_print_defaults(const struct ps_option *table, size_t count, FILE *out) PS_MUST_CHECK;
+/* JSON Schema 2020-12 of the document that ps_options_read takes: types, bounds, words, defaults
+ * and help of the rows, `x-unit`, `x-live` for what SIGHUP applies; nothing else is allowed. What
+ * the schema refuses, ps_options_read refuses. Owner: the caller. NULL: out of memory. */
+json_t *ps_options_schema(const struct ps_option *table, size_t count, const char *title);
+/* The same as text. PS_E_IO: it could not be written, or made. */
+int ps_options_print_schema(const struct ps_option *table, size_t count, const char *title,
+                            FILE *out) PS_MUST_CHECK;
 /* The defaults as a JSON document (owner: the caller); NULL when out of memory. */
 json_t *ps_options_defaults(const struct ps_option *table, size_t count);
 /* The options as `settings` has them, as a document of the same form; a string that is NULL, and a

@@ -120,6 +120,9 @@ void ps_reference_manual(FILE *out, const char *program, const char *purpose,
             "What the file leaves out has its default.\n"
             "An unknown or repeated key, or a value that is not allowed, is an error that\n"
             "names its place.\n"
+            "The option\n"
+            ".Fl Fl print-schema\n"
+            "prints the same rules as JSON Schema.\n"
             ".Bl -tag -width Ds\n",
             program, purpose, program);
     print_man_settings(out, table, count);

@@ -71,6 +71,8 @@ int main(int argc, char **argv)
         return EXIT_FAILED;
     case ST_DEFAULTS:
         return st_settings_print_defaults() == 0 ? EXIT_WELL : EXIT_FAILED;
+    case ST_SCHEMA:
+        return st_settings_print_schema() == 0 ? EXIT_WELL : EXIT_FAILED;
     default:
         break;
     }

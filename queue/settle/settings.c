@@ -97,6 +97,7 @@ static const struct ps_flag actions[] = {
     {"--init", NULL, "Make the tables, unless they are there, and end", set_action, GIVEN(action), ST_INIT, 0},
     {"--once", NULL, "Read up to the end of the log, have all decisions answered, and end", set_action, GIVEN(action), ST_ONCE, 0},
     {"--print-default-config", NULL, "Print all settings with their defaults as JSON", set_action, GIVEN(action), ST_DEFAULTS, 0},
+    {"--print-schema", NULL, "Print what the file may hold, as JSON Schema 2020-12", set_action, GIVEN(action), ST_SCHEMA, 0},
     {"--print-docs", "DIR", "Write the reference pages into this directory", set_docs, 0, ST_DOCS, 0},
     {"--version", NULL, "Print the version", set_action, GIVEN(action), ST_VERSION, 0},
     {"--help", NULL, "Print this", set_action, GIVEN(action), ST_HELP, 0},
@@ -128,6 +129,12 @@ void st_settings_help(void)
 int st_settings_print_defaults(void)
 {
     return ps_options_print_defaults(st_options, st_option_count, stdout);
+}
+
+int st_settings_print_schema(void)
+{
+    return ps_options_print_schema(st_options, st_option_count, "Settings of penstock-settle",
+                                   stdout);
 }
 
 /* --- The file --- */

@@ -37,7 +37,7 @@ struct st_settings {
 };
 
 /* What to do, beside the settings. */
-enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS, ST_DOCS };
+enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS, ST_SCHEMA, ST_DOCS };
 
 extern const struct ps_option st_options[];
 extern const size_t st_option_count;
@@ -52,5 +52,6 @@ void st_settings_free(struct st_settings *settings);
 void st_settings_help(void);
 /* 0, or PS_E_IO. */
 int st_settings_print_defaults(void) PS_MUST_CHECK;
+int st_settings_print_schema(void) PS_MUST_CHECK;
 
 #endif

@@ -231,10 +231,63 @@ static void all_faults_are_said_at_once(void **state)
     ps_options_free(table, ROWS, &s);
 }
 
+static json_t *property(const json_t *schema, const char *name)
+{
+    return json_object_get(json_object_get(schema, "properties"), name);
+}
+
+static void the_schema_says_of_each_row_what_may_be_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *section, *name, *schema;
+    } rows[] = {
+        {"listen", "port",
+         "{\"type\":\"integer\",\"minimum\":0,\"maximum\":65535,\"description\":\"Where to "
+         "listen.\",\"default\":8080}"},
+        {"listen", "host",
+         "{\"type\":\"string\",\"minLength\":1,\"maxLength\":20,\"description\":\"Which "
+         "address.\",\"default\":\"127.0.0.1\"}"},
+        {"log", "commit_batch",
+         "{\"type\":\"integer\",\"minimum\":1,\"maximum\":4096,\"description\":\"Orders a "
+         "commit.\",\"default\":256,\"x-unit\":\"orders\",\"x-live\":true}"},
+        {"admin", "open",
+         "{\"type\":\"boolean\",\"description\":\"No token needed.\",\"default\":false,"
+         "\"x-live\":true}"},
+        {"admin", "token",
+         "{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":20,\"description\":\"A "
+         "token.\",\"default\":null}"},
+        {"logging", "level",
+         "{\"type\":\"string\",\"enum\":[\"debug\",\"info\",\"warn\"],\"description\":\"Least "
+         "level.\",\"default\":\"info\",\"x-live\":true}"},
+        {NULL, "trusted_proxies",
+         "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":8},"
+         "\"description\":\"Whom to believe.\",\"default\":[\"::1\"],\"x-live\":true}"},
+        {NULL, "sales",
+         "{\"type\":\"array\",\"description\":\"Sales to create.\",\"default\":[],"
+         "\"x-live\":true}"},
+    };
+    assert_int_equal(PS_ARRAY_LEN(rows), ROWS);
+    json_t *schema = ps_options_schema(table, ROWS, "Settings of a test");
+    assert_non_null(schema);
+    assert_string_equal(json_string_value(json_object_get(schema, "title")), "Settings of a test");
+    assert_string_equal(json_string_value(json_object_get(schema, "$schema")),
+                        "https://json-schema.org/draft/2020-12/schema");
+    for (size_t i = 0; i < ROWS; i++) {
+        json_t *section = rows[i].section != NULL ? property(schema, rows[i].section) : schema;
+        assert_true(json_is_false(json_object_get(section, "additionalProperties")));
+        json_t *expected = json_loads(rows[i].schema, 0, NULL);
+        assert_true(json_equal(property(section, rows[i].name), expected));
+        json_decref(expected);
+    }
+    json_decref(schema);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_a_document_all_is_default),
+        cmocka_unit_test(the_schema_says_of_each_row_what_may_be_read),
         cmocka_unit_test(a_document_overrides_what_it_names),
         cmocka_unit_test(a_bad_document_names_the_key_and_leaves_nothing),
         cmocka_unit_test(a_very_long_key_is_unknown),
