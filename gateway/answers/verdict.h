@@ -1,6 +1,6 @@
 /* The one table of answers: what the program can say to a request, with its HTTP status, retry
- * rule, and what the documents say of it. No other place chooses a status code; an answer of the
- * shop, or of its cache, has the shop's, or 304 where the client has it already. */
+ * rule, and what the documents say of it. No other place chooses a status code; an answer from
+ * the shop or the cache keeps the shop's status, or is 304 if the client has the page already. */
 #ifndef ANS_VERDICT_H
 #define ANS_VERDICT_H
 
@@ -53,29 +53,29 @@ enum ans_client {
       "OPTIONS was answered; for operators: deleted.", \
       "") \
     X(page, 200, ANS_RETRY_NONE, "Page", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
-      "A page of the shop, by a route: whatever status it has, it is the shop's answer, or one that the route itself gives.", \
+      "A route answered: with the shop's page, whatever its status, or with an answer of its own.", \
       "") \
     X(not_modified, 304, ANS_RETRY_NONE, "Not modified", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
-      "The client already has this page, as it is here or in the cache.", \
+      "The client's copy of the page is still current.", \
       "") \
     X(partial, 206, ANS_RETRY_NONE, "Partial content", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_HAS, \
       "The part of a page that Range asks for, from the cache.", \
       "") \
     X(malformed, 400, ANS_RETRY_NONE, "Malformed request", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_FINAL, \
-      "The request breaks strict HTTP (the connection closes), or its JSON or a header makes no sense.", \
-      "For nearly all buyers: the proxy sends a field twice, or no address in the client address header. detail says which.") \
+      "The request breaks strict HTTP (the connection closes), or its JSON or a header is invalid.", \
+      "If nearly all buyers get it: the proxy sends a field twice, or no address in the client address header. detail says which.") \
     X(unauthenticated, 401, ANS_RETRY_NONE, "No identity", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No user, or one named by an untrusted peer; for operators: no token, or a wrong one.", \
-      "For nearly all buyers: the proxy is not in trusted_proxies or sets no X-User-Id. detail says which.") \
+      "If nearly all buyers get it: the proxy is not in trusted_proxies or sets no X-User-Id. detail says which.") \
     X(blocked, 403, ANS_RETRY_NONE, "Blocked", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The user or the address is on the blocklist.", \
-      "For many buyers: an entry covers too wide a range. List the blocklist.") \
+      "If many buyers get it: an entry covers too wide a range. List the blocklist.") \
     X(forbidden, 403, ANS_RETRY_NONE, "Not allowed with this token", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The token's role does not allow this; or a registrar asks for a pool that its token does not name, or for what another token has registered.", \
       "detail says which: use a token with a higher role, or one that names the pool.") \
     X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No such path, sale, SKU or order, or another user's order; for operators also: records that the retention of the log has deleted.", \
-      "For all buyers: list the sales of this gateway.") \
+      "If all buyers get it: list the sales of this gateway.") \
     X(method_not_allowed, 405, ANS_RETRY_NONE, "Method not allowed", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The path exists, the method does not. Allow lists those that do.", \
       "") \
@@ -89,10 +89,10 @@ enum ans_client {
       "No unit is left, or fewer than were asked for. Units may come back.", \
       "") \
     X(user_limit, 409, ANS_RETRY_NONE, "The limit per user is reached", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "With what the buyer already has it would be more than one buyer may have. order_id names one of the buyer's orders, if there is one.", \
+      "The order would take the buyer above the cap. order_id names one of the buyer's orders, if there is one.", \
       "") \
     X(archived, 410, ANS_RETRY_NONE, "The sale is archived", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "The order's sale has been over for long, and its orders are in its archive.", \
+      "The order's sale ended long ago, and its orders are in its archive.", \
       "The archive, or GET /admin/v1/orders/{id}, says what became of an order.") \
     X(ended, 409, ANS_RETRY_NONE, "The sale has ended", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The sale is over. An ended sale stays ended.", \
@@ -107,7 +107,7 @@ enum ans_client {
       "Confirm: the order was cancelled.", \
       "Give the money back.") \
     X(order_rejected, 409, ANS_RETRY_NONE, "The order was rejected", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "Confirm: the order never came to be.", \
+      "Confirm: the order is void; it was never accepted.", \
       "Give the money back.") \
     X(order_confirmed, 409, ANS_RETRY_NONE, "The order is confirmed", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Cancel: the order is paid.", \
@@ -140,13 +140,13 @@ enum ans_client {
       "The Host is not in admin.hosts.", \
       "Name the host in admin.hosts, or ask by address.") \
     X(no_range, 416, ANS_RETRY_NONE, "No such range", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "Range asks for what the page in the cache does not have. Content-Range says how long it is.", \
+      "Range lies outside the cached page. Content-Range says how long the page is.", \
       "") \
     X(invalid, 422, ANS_RETRY_NONE, "A value is not allowed", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "A value is not allowed. pointer names the member.", \
-      "Mend the member that pointer names.") \
+      "Correct the member that pointer names.") \
     X(quantity, 422, ANS_RETRY_NONE, "The quantity is not a positive integer", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "The quantity is below 1 or no integer.", \
+      "The quantity is below 1 or not an integer.", \
       "") \
     X(idempotency_mismatch, 422, ANS_RETRY_NONE, "The key was used with another payload", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The key was used before, for another SKU or quantity.", \
@@ -159,7 +159,7 @@ enum ans_client {
       "") \
     X(ip_rate, 429, ANS_RETRY_LIMIT, "Too many requests from this address", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit by address.", \
-      "For many buyers: they share an address. A CDN or proxy is missing in trusted_proxies, or does not hand on X-Forwarded-For. Set the rule to shadow at once, then mend the cause.") \
+      "If many buyers get it: they share an address. A CDN or proxy is missing in trusted_proxies, or does not pass on X-Forwarded-For. Set the rule to shadow at once, then remove the cause.") \
     X(sale_rate, 429, ANS_RETRY_LIMIT, "Too many requests for this sale", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "A limit by sale.", \
       "This is what the rule is for. Raise it only to what a rehearsal has proved.") \
@@ -179,41 +179,41 @@ enum ans_client {
       "A fault of the program.", \
       "Look at the log; report it.") \
     X(shed, 503, ANS_RETRY_SOON, "Overloaded", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_WAIT, \
-      "Overload: this worker cannot serve all who ask in time, and this user waits for others until it can; or it has no room for another request; or what is asked for gives way at this level (violated-policies names the feature). For operators: the change takes too long, and may yet come into force.", \
-      "Passing: nothing, it comes back by itself. Lasting: more cores and workers, another gateway, a lower global limit, a smaller max_wait_ms. After a change: read what is in force.") \
+      "Overload: the worker cannot serve all requests in time and refuses some users until it can; or it has no room for another request; or this feature is off at the present overload level (violated-policies names it). For operators: the change takes too long, and may still come into force.", \
+      "If it passes: nothing. If it lasts: more cores and workers, another gateway, a lower global limit, a smaller max_wait_ms. After a change: read what is in force.") \
     X(too_many_connections, 503, ANS_RETRY_SOON, "Too many connections", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_WAIT, \
       "More open connections than http.connections; the connection closes.", \
       "Raise http.connections and LimitNOFILE; let the CDN reuse connections.") \
     X(log_backlog, 503, ANS_RETRY_SOON, "The order log is behind", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "More orders are on their way to the log than it takes in time (log.target_ms), its queue is fuller than log.backlog_percent, or the spill is full.", \
-      "Passing: nothing. Lasting: a faster disk or a lower global limit; bring Kafka back.") \
+      "More orders are on their way to the log than it can write in time (log.target_ms), its queue is fuller than log.backlog_percent, or the spill is full.", \
+      "If it passes: nothing. If it lasts: a faster disk or a lower global limit; bring Kafka back.") \
     X(store_unavailable, 503, ANS_RETRY_SOON, "The stock counter is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "The counter cannot count: memory is short, Redis is away, or more was asked of Redis than it answers in time (store.redis.target_ms). For operators: Redis took no change, or did not say so.", \
+      "The counter cannot count: memory is short, Redis is away, or Redis has more requests in progress than it can answer in time (store.redis.target_ms). For operators: Redis refused the change, or did not confirm it.", \
       "Free memory, or look at Redis. After a change: read what is in force before repeating it.") \
     X(log_unavailable, 503, ANS_RETRY_SOON, "The order log is away", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The log takes no records. The reservation was given back.", \
       "Make room on the disk of state_dir or repair it; look at Kafka. It recovers without a restart; do not restart, since a gateway does not start with a full disk.") \
     X(bad_gateway, 502, ANS_RETRY_NONE, "The shop gave no answer", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \
-      "The server of the shop that a route leads to took no connection, ended it before it had answered, or sent what is no HTTP.", \
+      "The shop's server refused the connection, closed it before it had answered, or sent invalid HTTP.", \
       "detail says which; GET /admin/v1/pools/{pool} says which endpoint.") \
     X(gateway_timeout, 504, ANS_RETRY_NONE, "The shop did not answer in time", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \
-      "The server of the shop did not begin its answer within the route's first_byte_ms, or could not be connected to.", \
-      "Look at its latency in GET /admin/v1/pools/{pool}; a larger first_byte_ms only if buyers may wait so long.") \
+      "The shop's server did not begin its answer within the route's first_byte_ms, or could not be reached in time.", \
+      "Look at its latency in GET /admin/v1/pools/{pool}; raise first_byte_ms only if buyers may wait that long.") \
     X(upstream_unavailable, 503, ANS_RETRY_SOON, "No server of the shop can be used", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
-      "The route's pool has no endpoint that can be used, its breaker is open, as much is under way as it answers in time, or an operator has taken the route out of service.", \
+      "The route's pool has no usable endpoint, its breaker is open, it has as many requests in progress as it can answer in time, or an operator has taken the route out of service.", \
       "detail says which; GET /admin/v1/pools/{pool} says of each endpoint why, GET /admin/v1/breakers whether somebody has forced one.") \
     X(loop_detected, 508, ANS_RETRY_NONE, "The request goes in a circle", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The request has passed gateways of this program three times already, as its Via says: a route's pool leads back to the gateway.", \
       "Look where the endpoints of the route's pool lead: a proxy or a load balancer among them sends requests on to a gateway.") \
     X(fenced, 503, ANS_RETRY_SOON, "The stock counter is being rebuilt", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The sale's counter is being built, or the order was void.", \
-      "Passing: nothing. Lasting: look for sale_not_rebuilt and sale_refused in the log.") \
+      "If it passes: nothing. If it lasts: look for sale_not_rebuilt and sale_refused in the log.") \
     X(order_pending, 503, ANS_RETRY_SOON, "The order is not decided yet", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The order is being decided at this moment; for operators: the outcome is not known yet.", \
       "Ask again.") \
     X(standby_behind, 503, ANS_RETRY_SOON, "The standby does not have it yet", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "log.confirm_on_standby: the order is confirmed here, but the standby has not acknowledged the record within log.ack_timeout_ms.", \
-      "Ask again. Lasting: look at penstock-standby, or set log.confirm_on_standby to false.") \
+      "Ask again. If it lasts: look at penstock-standby, or set log.confirm_on_standby to false.") \
     X(control_unavailable, 503, ANS_RETRY_SOON, "Changes cannot be written now", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "control.db cannot be written. Nothing has changed here.", \
       "Make room on the disk of state_dir, or repair it.") \
@@ -259,8 +259,8 @@ static inline enum ans_class ans_class_of(enum ans_verdict verdict)
     return status < 500 ? ANS_CLASS_REFUSED : ANS_CLASS_UNAVAILABLE;
 }
 
-/* Which verdicts a metric can ever count, by their index: those that a public route says, that a
- * listener says by itself. */
+/* Whether a public route, or a listener by itself, can give the verdict with this index: metrics
+ * count no others. */
 bool ans_is_public(size_t verdict);
 bool ans_is_early(size_t verdict);
 /* The names in order, NULL-terminated: values of a metric's label. */
