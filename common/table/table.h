@@ -145,6 +145,10 @@ bool ps_table_has(const struct ps_table_at *at, const char *member);
 void ps_table_fault(struct ps_table_at *at, const char *member, const char *fmt, ...)
     PS_PRINTF(3, 4);
 void ps_table_no_memory(struct ps_table_at *at);
+/* For a ps_own whose row depends on something else: reads the value by that row. Faults are about
+ * `place` below `at`. */
+void ps_table_read_value(struct ps_table_at *at, const char *place, const struct ps_member *member,
+                         const json_t *value, void *object);
 
 /* --- What was read. --- */
 

@@ -9,7 +9,6 @@
 #include "gateway/config/kinds/route_doc.h"
 #include "gateway/config/store/store.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,18 +16,21 @@
 const char *const cfg_override_kinds[] = {"level",    "feature", "breaker", "flow",
                                           "fallback", "split",   "limit",   NULL};
 
-/* The values of each kind: words, or a number from `min` to `max`; a split has thousandths. */
-static const struct {
-    const char *const *words;
-    int min, max;
-} values[CFG_OVERRIDE_KINDS] = {
-    [CFG_OVERRIDE_LEVEL] = {.max = CFG_LEVEL_MAX},
-    [CFG_OVERRIDE_FEATURE] = {.words = (const char *const[]){"off", "on", NULL}},
-    [CFG_OVERRIDE_BREAKER] = {.words = (const char *const[]){"open", "closed", NULL}},
-    [CFG_OVERRIDE_FLOW] = {.min = 1, .max = CFG_FLOW_MAX},
-    [CFG_OVERRIDE_FALLBACK] = {.words = (const char *const[]){"on", NULL}},
-    [CFG_OVERRIDE_SPLIT] = {.max = 1000},
-    [CFG_OVERRIDE_LIMIT] = {.words = (const char *const[]){"enforce", "shadow", "off", NULL}},
+/* The row of the value, by kind. */
+#define VALUE(member_type) .name = "value", .type = (member_type), PS_AT(struct cfg_override, value)
+#define WORDS(...)                                                                                 \
+    VALUE(PS_M_ENUM), .words = (const char *const[])                                               \
+    {                                                                                              \
+        __VA_ARGS__, NULL                                                                          \
+    }
+static const struct ps_member values[CFG_OVERRIDE_KINDS] = {
+    [CFG_OVERRIDE_LEVEL] = {VALUE(PS_M_INT), .max = CFG_LEVEL_MAX},
+    [CFG_OVERRIDE_FEATURE] = {WORDS("off", "on")},
+    [CFG_OVERRIDE_BREAKER] = {WORDS("open", "closed")},
+    [CFG_OVERRIDE_FLOW] = {VALUE(PS_M_INT), .min = 1, .max = CFG_FLOW_MAX},
+    [CFG_OVERRIDE_FALLBACK] = {WORDS("on")},
+    [CFG_OVERRIDE_SPLIT] = {VALUE(PS_M_SHARE), .max = 1},
+    [CFG_OVERRIDE_LIMIT] = {WORDS("enforce", "shadow", "off")},
 };
 
 /* --- Targets and names. --- */
@@ -103,41 +105,17 @@ static int override_name(const char *text, size_t len, char ret_name[CFG_NAME_MA
 static bool read_value(struct ps_table_at *at, const char *place, const json_t *value, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
-    struct cfg_override *override = object, named;
+    struct cfg_override named;
 
     if (read_name(reading->name, &named) < 0)
         return false;
-    const char *const *words = values[named.kind].words;
-    int min = values[named.kind].min, max = values[named.kind].max;
-    double scale = named.kind == CFG_OVERRIDE_SPLIT ? 1000 : 1;
-    if (words != NULL) {
-        const char *word = json_string_value(value);
-        for (int i = 0; word != NULL && words[i] != NULL; i++)
-            if (strcmp(word, words[i]) == 0)
-                return override->value = i, true;
-        ps_table_fault(at, place, "must be %s%s%s%s", words[0], words[1] != NULL ? ", " : "",
-                       words[1] != NULL ? words[1] : "",
-                       words[1] != NULL && words[2] != NULL ? " or off" : "");
-        return false;
-    }
-    double number = json_number_value(value) * scale;
-    bool is_number = scale > 1 ? json_is_number(value) : json_is_integer(value);
-    if (!is_number || number < min || number > max || fabs(number - nearbyint(number)) > 1e-6) {
-        if (scale > 1)
-            ps_table_fault(at, place, "must be a number from 0 to 1 in steps of 0.001");
-        else
-            ps_table_fault(at, place, "must be a whole number from %d to %d", min, max);
-        return false;
-    }
-    override->value = (int)lround(number);
+    ps_table_read_value(at, place, &values[named.kind], value, object);
     return true;
 }
 
 json_t *cfg_override_value_json(enum cfg_override_kind kind, int value)
 {
-    if (values[kind].words != NULL)
-        return json_string(values[kind].words[value]);
-    return kind == CFG_OVERRIDE_SPLIT ? ps_json_of_number(value / 1000.0) : json_integer(value);
+    return ps_table_print_member(&values[kind], &(struct cfg_override){.value = value});
 }
 
 static json_t *print_value(const void *object)
