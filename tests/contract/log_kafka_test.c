@@ -268,7 +268,7 @@ static void a_reader_does_not_wait_for_long_for_a_broker_that_falls_silent(void 
         reader, &(struct oq_read){oq_place(1, 0), 1, NULL, note_place, &places}, &last);
     int64_t took_ns = ps_clock_mono_ns(&ps_clock_system) - began_ns;
     kafka_signal(&broker, SIGCONT);
-    assert_int_equal(err, PS_E_IO);
+    assert_true(err == PS_E_IO || err == PS_E_TIMEOUT);
     assert_in_range(took_ns / PS_NS_PER_S, 0, LONGEST_S);
     oq_reader_free(reader);
     gateway_close(&gateway);
