@@ -105,6 +105,9 @@ struct ps_table {
      * first one, or, where rows are choices, follows from the one that is there. */
     bool has_tag;
     size_t tag_at;
+    /* Members that older versions have stored: there they are passed over. NULL-terminated; NULL:
+     * none. */
+    const char *const *dropped;
     /* Rules across members, once all were read; faults of a member that has one are dropped. NULL:
      * none. */
     void (*check)(struct ps_table_at *at, void *object);
@@ -131,7 +134,8 @@ struct ps_table_source {
     const char *pointer;      /* of the object in what is read; "" = it is the whole */
     enum ps_path_style style; /* of the faults: "/log/queue", "log.queue" */
     const void *ctx;          /* for checks */
-    bool stored;              /* read members by the names that they had before, too */
+    bool stored;              /* read members by the names that they had before, too, and pass over
+                    dropped ones */
 };
 
 /* Fills the zeroed `object`: what is left out, or faulty, has its default. Adds all faults.

@@ -294,6 +294,15 @@ static void name_unknown(struct ps_table_at *at, size_t first, size_t end, size_
     free(words);
 }
 
+static bool is_dropped(const struct ps_table_at *at, const char *key)
+{
+    const char *const *of = at->of->stored ? at->table->dropped : NULL;
+
+    while (of != NULL && *of != NULL && strcmp(*of, key) != 0)
+        of++;
+    return of != NULL && *of != NULL;
+}
+
 static void name_unknowns(struct ps_table_at *at, size_t first, size_t end, size_t lead,
                           const json_t *json)
 {
@@ -303,7 +312,7 @@ static void name_unknowns(struct ps_table_at *at, size_t first, size_t end, size
 
     json_object_foreach((json_t *)(uintptr_t)json, key, value)
     {
-        bool known = false;
+        bool known = is_dropped(at, key);
         size_t next, len;
         for (size_t i = first; i < end && !known; i = next) {
             next = ps_table_group(table, i, end, lead, &len);

@@ -96,11 +96,10 @@ static json_t *show(const struct cfg_doc *doc, int64_t until_ms)
 {
     const struct cfg_registration *is = cfg_registration_of(doc);
 
-    return json_pack(
-        "{s:s, s:s, s:I, s:i, s:s?, s:o, s:o, s:s}", "pool", is->pool, "address",
-        is->endpoint.address, "ttl_s", (json_int_t)is->ttl_s, "weight", (int)is->endpoint.weight,
-        "zone", is->endpoint.zone[0] != '\0' ? is->endpoint.zone : NULL, "registered_at",
-        ps_json_of_time(doc->created_at_ms), "expires_at", ps_json_of_time(until_ms), "by", is->by);
+    return json_pack("{s:s, s:s, s:I, s:i, s:o, s:o, s:s}", "pool", is->pool, "address",
+                     is->endpoint.address, "ttl_s", (json_int_t)is->ttl_s, "weight",
+                     (int)is->endpoint.weight, "registered_at", ps_json_of_time(doc->created_at_ms),
+                     "expires_at", ps_json_of_time(until_ms), "by", is->by);
 }
 
 static void list_endpoints(struct op_request *request)
@@ -155,24 +154,17 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
 {
     struct ps_faults faults = {0};
     struct ps_json_reader reader;
-    struct ps_str zone = {0};
     int64_t ttl_s = CFG_REGISTRATION_TTL_S, weight = 1;
 
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_int(&reader, "ttl_s", 1, CFG_REGISTRATION_TTL_MAX_S, &ttl_s);
     ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
-    if (!json_is_null(ps_json_value(&reader, "zone")))
-        ps_json_string(&reader, "zone", CFG_ZONE_MAX, &zone);
-    if (zone.at != NULL && !ps_name_ok(zone.at, zone.len))
-        ps_json_fault(&reader, "zone", "must be [A-Za-z0-9][A-Za-z0-9._-]{0,31}");
     if (ps_json_done(&reader) < 0 || faults.count > 0) {
         op_faults(request, ANS_V_invalid, &faults);
         return false;
     }
     *ret_wanted = (struct cfg_registration){.endpoint = endpoint->is, .ttl_s = ttl_s};
     ret_wanted->endpoint.weight = (uint16_t)weight;
-    if (zone.at != NULL)
-        memcpy(ret_wanted->endpoint.zone, zone.at, zone.len);
     memcpy(ret_wanted->by,
            endpoint->have != NULL ? cfg_registration_of(endpoint->have)->by : request->who,
            sizeof ret_wanted->by);

@@ -39,24 +39,23 @@ static int64_t weight_now(const struct up_endpoint *endpoint)
 static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
 {
     const struct up_endpoint *endpoint = member->endpoint;
-    const char *zone = member->as.zone, *why = endpoint->why;
+    const char *why = endpoint->why;
     struct up_figures all, added;
 
     up_figures_read(endpoint, &all);
     up_recent_read(&endpoint->judged.recent, &all, &added);
-    return json_pack(
-        "{s:s, s:s?, s:i, s:o, s:s, s:o, s:s?, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "address",
-        endpoint->is.address, "zone", zone[0] != '\0' ? zone : NULL, "weight",
-        (int)member->as.weight, "weight_now",
-        ps_json_of_number((double)weight_now(endpoint) / UP_WEIGHT_ONE), "state",
-        up_state_names[endpoint->state], "since", ps_json_of_time(endpoint->since_ms), "why",
-        why[0] != '\0' ? why : NULL, "breaker",
-        ps_breaker_state_names[up_endpoint_circuit(endpoint)], "connections",
-        (json_int_t)up_endpoint_connections(endpoint), "in_flight",
-        (json_int_t)up_endpoint_in_flight(endpoint), "requests", (json_int_t)all.answers, "errors",
-        (json_int_t)all.failures, "ewma_ms", ms_json((double)highest_ewma_ns(endpoint, now_ns)),
-        "p50_ms", ms_json((double)ps_times_quantile_ns(&added.times, 0.5)), "p99_ms",
-        ms_json((double)ps_times_quantile_ns(&added.times, 0.99)));
+    return json_pack("{s:s, s:i, s:o, s:s, s:o, s:s?, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+                     "address", endpoint->is.address, "weight", (int)member->as.weight,
+                     "weight_now", ps_json_of_number((double)weight_now(endpoint) / UP_WEIGHT_ONE),
+                     "state", up_state_names[endpoint->state], "since",
+                     ps_json_of_time(endpoint->since_ms), "why", why[0] != '\0' ? why : NULL,
+                     "breaker", ps_breaker_state_names[up_endpoint_circuit(endpoint)],
+                     "connections", (json_int_t)up_endpoint_connections(endpoint), "in_flight",
+                     (json_int_t)up_endpoint_in_flight(endpoint), "requests",
+                     (json_int_t)all.answers, "errors", (json_int_t)all.failures, "ewma_ms",
+                     ms_json((double)highest_ewma_ns(endpoint, now_ns)), "p50_ms",
+                     ms_json((double)ps_times_quantile_ns(&added.times, 0.5)), "p99_ms",
+                     ms_json((double)ps_times_quantile_ns(&added.times, 0.99)));
 }
 
 /* What its discovery says; null: it has none. */

@@ -72,7 +72,7 @@ static bool is_same(const struct up_found *a, const struct up_found *b)
         return false;
     for (size_t i = 0; i < a->count; i++)
         if (strcmp(a->at[i].address, b->at[i].address) != 0 || a->at[i].weight != b->at[i].weight ||
-            strcmp(a->at[i].zone, b->at[i].zone) != 0 || a->at[i].drain != b->at[i].drain)
+            a->at[i].drain != b->at[i].drain)
             return false;
     return true;
 }

@@ -77,7 +77,7 @@ struct up_endpoint_cell {
 /* One address of one pool. */
 struct up_endpoint {
     _Atomic(unsigned) refs;
-    struct cfg_endpoint is; /* address, port; weight, zone and drain are those of the table */
+    struct cfg_endpoint is; /* address, port; weight and drain are those of the table */
     uint64_t hash;          /* of the address */
     size_t cell_count;
     /* Published by the control thread. */
@@ -127,7 +127,7 @@ struct up_pool {
 
 struct up_member {
     struct up_endpoint *endpoint;
-    struct cfg_endpoint as; /* weight, zone, drain */
+    struct cfg_endpoint as; /* weight, drain */
 };
 
 struct up_pool_view {

@@ -128,7 +128,7 @@ static void a_pool_has_its_defaults(void **state)
     (void)state;
     assert_is(&cfg_kind_pool, "{\"endpoints\":[{\"address\":\"127.0.0.1:9001\"}]}",
               "{\"algorithm\":\"round_robin\",\"hash_by\":null,\"endpoints\":[{\"address\":"
-              "\"127.0.0.1:9001\",\"weight\":1,\"zone\":null,\"drain\":false}],\"discovery\":null,"
+              "\"127.0.0.1:9001\",\"weight\":1,\"drain\":false}],\"discovery\":null,"
               "\"health\":null,\"outlier\":{\"consecutive_errors\":5,\"success_share_min\":0.5,"
               "\"latency_factor\":0,\"requests_min\":20,\"eject_ms\":10000,"
               "\"ejected_share_max\":0.5},\"panic_share\":0.5,\"slow_start_ms\":0,"
@@ -153,7 +153,7 @@ static void a_pool_reads_back_as_itself(void **state)
     (void)state;
     assert_is(&cfg_kind_pool,
               "{\"algorithm\":\"consistent_hash\",\"hash_by\":\"cookie:sid\",\"endpoints\":["
-              "{\"address\":\"[::1]:80\",\"weight\":0,\"zone\":\"b\",\"drain\":true},"
+              "{\"address\":\"[::1]:80\",\"weight\":0,\"drain\":true},"
               "{\"address\":\"10.0.0.1:65535\",\"weight\":1000}],\"discovery\":{\"dns\":"
               "\"shop.internal\",\"port\":8080,\"shrink_share_min\":0.25},\"health\":{\"path\":"
               "\"/h?x=1\",\"host\":\"shop:80\",\"expect\":[200,204]},\"outlier\":{"
@@ -207,7 +207,6 @@ static void each_fault_of_a_pool_has_its_pointer(void **state)
         {"{'endpoints':[7]}", {"/endpoints/0"}},
         {"{'endpoints':[{'address':'127.0.0.1:1','weight':0}]}", {"/endpoints"}},
         {"{'endpoints':[{'address':'127.0.0.1:1','weight':1001}]}", {"/endpoints/0/weight"}},
-        {"{'endpoints':[{'address':'127.0.0.1:1','zone':'a b'}]}", {"/endpoints/0/zone"}},
         {"{'endpoints':[{'address':'127.0.0.1:1','drain':1}]}", {"/endpoints/0/drain"}},
         {"{'endpoints':[{'address':'shop:80'}]}", {"/endpoints/0/address"}},
         {"{'endpoints':[{'weight':1}]}", {"/endpoints/0/address"}},

@@ -127,28 +127,20 @@ static const struct ps_own address = {
     .read = read_address,
     .print = print_address};
 
-static bool is_zone(const char *text, size_t len)
-{
-    return len <= CFG_ZONE_MAX && ps_name_ok(text, len);
-}
-
-static const struct ps_format zone = {
-    .rule = {"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", "[A-Za-z0-9][A-Za-z0-9._-]{0,31}"},
-    .pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$",
-    .is_ok = is_zone};
+const char *const cfg_endpoint_dropped[] = {"zone", NULL};
 
 /* clang-format off */
 #define OF_ENDPOINT(field) PS_AT(struct cfg_endpoint, field)
 static const struct ps_member endpoint_members[] = {
     {"address", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &address, .example = "\"127.0.0.1:9001\"", .text = {"Where the server listens", "服务器监听的地址"}},
     {"weight", PS_M_INT, OF_ENDPOINT(weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1", .text = {"Its part of the requests, for the weighted algorithms; 0: it gets none", "加权算法下分得的请求份额；0：不分配"}},
-    {"zone", PS_M_CHARS, OF_ENDPOINT(zone), .flags = PS_M_NULLABLE, .format = &zone, .text = {"A note for people", "备注"}},
     {"drain", PS_M_BOOL, OF_ENDPOINT(drain), .fallback = "false", .text = {"It gets no new requests", "不再接收新请求"}},
 };
 /* clang-format on */
 static const struct ps_table endpoint_table = {.title = "endpoint",
                                                .members = endpoint_members,
                                                .count = PS_ARRAY_LEN(endpoint_members),
+                                               .dropped = cfg_endpoint_dropped,
                                                .size = sizeof(struct cfg_endpoint)};
 static const struct ps_member endpoint_item = {"", PS_M_OBJECT, .size = sizeof(struct cfg_endpoint),
                                                .table = &endpoint_table};
@@ -157,7 +149,8 @@ int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoi
                       struct ps_faults *faults)
 {
     const struct cfg_reading reading = {.pointer = pointer};
-    const struct ps_table_source source = {.json = json, .pointer = pointer, .ctx = &reading};
+    const struct ps_table_source source = {
+        .json = json, .pointer = pointer, .ctx = &reading, .stored = true};
     struct cfg_endpoint endpoint = {0};
     int err = ps_table_read(&endpoint_table, &source, &endpoint, faults);
 

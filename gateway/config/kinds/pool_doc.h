@@ -1,7 +1,7 @@
 /* The kind `pools`: servers of the shop that can take each other's place, and how one is chosen.
  *
  *   {"algorithm":"round_robin","hash_by":null,
- *    "endpoints":[{"address":"127.0.0.1:9001","weight":1,"zone":null,"drain":false}],
+ *    "endpoints":[{"address":"127.0.0.1:9001","weight":1,"drain":false}],
  *    "discovery":null,
  *    "health":{"path":"/","host":null,"interval_ms":1000,"timeout_ms":500,"healthy_after":2,"unhealthy_after":3,"expect":[200]},
  *    "outlier":{"consecutive_errors":5,"success_share_min":0.5,"latency_factor":0,"requests_min":20,"eject_ms":10000,"ejected_share_max":0.5},
@@ -20,7 +20,6 @@
 
 #define CFG_ENDPOINTS_MAX 256 /* of a pool, discovered ones included */
 #define CFG_ENDPOINT_SIZE 64  /* "[2001:db8::1]:65535" with its NUL, and then some */
-#define CFG_ZONE_MAX      32
 #define CFG_WEIGHT_MAX    1000
 #define CFG_EXPECT_MAX    8
 
@@ -41,8 +40,7 @@ struct cfg_endpoint {
     struct ps_address ip;
     uint16_t port;
     uint16_t weight; /* 0 .. CFG_WEIGHT_MAX; 0: gets nothing */
-    char zone[CFG_ZONE_MAX + 1];
-    bool drain; /* gets no new requests */
+    bool drain;      /* gets no new requests */
 };
 
 enum cfg_discovery {
@@ -99,9 +97,12 @@ static inline struct cfg_pool *cfg_pool_of(const struct cfg_doc *doc)
 struct cfg_pool *cfg_pool_keep(struct cfg_pool *pool);
 void cfg_pool_drop(struct cfg_pool *pool); /* NULL is allowed */
 
-/* One element of `endpoints`, of a document or a watched file; the reader has all faults. */
+/* One element of `endpoints` of a watched file, which may be older than this program. Adds all
+ * faults. */
 int cfg_endpoint_read(const json_t *json, const char *pointer, struct cfg_endpoint *ret_endpoint,
                       struct ps_faults *faults) PS_MUST_CHECK;
+/* Members that endpoints had in older versions. */
+extern const char *const cfg_endpoint_dropped[];
 /* "127.0.0.1:9001" or "[::1]:9001"; weight 1. PS_E_INVALID. */
 int cfg_endpoint_parse(const char *text, size_t len,
                        struct cfg_endpoint *ret_endpoint) PS_MUST_CHECK;

@@ -45,13 +45,10 @@ static void check_registration(struct ps_table_at *at, void *object)
     const struct cfg_reading *reading = at->ctx;
     struct cfg_registration *registration = object;
     uint16_t weight = registration->endpoint.weight;
-    char zone[CFG_ZONE_MAX + 1];
 
-    memcpy(zone, registration->endpoint.zone, sizeof zone);
     if (split_name(reading->name, strlen(reading->name), registration) < 0)
         ps_table_fault(at, "", "the name must be POOL/ADDRESS");
     registration->endpoint.weight = weight;
-    memcpy(registration->endpoint.zone, zone, sizeof zone);
 }
 
 /* clang-format off */
@@ -59,7 +56,6 @@ static void check_registration(struct ps_table_at *at, void *object)
 static const struct ps_member members[] = {
     {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_REGISTRATION_TTL_MAX_S, .unit = "s"},
     {"weight", PS_M_INT, AT(endpoint.weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1"},
-    {"zone", PS_M_CHARS, AT(endpoint.zone), .flags = PS_M_NULLABLE, .min = 1, .max = CFG_ZONE_MAX, .format = &ps_format_name},
     {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_REQUIRED},
     {"gone", PS_M_BOOL, AT(gone), .fallback = "false"},
     {"by", PS_M_CHARS, AT(by), .min = 0, .max = PS_NAME_MAX, .fallback = "\"\""},
@@ -68,6 +64,7 @@ static const struct ps_member members[] = {
 static const struct ps_table table = {.title = "registration",
                                       .members = members,
                                       .count = PS_ARRAY_LEN(members),
+                                      .dropped = cfg_endpoint_dropped,
                                       .size = sizeof(struct cfg_registration),
                                       .check = check_registration};
 
@@ -86,8 +83,7 @@ static bool registration_renews(const void *parsed, const void *before)
     const struct cfg_registration *to = parsed, *from = before;
 
     return !from->gone && !to->gone && from->ttl_s == to->ttl_s &&
-           from->endpoint.weight == to->endpoint.weight &&
-           strcmp(from->endpoint.zone, to->endpoint.zone) == 0;
+           from->endpoint.weight == to->endpoint.weight;
 }
 
 static const char *registration_ended(const void *parsed)

@@ -1,7 +1,7 @@
 /* The kind `registrations`: endpoints of a pool that are kept alive by heartbeats. The name of a
  * document is "POOL/ADDRESS":
  *
- *   {"ttl_s":15,"weight":1,"zone":null,"until":"…Z","gone":false,"by":"t4f…"}
+ *   {"ttl_s":15,"weight":1,"until":"…Z","gone":false,"by":"t4f…"}
  *
  * It expires by itself. A document that differs from the previous one by its `until` alone is a
  * heartbeat: it has no line in the audit log, no history, and changes nothing that workers read. A

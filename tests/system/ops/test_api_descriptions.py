@@ -42,7 +42,7 @@ def user(name, **more):
 
 def make_pages(admin):
     """A pool, a cache, and a route that names both, with all the members that a document has."""
-    endpoints = [{"address": "127.0.0.1:9001", "weight": 2, "zone": "a", "drain": False}, {"address": "[::1]:9001"}]
+    endpoints = [{"address": "127.0.0.1:9001", "weight": 2, "drain": False}, {"address": "[::1]:9001"}]
     health = {"path": "/healthz", "host": "shop.example", "interval_ms": 60000, "expect": [200, 204]}
     admin.call(201, "put", POOL, {"algorithm": "consistent_hash", "hash_by": "cookie:sid", "endpoints": endpoints, "health": health,
                                   "outlier": {"latency_factor": 2.5}, "reason": "to see it"}, pool="web")
@@ -70,8 +70,8 @@ def register_endpoints(admin):
     """In the pool that takes registrations, and in one that does not."""
     here = {"pool": "registered", "address": "127.0.0.1:9001"}
     admin.call(404, "get", ENDPOINT, **here)
-    admin.call(201, "put", ENDPOINT, {"ttl_s": 60, "weight": 2, "zone": "a", "reason": "to see it"}, **here)
-    admin.call(200, "put", ENDPOINT, {"ttl_s": 60, "weight": 2, "zone": "a"}, **here)
+    admin.call(201, "put", ENDPOINT, {"ttl_s": 60, "weight": 2, "reason": "to see it"}, **here)
+    admin.call(200, "put", ENDPOINT, {"ttl_s": 60, "weight": 2}, **here)
     admin.call(200, "put", ENDPOINT, {}, **here)
     admin.call(422, "put", ENDPOINT, {"ttl_s": 0}, **here)
     admin.call(409, "put", ENDPOINT, {}, pool="web", address="127.0.0.1:9001")

@@ -37,7 +37,7 @@ def test_orders_and_stock_are_as_buyers_were_told(gateway):
 
 
 def test_every_document_is_there_and_may_be_put_back(gateway):
-    """DC3: A member that this version calls otherwise is shown by its new name."""
+    """DC3: A member that this version calls otherwise is shown by its new name, and one that it does not have is dropped."""
     documents = gateway.admin("GET", "/admin/v1/config").json["documents"]
     assert set(documents["sales"]) == {"spring", "summer", "winter"}
     assert set(documents["pools"]) == {"blue", "green", "signed"} and set(documents["routes"]) == {"page", "reviews"}
@@ -45,12 +45,15 @@ def test_every_document_is_there_and_may_be_put_back(gateway):
     assert [(split["pool"], split["share"]) for split in documents["routes"]["page"]["split"]] == [("green", 0.25)]
     assert {"pool": "green", "share": 0.1} in documents["routes"]["page"].values()  # what GETs are copied
     assert [endpoint["weight"] for endpoint in documents["pools"]["blue"]["endpoints"]] == [3, 1]
+    assert not any("zone" in endpoint for endpoint in documents["pools"]["blue"]["endpoints"])
     for kind, of_kind in documents.items():
         for name, document in of_kind.items():
             assert "ticket" not in document, (kind, name)
     bundle = gateway.admin("GET", "/admin/v1/config").json
     put = gateway.admin("PUT", "/admin/v1/config?dry_run=1", {"documents": bundle["documents"]}, {"If-Match": "*"})
     assert put.status == 200, put
+    zoned = gateway.admin("PUT", "/admin/v1/pools/blue", {"endpoints": [{"address": "10.0.0.1:80", "zone": None}]}, {"If-Match": "*"})
+    assert zoned.status == 422 and zoned.json["errors"][0]["pointer"] == "/endpoints/0/zone", zoned
 
 
 def test_who_was_blocked_stays_blocked(gateway):
