@@ -1,5 +1,5 @@
-/* See breakers.h. Circuits are never asked: each thread shows what its own is like, and obeys an
- * order when it gets it. */
+/* See breakers.h. The control thread never calls into a circuit: each thread publishes the state of
+ * its own circuits, and applies an override when the override reaches it. */
 #include "gateway/admission/breakers.h"
 
 #include "common/program/log.h"
@@ -20,7 +20,7 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-/* --- which there are --- */
+/* --- the list --- */
 
 static struct adm_breaker *new_breaker(const struct adm_breaker_source *source)
 {
@@ -63,7 +63,8 @@ static struct adm_breaker *find_more(const struct adm_breakers *breakers, const 
     return found != NULL ? *found : NULL;
 }
 
-/* The one of this name goes on; if it has other circuits by now, they have no order. */
+/* Keeps the breaker of this name. If its circuits are new, no override has been sent to them yet.
+ */
 static struct adm_breaker *take(const struct adm_breakers *breakers,
                                 const struct adm_breaker_source *source)
 {
@@ -78,7 +79,7 @@ static struct adm_breaker *take(const struct adm_breakers *breakers,
     return breaker;
 }
 
-/* Those of `next` replace those that came and went before. */
+/* The breakers of `next` replace all dynamic ones. */
 static void replace_more(struct adm_breakers *breakers, const struct adm_breakers *next)
 {
     for (size_t i = 0; i < breakers->more_count; i++)
@@ -139,9 +140,9 @@ struct adm_breaker *adm_breakers_find(struct adm_breakers *breakers, struct ps_s
     return find_more(breakers, text);
 }
 
-/* --- what circuits show --- */
+/* --- state --- */
 
-/* Which of two states tells more of what buyers meet. */
+/* The worse of two states is the one that refuses more calls. */
 static bool is_worse(enum ps_breaker_state state, enum ps_breaker_state than)
 {
     static const int weight[PS_BREAKER_STATES] = {
@@ -177,7 +178,7 @@ void adm_breaker_add_up(const struct adm_breaker *breaker, struct adm_breaker_su
     }
 }
 
-/* --- orders --- */
+/* --- overrides --- */
 
 bool adm_breaker_is_obeyed(const struct adm_breaker *breaker)
 {
@@ -203,9 +204,9 @@ void adm_breakers_apply(struct adm_breakers *breakers, const struct cfg_store *s
     }
 }
 
-/* --- the log --- */
+/* --- log events --- */
 
-/* One that opens again within the second has not come back. */
+/* Logs "closed" only after a second without a new opening. */
 static void log_state(struct adm_breaker *breaker, const struct adm_breaker_sum *sum)
 {
     bool open = sum->state != PS_BREAKER_CLOSED;

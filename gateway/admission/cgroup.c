@@ -198,7 +198,7 @@ static int find_mount(const char *root, const char *controller, const char *path
     (void)fclose(file); /* it was only read */
     if (err == 0 && access(ret_group->dir, F_OK) != 0)
         return ps_fault(fault, PS_E_IO, ret_group->dir,
-                        "the control group of this process is not there: %s", strerror(errno));
+                        "the control group of this process does not exist: %s", strerror(errno));
     return err == PS_E_IO ? ps_fault(fault, err, point, "its path is too long") : err;
 }
 

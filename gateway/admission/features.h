@@ -1,5 +1,5 @@
-/* What the control thread publishes about the ladder for the workers, and their one question: is
- * this feature on? Any thread. */
+/* Which features the ladder has turned off: the control thread publishes, workers read. Any
+ * thread. */
 #ifndef ADM_FEATURES_H
 #define ADM_FEATURES_H
 

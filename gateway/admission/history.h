@@ -14,7 +14,7 @@ int adm_history_new(size_t series, struct adm_history **ret_history) PS_MUST_CHE
 void adm_history_free(struct adm_history *history); /* NULL is allowed */
 
 /* Adds a sample of one series in second `second` (of the monotonic clock; it never goes back). NaN:
- * none. The first sample of a later second ends the one before; seconds without a sample have
+ * no sample. The first sample of a later second ends the one before; seconds without a sample have
  * points without a value. */
 void adm_history_add(struct adm_history *history, size_t series, int64_t second, double value);
 

@@ -3,12 +3,12 @@
  *
  * - Up one step when the pressure was at `enter` or above for `enter_ticks` ticks in a row.
  * - Down one step when it was calm, at `leave` or below, for `leave_s`. While the calm lasts, each
- *   further step down follows after a quarter of that: by then the pressure shows what the step
- *   before has brought back. So everything is back from the top after 1.75 * leave_s.
+ *   further step down follows after a quarter of that: by then the pressure shows the effect of the
+ *   previous step. So everything is on again, from the highest level, after 1.75 * leave_s.
  * - Real signals are noisy, and a single tick says little. A tick above `leave` does not end the
  *   calm but takes ADM_LADDER_SETBACK_NS off it; `enter_ticks` at `enter` in a row end it.
  * - A step that is entered again within ADM_LADDER_RETURN_NS was left too early: it is held for
- *   ADM_LADDER_RETURN_NS. So no step is left and entered again more than once a minute. Only the
+ *   ADM_LADDER_RETURN_NS. So a step is left and entered again at most once a minute. Only the
  *   way down waits, never the way up. */
 #ifndef ADM_LADDER_H
 #define ADM_LADDER_H
@@ -33,8 +33,8 @@ struct adm_ladder {
     } step[CFG_LEVEL_MAX + 1]; /* from the level below it to this one */
 };
 
-/* One tick, usually each 100 ms. `ladder` is zeroed at the start; `now_ns` is monotonic and above
- * 0. The level. */
+/* One tick, usually each 100 ms; returns the level. `ladder` is zeroed at the start; `now_ns` is
+ * monotonic and above 0. */
 int adm_ladder_step(struct adm_ladder *ladder, const struct cfg_ladder *settings, double pressure,
                     int64_t now_ns);
 

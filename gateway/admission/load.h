@@ -12,8 +12,7 @@
 struct adm_worker_load {
     struct ps_times turns; /* how long the loop was away from its poll, for each turn */
     struct ps_times store; /* from a request to a shared counter to its reply */
-    struct ps_times
-        log; /* from an append until the log shows it, or nobody waits for it any more */
+    struct ps_times log;   /* from an append until the log shows it, or its buyer no longer waits */
     struct ps_times orders;                        /* from a complete head to the answer 202 */
     _Atomic(uint32_t) admitted;                    /* orders that passed all gates; modulo 2^32 */
     _Atomic(int64_t) connections, in_flight, held; /* as at the end of the last turn */

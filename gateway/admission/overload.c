@@ -1,5 +1,5 @@
-/* See overload.h. Documents and overrides are read anew with each tick: what an operator changes is
- * in force within 100 ms, and an override ends by the wall clock without anybody doing anything. */
+/* See overload.h. Each tick reads documents and overrides anew: a change by an operator is in force
+ * within 100 ms, and an override ends by the wall clock on its own. */
 #include "gateway/admission/overload.h"
 
 #include "common/program/log.h"
@@ -33,7 +33,7 @@ static const struct cfg_feature_doc *feature_doc(const struct adm_overload *over
         cfg_store_find(overload->deps.config, &cfg_kind_feature, cfg_feature_names[feature]));
 }
 
-/* Why an operator has overridden the level; NULL: nobody has, or did not say. */
+/* The reason of the override of the level; NULL: no override, or it has no reason. */
 static const char *override_reason(const struct adm_overload *overload)
 {
     const struct cfg_doc *doc = adm_overload_override(overload);
@@ -54,7 +54,7 @@ json_t *adm_overload_signals(const struct adm_sample *sample, double least)
     int err = 0;
 
     for (size_t i = 0; i < CFG_SIGNAL_COUNT; i++) {
-        bool shown = sample->share[i] >= least || i == (size_t)sample->highest; /* NaN: not */
+        bool shown = sample->share[i] >= least || i == (size_t)sample->highest; /* false for NaN */
         if (shown)
             err |= json_object_set_new(
                 signals, cfg_signals[i].name,
@@ -166,7 +166,7 @@ static void move_level(struct adm_overload *overload, int64_t wall_ms)
 
     overload->is_off = off;
     overload->is_overridden = override != NULL;
-    if (!overload->begun) { /* a level that is overridden at the start is no change */
+    if (!overload->begun) { /* an override at the start is not a change of the level */
         overload->begun = true;
         overload->level = level;
         overload->since_ms = wall_ms;
@@ -175,7 +175,7 @@ static void move_level(struct adm_overload *overload, int64_t wall_ms)
     }
 }
 
-/* Is a sale open that is no rehearsal? */
+/* Is a sale open that is not a rehearsal? */
 static bool is_selling(const struct adm_overload *overload, int64_t wall_ms)
 {
     const struct snapshot *snapshot = snap_view_last(overload->deps.view);
@@ -187,8 +187,8 @@ static bool is_selling(const struct adm_overload *overload, int64_t wall_ms)
     return false;
 }
 
-/* What gives way to buyers need not where there are none: a rehearsal may take its gateway to the
- * end, and be read. Whoever overrides the level gets what it turns off. */
+/* Rehearsals and exports are turned off only while a real sale is open: without buyers, a rehearsal
+ * may drive its gateway to its limits. An override of the level turns them off in any case. */
 static bool gives_way_to_sales(size_t feature)
 {
     return feature == CFG_FEATURE_rehearsals || feature == CFG_FEATURE_exports;
@@ -207,7 +207,7 @@ bool adm_overload_is_off_otherwise(const struct adm_overload *overload, enum cfg
     return off && !alone;
 }
 
-/* Is it off, and why? */
+/* Decides whether the feature is off, and why. */
 static bool judge_feature(struct adm_overload *overload, enum cfg_feature feature)
 {
     const struct cfg_doc *override =
@@ -241,7 +241,7 @@ static int64_t uses_so_far(const struct adm_overload *overload, size_t feature)
     return ps_metric_read(overload->deps.signals.metrics, GW_M_FEATURE_USES, feature);
 }
 
-/* Once a second; after a pause the seconds that nobody noted are as this one. */
+/* Once a second; seconds that were missed in a pause get the present count. */
 static void note_uses(struct adm_overload *overload, int64_t second)
 {
     const int64_t minute = PS_ARRAY_LEN(overload->uses);

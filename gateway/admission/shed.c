@@ -87,7 +87,7 @@ static bool is_overloaded(const struct adm_shed *shed, const struct adm_shed_win
                                window->waited_ns / (int64_t)window->requests > shed->wait_ns));
 }
 
-/* Over about a second. */
+/* A moving average over about a second. */
 static void note_left(struct adm_shed *shed, const struct adm_shed_window *window)
 {
     uint64_t came = window->requests + window->left;
@@ -104,7 +104,7 @@ void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window)
     bool dear = (double)window->refused > (double)window->requests * ADM_SHED_REFUSED_MAX;
 
     note_left(shed, window);
-    if (!shed->active) { /* the next window is counted, the one after it is cut */
+    if (!shed->active) { /* counts the next window; the cut-off applies from the one after it */
         shed->active = overloaded;
         return;
     }
@@ -117,7 +117,7 @@ void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window)
         shed->arrived[i] -= (shed->arrived[i] + FORGET - 1) / FORGET;
 }
 
-/* --- what it says of itself --- */
+/* --- what it reports --- */
 
 double adm_shed_level(const struct adm_shed *shed, enum adm_shed_class class)
 {

@@ -10,8 +10,8 @@
  * others are.
  *
  * A refusal costs about half as much as an acceptance. When a fifth of the answers are refusals, a
- * lower cut-off would cost more than it saves: it rises again, and what the worker cannot read in
- * time stays unread (gateway/server/guard.c).
+ * lower cut-off would cost more than it saves: the cut-off rises again, and the worker leaves
+ * requests unread that it cannot read in time (gateway/server/guard.c).
  *
  * Without overload nothing is counted, and a request pays one comparison. One thread. */
 #ifndef ADM_SHED_H
@@ -25,7 +25,7 @@ enum adm_shed_class {
     ADM_SHED_ORDER,
     ADM_SHED_ORDER_STATE,
     ADM_SHED_STATUS,
-    ADM_SHED_OTHER,  /* what is not core */
+    ADM_SHED_OTHER,  /* any request of another class */
     ADM_SHED_CLASSES /* gw_shed_classes has their names */
 };
 
@@ -49,18 +49,18 @@ enum adm_shed_class {
 struct adm_shed_window {
     uint64_t requests;
     uint64_t refused;  /* of these, for whatever reason */
-    int64_t waited_ns; /* sum of the times before they were handled */
+    int64_t waited_ns; /* sum of their waiting times */
     uint64_t left;     /* connections with requests that were left unread */
-    bool unread;       /* requests have waited for longer than the bound and still wait */
+    bool unread;       /* requests are still waiting, longer than the bound */
     bool in_turn;      /* all were served in turn, and a round took at most ADM_SHED_ROUND_NS: no
                           overload, however long they waited */
 };
 
 struct adm_shed {
-    int64_t wait_ns; /* ADM_SHED_WAIT_NS, or what an operator says */
+    int64_t wait_ns; /* ADM_SHED_WAIT_NS, or the value an operator set */
     struct ps_hash_key salt;
-    bool active;       /* it was overloaded, or still refuses: cells are counted */
-    uint32_t cut_off;  /* cells that are admitted: 1 to ADM_SHED_CELLS */
+    bool active;       /* overloaded, or still refusing: counts cells */
+    uint32_t cut_off;  /* how many cells are admitted: 1 to ADM_SHED_CELLS */
     double read_share; /* of recent arrivals, the share that was read at once, 0 to 1 */
     uint32_t arrived[ADM_SHED_CELLS];
 };
@@ -68,18 +68,18 @@ struct adm_shed {
 /* Admits everybody. */
 void adm_shed_init(struct adm_shed *shed);
 
-/* The salt of the hour that contains `wall_ms`. Gateways with the same secret have the same salts,
+/* The salt of the hour that contains `wall_ms`. Gateways with the same secret have the same salts
  * and refuse the same users. */
 void adm_shed_salt(struct adm_shed *shed, const struct ps_hash_key *secret, int64_t wall_ms);
 
-/* Ends a window: decides whether it was overload, and moves the cut-off. */
+/* Ends a window: decides whether the worker was overloaded, and moves the cut-off. */
 void adm_shed_close(struct adm_shed *shed, const struct adm_shed_window *window);
 
-/* While it is active: counts the request, and says whether it is before the cut-off. `who` is the
- * user, or the address of a request without one. */
+/* While active: counts the request and returns whether its cell is before the cut-off. `who` is the
+ * user; for a request without a user, its address. */
 bool adm_shed_judge(struct adm_shed *shed, enum adm_shed_class class, const void *who, size_t len);
 
-/* The share of arrivals that is admitted, 0 to 1: of the users, as far as requests are read. */
+/* The share of arrivals that is admitted, 0 to 1. */
 double adm_shed_level(const struct adm_shed *shed, enum adm_shed_class class);
 
 /* Retry-After of a refusal, in seconds without jitter: 1 at a level of 1, 10 at 0. */

@@ -1,7 +1,7 @@
-/* One function for each signal (readers[]), called in turn; it sets the signal's value, or why
- * there is none. Workers publish their own figures (load.h); the sampler sums them up. Rates and
- * processor times cover the last second, so that a quota given out in periods of 100 ms does not
- * make them jump. A latency is that of the calls that ended in the last 100 ms. */
+/* One function for each signal (readers[]), called in turn; it sets the signal's value, or the
+ * reason why there is no value. Workers publish their own figures (load.h); the sampler sums them
+ * up. Rates and processor times cover the last second, so that a quota given out in periods of 100
+ * ms does not make them jump. A latency is that of the calls that ended in the last 100 ms. */
 #include "gateway/admission/signals.h"
 
 #include "gateway/admission/cgroup.h"
@@ -99,8 +99,8 @@ static int64_t load_of(const _Atomic(int64_t) *figure)
     return atomic_load_explicit(figure, memory_order_relaxed);
 }
 
-/* A turn that does not end shows as a missing tick. (A turn that has ended by the next read is
- * counted then, and only then.) */
+/* A turn that does not end shows as a missing tick. A turn is counted once, by the first read after
+ * its end. */
 static void add_turn_under_way(struct adm_signals *signals, const struct adm_worker_load *load)
 {
     int64_t late_ns = signals->sample.at_ns - load_of(&load->alive_ns) - ADM_TICK_MS * PS_NS_PER_MS;

@@ -12,7 +12,7 @@
 #include "gateway/config/kinds/overload_doc.h"
 #include "queue/log.h"
 
-/* Larger shares say nothing more, and one from a threshold close to 0 could not be shown. */
+/* The largest share that is shown: a threshold close to 0 would make it unbounded. */
 #define ADM_SHARE_MAX 1e6
 
 struct adm_sample {
@@ -42,7 +42,7 @@ enum adm_series {
      * were none. */
     ADM_SERIES_ORDER_P50,
     ADM_SERIES_ORDER_P99,
-    ADM_SERIES_ANSWERS, /* one for each verdict: answers a second of the public listener */
+    ADM_SERIES_ANSWERS, /* one for each verdict: answers per second of the public listener */
     ADM_SERIES_COUNT = ADM_SERIES_ANSWERS + ANS_VERDICT_COUNT
 };
 
@@ -68,14 +68,14 @@ void adm_signals_free(struct adm_signals *signals); /* NULL is allowed */
 struct adm_worker_load *adm_signals_loads(const struct adm_signals *signals);
 
 /* Call it each ADM_TICK_MS. Figures of the machine and of its control groups are read each second.
- * Logs once when a signal becomes absent because it cannot be read, and once when it is back. */
+ * Logs once when a signal becomes absent because it cannot be read, and once when it returns. */
 void adm_signals_sample(struct adm_signals *signals);
 /* The last sample. */
 const struct adm_sample *adm_signals_now(const struct adm_signals *signals);
 /* Why a signal is absent; NULL: it is there. */
 const char *adm_signals_absent(const struct adm_signals *signals, enum cfg_signal signal);
 
-/* From the next sample on; copied. */
+/* The thresholds are copied and apply from the next sample on. */
 void adm_signals_set_rules(struct adm_signals *signals,
                            const struct cfg_signal_rule rules[CFG_SIGNAL_COUNT]);
 

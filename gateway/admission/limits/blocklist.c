@@ -1,7 +1,8 @@
-/* The list is one hash table with open addressing: a frozen list is a copy of it (4 MiB at 100,000
- * entries). Of a user or range only the hash under a random key of 64 bits is kept, so that nobody
- * can make up one that is taken for another; that two are the same by chance takes more entries and
- * users than there can be. Addresses are looked up once for each prefix length in use. */
+/* The list is one hash table with open addressing; a frozen list is a copy of it (4 MiB at 100,000
+ * entries). Of a user or a range, the table keeps only a hash of 64 bits under a random key, so
+ * that nobody can construct a user whose hash equals another's. A collision by chance would need
+ * far more entries and users than there can be. Addresses are looked up once per prefix length in
+ * use. */
 #include "gateway/admission/limits/blocklist.h"
 
 #include "common/text/id.h"
@@ -14,7 +15,7 @@
 
 struct entry {
     uint64_t hash;    /* 0: the slot is free */
-    int64_t until_ms; /* of a free one 0 */
+    int64_t until_ms; /* 0 in a free slot */
 };
 
 struct adm_blocklist {

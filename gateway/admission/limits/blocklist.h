@@ -1,4 +1,4 @@
-/* Users and address ranges that are refused. One thread makes and changes a list; workers look
+/* Blocked users and address ranges. One thread makes and changes a list; workers look
  * them up in frozen copies of it. */
 #ifndef ADM_BLOCKLIST_H
 #define ADM_BLOCKLIST_H
@@ -8,15 +8,15 @@
 
 struct adm_blocklist;
 
-/* An empty one, to be changed. Owner: the caller. PS_E_NOMEM. */
+/* An empty list that can be changed. Owner: the caller. PS_E_NOMEM. */
 int adm_blocklist_new(struct adm_blocklist **ret_list) PS_MUST_CHECK;
 /* A copy of the list as it is now, for any thread to read. Owner: the caller. NULL: out of
  * memory. */
 struct adm_blocklist *adm_blocklist_freeze(const struct adm_blocklist *list) PS_MUST_CHECK;
 void adm_blocklist_free(struct adm_blocklist *list); /* NULL is allowed */
 
-/* An entry, new or in the place of the one of the same user or range; `until_ms` INT64_MAX: for
- * good; 0: it goes. PS_E_NOMEM: nothing has changed. */
+/* Adds or replaces the entry of this user or range. `until_ms`: INT64_MAX for good; 0 removes the
+ * entry. PS_E_NOMEM: nothing has changed. */
 int adm_blocklist_user(struct adm_blocklist *list, const char *user,
                        int64_t until_ms) PS_MUST_CHECK;
 int adm_blocklist_range(struct adm_blocklist *list, const struct ps_cidr *range,

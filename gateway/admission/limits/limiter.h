@@ -30,7 +30,7 @@ struct adm_limit_compiled {
     uint32_t rate;
     uint32_t period_s;
     uint32_t last_shift;  /* sliding window: the last count is kept in units of 2^last_shift */
-    uint64_t seed;        /* XORed to the hash of a key: each rule has its own cells */
+    uint64_t seed;        /* XORed with the hash of a key: each rule has its own cells */
     uint64_t ticks_per_s; /* buckets: a multiple of rate, within 0.006 % of 2^34 */
     uint64_t interval;    /* ticks between two requests at exactly the rate */
     uint64_t tolerance;   /* ticks of debt up to which a request passes at once */
@@ -56,7 +56,7 @@ struct adm_limit_result {
  * most its maximum), for keys that stand for many: an IPv6 /48 counts at 16 times the rate of a
  * /64. Cells of different scales are apart.
  *
- * What a re-tune does to cells that are there: a new rate, burst or wait applies from the next
+ * What a changed rule does to existing cells: a new rate, burst or wait applies from the next
  * check. A bucket keeps its debt in time (to 60 us), cut to what a bucket of the new size can owe;
  * a window keeps its counts. A new algorithm, key or scale starts afresh, and so do windows of a
  * new period and a sliding window whose rate moves between the ranges of last_shift (16383, 32766,
