@@ -133,8 +133,8 @@ static void leave_log(const struct ord_deps *deps)
         ps_adaptive_limit_drop(deps->gates->log_limit);
 }
 
-/* The units are reserved, but an operator may have stopped the sale while the counter was asked,
- * and was told that nobody buys any more. */
+/* The units are reserved, but meanwhile an operator may have stopped the sale, and got the answer
+ * that nobody can buy any more. */
 static enum ord_state judge_phase(struct passage *passage)
 {
     static const enum ans_verdict verdict_of[] = {[CFG_PHASE_SCHEDULED] = ANS_V_not_started,
@@ -285,7 +285,7 @@ static enum ord_state append_accepted(struct passage *passage)
     return deny(request, err == PS_E_FULL ? ANS_V_log_backlog : ANS_V_log_unavailable);
 }
 
-/* --- an order that the counter has met before --- */
+/* --- an order that the counter already has --- */
 
 static enum ord_state deny_user_limit(struct ord_request *request)
 {
@@ -331,8 +331,8 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         (void)judge_entry(request, err, entry);
 }
 
-/* Does the counter still have an order that the log has ended? It learns that in a moment: then the
- * buyer gets their units back, or (void) their key. */
+/* Does the counter still have an order that the log has ended? It learns that in a moment; then the
+ * buyer gets their units back or, if the order is void, their key. */
 static bool is_ended(const struct oq_order *order, enum inv_result met)
 {
     enum oq_state state = oq_order_state(order);
@@ -373,7 +373,7 @@ static enum ord_state judge_repeat(struct passage *passage)
     return result == INV_PENDING ? ORD_COMPARING : judge_entry(request, result, &entry);
 }
 
-/* --- the way --- */
+/* --- the steps --- */
 
 /* clang-format off */
 static step_fn *const steps[] = {
@@ -503,7 +503,8 @@ void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outco
     else if (oq_order_state(order) == OQ_STATE_ACCEPTED)
         show_own(request, "accepted", ANS_V_accepted);
     else
-        (void)show_replay(request, order); /* confirmed or cancelled before its buyer was told */
+        (void)show_replay(request,
+                          order); /* confirmed or cancelled before its buyer got the answer */
 }
 
 void ord_buy_on_overdue(struct ord_request *request)

@@ -5,14 +5,14 @@
 #include "gateway/orders/in_flight.h"
 #include "queue/log.h"
 
-/* POST …/orders: the request is filled in, and its sale is known. */
+/* POST …/orders. The caller has filled in the request and looked up its sale. */
 void ord_buy_start(struct ord_request *request, const struct snap_sale *sale);
 
 /* For struct ord_deps. */
 void ord_buy_on_due(struct ord_request *request);
 void ord_buy_on_overdue(struct ord_request *request);
 
-/* The log has spoken of the order that the request of this handle appended. `order` as the fold has
+/* The log has decided the order that the request of this handle appended. `order`: as the fold has
  * it, or NULL. */
 void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outcome outcome,
                      const struct oq_order *order);

@@ -3,13 +3,13 @@
 
 #include <stdlib.h>
 
-#define LOG_FLOOR     16 /* a small batch that is being written, and the one that gathers */
+#define LOG_FLOOR     16 /* one small batch being written, one being filled */
 #define STORE_FLOOR   8
 #define STORE_INITIAL 1024 /* eight full script calls */
-#define STORE_CEILING 8192 /* what one link gathers at most */
-#define ROUNDS        8  /* batches of the log that may be under way before anything is measured */
-#define LATE          3  /* times the delay of a worker that an outcome may need, on its way */
-#define STAMP_SHIFT   10 /* a stamp counts 1,024 ns, and goes round in 73 minutes */
+#define STORE_CEILING 8192 /* the most that one link queues */
+#define ROUNDS        8    /* batches of the log in progress before the first measurement */
+#define LATE          3    /* an outcome may arrive this many worker delays late */
+#define STAMP_SHIFT   10   /* a stamp is in units of 1,024 ns and wraps after 73 minutes */
 
 static int64_t min(int64_t a, int64_t b)
 {
@@ -100,7 +100,7 @@ bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target, struct ord_
 
 /* --- overrides --- */
 
-/* `calls`: of an override; 0: none. */
+/* `calls`: the value of an override; 0: no override. */
 static void pin_limit(const struct ord_flow *flow, struct ps_adaptive_limit *limit, uint32_t calls)
 {
     if (calls == 0 && flow->released)
@@ -108,7 +108,7 @@ static void pin_limit(const struct ord_flow *flow, struct ps_adaptive_limit *lim
     ps_adaptive_limit_pin(limit, calls);
 }
 
-/* A worker has its part of an override, and no less than one call. */
+/* A worker gets its part of an override, at least one call. */
 static void pin_limits(struct ord_flow *flow, enum gw_flow target)
 {
     uint32_t calls = flow->overrides[target];
@@ -161,7 +161,7 @@ uint32_t ord_flow_stamp(int64_t now_ns)
     return (uint32_t)(now_ns >> STAMP_SHIFT);
 }
 
-/* What was refused says nothing of the log's latency. */
+/* A refused append says nothing about the log's latency. */
 void ord_flow_outcome(struct ord_flow *flow, uint32_t stamp, enum oq_outcome outcome,
                       int64_t now_ns)
 {

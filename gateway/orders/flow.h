@@ -1,10 +1,10 @@
-/* How much is under way at once, so that what is admitted is answered in time: appends towards the
- * order log, one limit for the gateway, whose outcomes the log's thread sees; and reservations
- * towards a counter in Redis, one limit for each worker and its link. Both follow measured latency
- * (common/adaptive_limit.h). What does not fit is refused before stock is touched.
+/* Bounds how many calls are in progress, so that what is admitted is answered in time: appends to
+ * the order log, with one limit for the gateway, because the log's thread sees all outcomes; and
+ * reservations in Redis, with one limit for each worker and its link. Both limits follow measured
+ * latency (common/adaptive_limit.h). A request beyond a limit is refused before stock is touched.
  *
- * One limit for the log, and not one a worker: measured side by side in a model, workers with
- * limits of their own grew apart for seconds after each change, up to one that had all. */
+ * The log has one limit, not one per worker: in a model, limits per worker drifted apart for
+ * seconds after each change, until one worker had all calls. */
 #ifndef ORD_FLOW_H
 #define ORD_FLOW_H
 
@@ -19,22 +19,23 @@ struct ord_flow_settings {
     bool shared_store;
     int64_t log_queue, log_batch_max; /* records */
     int64_t log_target_ms, store_target_ms;
-    int64_t ack_timeout_ms, store_timeout_ms; /* after which an answer is worth nothing */
+    int64_t ack_timeout_ms, store_timeout_ms; /* after that an answer is useless */
 };
 
 struct ord_flow {
-    struct ps_adaptive_limit log;     /* its calls end on the log's thread */
-    struct ps_adaptive_limit *stores; /* one a worker, whose thread ends them; NULL: in memory */
+    struct ps_adaptive_limit log; /* its calls end on the log's thread */
+    struct ps_adaptive_limit
+        *stores; /* one per worker, whose thread ends its calls; NULL: the counter is in memory */
     size_t workers;
-    /* The control thread's. */
-    uint32_t overrides[GW_FLOW_COUNT]; /* calls, in the place of what is measured; 0: none */
+    /* The control thread's own. */
+    uint32_t overrides[GW_FLOW_COUNT]; /* calls, instead of the measured limit; 0: no override */
     bool released;                     /* limits are at their ceilings */
 };
 
-/* What all threads have together. */
+/* The sum over all threads. */
 struct ord_flow_view {
     uint64_t limit, in_flight;
-    uint64_t otherwise;        /* the limit without an override */
+    uint64_t otherwise;        /* what the limit would be without an override */
     int64_t median_ns, aim_ns; /* of stores: the largest; median 0 = nothing was measured yet */
 };
 
@@ -42,23 +43,23 @@ struct ord_flow_view {
 int ord_flow_new(const struct ord_flow_settings *settings,
                  struct ord_flow **ret_flow) PS_MUST_CHECK;
 void ord_flow_free(struct ord_flow *flow); /* NULL is allowed */
-/* Of a worker; NULL: its reservations are answered at once. */
+/* A worker's limit; NULL: its reservations are answered at once. */
 struct ps_adaptive_limit *ord_flow_store(struct ord_flow *flow, size_t worker);
-/* False: there is no such target here. Any thread. */
+/* False: this gateway has no such target. Any thread. */
 bool ord_flow_view(const struct ord_flow *flow, enum gw_flow target,
                    struct ord_flow_view *ret_view);
 
-/* Each 100 ms, and after a change: goes by the overrides that are in force. The control thread. */
+/* Each 100 ms, and after a change: applies the overrides in force. The control thread. */
 void ord_flow_apply(struct ord_flow *flow, const struct cfg_store *store);
-/* Each 100 ms. `loop_delay_ns`: what an event waits for its worker. When that is more than the
- * target, this process has too little of the processor: log and Redis seem slow, too, but are not
- * what is to be spared. */
+/* Each 100 ms. `loop_delay_ns`: how long an event waits for its worker. Above the target, this
+ * process lacks processor time: then log and Redis seem slow, too, but reducing their calls would
+ * not help. */
 void ord_flow_watch(struct ord_flow *flow, int64_t loop_delay_ns);
-/* Whether limits without an override follow latency; else they are at their ceilings. The control
+/* follow: limits without an override follow latency; else they are at their ceilings. The control
  * thread. */
 void ord_flow_follow(struct ord_flow *flow, bool follow);
 
-/* The ticket of an append carries its moment, and the log's thread says what became of it. */
+/* An append's ticket holds the time of the append; the log's thread reports its outcome. */
 uint32_t ord_flow_stamp(int64_t now_ns);
 void ord_flow_outcome(struct ord_flow *flow, uint32_t stamp, enum oq_outcome outcome,
                       int64_t now_ns);

@@ -96,8 +96,8 @@ static bool may_be_archived(const struct ord_request *request)
     return false;
 }
 
-/* Every counter that may have it was asked, or one has it for another buyer. Meanwhile the log may
- * have shown it. */
+/* All counters that may have the order were asked, or one has it for another buyer. Meanwhile the
+ * log may have shown it. */
 static void answer_not_found(struct ord_request *request)
 {
     if (show_known(request))

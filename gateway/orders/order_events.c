@@ -88,12 +88,12 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         ps_log(PS_LOG_ERROR, "log_record_not_folded", PS_F_INT("partition", partition),
                PS_F_INT("seq", seq), PS_F_FLAG("rehearsal", event->rehearsal),
                PS_F_STR("error", ps_err_text(err)));
-        /* More units than a number can hold: no gateway writes that. The record is ignored, and
-         * must not stop the gateways. */
+        /* The units exceed what a number can hold. No gateway writes that; the record is ignored
+         * and must not stop the gateway. */
         if (err == PS_E_INVALID)
             return;
-        /* A missing record leaves the fold behind the log; continuing would promise orders that
-         * nobody remembers. */
+        /* A missing record leaves the fold behind the log; a gateway that continued would accept
+         * orders that the fold never shows. */
         ps_log_stop();
         abort();
     }
@@ -148,7 +148,7 @@ static void on_state(bool available, const char *why, void *ctx)
     events->settings.on_state(available, events->settings.ctx);
 }
 
-/* A topic full of foreign records must not fill the program's log: a metric counts them. */
+/* One metric counts foreign records: a log event for each would fill the program's log. */
 static void on_notice(const char *text, void *ctx)
 {
     struct ord_events *events = ctx;

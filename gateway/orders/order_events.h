@@ -21,12 +21,13 @@ struct ord_events_settings {
     struct oq_fold *fold;
     struct sale_runs *sales;
     struct ps_metrics *metrics;
-    struct ord_flow *flow; /* that tickets with an owner below workers belong to; NULL: none */
+    struct ord_flow
+        *flow; /* gets outcomes of tickets with an owner below `workers`; NULL: nobody does */
     /* On the log's thread. `order`: the order of the outcome, as far as the fold knows it; NULL for
      * stock and fences. */
     void (*deliver)(const struct oq_ticket *ticket, enum oq_outcome outcome, struct oq_order *order,
                     void *ctx);
-    void (*on_state)(bool available, void *ctx); /* the log accepts records again, or none */
+    void (*on_state)(bool available, void *ctx); /* the log accepts records again, or it does not */
     /* on_marks of log.h; NULL: the log is opened without marks. */
     int (*on_marks)(bool fits, const char *why, struct oq_sale_marks *sales, void *ctx);
     void *marks_ctx;

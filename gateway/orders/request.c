@@ -1,4 +1,4 @@
-/* What every buyer's request does: it is kept, found again, and answered once. */
+/* Common to all buyers' requests: kept, found again, answered once. */
 #include "gateway/orders/request.h"
 
 #include <string.h>

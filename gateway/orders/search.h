@@ -14,8 +14,8 @@ struct ord_search {
     bool unsure; /* a counter did not answer, or a sale that may have it is not served */
 };
 
-/* Asks on, from where the search is. INV_DONE: *ret_sale's counter has the order, at
- * reply_to.ret_entry. INV_PENDING: reply_to.on_entry comes, and its result goes to ord_search_take.
+/* Continues the search. INV_DONE: *ret_sale's counter has the order, at reply_to.ret_entry.
+ * INV_PENDING: reply_to.on_entry gets the reply; pass its result to ord_search_take.
  * PS_E_NOT_FOUND: no counter has it; PS_E_UNKNOWN: one that may have it could not be asked. */
 int ord_search_run(struct ord_search *search, const struct snapshot *snapshot,
                    struct inv_store *store, struct inv_reply_to reply_to,
