@@ -240,6 +240,9 @@ static void on_tick(uv_timer_t *timer)
     cfg_store_tick(control->deps.config);
     if (control->caches != NULL)
         caches_tick(control->caches);
+    if (snap_view_last(control->view) != NULL)
+        adm_limit_set_tick(snap_view_last(control->view)->limits,
+                           ps_clock_mono_ns(cfg_store_clock(control->deps.config)));
     up_registry_tick(control->shop);
     if (up_registry_table(control->shop) != NULL)
         up_returns_tick(&control->returns, up_registry_table(control->shop));

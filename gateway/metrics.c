@@ -2,7 +2,6 @@
 #include "gateway/metrics.h"
 
 #include "gateway/config/kinds/feature_doc.h"
-#include "gateway/config/kinds/limit_rule.h"
 #include "gateway/answers/verdict.h"
 
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
@@ -25,7 +24,9 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_REHEARSAL_ANSWER_SECONDS] = {"penstock_rehearsal_answer_duration_seconds", "Their durations, as penstock_answer_duration_seconds.", PS_HISTOGRAM_SECONDS, "class", ans_class_names, NULL},
     [GW_M_REHEARSAL_MARKS_REFUSED] = {"penstock_rehearsal_marks_refused_total", "Requests whose mark of a rehearsal was not valid, by reason; they were served as ordinary requests.", PS_COUNTER, "reason", mark_reasons, NULL},
     [GW_M_REHEARSAL_ORDERS]    = {"penstock_rehearsal_orders_total", "Changes of orders of rehearsal sales that the log has shown.", PS_COUNTER, "event", order_events, NULL},
-    [GW_M_SHADOW]              = {"penstock_limit_shadow_total", "Requests that a limit in shadow mode would have refused, by what it counts.", PS_COUNTER, "key", cfg_limit_keys, NULL},
+    [GW_M_LIMIT_REFUSED]       = {"penstock_limit_refused_total", "Requests that a limit rule has refused. Rehearsals are not counted. A series begins and ends with its rule; there are at most 64 rules, so all are shown.", PS_COUNTER_ASKED, "rule", NULL, NULL},
+    [GW_M_LIMIT_SHADOW_REFUSED] = {"penstock_limit_shadow_refused_total", "Requests that a limit rule in shadow mode would have refused. The same.", PS_COUNTER_ASKED, "rule", NULL, NULL},
+    [GW_M_LIMIT_TRIAL_REFUSED] = {"penstock_limit_trial_refused_total", "Requests that the figures of a rule's trial would have refused. The same; rules without a trial have no series.", PS_COUNTER_ASKED, "rule", NULL, NULL},
     [GW_M_ANSWER_SECONDS]      = {"penstock_answer_duration_seconds", "From a complete request head to the answer; order: 202, content: 200 to 399, refused: 400 to 499, unavailable: 500 and above.", PS_HISTOGRAM_SECONDS, "class", ans_class_names, NULL},
     [GW_M_CONNECTIONS]         = {"penstock_connections", "Open connections of the public listener.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_IN_FLIGHT]           = {"penstock_requests_in_flight", "Requests that are not answered yet.", PS_GAUGE, NULL, NULL, NULL},

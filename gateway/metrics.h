@@ -15,7 +15,9 @@ enum gw_metric {
     GW_M_REHEARSAL_MARKS_REFUSED,  /* penstock_rehearsal_marks_refused_total{reason}, of enum
                                       pub_rehearsal_result */
     GW_M_REHEARSAL_ORDERS,         /* penstock_rehearsal_orders_total{event} */
-    GW_M_SHADOW,                   /* penstock_limit_shadow_total{key}: would have been refused */
+    GW_M_LIMIT_REFUSED,            /* penstock_limit_refused_total{rule} */
+    GW_M_LIMIT_SHADOW_REFUSED,     /* penstock_limit_shadow_refused_total{rule} */
+    GW_M_LIMIT_TRIAL_REFUSED,      /* penstock_limit_trial_refused_total{rule} */
     GW_M_ANSWER_SECONDS,           /* penstock_answer_duration_seconds{class}, of enum ans_class */
     GW_M_CONNECTIONS,              /* penstock_connections */
     GW_M_IN_FLIGHT,                /* penstock_requests_in_flight */

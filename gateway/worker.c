@@ -12,6 +12,7 @@
 #include "gateway/public/routes.h"
 #include "gateway/public/status_page.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -367,7 +368,9 @@ static void fill_gates(struct gw_worker *worker, const struct snapshot *snapshot
                            .log_limit = &deps->flow->log,
                            .store_limit = ord_flow_store(deps->flow, worker->index),
                            .shard = worker->shard,
+                           .worker = worker->index,
                            .snapshot = snapshot};
+    static_assert(ADM_LIMIT_WORKERS_MAX >= UP_WORKERS_MAX, "each worker has cells of its own");
 }
 
 static void fill_listener(struct gw_worker *worker)

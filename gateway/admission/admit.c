@@ -170,14 +170,21 @@ static uint64_t hash_key(const struct adm_admission *admission, const void *key,
     return adm_limit_hash(admission->gates->limits, key, key_len);
 }
 
+static void count_limit(const struct adm_admission *admission, const struct adm_limit_rule *set,
+                        enum adm_limit_count what)
+{
+    if (!admission->request->rehearsal)
+        adm_limit_figures_add(set->figures, admission->gates->worker, what);
+}
+
 /* Checks one rule for one key, given by its hash. Only limits by user and by address are the
  * client's own quota, so only those are reported when they allow. *ret_fits is the limit's result,
  * also in shadow mode. */
 static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg_limit_rule *rule,
+                               const struct adm_limit_rule *set,
                                const struct adm_limit_compiled *compiled, uint64_t hash,
                                bool *ret_fits)
 {
-    struct ps_metrics_shard *shard = admission->gates->shard;
     struct adm_request *request = admission->request;
     struct adm_limit_result result =
         adm_limit_check(admission->gates->limits, compiled, cell_key(request, hash),
@@ -187,11 +194,11 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     *ret_fits = result.allowed;
     if (!own && !request->asked_shared && !request->rehearsal) {
         request->asked_shared = true;
-        ps_metric_add(shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
+        ps_metric_add(admission->gates->shard, GW_M_LIMIT_SHARED_ASKED, 0, 1);
     }
     if (rule->mode == CFG_LIMIT_SHADOW) {
-        if (!result.allowed && !request->rehearsal)
-            ps_metric_add(shard, GW_M_SHADOW, rule->key, 1);
+        if (!result.allowed)
+            count_limit(admission, set, ADM_LIMIT_SHADOW_REFUSED);
         return ADM_GATE_PASS;
     }
     if (own || !result.allowed)
@@ -199,6 +206,7 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     if (!result.allowed) {
         admission->detail.policy = rule->name;
         admission->detail.retry_after_s = ans_seconds_up(result.wait_ns, PS_NS_PER_S);
+        count_limit(admission, set, ADM_LIMIT_REFUSED);
         return deny(admission, rate_verdict[rule->key]);
     }
     if (result.wait_ns > 0 && admission->now_ns + result.wait_ns > admission->until_ns)
@@ -206,24 +214,55 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     return ADM_GATE_PASS;
 }
 
-static enum adm_gate ask_address(struct adm_admission *admission,
-                                 const struct adm_limit_set *limits, size_t rule)
+/* The trial counts whatever the rule decides, and refuses nobody. `wide`: the hash of the /48, or 0
+ * where none is asked. */
+static void ask_trial(struct adm_admission *admission, const struct adm_limit_rule *set,
+                      uint64_t hash, uint64_t wide)
+{
+    const struct adm_gates *gates = admission->gates;
+    const struct adm_request *request = admission->request;
+    bool fits = adm_limit_check(gates->limits, &set->trial, cell_key(request, hash),
+                                admission->now_ns, admission->patience_ms)
+                    .allowed;
+
+    if (fits && wide != 0)
+        fits = adm_limit_check(gates->limits, &set->trial_wide, cell_key(request, wide),
+                               admission->now_ns, 0)
+                   .allowed;
+    count_limit(admission, set, ADM_LIMIT_TRIAL_ASKED);
+    if (!fits)
+        count_limit(admission, set, ADM_LIMIT_TRIAL_REFUSED);
+}
+
+static enum adm_gate ask_key(struct adm_admission *admission, const struct cfg_limit_rule *rule,
+                             const struct adm_limit_rule *set, uint64_t hash)
+{
+    bool fits;
+
+    if (PS_UNLIKELY(adm_limit_has_trial(rule)))
+        ask_trial(admission, set, hash, 0);
+    return ask_limit(admission, rule, set, &set->own, hash, &fits);
+}
+
+static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_limit_rule *rule,
+                                 const struct adm_limit_rule *set)
 {
     const struct ps_address *address = &admission->request->address;
-    const struct adm_limit_rule *set = limits->compiled;
     struct ps_address key;
     enum adm_gate step;
     bool fits;
 
     ps_address_limit_key(address, &key);
-    step = ask_limit(admission, &limits->rules[rule], &set[rule].own,
-                     hash_key(admission, key.byte, sizeof key.byte), &fits);
-    if (!fits || ps_address_is_v4(address))
-        return step;
+    uint64_t hash = hash_key(admission, key.byte, sizeof key.byte);
+    if (ps_address_is_v4(address))
+        return ask_key(admission, rule, set, hash);
     /* The /48, so that a customer with 65,536 networks of /64 counts once, too. */
     memset(key.byte + 6, 0, sizeof key.byte - 6);
-    return ask_limit(admission, &limits->rules[rule], &set[rule].wide,
-                     hash_key(admission, key.byte, sizeof key.byte), &fits);
+    uint64_t wide = hash_key(admission, key.byte, sizeof key.byte);
+    if (adm_limit_has_trial(rule))
+        ask_trial(admission, set, hash, wide);
+    step = ask_limit(admission, rule, set, &set->own, hash, &fits);
+    return fits ? ask_limit(admission, rule, set, &set->wide, wide, &fits) : step;
 }
 
 /* The rules of its sale apply to a twin, too. */
@@ -248,19 +287,18 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
     for (size_t i = 0; i < limits->count; i++) {
         const struct cfg_limit_rule *rule = &limits->rules[i];
         enum adm_gate step;
-        bool fits;
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
             (rule->applies_to & applies_to) == 0 || !is_for(rule, admission))
             continue;
         if (kind == CFG_LIMIT_KEY_IP)
-            step = ask_address(admission, limits, i);
+            step = ask_address(admission, rule, &set[i]);
         else if (kind == CFG_LIMIT_KEY_USER)
-            step = ask_limit(admission, rule, &set[i].own, request->user_hash, &fits);
+            step = ask_key(admission, rule, &set[i], request->user_hash);
         else if (kind == CFG_LIMIT_KEY_SALE && sale != NULL)
-            step = ask_limit(admission, rule, &set[i].own,
-                             hash_key(admission, sale->name, strlen(sale->name)), &fits);
+            step = ask_key(admission, rule, &set[i],
+                           hash_key(admission, sale->name, strlen(sale->name)));
         else if (kind == CFG_LIMIT_KEY_GLOBAL) /* one key: any hash */
-            step = ask_limit(admission, rule, &set[i].own, 0, &fits);
+            step = ask_key(admission, rule, &set[i], 0);
         else
             continue;
         if (step != ADM_GATE_PASS)

@@ -28,6 +28,7 @@ struct adm_gates {
      * takes a place of both before stock is touched (orders/). */
     struct ps_adaptive_limit *log_limit, *store_limit;
     struct ps_metrics_shard *shard;
+    size_t worker; /* its number, below ADM_LIMIT_WORKERS_MAX */
     const struct snapshot *snapshot;
 };
 

@@ -35,7 +35,7 @@ int snap_view_new(struct snap_view **ret_view)
 {
     struct snap_view *view = calloc(1, sizeof *view);
     if (view == NULL || adm_blocklist_new(&view->blocklist) < 0 ||
-        (view->limits = adm_limit_set_new(NULL, 0)) == NULL) {
+        (view->limits = adm_limit_set_new(NULL, 0, NULL)) == NULL) {
         adm_blocklist_free(view != NULL ? view->blocklist : NULL);
         free(view);
         return PS_E_NOMEM;
@@ -163,7 +163,7 @@ int snap_view_set_run(struct snap_view *view, const char *name, const struct sna
 
 int snap_view_set_rules(struct snap_view *view, const struct cfg_limit_rule *rules, size_t count)
 {
-    struct adm_limit_set *limits = adm_limit_set_new(rules, count);
+    struct adm_limit_set *limits = adm_limit_set_new(rules, count, view->limits);
 
     if (limits == NULL)
         return PS_E_NOMEM;

@@ -45,6 +45,15 @@ static void a_short_rule_gets_the_documented_defaults(void **unused)
         read_rule("{\"algorithm\":\"leaky_bucket\",\"key\":\"ip\",\"rate\":5,\"period_s\":10}",
                   &rule, &fault));
     assert_int_equal(rule.burst, 1);
+    assert_int_equal(rule.trial.rate, 0);
+    assert_ok(read_rule("{\"algorithm\":\"leaky_bucket\",\"key\":\"ip\",\"rate\":5,\"period_s\":10,"
+                        "\"burst\":3,\"trial\":{\"rate\":9,\"period_s\":2}}",
+                        &rule, &fault));
+    assert_int_equal(rule.trial.burst, 1);
+    assert_ok(read_rule("{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":5,\"period_s\":10,"
+                        "\"burst\":3,\"trial\":{\"rate\":9,\"period_s\":2}}",
+                        &rule, &fault));
+    assert_int_equal(rule.trial.burst, 9);
 }
 
 static void a_rule_for_a_route_is_one_for_pages(void **unused)
@@ -73,7 +82,8 @@ static void what_is_written_reads_back_the_same(void **unused)
         "\"route\":null}",
         "{\"algorithm\":\"fixed_window\",\"key\":\"ip\",\"rate\":1,\"period_s\":1,\"burst\":1,"
         "\"max_wait_ms\":0,"
-        "\"mode\":\"enforce\",\"applies_to\":[\"ticket\"],\"sale\":null,\"route\":null}",
+        "\"mode\":\"enforce\",\"applies_to\":[\"ticket\"],\"sale\":null,\"route\":null,"
+        "\"trial\":{\"rate\":2,\"burst\":2,\"period_s\":3}}",
         "{\"algorithm\":\"sliding_window\",\"key\":\"sale\",\"rate\":9,\"period_s\":60,\"burst\":9,"
         "\"max_wait_ms\":0,"
         "\"mode\":\"enforce\",\"applies_to\":[\"order\",\"order_state\"],\"sale\":null,\"route\":"
@@ -102,6 +112,15 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
         const char *text, *path;
     } cases[] = {
         {"[]", "/limits/user"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"trial\":"
+         "{\"burst\":2,\"period_s\":1}}",
+         "/limits/user/trial/rate"},
+        {"{\"algorithm\":\"fixed_window\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"trial\":"
+         "{\"rate\":2,\"burst\":3,\"period_s\":1}}",
+         "/limits/user/trial/burst"},
+        {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"trial\":"
+         "{\"rate\":1,\"burst\":1000,\"period_s\":86400}}",
+         "/limits/user/trial/burst"},
         {"{\"key\":\"user\",\"rate\":5,\"period_s\":10}", "/limits/user/algorithm"},
         {"{\"algorithm\":\"token_bucket\",\"rate\":5,\"period_s\":10}", "/limits/user/key"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"period_s\":10}", "/limits/user/rate"},

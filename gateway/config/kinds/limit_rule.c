@@ -36,6 +36,28 @@ static void check_targets(struct ps_table_at *at, const struct cfg_limit_rule *r
         ps_table_fault(at, "key", "cannot be sale: pages belong to no sale");
 }
 
+/* Faults of figures, the rule's or its trial's; `lead` stands before the members' names. */
+static void check_figures(struct ps_table_at *at, const char *lead, enum cfg_limit_algorithm of,
+                          const struct cfg_limit_trial *figures)
+{
+    char burst[sizeof "trial/burst"];
+
+    (void)snprintf(burst, sizeof burst, "%sburst", lead);
+    if (is_window(of) && figures->burst != figures->rate)
+        ps_table_fault(at, burst, "must be equal to rate or left out: %s has no burst",
+                       algorithms[of]);
+    if (figures->rate > 0 &&
+        figures->burst * figures->period_s > CFG_LIMIT_REFILL_MAX_S * figures->rate)
+        ps_table_fault(at, burst,
+                       "would take more than a year to refill (burst * period_s / rate)");
+}
+
+/* Left out: what the algorithm makes of the rate. */
+static int64_t usual_burst(enum cfg_limit_algorithm algorithm, int64_t rate)
+{
+    return algorithm == CFG_LIMIT_LEAKY_BUCKET ? 1 : rate;
+}
+
 static void check_rule(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
@@ -43,15 +65,14 @@ static void check_rule(struct ps_table_at *at, void *object)
 
     (void)snprintf(rule->name, sizeof rule->name, "%s", reading->name);
     if (!ps_table_has(at, "burst"))
-        rule->burst = rule->algorithm == CFG_LIMIT_LEAKY_BUCKET ? 1 : rule->rate;
+        rule->burst = usual_burst(rule->algorithm, rule->rate);
+    if (rule->trial.rate > 0 && rule->trial.burst == 0)
+        rule->trial.burst = usual_burst(rule->algorithm, rule->trial.rate);
     if (rule->route[0] != '\0' && !ps_table_has(at, "applies_to"))
         rule->applies_to = CFG_LIMIT_PAGE;
-    if (is_window(rule->algorithm) && rule->burst != rule->rate)
-        ps_table_fault(at, "burst", "must be equal to rate or left out: %s has no burst",
-                       algorithms[rule->algorithm]);
-    if (rule->rate > 0 && rule->burst * rule->period_s > CFG_LIMIT_REFILL_MAX_S * rule->rate)
-        ps_table_fault(at, "burst",
-                       "would take more than a year to refill (burst * period_s / rate)");
+    check_figures(at, "", rule->algorithm,
+                  &(struct cfg_limit_trial){rule->rate, rule->burst, rule->period_s});
+    check_figures(at, "trial/", rule->algorithm, &rule->trial);
     if (rule->max_wait_ms > 0 && rule->algorithm != CFG_LIMIT_LEAKY_BUCKET)
         ps_table_fault(at, "max_wait_ms", "must be 0: only leaky_bucket lets requests wait");
     if (reading->now_ms > 0 && (rule->applies_to & CFG_LIMIT_TICKET) != 0)
@@ -59,7 +80,26 @@ static void check_rule(struct ps_table_at *at, void *object)
     check_targets(at, rule);
 }
 
+void cfg_limit_with_trial(const struct cfg_limit_rule *rule, struct cfg_limit_rule *ret_rule)
+{
+    *ret_rule = *rule;
+    ret_rule->rate = rule->trial.rate;
+    ret_rule->burst = rule->trial.burst;
+    ret_rule->period_s = rule->trial.period_s;
+}
+
 /* clang-format off */
+#define TRIAL_AT(field) PS_AT(struct cfg_limit_trial, field)
+static const struct ps_member trial_members[] = {
+    {"rate", PS_M_INT, TRIAL_AT(rate), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_RATE_MAX, .unit = "requests", .example = "2", .text = {"How many would pass in a period", "每个周期会放行的请求数"}},
+    {"burst", PS_M_INT, TRIAL_AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = "requests", .example = "2", .text = {"How many might come at once; left out: as in the rule", "可同时到达的请求数；省略时与规则相同"}},
+    {"period_s", PS_M_INT, TRIAL_AT(period_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_PERIOD_MAX_S, .unit = "s", .example = "1", .text = {"The period", "周期"}},
+};
+static const struct ps_table trial_table = {.title = "trial of a limit rule",
+                                            .members = trial_members,
+                                            .count = PS_ARRAY_LEN(trial_members),
+                                            .size = sizeof(struct cfg_limit_trial)};
+
 #define AT(field) PS_AT(struct cfg_limit_rule, field)
 static const struct ps_member members[] = {
     {"algorithm", PS_M_ENUM, AT(algorithm), .flags = PS_M_REQUIRED, .words = algorithms, .example = "\"token_bucket\"", .text = {"How requests are counted", "计数算法"}},
@@ -73,6 +113,7 @@ static const struct ps_member members[] = {
     {"sale", PS_M_CHARS, AT(sale), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"spring\"", .text = {"Only requests for this sale; null: for every sale", "仅限该活动；null：所有活动"}},
     {"allow_unknown", PS_M_BOOL, AT(allow_unknown), .flags = PS_M_OMIT, .fallback = "false", .text = {"The sale may be one that does not exist yet", "允许活动尚不存在"}},
     {"route", PS_M_CHARS, AT(route), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"product\"", .text = {"Only requests that this route serves; null: of every route", "仅限该路由；null：所有路由"}},
+    {"trial", PS_M_OBJECT, AT(trial), .flags = PS_M_NULLABLE | PS_M_OMIT, .table = &trial_table, .text = {"Other figures on trial: what they would refuse is counted, while the rule goes on as it is; null: none", "试行的另一组数值：只统计它会拒绝多少请求，规则本身照旧；null：无"}},
 };
 /* clang-format on */
 static const struct ps_table table = {.title = "limit rule",

@@ -11,7 +11,8 @@
  *   max_wait_ms at most, and for CFG_LIMIT_WAIT_MAX_MS at most under all rules together.
  * - The windows have no burst: it is absent, or equal to rate.
  * A rule for a route is one for pages (`"applies_to":["page"]`, which is its default then), and
- * counts only what that route serves. */
+ * counts only what that route serves. `"trial":{"rate":2,"burst":2,"period_s":1}` (default null)
+ * says how the rule would count with other figures: what they would refuse is counted as well. */
 #ifndef CFG_LIMIT_RULE_H
 #define CFG_LIMIT_RULE_H
 
@@ -40,6 +41,11 @@ extern const char *const cfg_limit_keys[];
 /* Shadow: counted and reported, never refused. The caller implements the mode; the algorithms do
  * not. */
 enum cfg_limit_mode { CFG_LIMIT_ENFORCE, CFG_LIMIT_SHADOW, CFG_LIMIT_OFF };
+
+/* Figures on trial: counted beside the rule's own, never refused. rate 0: there are none. */
+struct cfg_limit_trial {
+    int64_t rate, burst, period_s; /* as in the rule */
+};
 
 /* Bits of applies_to. */
 enum {
@@ -72,7 +78,11 @@ struct cfg_limit_rule {
     char sale[PS_NAME_MAX + 1];  /* "" = every sale */
     bool allow_unknown;          /* the sale may be one that there is not yet */
     char route[PS_NAME_MAX + 1]; /* "" = every route */
+    struct cfg_limit_trial trial;
 };
+
+/* The rule with the figures of its trial instead of its own. */
+void cfg_limit_with_trial(const struct cfg_limit_rule *rule, struct cfg_limit_rule *ret_rule);
 
 /* Of a rule's version that is no deletion. */
 static inline const struct cfg_limit_rule *cfg_rule_of(const struct cfg_doc *doc)

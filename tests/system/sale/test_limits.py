@@ -276,49 +276,74 @@ def test_who_is_refused_a_page_is_told_a_moment_of_his_own(gateway):
 # --- modes and live changes ---
 
 
-def shadowed(gateway, key):
-    return gateway.metric(f'penstock_limit_shadow_total{{key="{key}"}}')
+def counted(gateway, what, name):
+    return gateway.metric(f'penstock_limit_{what}_total{{rule="{name}"}}')
+
+
+def shadowed(gateway, name):
+    return counted(gateway, "shadow_refused", name)
 
 
 def test_shadow_counts_and_refuses_nobody(gateway):
     """LM4."""
-    rule(gateway, burst=1, mode="shadow")
-    sale, before = sale_of(gateway), shadowed(gateway, "user")
+    name = rule(gateway, burst=1, mode="shadow")
+    sale = sale_of(gateway)
     answers = [gateway.buy(sale, "u") for _ in range(5)]
     assert {answer.status for answer in answers} == {202}
     assert all("ratelimit" not in answer.headers for answer in answers)
-    assert shadowed(gateway, "user") == before + 4
+    assert shadowed(gateway, name) == 4 and counted(gateway, "refused", name) == 0
 
 
-def test_shadow_is_counted_apart_for_each_key(gateway):
+def test_each_rule_has_counts_of_its_own(gateway):
     """LM4."""
-    for key in ("user", "ip", "global", "sale"):
-        name = rule(gateway, burst=1, key=key, mode="shadow")
-        sale, before = sale_of(gateway), {other: shadowed(gateway, other) for other in ("user", "ip", "global", "sale")}
-        assert {gateway.buy(sale, "u").status for _ in range(3)} == {202}
-        assert {other: shadowed(gateway, other) - before[other] for other in before} == {other: 2 * (other == key) for other in before}
-        assert gateway.admin("DELETE", f"/admin/v1/limits/{name}", headers=ANY_VERSION).status in (200, 204)
+    names = [rule(gateway, burst=burst, key=key, mode="shadow") for key in ("user", "ip", "global") for burst in (1, 2)]
+    names.append(rule(gateway, burst=4, key="sale"))
+    sale = sale_of(gateway)
+    assert [gateway.buy(sale, "u").status for _ in range(5)] == [202] * 4 + [429]
+    # The rule that refuses stands behind those by user and address, and before those of all.
+    assert [shadowed(gateway, name) for name in names] == [4, 3, 4, 3, 3, 2, 0]
+    assert [counted(gateway, "refused", name) for name in names] == [0] * 6 + [1]
+    assert gateway.admin("DELETE", f"/admin/v1/limits/{names[0]}", headers=ANY_VERSION).status in (200, 204)
+    text = gateway.admin("GET", "/metrics").text
+    assert f'rule="{names[0]}"' not in text and f'penstock_limit_shadow_refused_total{{rule="{names[1]}"}} 3' in text
+
+
+def test_a_trial_counts_what_other_figures_would_refuse_and_changes_no_answer(gateway):
+    """LM4."""
+    trial = {"rate": 2, "burst": 2, "period_s": 3600}
+    tight = rule(gateway, burst=4, trial=trial)
+    sale = sale_of(gateway)
+    assert [gateway.buy(sale, "u").status for _ in range(6)] == [202] * 4 + [429] * 2
+    assert counted(gateway, "refused", tight) == 2 and counted(gateway, "trial_refused", tight) == 4
+    rule(gateway, tight, burst=4, mode="shadow", trial=trial)
+    assert gateway.buy(sale, "u").status == 202
+    assert shadowed(gateway, tight) == 1 and counted(gateway, "trial_refused", tight) == 5
+    rule(gateway, tight, burst=4, mode="off", trial=trial)
+    assert gateway.buy(sale, "u").status == 202
+    assert counted(gateway, "trial_refused", tight) == 5
+    rule(gateway, tight, burst=4)
+    assert f'penstock_limit_trial_refused_total{{rule="{tight}"}}' not in gateway.admin("GET", "/metrics").text
 
 
 def test_shadow_counts_a_request_once_where_both_networks_of_its_address_are_over(gateway):
     """A /64 that is over takes nothing from its /48, as when the rule is enforced."""
-    sale, before = sale_of(gateway), shadowed(gateway, "ip")
-    rule(gateway, key="ip", burst=1, mode="shadow")
+    sale = sale_of(gateway)
+    name = rule(gateway, key="ip", burst=1, mode="shadow")
     for _ in range(20):
         assert gateway.buy(sale, "u", headers={"X-Forwarded-For": "2001:db8:5:1::1"}).status == 202
-    assert shadowed(gateway, "ip") == before + 19
+    assert shadowed(gateway, name) == 19
     for i in range(2, 17):
         assert gateway.buy(sale, "u", headers={"X-Forwarded-For": f"2001:db8:5:{i:x}::1"}).status == 202
-    assert shadowed(gateway, "ip") == before + 19
+    assert shadowed(gateway, name) == 19
     assert gateway.buy(sale, "u", headers={"X-Forwarded-For": "2001:db8:5:17::1"}).status == 202
-    assert shadowed(gateway, "ip") == before + 20
+    assert shadowed(gateway, name) == 20
 
 
 def test_off_is_off(gateway):
-    rule(gateway, burst=1, mode="off")
-    sale, before = sale_of(gateway), shadowed(gateway, "user")
+    name = rule(gateway, burst=1, mode="off")
+    sale = sale_of(gateway)
     assert {gateway.buy(sale, "u").status for _ in range(5)} == {202}
-    assert shadowed(gateway, "user") == before
+    assert shadowed(gateway, name) == 0
 
 
 def test_a_change_is_in_force_at_once_on_every_worker(gateway):

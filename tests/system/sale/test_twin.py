@@ -297,7 +297,7 @@ def test_a_rehearsal_is_in_no_series_of_real_buyers(gateway, key):
 
     def real():
         text = gateway.admin("GET", "/metrics").text
-        names = r"^penstock_(answers_total|answer_duration_seconds|orders_total|orders_expired_total|units_returned_total|limit_shared_asked_total|limit_shadow_total)"
+        names = r"^penstock_(answers_total|answer_duration_seconds|orders_total|orders_expired_total|units_returned_total|limit_shared_asked_total|limit_refused_total|limit_shadow_refused_total|limit_trial_refused_total)"
         return {line for line in text.splitlines() if re.match(names, line)}
 
     before, seen = real(), gateway.metric('penstock_rehearsal_answers_total{verdict="accepted"}')
