@@ -11,7 +11,7 @@ BY_DEFAULT = {
     "test_an_empty_redis_is_filled_from_the_log_under_load",
     "test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards",
     "test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere",
-    "test_a_pin_of_the_level_and_of_a_feature_holds_everywhere_until_its_end",
+    "test_an_override_of_the_level_and_of_a_feature_holds_everywhere_until_its_end",
     "test_confirm_and_cancel_mean_the_same_at_every_gateway_for_ever",
     "test_admission_resumes_within_two_seconds_of_the_return_of_redis_with_its_data",
     "test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others",
@@ -27,7 +27,7 @@ BY_DEFAULT = {
 # Several workers (pytest-xdist) take test after test from one list: so the longest come first. What shares a costly fixture stays together:
 # by default one broker is enough; the many of soak keep all workers busy.
 LONGEST = ("test_cluster_chaos", "test_soak", "test_cluster_resume", "test_capacity", "test_quickstart")
-TOGETHER = ("kafka", "expired", "package")
+TOGETHER = ("kafka", "expired", "package", "k6")
 
 
 def wants(item, fixture):

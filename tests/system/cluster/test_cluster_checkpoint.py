@@ -129,6 +129,7 @@ def test_all_gateways_start_from_their_checkpoints_at_once_with_effects_that_red
     assert_agree(cluster, sale)
 
 
+@pytest.mark.slow
 def test_nothing_is_counted_anew_when_redis_has_all_that_the_checkpoints_have(cluster):
     sale = cluster.make_sale(stock=50)
     fill(cluster, sale, "before", 24)
@@ -227,6 +228,7 @@ def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(
     assert_agree(cluster, sale)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_older_than_the_beginning_of_the_topic_is_thrown_away_and_named(cluster, kafka):
     """F28."""
     sale = cluster.make_sale(stock=50)

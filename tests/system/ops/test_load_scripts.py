@@ -72,7 +72,7 @@ def run_k6(k6, gateway, **env):
     return done.returncode, done.stdout + done.stderr, {name: int(n) for name, n in re.findall(r"answer_(\w+)\.*: (\d+)", done.stdout)}
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # k6 is compiled where it is not
 def test_k6_buys_a_sale_empty_and_counts_every_answer(k6, gateway, sale):
     status, out, answers = run_k6(k6, gateway, SALE=sale)
     assert status == 0, out
@@ -80,11 +80,13 @@ def test_k6_buys_a_sale_empty_and_counts_every_answer(k6, gateway, sale):
     assert gateway.sale(sale)["skus"][0]["held"] == STOCK
 
 
+@pytest.mark.slow  # k6 is compiled where it is not
 def test_k6_ends_with_99_when_a_threshold_is_crossed(k6, gateway, sale):
     status, out, _ = run_k6(k6, gateway, SALE=sale, P99_MS=0.0001)
     assert status == 99 and "http_req_duration" in out, out
 
 
+@pytest.mark.slow  # k6 is compiled where it is not
 def test_k6_says_that_the_sale_is_not_there(k6, gateway):
     status, out, answers = run_k6(k6, gateway, SALE="no-such-sale")
     assert status != 0 and answers == {} and "no-such-sale answered 404" in out, out
