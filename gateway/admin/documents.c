@@ -256,6 +256,17 @@ bool op_document_put(struct op_request *request, struct op_change *change, json_
     return err == 0;
 }
 
+bool op_document_drop(struct op_request *request, struct op_change *change)
+{
+    enum cfg_refusal refusal = CFG_MAY;
+    struct ps_faults faults = {0};
+    int err = cfg_change_drop(change->change, change->kind, change->name, "", &refusal, &faults);
+
+    if (err < 0)
+        op_change_refuse(request, change, err, refusal, &faults);
+    return err == 0;
+}
+
 void op_document_state(struct op_request *request, const struct op_target *target,
                        const char *action, json_t *state, json_t *from, json_t *to)
 {
@@ -377,13 +388,10 @@ static void patch_document(struct op_request *request)
 static void drop_document(struct op_request *request, const struct op_target *target, bool dry_run)
 {
     struct ps_faults faults = {0};
-    enum cfg_refusal refusal = CFG_MAY;
     struct op_change *change = op_document_change(request, target, target->kind->drop);
 
-    if (change == NULL)
-        return;
-    int err = cfg_change_drop(change->change, target->kind, target->name, "", &refusal, &faults);
-    go_on(request, change, err, refusal, &faults, dry_run);
+    if (change != NULL && op_document_drop(request, change))
+        go_on(request, change, 0, CFG_MAY, &faults, dry_run);
 }
 
 static void delete_document(struct op_request *request)

@@ -23,6 +23,8 @@ struct op_change *op_document_change(struct op_request *request, const struct op
 /* Puts the next version of the document in; takes `json` over (NULL: out of memory). False:
  * answered, and the change is gone. */
 bool op_document_put(struct op_request *request, struct op_change *change, json_t *json);
+/* The same, and deletes it. */
+bool op_document_drop(struct op_request *request, struct op_change *change);
 /* Submits a change of the document's state alone, with `from` and `to` for its audit line; takes
  * all three over (state NULL: out of memory). It is answered with the document. */
 void op_document_state(struct op_request *request, const struct op_target *target,

@@ -412,20 +412,13 @@ static void put_override(struct op_request *request)
 
 static void delete_override(struct op_request *request)
 {
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal;
     struct op_target target;
 
     if (!read_override(request, &target) || !op_only_reason(request))
         return;
     struct op_change *change = op_document_change(request, &target, cfg_kind_override.drop);
-    if (change == NULL)
+    if (change == NULL || !op_document_drop(request, change))
         return;
-    int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
-    if (err < 0) {
-        op_change_refuse(request, change, err, refusal, &faults);
-        return;
-    }
     change->end = apply;
     change->answer = answer_change;
     op_change_submit(request, change);

@@ -94,8 +94,6 @@ static void new_rehearsal_key(struct op_request *request)
 
 static void delete_rehearsal_key(struct op_request *request)
 {
-    struct ps_faults faults = {0};
-    enum cfg_refusal refusal;
     struct op_target target;
     struct op_change *change;
 
@@ -106,13 +104,8 @@ static void delete_rehearsal_key(struct op_request *request)
         return;
     }
     change = op_document_change(request, &target, target.kind->drop);
-    if (change == NULL)
+    if (change == NULL || !op_document_drop(request, change))
         return;
-    int err = cfg_change_drop(change->change, target.kind, target.name, "", &refusal, &faults);
-    if (err < 0) {
-        op_change_refuse(request, change, err, refusal, &faults);
-        return;
-    }
     cfg_change_line(change->change, change->target, cfg_rehearsal_key_show(target.have), NULL);
     change->answer = op_answer_empty;
     op_change_submit(request, change);

@@ -43,11 +43,15 @@ static int contexts_path(char ret_path[PATH_LEN_MAX + 1])
                               : ctl_say(CTL_USAGE, "the path of the file of contexts is too long");
 }
 
-/* The whole file; without one an empty object. Owner: the caller. */
-static int load(const char *path, json_t **ret_json)
+/* The whole file and its path; without one an empty object. Owner: the caller. */
+static int load(char ret_path[PATH_LEN_MAX + 1], json_t **ret_json)
 {
     struct ps_fault fault = {0};
+    int exit = contexts_path(ret_path);
+    const char *path = ret_path;
 
+    if (exit != CTL_OK)
+        return exit;
     if (access(path, F_OK) != 0 && errno == ENOENT) {
         *ret_json = json_pack("{s:n, s:{}}", "current", "contexts");
         return *ret_json != NULL ? CTL_OK : ctl_say(CTL_FAILED, "out of memory");
@@ -68,10 +72,8 @@ static int read_current(struct ctl *ctl)
 {
     char path[PATH_LEN_MAX + 1];
     json_t *json;
-    int exit = contexts_path(path);
+    int exit = load(path, &json);
 
-    if (exit == CTL_OK)
-        exit = load(path, &json);
     if (exit != CTL_OK)
         return exit;
     const char *name = json_string_value(json_object_get(json, "current"));
@@ -208,10 +210,8 @@ int ctl_use(struct ctl *ctl)
 {
     char path[PATH_LEN_MAX + 1];
     json_t *json;
-    int exit = contexts_path(path);
+    int exit = load(path, &json);
 
-    if (exit == CTL_OK)
-        exit = load(path, &json);
     if (exit != CTL_OK)
         return exit;
     if (ctl->args[0] == NULL)

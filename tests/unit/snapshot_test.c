@@ -1,5 +1,6 @@
 /* What workers go by: look-ups, phases, blocklist, and what one snapshot shares with the next. */
 #include "tests/unit/check.h"
+#include "tests/unit/sale_documents.h"
 
 #include "gateway/snapshot/view.h"
 #include "queue/fold.h"
@@ -57,11 +58,11 @@ static void put_sale(const char *name, struct cfg_sale_state sale_state, bool dr
     sale_state.version = 4;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
     assert_ok(
-        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
+        sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     if (draft)
         doc.opens_at_ms = INT64_MAX;
     assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
-    cfg_sale_doc_done(&doc);
+    sale_doc_done(&doc);
     json_decref(json);
 }
 
@@ -75,10 +76,10 @@ static void put_twin(const char *name, const char *of, int64_t created_at_ms)
     json_t *json = NULL;
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
     assert_ok(
-        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
+        sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     (void)snprintf(doc.twin_of, sizeof doc.twin_of, "%s", of != NULL ? of : "");
     assert_ok(snap_view_put_sale(view, name, &doc, &sale_state));
-    cfg_sale_doc_done(&doc);
+    sale_doc_done(&doc);
     json_decref(json);
 }
 

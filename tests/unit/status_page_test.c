@@ -1,6 +1,7 @@
 /* The pages of many sales, as one worker keeps them. */
 #include "check.h"
 #include "http_fixture.h"
+#include "sale_documents.h"
 
 #include "gateway/public/request.h"
 #include "gateway/public/status_page.h"
@@ -54,9 +55,9 @@ static void put_sale(const char *name)
 
     assert_ok(ps_json_parse(text, strlen(text), &json, NULL));
     assert_ok(
-        cfg_sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
+        sale_doc_read(json, &(struct cfg_reading){.name = name, .pointer = ""}, &doc, &faults));
     assert_ok(snap_view_put_sale(view, name, &doc, &state));
-    cfg_sale_doc_done(&doc);
+    sale_doc_done(&doc);
     json_decref(json);
 }
 

@@ -177,26 +177,6 @@ const struct ps_table cfg_sale_table = {.title = "sale",
                                         .size = sizeof(struct cfg_stored_sale),
                                         .check = check_sale};
 
-int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading,
-                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults)
-{
-    const struct ps_table_source source = {
-        .json = json, .pointer = reading->pointer, .ctx = reading};
-    struct cfg_sale_doc doc = {0};
-    int err = ps_table_read(&cfg_sale_table, &source, &doc, faults);
-
-    if (err < 0)
-        cfg_sale_doc_done(&doc);
-    else
-        *ret_doc = doc;
-    return err;
-}
-
-void cfg_sale_doc_done(struct cfg_sale_doc *doc)
-{
-    ps_table_free(&cfg_sale_table, doc);
-}
-
 /* --- Comparing. --- */
 
 struct difference {
@@ -277,24 +257,6 @@ enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const stru
         first = first == CFG_MAY ? refusal : first;
     }
     return first;
-}
-
-size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
-                                char *ret_text, size_t cap)
-{
-    struct difference list[DIFFERENCES_MAX];
-    size_t count = find_differences(a, b, list);
-    size_t len = 0;
-    ret_text[0] = '\0';
-    for (size_t i = 0; i < count && len < cap; i++) {
-        const char *comma = i > 0 ? ", " : "";
-        const char *name = list[i].member->name;
-        int n = list[i].sku != SIZE_MAX ? snprintf(ret_text + len, cap - len, "%sskus/%s/%s", comma,
-                                                   a->skus[list[i].sku].name, name)
-                                        : snprintf(ret_text + len, cap - len, "%s%s", comma, name);
-        len += (size_t)n;
-    }
-    return count;
 }
 
 /* --- The state beside it. --- */

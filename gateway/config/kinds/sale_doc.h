@@ -67,20 +67,15 @@ struct cfg_stored_sale {
     struct cfg_sale_state state;
 };
 
-extern const struct ps_table cfg_sale_table; /* of a struct cfg_sale_doc */
-
-/* Reads a document that stands at reading->pointer; a member "sale" is allowed and must equal
- * reading->name. PS_E_INVALID, PS_E_NOMEM: all faults are added. Owner of *ret_doc: the caller,
- * cfg_sale_doc_done. Any thread.
+/* Of a struct cfg_sale_doc; what is read needs a struct cfg_reading. A member "sale" is allowed and
+ * must equal the reading's name.
  *
  * An operator's document (now_ms is not 0) that would open the sale at once, by an opening more
  * than CFG_SALE_PAST_MS ago, must say so with "open": a mistyped year cannot be taken back. With
  * "open" and no opening the sale opens now, or has the opening that it had, so that the same
  * document may be put again. "open" is no member of the document that is kept. */
 #define CFG_SALE_PAST_MS 60000
-int cfg_sale_doc_read(const json_t *json, const struct cfg_reading *reading,
-                      struct cfg_sale_doc *ret_doc, struct ps_faults *faults) PS_MUST_CHECK;
-void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
+extern const struct ps_table cfg_sale_table;
 
 /* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
  * `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes;
@@ -90,10 +85,6 @@ void cfg_sale_doc_done(struct cfg_sale_doc *doc); /* a zeroed one is allowed */
 enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
                                      const struct cfg_sale_state *state, int64_t wall_ms,
                                      const char *pointer, struct ps_faults *faults);
-/* Names of the members that differ, "closes_at, skus/phone/stock" (cut when long); their number. */
-size_t cfg_sale_doc_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
-                                char *ret_text, size_t cap);
-
 /* What buyers see of a sale. Before the opening it is scheduled, whether or not it is paused. */
 enum cfg_phase { CFG_PHASE_SCHEDULED, CFG_PHASE_OPEN, CFG_PHASE_PAUSED, CFG_PHASE_ENDED };
 /* The window is [opens_at_ms, closes_at_ms); a draft opens at INT64_MAX. */

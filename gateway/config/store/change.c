@@ -47,16 +47,6 @@ int cfg_change_add(struct cfg_change *change, struct cfg_edit edit)
     return 0;
 }
 
-void cfg_change_remove(struct cfg_change *change, size_t index)
-{
-    struct cfg_job *job = &change->job;
-
-    cfg_doc_free(job->edits[index].doc);
-    job->edit_count--;
-    memmove(&job->edits[index], &job->edits[index + 1],
-            (job->edit_count - index) * sizeof *job->edits);
-}
-
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from)
 {

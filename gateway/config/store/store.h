@@ -130,7 +130,6 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
 /* The documents added: the i-th, and the one that it replaces (NULL: none). NULL: no more. */
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from);
-void cfg_change_remove(struct cfg_change *change, size_t i);
 /* A private file to replace with it. PS_E_NOMEM. */
 int cfg_change_file(struct cfg_change *change, const char *path, const char *text) PS_MUST_CHECK;
 /* What its audit line says, in the place of the documents before and after; takes `from` and `to`
