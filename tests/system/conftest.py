@@ -1,6 +1,8 @@
 """Fixtures that several files share; which tests of a cluster run by default; in which order several workers take all tests."""
 import pytest
-from cluster import Cluster, Kafka
+from cluster import Cluster, Kafka, Redis
+from penstock import PATIENT_LOG, Gateway
+from settle import Sqlite, init
 
 # A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
 # are soak: `tests/run long`. Of what HAProxy and nginx do in front of gateways, test_proxies runs whole.
@@ -57,6 +59,27 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     if outcome.get_result().failed:
         item.has_failed = True
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    """One for all tests of a file, without limits; however busy the disk is, orders wait for it. Files that need another have their own."""
+    with Gateway(settings=PATIENT_LOG) as g:
+        g.no_limits()
+        yield g
+
+
+@pytest.fixture()
+def redis(tmp_path):
+    server = Redis(tmp_path).start()
+    yield server
+    server.end()
+
+
+@pytest.fixture()
+def shop(tmp_path):
+    """A shop's database with the tables of settlement."""
+    return init(Sqlite(tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,8 @@
  * nothing else is lost, whenever the process ends and whatever the disk does. */
 #include "tests/unit/check.h"
 
-#include "queue/log_journal.h"
 #include "tests/contract/faulty_vfs.h"
-#include "tests/contract/log_watch.h"
+#include "tests/unit/journal_fixture.h"
 #include "tests/unit/records.h"
 
 #include <sched.h>
@@ -16,56 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char dir[64];
-static char path[96];
-static struct log_watch watch;
-static struct oq_log *log_;
-static struct ps_fault fault;
 static uint32_t landed; /* outcomes to be waited for */
 
 static int try_open(void)
 {
-    const struct oq_journal_settings settings = {.path = path,
-                                                 .queue_capacity = 1024,
-                                                 .batch_max = 256,
-                                                 .retry_ms = 10,
-                                                 .vfs = FAULTY_VFS,
-                                                 .clock = &ps_clock_system};
-    log_watch_init(&watch);
     landed = 0;
-    struct oq_log_callbacks callbacks = log_watch_callbacks(&watch);
-    int err = oq_journal_open(&settings, &callbacks, &log_, &fault);
-    if (err != 0)
-        log_watch_done(&watch);
-    return err;
-}
-
-static void stop(void)
-{
-    assert_ok(oq_log_close(log_, 30000));
-    oq_log_free(log_);
-    log_watch_done(&watch);
-    log_ = NULL;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/penstock-journal-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/journal.db", dir);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    faulty_vfs_heal();
-    if (log_ != NULL)
-        stop();
-    char command[128];
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return open_journal(NULL, NULL);
 }
 
 static void append(struct oq_event event, const char *sale)
@@ -92,27 +47,6 @@ static void wait_landed(void)
         assert_int_equal(watch.outcome[i].outcome, OQ_LANDED);
 }
 
-static int64_t ask(const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    int64_t value = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return value;
-}
-
-static void do_sql(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static off_t file_size(void)
 {
     struct stat status;
@@ -123,11 +57,11 @@ static off_t file_size(void)
 static void wait_for(const char *sql, int64_t value)
 {
     for (int i = 0; i < 6000; i++) {
-        if (ask(sql) == value)
+        if (ask_sql(sql) == value)
             return;
         usleep(5000);
     }
-    fail_msg("%s: is %lld", sql, (long long)ask(sql));
+    fail_msg("%s: is %lld", sql, (long long)ask_sql(sql));
 }
 
 #define LEFT "SELECT count(*) FROM records WHERE sale = 'sale'"
@@ -147,8 +81,8 @@ static void the_records_of_an_archived_sale_go_and_the_file_shrinks(void **state
     wait_for(LEFT, 1); /* the record itself */
     wait_for("SELECT count(*) FROM archived", 0);
     wait_for("PRAGMA freelist_count", 0);
-    assert_int_equal(ask("SELECT dropped FROM meta"), 21000);
-    assert_int_equal(ask("SELECT count(*) FROM records"), 301);
+    assert_int_equal(ask_sql("SELECT dropped FROM meta"), 21000);
+    assert_int_equal(ask_sql("SELECT count(*) FROM records"), 301);
     stop();
     assert_true(file_size() < 600 * 1024); /* it was 9 MB */
     assert_ok(try_open());
@@ -170,8 +104,8 @@ static void two_archived_sales_go_one_after_the_other(void **state)
     append(archived(), "sale"); /* once more: nothing is left to be done */
     wait_landed();
     wait_for("SELECT count(*) FROM archived", 0);
-    assert_int_equal(ask("SELECT count(*) FROM records"), 2);
-    assert_int_equal(ask("SELECT dropped FROM meta"), 2001);
+    assert_int_equal(ask_sql("SELECT count(*) FROM records"), 2);
+    assert_int_equal(ask_sql("SELECT dropped FROM meta"), 2001);
     stop();
     assert_ok(try_open());
     assert_int_equal(watch.record_count, 2);
@@ -212,8 +146,8 @@ static void a_deletion_that_a_crash_cut_off_goes_on_after_the_start(void **state
         assert_int_equal(watch.record[count - 1].type, OQ_ARCHIVED);
         assert_int_equal(watch.record[count - 1].seq, 5011);
         wait_for("SELECT count(*) FROM archived", 0);
-        assert_int_equal(ask(LEFT), 1);
-        assert_int_equal(ask("SELECT dropped FROM meta"), 5000);
+        assert_int_equal(ask_sql(LEFT), 1);
+        assert_int_equal(ask_sql("SELECT dropped FROM meta"), 5000);
         stop();
         char command[128];
         snprintf(command, sizeof command, "rm %s*", path);
@@ -296,8 +230,8 @@ static void a_journal_of_the_format_before_is_taken_over(void **state)
     append(archived(), "sale");
     wait_landed();
     wait_for("SELECT count(*) FROM archived", 0);
-    assert_int_equal(ask(LEFT), 1);
-    assert_int_equal(ask("PRAGMA user_version"), 2);
+    assert_int_equal(ask_sql(LEFT), 1);
+    assert_int_equal(ask_sql("PRAGMA user_version"), 2);
     /* Such a file keeps its size; its free pages are used again. */
     append_orders("other", 1, 2500);
     wait_landed();
@@ -305,7 +239,7 @@ static void a_journal_of_the_format_before_is_taken_over(void **state)
     assert_true(file_size() <= before + 65536);
 }
 
-#define CLAIM(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define CLAIM(name) cmocka_unit_test_setup_teardown(name, make_journal_dir, drop_journal_dir)
 
 int main(void)
 {

@@ -2,9 +2,8 @@
  * file, what it refuses to open and what it then says, and disks that fail. */
 #include "tests/unit/check.h"
 
-#include "queue/log_journal.h"
 #include "tests/contract/faulty_vfs.h"
-#include "tests/contract/log_watch.h"
+#include "tests/unit/journal_fixture.h"
 #include "tests/unit/records.h"
 
 #include <fcntl.h>
@@ -19,12 +18,6 @@
 #include <unistd.h>
 
 #define PAGE 8192
-
-static char dir[64];
-static char path[96];
-static struct log_watch watch;
-static struct oq_log *log_;
-static struct ps_fault fault;
 
 /* --- words for the tests --- */
 
@@ -49,49 +42,7 @@ static int on_marks(bool fits, const char *why, struct oq_sale_marks *sales, voi
 
 static int try_open(void)
 {
-    const struct oq_journal_settings settings = {.path = path,
-                                                 .mark = mark,
-                                                 .queue_capacity = 1024,
-                                                 .batch_max = 256,
-                                                 .retry_ms = 10,
-                                                 .vfs = FAULTY_VFS,
-                                                 .clock = &ps_clock_system};
-    log_watch_init(&watch);
-    memset(&fault, 0, sizeof fault);
-    struct oq_log_callbacks callbacks = log_watch_callbacks(&watch);
-    callbacks.on_marks = on_marks;
-    int err = oq_journal_open(&settings, &callbacks, &log_, &fault);
-    if (err != 0)
-        log_watch_done(&watch);
-    return err;
-}
-
-static void stop(void)
-{
-    assert_ok(oq_log_close(log_, 30000));
-    oq_log_free(log_);
-    log_watch_done(&watch);
-    log_ = NULL;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    strcpy(dir, "/tmp/penstock-journal-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/journal.db", dir);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    faulty_vfs_heal();
-    if (log_ != NULL)
-        stop();
-    char command[128];
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
+    return open_journal(mark, on_marks);
 }
 
 static int append_order(uint32_t number)
@@ -125,27 +76,6 @@ static void make_journal_of(uint32_t orders)
     append_orders(orders);
     log_watch_wait_outcomes(&watch, orders);
     stop();
-}
-
-static void with_sqlite(const char *sql)
-{
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
-static int64_t ask_sqlite(const char *sql)
-{
-    sqlite3 *db;
-    sqlite3_stmt *statement;
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
-    int64_t value = sqlite3_column_int64(statement, 0);
-    sqlite3_finalize(statement);
-    sqlite3_close(db);
-    return value;
 }
 
 static void write_at(const char *name, off_t at, const char *text, size_t len)
@@ -249,8 +179,8 @@ static void starts_and_recoveries_are_counted(void **state)
     (void)state;
     make_journal_of(1);
     make_journal_of(1);
-    assert_int_equal(ask_sqlite("SELECT starts FROM meta"), 2);
-    assert_int_equal(ask_sqlite("SELECT recoveries FROM meta"), 0);
+    assert_int_equal(ask_sql("SELECT starts FROM meta"), 2);
+    assert_int_equal(ask_sql("SELECT recoveries FROM meta"), 0);
 }
 
 /* How soon pages are copied, and how many orders a commit has, is a matter of the machine: so
@@ -270,7 +200,7 @@ static void the_wal_stays_small(void **state)
     }
     assert_in_range(size_of("-wal"), 1, 12 << 20);
     stop();
-    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), ORDERS);
+    assert_int_equal(ask_sql("SELECT count(*) FROM records"), ORDERS);
 }
 
 /* --- what is refused --- */
@@ -279,16 +209,16 @@ static void a_newer_format_is_refused(void **state)
 {
     (void)state;
     make_journal_of(1);
-    with_sqlite("PRAGMA user_version=3");
+    do_sql("PRAGMA user_version=3");
     assert_refused(PS_E_NEWER, "newer program");
-    with_sqlite("PRAGMA user_version=2");
+    do_sql("PRAGMA user_version=2");
     assert_ok(try_open());
 }
 
 static void a_foreign_database_is_refused_and_left_alone(void **state)
 {
     (void)state;
-    with_sqlite("CREATE TABLE records (seq INTEGER PRIMARY KEY, body TEXT)");
+    do_sql("CREATE TABLE records (seq INTEGER PRIMARY KEY, body TEXT)");
     off_t size = size_of("");
     assert_refused(PS_E_CORRUPT, "move");
     assert_int_equal(size_of(""), size);
@@ -324,7 +254,7 @@ static void a_missing_table_is_refused(void **state)
 {
     (void)state;
     make_journal_of(1);
-    with_sqlite("DROP TABLE records");
+    do_sql("DROP TABLE records");
     assert_refused(PS_E_CORRUPT, "restore");
 }
 
@@ -359,7 +289,7 @@ static void a_missing_record_is_refused(void **state)
 {
     (void)state;
     make_journal_of(10);
-    with_sqlite("DELETE FROM records WHERE seq = 4");
+    do_sql("DELETE FROM records WHERE seq = 4");
     assert_refused(PS_E_CORRUPT, "record 4 is missing");
 }
 
@@ -367,7 +297,7 @@ static void a_missing_beginning_is_refused(void **state)
 {
     (void)state;
     make_journal_of(10);
-    with_sqlite("DELETE FROM records WHERE seq = 1");
+    do_sql("DELETE FROM records WHERE seq = 1");
     assert_refused(PS_E_CORRUPT, "record 1 is missing");
 }
 
@@ -375,8 +305,8 @@ static void a_record_that_makes_no_sense_is_refused(void **state)
 {
     (void)state;
     make_journal_of(10);
-    with_sqlite("UPDATE records SET body = replace(body, '\"quantity\":1', '\"quantity\":-1')"
-                " WHERE seq = 7");
+    do_sql("UPDATE records SET body = replace(body, '\"quantity\":1', '\"quantity\":-1')"
+           " WHERE seq = 7");
     assert_refused(PS_E_CORRUPT, "record 7");
     assert_non_null(strstr(fault.text, "/quantity"));
 }
@@ -593,7 +523,7 @@ static void commits_go_on_while_a_checkpoint_waits_for_the_disk(void **state)
     for (size_t i = 0; i < 80000; i++)
         assert_int_equal(watch.outcome[i].outcome, OQ_LANDED);
     stop();
-    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 80000);
+    assert_int_equal(ask_sql("SELECT count(*) FROM records"), 80000);
 }
 
 static void a_disk_that_is_really_full_refuses_and_recovers(void **state)
@@ -658,7 +588,7 @@ static void a_recovery_that_fails_in_its_own_commit_is_tried_again(void **state)
         assert_true(order->seq < closing->seq);
     size_t records = watch.record_count;
     stop();
-    assert_true(ask_sqlite("SELECT recoveries FROM meta") >= 1);
+    assert_true(ask_sql("SELECT recoveries FROM meta") >= 1);
     assert_ok(try_open());
     assert_int_equal(watch.record_count, records);
 }
@@ -762,7 +692,7 @@ static void what_is_read_back_at_start_is_in_the_database_itself(void **state)
     assert_ok(system(command));
     stop();
     snprintf(path, sizeof path, "%s/copy/journal.db", dir);
-    assert_int_equal(ask_sqlite("SELECT count(*) FROM records"), 300);
+    assert_int_equal(ask_sql("SELECT count(*) FROM records"), 300);
 }
 
 static void take_mark(void *arg)
@@ -824,7 +754,7 @@ static void a_journal_without_the_marked_record_is_read_from_its_start(void **st
     for (size_t i = 0; i < PS_ARRAY_LEN(changes); i++) {
         struct oq_mark room;
         make_marked_journal(&room);
-        with_sqlite(changes[i]);
+        do_sql(changes[i]);
         assert_ok(try_open());
         assert_int_equal(marks.asked, 1);
         assert_false(marks.fits);
@@ -842,7 +772,7 @@ static void records_that_are_missing_behind_the_mark_are_noticed(void **state)
     (void)state;
     struct oq_mark room;
     make_marked_journal(&room);
-    with_sqlite("DELETE FROM records WHERE seq = 7");
+    do_sql("DELETE FROM records WHERE seq = 7");
     assert_int_equal(try_open(), PS_E_CORRUPT);
     assert_non_null(strstr(fault.text, "record 7 is missing"));
     log_ = NULL;
@@ -861,7 +791,7 @@ static void an_open_ends_when_the_marked_part_cannot_be_taken(void **state)
     mark = NULL;
 }
 
-#define CLAIM(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define CLAIM(test) cmocka_unit_test_setup_teardown(test, make_journal_dir, drop_journal_dir)
 
 int main(void)
 {

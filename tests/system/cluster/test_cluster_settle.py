@@ -6,7 +6,7 @@ import time
 import pytest
 from cluster import Cluster, Crowd, promised_more
 from penstock import REHEARSE, ROOT, wait_until
-from settle import Sqlite, Worker, assert_results, init, kill_now_and_then, orders_in, wait_confirmed, wait_stored
+from settle import Worker, assert_results, kill_now_and_then, orders_in, wait_confirmed, wait_stored
 
 STOCK = 100000
 
@@ -16,11 +16,6 @@ def worker_of(cluster, database, *flags):
     return Worker(database, "--kafka-brokers", cluster.kafka.direct, "--kafka-topic", cluster.topic, "--kafka-group", cluster.topic, *urls,
                   "--gateway-token-file", str(cluster[0].state / "admin.token"), "--gateway-timeout-ms", "1000", *flags,
                   log=cluster.directory / "settle.log")
-
-
-@pytest.fixture()
-def shop(tmp_path):
-    return init(Sqlite(tmp_path))
 
 
 def assert_books_agree(cluster, database, sale, crowd):

@@ -15,13 +15,6 @@ from faults import Disk
 from penstock import ANY_VERSION, PATIENT_LOG, Answer, Gateway, call, raw, rfc3339, wait_until, window_s
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as one:
-        one.no_limits()
-        yield one
-
-
 def token(gateway, role, **members):
     answer = gateway.admin("POST", "/admin/v1/tokens", {"role": role, **members})
     assert answer.status == 201, answer

@@ -15,13 +15,6 @@ BREAKERS = "/admin/v1/breakers"
 
 
 @pytest.fixture()
-def redis(tmp_path):
-    server = Redis(tmp_path).start()
-    yield server
-    server.end()
-
-
-@pytest.fixture()
 def start(tmp_path):
     """Makes gateways, and ends them."""
     with contextlib.ExitStack() as stack:

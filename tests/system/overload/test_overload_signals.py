@@ -7,21 +7,13 @@ import signal
 import time
 
 import pytest
-from cluster import Redis
 from faults import Disk, processor
 from load import Load
-from penstock import PATIENT_LOG, Gateway, call, free_port, wait_until
+from penstock import Gateway, call, free_port, wait_until
 from proxy import Proxy
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
          "memory", "memory_pressure", "connections", "admitted_rate"}
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as one:
-        one.no_limits()
-        yield one
 
 
 def overload(gateway, history_s=0):
@@ -163,13 +155,6 @@ def test_a_log_that_is_slow_raises_the_pressure_and_names_itself(tmp_path):
             wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] > 1000, what="the latency")
         disk.heal()
         wait_until(lambda: overload(gateway)["signals"]["log_latency_ms"]["value"] == 0, what="its end")
-
-
-@pytest.fixture()
-def redis(tmp_path):
-    server = Redis(tmp_path).start()
-    yield server
-    server.end()
 
 
 def test_a_redis_that_is_slow_shows_in_the_latency_of_the_counter(redis):

@@ -10,13 +10,6 @@ from mutations import changed_record
 from penstock import ANY_VERSION, PATIENT_LOG, Gateway, call, wait_until
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
-
-
 def mixed_sale(gateway):
     sale = gateway.make_sale(stock=20)
     orders = [gateway.buy(sale, f"u{i}", key=f"k{i}").json["order_id"] for i in range(4)]

@@ -7,18 +7,11 @@ import time
 from datetime import datetime
 
 import pytest
-from penstock import PATIENT_LOG, Gateway, raw, rfc3339
+from penstock import raw, rfc3339
 
 UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
 
 
 def post(gateway, sale, body, user="u", headers=None):

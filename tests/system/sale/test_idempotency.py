@@ -6,13 +6,6 @@ from penstock import PATIENT_LOG, Gateway
 from test_buying import is_no, post, together
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
-
-
 def is_replay(answer, order, state="accepted"):
     assert answer.status == 202, answer
     assert answer.headers["idempotency-replayed"] == "true"

@@ -1,16 +1,9 @@
 """Looking orders up: each buyer sees their own orders, and nobody else's."""
 import pytest
-from penstock import ANY_VERSION, PATIENT_LOG, Gateway
+from penstock import ANY_VERSION, Gateway
 from test_buying import is_no
 
 NOBODYS = "0198c0de-0000-7000-8000-000000000000"
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
 
 
 def look(gateway, order, user):

@@ -11,13 +11,6 @@ from test_buying import is_no, together
 NOBODYS = "0198c0de-0000-7000-8000-000000000000"
 
 
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
-
-
 def settle(gateway, order, what):
     return gateway.admin("POST", f"/admin/v1/orders/{order['order_id']}/{what}")
 

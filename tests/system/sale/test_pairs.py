@@ -62,13 +62,6 @@ def memory_and_kafka(kafka, topic):
 
 
 @pytest.fixture()
-def redis(tmp_path):
-    server = Redis(tmp_path).start()
-    yield server
-    server.end()
-
-
-@pytest.fixture()
 def redis_and_journal(redis):
     return {"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}}
 

@@ -34,11 +34,6 @@ def database(request, tmp_path):
 
 
 @pytest.fixture()
-def shop(tmp_path):
-    return init(Sqlite(tmp_path))
-
-
-@pytest.fixture()
 def gateway():
     with Gateway(settings=PATIENT_LOG) as g:
         g.no_limits()

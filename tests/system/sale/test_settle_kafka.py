@@ -12,7 +12,7 @@ import uuid
 import pytest
 from load import Load
 from penstock import PATIENT_LOG, Gateway, wait_until
-from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_orders, buy, init, kafka_worker, kill_now_and_then, orders_in,
+from settle import (PostgresServer, Topic, assert_results, assert_same_orders, buy, init, kafka_worker, kill_now_and_then, orders_in,
                     wait_results, wait_stored)
 
 
@@ -20,11 +20,6 @@ from settle import (PostgresServer, Sqlite, Topic, assert_results, assert_same_o
 def postgres():
     with PostgresServer() as server:
         yield init(server.database())
-
-
-@pytest.fixture()
-def shop(tmp_path):
-    return init(Sqlite(tmp_path))
 
 
 @pytest.fixture()

@@ -4,18 +4,11 @@ import time
 from datetime import datetime
 
 import pytest
-from penstock import PATIENT_LOG, Gateway, call, rfc3339, wait_until
+from penstock import call, rfc3339, wait_until
 from test_buying import is_no
 
 NEAR = {"max-age": 1, "stale-while-revalidate": 2, "stale-if-error": 30}
 FAR = {"max-age": 2, "stale-while-revalidate": 5, "stale-if-error": 60}
-
-
-@pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
 
 
 def page(gateway, sale, **headers):

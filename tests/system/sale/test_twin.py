@@ -13,13 +13,6 @@ from test_buying import is_no
 
 
 @pytest.fixture(scope="module")
-def gateway():
-    with Gateway(settings=PATIENT_LOG) as g:
-        g.no_limits()
-        yield g
-
-
-@pytest.fixture(scope="module")
 def key(gateway):
     return new_key(gateway)
 
