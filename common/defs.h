@@ -64,6 +64,12 @@ static inline int ps_str_compare(struct ps_str left, struct ps_str right)
     return order != 0 ? order : (left.len > right.len) - (left.len < right.len);
 }
 
+/* A list of texts, each NUL-terminated. Whose it is, its owner says. */
+struct ps_strings {
+    char **at;
+    size_t count;
+};
+
 /* Of texts that may be NULL, which is the same as nothing but NULL. */
 static inline bool ps_text_same(const char *a, const char *b)
 {

@@ -77,8 +77,8 @@ struct ps_member {
     double min, max;      /* of a value; bytes of a text; entries of a list; max 0: no bounds */
     const char *fallback; /* the default, as JSON text; NULL: zero, or null */
     const char *example;  /* as JSON text; NULL: the default */
-    const char *unit;     /* "ms"; NULL: none */
-    const char *was;      /* its name in what an older version has stored; NULL: the same */
+    const char *unit[PS_LANGUAGES]; /* "ms"; NULL: none, or as in English */
+    const char *was; /* its name in what an older version has stored; NULL: the same */
     union {
         const char *const *words; /* NULL-terminated */
         const struct ps_format *format;
@@ -94,6 +94,8 @@ struct ps_member {
 
 /* For rows: where the field lies in `struct type`. */
 #define PS_AT(type, field) .offset = offsetof(type, field), .size = sizeof(((type *)NULL)->field)
+/* The same of a list of strings, which is a struct ps_strings. */
+#define PS_AT_STRINGS(type, field) PS_AT(type, field.at), .count_at = offsetof(type, field.count)
 
 /* Rows whose names begin alike up to a dot stand together: they are one object. */
 struct ps_table {
@@ -130,7 +132,7 @@ struct ps_table_at {
 enum ps_path_style { PS_PATH_POINTER, PS_PATH_DOTTED };
 
 struct ps_table_source {
-    const json_t *json;
+    const json_t *json;       /* NULL: the defaults alone; checks are not called */
     const char *pointer;      /* of the object in what is read; "" = it is the whole */
     enum ps_path_style style; /* of the faults: "/log/queue", "log.queue" */
     const void *ctx;          /* for checks */

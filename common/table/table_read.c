@@ -143,29 +143,39 @@ static const char *type_of(const json_t *value)
     return names[json_typeof(value)];
 }
 
+/* What the value is instead. Of texts those that have a form are repeated; others may be secrets.
+ */
+static void describe_value(const struct ps_member *member, const json_t *value, char *ret_text,
+                           size_t cap)
+{
+    bool text = member->type == PS_M_STRING || member->type == PS_M_CHARS;
+
+    if (json_is_integer(value))
+        (void)snprintf(ret_text, cap, ", not %lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        (void)snprintf(ret_text, cap, ", not %.15g", json_real_value(value));
+    else if (json_is_array(value) && member->type == PS_M_LIST)
+        (void)snprintf(ret_text, cap, ", not %zu", json_array_size(value));
+    else if (!json_is_string(value) ||
+             !(text || member->type == PS_M_TIME || member->type == PS_M_OWN))
+        (void)snprintf(ret_text, cap, ", not %s", type_of(value));
+    else if (text && member->format != NULL && json_string_length(value) <= PS_NAME_MAX)
+        (void)snprintf(ret_text, cap, ", not \"%s\"", json_string_value(value));
+}
+
 /* "must be …, not 7; for example 5" */
 void ps_table_wrong_value(struct ps_table_at *at, const char *place, const struct ps_member *member,
                           const json_t *value)
 {
     const char *example = member->example != NULL ? member->example : member->fallback;
-    char rule[PS_TABLE_RULE_MAX], is[40];
+    char rule[PS_TABLE_RULE_MAX], is[PS_NAME_MAX + 16] = "";
 
     if (example != NULL && (strcmp(example, "null") == 0 || strlen(example) > 60))
         example = NULL;
-    if (json_is_integer(value))
-        (void)snprintf(is, sizeof is, "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        (void)snprintf(is, sizeof is, "%.15g", json_real_value(value));
-    else if (json_is_array(value) && member->type == PS_M_LIST)
-        (void)snprintf(is, sizeof is, "%zu", json_array_size(value));
-    else
-        (void)snprintf(is, sizeof is, "%s", type_of(value));
-    bool scalar =
-        json_is_string(value) && (member->type == PS_M_STRING || member->type == PS_M_CHARS ||
-                                  member->type == PS_M_TIME || member->type == PS_M_OWN);
+    describe_value(member, value, is, sizeof is);
     ps_member_describe(member, PS_ENGLISH, rule, sizeof rule);
-    ps_table_fault(at, place, "must be %s%s%s%s%s", rule, scalar ? "" : ", not ", scalar ? "" : is,
-                   example != NULL ? "; for example " : "", example != NULL ? example : "");
+    ps_table_fault(at, place, "must be %s%s%s%s", rule, is, example != NULL ? "; for example " : "",
+                   example != NULL ? example : "");
 }
 
 /* --- Objects. --- */
@@ -220,7 +230,7 @@ static void read_member(struct ps_table_at *at, const struct ps_member *member, 
     }
 }
 
-/* Names of the members of one object of the table, each once. */
+/* Names of the members of one object of the table that may be written, each once. */
 #define WORDS_MAX 300
 struct words {
     char text[WORDS_MAX][PS_NAME_MAX];
@@ -234,6 +244,8 @@ static void collect_words(const struct ps_table *table, size_t first, size_t end
 
     for (size_t i = first; i < end && count < WORDS_MAX; i = next) {
         next = ps_table_group(table, i, end, lead, &len);
+        if (next == i + 1 && (table->members[i].flags & PS_M_SHOWN) != 0)
+            continue;
         (void)snprintf(ret->text[count], sizeof ret->text[count], "%.*s", (int)len,
                        table->members[i].name + lead);
         ret->list[count] = ret->text[count];
@@ -406,7 +418,7 @@ int ps_table_read(const struct ps_table *table, const struct ps_table_source *so
     struct ps_table_at at = {
         .table = table, .json = source->json, .ctx = source->ctx, .index = SIZE_MAX, .of = &of};
 
-    if (!json_is_object(source->json)) {
+    if (source->json != NULL && !json_is_object(source->json)) {
         ps_table_fault(&at, "", "must be an object, not %s", type_of(source->json));
         at.json = NULL; /* so that each member has its default */
     }
@@ -420,15 +432,13 @@ json_t *ps_table_defaults(const struct ps_table *table)
 {
     struct ps_faults faults = {0};
     void *object = calloc(1, table->size);
-    json_t *none = json_object(), *json = NULL;
-    const struct ps_table_source source = {.json = none, .pointer = ""};
+    json_t *json = NULL;
+    const struct ps_table_source none = {.pointer = ""};
 
-    if (object != NULL && none != NULL &&
-        ps_table_read(table, &source, object, &faults) != PS_E_NOMEM)
+    if (object != NULL && ps_table_read(table, &none, object, &faults) != PS_E_NOMEM)
         json = ps_table_print(table, object);
     if (object != NULL)
         ps_table_free(table, object);
     free(object);
-    json_decref(none);
     return json;
 }

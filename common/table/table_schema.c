@@ -38,7 +38,9 @@ static void describe_number(const struct ps_member *member, enum ps_language lan
 {
     static const char *const whole[] = {"a whole number", "整数"};
     static const char *const any[] = {"a number", "数"};
-    const char *unit = member->unit != NULL ? member->unit : "";
+    const char *unit = member->unit[language] != NULL ? member->unit[language]
+                       : member->unit[0] != NULL      ? member->unit[0]
+                                                      : "";
     const char *gap = *unit != '\0' ? " " : "";
 
     ps_buf_puts(buf, (member->type == PS_M_INT ? whole : any)[language]);
@@ -281,8 +283,8 @@ static json_t *member_schema(const struct ps_member *member, enum ps_language la
         err = set(json, "default", parse(member->fallback));
     if (err == 0 && member->example != NULL)
         err = set(json, "examples", json_pack("[o]", parse(member->example)));
-    if (err == 0 && member->unit != NULL && *member->unit != '\0')
-        err = set(json, "x-unit", json_string(member->unit));
+    if (err == 0 && member->unit[0] != NULL && member->unit[0][0] != '\0')
+        err = set(json, "x-unit", json_string(member->unit[0]));
     if (err == 0 && (member->flags & PS_M_SHOWN) != 0)
         err = set(json, "readOnly", json_true());
     if (err == 0 && (member->flags & PS_M_INPUT) != 0)

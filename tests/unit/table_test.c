@@ -39,6 +39,7 @@ struct thing {
     struct wheel *wheels;
     size_t status_count;
     int *status;
+    struct ps_strings hosts;
     size_t pair_count;
     struct pair *pairs;
     json_t *extra;
@@ -83,7 +84,7 @@ static void check_wheel(struct ps_table_at *at, void *object)
 
 /* clang-format off */
 static const struct ps_member health_rows[] = {
-    {"ms", PS_M_INT, PS_AT(struct thing, health.ms), .min = 1, .max = 1000, .fallback = "500", .unit = "ms"},
+    {"ms", PS_M_INT, PS_AT(struct thing, health.ms), .min = 1, .max = 1000, .fallback = "500", .unit = {"ms"}},
     {"path", PS_M_STRING, PS_AT(struct thing, health.path), .min = 1, .max = 100, .fallback = "\"/\""},
 };
 static const struct ps_table health = {.title = "health", .members = health_rows, .count = 2, .size = sizeof(struct thing)};
@@ -96,6 +97,13 @@ static const struct ps_member wheel_rows[] = {
 static const struct ps_table wheel = {.title = "wheel", .members = wheel_rows, .count = 3, .size = sizeof(struct wheel), .check = check_wheel};
 static const struct ps_member wheel_item = {"", PS_M_OBJECT, .size = sizeof(struct wheel), .table = &wheel};
 static const struct ps_member status_item = {"", PS_M_INT, .size = sizeof(int), .min = 200, .max = 599};
+
+static bool is_host(const char *text, size_t len)
+{
+    return len > 0 && strchr(text, ':') == NULL;
+}
+static const struct ps_format host = {.rule = {"a host", "主机名"}, .is_ok = is_host};
+static const struct ps_member host_item = {"", PS_M_STRING, .size = sizeof(char *), .format = &host, .example = "\"a.b\""};
 
 static const struct ps_member pair_rows[] = {
     {"name", PS_M_STRING, PS_AT(struct pair, name), .min = 1, .max = 8},
@@ -118,10 +126,11 @@ static const struct ps_member body_rows[] = {
 };
 static const struct ps_table body = {.title = "body", .members = body_rows, .count = 3, .size = sizeof(struct thing), .has_tag = true, .tag_at = offsetof(struct thing, body.shape)};
 
-#define AT(field) PS_AT(struct thing, field)
+#define AT(field)         PS_AT(struct thing, field)
+#define AT_STRINGS(field) PS_AT_STRINGS(struct thing, field)
 static const struct ps_member rows[] = {
     {"on", PS_M_BOOL, AT(on), .fallback = "true"},
-    {"big", PS_M_INT, AT(big), .min = -5, .max = 5000000000.0, .fallback = "7", .unit = "orders", .text = {"How many", "数量"}},
+    {"big", PS_M_INT, AT(big), .min = -5, .max = 5000000000.0, .fallback = "7", .unit = {"orders", "个订单"}, .text = {"How many", "数量"}},
     {"small", PS_M_INT, AT(small), .max = 65535, .fallback = "1"},
     {"cold", PS_M_INT, AT(cold), .min = -40, .max = 40, .fallback = "-3"},
     {"ratio", PS_M_NUMBER, AT(ratio), .max = 1, .fallback = "0.5"},
@@ -134,6 +143,7 @@ static const struct ps_member rows[] = {
     {"health", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct thing), .table = &health},
     {"wheels", PS_M_LIST, AT(wheels), .count_at = offsetof(struct thing, wheel_count), .max = 3, .item = &wheel_item, .fallback = "[]"},
     {"status", PS_M_LIST, AT(status), .count_at = offsetof(struct thing, status_count), .min = 1, .max = 2, .item = &status_item, .fallback = "[200]"},
+    {"hosts", PS_M_LIST, AT_STRINGS(hosts), .item = &host_item, .fallback = "[\"x\"]", .flags = PS_M_RELOADS},
     {"pairs", PS_M_MAP, AT(pairs), .count_at = offsetof(struct thing, pair_count), .max = 2, .item = &pair_item, .fallback = "{}"},
     {"extra", PS_M_FREE, AT(extra), .max = 40, .fallback = "{}"},
     {"outer.inner.deep", PS_M_INT, AT(deep), .max = 9, .fallback = "4"},
@@ -149,14 +159,15 @@ static const struct ps_table table = {
 #define DEFAULTS                                                                                   \
     "{\"on\":true,\"big\":7,\"small\":1,\"cold\":-3,\"ratio\":0.5,\"share\":0.25,\"until\":null,"  \
     "\"name\":null,\"colour\":\"green\",\"days\":[\"mon\"],\"health\":null,\"wheels\":[],"         \
-    "\"status\":[200],\"pairs\":{},\"extra\":{},"                                                  \
+    "\"status\":[200],\"hosts\":[\"x\"],\"pairs\":{},\"extra\":{},"                                \
     "\"outer\":{\"inner\":{\"deep\":4},\"even\":2},\"source\":null,\"body\":null}"
 #define FULL                                                                                        \
     "{\"on\":false,\"big\":-5,\"small\":65535,\"cold\":-40,\"ratio\":0.1,\"share\":0.999,"          \
     "\"until\":\"2030-11-11T10:00:00.000Z\",\"name\":\"x\",\"note\":\"优惠\",\"colour\":\"red\"," \
     "\"days\":[\"mon\",\"wed\"],\"health\":{\"ms\":1,\"path\":\"/h\"},"                             \
     "\"wheels\":[{\"name\":\"a\",\"spokes\":0},{\"name\":\"b\",\"spokes\":32}],"                    \
-    "\"status\":[204,599],\"pairs\":{\"k\":\"v\",\"b\":\"\"},\"extra\":{\"b\":1,\"a\":[9.9]},"      \
+    "\"status\":[204,599],\"hosts\":[],\"pairs\":{\"k\":\"v\",\"b\":\"\"},\"extra\":{\"b\":1,"      \
+    "\"a\":[9.9]},"                                                                                 \
     "\"outer\":{\"inner\":{\"deep\":9},\"even\":-4},"                                               \
     "\"source\":{\"dns\":\"shop\",\"port\":80},\"body\":{\"shape\":\"square\",\"side\":3}}"
 
@@ -202,6 +213,86 @@ static void what_is_left_out_has_its_default(void **unused)
     json_decref(defaults);
 }
 
+static void without_json_there_are_the_defaults(void **unused)
+{
+    (void)unused;
+    const struct ps_table_source nothing = {.pointer = ""};
+    struct ps_faults faults = {0};
+    struct thing thing = {0};
+
+    assert_ok(ps_table_read(&table, &nothing, &thing, &faults));
+    assert_prints(&thing, DEFAULTS);
+    ps_table_free(&table, &thing);
+}
+
+/* A key with a dot in it is no path, and what stands in the wrong object is named by its right one.
+ */
+static void a_misspelt_or_misplaced_member_names_the_right_one(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *text, *path, *says;
+    } cases[] = {
+        {"{\"outr\":{}}", "outr", "is unknown; did you mean \"outer\"?"},
+        {"{\"outer\":{\"iner\":{}}}", "outer.iner", "is unknown; did you mean \"outer.inner\"?"},
+        {"{\"outer\":{\"deep\":1}}", "outer.deep",
+         "is unknown; did you mean \"outer.inner.deep\"?"},
+        {"{\"even\":2}", "even", "is unknown; did you mean \"outer.even\"?"},
+        {"{\"outer\":{\"inner.deep\":1}}", "outer.inner.deep",
+         "is unknown; write an object \"inner\" with \"deep\" in it"},
+        {"{\"wholly_else\":1}", "wholly_else", "is unknown"},
+        {"{\"\":1}", "", "is unknown"},
+        {"{\"outer\":{\"\":1}}", "outer.", "is unknown"},
+    };
+    struct ps_faults faults;
+    struct thing thing;
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        assert_int_equal(read_thing(cases[i].text, PS_PATH_DOTTED, &thing, &faults), PS_E_INVALID);
+        assert_int_equal(faults.count, 1);
+        assert_string_equal(faults.at[0].path, cases[i].path);
+        assert_string_equal(faults.at[0].text, cases[i].says);
+        ps_table_free(&table, &thing);
+    }
+}
+
+static void a_very_long_key_is_unknown(void **unused)
+{
+    (void)unused;
+    char text[600] = "{\"outer\":{\"";
+    struct ps_faults faults;
+    struct thing thing;
+
+    memset(text + strlen(text), 'k', 500);
+    memcpy(text + 511, "\":1}}", 6);
+    assert_int_equal(read_thing(text, PS_PATH_DOTTED, &thing, &faults), PS_E_INVALID);
+    assert_memory_equal(faults.at[0].path, "outer.kkkk", 10);
+    assert_string_equal(faults.at[0].text, "is unknown");
+    ps_table_free(&table, &thing);
+}
+
+static void a_value_is_described_in_both_languages(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *member, *english, *chinese;
+    } cases[] = {
+        {"big", "a whole number between -5 and 5000000000 orders", "整数，-5 至 5000000000 个订单"},
+        {"hosts", "an array, each a host", "数组，每项为主机名"},
+        {"colour", "one of: red, green", "以下之一：red, green"},
+        {"outer.even", "an even number", "偶数"},
+    };
+    char text[200];
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
+        const struct ps_member *row = ps_table_find(&table, cases[i].member);
+        ps_member_describe(row, PS_ENGLISH, text, sizeof text);
+        assert_string_equal(text, cases[i].english);
+        ps_member_describe(row, PS_CHINESE, text, sizeof text);
+        assert_string_equal(text, cases[i].chinese);
+    }
+}
+
 static void what_is_printed_reads_back_the_same(void **unused)
 {
     (void)unused;
@@ -229,6 +320,8 @@ static void the_order_of_members_is_no_difference_and_a_value_is_one(void **unus
         "{\"health\":{}}",
         "{\"wheels\":[{\"name\":\"a\"}]}",
         "{\"status\":[201]}",
+        "{\"hosts\":[\"y\"]}",
+        "{\"hosts\":[\"x\",\"x\"]}",
         "{\"pairs\":{\"a\":\"c\",\"b\":\"b\"}}",
         "{\"extra\":{\"a\":1}}",
         "{\"outer\":{\"even\":4}}",
@@ -272,11 +365,12 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
          "must be a number between 0 and 1 in steps of 0.001, not 0.0001; for example 0.25"},
         {"{\"until\":\"soon\"}", "/until",
          "must be a time with its offset, such as \"2030-11-11T10:00:00Z\""},
-        {"{\"name\":\"a b\"}", "/name", "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}"},
+        {"{\"name\":\"a b\"}", "/name",
+         "must be a name: [A-Za-z0-9][A-Za-z0-9._-]{0,63}, not \"a b\""},
         {"{\"note\":\"123456\"}", "/note",
-         "must be a text without control characters of 0 to 5 characters"},
+         "must be a text without control characters of 0 to 5 characters, not \"123456\""},
         {"{\"note\":\"a\\nb\"}", "/note",
-         "must be a text without control characters of 0 to 5 characters"},
+         "must be a text without control characters of 0 to 5 characters, not \"a?b\""},
         {"{\"colour\":\"gren\"}", "/colour", "must be one of: red, green; did you mean \"green\"?"},
         {"{\"colour\":7}", "/colour", "must be one of: red, green, not 7; for example \"green\""},
         {"{\"days\":[\"mon\",\"mon\"]}", "/days",
@@ -294,6 +388,13 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"status\":[]}", "/status",
          "must be an array of 1 to 2 entries, each a whole number between 200 and 599, not 0; "
          "for example [200]"},
+        {"{\"hosts\":\"x\"}", "/hosts",
+         "must be an array, each a host, not a string; for example [\"x\"]"},
+        {"{\"hosts\":[\"x\",\"y:1\"]}", "/hosts/1",
+         "must be a host, not \"y:1\"; for example \"a.b\""},
+        {"{\"hosts\":[null]}", "/hosts/0", "must be a host, not null; for example \"a.b\""},
+        {"{\"pairs\":{\"secret\":\"123456789\"}}", "/pairs/secret",
+         "must be a string of 0 to 8 bytes"},
         {"{\"pairs\":{\"a/b\":7}}", "/pairs/a~1b", "must be a string of 0 to 8 bytes, not 7"},
         {"{\"extra\":[]}", "/extra",
          "must be an object of at most 40 bytes as compact JSON, not an array; for example {}"},
@@ -335,12 +436,14 @@ static void every_fault_is_found_at_once_and_what_is_faulty_has_its_default(void
     struct ps_faults faults;
     struct thing thing;
 
-    assert_int_equal(read_thing("{\"on\":0,\"big\":\"x\",\"wheels\":[{\"spokes\":-1},8],"
-                                "\"outer\":{\"even\":1},\"colur\":1}",
-                                PS_PATH_DOTTED, &thing, &faults),
-                     PS_E_INVALID);
+    assert_int_equal(
+        read_thing("{\"on\":0,\"big\":\"x\",\"hosts\":[\"x\",7],\"wheels\":[{\"spokes\":-1},8],"
+                   "\"outer\":{\"even\":1},\"colur\":1}",
+                   PS_PATH_DOTTED, &thing, &faults),
+        PS_E_INVALID);
     static const char *const paths[] = {
-        "on", "big", "wheels[0].name", "wheels[0].spokes", "wheels[1]", "outer.even", "colur"};
+        "on",        "big",      "wheels[0].name", "wheels[0].spokes",
+        "wheels[1]", "hosts[1]", "outer.even",     "colur"};
     assert_int_equal(faults.count, PS_ARRAY_LEN(paths));
     for (size_t i = 0; i < PS_ARRAY_LEN(paths); i++)
         assert_string_equal(faults.at[i].path, paths[i]);
@@ -364,6 +467,8 @@ static void the_schema_says_what_is_read(void **unused)
         {"colour", "{\"type\":\"string\",\"enum\":[\"red\",\"green\"],\"default\":\"green\"}"},
         {"status", "{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":200,"
                    "\"maximum\":599},\"minItems\":1,\"maxItems\":2,\"default\":[200]}"},
+        {"hosts", "{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"default\":[\"x\"],"
+                  "\"x-live\":true}"},
         {"outer",
          "{\"type\":\"object\",\"properties\":{\"inner\":{\"type\":\"object\",\"properties\":{"
          "\"deep\":{\"type\":\"integer\",\"minimum\":0,\"maximum\":9,\"default\":4}},"
@@ -390,6 +495,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_left_out_has_its_default),
+        cmocka_unit_test(without_json_there_are_the_defaults),
+        cmocka_unit_test(a_misspelt_or_misplaced_member_names_the_right_one),
+        cmocka_unit_test(a_very_long_key_is_unknown),
+        cmocka_unit_test(a_value_is_described_in_both_languages),
         cmocka_unit_test(what_is_printed_reads_back_the_same),
         cmocka_unit_test(the_order_of_members_is_no_difference_and_a_value_is_one),
         cmocka_unit_test(a_fault_names_the_member_and_says_what_is_allowed),

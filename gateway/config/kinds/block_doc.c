@@ -80,7 +80,7 @@ static void check_range(struct ps_table_at *at, void *object)
 #define AT(field) PS_AT(struct cfg_block, field)
 #define ROWS \
     {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_NULLABLE, .text = {"When the entry ends by itself; null: never", "条目自动失效的时间；null：永不"}}, \
-    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_NULLABLE | PS_M_INPUT, .min = 1, .max = TTL_MAX_S, .unit = "s", .example = "3600", .text = {"Instead of until: seconds from now", "代替 until：从现在起的秒数"}}, \
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_NULLABLE | PS_M_INPUT, .min = 1, .max = TTL_MAX_S, .unit = {"s"}, .example = "3600", .text = {"Instead of until: seconds from now", "代替 until：从现在起的秒数"}}, \
     {"reason", PS_M_STRING, AT(reason), .flags = PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .example = "\"a farm\"", .text = {"Why, for people; buyers do not see it", "原因，供内部查看；买家看不到"}}
 #define SHOWN_ROWS \
     {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the entry was made", "条目的创建时间"}}, \

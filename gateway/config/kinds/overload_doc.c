@@ -55,7 +55,7 @@ static void check_ladder(struct ps_table_at *at, void *object)
 /* clang-format off */
 #define AT(field) PS_AT(struct cfg_overload, field)
 #define SIGNAL_ROWS(signal, name, unit_of, threshold_is, weight_is, source, zh) \
-    {"signals." #name ".threshold", PS_M_NUMBER, AT(signals[CFG_SIGNAL_##signal].threshold), .max = 1e12, .unit = unit_of, .fallback = #threshold_is, .text = {source ". From this value on more of it hurts buyers; 0: not judged", zh "。超过该值会影响买家；0：不参与判断"}}, \
+    {"signals." #name ".threshold", PS_M_NUMBER, AT(signals[CFG_SIGNAL_##signal].threshold), .max = 1e12, .unit = {unit_of}, .fallback = #threshold_is, .text = {source ". From this value on more of it hurts buyers; 0: not judged", zh "。超过该值会影响买家；0：不参与判断"}}, \
     {"signals." #name ".weight", PS_M_NUMBER, AT(signals[CFG_SIGNAL_##signal].weight), .max = 1, .fallback = #weight_is, .text = {"Its share is weight times value, divided by threshold", "占比 = 权重 × 值 / 阈值"}}, \
     {"signals." #name ".unit", PS_M_STRING, .flags = PS_M_MEASURED, .text = {"Its unit", "单位"}}, \
     {"signals." #name ".source", PS_M_STRING, .flags = PS_M_MEASURED, .text = {"What is measured", "测量对象"}}, \
@@ -67,9 +67,9 @@ static const struct ps_member members[] = {
     {"mode", PS_M_ENUM, AT(mode), .words = modes, .fallback = "\"enforce\"", .text = {"off: the level stays at 0, nobody is shed and no limit follows latency", "off：级别保持 0，不削减请求，限制不随延迟变化"}},
     SIGNALS(SIGNAL_ROWS)
     {"enter", PS_M_NUMBER, AT(ladder.enter), .max = 100, .fallback = "0.8", .text = {"The level goes up while the pressure, the highest share of a signal, is at least this", "压力（各信号占比的最大值）不低于该值时升级"}},
-    {"enter_ticks", PS_M_INT, AT(ladder.enter_ticks), .min = 1, .max = 600, .unit = "ticks", .fallback = "3", .text = {"For how many ticks in a row, until it goes up", "连续多少个周期后升级"}},
+    {"enter_ticks", PS_M_INT, AT(ladder.enter_ticks), .min = 1, .max = 600, .unit = {"ticks", "个周期"}, .fallback = "3", .text = {"For how many ticks in a row, until it goes up", "连续多少个周期后升级"}},
     {"leave", PS_M_NUMBER, AT(ladder.leave), .max = 100, .fallback = "0.6", .text = {"The level goes down while the pressure is below this; below enter", "压力低于该值时降级恢复；须小于 enter"}},
-    {"leave_s", PS_M_INT, AT(ladder.leave_s), .min = 1, .max = 3600, .unit = "s", .fallback = "30", .text = {"For how long, until it goes down", "持续多久后恢复"}},
+    {"leave_s", PS_M_INT, AT(ladder.leave_s), .min = 1, .max = 3600, .unit = {"s"}, .fallback = "30", .text = {"For how long, until it goes down", "持续多久后恢复"}},
     {"level", PS_M_INT, .flags = PS_M_LIVE, .text = {"The level of the ladder now", "当前级别"}},
     {"at", PS_M_TIME, .flags = PS_M_MEASURED, .text = {"When this was measured", "测量时间"}},
     {"since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when the level is what it is", "当前级别的起始时间"}},

@@ -163,7 +163,7 @@ static void check(struct ps_table_at *at, void *object)
 static const struct ps_member members[] = {
     {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &value, .example = "\"on\"", .text = {"What holds meanwhile: of level a number, of feature on or off, of breaker open or closed, of flow a number, of fallback on, of split a share, of limit a mode", "期间生效的值：level 为数字，feature 为 on 或 off，breaker 为 open 或 closed，flow 为数字，fallback 为 on，split 为比例，limit 为模式"}},
     {"until", PS_M_TIME, AT(until_ms), .text = {"When it ends by itself", "自动结束的时间"}},
-    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = "s", .example = "600", .text = {"Instead of until: for how long", "代替 until：持续多久"}},
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = {"s"}, .example = "600", .text = {"Instead of until: for how long", "代替 until：持续多久"}},
     {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_INPUT | PS_M_NULLABLE, .format = &ps_format_name, .text = {"The one gateway where it holds; null: every one", "仅在该网关生效；null：全部网关"}},
     {"reason", PS_M_STRING, AT(reason), .flags = PS_M_INPUT | PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .text = {"Why, for the audit log", "修改原因，记入审计日志"}},
 };

@@ -54,7 +54,7 @@ static void check_registration(struct ps_table_at *at, void *object)
 /* clang-format off */
 #define AT(field) PS_AT(struct cfg_registration, field)
 static const struct ps_member members[] = {
-    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_REGISTRATION_TTL_MAX_S, .unit = "s"},
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_REGISTRATION_TTL_MAX_S, .unit = {"s"}},
     {"weight", PS_M_INT, AT(endpoint.weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1"},
     {"until", PS_M_TIME, AT(until_ms), .flags = PS_M_REQUIRED},
     {"gone", PS_M_BOOL, AT(gone), .fallback = "false"},

@@ -178,10 +178,10 @@ static const char *const obeys[] = {"ignore", "obey", NULL};
 #define OF_CACHE(field) PS_AT(struct cfg_route_cache, field)
 static const struct ps_member cache_members[] = {
     {"store", PS_M_CHARS, OF_CACHE(store), .format = &ps_format_name, .fallback = "\"default\"", .text = {"The cache that keeps the answers", "存放应答的缓存"}},
-    {"default_ttl_s", PS_M_INT, OF_CACHE(default_ttl_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long answers are fresh that do not say it", "未声明有效期的应答的新鲜时长"}},
+    {"default_ttl_s", PS_M_INT, OF_CACHE(default_ttl_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long answers are fresh that do not say it", "未声明有效期的应答的新鲜时长"}},
     {"query", PS_M_OWN, .own = &query, .fallback = "\"all\"", .text = {"Which parameters make another entry; they are sorted", "哪些参数区分缓存条目；参数会先排序"}},
-    {"stale_while_revalidate_s", PS_M_INT, OF_CACHE(stale_while_revalidate_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long a stale answer is given while a fresh one is fetched, unless the answer says it", "后台刷新期间可返回过期应答的时长，应答另有声明除外"}},
-    {"stale_if_error_s", PS_M_INT, OF_CACHE(stale_if_error_s), .min = 0, .max = TTL_MAX_S, .unit = "s", .fallback = "0", .text = {"How long a stale answer is given while the pool fails, unless the answer says it", "池故障期间可返回过期应答的时长，应答另有声明除外"}},
+    {"stale_while_revalidate_s", PS_M_INT, OF_CACHE(stale_while_revalidate_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while a fresh one is fetched, unless the answer says it", "后台刷新期间可返回过期应答的时长，应答另有声明除外"}},
+    {"stale_if_error_s", PS_M_INT, OF_CACHE(stale_if_error_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while the pool fails, unless the answer says it", "池故障期间可返回过期应答的时长，应答另有声明除外"}},
     {"request_no_cache", PS_M_ENUM, OF_CACHE(obeys_no_cache), .words = obeys, .fallback = "\"ignore\"", .text = {"What a buyer's Cache-Control: no-cache does", "如何对待买家请求中的 Cache-Control: no-cache"}},
 };
 static const struct ps_table cache_table = {.title = "cache of a route", .members = cache_members, .count = PS_ARRAY_LEN(cache_members), .size = sizeof(struct cfg_route_cache)};
@@ -348,9 +348,9 @@ static const struct ps_member members[] = {
     {"class", PS_M_ENUM, AT(class), .words = class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, and core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
     {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"web\"", .text = {"The pool that serves it; a route has exactly one of pool, redirect and answer", "处理请求的池；pool、redirect、answer 三者必居其一"}},
     {"split", PS_M_LIST, AT(splits), .count_at = offsetof(struct cfg_route, split_count), .max = CFG_SPLITS_MAX, .item = &cfg_split_item, .fallback = "[]", .example = "[{\"pool\":\"web2\",\"share\":0.05}]", .text = {"Parts of the requests that go to other pools", "分流到其他池的请求"}},
-    {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = "ms", .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},
-    {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = "ms", .fallback = "10000", .text = {"It must be complete by then", "应答须在此时限内完成"}},
-    {"body_max", PS_M_INT, AT(body_max), .min = 0, .max = (double)BODY_MAX, .unit = "bytes", .fallback = "1048576", .text = {"The largest body of a request", "请求正文的最大长度"}},
+    {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = {"ms"}, .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},
+    {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = {"ms"}, .fallback = "10000", .text = {"It must be complete by then", "应答须在此时限内完成"}},
+    {"body_max", PS_M_INT, AT(body_max), .min = 0, .max = (double)BODY_MAX, .unit = {"bytes", "字节"}, .fallback = "1048576", .text = {"The largest body of a request", "请求正文的最大长度"}},
     HEADERS(request_headers, "requests", "请求"),
     HEADERS(response_headers, "answers", "应答"),
     {"cache", PS_M_OBJECT, AT(cache), .flags = PS_M_NULLABLE, .table = &cache_table, .text = {"How answers are kept; null: they are not", "如何缓存应答；null：不缓存"}},

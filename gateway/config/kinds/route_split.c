@@ -85,7 +85,7 @@ static void check_return(struct ps_table_at *at, void *object)
 static const struct ps_member return_members[] = {
     {"errors_above", PS_M_NUMBER, AT(back.errors_above), .max = 1, .fallback = "0", .example = "0.02", .text = {"Share of errors beyond that of the route's pool; 0: not judged", "错误率超出路由所属池的幅度；0：不判断"}},
     {"p99_above", PS_M_NUMBER, AT(back.p99_above), .max = 1000, .fallback = "0", .example = "1.5", .text = {"99th percentile of the latency, times that of the route's pool; 0: not judged", "延迟 99 分位为路由所属池的多少倍；0：不判断"}},
-    {"window_s", PS_M_INT, AT(back.window_s), .min = 1, .max = WINDOW_MAX_S, .unit = "s", .fallback = "30", .text = {"Over this time", "统计时长"}},
+    {"window_s", PS_M_INT, AT(back.window_s), .min = 1, .max = WINDOW_MAX_S, .unit = {"s"}, .fallback = "30", .text = {"Over this time", "统计时长"}},
 };
 static const struct ps_table return_table = {.title = "return", .members = return_members, .count = PS_ARRAY_LEN(return_members), .size = sizeof(struct cfg_split), .check = check_return};
 

@@ -137,9 +137,9 @@ static const struct ps_table price = {.title = "price", .members = price_members
 
 static const struct ps_member sku_members[] = {
     {"sku", PS_M_CHARS, SKU(name), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"phone\"", .mark = OPENED, .text = {"Its name, of no other SKU of the sale", "名称，在活动内唯一"}},
-    {"stock", PS_M_INT, SKU(stock), .flags = PS_M_REQUIRED, .min = 0, .max = (double)PS_INT_MAX, .unit = "units", .example = "100", .mark = OPENED, .text = {"Units at the opening; later changes are adjustments", "开售时的库存；之后只能通过库存调整修改"}},
+    {"stock", PS_M_INT, SKU(stock), .flags = PS_M_REQUIRED, .min = 0, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .example = "100", .mark = OPENED, .text = {"Units at the opening; later changes are adjustments", "开售时的库存；之后只能通过库存调整修改"}},
     {"price", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct cfg_sku_doc), .table = &price, .example = "{\"amount\":\"9.90\",\"currency\":\"CNY\"}", .mark = FOR_EVER, .text = {"Shown to buyers; null: none", "展示给买家；null：无"}},
-    {"per_user_cap", PS_M_INT, SKU(cap), .flags = PS_M_NULLABLE, .min = 1, .max = (double)PS_INT_MAX, .unit = "units", .example = "2", .mark = OVER, .text = {"How many of this SKU a user may have; null: as many as the sale allows", "每个用户可购买该 SKU 的数量；null：不超过活动上限即可"}},
+    {"per_user_cap", PS_M_INT, SKU(cap), .flags = PS_M_NULLABLE, .min = 1, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .example = "2", .mark = OVER, .text = {"How many of this SKU a user may have; null: as many as the sale allows", "每个用户可购买该 SKU 的数量；null：不超过活动上限即可"}},
     {"attributes", PS_M_FREE, SKU(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
     {"available", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units that can be ordered now", "当前可下单的数量"}},
     {"in_doubt", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of reservations whose outcome is not known yet", "预占结果尚未确定的数量"}},
@@ -154,8 +154,8 @@ static const struct ps_member sku_item = {"", PS_M_OBJECT, .size = sizeof(struct
 static const struct ps_member members[] = {
     {"opens_at", PS_M_TIME, AT(opens_at_ms), .flags = PS_M_NULLABLE, .mark = OPENED, .text = {"When the sale opens; null: it is a draft", "开售时间；null：草稿"}},
     {"closes_at", PS_M_TIME, AT(closes_at_ms), .flags = PS_M_NULLABLE, .mark = OVER, .text = {"When it closes; null: when an operator ends it", "结束时间；null：由运营人员结束"}},
-    {"per_user_cap", PS_M_INT, AT(cap), .min = 1, .max = (double)PS_INT_MAX, .unit = "units", .fallback = "1", .mark = OVER, .text = {"How many units a user may have over all SKUs", "每个用户在所有 SKU 上合计可购买的数量"}},
-    {"reservation_ttl_s", PS_M_INT, AT(ttl_s), .min = CFG_SALE_TTL_MIN_S, .max = CFG_SALE_TTL_MAX_S, .unit = "s", .fallback = "900", .mark = OVER, .text = {"How long an order waits to be paid before its units go back", "订单等待支付的时长，超时库存归还"}},
+    {"per_user_cap", PS_M_INT, AT(cap), .min = 1, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .fallback = "1", .mark = OVER, .text = {"How many units a user may have over all SKUs", "每个用户在所有 SKU 上合计可购买的数量"}},
+    {"reservation_ttl_s", PS_M_INT, AT(ttl_s), .min = CFG_SALE_TTL_MIN_S, .max = CFG_SALE_TTL_MAX_S, .unit = {"s"}, .fallback = "900", .mark = OVER, .text = {"How long an order waits to be paid before its units go back", "订单等待支付的时长，超时库存归还"}},
     {"rehearsal", PS_M_BOOL, AT(rehearsal), .fallback = "false", .mark = NEVER, .text = {"Nothing real is sold", "演练：不售卖真实商品"}},
     {"twin_of", PS_M_CHARS, AT(twin_of), .flags = PS_M_NULLABLE | PS_M_OMIT, .format = &ps_format_name, .example = "\"spring\"", .mark = NEVER, .text = {"The sale beside which this rehearsal runs", "本演练所对应的活动"}},
     {"attributes", PS_M_FREE, AT(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
