@@ -107,8 +107,8 @@ struct ps_table {
      * first one, or, where rows are choices, follows from the one that is there. */
     bool has_tag;
     size_t tag_at;
-    /* Members that older versions have stored: there they are passed over. NULL-terminated; NULL:
-     * none. */
+    /* Members, and words of sets, that older versions have stored: there they are passed over, and
+     * a set may be left empty. NULL-terminated; NULL: none. */
     const char *const *dropped;
     /* Rules across members, once all were read; faults of a member that has one are dropped. NULL:
      * none. */

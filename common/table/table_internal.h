@@ -58,6 +58,8 @@ struct ps_table_reading {
 
 /* All of `at`: members, choices, the check; where it has no JSON, the defaults alone. */
 void ps_table_read_object(struct ps_table_at *at, void *object);
+/* Is it a member or a word that an older version has stored? */
+bool ps_table_is_dropped(const struct ps_table_at *at, const char *key);
 void ps_table_set_fallback(struct ps_table_at *at, const struct ps_member *member, void *object);
 /* Adds the fault "must be …, not 7; for example 5". */
 void ps_table_wrong_value(struct ps_table_at *at, const char *place, const struct ps_member *member,

@@ -306,7 +306,7 @@ static void name_unknown(struct ps_table_at *at, size_t first, size_t end, size_
     free(words);
 }
 
-static bool is_dropped(const struct ps_table_at *at, const char *key)
+bool ps_table_is_dropped(const struct ps_table_at *at, const char *key)
 {
     const char *const *of = at->of->stored ? at->table->dropped : NULL;
 
@@ -324,7 +324,7 @@ static void name_unknowns(struct ps_table_at *at, size_t first, size_t end, size
 
     json_object_foreach((json_t *)(uintptr_t)json, key, value)
     {
-        bool known = is_dropped(at, key);
+        bool known = ps_table_is_dropped(at, key);
         size_t next, len;
         for (size_t i = first; i < end && !known; i = next) {
             next = ps_table_group(table, i, end, lead, &len);

@@ -109,17 +109,25 @@ static int word_of(const struct ps_member *member, const json_t *value)
     return -1;
 }
 
-static bool read_set(const struct ps_member *member, const json_t *value, void *object)
+static bool read_set(struct ps_table_at *at, const struct ps_member *member, const json_t *value,
+                     void *object)
 {
     int64_t bits = 0;
 
+    if (!json_is_array(value))
+        return false;
+
     for (size_t i = 0; i < json_array_size(value); i++) {
-        int word = word_of(member, json_array_get(value, i));
+        const json_t *element = json_array_get(value, i);
+        int word = word_of(member, element);
+        if (word < 0 && json_is_string(element) &&
+            ps_table_is_dropped(at, json_string_value(element)))
+            continue;
         if (word < 0 || (bits >> word & 1) != 0)
             return false;
         bits |= INT64_C(1) << word;
     }
-    if (bits == 0)
+    if (bits == 0 && !at->of->stored)
         return false;
     ps_member_set_int(member, object, bits);
     return true;
@@ -307,7 +315,7 @@ static bool read_typed(struct ps_table_at *at, const char *place, const struct p
     case PS_M_ENUM:
         return read_enum(at, place, member, value, object);
     case PS_M_SET:
-        return read_set(member, value, object);
+        return read_set(at, member, value, object);
     case PS_M_OBJECT:
         return read_inner(at, place, member, value, object);
     case PS_M_LIST:

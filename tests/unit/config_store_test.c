@@ -831,6 +831,7 @@ static void a_file_of_schema_2_is_read_and_goes_on(void **state)
     assert_int_equal(cfg_store_count(store, &cfg_kind_limit), 2);
     assert_int_equal(cfg_rule_of(find(&cfg_kind_limit, "user"))->rate, 6);
     assert_string_equal(find(&cfg_kind_limit, "user")->by.who, "upgrade");
+    assert_int_equal(cfg_rule_of(find(&cfg_kind_limit, "tickets"))->applies_to, 0);
     assert_int_equal(cfg_store_count(store, &cfg_kind_user), 2);
     const struct cfg_doc *bob = find(&cfg_kind_user, "b\xc3\xb6"
                                                      "b");

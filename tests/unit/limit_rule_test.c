@@ -74,7 +74,7 @@ static void what_is_written_reads_back_the_same(void **unused)
     static const char *const texts[] = {
         "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"burst\":7,"
         "\"max_wait_ms\":0,"
-        "\"mode\":\"shadow\",\"applies_to\":[\"order\",\"ticket\",\"order_state\",\"status\"],"
+        "\"mode\":\"shadow\",\"applies_to\":[\"order\",\"order_state\",\"status\"],"
         "\"sale\":\"spring\",\"route\":null}",
         "{\"algorithm\":\"leaky_bucket\",\"key\":\"global\",\"rate\":1000000,\"period_s\":86400,"
         "\"burst\":1000000,"
@@ -82,7 +82,7 @@ static void what_is_written_reads_back_the_same(void **unused)
         "\"route\":null}",
         "{\"algorithm\":\"fixed_window\",\"key\":\"ip\",\"rate\":1,\"period_s\":1,\"burst\":1,"
         "\"max_wait_ms\":0,"
-        "\"mode\":\"enforce\",\"applies_to\":[\"ticket\"],\"sale\":null,\"route\":null,"
+        "\"mode\":\"enforce\",\"applies_to\":[\"order_state\"],\"sale\":null,\"route\":null,"
         "\"trial\":{\"rate\":2,\"burst\":2,\"period_s\":3}}",
         "{\"algorithm\":\"sliding_window\",\"key\":\"sale\",\"rate\":9,\"period_s\":60,\"burst\":9,"
         "\"max_wait_ms\":0,"
@@ -154,7 +154,7 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
          "\"on\"}",
          "/limits/user/mode"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
-         "to\":[]}",
+         "to\":[\"tickets\"]}",
          "/limits/user/applies_to"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
          "to\":\"order\"}",

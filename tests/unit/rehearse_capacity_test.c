@@ -174,16 +174,17 @@ static void a_bundle_keeps_every_rule_and_has_no_other_kind(void **state)
     json_t *documents = json_of("{'limits':{" RULE(
         "global", "global",
         ",'rate':20000,'period_s':10,'burst':9,'max_wait_ms':0,"
-        "'mode':'shadow','applies_to':['order','ticket'],'sale':"
+        "'mode':'shadow','applies_to':['order','order_state'],'sale':"
         "null") "," RULE("user", "user", ",'rate':5") "},'sales':{'s':{}},'overload'"
                                                       ":{'default':{}}}");
     json_t *bundle = lt_proposal_bundle(&proposal, documents);
-    assert_json(bundle,
-                "{'documents':{'limits':{" RULE(
-                    "global", "global",
-                    ",'rate':500,'period_s':1,'burst':50,'max_wait_ms':0,'mode':'enforce',"
-                    "'applies_to':['order','ticket'],'sale':null") "," RULE("user", "user",
-                                                                            ",'rate':5") "}}}");
+    assert_json(
+        bundle,
+        "{'documents':{'limits':{" RULE(
+            "global", "global",
+            ",'rate':500,'period_s':1,'burst':50,'max_wait_ms':0,'mode':'enforce',"
+            "'applies_to':['order','order_state'],'sale':null") "," RULE("user", "user",
+                                                                         ",'rate':5") "}}}");
     json_decref(bundle);
     json_decref(documents);
 }

@@ -11,7 +11,7 @@
 static const char full[] =
     "{\"sale\":\"spring\",\"opens_at\":\"2030-11-12T00:00:00+08:00\","
     "\"closes_at\":\"2030-11-11T17:00:00Z\",\"per_user_cap\":2,\"reservation_ttl_s\":600,"
-    "\"ticket\":false,\"rehearsal\":true,\"attributes\":{\"title\":\"Spring \xe6\x98\xa5\"},"
+    "\"rehearsal\":true,\"attributes\":{\"title\":\"Spring \xe6\x98\xa5\"},"
     "\"skus\":[{\"sku\":\"phone\",\"stock\":100,\"price\":{\"amount\":\"9.90\",\"currency\":"
     "\"CNY\"},\"per_user_cap\":1,\"attributes\":{\"weight\":9.9}},{\"sku\":\"case\",\"stock\":0}]}";
 
@@ -148,7 +148,7 @@ static void every_bad_member_is_named(void **state)
     refused("{\"per_user_cap\":0" SKUS, "/per_user_cap", "between 1");
     refused("{\"reservation_ttl_s\":4" SKUS, "/reservation_ttl_s", "between 5 and 604800");
     refused("{\"reservation_ttl_s\":604801" SKUS, "/reservation_ttl_s", "between");
-    refused("{\"ticket\":true" SKUS, "/ticket", "tickets");
+    refused("{\"ticket\":false" SKUS, "/ticket", "unknown");
     refused("{\"twin_of\":\"winter\"" SKUS, "/twin_of", "rehearsal");
     refused("{\"twin_of\":7,\"rehearsal\":true" SKUS, "/twin_of", "name");
     refused("{\"twin_of\":\"a b\",\"rehearsal\":true" SKUS, "/twin_of", "name");

@@ -16,7 +16,7 @@ static const char *const algorithms[] = {"token_bucket", "leaky_bucket", "fixed_
 const char *const cfg_limit_keys[] = {"user", "ip", "global", "sale", NULL};
 static const char *const modes[] = {"enforce", "shadow", "off", NULL};
 /* In the order of the bits. */
-static const char *const subjects[] = {"order", "ticket", "order_state", "status", "page", NULL};
+static const char *const subjects[] = {"order", "order_state", "status", "page", NULL};
 
 static bool is_window(enum cfg_limit_algorithm algorithm)
 {
@@ -75,8 +75,6 @@ static void check_rule(struct ps_table_at *at, void *object)
     check_figures(at, "trial/", rule->algorithm, &rule->trial);
     if (rule->max_wait_ms > 0 && rule->algorithm != CFG_LIMIT_LEAKY_BUCKET)
         ps_table_fault(at, "max_wait_ms", "must be 0: only leaky_bucket lets requests wait");
-    if (reading->now_ms > 0 && (rule->applies_to & CFG_LIMIT_TICKET) != 0)
-        ps_table_fault(at, "applies_to", "names ticket: this version has no tickets");
     check_targets(at, rule);
 }
 
@@ -91,9 +89,9 @@ void cfg_limit_with_trial(const struct cfg_limit_rule *rule, struct cfg_limit_ru
 /* clang-format off */
 #define TRIAL_AT(field) PS_AT(struct cfg_limit_trial, field)
 static const struct ps_member trial_members[] = {
-    {"rate", PS_M_INT, TRIAL_AT(rate), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_RATE_MAX, .unit = "requests", .example = "2", .text = {"How many would pass in a period", "每个周期会放行的请求数"}},
-    {"burst", PS_M_INT, TRIAL_AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = "requests", .example = "2", .text = {"How many might come at once; left out: as in the rule", "可同时到达的请求数；省略时与规则相同"}},
-    {"period_s", PS_M_INT, TRIAL_AT(period_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_PERIOD_MAX_S, .unit = "s", .example = "1", .text = {"The period", "周期"}},
+    {"rate", PS_M_INT, TRIAL_AT(rate), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_RATE_MAX, .unit = {"requests", "个请求"}, .example = "2", .text = {"How many would pass in a period", "每个周期会放行的请求数"}},
+    {"burst", PS_M_INT, TRIAL_AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = {"requests", "个请求"}, .example = "2", .text = {"How many might come at once; left out: as in the rule", "可同时到达的请求数；省略时与规则相同"}},
+    {"period_s", PS_M_INT, TRIAL_AT(period_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_PERIOD_MAX_S, .unit = {"s"}, .example = "1", .text = {"The period", "周期"}},
 };
 static const struct ps_table trial_table = {.title = "trial of a limit rule",
                                             .members = trial_members,
@@ -116,10 +114,12 @@ static const struct ps_member members[] = {
     {"trial", PS_M_OBJECT, AT(trial), .flags = PS_M_NULLABLE | PS_M_OMIT, .table = &trial_table, .text = {"Other figures on trial: what they would refuse is counted, while the rule goes on as it is; null: none", "试行的另一组数值：只统计它会拒绝多少请求，规则本身照旧；null：无"}},
 };
 /* clang-format on */
+static const char *const dropped[] = {"ticket", NULL};
 static const struct ps_table table = {.title = "limit rule",
                                       .members = members,
                                       .count = PS_ARRAY_LEN(members),
                                       .size = sizeof(struct cfg_limit_rule),
+                                      .dropped = dropped,
                                       .check = check_rule};
 
 /* --- The kind. --- */

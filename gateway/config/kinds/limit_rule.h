@@ -48,13 +48,7 @@ struct cfg_limit_trial {
 };
 
 /* Bits of applies_to. */
-enum {
-    CFG_LIMIT_ORDER = 1,
-    CFG_LIMIT_TICKET = 2,
-    CFG_LIMIT_ORDER_STATE = 4,
-    CFG_LIMIT_STATUS = 8,
-    CFG_LIMIT_PAGE = 16
-};
+enum { CFG_LIMIT_ORDER = 1, CFG_LIMIT_ORDER_STATE = 2, CFG_LIMIT_STATUS = 4, CFG_LIMIT_PAGE = 8 };
 
 #define CFG_LIMIT_RATE_MAX     1000000
 #define CFG_LIMIT_PERIOD_MAX_S 86400

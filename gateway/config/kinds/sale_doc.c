@@ -116,8 +116,6 @@ static void check_sale(struct ps_table_at *at, void *object)
     if (doc->opens_at_ms != INT64_MAX && doc->closes_at_ms <= doc->opens_at_ms)
         ps_table_fault(at, "closes_at", "must be later than opens_at");
     check_twin_of(at, doc);
-    if (doc->ticket)
-        ps_table_fault(at, "ticket", "must be false: this version has no tickets");
     check_skus(at, doc);
     doc->open = false;
 }
@@ -162,7 +160,6 @@ static const struct ps_member members[] = {
     {"skus", PS_M_LIST, AT(skus), .count_at = offsetof(struct cfg_sale_doc, sku_count), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_SALE_SKUS_MAX, .item = &sku_item, .example = "[{\"sku\":\"phone\",\"stock\":100}]", .mark = OPENED, .text = {"What is sold", "所售商品"}},
     {"sale", PS_M_CHARS, AT(name), .flags = PS_M_INPUT, .format = &ps_format_name, .text = {"The sale's name; a change may repeat it", "活动名称；修改时可以重复给出"}},
     {"open", PS_M_BOOL, AT(open), .flags = PS_M_INPUT, .text = {"true with an opening that has passed, or with none: the sale opens at once", "opens_at 已过或未给出时设为 true：立即开售"}},
-    {"ticket", PS_M_BOOL, AT(ticket), .flags = PS_M_INPUT, .text = {"Must be false: this version has no tickets", "必须为 false：本版本不支持排队票"}},
     {"version", PS_M_INT, .flags = PS_M_READ_ONLY, .text = {"Rises with each change", "每次修改递增"}},
     {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the sale was created", "创建时间"}},
     {"updated_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When it was last changed", "最近修改时间"}},
@@ -171,10 +168,12 @@ static const struct ps_member members[] = {
     {"not_archived", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why it is not archived yet", "尚未归档的原因"}},
 };
 /* clang-format on */
+static const char *const dropped[] = {"ticket", NULL};
 const struct ps_table cfg_sale_table = {.title = "sale",
                                         .members = members,
                                         .count = PS_ARRAY_LEN(members),
                                         .size = sizeof(struct cfg_stored_sale),
+                                        .dropped = dropped,
                                         .check = check_sale};
 
 /* --- Comparing. --- */

@@ -34,7 +34,7 @@ struct cfg_sale_doc {
     json_t *attributes; /* an object, owned */
     size_t sku_count;
     struct cfg_sku_doc *skus; /* owned */
-    bool open, ticket;        /* only while it is read */
+    bool open;                /* only while it is read */
 };
 
 /* Kept beside the document; the control store keeps both. */

@@ -13,7 +13,7 @@ GOOD = [
     ("sale", "spring", {"skus": [{"sku": "a", "stock": 1}]}),
     ("sale", "summer", {"sale": "summer", "opens_at": "2099-11-11T10:00:00+08:00", "closes_at": None, "per_user_cap": 3, "reservation_ttl_s": 60,
                         "attributes": {"a": [1.5]}, "skus": [SKU], "reason": "a rehearsal went well"}),
-    ("sale", "autumn", {"rehearsal": True, "twin_of": "spring", "ticket": False, "skus": [SKU]}),
+    ("sale", "autumn", {"rehearsal": True, "twin_of": "spring", "skus": [SKU]}),
     ("limit", "slow", {"algorithm": "leaky_bucket", "key": "ip", "rate": 5, "period_s": 10, "burst": 2, "max_wait_ms": 100, "mode": "shadow",
                        "applies_to": ["order", "status"], "sale": "spring", "allow_unknown": True, "route": None}),
     ("block_user", "mallory", {"until": None, "reason": "a farm"}),
