@@ -201,6 +201,8 @@ static int new_admin(struct gw_gateway *gateway)
                                  .owner = GW_OWNER_CONTROL,
                                  .fold = gateway->fold,
                                  .metrics = gateway->metrics,
+                                 .samples = &gateway->samples,
+                                 .limits_share = adm_limit_table_share(gateway->limits),
                                  .overload = gateway->overload,
                                  .shop = gateway->control->shop,
                                  .caches = gateway->control->caches,
@@ -242,6 +244,7 @@ static int start_workers(struct gw_gateway *gateway)
                                         .clock = gateway->clock,
                                         .counter = gateway->counter,
                                         .limits = gateway->limits,
+                                        .samples = &gateway->samples,
                                         .overload = &gateway->overload->shared,
                                         .loads = adm_signals_loads(gateway->overload->signals),
                                         .breakers = gateway->breakers.redis,
@@ -375,6 +378,7 @@ static void free_parts(struct gw_gateway *gateway)
     oq_fold_free(gateway->fold);
     gw_counter_close(gateway->counter);
     adm_limit_table_free(gateway->limits);
+    adm_limit_samples_free(&gateway->samples);
     adm_overload_free(gateway->overload);
     ps_metrics_free(gateway->metrics);
     free(gateway->workers.at);

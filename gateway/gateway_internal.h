@@ -27,6 +27,7 @@ struct gw_gateway {
     char *archive_dir, *archive_key; /* paths */
     /* Shared by threads. */
     struct adm_limit_table *limits;
+    struct adm_limit_samples samples; /* of what the limits count */
     struct gw_counter *counter;
     struct oq_fold *fold;
     struct ord_events *events;

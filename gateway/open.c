@@ -131,7 +131,9 @@ int gw_open_parts(struct gw_gateway *gateway)
             &gateway->dir,
             gw_say_fault(&fault, ps_fault(&fault, err, "limits_table.mib",
                                           "%lld MiB of memory are not to be had", (long long)mib)));
-    if ((err = ps_metrics_new(gw_metric_table, GW_M_COUNT, gateway->workers.count + 3,
+    if ((err = adm_limit_samples_new(gateway->workers.count, ps_clock_mono_ns(gateway->clock),
+                                     &gateway->samples)) == 0 &&
+        (err = ps_metrics_new(gw_metric_table, GW_M_COUNT, gateway->workers.count + 3,
                               &gateway->metrics)) == 0 &&
         (gateway->shard = ps_metrics_shard(gateway->metrics)) == NULL)
         err = PS_E_NOMEM;

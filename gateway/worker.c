@@ -231,6 +231,7 @@ static void on_tick(uv_timer_t *timer)
     int64_t now = ps_clock_mono_ns(worker->deps.clock);
 
     note_late_tick(worker, now);
+    adm_limit_sample_tick(worker->gates.sample, now);
     warn_of_large_heads(worker, now);
     judge_load(worker);
     show_breaker(worker);
@@ -360,6 +361,7 @@ static void fill_gates(struct gw_worker *worker, const struct snapshot *snapshot
 
     worker->gates =
         (struct adm_gates){.limits = deps->limits,
+                           .sample = &deps->samples->at[worker->index],
                            .shed = &worker->shed,
                            .overload = deps->overload,
                            .fold = deps->fold,

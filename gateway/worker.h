@@ -25,8 +25,9 @@ struct gw_worker_deps {
     const struct ps_clock *clock;
     struct gw_counter *counter;
     struct adm_limit_table *limits;
-    struct adm_worker_load *loads; /* one for each worker, which writes it */
-    struct ps_board *breakers;     /* likewise: the state of its breaker before Redis */
+    const struct adm_limit_samples *samples; /* one for each worker, which writes it */
+    struct adm_worker_load *loads;           /* one for each worker, which writes it */
+    struct ps_board *breakers;               /* likewise: the state of its breaker before Redis */
     const struct adm_overload_shared *overload;
     struct oq_log *log;
     struct ord_flow *flow;

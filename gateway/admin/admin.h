@@ -6,6 +6,8 @@
 #include "common/metrics/metrics.h"
 #include "common/program/options.h"
 #include "gateway/admin/auth.h"
+#include "gateway/admission/limits/limit_share.h"
+#include "gateway/admission/limits/sample.h"
 #include "gateway/admission/breakers.h"
 #include "gateway/admission/overload.h"
 #include "gateway/upstream/registry.h"
@@ -35,6 +37,8 @@ struct op_deps {
     uint32_t owner; /* of this thread's tickets */
     struct oq_fold *fold;
     struct ps_metrics *metrics;
+    const struct adm_limit_samples *samples;
+    const struct adm_share *limits_share;
     struct adm_overload *overload;
     struct up_registry *shop; /* pools and routes */
     const struct caches *caches;

@@ -214,55 +214,94 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
     return ADM_GATE_PASS;
 }
 
-/* The trial counts whatever the rule decides, and refuses nobody. `wide`: the hash of the /48, or 0
- * where none is asked. */
+/* What the rules of one kind count a request by. */
+struct key_hashes {
+    uint64_t own;  /* of an address that of its /64 */
+    uint64_t wide; /* of the /48, so that a customer with 65,536 networks of /64 counts once, too;
+                      0: none is asked */
+};
+
+static struct key_hashes hash_keys(const struct adm_admission *admission, enum cfg_limit_key kind)
+{
+    const struct adm_request *request = admission->request;
+    struct ps_address address;
+
+    if (kind == CFG_LIMIT_KEY_USER)
+        return (struct key_hashes){.own = request->user_hash};
+    if (kind == CFG_LIMIT_KEY_SALE && admission->sale != NULL)
+        return (struct key_hashes){
+            .own = hash_key(admission, admission->sale->name, strlen(admission->sale->name))};
+    if (kind != CFG_LIMIT_KEY_IP) /* one key: any hash */
+        return (struct key_hashes){0};
+    ps_address_limit_key(&request->address, &address);
+    struct key_hashes hashes = {.own = hash_key(admission, address.byte, sizeof address.byte)};
+    if (!ps_address_is_v4(&request->address)) {
+        memset(address.byte + 6, 0, sizeof address.byte - 6);
+        hashes.wide = hash_key(admission, address.byte, sizeof address.byte);
+    }
+    return hashes;
+}
+
+static void note_request(const struct adm_admission *admission, unsigned applies_to,
+                         enum cfg_limit_key kind, uint64_t key, uint64_t chosen_by)
+{
+    const char *target = admission->route != NULL  ? admission->route
+                         : admission->sale != NULL ? admission->sale->name
+                                                   : "";
+
+    adm_limit_sample_note(admission->gates->sample, kind,
+                          &(struct adm_limit_sampled){.at_us = admission->now_ns / 1000,
+                                                      .key = key,
+                                                      .wide = (uint32_t)chosen_by,
+                                                      .target = adm_limit_sample_target(target),
+                                                      .applies_to = applies_to});
+}
+
+/* Once for each gate that the request reaches. */
+static inline void offer_request(const struct adm_admission *admission, unsigned applies_to,
+                                 enum cfg_limit_key kind, const struct key_hashes *hashes)
+{
+    struct adm_limit_sample *sample = admission->gates->sample;
+    bool own = kind == CFG_LIMIT_KEY_USER || kind == CFG_LIMIT_KEY_IP;
+    uint64_t by = !own                ? adm_limit_sample_draw(sample, kind)
+                  : hashes->wide != 0 ? hashes->wide
+                                      : hashes->own;
+
+    if (PS_UNLIKELY(adm_limit_sample_wants(sample, kind, by)) && !admission->request->rehearsal)
+        note_request(admission, applies_to, kind, hashes->own, by);
+}
+
+/* The trial counts whatever the rule decides, and refuses nobody. */
 static void ask_trial(struct adm_admission *admission, const struct adm_limit_rule *set,
-                      uint64_t hash, uint64_t wide)
+                      const struct key_hashes *hashes)
 {
     const struct adm_gates *gates = admission->gates;
     const struct adm_request *request = admission->request;
-    bool fits = adm_limit_check(gates->limits, &set->trial, cell_key(request, hash),
+    bool fits = adm_limit_check(gates->limits, &set->trial, cell_key(request, hashes->own),
                                 admission->now_ns, admission->patience_ms)
                     .allowed;
 
-    if (fits && wide != 0)
-        fits = adm_limit_check(gates->limits, &set->trial_wide, cell_key(request, wide),
-                               admission->now_ns, 0)
+    if (fits && hashes->wide != 0)
+        fits = adm_limit_check(gates->limits, &set->trial_wide, cell_key(request, hashes->wide),
+                               admission->now_ns, admission->patience_ms)
                    .allowed;
     count_limit(admission, set, ADM_LIMIT_TRIAL_ASKED);
     if (!fits)
         count_limit(admission, set, ADM_LIMIT_TRIAL_REFUSED);
 }
 
-static enum adm_gate ask_key(struct adm_admission *admission, const struct cfg_limit_rule *rule,
-                             const struct adm_limit_rule *set, uint64_t hash)
+static enum adm_gate ask_rule(struct adm_admission *admission, const struct cfg_limit_rule *rule,
+                              const struct adm_limit_rule *set, const struct key_hashes *hashes)
 {
-    bool fits;
-
-    if (PS_UNLIKELY(adm_limit_has_trial(rule)))
-        ask_trial(admission, set, hash, 0);
-    return ask_limit(admission, rule, set, &set->own, hash, &fits);
-}
-
-static enum adm_gate ask_address(struct adm_admission *admission, const struct cfg_limit_rule *rule,
-                                 const struct adm_limit_rule *set)
-{
-    const struct ps_address *address = &admission->request->address;
-    struct ps_address key;
     enum adm_gate step;
     bool fits;
 
-    ps_address_limit_key(address, &key);
-    uint64_t hash = hash_key(admission, key.byte, sizeof key.byte);
-    if (ps_address_is_v4(address))
-        return ask_key(admission, rule, set, hash);
-    /* The /48, so that a customer with 65,536 networks of /64 counts once, too. */
-    memset(key.byte + 6, 0, sizeof key.byte - 6);
-    uint64_t wide = hash_key(admission, key.byte, sizeof key.byte);
-    if (adm_limit_has_trial(rule))
-        ask_trial(admission, set, hash, wide);
-    step = ask_limit(admission, rule, set, &set->own, hash, &fits);
-    return fits ? ask_limit(admission, rule, set, &set->wide, wide, &fits) : step;
+    if (PS_UNLIKELY(adm_limit_has_trial(rule)))
+        ask_trial(admission, set, hashes);
+    step = ask_limit(admission, rule, set, &set->own, hashes->own, &fits);
+    return fits && hashes->wide != 0
+               ? ask_limit(admission, rule, set, &set->wide, hashes->wide, &fits)
+               : step;
 }
 
 /* The rules of its sale apply to a twin, too. */
@@ -280,27 +319,20 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
                                enum cfg_limit_key kind)
 {
     const struct adm_limit_set *limits = admission->gates->snapshot->limits;
-    const struct adm_limit_rule *set = limits->compiled;
-    const struct adm_request *request = admission->request;
-    const struct snap_sale *sale = admission->sale;
+    bool any = (limits->kinds & 1u << kind) != 0;
+    struct key_hashes hashes = {0};
 
-    for (size_t i = 0; i < limits->count; i++) {
+    if (kind == CFG_LIMIT_KEY_SALE && admission->sale == NULL)
+        return ADM_GATE_PASS;
+    if (any || kind != CFG_LIMIT_KEY_SALE) /* the sample needs no hash of a sale */
+        hashes = hash_keys(admission, kind);
+    offer_request(admission, applies_to, kind, &hashes);
+    for (size_t i = 0; any && i < limits->count; i++) {
         const struct cfg_limit_rule *rule = &limits->rules[i];
-        enum adm_gate step;
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
             (rule->applies_to & applies_to) == 0 || !is_for(rule, admission))
             continue;
-        if (kind == CFG_LIMIT_KEY_IP)
-            step = ask_address(admission, rule, &set[i]);
-        else if (kind == CFG_LIMIT_KEY_USER)
-            step = ask_key(admission, rule, &set[i], request->user_hash);
-        else if (kind == CFG_LIMIT_KEY_SALE && sale != NULL)
-            step = ask_key(admission, rule, &set[i],
-                           hash_key(admission, sale->name, strlen(sale->name)));
-        else if (kind == CFG_LIMIT_KEY_GLOBAL) /* one key: any hash */
-            step = ask_key(admission, rule, &set[i], 0);
-        else
-            continue;
+        enum adm_gate step = ask_rule(admission, rule, &limits->compiled[i], &hashes);
         if (step != ADM_GATE_PASS)
             return step;
     }

@@ -8,6 +8,7 @@
 #include "common/metrics/metrics.h"
 #include "gateway/admission/features.h"
 #include "gateway/admission/limits/limit_table.h"
+#include "gateway/admission/limits/sample.h"
 #include "gateway/admission/shed.h"
 #include "gateway/answers/problem.h"
 #include "gateway/config/kinds/route_doc.h"
@@ -19,6 +20,7 @@
 /* What the gates of one thread read. That thread replaces the snapshot, between two requests. */
 struct adm_gates {
     struct adm_limit_table *limits;
+    struct adm_limit_sample *sample; /* this thread's own */
     struct adm_shed *shed;
     const struct adm_overload_shared *overload;
     const struct oq_fold *fold;

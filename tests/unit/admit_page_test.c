@@ -13,6 +13,7 @@ static struct cfg_route product = {.name = "product", .class = CFG_ROUTE_NORMAL}
 static struct cfg_route cart = {.name = "cart", .class = CFG_ROUTE_CORE};
 
 static struct adm_gates gates;
+static struct adm_limit_samples samples;
 static struct adm_shed shed;
 static struct ps_metrics *metrics;
 static struct snap_view *view;
@@ -25,6 +26,8 @@ static int begin(void **state)
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
     gates = (struct adm_gates){.shed = &shed, .shard = ps_metrics_shard(metrics)};
     assert_ok(adm_limit_table_new(1, &gates.limits));
+    assert_ok(adm_limit_samples_new(1, 0, &samples));
+    gates.sample = samples.at;
     assert_ok(snap_view_new(&view));
     return 0;
 }
@@ -36,6 +39,7 @@ static int end(void **state)
     snapshot = NULL;
     snap_view_free(view);
     adm_limit_table_free(gates.limits);
+    adm_limit_samples_free(&samples);
     ps_metrics_free(metrics);
     return 0;
 }

@@ -137,6 +137,7 @@ static struct ps_clock_manual clock_;
 static struct ps_uuid_source ids;
 static struct ps_metrics *metrics;
 static struct adm_gates gates;
+static struct adm_limit_samples samples;
 static struct adm_shed shed;
 static struct ps_adaptive_limit log_limit, store_limit;
 static struct snap_sale sale;
@@ -181,6 +182,8 @@ static int set_up(void **state)
                                .shard = ps_metrics_shard(metrics),
                                .snapshot = &snapshot};
     assert_ok(adm_limit_table_new(1, &gates.limits));
+    assert_ok(adm_limit_samples_new(1, 0, &samples));
+    gates.sample = samples.at;
     const struct ord_deps deps = {.loop = &loop,
                                   .clock = &clock_.clock,
                                   .gates = &gates,
@@ -216,6 +219,7 @@ static int tear_down(void **state)
     assert_int_equal(uv_loop_close(&loop), 0);
     ord_in_flight_free(in_flight);
     adm_limit_table_free(gates.limits);
+    adm_limit_samples_free(&samples);
     adm_blocklist_free(snapshot.blocklist);
     oq_fold_free(fold);
     ps_metrics_free(metrics);

@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An IPv6 /48 gets this many times the rate: as much as 16 of its /64. */
-#define WIDE_SCALE 16
-
 /* Its cells are apart from the rule's own. */
 #define TRIAL_SEED UINT64_C(0x747269616c5f6365)
 
@@ -48,12 +45,12 @@ static void compile(const struct cfg_limit_rule *rule, struct adm_limit_rule *co
     struct cfg_limit_rule trial;
 
     adm_limit_compile(rule, 1, &compiled->own);
-    adm_limit_compile(rule, WIDE_SCALE, &compiled->wide);
+    adm_limit_compile(rule, ADM_LIMIT_WIDE_SCALE, &compiled->wide);
     if (!adm_limit_has_trial(rule))
         return;
     cfg_limit_with_trial(rule, &trial);
     adm_limit_compile(&trial, 1, &compiled->trial);
-    adm_limit_compile(&trial, WIDE_SCALE, &compiled->trial_wide);
+    adm_limit_compile(&trial, ADM_LIMIT_WIDE_SCALE, &compiled->trial_wide);
     compiled->trial.seed ^= TRIAL_SEED;
     compiled->trial_wide.seed ^= TRIAL_SEED;
 }
@@ -75,6 +72,7 @@ struct adm_limit_set *adm_limit_set_new(const struct cfg_limit_rule *rules, size
     set->count = count;
     for (size_t i = 0; i < count; i++) {
         set->rules[i] = rules[i];
+        set->kinds |= rules[i].mode != CFG_LIMIT_OFF ? 1u << rules[i].key : 0;
         compile(&rules[i], &set->compiled[i]);
         if (bind_figures(set, i, before) < 0) {
             adm_limit_set_free(set);

@@ -5,6 +5,9 @@
 #include "gateway/admission/limits/limit_figures.h"
 #include "gateway/admission/limits/limiter.h"
 
+/* An IPv6 /48 gets this many times the rate: as much as 16 of its /64. */
+#define ADM_LIMIT_WIDE_SCALE 16
+
 struct adm_limit_rule {
     struct adm_limit_compiled own;
     struct adm_limit_compiled wide; /* at 16 times the rate: for the /48 of an IPv6 address */
@@ -14,6 +17,7 @@ struct adm_limit_rule {
 
 struct adm_limit_set {
     size_t count;
+    unsigned kinds; /* bit i: of enum cfg_limit_key i there is a rule that is not off */
     struct cfg_limit_rule *rules;    /* by name */
     struct adm_limit_rule *compiled; /* by the same index */
 };

@@ -196,6 +196,26 @@ def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
     everywhere(calm, lambda g: g.admin("GET", "/admin/v1/limits/user").json["mode"] == "off", "the end of the rule")
 
 
+@pytest.mark.slow
+def test_a_trial_of_a_shared_limit_has_the_share_of_its_rule(cluster):
+    """LM5: on each gateway the same figures count the same on trial and in force, and all together let through one rate."""
+    sale, rate = cluster.make_sale(stock=1000000, per_user_cap=1), 60
+    figures = {"rate": rate, "burst": rate, "period_s": 1}
+    cluster[0].limit("global", algorithm="token_bucket", key="global", mode="shadow", trial=figures, **figures)
+    everywhere(cluster, lambda g: g.admin("GET", "/admin/v1/limits/global").json["mode"] == "shadow", "the rule")
+
+    def refused(what):
+        return [g.metric(f'penstock_limit_{what}_total{{rule="global"}}') for g in cluster.living()]
+
+    with Crowd(cluster, sale, rate=240) as crowd:
+        time.sleep(2)  # until the shares are those of the demand
+        before, asked, started = sum(refused("trial_refused")), crowd.promised(), time.monotonic()
+        time.sleep(4)
+        passed = crowd.promised() - asked - (sum(refused("trial_refused")) - before)
+        assert passed <= rate * (time.monotonic() - started) * 1.25, passed
+    assert all(trial > 0 and abs(trial - shadow) <= 2 for trial, shadow in zip(refused("trial_refused"), refused("shadow_refused")))
+
+
 @pytest.mark.soak
 def test_the_global_limit_is_shared_and_moves_when_a_gateway_dies(cluster):
     """LM5: F2."""
