@@ -212,7 +212,7 @@ static void read_member(struct ps_table_at *at, const struct ps_member *member, 
 {
     if ((member->flags & PS_M_SHOWN) != 0) {
         if (value != NULL)
-            ps_table_fault(at, member->name, "is shown by reading only: leave it out");
+            ps_table_fault(at, member->name, "is read-only: remove it");
     } else if (!ps_member_applies(at->table, member, object)) {
         if (value != NULL && !json_is_null(value))
             refuse_other(at, member);

@@ -119,7 +119,7 @@ static const json_t *read_bundle(struct op_request *request, int64_t revision)
     ps_json_int(&reader, "revision", 1, PS_INT_MAX, &said);
     if (said != revision && !op_matches_any(request))
         ps_json_fault(&reader, "revision",
-                      "is shown by reading only, as %lld: leave it out or as it is",
+                      "is read-only, now %lld: remove it, or leave it unchanged",
                       (long long)revision);
     const json_t *documents = ps_json_value(&reader, "documents");
     if (documents != NULL && !json_is_object(documents))

@@ -37,7 +37,7 @@ static void print_reason(const struct op_admin *admin, enum cfg_feature feature,
             cfg_override_find(admin->deps.config, CFG_OVERRIDE_FEATURE, cfg_feature_names[feature]),
             ret_text, cap);
     else if (overload->why[feature] == ADM_WHY_ALONE)
-        (void)snprintf(ret_text, cap, "no sale is open that is no rehearsal");
+        (void)snprintf(ret_text, cap, "no real sale is open");
     else if (adm_overload_is_off(overload, feature))
         (void)snprintf(ret_text, cap, "level %d, and it gives way at %d", overload->level,
                        doc->level);

@@ -154,11 +154,11 @@ static void every_bad_member_is_named(void **state)
     refused("{\"twin_of\":\"a b\",\"rehearsal\":true" SKUS, "/twin_of", "name");
     refused("{\"twin_of\":\"spring\",\"rehearsal\":true" SKUS, "/twin_of", "itself");
     refused("{\"attributes\":[]" SKUS, "/attributes", "object");
-    refused("{\"state\":\"open\"" SKUS, "/state", "reading only");
-    refused("{\"refused\":\"why\"" SKUS, "/refused", "reading only");
-    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"held\":0}]}", "/skus/0/held", "reading only");
+    refused("{\"state\":\"open\"" SKUS, "/state", "read-only");
+    refused("{\"refused\":\"why\"" SKUS, "/refused", "read-only");
+    refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"held\":0}]}", "/skus/0/held", "read-only");
     refused("{\"skus\":[{\"sku\":\"a\",\"stock\":1,\"in_doubt\":0}]}", "/skus/0/in_doubt",
-            "reading only");
+            "read-only");
 }
 
 static void all_faults_are_told_at_once(void **state)

@@ -1,5 +1,5 @@
-/* The two kinds of the blocklist: the name says who is refused (a user, or a range such as
- * "203.0.113.0/24"), the document until when and why:
+/* The two kinds of the blocklist. The name is the blocked user, or the blocked range such as
+ * "203.0.113.0/24"; the document holds the end and the reason:
  *
  *   {"until":"2030-11-11T16:00:00.000Z","reason":"a farm"}
  *
@@ -45,7 +45,7 @@ static int range_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX +
 
 /* --- Documents. --- */
 
-/* Until when: `until`, or `ttl_s` from now on. */
+/* The end: `until`, or now plus `ttl_s`. */
 static void check_until(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
@@ -56,13 +56,13 @@ static void check_until(struct ps_table_at *at, void *object)
     if (block->ttl_s == 0)
         return;
     if (ps_table_has(at, "until"))
-        ps_table_fault(at, "ttl_s", "must be left out where there is an until");
+        ps_table_fault(at, "ttl_s", "must be absent beside until: give one of the two");
     else if (reading->now_ms > 0)
         block->until_ms = reading->now_ms + block->ttl_s * 1000;
     block->ttl_s = 0;
 }
 
-/* A range of 0 bits would refuse every buyer of an address family. */
+/* A range of 0 bits would block every buyer of an address family. */
 static void check_range(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
@@ -72,7 +72,8 @@ static void check_range(struct ps_table_at *at, void *object)
     if (ps_cidr_parse(reading->name, strlen(reading->name), &block->range) < 0)
         ps_table_fault(at, "", "the name must be a range");
     else if (reading->now_ms > 0 && ps_cidr_is_everybody(&block->range))
-        ps_table_fault(at, "", "the range%s %s is everybody; pause the sales to stop all buyers",
+        ps_table_fault(at, "",
+                       "the range%s %s contains every address; pause the sales to stop all buyers",
                        reading->pointer[0] == '\0' ? " in the path:" : "", reading->name);
 }
 
@@ -84,16 +85,16 @@ static void check_range(struct ps_table_at *at, void *object)
     {"reason", PS_M_STRING, AT(reason), .flags = PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .example = "\"a farm\"", .text = {"Why, for people; buyers do not see it", "原因，供内部查看；买家看不到"}}
 #define SHOWN_ROWS \
     {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the entry was made", "条目的创建时间"}}, \
-    {"by", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"Whose token made it", "由哪个 token 创建"}}
+    {"by", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The token that made it", "由哪个 token 创建"}}
 
 static const struct ps_member user_rows[] = {
     ROWS,
-    {"user", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The user who is refused", "被拒绝的用户"}},
+    {"user", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The blocked user", "被拒绝的用户"}},
     SHOWN_ROWS,
 };
 static const struct ps_member range_rows[] = {
     ROWS,
-    {"range", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The range of addresses that is refused", "被拒绝的地址段"}},
+    {"range", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"The blocked range of addresses", "被拒绝的地址段"}},
     SHOWN_ROWS,
 };
 /* clang-format on */

@@ -127,9 +127,9 @@ static void check_cache(struct ps_table_at *at, void *object)
 #define AT(field) PS_AT(struct cfg_cache, field)
 static const struct ps_member members[] = {
     {"bytes", PS_M_INT, AT(bytes), .min = BYTES_MIN, .max = BYTES_MAX, .unit = {"bytes", "字节"}, .fallback = "67108864", .text = {"Memory for answers, over all workers together", "应答占用的内存，所有 worker 合计"}},
-    {"object_bytes_max", PS_M_INT, AT(object_bytes_max), .min = OBJECT_MIN, .max = BYTES_MAX, .unit = {"bytes", "字节"}, .fallback = "1048576", .text = {"The largest answer that is kept; at most an eighth of bytes, and left out no more than that", "可缓存的最大应答；不超过 bytes 的八分之一，省略时亦然"}},
-    {"eviction", PS_M_ENUM, AT(eviction), .words = eviction_names, .fallback = "\"lru\"", .text = {"Who makes room: the least recently used, the least often used (W-TinyLFU), any", "淘汰算法：最近最少使用、最不常用（W-TinyLFU）、随机"}},
-    {"live", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What is in it, and what it was good for", "当前内容与命中情况"}},
+    {"object_bytes_max", PS_M_INT, AT(object_bytes_max), .min = OBJECT_MIN, .max = BYTES_MAX, .unit = {"bytes", "字节"}, .fallback = "1048576", .text = {"The largest answer that is kept; at most an eighth of bytes. Default: 1 MiB, or an eighth of bytes if that is less", "可缓存的最大应答；不超过 bytes 的八分之一，省略时亦然"}},
+    {"eviction", PS_M_ENUM, AT(eviction), .words = eviction_names, .fallback = "\"lru\"", .text = {"What is removed when the cache is full: the least recently used (lru), the least often used (lfu, W-TinyLFU), any (random)", "淘汰算法：最近最少使用、最不常用（W-TinyLFU）、随机"}},
+    {"live", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What the cache holds, and its hits", "当前内容与命中情况"}},
 };
 /* clang-format on */
 static const struct ps_table table = {.title = "cache",

@@ -2,9 +2,9 @@
  *
  *   {"bytes":67108864,"object_bytes_max":1048576,"eviction":"lru"}
  *
- * What is left out has the values shown. `eviction`: lru, lfu (W-TinyLFU), random.
+ * A member that is absent has the value shown. `eviction`: lru, lfu (W-TinyLFU), random.
  *
- * Its state has the last purges, numbered, so that every gateway does each of them once:
+ * Its state holds the last purges, numbered, so that every gateway applies each of them once:
  *
  *   {"purges":[{"number":1,"key":"/p/1?id=2"},{"number":2,"tag":"shoes"}]} */
 #ifndef CFG_CACHE_DOC_H
@@ -14,13 +14,13 @@
 
 enum cfg_eviction { CFG_EVICTION_LRU, CFG_EVICTION_LFU, CFG_EVICTION_RANDOM, CFG_EVICTION_COUNT };
 
-#define CFG_PURGES_KEPT 32 /* a gateway that has missed one purges all */
+#define CFG_PURGES_KEPT 32 /* a gateway that missed one empties the cache */
 #define CFG_PURGE_MAX   4096
 
 enum cfg_purge_by { CFG_PURGE_KEY, CFG_PURGE_PREFIX, CFG_PURGE_TAG };
 extern const char *const cfg_purge_names[]; /* NULL-terminated */
 struct cfg_purge {
-    int64_t number; /* from 1 on, of this cache */
+    int64_t number; /* 1 and up, per cache */
     enum cfg_purge_by by;
     char *text;
 };

@@ -36,7 +36,7 @@ static int feature_name(const char *text, size_t len, char ret_name[CFG_NAME_MAX
 
 /* clang-format off */
 static const struct ps_member members[] = {
-    {"level", PS_M_INT, PS_AT(struct cfg_feature_doc, level), .flags = PS_M_REQUIRED | PS_M_NULLABLE, .min = 1, .max = CFG_LEVEL_MAX, .example = "2", .text = {"From which level of the ladder on it is off; null: never by itself", "从降级阶梯的哪一级起关闭；null：不自动关闭"}},
+    {"level", PS_M_INT, PS_AT(struct cfg_feature_doc, level), .flags = PS_M_REQUIRED | PS_M_NULLABLE, .min = 1, .max = CFG_LEVEL_MAX, .example = "2", .text = {"The feature is off at this level of the ladder and above; null: the ladder never turns it off", "从降级阶梯的哪一级起关闭；null：不自动关闭"}},
     {"feature", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"Its name", "功能名称"}},
     {"while_off", PS_M_STRING, .flags = PS_M_READ_ONLY, .text = {"What happens while it is off", "关闭期间的行为"}},
     {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"on or off, now", "当前状态：on 或 off"}},
@@ -53,8 +53,8 @@ const struct cfg_kind cfg_kind_feature = {
     .path = "features",
     .id = "feature",
     .word = "feature",
-    .name_rule = "a feature that may give way, one of:" CFG_FEATURES(
-        LIST) "; what is core (orders, confirm, cancel) gives way to nothing",
+    .name_rule = "a feature that can be turned off, one of:" CFG_FEATURES(
+        LIST) "; core work (orders, confirm, cancel) is never turned off",
     .listed = "features",
     .lists_names = true,
     .put = "feature.put",

@@ -1,6 +1,6 @@
 /* Limit rules as JSON. Every mistake is found here, with a pointer to it, so that
  * adm_limit_compile() can take any rule that was read. A member that an algorithm would ignore is a
- * fault, not silently without effect. */
+ * fault. */
 #include "gateway/config/kinds/limit_rule.h"
 
 #include "common/program/log.h"
@@ -29,7 +29,7 @@ static void check_targets(struct ps_table_at *at, const struct cfg_limit_rule *r
     bool pages = (rule->applies_to & CFG_LIMIT_PAGE) != 0;
 
     if (rule->route[0] != '\0' && rule->applies_to != CFG_LIMIT_PAGE)
-        ps_table_fault(at, "applies_to", "must be page alone, or left out: the rule has a route");
+        ps_table_fault(at, "applies_to", "must be page alone, or absent: the rule has a route");
     if (pages && rule->sale[0] != '\0')
         ps_table_fault(at, "sale", "must be null: pages belong to no sale");
     if (pages && rule->key == CFG_LIMIT_KEY_SALE)
@@ -44,7 +44,7 @@ static void check_figures(struct ps_table_at *at, const char *lead, enum cfg_lim
 
     (void)snprintf(burst, sizeof burst, "%sburst", lead);
     if (is_window(of) && figures->burst != figures->rate)
-        ps_table_fault(at, burst, "must be equal to rate or left out: %s has no burst",
+        ps_table_fault(at, burst, "must be equal to rate or absent: %s has no burst",
                        algorithms[of]);
     if (figures->rate > 0 &&
         figures->burst * figures->period_s > CFG_LIMIT_REFILL_MAX_S * figures->rate)
@@ -101,17 +101,17 @@ static const struct ps_table trial_table = {.title = "trial of a limit rule",
 #define AT(field) PS_AT(struct cfg_limit_rule, field)
 static const struct ps_member members[] = {
     {"algorithm", PS_M_ENUM, AT(algorithm), .flags = PS_M_REQUIRED, .words = algorithms, .example = "\"token_bucket\"", .text = {"How requests are counted", "计数算法"}},
-    {"key", PS_M_ENUM, AT(key), .flags = PS_M_REQUIRED, .words = cfg_limit_keys, .example = "\"user\"", .text = {"What is counted apart: each user, each address, everybody together, each sale", "分别计数的对象：每个用户、每个地址、全体、每个活动"}},
+    {"key", PS_M_ENUM, AT(key), .flags = PS_M_REQUIRED, .words = cfg_limit_keys, .example = "\"user\"", .text = {"What has a count of its own: each user, each address, everybody together, each sale", "分别计数的对象：每个用户、每个地址、全体、每个活动"}},
     {"rate", PS_M_INT, AT(rate), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_RATE_MAX, .unit = {"requests", "个请求"}, .example = "5", .text = {"How many pass in a period", "每个周期放行的请求数"}},
     {"period_s", PS_M_INT, AT(period_s), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_LIMIT_PERIOD_MAX_S, .unit = {"s"}, .example = "10", .text = {"The period", "周期"}},
-    {"burst", PS_M_INT, AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = {"requests", "个请求"}, .example = "5", .text = {"How many may come at once; left out: rate for a token bucket, 1 for a leaky one; windows have none", "可同时到达的请求数；省略时：令牌桶为 rate，漏桶为 1；窗口算法没有该项"}},
-    {"max_wait_ms", PS_M_INT, AT(max_wait_ms), .min = 0, .max = CFG_LIMIT_WAIT_MAX_MS, .unit = {"ms"}, .fallback = "0", .text = {"How long a leaky bucket holds a request that comes too soon, instead of refusing it", "漏桶对过早到达的请求的最长等待，超过才拒绝"}},
+    {"burst", PS_M_INT, AT(burst), .min = 1, .max = CFG_LIMIT_BURST_MAX, .unit = {"requests", "个请求"}, .example = "5", .text = {"How many may come at once. Default: rate for a token bucket, 1 for a leaky bucket; windows have no burst", "可同时到达的请求数；省略时：令牌桶为 rate，漏桶为 1；窗口算法没有该项"}},
+    {"max_wait_ms", PS_M_INT, AT(max_wait_ms), .min = 0, .max = CFG_LIMIT_WAIT_MAX_MS, .unit = {"ms"}, .fallback = "0", .text = {"How long a leaky bucket holds a request that comes too soon before it refuses it", "漏桶对过早到达的请求的最长等待，超过才拒绝"}},
     {"mode", PS_M_ENUM, AT(mode), .words = modes, .fallback = "\"enforce\"", .text = {"enforce refuses, shadow only counts, off does nothing", "enforce 执行；shadow 只计数；off 关闭"}},
-    {"applies_to", PS_M_SET, AT(applies_to), .words = subjects, .fallback = "[\"order\"]", .text = {"Which requests are counted; left out: order, or page where the rule has a route", "计入哪些请求；省略时为 order，有 route 时为 page"}},
-    {"sale", PS_M_CHARS, AT(sale), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"spring\"", .text = {"Only requests for this sale; null: for every sale", "仅限该活动；null：所有活动"}},
+    {"applies_to", PS_M_SET, AT(applies_to), .words = subjects, .fallback = "[\"order\"]", .text = {"Which requests are counted. Default: order, or page for a rule with a route", "计入哪些请求；省略时为 order，有 route 时为 page"}},
+    {"sale", PS_M_CHARS, AT(sale), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"spring\"", .text = {"Counts only requests for this sale; null: for every sale", "仅限该活动；null：所有活动"}},
     {"allow_unknown", PS_M_BOOL, AT(allow_unknown), .flags = PS_M_OMIT, .fallback = "false", .text = {"The sale may be one that does not exist yet", "允许活动尚不存在"}},
-    {"route", PS_M_CHARS, AT(route), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"product\"", .text = {"Only requests that this route serves; null: of every route", "仅限该路由；null：所有路由"}},
-    {"trial", PS_M_OBJECT, AT(trial), .flags = PS_M_NULLABLE | PS_M_OMIT, .table = &trial_table, .text = {"Other figures on trial: what they would refuse is counted, while the rule goes on as it is; null: none", "试行的另一组数值：只统计它会拒绝多少请求，规则本身照旧；null：无"}},
+    {"route", PS_M_CHARS, AT(route), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"product\"", .text = {"Counts only requests of this route; null: of every route", "仅限该路由；null：所有路由"}},
+    {"trial", PS_M_OBJECT, AT(trial), .flags = PS_M_NULLABLE | PS_M_OMIT, .table = &trial_table, .text = {"Figures on trial: requests that they would refuse are counted; the rule itself is unchanged; null: none", "试行的另一组数值：只统计它会拒绝多少请求，规则本身照旧；null：无"}},
 };
 /* clang-format on */
 static const char *const dropped[] = {"ticket", NULL};
@@ -124,7 +124,7 @@ static const struct ps_table table = {.title = "limit rule",
 
 /* --- The kind. --- */
 
-/* Defaults for a shop that has not chosen its own. */
+/* Shipped rules, for a shop that has none of its own. */
 static const struct cfg_shipped shipped[] = {
     {"user", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,"
              "\"burst\":5,\"applies_to\":[\"order\"]}"},
@@ -134,14 +134,14 @@ static const struct cfg_shipped shipped[] = {
                "\"period_s\":1,\"burst\":20000,\"applies_to\":[\"order\"]}"},
     {"polling", "{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":1,"
                 "\"period_s\":1,\"burst\":5,\"applies_to\":[\"order_state\"]}"},
-    /* Many visitors behind one address may poll each second; one that does nothing else costs half
-     * a percent of a core. */
+    /* Many visitors behind one address may poll each second. A client that only polls at this rate
+     * costs half a percent of a core. */
     {"status", "{\"algorithm\":\"token_bucket\",\"key\":\"ip\",\"rate\":5000,\"period_s\":10,"
                "\"burst\":5000,\"applies_to\":[\"status\"]}"},
     {NULL, NULL},
 };
 
-/* Its sale may come later, or its name is mistyped. */
+/* The sale may be created later, or its name may be mistyped. */
 static void rule_changed(const struct cfg_store *store, const struct cfg_doc *doc)
 {
     const struct cfg_limit_rule *rule = doc->parsed;

@@ -4,21 +4,21 @@
  *   {"algorithm":"token_bucket","key":"user","rate":5,"period_s":10,"burst":5,"max_wait_ms":0,
  *    "mode":"enforce","applies_to":["order"],"sale":null,"route":null}
  *
- * algorithm, key, rate and period_s are required; the others have the values shown by default, but
- * for burst, how many may come at once:
+ * algorithm, key, rate and period_s are required. An absent member has the value shown, except
+ * burst, how many may come at once:
  * - token_bucket: default rate.
- * - leaky_bucket: default 1. Who comes sooner than that is held until the bucket has leaked, for
+ * - leaky_bucket: default 1. A request that comes sooner is held until the bucket has leaked, for
  *   max_wait_ms at most, and for CFG_LIMIT_WAIT_MAX_MS at most under all rules together.
  * - The windows have no burst: it is absent, or equal to rate.
- * A rule for a route is one for pages (`"applies_to":["page"]`, which is its default then), and
- * counts only what that route serves. `"trial":{"rate":2,"burst":2,"period_s":1}` (default null)
- * says how the rule would count with other figures: what they would refuse is counted as well. */
+ * A rule with a route is for pages (`"applies_to":["page"]`, its default then) and counts only
+ * requests that this route serves. `"trial":{"rate":2,"burst":2,"period_s":1}` (default null) has
+ * figures on trial: requests that they would refuse are counted, too. */
 #ifndef CFG_LIMIT_RULE_H
 #define CFG_LIMIT_RULE_H
 
 #include "gateway/config/store/document.h"
 
-/* Most rules: every request checks all of them. */
+/* The largest number of rules: every request checks all of them. */
 #define CFG_RULES_MAX 64
 
 enum cfg_limit_algorithm {
@@ -35,7 +35,7 @@ enum cfg_limit_key {
     CFG_LIMIT_KEY_GLOBAL,
     CFG_LIMIT_KEY_SALE
 };
-/* Their names, NULL-terminated. */
+/* The names of keys, NULL-terminated. */
 extern const char *const cfg_limit_keys[];
 
 /* Shadow: counted and reported, never refused. The caller implements the mode; the algorithms do
@@ -53,7 +53,7 @@ enum { CFG_LIMIT_ORDER = 1, CFG_LIMIT_ORDER_STATE = 2, CFG_LIMIT_STATUS = 4, CFG
 #define CFG_LIMIT_RATE_MAX     1000000
 #define CFG_LIMIT_PERIOD_MAX_S 86400
 #define CFG_LIMIT_BURST_MAX    1000000
-/* Of one rule, and of one request under all of them: proxies wait for 15 s. */
+/* The longest wait under one rule, and of one request under all rules: proxies wait for 15 s. */
 #define CFG_LIMIT_WAIT_MAX_MS 10000
 /* An empty bucket is full again within a year: burst * period_s / rate. It keeps all times inside a
  * cell. */
@@ -70,7 +70,7 @@ struct cfg_limit_rule {
     enum cfg_limit_mode mode;
     unsigned applies_to;         /* at least one bit */
     char sale[PS_NAME_MAX + 1];  /* "" = every sale */
-    bool allow_unknown;          /* the sale may be one that there is not yet */
+    bool allow_unknown;          /* the sale may not exist yet */
     char route[PS_NAME_MAX + 1]; /* "" = every route */
     struct cfg_limit_trial trial;
 };
@@ -78,7 +78,7 @@ struct cfg_limit_rule {
 /* The rule with the figures of its trial instead of its own. */
 void cfg_limit_with_trial(const struct cfg_limit_rule *rule, struct cfg_limit_rule *ret_rule);
 
-/* Of a rule's version that is no deletion. */
+/* Of a rule's version that is not a deletion. */
 static inline const struct cfg_limit_rule *cfg_rule_of(const struct cfg_doc *doc)
 {
     return doc->parsed;

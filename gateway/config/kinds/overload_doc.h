@@ -1,12 +1,12 @@
-/* The kind `overload`: which signals say how loaded this gateway is, and when the ladder goes up
- * and down. There is one document of it, named CFG_OVERLOAD_NAME:
+/* The kind `overload`: which signals measure the load of this gateway, and when the ladder goes up
+ * and down. It has one document, named CFG_OVERLOAD_NAME:
  *
  *   {"mode":"enforce","signals":{"loop_delay_ms":{"threshold":20,"weight":1}},
  *    "enter":0.8,"enter_ticks":3,"leave":0.6,"leave_s":30}
  *
- * What is left out has the default of cfg_signals, or the values shown. With
- * the mode "off" the level stays at 0 by itself, nobody is shed (admission/shed.h) and no limit
- * follows latency (orders/flow.h).
+ * An absent member has the default of cfg_signals, or the value shown. With
+ * the mode "off" the level stays at 0 unless overridden, nobody is shed (admission/shed.h) and no
+ * limit follows latency (orders/flow.h).
  */
 #ifndef CFG_OVERLOAD_DOC_H
 #define CFG_OVERLOAD_DOC_H
@@ -18,7 +18,7 @@
 /* Levels of the ladder: 0, nothing is turned off, to this one. */
 #define CFG_LEVEL_MAX 4
 
-/* One figure each; admission/signals.h measures them. The order is that of the answers. */
+/* admission/signals.h measures them. Answers list them in this order. */
 enum cfg_signal {
     CFG_SIGNAL_LOOP_DELAY,
     CFG_SIGNAL_IN_FLIGHT,
@@ -45,7 +45,7 @@ struct cfg_signal_row {
     const char *name;            /* in documents, answers and metrics */
     const char *unit;            /* "ms", "share" (0..1), "requests", "1/s" */
     const char *source;          /* what is measured, for people */
-    struct cfg_signal_rule rule; /* unless a document says otherwise */
+    struct cfg_signal_rule rule; /* the default, unless a document sets another */
 };
 
 extern const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT];
@@ -66,7 +66,7 @@ struct cfg_overload {
     struct cfg_ladder ladder;
 };
 
-/* Of a version that is no deletion. */
+/* Of a version that is not a deletion. */
 static inline const struct cfg_overload *cfg_overload_of(const struct cfg_doc *doc)
 {
     return doc->parsed;

@@ -35,7 +35,7 @@ static const struct ps_member values[CFG_OVERRIDE_KINDS] = {
 
 /* --- Targets and names. --- */
 
-/* Visible ASCII, and nothing that parts a target from a gateway or a path from its next segment. */
+/* Visible ASCII, and no character that separates a target from a gateway or segments of a path. */
 static bool is_plain(const char *text)
 {
     for (; *text != '\0'; text++)
@@ -101,7 +101,7 @@ static int override_name(const char *text, size_t len, char ret_name[CFG_NAME_MA
 
 /* --- Documents. --- */
 
-/* The value of the kind that the document's name says. */
+/* The value, by the kind that the document's name gives. */
 static bool read_value(struct ps_table_at *at, const char *place, const json_t *value, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
@@ -132,7 +132,7 @@ static const struct ps_own value = {
     .print = print_value,
 };
 
-/* What the name says, and when it ends: an operator says it in one of two ways. */
+/* Checks the end, which is given in one of two ways, and fills in what the name gives. */
 static void check(struct ps_table_at *at, void *object)
 {
     const struct cfg_reading *reading = at->ctx;
@@ -141,14 +141,14 @@ static void check(struct ps_table_at *at, void *object)
 
     if (has_ttl == has_until)
         ps_table_fault(at, has_ttl ? "until" : "ttl_s",
-                       has_ttl ? "stands beside ttl_s: say one of them"
-                               : "is missing: say for how many seconds (or until when)");
+                       has_ttl ? "must be absent beside ttl_s: give one of the two"
+                               : "is missing: give the seconds, or until");
     else if (has_ttl)
         override->until_ms = reading->now_ms + override->ttl_s * 1000;
     else if (reading->now_ms > 0 &&
              (override->until_ms <= reading->now_ms ||
               override->until_ms > reading->now_ms + CFG_OVERRIDE_TTL_MAX_S * 1000))
-        ps_table_fault(at, "until", "must be a time of the coming week");
+        ps_table_fault(at, "until", "must be in the future, at most a week from now");
     if (read_name(reading->name, &named) < 0)
         return;
     override->kind = named.kind;
@@ -161,10 +161,10 @@ static void check(struct ps_table_at *at, void *object)
 /* clang-format off */
 #define AT(field) PS_AT(struct cfg_override, field)
 static const struct ps_member members[] = {
-    {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &value, .example = "\"on\"", .text = {"What holds meanwhile: of level a number, of feature on or off, of breaker open or closed, of flow a number, of fallback on, of split a share, of limit a mode", "期间生效的值：level 为数字，feature 为 on 或 off，breaker 为 open 或 closed，flow 为数字，fallback 为 on，split 为比例，limit 为模式"}},
+    {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &value, .example = "\"on\"", .text = {"The value in force meanwhile. level: a number; feature: on or off; breaker: open or closed; flow: a number; fallback: on; split: a share; limit: a mode", "期间生效的值：level 为数字，feature 为 on 或 off，breaker 为 open 或 closed，flow 为数字，fallback 为 on，split 为比例，limit 为模式"}},
     {"until", PS_M_TIME, AT(until_ms), .text = {"When it ends by itself", "自动结束的时间"}},
-    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = {"s"}, .example = "600", .text = {"Instead of until: for how long", "代替 until：持续多久"}},
-    {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_INPUT | PS_M_NULLABLE, .format = &ps_format_name, .text = {"The one gateway where it holds; null: every one", "仅在该网关生效；null：全部网关"}},
+    {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = {"s"}, .example = "600", .text = {"Instead of until: seconds from now", "代替 until：持续多久"}},
+    {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_INPUT | PS_M_NULLABLE, .format = &ps_format_name, .text = {"The one gateway where it is in force; null: all gateways", "仅在该网关生效；null：全部网关"}},
     {"reason", PS_M_STRING, AT(reason), .flags = PS_M_INPUT | PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .text = {"Why, for the audit log", "修改原因，记入审计日志"}},
 };
 /* clang-format on */
@@ -184,7 +184,7 @@ int cfg_override_ask(const json_t *json, int64_t now_ms, struct cfg_override *ov
     *override = (struct cfg_override){.kind = 0};
     const struct ps_table_source source = {.json = json, .pointer = "", .ctx = &reading};
     int err = ps_table_read(&table, &source, override, faults);
-    free(override->reason); /* the caller has it */
+    free(override->reason); /* the caller keeps a copy */
     override->reason = NULL;
     return err;
 }
@@ -205,9 +205,9 @@ static const char *override_ended(const void *parsed)
     return "override.expire";
 }
 
-/* --- What it is about. --- */
+/* --- The target.  --- */
 
-/* Does `of` begin with this name, and then end, or go on behind a colon? */
+/* True if `of` is the name, or begins with the name and a colon. */
 static bool begins_with(const char *of, const char *name)
 {
     size_t len = strlen(name);
@@ -223,7 +223,8 @@ static bool has_split(const struct cfg_route *route, const char *pool)
     return false;
 }
 
-/* Has the pool (NULL: it is deleted) no endpoint of this address, and will not find one? */
+/* True if the pool (NULL: it is deleted) has no endpoint of this address and no discovery that
+ * could find one. */
 static bool lacks(const struct cfg_pool *pool, const char *address)
 {
     for (size_t i = 0; pool != NULL && i < pool->endpoint_count; i++)
@@ -232,8 +233,8 @@ static bool lacks(const struct cfg_pool *pool, const char *address)
     return pool == NULL || pool->discovery.by == CFG_DISCOVERY_NONE;
 }
 
-/* Has the change that brings `to` taken away the pool, or the endpoint of "endpoint:POOL:ADDRESS",
- * before which the breaker stands? */
+/* True if the change that brings `to` removes the breaker: its pool, or the endpoint of
+ * "endpoint:POOL:ADDRESS". */
 static bool breaker_falls(const char *breaker, const struct cfg_doc *to)
 {
     static const char of_endpoint[] = "endpoint:";
@@ -247,7 +248,7 @@ static bool breaker_falls(const char *breaker, const struct cfg_doc *to)
     return *address == ':' && lacks(to->parsed != NULL ? cfg_pool_of(to) : NULL, address + 1);
 }
 
-/* Has the change that brings `to` taken away what the override is about? */
+/* True if the change that brings `to` removes the target of the override. */
 static bool override_falls(const void *parsed, const struct cfg_doc *to)
 {
     const struct cfg_override *override = parsed;

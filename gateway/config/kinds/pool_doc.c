@@ -1,6 +1,5 @@
-/* See pool_doc.h. Whether addresses may be used at all (upstream.allowed_networks, the gateway's
- * own listeners) is checked where pools are put together, too: settings may change after the
- * document.
+/* See pool_doc.h. Building a pool checks again whether its addresses may be used
+ * (upstream.allowed_networks, the gateway's own listeners): settings may change after the document.
  */
 #include "gateway/config/kinds/pool_doc.h"
 
@@ -55,7 +54,7 @@ void cfg_endpoint_make(const struct ps_address *ip, uint16_t port,
                    text, (unsigned)port);
 }
 
-/* 1 to 65535 without leading zeros; 0: it is none. */
+/* 1 to 65535 without leading zeros; 0: not a port. */
 static unsigned read_port(const char *text, size_t len)
 {
     unsigned port = 0;
@@ -133,7 +132,7 @@ const char *const cfg_endpoint_dropped[] = {"zone", NULL};
 #define OF_ENDPOINT(field) PS_AT(struct cfg_endpoint, field)
 static const struct ps_member endpoint_members[] = {
     {"address", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &address, .example = "\"127.0.0.1:9001\"", .text = {"Where the server listens", "服务器监听的地址"}},
-    {"weight", PS_M_INT, OF_ENDPOINT(weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1", .text = {"Its part of the requests, for the weighted algorithms; 0: it gets none", "加权算法下分得的请求份额；0：不分配"}},
+    {"weight", PS_M_INT, OF_ENDPOINT(weight), .min = 0, .max = CFG_WEIGHT_MAX, .fallback = "1", .text = {"Its share of the requests relative to other endpoints, for the weighted algorithms; 0: it gets none", "加权算法下分得的请求份额；0：不分配"}},
     {"drain", PS_M_BOOL, OF_ENDPOINT(drain), .fallback = "false", .text = {"It gets no new requests", "不再接收新请求"}},
 };
 /* clang-format on */
@@ -173,7 +172,7 @@ static void check_endpoints(struct ps_table_at *at, const struct cfg_pool *pool)
             continue;
         char place[40];
         (void)snprintf(place, sizeof place, "endpoints/%zu/address", i);
-        ps_table_fault(at, place, "is that of endpoint %zu, too", other);
+        ps_table_fault(at, place, "is also the address of endpoint %zu", other);
     }
     if (ps_table_has(at, "discovery"))
         return;
@@ -183,7 +182,7 @@ static void check_endpoints(struct ps_table_at *at, const struct cfg_pool *pool)
         ps_table_fault(at, "endpoints", "must have one whose weight is above 0");
 }
 
-/* --- How one is chosen. --- */
+/* --- Choosing an endpoint. --- */
 
 static bool is_hash_name(const char *text, const char *prefix, size_t *ret_at)
 {
@@ -201,12 +200,12 @@ static bool read_hash_by(struct ps_table_at *at, const char *place, const json_t
     struct cfg_pool *pool = object;
     size_t name = 0;
 
-    /* The default may stand beside any algorithm: so a patch of the algorithm alone may leave
-     * consistent_hash again. */
+    /* hash_by may have its default beside any algorithm, so that a patch of the algorithm alone can
+     * leave consistent_hash. */
     if (by == NULL || strcmp(by, "path") == 0)
         return by != NULL;
     if (pool->algorithm != CFG_ALGORITHM_consistent_hash)
-        ps_table_fault(at, place, "must be null: only consistent_hash goes by it");
+        ps_table_fault(at, place, "must be null: only consistent_hash uses it");
     if (is_hash_name(by, "header:", &name))
         pool->hash_by = CFG_HASH_HEADER;
     else if (is_hash_name(by, "cookie:", &name))
@@ -220,7 +219,7 @@ static bool read_hash_by(struct ps_table_at *at, const char *place, const json_t
     return true;
 }
 
-/* What consistent_hash goes by is shown even where nobody has said it. */
+/* With consistent_hash, hash_by is always printed, also when it has its default. */
 static json_t *print_hash_by(const void *object)
 {
     const struct cfg_pool *pool = object;
@@ -254,12 +253,12 @@ static const struct ps_own hash_by = {
 /* clang-format off */
 #define AT(field) PS_AT(struct cfg_pool, field)
 static const struct ps_member discovery_members[] = {
-    {"file", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_inside, .when = 1 << CFG_DISCOVERY_FILE, .example = "\"web.json\"", .text = {"A file of upstream.endpoint_dir with an array of endpoints", "upstream.endpoint_dir 中的文件，内容为端点数组"}},
-    {"dns", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_DNS, .example = "\"shop.internal\"", .text = {"A name of the DNS, whose A and AAAA records are endpoints", "DNS 名称，取其 A 与 AAAA 记录"}},
-    {"srv", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_SRV, .example = "\"_http._tcp.shop.internal\"", .text = {"A name of the DNS, whose SRV records are endpoints", "DNS 名称，取其 SRV 记录"}},
-    {"registration", PS_M_TRUE, .flags = PS_M_CHOICE, .when = 1 << CFG_DISCOVERY_REGISTRATION, .example = "true", .text = {"Endpoints register themselves by the admin API", "端点通过管理接口自行注册"}},
-    {"port", PS_M_INT, AT(discovery.port), .flags = PS_M_REQUIRED, .min = 1, .max = UINT16_MAX, .when = 1 << CFG_DISCOVERY_DNS, .example = "8080", .text = {"The port of the addresses: the DNS knows none", "地址的端口：DNS 记录不含端口"}},
-    {"shrink_share_min", PS_M_NUMBER, AT(discovery.shrink_share_min), .max = 1, .fallback = "0.5", .text = {"A list shorter than this share of the one before is held back for a while", "列表缩短到原来的该比例以下时，先暂缓采用"}},
+    {"file", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_inside, .when = 1 << CFG_DISCOVERY_FILE, .example = "\"web.json\"", .text = {"A file in upstream.endpoint_dir that holds an array of endpoints", "upstream.endpoint_dir 中的文件，内容为端点数组"}},
+    {"dns", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_DNS, .example = "\"shop.internal\"", .text = {"A DNS name whose A and AAAA records are endpoints", "DNS 名称，取其 A 与 AAAA 记录"}},
+    {"srv", PS_M_STRING, AT(discovery.from), .flags = PS_M_CHOICE, .min = 1, .max = PATH_MAX_LEN, .format = &cfg_format_host, .when = 1 << CFG_DISCOVERY_SRV, .example = "\"_http._tcp.shop.internal\"", .text = {"A DNS name whose SRV records are endpoints", "DNS 名称，取其 SRV 记录"}},
+    {"registration", PS_M_TRUE, .flags = PS_M_CHOICE, .when = 1 << CFG_DISCOVERY_REGISTRATION, .example = "true", .text = {"Endpoints register themselves through the admin API", "端点通过管理接口自行注册"}},
+    {"port", PS_M_INT, AT(discovery.port), .flags = PS_M_REQUIRED, .min = 1, .max = UINT16_MAX, .when = 1 << CFG_DISCOVERY_DNS, .example = "8080", .text = {"The port of the addresses: the records have none", "地址的端口：DNS 记录不含端口"}},
+    {"shrink_share_min", PS_M_NUMBER, AT(discovery.shrink_share_min), .max = 1, .fallback = "0.5", .text = {"A list shorter than this share of the previous one is held back for a while", "列表缩短到原来的该比例以下时，先暂缓采用"}},
 };
 /* clang-format on */
 
@@ -279,7 +278,7 @@ static void check_discovery(struct ps_table_at *at, void *object)
             ps_table_fault(at, pool->discovery.by == CFG_DISCOVERY_DNS ? "dns" : "srv",
                            "is an address: name it in endpoints");
     } else if (reading->bounds != NULL && reading->bounds->endpoint_dir == NULL) {
-        ps_table_fault(at, "file", "needs a directory: the setting upstream.endpoint_dir");
+        ps_table_fault(at, "file", "needs the setting upstream.endpoint_dir");
     }
 }
 
@@ -291,7 +290,7 @@ static const struct ps_table discovery_table = {.title = "discovery",
                                                 .tag_at = offsetof(struct cfg_pool, discovery.by),
                                                 .check = check_discovery};
 
-/* --- Who is usable. --- */
+/* --- Health. --- */
 
 static bool is_check_path(const char *text, size_t len)
 {
@@ -305,23 +304,24 @@ static bool is_authority(const char *text, size_t len)
 }
 
 static const struct ps_format check_path = {
-    .rule = {"a path such as /healthz, as it is requested", "请求路径，例如 /healthz"},
+    .rule = {"a path such as /healthz, percent-encoded", "请求路径，例如 /healthz"},
     .is_ok = is_check_path};
 static const struct ps_format authority = {
-    .rule = {"a host, as the Host field has it", "主机名，与 Host 字段一致"},
+    .rule = {"a value of the Host field: a host, with a port if needed",
+             "主机名，与 Host 字段一致"},
     .is_ok = is_authority};
 static const struct ps_member expect_item = {"", PS_M_INT, .size = sizeof(int), .min = 200,
                                              .max = 599};
 
 /* clang-format off */
 static const struct ps_member health_members[] = {
-    {"path", PS_M_STRING, AT(health.path), .min = 1, .max = PATH_MAX_LEN, .format = &check_path, .fallback = "\"/\"", .text = {"What is requested", "请求路径"}},
+    {"path", PS_M_STRING, AT(health.path), .min = 1, .max = PATH_MAX_LEN, .format = &check_path, .fallback = "\"/\"", .text = {"The path that is requested", "请求路径"}},
     {"host", PS_M_STRING, AT(health.host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &authority, .example = "\"shop.example\"", .text = {"The Host field; null: the address", "Host 字段；null：使用地址"}},
-    {"interval_ms", PS_M_INT, AT(health.interval_ms), .min = 100, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "1000", .text = {"How often each endpoint is asked", "检查间隔"}},
+    {"interval_ms", PS_M_INT, AT(health.interval_ms), .min = 100, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "1000", .text = {"How often each endpoint is checked", "检查间隔"}},
     {"timeout_ms", PS_M_INT, AT(health.timeout_ms), .min = 10, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "500", .text = {"How long an answer may take; at most interval_ms", "应答超时；不超过 interval_ms"}},
-    {"healthy_after", PS_M_INT, AT(health.healthy_after), .min = 1, .max = 100, .unit = {"checks", "次检查"}, .fallback = "2", .text = {"So many good checks in a row bring an endpoint back", "连续成功多少次后恢复"}},
-    {"unhealthy_after", PS_M_INT, AT(health.unhealthy_after), .min = 1, .max = 100, .unit = {"checks", "次检查"}, .fallback = "3", .text = {"So many bad checks in a row take an endpoint out", "连续失败多少次后摘除"}},
-    {"expect", PS_M_LIST, AT(health.expect), .count_at = offsetof(struct cfg_pool, health.expect_count), .min = 1, .max = CFG_EXPECT_MAX, .item = &expect_item, .fallback = "[200]", .text = {"Statuses of a good answer", "视为成功的状态码"}},
+    {"healthy_after", PS_M_INT, AT(health.healthy_after), .min = 1, .max = 100, .unit = {"checks", "次检查"}, .fallback = "2", .text = {"After this many good checks in a row an endpoint is used again", "连续成功多少次后恢复"}},
+    {"unhealthy_after", PS_M_INT, AT(health.unhealthy_after), .min = 1, .max = 100, .unit = {"checks", "次检查"}, .fallback = "3", .text = {"After this many bad checks in a row an endpoint is no longer used", "连续失败多少次后摘除"}},
+    {"expect", PS_M_LIST, AT(health.expect), .count_at = offsetof(struct cfg_pool, health.expect_count), .min = 1, .max = CFG_EXPECT_MAX, .item = &expect_item, .fallback = "[200]", .text = {"Statuses that count as good", "视为成功的状态码"}},
 };
 /* clang-format on */
 
@@ -345,26 +345,26 @@ static const struct ps_table health_table = {.title = "health check",
 /* clang-format off */
 static const struct ps_member members[] = {
     {"algorithm", PS_M_ENUM, AT(algorithm), .words = algorithm_names, .fallback = "\"round_robin\"", .text = {"How an endpoint is chosen", "选择端点的算法"}},
-    {"hash_by", PS_M_OWN, .flags = PS_M_NULLABLE, .own = &hash_by, .example = "\"cookie:sid\"", .text = {"What consistent_hash goes by; null: the path", "consistent_hash 的依据；null：路径"}},
-    {"endpoints", PS_M_LIST, AT(endpoints), .count_at = offsetof(struct cfg_pool, endpoint_count), .max = CFG_ENDPOINTS_MAX, .item = &endpoint_item, .fallback = "[]", .example = "[{\"address\":\"127.0.0.1:9001\"}]", .text = {"Servers of the pool; discovered ones come to them", "池中的服务器；自动发现的端点与之合并"}},
-    {"discovery", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &discovery_table, .text = {"Where more endpoints come from; null: from nowhere", "其他端点的来源；null：无"}},
-    {"health", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &health_table, .text = {"How endpoints are asked whether they are well; null: they are not, only what requests meet is judged", "主动健康检查；null：不检查，只依据真实请求判断"}},
-    {"outlier.consecutive_errors", PS_M_INT, AT(outlier.consecutive_errors), .min = 0, .max = 1000, .unit = {"errors", "次错误"}, .fallback = "5", .text = {"So many errors in a row eject an endpoint; 0: not judged", "连续错误多少次后剔除端点；0：不判断"}},
+    {"hash_by", PS_M_OWN, .flags = PS_M_NULLABLE, .own = &hash_by, .example = "\"cookie:sid\"", .text = {"What consistent_hash hashes; null: the path", "consistent_hash 的依据；null：路径"}},
+    {"endpoints", PS_M_LIST, AT(endpoints), .count_at = offsetof(struct cfg_pool, endpoint_count), .max = CFG_ENDPOINTS_MAX, .item = &endpoint_item, .fallback = "[]", .example = "[{\"address\":\"127.0.0.1:9001\"}]", .text = {"Servers of the pool; discovery adds more", "池中的服务器；自动发现的端点与之合并"}},
+    {"discovery", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &discovery_table, .text = {"Where more endpoints come from; null: no discovery", "其他端点的来源；null：无"}},
+    {"health", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &health_table, .text = {"Active health checks; null: none, only the outcomes of requests are judged", "主动健康检查；null：不检查，只依据真实请求判断"}},
+    {"outlier.consecutive_errors", PS_M_INT, AT(outlier.consecutive_errors), .min = 0, .max = 1000, .unit = {"errors", "次错误"}, .fallback = "5", .text = {"This many errors in a row eject an endpoint; 0: not judged", "连续错误多少次后剔除端点；0：不判断"}},
     {"outlier.success_share_min", PS_M_NUMBER, AT(outlier.success_share_min), .max = 1, .fallback = "0.5", .text = {"An endpoint whose share of successes is below this is ejected; 0: not judged", "成功率低于该值的端点被剔除；0：不判断"}},
     {"outlier.latency_factor", PS_M_NUMBER, AT(outlier.latency_factor), .max = 1000, .fallback = "0", .example = "3", .text = {"An endpoint slower than this many times the pool's median is ejected; above 1, or 0: not judged", "延迟超过池中位数该倍数的端点被剔除；须大于 1，0：不判断"}},
-    {"outlier.requests_min", PS_M_INT, AT(outlier.requests_min), .min = 1, .max = COUNT_MAX, .unit = {"requests", "个请求"}, .fallback = "20", .text = {"Requests within 10 s before success and latency are judged", "10 秒内至少有多少请求才判断成功率与延迟"}},
-    {"outlier.eject_ms", PS_M_INT, AT(outlier.eject_ms), .min = 100, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "10000", .text = {"How long an endpoint is out, times how often in a row, at most 30 times", "剔除时长，乘以连续剔除次数，最多 30 倍"}},
-    {"outlier.ejected_share_max", PS_M_NUMBER, AT(outlier.ejected_share_max), .max = 1, .fallback = "0.5", .text = {"No more than this share of the endpoints is out at once", "同时被剔除的端点比例上限"}},
-    {"panic_share", PS_M_NUMBER, AT(panic_share), .max = 1, .fallback = "0.5", .text = {"With fewer usable endpoints than this share, all are used; 0: never", "可用端点低于该比例时，使用全部端点；0：从不"}},
-    {"slow_start_ms", PS_M_INT, AT(slow_start_ms), .min = 0, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "0", .text = {"How long a new or recovered endpoint gets fewer requests", "新增或恢复的端点逐步加量的时长"}},
-    {"drain_ms", PS_M_INT, AT(drain_ms), .min = 0, .max = 3600000, .unit = {"ms"}, .fallback = "30000", .text = {"Then the connections of a drained or removed endpoint are closed", "排空或移除的端点，其连接在此时长后关闭"}},
-    {"connections_max", PS_M_INT, AT(connections_max), .min = 0, .max = COUNT_MAX, .unit = {"connections", "个连接"}, .fallback = "0", .text = {"To each endpoint, over all workers; 0: no limit", "到每个端点的连接数，所有 worker 合计；0：不限"}},
+    {"outlier.requests_min", PS_M_INT, AT(outlier.requests_min), .min = 1, .max = COUNT_MAX, .unit = {"requests", "个请求"}, .fallback = "20", .text = {"How many requests within 10 s are needed to judge success and latency", "10 秒内至少有多少请求才判断成功率与延迟"}},
+    {"outlier.eject_ms", PS_M_INT, AT(outlier.eject_ms), .min = 100, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "10000", .text = {"How long an ejected endpoint is not used: this, times the number of ejections in a row, at most 30", "剔除时长，乘以连续剔除次数，最多 30 倍"}},
+    {"outlier.ejected_share_max", PS_M_NUMBER, AT(outlier.ejected_share_max), .max = 1, .fallback = "0.5", .text = {"At most this share of the endpoints is ejected at once", "同时被剔除的端点比例上限"}},
+    {"panic_share", PS_M_NUMBER, AT(panic_share), .max = 1, .fallback = "0.5", .text = {"When less than this share of the endpoints is usable, all are used; 0: never", "可用端点低于该比例时，使用全部端点；0：从不"}},
+    {"slow_start_ms", PS_M_INT, AT(slow_start_ms), .min = 0, .max = TIME_MAX_MS, .unit = {"ms"}, .fallback = "0", .text = {"For how long a new or recovered endpoint gets fewer requests", "新增或恢复的端点逐步加量的时长"}},
+    {"drain_ms", PS_M_INT, AT(drain_ms), .min = 0, .max = 3600000, .unit = {"ms"}, .fallback = "30000", .text = {"After this time the connections of a drained or removed endpoint are closed", "排空或移除的端点，其连接在此时长后关闭"}},
+    {"connections_max", PS_M_INT, AT(connections_max), .min = 0, .max = COUNT_MAX, .unit = {"connections", "个连接"}, .fallback = "0", .text = {"Connections to each endpoint, over all workers; 0: no limit", "到每个端点的连接数，所有 worker 合计；0：不限"}},
     {"queue_max", PS_M_INT, AT(queue_max), .min = 0, .max = COUNT_MAX, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"Requests that may wait for a connection; 0: none waits", "可排队等待连接的请求数；0：不排队"}},
     {"retry_budget", PS_M_NUMBER, AT(retry_budget), .max = 1, .fallback = "0.2", .text = {"Retries as a share of requests", "重试占请求的比例"}},
-    {"live", PS_M_LIST, .flags = PS_M_MEASURED, .text = {"How each endpoint is now", "各端点的当前状态"}},
-    {"panic", PS_M_BOOL, .flags = PS_M_MEASURED, .text = {"All endpoints are used, for too few are usable", "可用端点过少，正在使用全部端点"}},
-    {"panic_since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when", "起始时间"}},
-    {"discovered", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"How discovery went", "自动发现的结果"}},
+    {"live", PS_M_LIST, .flags = PS_M_MEASURED, .text = {"The present state of each endpoint", "各端点的当前状态"}},
+    {"panic", PS_M_BOOL, .flags = PS_M_MEASURED, .text = {"True: all endpoints are used, because too few are usable", "可用端点过少，正在使用全部端点"}},
+    {"panic_since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when all endpoints are used", "起始时间"}},
+    {"discovered", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"The result of the last discovery", "自动发现的结果"}},
 };
 /* clang-format on */
 

@@ -1,4 +1,4 @@
-/* The kind `pools`: servers of the shop that can take each other's place, and how one is chosen.
+/* The kind `pools`: servers of the shop that serve the same pages, and how one is chosen.
  *
  *   {"algorithm":"round_robin","hash_by":null,
  *    "endpoints":[{"address":"127.0.0.1:9001","weight":1,"drain":false}],
@@ -7,9 +7,9 @@
  *    "outlier":{"consecutive_errors":5,"success_share_min":0.5,"latency_factor":0,"requests_min":20,"eject_ms":10000,"ejected_share_max":0.5},
  *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"retry_budget":0.2}
  *
- * What is left out has the values shown, except `health`, whose default is null: no endpoint is
- * asked, only what requests meet is judged. consistent_hash goes by "path", "header:NAME" or
- * "cookie:NAME", by the path if nobody says; every other algorithm has a `hash_by` of null.
+ * An absent member has the value shown, except `health`, whose default is null: no health checks,
+ * only the outcomes of requests are judged. consistent_hash uses "path", "header:NAME" or
+ * "cookie:NAME"; the default is the path. Every other algorithm has a `hash_by` of null.
  * `discovery` is one of {"file":NAME} (of a file in upstream.endpoint_dir), {"dns":NAME,"port":N},
  * {"srv":NAME}, {"registration":true}, each with an optional "shrink_share_min":0.5. */
 #ifndef CFG_POOL_DOC_H
@@ -19,7 +19,7 @@
 #include "gateway/config/store/document.h"
 
 #define CFG_ENDPOINTS_MAX 256 /* of a pool, discovered ones included */
-#define CFG_ENDPOINT_SIZE 64  /* "[2001:db8::1]:65535" with its NUL, and then some */
+#define CFG_ENDPOINT_SIZE 64  /* "[2001:db8::1]:65535" with its NUL, and a reserve */
 #define CFG_WEIGHT_MAX    1000
 #define CFG_EXPECT_MAX    8
 
@@ -36,10 +36,10 @@ enum cfg_hash_by { CFG_HASH_PATH, CFG_HASH_HEADER, CFG_HASH_COOKIE };
 
 /* An endpoint as a source names it: a document, a file, a DNS answer, a registration. */
 struct cfg_endpoint {
-    char address[CFG_ENDPOINT_SIZE]; /* the one spelling: "127.0.0.1:9001", "[::1]:9001" */
+    char address[CFG_ENDPOINT_SIZE]; /* the canonical form: "127.0.0.1:9001", "[::1]:9001" */
     struct ps_address ip;
     uint16_t port;
-    uint16_t weight; /* 0 .. CFG_WEIGHT_MAX; 0: gets nothing */
+    uint16_t weight; /* 0 .. CFG_WEIGHT_MAX; 0: gets no requests */
     bool drain;      /* gets no new requests */
 };
 
@@ -62,17 +62,17 @@ struct cfg_pool {
         enum cfg_discovery by;
         char *from;              /* name of a file, or of the DNS */
         uint16_t port;           /* with CFG_DISCOVERY_DNS */
-        double shrink_share_min; /* a list shorter than this share of the one before is held */
+        double shrink_share_min; /* a list shorter than this share of the last one is held back */
     } discovery;
     struct {
-        char *path, *host; /* path NULL: nobody is asked; host NULL: the address */
+        char *path, *host; /* path NULL: no checks; host NULL: the address */
         int64_t interval_ms, timeout_ms;
         unsigned healthy_after, unhealthy_after;
         size_t expect_count;
         int *expect; /* status */
     } health;
     struct {
-        unsigned consecutive_errors; /* 0: not judged */
+        unsigned consecutive_errors; /* this many in a row eject; 0: not judged */
         double success_share_min;    /* 0: not judged */
         double latency_factor;       /* of the pool's median; 0: not judged */
         unsigned requests_min;       /* for the two shares, within 10 s */
@@ -82,18 +82,18 @@ struct cfg_pool {
     double panic_share; /* fewer usable endpoints than this share: all are used; 0: never */
     int64_t slow_start_ms;
     int64_t drain_ms;        /* then the connections of a drained or removed endpoint are closed */
-    int64_t connections_max; /* to each endpoint, over all workers; 0: none */
+    int64_t connections_max; /* to each endpoint, over all workers; 0: no limit */
     int64_t queue_max;       /* requests that wait for a place; 0: none waits */
     double retry_budget;     /* retries as a share of requests */
-    _Atomic(unsigned) refs;  /* inside: how many keep it */
+    _Atomic(unsigned) refs;  /* private */
 };
 
-/* Of a version that is no deletion. */
+/* Of a version that is not a deletion. */
 static inline struct cfg_pool *cfg_pool_of(const struct cfg_doc *doc)
 {
     return doc->parsed;
 }
-/* Keeps the parsed document beyond its version; any thread. */
+/* Keeps the parsed document when its version is gone; any thread. */
 struct cfg_pool *cfg_pool_keep(struct cfg_pool *pool);
 void cfg_pool_drop(struct cfg_pool *pool); /* NULL is allowed */
 
@@ -106,8 +106,8 @@ extern const char *const cfg_endpoint_dropped[];
 /* "127.0.0.1:9001" or "[::1]:9001"; weight 1. PS_E_INVALID. */
 int cfg_endpoint_parse(const char *text, size_t len,
                        struct cfg_endpoint *ret_endpoint) PS_MUST_CHECK;
-/* Why no endpoint may be there, to be read behind its address ("is outside …"); NULL: one may. Each
- * way by which a pool gets endpoints asks this. Control thread. */
+/* Why no endpoint may have this address, to be read behind the address ("is outside …"); NULL: one
+ * may. Every source of endpoints asks this. Control thread. */
 const char *cfg_endpoint_refusal(const struct cfg_endpoint *endpoint,
                                  const struct cfg_bounds *bounds); /* NULL: there are none */
 void cfg_endpoint_make(const struct ps_address *ip, uint16_t port,

@@ -14,7 +14,7 @@
 
 #include "gateway/config/kinds/pool_doc.h"
 
-#define CFG_REGISTRATION_TTL_S     15 /* unless something else is said */
+#define CFG_REGISTRATION_TTL_S     15 /* default */
 #define CFG_REGISTRATION_TTL_MAX_S 3600
 #define CFG_REGISTRATION_GONE_MS   60000
 #define CFG_REGISTRATIONS_MAX      10000 /* of all pools */
@@ -28,7 +28,7 @@ struct cfg_registration {
     char by[PS_NAME_MAX + 1]; /* id of the token that registered it, whoever changes it later */
 };
 
-/* Of a version that is no deletion. */
+/* Of a version that is not a deletion. */
 static inline const struct cfg_registration *cfg_registration_of(const struct cfg_doc *doc)
 {
     return doc->parsed;
@@ -39,9 +39,9 @@ void cfg_registration_name(const char *pool, const struct cfg_endpoint *endpoint
 /* As it is stored. Owner: the caller. NULL: out of memory. */
 json_t *cfg_registration_write(const struct cfg_registration *registration);
 
-/* In force, and not gone; NULL: there is none. */
+/* The one in force that is not gone; NULL: none. */
 const struct cfg_doc *cfg_registration_find(const struct cfg_store *store, const char *name);
-/* Those of a pool, by address: the first one (`after` NULL), the one behind; NULL: no more. */
+/* The registrations of a pool, by address: the first (`after` NULL), or the next; NULL: no more. */
 const struct cfg_doc *cfg_registration_next(const struct cfg_store *store, const char *pool,
                                             const struct cfg_doc *after);
 

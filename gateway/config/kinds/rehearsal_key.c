@@ -1,7 +1,7 @@
 /* The kind of the keys that sign rehearsals. Its documents hold a secret, so the kind is private:
- * bundles leave it out and no route shows a document of it as it is. The admin listener has routes
- * of its own, and its audit lines hold what cfg_rehearsal_key_show shows. As a document a key
- * reaches every gateway of a cluster, outlives a restart (in control.db, which nobody else may
+ * bundles leave it out and no route shows a document as it is stored. The admin listener has routes
+ * of its own for it, and its audit lines hold what cfg_rehearsal_key_show shows. As a document a
+ * key reaches every gateway of a cluster, outlives a restart (in control.db, which nobody else may
  * read) and ends by itself. */
 #include "gateway/config/kinds/rehearsal_key.h"
 

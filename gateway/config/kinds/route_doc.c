@@ -85,14 +85,15 @@ static void check_path(struct ps_table_at *at, const struct cfg_route *route)
                        "must be a path as requests have it: percent-encoded, without a query, and "
                        "without . and .. as segments");
     else if (!route->exact && path[route->path_len - 1] != '/')
-        ps_table_fault(at, "path",
-                       "must end with a slash: else it would take %sx, too; for this path alone "
-                       "set match to exact",
-                       route->path_len < 100 ? path : "…");
+        ps_table_fault(
+            at, "path",
+            "must end with a slash: without one it would also match %sx; for this path alone "
+            "set match to exact",
+            route->path_len < 100 ? path : "…");
     else if (own != NULL)
         ps_table_fault(at, "path",
-                       "is under %s%s, which the gateway answers itself: no route takes it", own,
-                       strcmp(own, "/v1") == 0 ? "/, the API of sales" : "");
+                       "is under %s%s, which the gateway answers itself: no route can serve it",
+                       own, strcmp(own, "/v1") == 0 ? "/, the API of sales" : "");
 }
 
 /* --- The cache. --- */
@@ -178,10 +179,10 @@ static const char *const obeys[] = {"ignore", "obey", NULL};
 #define OF_CACHE(field) PS_AT(struct cfg_route_cache, field)
 static const struct ps_member cache_members[] = {
     {"store", PS_M_CHARS, OF_CACHE(store), .format = &ps_format_name, .fallback = "\"default\"", .text = {"The cache that keeps the answers", "存放应答的缓存"}},
-    {"default_ttl_s", PS_M_INT, OF_CACHE(default_ttl_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long answers are fresh that do not say it", "未声明有效期的应答的新鲜时长"}},
-    {"query", PS_M_OWN, .own = &query, .fallback = "\"all\"", .text = {"Which parameters make another entry; they are sorted", "哪些参数区分缓存条目；参数会先排序"}},
-    {"stale_while_revalidate_s", PS_M_INT, OF_CACHE(stale_while_revalidate_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while a fresh one is fetched, unless the answer says it", "后台刷新期间可返回过期应答的时长，应答另有声明除外"}},
-    {"stale_if_error_s", PS_M_INT, OF_CACHE(stale_if_error_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while the pool fails, unless the answer says it", "池故障期间可返回过期应答的时长，应答另有声明除外"}},
+    {"default_ttl_s", PS_M_INT, OF_CACHE(default_ttl_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long an answer is fresh that does not state it", "未声明有效期的应答的新鲜时长"}},
+    {"query", PS_M_OWN, .own = &query, .fallback = "\"all\"", .text = {"Which query parameters are part of the cache key; they are sorted", "哪些参数区分缓存条目；参数会先排序"}},
+    {"stale_while_revalidate_s", PS_M_INT, OF_CACHE(stale_while_revalidate_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while a fresh one is fetched, unless the answer states it", "后台刷新期间可返回过期应答的时长，应答另有声明除外"}},
+    {"stale_if_error_s", PS_M_INT, OF_CACHE(stale_if_error_s), .min = 0, .max = TTL_MAX_S, .unit = {"s"}, .fallback = "0", .text = {"How long a stale answer is given while the pool fails, unless the answer states it", "池故障期间可返回过期应答的时长，应答另有声明除外"}},
     {"request_no_cache", PS_M_ENUM, OF_CACHE(obeys_no_cache), .words = obeys, .fallback = "\"ignore\"", .text = {"What a buyer's Cache-Control: no-cache does", "如何对待买家请求中的 Cache-Control: no-cache"}},
 };
 static const struct ps_table cache_table = {.title = "cache of a route", .members = cache_members, .count = PS_ARRAY_LEN(cache_members), .size = sizeof(struct cfg_route_cache)};
@@ -209,7 +210,7 @@ static const struct ps_table fallback_table = {.title = "fallback", .members = f
 static const struct ps_member fallback_item = {"", PS_M_OBJECT, .size = sizeof(struct cfg_fallback), .table = &fallback_table};
 /* clang-format on */
 
-/* Is it ever reached, and has it what it needs? */
+/* Can it be reached, and does it have what it needs? */
 static void check_reached(struct ps_table_at *at, const struct cfg_route *route, size_t index)
 {
     const struct cfg_fallback *fallback = &route->fallbacks[index];
@@ -218,25 +219,25 @@ static void check_reached(struct ps_table_at *at, const struct cfg_route *route,
     (void)snprintf(kind, sizeof kind, "fallback/%zu/kind", index);
     (void)snprintf(pool, sizeof pool, "fallback/%zu/pool", index);
     if (fallback->kind == CFG_FALLBACK_STALE && route->cache.store[0] == '\0')
-        ps_table_fault(at, kind, "stale needs a cache, and the route has none");
+        ps_table_fault(at, kind, "stale needs a cache; the route has none");
     if (fallback->kind == CFG_FALLBACK_POOL && fallback->pool[0] != '\0' &&
         strcmp(fallback->pool, route->pool) == 0)
         ps_table_fault(at, pool, "is the route's own pool");
     for (size_t i = 0; i < index; i++) {
         const struct cfg_fallback *before = &route->fallbacks[i];
         if (before->kind >= CFG_FALLBACK_STATIC)
-            ps_table_fault(at, kind, "is never reached: %s before it always answers",
+            ps_table_fault(at, kind, "is never reached: the %s before it always answers",
                            fallback_kinds[before->kind]);
         else if (before->kind != fallback->kind)
             continue;
         else if (fallback->kind == CFG_FALLBACK_STALE)
-            ps_table_fault(at, kind, "is there twice");
+            ps_table_fault(at, kind, "appears twice");
         else if (strcmp(before->pool, fallback->pool) == 0)
-            ps_table_fault(at, pool, "is there twice");
+            ps_table_fault(at, pool, "appears twice");
     }
 }
 
-/* --- What becomes of a request. --- */
+/* --- Answering. --- */
 
 static bool is_location(const char *text, size_t len)
 {
@@ -278,12 +279,12 @@ static const struct ps_table answer_table = {.title = "answer", .members = answe
 
 static const struct ps_member mirror_members[] = {
     {"pool", PS_M_CHARS, AT(mirror.pool), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"next\"", .text = {"Where the copies go; its answers are dropped", "副本发往的池；其应答被丢弃"}},
-    {"share", PS_M_SHARE, AT(mirror.per_mille), .flags = PS_M_REQUIRED, .example = "0.01", .text = {"How many of the GET requests", "复制的 GET 请求比例"}},
+    {"share", PS_M_SHARE, AT(mirror.per_mille), .flags = PS_M_REQUIRED, .example = "0.01", .text = {"The share of GET requests that is copied", "复制的 GET 请求比例"}},
 };
 static const struct ps_table mirror_table = {.title = "mirroring", .members = mirror_members, .count = PS_ARRAY_LEN(mirror_members), .size = sizeof(struct cfg_route)};
 /* clang-format on */
 
-/* Exactly one of three; what belongs to a pool needs one. */
+/* A route has exactly one of three; members about a pool need a pool. */
 static void check_target(struct ps_table_at *at, const struct cfg_route *route)
 {
     bool pool = ps_table_has(at, "pool");
@@ -301,7 +302,7 @@ static void check_target(struct ps_table_at *at, const struct cfg_route *route)
                        count == 0 ? "none" : "several");
     for (size_t i = 0; count == 1 && !pool && i < PS_ARRAY_LEN(of_pools); i++)
         if (of_pools[i].is_there)
-            ps_table_fault(at, of_pools[i].member, "needs a pool, and the route has none");
+            ps_table_fault(at, of_pools[i].member, "needs a pool; the route has none");
 }
 
 /* --- The kind. --- */
@@ -324,13 +325,13 @@ static void check_route(struct ps_table_at *at, void *object)
     cfg_header_rules_check(at, "request_headers", &route->request_headers);
     cfg_header_rules_check(at, "response_headers", &route->response_headers);
     if (!gets && ps_table_has(at, "cache"))
-        ps_table_fault(at, "cache", "keeps answers to GET, which the route does not serve");
+        ps_table_fault(at, "cache", "needs GET, which the route does not serve");
     for (size_t i = 0; i < route->fallback_count; i++)
         check_reached(at, route, i);
     if (route->mirror.pool[0] != '\0' && strcmp(route->mirror.pool, route->pool) == 0)
         ps_table_fault(at, "mirror/pool", "is the route's own pool");
     if (!gets && ps_table_has(at, "mirror"))
-        ps_table_fault(at, "mirror", "copies GET requests, which the route does not serve");
+        ps_table_fault(at, "mirror", "needs GET, which the route does not serve");
     check_target(at, route);
 }
 
@@ -338,28 +339,28 @@ static const char *const matches[] = {"prefix", "exact", NULL};
 
 /* clang-format off */
 #define HEADERS(member, what, zh) \
-    {#member ".set", PS_M_MAP, AT(member.set), .count_at = offsetof(struct cfg_route, member.set_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_set_item, .fallback = "{}", .example = "{\"X-Shop\":\"spring\"}", .text = {"Fields of " what " that are set, in the place of what was there", zh "中要设置的头字段，替换原值"}}, \
+    {#member ".set", PS_M_MAP, AT(member.set), .count_at = offsetof(struct cfg_route, member.set_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_set_item, .fallback = "{}", .example = "{\"X-Shop\":\"spring\"}", .text = {"Fields of " what " that are set; they replace existing ones", zh "中要设置的头字段，替换原值"}}, \
     {#member ".remove", PS_M_LIST, AT(member.remove), .count_at = offsetof(struct cfg_route, member.remove_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_remove_item, .fallback = "[]", .example = "[\"Cookie\"]", .text = {"Fields of " what " that are removed", zh "中要移除的头字段"}}
 static const struct ps_member members[] = {
-    {"host", PS_M_STRING, AT(host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &cfg_format_host, .example = "\"shop.example\"", .text = {"Requests for this host; null: for any", "匹配的主机名；null：任意"}},
-    {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .example = "\"/p/\"", .text = {"Requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
-    {"match", PS_M_ENUM, AT(exact), .words = matches, .fallback = "\"prefix\"", .text = {"All that begins with the path, or the path alone", "前缀匹配或精确匹配"}},
-    {"methods", PS_M_SET, AT(methods), .words = method_names, .fallback = "[\"GET\",\"HEAD\"]", .text = {"Requests with these methods", "匹配的请求方法"}},
-    {"class", PS_M_ENUM, AT(class), .words = class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, and core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
+    {"host", PS_M_STRING, AT(host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &cfg_format_host, .example = "\"shop.example\"", .text = {"Serves requests for this host; null: for any host", "匹配的主机名；null：任意"}},
+    {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .example = "\"/p/\"", .text = {"Serves requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
+    {"match", PS_M_ENUM, AT(exact), .words = matches, .fallback = "\"prefix\"", .text = {"prefix: every path that begins with it; exact: the path alone", "前缀匹配或精确匹配"}},
+    {"methods", PS_M_SET, AT(methods), .words = method_names, .fallback = "[\"GET\",\"HEAD\"]", .text = {"Serves requests with these methods", "匹配的请求方法"}},
+    {"class", PS_M_ENUM, AT(class), .words = class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
     {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"web\"", .text = {"The pool that serves it; a route has exactly one of pool, redirect and answer", "处理请求的池；pool、redirect、answer 三者必居其一"}},
-    {"split", PS_M_LIST, AT(splits), .count_at = offsetof(struct cfg_route, split_count), .max = CFG_SPLITS_MAX, .item = &cfg_split_item, .fallback = "[]", .example = "[{\"pool\":\"web2\",\"share\":0.05}]", .text = {"Parts of the requests that go to other pools", "分流到其他池的请求"}},
+    {"split", PS_M_LIST, AT(splits), .count_at = offsetof(struct cfg_route, split_count), .max = CFG_SPLITS_MAX, .item = &cfg_split_item, .fallback = "[]", .example = "[{\"pool\":\"web2\",\"share\":0.05}]", .text = {"Shares of the requests that go to other pools", "分流到其他池的请求"}},
     {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = {"ms"}, .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},
-    {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = {"ms"}, .fallback = "10000", .text = {"It must be complete by then", "应答须在此时限内完成"}},
+    {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = {"ms"}, .fallback = "10000", .text = {"The answer must be complete by then", "应答须在此时限内完成"}},
     {"body_max", PS_M_INT, AT(body_max), .min = 0, .max = (double)BODY_MAX, .unit = {"bytes", "字节"}, .fallback = "1048576", .text = {"The largest body of a request", "请求正文的最大长度"}},
     HEADERS(request_headers, "requests", "请求"),
     HEADERS(response_headers, "answers", "应答"),
-    {"cache", PS_M_OBJECT, AT(cache), .flags = PS_M_NULLABLE, .table = &cache_table, .text = {"How answers are kept; null: they are not", "如何缓存应答；null：不缓存"}},
-    {"fallback", PS_M_LIST, AT(fallbacks), .count_at = offsetof(struct cfg_route, fallback_count), .max = CFG_FALLBACKS_MAX, .item = &fallback_item, .fallback = "[]", .example = "[{\"kind\":\"stale\"}]", .text = {"What is answered when the pool cannot, in this order", "池不可用时返回什么，按顺序尝试"}},
+    {"cache", PS_M_OBJECT, AT(cache), .flags = PS_M_NULLABLE, .table = &cache_table, .text = {"How answers are cached; null: not cached", "如何缓存应答；null：不缓存"}},
+    {"fallback", PS_M_LIST, AT(fallbacks), .count_at = offsetof(struct cfg_route, fallback_count), .max = CFG_FALLBACKS_MAX, .item = &fallback_item, .fallback = "[]", .example = "[{\"kind\":\"stale\"}]", .text = {"What is answered when the pool cannot answer, tried in this order", "池不可用时返回什么，按顺序尝试"}},
     {"redirect", PS_M_OBJECT, .size = sizeof(struct cfg_route), .flags = PS_M_NULLABLE, .table = &redirect_table, .text = {"The gateway answers with a redirect", "网关直接返回跳转"}},
-    {"answer", PS_M_OBJECT, AT(answer), .flags = PS_M_NULLABLE, .table = &answer_table, .text = {"The gateway answers this itself", "网关直接返回固定应答"}},
+    {"answer", PS_M_OBJECT, AT(answer), .flags = PS_M_NULLABLE, .table = &answer_table, .text = {"The gateway answers with this itself", "网关直接返回固定应答"}},
     {"mirror", PS_M_OBJECT, .size = sizeof(struct cfg_route), .flags = PS_M_NULLABLE, .table = &mirror_table, .was = "shadow", .text = {"Copies of requests go to another pool", "将请求复制到另一个池"}},
-    {"returned", PS_M_LIST, .flags = PS_M_LIVE, .text = {"Splits that were taken back", "已自动收回的分流"}},
-    {"figures", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"What it was asked and answered", "请求与应答的统计"}},
+    {"returned", PS_M_LIST, .flags = PS_M_LIVE, .text = {"Splits that were returned to the route's pool", "已自动收回的分流"}},
+    {"figures", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"Its requests and answers", "请求与应答的统计"}},
 };
 /* clang-format on */
 static const struct ps_table table = {.title = "route",
@@ -407,7 +408,7 @@ static void route_names(const void *parsed, cfg_named_fn *take, void *ctx)
         take(&cfg_kind_cache, route->cache.store, "/cache/store", ctx);
 }
 
-/* Nothing tells them apart. */
+/* True if requests can match both routes, and neither is the more specific. */
 static bool route_clashes(const void *parsed, const void *other)
 {
     const struct cfg_route *a = parsed, *b = other;
@@ -437,8 +438,7 @@ const struct cfg_kind cfg_kind_route = {
     .names = route_names,
     .clashes = route_clashes,
     .clash_member = "/path",
-    .clash_words =
-        "is taken already, with the same host and match and a method that both serve, by "
-        "the route",
+    .clash_words = "is already served, with the same host and match and a common method, by "
+                   "the route",
     .makes_up_table = true,
 };

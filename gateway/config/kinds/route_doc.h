@@ -1,19 +1,20 @@
-/* The kind `routes`: what becomes of a request that is not of the API of sales.
+/* The kind `routes`: how a request is answered that is not for the API of sales.
  *
  *   {"host":null,"path":"/p/","match":"prefix","methods":["GET","HEAD"],"class":"normal",
  *    "pool":"web","split":[],"first_byte_ms":1000,"total_ms":10000,"body_max":1048576,
  *    "request_headers":{"set":{},"remove":[]},"response_headers":{"set":{},"remove":[]},
  *    "cache":null,"fallback":[],"redirect":null,"answer":null,"mirror":null}
  *
- * What is left out has the values shown; `path` must be there, and exactly one of `pool`,
+ * An absent member has the value shown; `path` is required, and exactly one of `pool`,
  * `redirect` {"status":302,"location":"https://…"} and `answer` {"status":200,
- * "content_type":"text/html","body":"…"}. In the place of a body a change may name a "file" of the
- * directory upstream.static_dir: its text becomes the body, also for the other gateways of a
+ * "content_type":"text/html","body":"…"}. Instead of a body a change may name a "file" of the
+ * directory upstream.static_dir: its text is stored as the body, also for the other gateways of a
  * cluster and for a rollback.
  *
  * The most specific route serves a request: one with a host before one without, an exact path
- * before a prefix, a longer prefix before a shorter one. Two routes that nothing tells apart are a
- * fault, and so is one that would take a path of the API (`/v1/`, `/livez`, `/readyz`). */
+ * before a prefix, a longer prefix before a shorter one. Two routes that match the same requests,
+ * neither more specific, are a fault, and so is one for a path of the API (`/v1/`, `/livez`,
+ * `/readyz`). */
 #ifndef CFG_ROUTE_DOC_H
 #define CFG_ROUTE_DOC_H
 
@@ -54,22 +55,22 @@ struct cfg_split {
     struct {
         double errors_above; /* share of answers, beyond that of the route's pool; 0: not judged */
         double p99_above;    /* times that of the route's pool; 0: not judged */
-        int64_t window_s;    /* 0: it is not taken back by itself */
+        int64_t window_s;    /* 0: the gateway never returns it */
     } back;                  /* `return` */
-    json_t *returned; /* it was taken back: its share counts as 0. An entry of `returned` in the
-                         state of the document; NULL: it was not */
+    json_t *returned;        /* the gateway returned the split: its share counts as 0. An entry of
+                                `returned`        in the state of the document; NULL: not returned */
 };
 
 enum cfg_query { CFG_QUERY_ALL, CFG_QUERY_NONE, CFG_QUERY_LISTED };
 struct cfg_route_cache {
     char store[PS_NAME_MAX + 1]; /* "" = nothing is kept */
-    int64_t default_ttl_s;       /* for answers that say nothing of how long they are fresh */
-    enum cfg_query query;        /* which parameters make another entry; they are sorted */
+    int64_t default_ttl_s;       /* for answers that do not state how long they are fresh */
+    enum cfg_query query; /* which query parameters are part of the cache key; they are sorted */
     size_t name_count;
     char **names;
-    int64_t stale_while_revalidate_s; /* unless the answer says so */
+    int64_t stale_while_revalidate_s; /* unless the answer states another time */
     int64_t stale_if_error_s;
-    bool obeys_no_cache; /* of requests */
+    bool obeys_no_cache; /* Cache-Control: no-cache of requests */
 };
 
 enum cfg_fallback_kind {
@@ -79,12 +80,12 @@ enum cfg_fallback_kind {
     CFG_FALLBACK_PROBLEM,
     CFG_FALLBACK_KINDS
 };
-struct cfg_static { /* an answer that needs nobody */
+struct cfg_static { /* a fixed answer */
     int status;
     char *content_type;
-    char *body; /* NUL-terminated; of a file: its text when somebody named it */
+    char *body; /* NUL-terminated; of a file: its text when the document was changed */
     size_t body_len;
-    char *file; /* only while it is read */
+    char *file; /* only while the document is read */
 };
 struct cfg_fallback {
     enum cfg_fallback_kind kind;
@@ -118,11 +119,11 @@ struct cfg_route {
         char pool[PS_NAME_MAX + 1]; /* "" = none */
         uint32_t per_mille;
     } mirror;
-    _Atomic(unsigned) refs; /* inside */
+    _Atomic(unsigned) refs; /* private */
 };
 
-/* The first segment of the path ("/v1") if the gateway answers it itself, so that no route may use
- * it; NULL: the path is free. Only this function knows. */
+/* The first segment of the path ("/v1") if the gateway answers paths below it itself, so that no
+ * route may use it; NULL: the path is free. Only this function knows these paths. */
 const char *cfg_path_own(struct ps_str path);
 /* Is it a probe path of load balancers? */
 bool cfg_path_is_probe(struct ps_str path);
@@ -131,20 +132,20 @@ static inline struct cfg_route *cfg_route_of(const struct cfg_doc *doc)
 {
     return doc->parsed;
 }
-/* What has become of a route, beside its document:
+/* A route's state, beside its document:
  *
  *   {"returned":[{"split":{…},"since":"…","why":"errors","new":{…},"old":{…}}]}
  *
- * A split that was taken back is named as its element in the document was written: an element that
- * differs is another one, and gets its share. Reads into a route that is complete otherwise; adds
- * all faults. PS_E_INVALID, PS_E_NOMEM. */
+ * `split` is an element of the document's `split` as it was written when it was returned: an
+ * element that differs is another split, and gets its share. Reads into a route that is complete
+ * otherwise; adds all faults. PS_E_INVALID, PS_E_NOMEM. */
 int cfg_route_state_read(const json_t *state, struct cfg_route *route,
                          struct ps_faults *faults) PS_MUST_CHECK;
-/* The splits that were taken back, as answers show them. Owner: the caller. NULL: out of memory. */
+/* The returned splits, as answers show them. Owner: the caller. NULL: out of memory. */
 json_t *cfg_route_returned(const struct cfg_route *route);
-/* The state of a route with `returned` (taken over; NULL: as it is). NULL: out of memory. */
+/* The state of a route with `returned` (ownership passes; NULL: unchanged). NULL: out of memory. */
 json_t *cfg_route_state(const struct cfg_route *route, json_t *returned);
-/* The split that is written like this; split_count: there is none. */
+/* The index of the split that is written like this; split_count: none. */
 size_t cfg_route_split(const struct cfg_route *route, const json_t *element);
 /* An element of `split`, as it is written. NULL: out of memory. */
 json_t *cfg_split_write(const struct cfg_split *split);

@@ -1,5 +1,5 @@
-/* See route_parts.h. A header field that frames a message, that says who asks, or that the gateway
- * answers for, is the gateway's alone: no rule sets or removes it. */
+/* See route_parts.h. No rule sets or removes a header field that frames a message, says who asks,
+ * or that the gateway sets itself. */
 #include "gateway/config/kinds/route_parts.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 #define FIELD_NAME_MAX 128
 
-/* A name that ends with '-' is that of all that begin so. */
+/* A name that ends with '-' stands for all names with this prefix. */
 static const char *const ours[] = {"Host",
                                    "Connection",
                                    "Keep-Alive",
@@ -70,7 +70,7 @@ const struct ps_member cfg_header_remove_item = {"",
 
 static const char own_field[] = "is the gateway's own: no route sets or removes it";
 
-/* Is it one of the first `count` that are set? */
+/* Is it among the first `count` fields that are set? */
 static bool is_set(const struct cfg_header_rules *rules, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
@@ -92,7 +92,7 @@ void cfg_header_rules_check(struct ps_table_at *at, const char *member,
         if (is_ours(name))
             ps_table_fault(at, place, "%s", own_field);
         if (is_set(rules, i, name))
-            ps_table_fault(at, place, "is there twice: case does not tell names apart");
+            ps_table_fault(at, place, "appears twice: names are compared without case");
     }
     for (size_t i = 0; i < rules->remove_count; i++) {
         const char *name = rules->remove[i];
@@ -100,11 +100,11 @@ void cfg_header_rules_check(struct ps_table_at *at, const char *member,
         if (name != NULL && is_ours(name))
             ps_table_fault(at, place, "%s", own_field);
         if (name != NULL && is_set(rules, rules->set_count, name))
-            ps_table_fault(at, place, "is in set, too, which replaces the field");
+            ps_table_fault(at, place, "is also in set, which replaces the field");
     }
 }
 
-/* --- Answers that need nobody. --- */
+/* --- Fixed answers. --- */
 
 static bool is_media_type(const char *text, size_t len)
 {
@@ -115,7 +115,7 @@ static bool is_media_type(const char *text, size_t len)
 const struct ps_format cfg_format_media_type = {
     .rule = {"a media type such as text/html", "媒体类型，例如 text/html"}, .is_ok = is_media_type};
 
-/* A regular file inside the directory; operators may make the gateway read no other. */
+/* Opens a regular file inside the directory; operators must not make the gateway read any other. */
 static int open_static(struct ps_table_at *at, const char *name)
 {
     const struct cfg_bounds *bounds = ((const struct cfg_reading *)at->ctx)->bounds;
@@ -123,7 +123,7 @@ static int open_static(struct ps_table_at *at, const char *name)
     struct stat is;
 
     if (bounds == NULL || bounds->static_dir == NULL) {
-        ps_table_fault(at, "file", "needs a directory: the setting upstream.static_dir");
+        ps_table_fault(at, "file", "needs the setting upstream.static_dir");
         return -1;
     }
     (void)snprintf(path, sizeof path, "%.1024s/%s", bounds->static_dir, name);
@@ -131,7 +131,7 @@ static int open_static(struct ps_table_at *at, const char *name)
     if (file >= 0 && fstat(file, &is) == 0 && S_ISREG(is.st_mode))
         return file;
     ps_table_fault(at, "file", "cannot be read: %s",
-                   file >= 0 ? "it is no regular file" : strerror(errno));
+                   file >= 0 ? "not a regular file" : strerror(errno));
     if (file >= 0)
         close(file);
     return -1;
@@ -176,7 +176,7 @@ void cfg_static_check(struct ps_table_at *at, struct cfg_static *answer)
 {
     if (answer->file != NULL) {
         if (ps_table_has(at, "body"))
-            ps_table_fault(at, "file", "stands beside a body: only one of both may be there");
+            ps_table_fault(at, "file", "must be absent beside body: give one of the two");
         char *text = read_static(at, answer->file);
         if (text != NULL) {
             free(answer->body);
@@ -187,7 +187,7 @@ void cfg_static_check(struct ps_table_at *at, struct cfg_static *answer)
     }
     answer->body_len = answer->body != NULL ? strlen(answer->body) : 0;
     if (answer->status == 304)
-        ps_table_fault(at, "status", "cannot be 304: nothing was asked about");
+        ps_table_fault(at, "status", "cannot be 304: it answers conditional requests only");
     if (answer->body_len > 0 && (answer->status == 204 || answer->status == 205))
-        ps_table_fault(at, "body", "must be empty with the status %d", answer->status);
+        ps_table_fault(at, "body", "must be empty: the status is %d", answer->status);
 }

@@ -1,4 +1,4 @@
-/* Parts of a route's document: how it switches, header rules, and answers that need nobody. */
+/* Parts of a route's document: splits, header rules and fixed answers. */
 #ifndef CFG_ROUTE_PARTS_H
 #define CFG_ROUTE_PARTS_H
 
@@ -21,13 +21,13 @@ void cfg_splits_check(struct ps_table_at *at, const struct cfg_route *route);
 /* --- route_parts.c --- */
 
 extern const struct ps_member cfg_header_set_item, cfg_header_remove_item;
-/* Of the object `member`: no field is the gateway's own, and none is there twice. */
+/* Of the object `member`: no field is the gateway's own, and none appears twice. */
 void cfg_header_rules_check(struct ps_table_at *at, const char *member,
                             const struct cfg_header_rules *rules);
 
 extern const struct ps_format cfg_format_media_type;
-/* Rows of an answer that needs nobody, which is `field` of `struct type`. In the place of a body a
- * change may name a file of upstream.static_dir, whose text becomes the body. */
+/* Rows of a fixed answer, which is `field` of `struct type`. Instead of a body a change may name a
+ * file of upstream.static_dir, whose text becomes the body. */
 /* clang-format off */
 #define CFG_STATIC_ROWS(type, field, of) \
     {"status", PS_M_INT, PS_AT(type, field status), .min = 200, .max = 599, .fallback = "200", .when = (of), .text = {"Its status", "状态码"}}, \
@@ -35,7 +35,7 @@ extern const struct ps_format cfg_format_media_type;
     {"body", PS_M_STRING, PS_AT(type, field body), .min = 0, .max = CFG_STATIC_BODY_MAX, .fallback = "\"\"", .when = (of), .text = {"Its body", "正文"}}, \
     {"file", PS_M_STRING, PS_AT(type, field file), .flags = PS_M_INPUT, .min = 1, .max = CFG_STATIC_FILE_MAX, .format = &cfg_format_inside, .when = (of), .example = "\"soon.html\"", .text = {"Instead of body: a file of upstream.static_dir, whose text becomes the body", "代替 body：upstream.static_dir 中的文件，其内容成为正文"}}
 /* clang-format on */
-/* What their rows cannot say; reads the file. */
+/* Checks what rows cannot express; reads the file. */
 void cfg_static_check(struct ps_table_at *at, struct cfg_static *answer);
 
 #endif

@@ -90,10 +90,10 @@ static const struct ps_member return_members[] = {
 static const struct ps_table return_table = {.title = "return", .members = return_members, .count = PS_ARRAY_LEN(return_members), .size = sizeof(struct cfg_split), .check = check_return};
 
 static const struct ps_member members[] = {
-    {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"web2\"", .text = {"Where they go", "目标池"}},
-    {"share", PS_M_SHARE, AT(per_mille), .flags = PS_M_REQUIRED, .example = "0.05", .text = {"How many of the users, cookies or requests", "用户、cookie 或请求的比例"}},
-    {"by", PS_M_OWN, .own = &by, .fallback = "\"user\"", .text = {"What the share is of; with header:NAME=VALUE of the requests that have it", "按什么划分比例；header:NAME=VALUE 时指带该头的请求"}},
-    {"return", PS_M_OBJECT, .size = sizeof(struct cfg_split), .flags = PS_M_NULLABLE, .table = &return_table, .example = "{\"errors_above\":0.02}", .text = {"When the split is taken back by itself; null: never", "何时自动收回分流；null：从不"}},
+    {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"web2\"", .text = {"The pool that gets the share", "目标池"}},
+    {"share", PS_M_SHARE, AT(per_mille), .flags = PS_M_REQUIRED, .example = "0.05", .text = {"The share of users, cookies or requests", "用户、cookie 或请求的比例"}},
+    {"by", PS_M_OWN, .own = &by, .fallback = "\"user\"", .text = {"What the share counts: users, requests, or values of a cookie; with header:NAME=VALUE, requests that have this header", "按什么划分比例；header:NAME=VALUE 时指带该头的请求"}},
+    {"return", PS_M_OBJECT, .size = sizeof(struct cfg_split), .flags = PS_M_NULLABLE, .table = &return_table, .example = "{\"errors_above\":0.02}", .text = {"When the gateway returns the split to the route's pool; null: never", "何时自动收回分流；null：从不"}},
 };
 static const struct ps_table table = {.title = "split", .members = members, .count = PS_ARRAY_LEN(members), .size = sizeof(struct cfg_split)};
 /* clang-format on */
@@ -105,10 +105,11 @@ void cfg_splits_check(struct ps_table_at *at, const struct cfg_route *route)
     uint32_t sum = 0;
 
     for (size_t i = 0; i < route->split_count; i++)
-        if (route->splits[i].by != CFG_SPLIT_HEADER) /* its share is of those with the header */
+        if (route->splits[i].by !=
+            CFG_SPLIT_HEADER) /* its share counts only requests with the header */
             sum += route->splits[i].per_mille;
     if (sum > 1000)
-        ps_table_fault(at, "split", "has shares of %g together, more than 1", sum / 1000.0);
+        ps_table_fault(at, "split", "has shares that add up to %g, more than 1", sum / 1000.0);
 }
 
 json_t *cfg_split_write(const struct cfg_split *split)

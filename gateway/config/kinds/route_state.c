@@ -1,5 +1,4 @@
-/* What has become of a route beside its document: the splits that were taken back. See route_doc.h.
- */
+/* A route's state beside its document: the returned splits. See route_doc.h. */
 #include "gateway/config/kinds/route_doc.h"
 
 size_t cfg_route_split(const struct cfg_route *route, const json_t *element)
@@ -14,7 +13,7 @@ size_t cfg_route_split(const struct cfg_route *route, const json_t *element)
     return route->split_count;
 }
 
-/* An entry of `returned`; of an element that is there no more nothing is kept. */
+/* Reads an entry of `returned`; an entry whose split is no longer in the document is dropped. */
 static int read_entry(const json_t *entry, struct cfg_route *route, struct ps_faults *faults)
 {
     const json_t *element = json_object_get(entry, "split");

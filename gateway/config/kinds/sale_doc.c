@@ -1,9 +1,9 @@
 /* Sale documents: their table, the rules across members, and what may change later.
  *
- * A document is read whole or not at all. What may change in it later stands in the table, by
- * member (`mark`): fixed at creation, until the sale is opened (its stock is then in the order log,
- * which only adjustments change, and its SKUs have their places in the counter), until the sale is
- * over, or at any time. */
+ * A document is read whole or not at all. Until when a member may change stands in the table, by
+ * member (`mark`): never after the creation; until the sale is opened (then its stock is in the
+ * order log, where only adjustments change it, and its SKUs have their indexes in the counter);
+ * until the sale has ended; or at any time. */
 #include "gateway/config/kinds/sale_doc.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 
 /* --- Texts. --- */
 
-/* 1 to 18 digits without a needless zero in front, then perhaps a point and 1 to 6 digits. */
+/* 1 to 18 digits without leading zeros, then optionally a point and 1 to 6 digits. */
 static bool is_amount(const char *text, size_t len)
 {
     size_t whole = strspn(text, "0123456789");
@@ -64,7 +64,7 @@ static void check_opening(struct ps_table_at *at, struct cfg_sale_doc *doc)
     bool opened = have != NULL && have->state.opened; /* its opening cannot change anyway */
 
     if (doc->open && doc->opens_at_ms > reading->now_ms)
-        ps_table_fault(at, "open", "is true, but opens_at is still to come: leave one of them out");
+        ps_table_fault(at, "open", "is true, but opens_at is in the future: give one of the two");
     else if (!doc->open && !kept && !opened && doc->closes_at_ms > reading->now_ms &&
              doc->opens_at_ms < reading->now_ms - CFG_SALE_PAST_MS)
         ps_table_fault(
@@ -80,9 +80,10 @@ static void check_twin_of(struct ps_table_at *at, const struct cfg_sale_doc *doc
     if (doc->twin_of[0] == '\0')
         return;
     if (strcmp(doc->twin_of, reading->name) == 0)
-        ps_table_fault(at, "twin_of", "is the sale itself: a twin has a name of its own");
+        ps_table_fault(at, "twin_of", "is the sale itself: a twin needs another name");
     else if (!doc->rehearsal)
-        ps_table_fault(at, "twin_of", "needs a rehearsal of true: a twin sells nothing real");
+        ps_table_fault(at, "twin_of",
+                       "needs \"rehearsal\":true, because a twin sells nothing real");
 }
 
 static void check_skus(struct ps_table_at *at, const struct cfg_sale_doc *doc)
@@ -122,7 +123,7 @@ static void check_sale(struct ps_table_at *at, void *object)
 
 /* --- The tables. --- */
 
-/* Until when a member may change: fixed at the creation, until the opening, until the end. */
+/* Until when a member may change: never, until the opening, until the end, at any time. */
 enum until { NEVER, OPENED, OVER, FOR_EVER };
 
 /* clang-format off */
@@ -134,15 +135,15 @@ static const struct ps_member price_members[] = {
 static const struct ps_table price = {.title = "price", .members = price_members, .count = PS_ARRAY_LEN(price_members), .size = sizeof(struct cfg_sku_doc)};
 
 static const struct ps_member sku_members[] = {
-    {"sku", PS_M_CHARS, SKU(name), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"phone\"", .mark = OPENED, .text = {"Its name, of no other SKU of the sale", "名称，在活动内唯一"}},
+    {"sku", PS_M_CHARS, SKU(name), .flags = PS_M_REQUIRED, .format = &ps_format_name, .example = "\"phone\"", .mark = OPENED, .text = {"Its name, unique within the sale", "名称，在活动内唯一"}},
     {"stock", PS_M_INT, SKU(stock), .flags = PS_M_REQUIRED, .min = 0, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .example = "100", .mark = OPENED, .text = {"Units at the opening; later changes are adjustments", "开售时的库存；之后只能通过库存调整修改"}},
     {"price", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct cfg_sku_doc), .table = &price, .example = "{\"amount\":\"9.90\",\"currency\":\"CNY\"}", .mark = FOR_EVER, .text = {"Shown to buyers; null: none", "展示给买家；null：无"}},
-    {"per_user_cap", PS_M_INT, SKU(cap), .flags = PS_M_NULLABLE, .min = 1, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .example = "2", .mark = OVER, .text = {"How many of this SKU a user may have; null: as many as the sale allows", "每个用户可购买该 SKU 的数量；null：不超过活动上限即可"}},
+    {"per_user_cap", PS_M_INT, SKU(cap), .flags = PS_M_NULLABLE, .min = 1, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .example = "2", .mark = OVER, .text = {"How many units of this SKU a user may have; null: as many as the sale allows", "每个用户可购买该 SKU 的数量；null：不超过活动上限即可"}},
     {"attributes", PS_M_FREE, SKU(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
     {"available", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units that can be ordered now", "当前可下单的数量"}},
     {"in_doubt", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of reservations whose outcome is not known yet", "预占结果尚未确定的数量"}},
-    {"held", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of orders that wait to be paid", "待支付订单占用的数量"}},
-    {"confirmed", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of orders that are paid", "已支付的数量"}},
+    {"held", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of unpaid orders", "待支付订单占用的数量"}},
+    {"confirmed", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Units of paid orders", "已支付的数量"}},
     {"adjustments", PS_M_INT, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Sum of the adjustments since the opening", "开售以来库存调整的合计"}},
 };
 static const struct ps_table sku_table = {.title = "SKU", .members = sku_members, .count = PS_ARRAY_LEN(sku_members), .size = sizeof(struct cfg_sku_doc)};
@@ -153,18 +154,18 @@ static const struct ps_member members[] = {
     {"opens_at", PS_M_TIME, AT(opens_at_ms), .flags = PS_M_NULLABLE, .mark = OPENED, .text = {"When the sale opens; null: it is a draft", "开售时间；null：草稿"}},
     {"closes_at", PS_M_TIME, AT(closes_at_ms), .flags = PS_M_NULLABLE, .mark = OVER, .text = {"When it closes; null: when an operator ends it", "结束时间；null：由运营人员结束"}},
     {"per_user_cap", PS_M_INT, AT(cap), .min = 1, .max = (double)PS_INT_MAX, .unit = {"units", "件"}, .fallback = "1", .mark = OVER, .text = {"How many units a user may have over all SKUs", "每个用户在所有 SKU 上合计可购买的数量"}},
-    {"reservation_ttl_s", PS_M_INT, AT(ttl_s), .min = CFG_SALE_TTL_MIN_S, .max = CFG_SALE_TTL_MAX_S, .unit = {"s"}, .fallback = "900", .mark = OVER, .text = {"How long an order waits to be paid before its units go back", "订单等待支付的时长，超时库存归还"}},
+    {"reservation_ttl_s", PS_M_INT, AT(ttl_s), .min = CFG_SALE_TTL_MIN_S, .max = CFG_SALE_TTL_MAX_S, .unit = {"s"}, .fallback = "900", .mark = OVER, .text = {"How long an order may stay unpaid before its units are released", "订单等待支付的时长，超时库存归还"}},
     {"rehearsal", PS_M_BOOL, AT(rehearsal), .fallback = "false", .mark = NEVER, .text = {"Nothing real is sold", "演练：不售卖真实商品"}},
-    {"twin_of", PS_M_CHARS, AT(twin_of), .flags = PS_M_NULLABLE | PS_M_OMIT, .format = &ps_format_name, .example = "\"spring\"", .mark = NEVER, .text = {"The sale beside which this rehearsal runs", "本演练所对应的活动"}},
+    {"twin_of", PS_M_CHARS, AT(twin_of), .flags = PS_M_NULLABLE | PS_M_OMIT, .format = &ps_format_name, .example = "\"spring\"", .mark = NEVER, .text = {"The sale that this rehearsal is a twin of", "本演练所对应的活动"}},
     {"attributes", PS_M_FREE, AT(attributes), .max = CFG_SALE_ATTRIBUTES_MAX, .fallback = "{}", .mark = FOR_EVER, .text = {"The shop's own, shown to buyers as it is", "商城自定义内容，原样展示给买家"}},
     {"skus", PS_M_LIST, AT(skus), .count_at = offsetof(struct cfg_sale_doc, sku_count), .flags = PS_M_REQUIRED, .min = 1, .max = CFG_SALE_SKUS_MAX, .item = &sku_item, .example = "[{\"sku\":\"phone\",\"stock\":100}]", .mark = OPENED, .text = {"What is sold", "所售商品"}},
     {"sale", PS_M_CHARS, AT(name), .flags = PS_M_INPUT, .format = &ps_format_name, .text = {"The sale's name; a change may repeat it", "活动名称；修改时可以重复给出"}},
-    {"open", PS_M_BOOL, AT(open), .flags = PS_M_INPUT, .text = {"true with an opening that has passed, or with none: the sale opens at once", "opens_at 已过或未给出时设为 true：立即开售"}},
+    {"open", PS_M_BOOL, AT(open), .flags = PS_M_INPUT, .text = {"true, with opens_at absent or in the past: the sale opens at once", "opens_at 已过或未给出时设为 true：立即开售"}},
     {"version", PS_M_INT, .flags = PS_M_READ_ONLY, .text = {"Rises with each change", "每次修改递增"}},
     {"created_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When the sale was created", "创建时间"}},
     {"updated_at", PS_M_TIME, .flags = PS_M_READ_ONLY, .text = {"When it was last changed", "最近修改时间"}},
     {"state", PS_M_STRING, .flags = PS_M_LIVE, .text = {"draft, scheduled, open, paused, ended, settled or archived", "draft、scheduled、open、paused、ended、settled 或 archived"}},
-    {"refused", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why the gateway does not sell it, if it does not", "网关不售卖该活动时的原因"}},
+    {"refused", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why the gateway does not sell it; null: it does", "网关不售卖该活动时的原因"}},
     {"not_archived", PS_M_STRING, .flags = PS_M_LIVE | PS_M_NULLABLE, .text = {"Why it is not archived yet", "尚未归档的原因"}},
 };
 /* clang-format on */
@@ -180,7 +181,7 @@ const struct ps_table cfg_sale_table = {.title = "sale",
 
 struct difference {
     const struct ps_member *member;
-    size_t sku; /* SIZE_MAX: of the sale itself */
+    size_t sku; /* SIZE_MAX: a member of the sale itself */
 };
 
 #define DIFFERENCES_MAX (PS_ARRAY_LEN(members) + PS_ARRAY_LEN(sku_members) * CFG_SALE_SKUS_MAX)
@@ -196,7 +197,7 @@ static bool same_skus(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b
     return true;
 }
 
-/* What differs; `ret_list` has room for DIFFERENCES_MAX. */
+/* Lists the differences; `ret_list` has room for DIFFERENCES_MAX. */
 static size_t find_differences(const struct cfg_sale_doc *a, const struct cfg_sale_doc *b,
                                struct difference *ret_list)
 {
@@ -225,10 +226,10 @@ static enum cfg_refusal refuse(const struct difference *found, bool opened, cons
     else
         (void)snprintf(pointer, sizeof pointer, "%s/%s", outer, name);
     if (found->member->mark == NEVER) {
-        why = "is fixed when the sale is created";
+        why = "cannot change after the sale was created";
     } else if (stock && opened) {
         refusal = CFG_USE_ADJUST;
-        why = "changes only by .../skus/{sku}/adjust once the sale has been opened";
+        why = "can change only through .../skus/{sku}/adjust once the sale has been opened";
     } else if (found->member->mark == OPENED && opened) {
         why = "cannot change once the sale has been opened";
     } else {
@@ -246,7 +247,7 @@ enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const stru
     struct difference list[DIFFERENCES_MAX];
     size_t count = find_differences(from, to, list);
     enum cfg_refusal refusal = CFG_MAY, first = CFG_MAY;
-    /* A window that passed without an opening may be moved; one that was used may not come back. */
+    /* A window that passed without an opening may be moved; after an opening it may not. */
     bool over = state->ended || (state->opened && from->closes_at_ms <= wall_ms);
     enum until now = over ? OVER : state->opened ? OPENED : NEVER;
     for (size_t i = 0; i < count; i++) {
@@ -258,7 +259,7 @@ enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const stru
     return first;
 }
 
-/* --- The state beside it. --- */
+/* --- The state beside the document. --- */
 
 /* clang-format off */
 #define STATE(field) PS_AT(struct cfg_sale_state, field)

@@ -16,7 +16,7 @@
 struct cfg_sku_doc {
     char name[PS_NAME_MAX + 1];
     int64_t stock;      /* at the opening; later changes are adjustments */
-    int64_t cap;        /* units of this SKU a user may have; 0 = none of its own (null) */
+    int64_t cap;        /* units of this SKU a user may have; 0 = only the sale's (null) */
     char amount[32];    /* "9.90"; "" = no price */
     char currency[4];   /* "CNY" */
     json_t *attributes; /* an object, owned */
@@ -34,34 +34,35 @@ struct cfg_sale_doc {
     json_t *attributes; /* an object, owned */
     size_t sku_count;
     struct cfg_sku_doc *skus; /* owned */
-    bool open;                /* only while it is read */
+    bool open;                /* only while the document is read */
 };
 
 /* Kept beside the document; the control store keeps both. */
 struct cfg_sale_state {
     int64_t version; /* 1 at creation, +1 with every change of document or state */
     int64_t created_at_ms;
-    bool opening; /* not yet opened, and one of several gateways has begun to open it: its stock and
-                     its SKUs are fixed at all of them */
-    /* Of the opening that was noted, the same at all gateways of the cluster and in all fences of
-     * the sale; "": none was noted, or by a gateway alone. */
+    bool opening; /* not yet opened, and some gateway has begun to open it: its stock and
+                     its SKUs are fixed at all gateways */
+    /* Identifies the opening: the same at all gateways of the cluster and in all fences of the
+     * sale;
+     * "": no opening yet, or by a gateway without a cluster. */
     char opening_id[PS_UUID_LEN + 1];
     bool opened; /* its stock is, or is about to be, in the log; noted before the counters are
                     installed, never undone */
     bool paused;
     bool ended;          /* by an operator, for good */
-    int64_t ended_at_ms; /* when; 0 = not, or not known */
-    bool archived;       /* the log has its sale.archived: nothing else of it is kept here */
+    int64_t ended_at_ms; /* when; 0 = not ended, or not known */
+    bool archived;       /* the log has its sale.archived; only this state is kept here */
 };
 
-/* What a gateway itself notes in a sale's state, as a new version that every gateway sees. */
+/* What a gateway notes in a sale's state, as a new version that every gateway sees. */
 enum cfg_sale_note {
     CFG_NOTE_OPENING, /* its stock and its SKUs are fixed from now on, on all gateways */
-    CFG_NOTE_OPENED,  /* all of its beginning is in the log */
+    CFG_NOTE_OPENED,  /* the records of its opening are all in the log */
     CFG_NOTE_ARCHIVED
 };
 
-/* What the kind keeps of a sale's version. */
+/* A sale version's parsed document and state. */
 struct cfg_stored_sale {
     struct cfg_sale_doc doc; /* the first: its table is the kind's */
     struct cfg_sale_state state;
@@ -70,24 +71,24 @@ struct cfg_stored_sale {
 /* Of a struct cfg_sale_doc; what is read needs a struct cfg_reading. A member "sale" is allowed and
  * must equal the reading's name.
  *
- * An operator's document (now_ms is not 0) that would open the sale at once, by an opening more
- * than CFG_SALE_PAST_MS ago, must say so with "open": a mistyped year cannot be taken back. With
- * "open" and no opening the sale opens now, or has the opening that it had, so that the same
- * document may be put again. "open" is no member of the document that is kept. */
+ * An operator's document (now_ms is not 0) that would open the sale at once, because opens_at is
+ * more than CFG_SALE_PAST_MS ago, must have "open": a mistyped year cannot be undone. With "open"
+ * and no opens_at the sale opens now, or keeps the opens_at that it had, so that the same document
+ * may be sent again. "open" is not stored. */
 #define CFG_SALE_PAST_MS 60000
 extern const struct ps_table cfg_sale_table;
 
-/* May the sale go from `from` to `to` at `wall_ms`? Before it is opened all may change but
- * `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and attributes;
- * when it is over, prices and attributes. Else each member that may not is a fault (their paths
- * begin with `pointer`), and the refusal is that of the first one. Both documents are valid; equal
- * ones may always. */
+/* May the sale change from `from` to `to` at `wall_ms`? Before it is opened everything may change
+ * except `rehearsal` and `twin_of`; afterwards closes_at, caps, reservation_ttl_s, prices and
+ * attributes; after its end, prices and attributes. Each other change is a fault (paths begin with
+ * `pointer`); returns the refusal of the first. Both documents are valid; an equal one is always
+ * allowed. */
 enum cfg_refusal cfg_sale_doc_change(const struct cfg_sale_doc *from, const struct cfg_sale_doc *to,
                                      const struct cfg_sale_state *state, int64_t wall_ms,
                                      const char *pointer, struct ps_faults *faults);
 /* What buyers see of a sale. Before the opening it is scheduled, whether or not it is paused. */
 enum cfg_phase { CFG_PHASE_SCHEDULED, CFG_PHASE_OPEN, CFG_PHASE_PAUSED, CFG_PHASE_ENDED };
-/* The window is [opens_at_ms, closes_at_ms); a draft opens at INT64_MAX. */
+/* The window is [opens_at_ms, closes_at_ms); a draft has opens_at_ms = INT64_MAX. */
 static inline enum cfg_phase cfg_phase_at(int64_t opens_at_ms, int64_t closes_at_ms, bool paused,
                                           bool ended, int64_t wall_ms)
 {
@@ -100,12 +101,12 @@ static inline enum cfg_phase cfg_phase_at(int64_t opens_at_ms, int64_t closes_at
 /* The state for operators: the phase, and "draft", or "paused" even before the opening. */
 const char *cfg_sale_state_name(const struct cfg_sale_doc *doc, const struct cfg_sale_state *state,
                                 int64_t wall_ms);
-/* As it stands beside the document. NULL = out of memory. */
+/* The state as JSON, as it is stored beside the document. NULL = out of memory. */
 json_t *cfg_sale_state_write(const struct cfg_sale_state *state) PS_MUST_CHECK;
-/* The same read; what is not there stays. */
+/* Reads the state; absent members keep their values. */
 int cfg_sale_state_read(const json_t *json, struct cfg_sale_state *state,
                         struct ps_faults *faults) PS_MUST_CHECK;
-/* Of a sale's version that is no deletion. */
+/* Of a sale's version that is not a deletion. */
 static inline const struct cfg_stored_sale *cfg_sale_of(const struct cfg_doc *doc)
 {
     return doc->parsed;

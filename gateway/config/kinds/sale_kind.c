@@ -1,4 +1,4 @@
-/* The kind of sale documents: what the store asks of them. */
+/* The kind of sale documents: the functions that the store calls. */
 #include "gateway/config/store/store.h"
 
 #include "common/program/log.h"
@@ -37,27 +37,27 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                                         struct ps_faults *faults)
 {
     bool used = cfg_store_sale_is_used(store, from != NULL ? from->name : to->name);
-    /* The settings may restore a sale whose control.db was lost. */
+    /* The seed may restore a sale whose control.db was lost. */
     if (from == NULL && used && strcmp(to->by.who, "settings") != 0) {
         (void)ps_faults_add(
             faults, PS_E_CONFLICT, pointer,
-            "the order log holds records of a sale of this name; a name is used once");
+            "the order log already has records of a sale with this name; choose another name");
         return CFG_CONFLICT;
     }
     if (from == NULL && is_twin_of_twin(store, to)) {
         char member[POINTER_MAX];
         (void)snprintf(member, sizeof member, "%s/twin_of", pointer);
         (void)ps_faults_add(faults, PS_E_CONFLICT, member,
-                            "is a twin itself: name the sale that both are twins of");
+                            "is itself a twin: name the sale that it is a twin of");
         return CFG_CONFLICT;
     }
     const struct cfg_stored_sale *was = used && from != NULL ? cfg_sale_of(from) : NULL;
     if (to->json == NULL && was != NULL && was->doc.rehearsal && was->state.archived)
-        return CFG_MAY; /* nobody has a promise from it */
+        return CFG_MAY; /* no buyer was promised a unit */
     if (to->json == NULL && used && !cfg_store_sale_is_forgettable(store, from->name)) {
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "was opened: it can be deleted when it has ended, a few seconds later, "
-                            "if nobody has ordered from it, or if it is a rehearsal");
+                            "was opened: it can be deleted a few seconds after its end, "
+                            "if it has no orders, or if it is a rehearsal");
         return CFG_HAS_ORDERS;
     }
     if (from == NULL || to->json == NULL)
@@ -68,7 +68,7 @@ static enum cfg_refusal sale_may_change(const struct cfg_store *store, const str
                                ps_clock_wall_ms(cfg_store_clock(store)), pointer, faults);
 }
 
-/* The twin's sale may come later, or its name is mistyped. */
+/* The sale of a twin may be created later, or its name may be mistyped. */
 static void sale_changed(const struct cfg_store *store, const struct cfg_doc *doc)
 {
     const struct cfg_stored_sale *sale = doc->parsed;

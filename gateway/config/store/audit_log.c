@@ -35,7 +35,7 @@ char *cfg_audit_text(const struct cfg_audit_entry *entry)
     return text;
 }
 
-/* --- Lines of an open file. --- */
+/* --- Lines. --- */
 
 static int read_at(int fd, char *buf, size_t len, off_t at)
 {
@@ -43,7 +43,7 @@ static int read_at(int fd, char *buf, size_t len, off_t at)
         ssize_t n = pread(fd, buf, len, at);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) /* the end is an error, too: the caller asks for no more than there is */
+        if (n <= 0) /* the end is an error, too: callers never read past it */
             return PS_E_IO;
         buf += n;
         at += n;
@@ -220,9 +220,10 @@ int cfg_audit_open(const char *path, int64_t *ret_last_seq, char ret_head[CFG_AU
     if (err == 0)
         err = head_of(fd, end, ret_head);
     if (err == PS_E_CORRUPT)
-        err = ps_fault(fault, err, path,
-                       "its last line does not begin with {\"seq\": move the file away, a new one "
-                       "is begun");
+        err =
+            ps_fault(fault, err, path,
+                     "its last line does not begin with {\"seq\": move the file away; the gateway "
+                     "begins a new one");
     else if (err != 0)
         err = ps_fault(fault, err, path, "cannot be read");
     close(fd);
@@ -284,8 +285,8 @@ static int find_after(int fd, int64_t after, off_t end, off_t *ret_start)
     return line_from(fd, low, end, ret_start);
 }
 
-/* Where the last `limit` lines begin, or the last of them that READ_MAX bytes hold; the last line
- * in any case. */
+/* Where the last `limit` lines begin; fewer if they exceed READ_MAX bytes, but at least the last
+ * line. */
 static int find_last(int fd, int64_t limit, off_t end, off_t *ret_start)
 {
     int64_t last;
@@ -302,7 +303,7 @@ static int find_last(int fd, int64_t limit, off_t end, off_t *ret_start)
     return err;
 }
 
-/* The length of the first `limit` whole lines of `text`; 0 = there is no whole one. */
+/* The length of the first `limit` whole lines of `text`; 0 = none is whole. */
 static size_t lines_len(const char *text, size_t len, size_t limit)
 {
     size_t whole = 0;
@@ -344,7 +345,7 @@ int cfg_audit_read(const char *path, int64_t after, size_t limit, char **ret_tex
 {
     off_t end, start;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT) { /* the file was moved away, and nothing has happened since */
+    if (fd < 0 && errno == ENOENT) { /* the file was moved away, and no line followed */
         *ret_text = strdup("");
         *ret_len = 0;
         return *ret_text != NULL ? 0 : PS_E_NOMEM;

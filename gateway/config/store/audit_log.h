@@ -4,11 +4,11 @@
  *     {"seq":12,"prev":"9f…","at":"…Z","who":"t4f…","peer":"127.0.0.1","action":"sale.pause","target":"sales/spring","from":…,"to":…,"why":"…"}
  *
  * Lines are made by the control store: a line is committed to control.db in the transaction of its
- * change and appended here right after (control_store.h), so there is no change without its line.
- * `seq` rises by one a line. `prev` is the SHA-256 in hexadecimal of the line before, without its
- * line feed, also where that line is in a file that was moved away; 64 zeros begin a chain. So a
- * line that is changed, missing or elsewhere shows in the next one. The file is opened anew for
- * each append: it may be moved away at any time, and a new one is begun. */
+ * change and appended here right after (store.h), so there is no change without its line.
+ * `seq` rises by one per line. `prev` is the SHA-256 in hexadecimal of the previous line, without
+ * its line feed, also when that line is in a file that was moved away; 64 zeros begin a chain. So a
+ * line that was changed, removed or moved shows in the line behind it. The file is opened anew for
+ * each append: it may be moved away at any time, and the gateway begins a new one. */
 #ifndef CFG_AUDIT_LOG_H
 #define CFG_AUDIT_LOG_H
 
@@ -30,7 +30,7 @@ struct cfg_audit_entry {
  * programming error. NULL = out of memory. Any thread. */
 char *cfg_audit_text(const struct cfg_audit_entry *entry);
 
-/* The hash of the last line, which the next one holds; closing NUL included. */
+/* The hash of the last line, which the next line holds; closing NUL included. */
 #define CFG_AUDIT_HEAD 65
 
 /* Makes the file (0600) when absent, cuts off a torn last line, and finds the last seq (0 = none)
@@ -38,9 +38,10 @@ char *cfg_audit_text(const struct cfg_audit_entry *entry);
  * has no seq. */
 int cfg_audit_open(const char *path, int64_t *ret_last_seq, char ret_head[CFG_AUDIT_HEAD],
                    struct ps_fault *fault) PS_MUST_CHECK;
-/* Appends {"seq":SEQ,"prev":HEAD, and the rest of `text`, syncs, and makes `head` that of the new
- * line. On failure what was written of the line is cut off again, and the head stays. One thread at
- * a time. */
+/* Appends {"seq":SEQ,"prev":HEAD, and the rest of `text`, syncs, and sets `head` to the hash of the
+ * new line. On failure the partial line is cut off again, and `head` is unchanged. One thread at a
+ * time.
+ */
 int cfg_audit_append(const char *path, char head[CFG_AUDIT_HEAD], int64_t seq, const char *text,
                      struct ps_fault *fault) PS_MUST_CHECK;
 

@@ -1,5 +1,5 @@
-/* See bundle.h. For a kind that the bundle has, documents that it leaves out are deleted first,
- * which makes room; documents that always exist come last, because others may name them. */
+/* See bundle.h. For each kind of the bundle, absent documents are deleted first, which makes room;
+ * documents that always exist come last, because others may name them. */
 #include "gateway/config/store/bundle.h"
 
 #include "common/text/buf.h"
@@ -11,7 +11,7 @@
 
 struct reading {
     const struct cfg_bundle *bundle;
-    struct cfg_change *change; /* NULL: documents are only read */
+    struct cfg_change *change; /* NULL: only reads documents */
     const struct cfg_bounds *bounds;
     struct ps_faults *faults;
     enum cfg_refusal refusal; /* of `err` */
@@ -85,7 +85,7 @@ static void put_document(struct reading *reading, const struct cfg_kind *kind, c
         err = ps_faults_add(reading->faults, PS_E_INVALID, pointer, "the name must be %s",
                             kind->name_rule);
     else if (strcmp(name, given) != 0) /* one canonical name, so that no document appears twice */
-        err = ps_faults_add(reading->faults, PS_E_INVALID, pointer, "is to be named \"%s\"", name);
+        err = ps_faults_add(reading->faults, PS_E_INVALID, pointer, "must be named \"%s\"", name);
     else {
         json_t *copy = json_deep_copy(json);
         if (reading->bundle->lenient)
@@ -160,7 +160,7 @@ static void put_kinds(struct reading *reading)
         if (kind == NULL || !cfg_kind_is_listed(kind, bundle->kinds))
             note(reading,
                  ps_faults_add(reading->faults, PS_E_INVALID, pointer,
-                               kind == NULL ? "is no kind of documents"
+                               kind == NULL ? "is not a kind of documents"
                                             : "is not one of the kinds that the query names"),
                  CFG_MAY);
         else
@@ -185,7 +185,7 @@ int cfg_bundle_put(struct cfg_change *change, const struct cfg_bundle *bundle,
     struct reading reading = {.bundle = bundle, .change = change, .faults = faults};
 
     put_kinds(&reading);
-    /* When every document was read: one that was not would be missed by those that name it. */
+    /* Only if every document was read: documents that name an unread one would get a fault each. */
     if (reading.err == 0)
         reading.err = cfg_change_check(change, point_to_document, &reading.refusal, faults);
     *ret_refusal = reading.refusal;

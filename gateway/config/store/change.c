@@ -68,8 +68,8 @@ int cfg_change_file(struct cfg_change *change, const char *path, const char *tex
 
 /* --- Documents. --- */
 
-/* A new document of a kind that expires begins at the store's revision: nothing is left of an
- * expired one, and no old copy may be taken for the new one. */
+/* The first version of a new document of a kind that expires is the store's revision: nothing is
+ * left of an expired document, and no old copy may seem newer than the new one. */
 static int64_t first_version(const struct cfg_store *store, const struct cfg_kind *kind)
 {
     return kind->ends_at_ms != NULL ? store->revision + 1 : 1;
@@ -112,7 +112,7 @@ static size_t added(const struct cfg_change *change, const struct cfg_kind *kind
     return count;
 }
 
-/* Is there room for one more? */
+/* Does the kind's maximum allow one more? */
 static bool has_room(const struct cfg_change *change, const struct cfg_kind *kind)
 {
     const struct cfg_store *store = change->store;
@@ -144,7 +144,7 @@ static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct
     if (*ret_refusal == CFG_MAY && have == NULL && !has_room(change, kind)) {
         *ret_refusal = CFG_CONFLICT;
         (void)ps_faults_add(faults, PS_E_CONFLICT, pointer,
-                            "there are %zu %ss already, the most there may be", kind->max,
+                            "there are already %zu %ss, the maximum", kind->max,
                             kind->max_with != NULL ? "entrie" : kind->word);
     }
     return *ret_refusal == CFG_MAY ? 0 : PS_E_CONFLICT;
@@ -159,7 +159,7 @@ static bool is_edited(const struct cfg_change *change, const struct cfg_doc *doc
     return false;
 }
 
-/* Deletes the documents about things that `to` removes. */
+/* Deletes documents whose subject `to` removes. */
 static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
 {
     struct ps_faults faults = {0};
@@ -181,7 +181,7 @@ static int drop_what_falls(struct cfg_change *change, const struct cfg_doc *to)
     return err;
 }
 
-/* Takes the edit over. */
+/* Takes ownership of the edit. */
 static int add_edit(struct cfg_change *change, struct cfg_edit edit, const char *pointer,
                     enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
@@ -272,7 +272,7 @@ static json_t *json_of(const struct cfg_doc *doc)
     return doc != NULL ? cfg_doc_json(doc) : NULL;
 }
 
-/* Of several documents the line tells the versions; 0: there is none. */
+/* With several documents the line has their versions; 0: no document. */
 static int list_versions(const struct cfg_change *change, json_t *from, json_t *to)
 {
     int err = 0;
@@ -288,7 +288,7 @@ static int list_versions(const struct cfg_change *change, json_t *from, json_t *
     return err;
 }
 
-/* Its edits without those that follow from them. */
+/* The edits, without those that follow from others. */
 static size_t count_decided(const struct cfg_job *job)
 {
     size_t count = 0;
@@ -298,7 +298,8 @@ static size_t count_decided(const struct cfg_job *job)
     return count;
 }
 
-/* Heartbeats alone: they would hide the operators' changes in the audit log. */
+/* True for a change of heartbeats alone: their lines would bury those of operators in the audit
+ * log. */
 static bool only_renews(const struct cfg_change *change)
 {
     const struct cfg_job *job = &change->job;

@@ -3,9 +3,9 @@
  * against the state after the change. So a bundle may bring a pool and its route together, and a
  * document that others name cannot be deleted.
  *
- * It is checked when a change is made, and again when its turn comes, since others may have changed
- * something meanwhile. Two gateways of a cluster that decide at the same moment may still leave a
- * route without its pool: the gateway that serves it logs that. */
+ * It is checked when a change is made, and again before the change is written, because another
+ * change may have come first. Two gateways of a cluster that decide at the same moment may still
+ * leave a route without its pool: the gateway that serves it logs that. */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/text/buf.h"
@@ -108,7 +108,7 @@ static void add_fault(struct outlook *outlook, const struct cfg_doc *doc, const 
     (void)ps_faults_add(outlook->faults, PS_E_INVALID, path, "%s", text);
 }
 
-/* --- Names. --- */
+/* --- References. --- */
 
 static void add_use(struct outlook *outlook, const struct cfg_doc *doc, const struct cfg_doc *by)
 {
@@ -129,7 +129,7 @@ struct naming {
     const struct entry *by;
 };
 
-/* NULL: none is near. */
+/* NULL: no name is similar. */
 static const char *find_near(const struct entry *entries, size_t count, const char *name)
 {
     const char **names = calloc(count + 1, sizeof *names);
@@ -160,7 +160,7 @@ static void look_up(const struct cfg_kind *kind, const char *name, const char *m
                        near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
                        near != NULL ? "\"?" : "",
                        kind == &cfg_kind_sale
-                           ? "; make the sale first, or send \"allow_unknown\":true as well"
+                           ? "; create the sale first, or send \"allow_unknown\":true"
                            : "");
         add_fault(outlook, naming->by->doc, member, text);
     } else if (named != NULL) {
@@ -186,7 +186,7 @@ static void compare_all(struct outlook *outlook, const struct entry *entries, si
     }
 }
 
-/* --- All of it. --- */
+/* --- All kinds. --- */
 
 static void check_kind(struct outlook *outlook, const struct cfg_kind *kind)
 {
@@ -204,7 +204,7 @@ static void check_kind(struct outlook *outlook, const struct cfg_kind *kind)
     }
 }
 
-/* Reports who names what the change deletes. */
+/* Reports the documents that name deleted ones. */
 static bool say_uses(struct outlook *outlook, const struct cfg_doc *doc)
 {
     char text[300], pointer[192] = "";
@@ -239,7 +239,7 @@ static bool say_uses(struct outlook *outlook, const struct cfg_doc *doc)
     return true;
 }
 
-/* Most changes concern no document that names another, or is named. */
+/* Most changes concern only documents without references. */
 static bool matters(const struct cfg_change *change)
 {
     for (size_t i = 0; i < change->job.edit_count; i++) {

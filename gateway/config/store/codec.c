@@ -12,7 +12,7 @@ void cfg_codec_field(const struct cfg_kind *kind, const char *name, char ret_fie
     (void)snprintf(ret_field, CFG_FIELD_SIZE, "%s/%s", kind->path, name);
 }
 
-/* What follows the first members of a text, heap. NULL: out of memory. */
+/* The text behind its first members, heap. NULL: out of memory. */
 static char *tail_of(const struct cfg_doc *doc)
 {
     char *text;
@@ -79,7 +79,7 @@ bool cfg_codec_is_same(const struct cfg_doc *doc, struct ps_str value)
     return same;
 }
 
-/* The members of a text; what is in `json` is borrowed. */
+/* The members of a text; pointers into `json` are borrowed. */
 static int read_parts(const json_t *json, struct cfg_doc_parts *parts, struct ps_faults *faults)
 {
     struct ps_str who = {"", 0}, peer = {"", 0}, action = {"", 0}, why = {"", 0};
@@ -99,9 +99,9 @@ static int read_parts(const json_t *json, struct cfg_doc_parts *parts, struct ps
     if (!deleted)
         ps_json_require(&reader, (const char *const[]){"document", NULL});
     else if (parts->json != NULL || parts->state != NULL)
-        ps_json_fault(&reader, "deleted", "stands beside a document");
+        ps_json_fault(&reader, "deleted", "must be absent beside document");
     else if (parts->kind->only_shipped)
-        ps_json_fault(&reader, "deleted", "is said of a document that always exists");
+        ps_json_fault(&reader, "deleted", "is set on a document that always exists");
     parts->by.who = who.at;
     parts->by.peer = peer.at;
     parts->by.action = action.at;
@@ -143,7 +143,7 @@ int cfg_codec_read(struct ps_str field, struct ps_str value, int64_t revision,
     parts.kind = strlen(text) == field.len ? cfg_kind_of(text, &given) : NULL;
     if (parts.kind == NULL || parts.kind->name(given, strlen(given), name) < 0 ||
         strcmp(name, given) != 0)
-        (void)ps_fault(&why, err, "", "is no document of penstock");
+        (void)ps_fault(&why, err, "", "is not a document of Penstock");
     else if (read_version(&value, &parts.version) < 0)
         (void)ps_fault(&why, err, "", "does not begin with a version");
     else

@@ -109,7 +109,7 @@ static const char *const statements[] = {
     [ARCHIVE] =
         "INSERT OR REPLACE INTO history SELECT * FROM documents"
         " WHERE kind = ?1 AND name = ?2 AND version < ?3",
-    [PUT] = /* if ?14 is the version there (0: none), or -1 */
+    [PUT] = /* if ?14 is the version in the file (0: none), or -1 */
         "INSERT OR REPLACE INTO documents(" COLUMNS ")"
         " SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13"
         " WHERE ?14 IN (-1, coalesce("
@@ -118,7 +118,7 @@ static const char *const statements[] = {
     [FORGET] = "DELETE FROM documents WHERE kind = ?1 AND name = ?2",
     [FORGET_HISTORY] = "DELETE FROM history WHERE kind = ?1 AND name = ?2",
     [SET_REVISION] = "UPDATE store SET revision = max(revision, ?1)",
-    [SHIP] = /* of a kind that may have others: only where nobody has chosen those there are */
+    [SHIP] = /* of a kind that may have others: only while operators have changed none */
         "INSERT OR IGNORE INTO documents(" COLUMNS ")"
         " SELECT ?1, ?2, 1, 1, ?3, ?4, ?7, " NEVER ", ?7, 'penstock', '', ?5, ''"
         " WHERE ?6 OR NOT EXISTS"
@@ -130,7 +130,7 @@ static const char *const statements[] = {
 
 static const struct ps_db_kind kind = {
     .name = "control.db",
-    .holds = "the decisions in it, with the sales and limits of the settings; orders are not in it",
+    .holds = "its decisions, and the sales and limits of the seed; it holds no orders",
     .application_id = APPLICATION_ID,
     .format = SCHEMA,
     .tables = tables,
@@ -385,7 +385,7 @@ static json_t *version_json(const struct ps_db_statement *row, bool whole)
     return ps_json_built(json, err);
 }
 
-/* Statements about one document begin with its kind and name. */
+/* The first two parameters of statements about one document are its kind and name. */
 static struct ps_db_statement *about(struct cfg_db *db, enum cfg_db_statement which,
                                      const char *path, const char *name)
 {
@@ -441,7 +441,7 @@ int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault)
     return ps_db_file_tidy(db->file, fault);
 }
 
-/* Moves the version that is there to the history; removes what is too old there. */
+/* Moves the version in force to the history; removes versions that are too old. */
 static int change_history(struct cfg_db *db, enum cfg_db_statement which, const struct cfg_doc *doc,
                           int64_t version, struct ps_fault *fault)
 {
@@ -472,7 +472,7 @@ int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after, stru
     ps_db_bind_int(statement, 14, after);
     err = ps_db_run(statement, fault);
     if (err == 0 && ps_db_changes(db->db) == 0)
-        err = ps_fault(fault, PS_E_CONFLICT, "", "somebody else has changed this meanwhile");
+        err = ps_fault(fault, PS_E_CONFLICT, "", "somebody else changed this in the meantime");
     return err < 0 ? err : change_history(db, TRIM, doc, doc->version - CFG_DB_VERSIONS, fault);
 }
 

@@ -7,21 +7,21 @@
 
 struct cfg_db;
 
-/* Holds the file for this process until *ret_lock is closed, and makes it when there is none.
+/* Locks the file for this process until *ret_lock is closed; creates it if it does not exist.
  * PS_E_BUSY: another process has it; PS_E_PERMISSION: others may read it. */
 int cfg_db_lock(const char *path, const char *vfs, int *ret_lock,
                 struct ps_fault *fault) PS_MUST_CHECK;
-/* Opens, checks, and brings an older schema to this one; what is read next is durable. PS_E_NEWER:
- * made by a newer version; PS_E_CORRUPT: torn, or no control.db; PS_E_PERMISSION, PS_E_READ_ONLY,
- * PS_E_IO: the fault says what, and what to do. */
+/* Opens, checks, and migrates an older schema; what is read afterwards is durable. PS_E_NEWER:
+ * written by a newer version; PS_E_CORRUPT: torn, or not a control.db; PS_E_PERMISSION,
+ * PS_E_READ_ONLY, PS_E_IO: the fault says what, and what to do. */
 int cfg_db_open(const char *path, const char *vfs, int lock, struct cfg_db **ret_db,
                 struct ps_fault *fault) PS_MUST_CHECK;
 void cfg_db_close(struct cfg_db *db); /* NULL is allowed */
 
-/* Removes what had ended at `now_ms`, and deletions of the blocklist that are a month old. */
+/* Removes documents that ended by `now_ms`, and deletions of the blocklist that are a month old. */
 int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault) PS_MUST_CHECK;
-/* Adds what is shipped and missing, as of now, then calls `take` with each document, deleted ones
- * too, by kind and name; the callback owns it. PS_E_CORRUPT: one does not read. */
+/* Adds missing shipped documents, dated now, then calls `take` with each document, deleted ones
+ * too, by kind and name; the callback owns it. PS_E_CORRUPT: a document cannot be read. */
 typedef int cfg_db_take_fn(struct cfg_doc *doc, void *ctx);
 int cfg_db_load(struct cfg_db *db, int64_t now_ms, cfg_db_take_fn *take, void *ctx,
                 int64_t *ret_revision, struct ps_fault *fault) PS_MUST_CHECK;
@@ -29,48 +29,48 @@ int cfg_db_load(struct cfg_db *db, int64_t now_ms, cfg_db_take_fn *take, void *c
 /* --- Changing: between begin and commit. --- */
 
 int cfg_db_begin(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
-/* Takes the place of the version that is there, which becomes history; of that the last
- * CFG_DB_VERSIONS are kept. PS_E_CONFLICT: not `after` is there (0: there must be none); with
- * CFG_DB_WHATEVER it gives way whatever it is. */
+/* Replaces the version in force, which becomes history; the last CFG_DB_VERSIONS of that are kept.
+ * PS_E_CONFLICT: the version in force is not `after` (0: there must be none); CFG_DB_WHATEVER
+ * replaces any. */
 #define CFG_DB_VERSIONS 100
 #define CFG_DB_WHATEVER (-1)
 int cfg_db_put(struct cfg_db *db, const struct cfg_doc *doc, int64_t after,
                struct ps_fault *fault) PS_MUST_CHECK;
-/* A document that has ended, with its history. */
+/* Removes a document that has ended, with its history. */
 int cfg_db_forget(struct cfg_db *db, const char *kind, const char *name,
                   struct ps_fault *fault) PS_MUST_CHECK;
 int cfg_db_set_revision(struct cfg_db *db, int64_t revision, struct ps_fault *fault) PS_MUST_CHECK;
 /* Adds a line of the audit log and drops those that audit.log holds. */
 int cfg_db_add_line(struct cfg_db *db, int64_t seq, const char *line, int64_t written,
                     struct ps_fault *fault) PS_MUST_CHECK;
-/* An error with *ret_unknown: the outcome shows when the file is opened again. Without it, and when
- * a call above has failed: nothing changes; then cfg_db_rollback ends the transaction. */
+/* An error with *ret_unknown: opening the file again shows the outcome. An error without it, or of
+ * a call above: nothing is changed, and cfg_db_rollback must end the transaction. */
 int cfg_db_commit(struct cfg_db *db, bool *ret_unknown, struct ps_fault *fault) PS_MUST_CHECK;
 void cfg_db_rollback(struct cfg_db *db);
-/* After each transaction. An error loses nothing, but the file has to be opened again. */
+/* After each transaction. After an error nothing is lost, but the file must be opened again. */
 int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- Reading. --- */
 
-/* Of the newest change in the file. */
+/* The revision of the newest change in the file. */
 int cfg_db_revision(struct cfg_db *db, int64_t *ret_revision, struct ps_fault *fault) PS_MUST_CHECK;
-/* The highest seq of a line; 0: there is none. */
+/* The highest seq of a line; 0: no line. */
 int cfg_db_last_line(struct cfg_db *db, int64_t *ret_seq, struct ps_fault *fault) PS_MUST_CHECK;
-/* Calls `take` with the lines behind `after`; its error ends it. */
+/* Calls `take` with the lines behind `after`; an error of it ends the loop. */
 typedef int cfg_db_line_fn(int64_t seq, const char *line, void *ctx, struct ps_fault *fault);
 int cfg_db_lines(struct cfg_db *db, int64_t after, cfg_db_line_fn *take, void *ctx,
                  struct ps_fault *fault) PS_MUST_CHECK;
-/* What is known of a document: {"versions":[…]}, newest first, without the documents; of one
- * version (> 0) all. Owner: the caller. PS_E_NOT_FOUND. */
+/* A document's versions: {"versions":[…]}, newest first, without the documents; for one version (>
+ * 0) with its document. Owner: the caller. PS_E_NOT_FOUND. */
 int cfg_db_history(struct cfg_db *db, const char *kind, const char *name, int64_t version,
                    json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
-/* `kinds` as of cfg_kind_is_listed, private ones never. */
+/* `kinds` as for cfg_kind_is_listed; private kinds are never included. */
 /* The last 100 changes, newest first: {"versions":[{"revision","at","who","peer","action","why",
- * "documents":[…],"count"}]}, of each the first 100 documents. */
+ * "documents":[…],"count"}]}, each with its first 100 documents. */
 int cfg_db_revisions(struct cfg_db *db, const char *kinds, json_t **ret_json,
                      struct ps_fault *fault) PS_MUST_CHECK;
-/* {"documents":{"limits":{…},…}} as they were once that revision was in force, without those that
- * have ended by `now_ms`. PS_E_NOT_FOUND: of one that is not known. */
+/* {"documents":{"limits":{…},…}} as they were in force at that revision, without those that have
+ * ended by `now_ms`. PS_E_NOT_FOUND: a revision that is not known. */
 int cfg_db_at_revision(struct cfg_db *db, const char *kinds, int64_t revision, int64_t now_ms,
                        json_t **ret_json, struct ps_fault *fault) PS_MUST_CHECK;
 

@@ -1,5 +1,5 @@
 /* What the files of control.db share: db.c (the file, its documents, one document's history) and
- * db_past.c (what there was at a revision). */
+ * db_past.c (past revisions). */
 #ifndef CFG_DB_INTERNAL_H
 #define CFG_DB_INTERNAL_H
 

@@ -1,10 +1,9 @@
-/* What there was: the changes that control.db remembers, and all documents as they were at a
- * revision. Both look through the whole history, which has the last CFG_DB_VERSIONS versions of
- * each document.
+/* The past: the changes that control.db remembers, and all documents as they were at a revision.
+ * Both read the whole history, which has the last CFG_DB_VERSIONS versions of each document.
  *
- * A gateway of a cluster does not see every version: what others decided while it was away comes as
- * the newest alone. So a document's version at a revision is known only if the version behind it
- * follows it; else the revision is refused, rather than put together of what happens to be there.
+ * A gateway of a cluster does not get every version: after an absence it gets only the newest. So a
+ * document's version at a revision is known only if its successor is the next number; otherwise the
+ * revision is refused rather than guessed.
  */
 #include "gateway/config/store/db_internal.h"
 
@@ -12,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The document that a row is a version of, if its kind is asked for. NULL: it is not. */
+/* The document of a row, if its kind was requested; else NULL. */
 static const struct cfg_kind *kind_of(const struct ps_db_statement *row, const char *kinds)
 {
     struct ps_str path = ps_db_text(row, 0);
@@ -21,7 +20,7 @@ static const struct cfg_kind *kind_of(const struct ps_db_statement *row, const c
     return kind != NULL && !kind->is_private && cfg_kind_is_listed(kind, kinds) ? kind : NULL;
 }
 
-/* --- What there was at a revision. --- */
+/* --- Documents at a revision. --- */
 
 struct past {
     int64_t revision, now_ms;
@@ -29,12 +28,12 @@ struct past {
     /* The document whose rows are being read, by version. */
     const struct cfg_kind *kind; /* NULL: none */
     char name[CFG_NAME_MAX + 1];
-    json_t *json;    /* its version then; NULL: none, or a deletion */
-    int64_t version; /* of that; 0: none is known */
-    int64_t next;    /* the version behind it; 0: there is none */
+    json_t *json;    /* its version at the revision; NULL: none, or a deletion */
+    int64_t version; /* the number of that version; 0: none is known */
+    int64_t next;    /* the number of the next version; 0: there is none */
 };
 
-/* No more rows of the document. PS_E_NOT_FOUND: its version then is not known. */
+/* The document has no more rows. PS_E_NOT_FOUND: its version at the revision is not known. */
 static int end_document(struct past *past, struct ps_fault *fault)
 {
     const struct cfg_kind *kind = past->kind;
@@ -42,7 +41,7 @@ static int end_document(struct past *past, struct ps_fault *fault)
 
     if (kind == NULL)
         return 0;
-    /* Of a kind that ends by itself nothing is left, and the first version is not 1. */
+    /* Documents that ended leave no rows, and their first version is not 1. */
     bool began_later = past->version == 0 && (past->next == 1 || kind->ends_at_ms != NULL);
     past->kind = NULL;
     past->json = NULL;
@@ -87,7 +86,7 @@ static int take_row(struct past *past, const struct ps_db_statement *row,
     return past->json != NULL ? 0 : ps_fault(fault, PS_E_NOMEM, "", "out of memory");
 }
 
-/* {"limits":{},…} of the kinds that are asked for. */
+/* {"limits":{},…} of the requested kinds. */
 static json_t *empty_kinds(const char *kinds)
 {
     json_t *json = json_object();
@@ -139,7 +138,7 @@ static json_t *change_json(const struct ps_db_statement *row)
                      "count", 0);
 }
 
-/* The first documents by name, and how many they are. */
+/* The first documents by name, and the number of all. */
 static int add_document(json_t *change, const struct ps_db_statement *row)
 {
     json_t *count = json_object_get(change, "count");

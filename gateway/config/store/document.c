@@ -1,4 +1,4 @@
-/* What documents of all kinds have in common: a version is made of its parts, printed, compared. */
+/* Documents of every kind: making a version of its parts, printing, comparing. */
 #include "gateway/config/store/document.h"
 
 #include <stdlib.h>
@@ -25,7 +25,7 @@ bool cfg_kind_is_listed(const struct cfg_kind *kind, const char *paths)
     return paths[0] == '\0';
 }
 
-/* --- What a kind reads. --- */
+/* --- Reading. --- */
 
 void cfg_kind_free(const struct cfg_kind *kind, void *parsed)
 {
@@ -64,7 +64,7 @@ json_t *cfg_kind_print(const struct cfg_kind *kind, const void *parsed)
     return ps_table_print(kind->table, parsed);
 }
 
-/* Whoever changes a document may say why, beside its members. */
+/* Every change may carry a reason, beside the members. */
 static json_t *reason_schema(enum ps_language language)
 {
     static const char *const text[] = {"Why, for the audit log", "修改原因，记入审计日志"};
@@ -110,7 +110,7 @@ static int parse(struct cfg_doc *doc, const struct cfg_doc_parts *parts, struct 
     return doc->json != NULL && (doc->state != NULL || parts->state == NULL) ? 0 : PS_E_NOMEM;
 }
 
-/* The texts of a version lie in one piece of memory, which begins with its name: there may be many.
+/* All texts of a version are in one block of memory, which begins with its name: there may be many.
  */
 static int copy_texts(struct cfg_doc *doc, const struct cfg_doc_parts *parts)
 {
@@ -186,9 +186,10 @@ json_t *cfg_doc_shown(const struct cfg_doc *doc)
                                                    : json;
 }
 
-/* Do the texts hold the same value? The order of members is no part of it (RFC 8259, 4), and some
- * members are kept in the order in which they were written. Texts that cannot be read for want of
- * memory differ. */
+/* Do the texts hold the same value? The order of members does not count (RFC 8259, 4), and some
+ * members keep the order in which they were written. Without the memory to read them, they count as
+ * different.
+ */
 static bool is_same_json(const char *text, const char *other)
 {
     if (text == NULL || other == NULL || strcmp(text, other) == 0)

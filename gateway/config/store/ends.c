@@ -1,5 +1,5 @@
-/* Documents that end by themselves: a heap says when, the tick takes them out of memory, and the
- * next change removes them from control.db and from Redis. */
+/* Documents that end by themselves: a heap has the times, the tick removes them from memory, and
+ * the next change removes them from control.db and from Redis. */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/program/log.h"
@@ -67,8 +67,8 @@ void cfg_store_tick(struct cfg_store *store)
         cfg_store_changed(store);
 }
 
-/* They are removed from control.db, and from Redis, with this change. One without documents does
- * not reach Redis. */
+/* This change removes them from control.db and from Redis. A change without documents does not
+ * reach Redis. */
 void cfg_change_add_ended(struct cfg_change *change)
 {
     struct cfg_store *store = change->store;

@@ -1,5 +1,5 @@
-/* What the store keeps in memory: the documents of each kind in a list that is sorted by name, so
- * that they are found by halves and listed in order. Deletions stay in it. */
+/* The documents of each kind in memory, in a list sorted by name: found by binary search and listed
+ * in order. Deletions remain in it. */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/grow.h"
@@ -21,7 +21,7 @@ static int compare_with_doc(const void *name, const void *doc)
     return strcmp(name, (*(struct cfg_doc *const *)doc)->name);
 }
 
-/* Its place, or where it belongs. */
+/* Its index, or where it would be inserted. */
 static size_t find_place(const struct cfg_map *map, const char *name, bool *ret_there)
 {
     return ps_sorted_place(name, map->at, map->count, sizeof *map->at, compare_with_doc, ret_there);

@@ -1,15 +1,15 @@
-/* Members of documents that only reading shows: what is measured, what has become of it. A document
- * that was read may be sent back with them; the rows of a kind's table say which they are. */
+/* Read-only members of documents: measured values and states. A document that was read may be sent
+ * back with them; the rows of a kind's table mark them. */
 #include "gateway/config/store/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define PLACE_MAX 192 /* of a JSON pointer to a member of a table */
+#define PLACE_MAX 192 /* bytes of a JSON pointer to a member of a table */
 
-/* A member that is only shown, in the `object` that was sent; `shown` is that object as it was
- * read, or NULL. */
+/* A read-only member in the `object` that was sent; `shown` is its value when the object was read,
+ * or NULL. */
 typedef void member_fn(json_t *object, const json_t *shown, const struct ps_member *member,
                        const char *word, const char *pointer, void *ctx);
 
@@ -31,7 +31,7 @@ static void each_element(const struct ps_member *member, json_t *json, const jso
     }
 }
 
-/* Calls `take` for each member of the table that is only shown and was sent. */
+/* Calls `take` for each member of the table that is read-only and was sent. */
 static void each_shown(const struct ps_table *table, json_t *json, const json_t *shown,
                        const char *pointer, member_fn *take, void *ctx)
 {
@@ -61,7 +61,7 @@ static void each_shown(const struct ps_table *table, json_t *json, const json_t 
 
 struct reading {
     struct ps_faults *faults;
-    bool strict; /* a member that changes by itself and is not as it is shown is a fault */
+    bool strict; /* a live member with another value is a fault, too */
 };
 
 static void take_out(json_t *object, const json_t *shown, const struct ps_member *member,
@@ -74,7 +74,7 @@ static void take_out(json_t *object, const json_t *shown, const struct ps_member
     if (strict && !json_equal(json_object_get(object, word), shown)) {
         char *is = shown != NULL ? json_dumps(shown, JSON_ENCODE_ANY | CFG_JSON_FLAGS) : NULL;
         (void)ps_faults_add(reading->faults, PS_E_INVALID, pointer,
-                            "is shown by reading only%s%s: leave it out or as it is",
+                            "is read-only%s%s: remove it, or leave it unchanged",
                             is != NULL ? ", as " : "", is != NULL ? is : "");
         free(is);
     }

@@ -1,4 +1,4 @@
-/* See seed.h. The change is made in every case: where the store is not new, it tells what differs.
+/* See seed.h. The change is always built: in a store with documents it shows the differences.
  */
 #include "gateway/config/store/seed.h"
 
@@ -46,7 +46,7 @@ static int fail(int err, const struct ps_fault *fault)
     return err;
 }
 
-/* Has nobody but the program itself decided anything? */
+/* Is every document of the store a shipped one? */
 static bool is_first_start(const struct cfg_store *store)
 {
     const struct cfg_doc *doc = cfg_store_next_kept(store, cfg_kinds[0], "");
@@ -87,14 +87,15 @@ static void warn_of_differences(const struct cfg_change *change, const struct ps
         ps_buf_puts(&buf, "/");
         ps_buf_puts(&buf, doc->name);
     }
-    for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++) { /* may not be changed so */
+    for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT;
+         i++) { /* may not change like this */
         ps_buf_puts(&buf, buf.len > 0 ? ", " : "");
         ps_buf_puts(&buf, faults->at[i].path + strlen("/documents/"));
     }
     names[buf.len] = '\0';
     if (buf.len > 0)
         ps_log(PS_LOG_WARN, "seed_ignored", PS_F_STR("differs_in", names),
-               PS_F_STR("why", "a seed is taken at the first start; use the admin API"));
+               PS_F_STR("why", "the seed applies at the first start only; use the admin API"));
 }
 
 static void on_stored(int err, const struct ps_fault *fault, void *ctx)
@@ -102,7 +103,7 @@ static void on_stored(int err, const struct ps_fault *fault, void *ctx)
     (void)ctx;
     if (err == 0)
         ps_log(PS_LOG_INFO, "seed_taken");
-    else if (err != PS_E_CONFLICT && err != PS_E_CLOSED) /* another gateway was first */
+    else if (err != PS_E_CONFLICT && err != PS_E_CLOSED) /* else another gateway was first */
         (void)fail(err, fault);
 }
 

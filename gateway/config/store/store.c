@@ -1,11 +1,12 @@
-/* The store: the way of a change. Three things happen asynchronously and each
- * has one place here: Redis has compared the versions (on_shared), a job of the writer comes back
- * (cfg_store_mail), all workers go by a snapshot (cfg_store_acknowledged).
+/* The store: how a change proceeds. Three events are asynchronous and each has one place here:
+ * Redis has compared the versions (on_shared), the writer mails a job back (cfg_store_mail), all
+ * workers use a snapshot (cfg_store_acknowledged).
  *
  * What must hold: memory changes only after the writer has committed; a snapshot is freed only when
- * no worker uses it any more; a change is answered only when every worker goes by it. So at most
- * one publication is under way, and at most one change. What other gateways have decided goes the
- * same way, before the changes that have not begun: their versions are compared against the newest.
+ * no worker uses it any more; a change is answered only when every worker uses it. So at most one
+ * publication is in progress, and at most one change. Decisions of other gateways proceed the same
+ * way, ahead of local changes that have not begun: local changes compare their versions against the
+ * newest.
  */
 #include "gateway/config/store/store_internal.h"
 
@@ -66,7 +67,7 @@ bool cfg_store_is_idle(const struct cfg_store *store)
     return cfg_store_is_settled(store) && STAILQ_EMPTY(&store->changes);
 }
 
-/* --- The way of a change. --- */
+/* --- The steps of a change. --- */
 
 static void say_changing(const struct cfg_store *store, const struct cfg_doc *doc, bool changing)
 {
@@ -131,7 +132,7 @@ static int submit(struct cfg_store *store, struct cfg_change *change)
     return err;
 }
 
-/* The first change waits for the cluster's copy, which may stand right behind it. */
+/* The first change waits for the cluster's copy, which may be queued right behind it. */
 static void step_back(struct cfg_store *store)
 {
     struct cfg_change *change = STAILQ_FIRST(&store->changes), *next = STAILQ_NEXT(change, next);
@@ -152,7 +153,7 @@ static void on_shared(struct cfg_store *store, int err, int64_t revision,
     struct cfg_change *change = ctx;
 
     if (err == PS_E_CONFLICT || err == PS_E_BUSY) {
-        change->refused = err == PS_E_CONFLICT ? err : 0; /* else it is put again */
+        change->refused = err == PS_E_CONFLICT ? err : 0; /* else retried */
         change->job.fault = *fault;
         step_back(store);
         start_next(store);
@@ -170,7 +171,7 @@ static void on_shared(struct cfg_store *store, int err, int64_t revision,
     }
 }
 
-/* Do its documents still follow what there is? */
+/* Are its documents still successors of the versions in force? */
 static bool is_current(const struct cfg_store *store, const struct cfg_job *job)
 {
     for (size_t i = 0; i < job->edit_count; i++) {
@@ -182,7 +183,7 @@ static bool is_current(const struct cfg_store *store, const struct cfg_job *job)
     return true;
 }
 
-/* A change of this gateway's own. 0: it is under way, or stays where it is. */
+/* A change of this gateway's own. 0: it is in progress, or still waits. */
 static int start_own(struct cfg_store *store, struct cfg_change *change)
 {
     struct ps_faults faults = {0};
@@ -194,7 +195,7 @@ static int start_own(struct cfg_store *store, struct cfg_change *change)
         return change->refused;
     if (!is_current(store, &change->job))
         return ps_fault(&change->job.fault, PS_E_CONFLICT, "",
-                        "somebody else has changed this meanwhile");
+                        "somebody else changed this in the meantime");
     if (cfg_change_check(change, NULL, &refusal, &faults) < 0)
         return ps_fault(&change->job.fault, PS_E_CONFLICT, "", "meanwhile: %s", faults.at[0].text);
     int err = change->job.line == NULL ? cfg_change_write_line(change) : 0;
@@ -209,7 +210,7 @@ static int start_own(struct cfg_store *store, struct cfg_change *change)
     return err;
 }
 
-/* Is it newer than what is here, or as new and different? Then the cluster's counts. */
+/* Is it newer than the version here, or equally new and different? Then the cluster's copy wins. */
 static bool is_news(const struct cfg_store *store, const struct cfg_doc *doc)
 {
     const struct cfg_doc *last = cfg_store_last(store, doc->kind, doc->name);
@@ -225,7 +226,7 @@ static bool is_news(const struct cfg_store *store, const struct cfg_doc *doc)
     return true;
 }
 
-/* What another gateway has decided, as far as it is news. */
+/* Another gateway's decisions, as far as they are new here. */
 static int start_taken(struct cfg_store *store, struct cfg_change *change)
 {
     struct cfg_job *job = &change->job;
@@ -251,8 +252,8 @@ static int start_taken(struct cfg_store *store, struct cfg_change *change)
     return err < 0 ? err : submit(store, change);
 }
 
-/* The next change that is taken; those that are not have failed. A `done` may have begun another
- * one itself when the queue was empty. */
+/* The next change that begins; those that cannot have failed. `done` may have begun another change
+ * itself when the queue was empty. */
 static void start_next(struct cfg_store *store)
 {
     struct cfg_change *change;
@@ -261,14 +262,14 @@ static void start_next(struct cfg_store *store)
         int err = change->is_taken ? start_taken(store, change) : start_own(store, change);
         if (err < 0)
             finish_change(store, err);
-        else if (change->step == CFG_STEP_WRITTEN) /* was no news */
+        else if (change->step == CFG_STEP_WRITTEN) /* nothing was new */
             finish_change(store, 0);
         else
             return;
     }
 }
 
-/* What can go on now: the publication first, then the change that waited for it, then the next
+/* Starts what can proceed: the publication first, then the change that waited for it, then the next
  * change. */
 static void next_step(struct cfg_store *store)
 {
@@ -294,7 +295,7 @@ static void say_taken(const struct cfg_doc *doc)
            PS_F_STR("document", doc->name), PS_F_INT("version", doc->version));
 }
 
-/* Takes the document over. True: it is more than a heartbeat. */
+/* Puts the document into memory. True: it is more than a heartbeat. */
 static bool put_in_force(struct cfg_store *store, struct cfg_doc *doc)
 {
     struct cfg_doc *old = cfg_map_put(cfg_store_map(store, doc->kind), doc);
@@ -380,7 +381,7 @@ int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx)
     change->done = done;
     change->ctx = ctx;
     if (first && store->sync == NULL) {
-        /* Refused at once, if it is: `done` comes later or not at all. */
+        /* A refusal is returned at once; `done` comes later or not at all. */
         int err = is_current(store, &change->job) ? cfg_change_write_line(change) : PS_E_CONFLICT;
         if (err == 0) {
             cfg_change_add_ended(change);
@@ -395,7 +396,7 @@ int cfg_change_submit(struct cfg_change *change, cfg_done_fn *done, void *ctx)
         return err;
     }
     enqueue(store, change);
-    if (first) /* Redis may refuse it with a reason: that is for `done` */
+    if (first) /* Redis may refuse it with a reason: `done` reports it */
         cfg_sync_wake(store->sync);
     return 0;
 }

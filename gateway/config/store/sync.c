@@ -1,15 +1,16 @@
 /* The exchange with Redis, one at a time:
  *
- *   [push: the own copies, when Redis is not known to have them ->] since: what is newer -> is
- *   taken over as a change of its own -> since … -> `steady`: all that Redis had is here
+ *   [push: this gateway's copies, unless Redis is known to have them ->] since: the newer versions
+ * -> they come into force as a change of their own -> since … -> `steady`: all that Redis had is
+ * here
  *
- * It begins with each greeting, each POLL_MS, and when a put has been refused. A put may be under
- * way beside it: replies come in order, and the version decides. What is many goes in pages, so
- * that no call of Redis takes long.
+ * It begins after each greeting, each POLL_MS, and when a put was refused. A put may be in progress
+ * at the same time: replies come in order, and the version decides. Long lists go in pages, so that
+ * no call of Redis takes long.
  *
- * What must hold: the revision moves on only when what it stands for is in control.db; what could
- * not be written is asked for again. Revision 0 asks for all. The generation is forgotten whenever
- * Redis may have lost something. */
+ * What must hold: the revision advances only when all its changes are in control.db; what could not
+ * be written is requested again. Revision 0 requests everything. The generation is forgotten
+ * whenever Redis may have lost something. */
 #include "gateway/config/store/sync.h"
 
 #include "common/program/log.h"
@@ -23,7 +24,7 @@
 #include <string.h>
 
 #define POLL_MS    150
-#define SETTLE_MS  1000 /* for the other gateways to notice that Redis is another one */
+#define SETTLE_MS  1000 /* time for the other gateways to notice that Redis has changed */
 #define PAGE_DOCS  256
 #define PAGE_BYTES ((size_t)256 << 10) /* of a push */
 #define PAGE_READ  "1000"              /* documents, about */
@@ -38,19 +39,19 @@ struct cfg_sync {
     char generation[2 * GENERATION + 1]; /* "": push first */
     int64_t rev;                         /* all up to here is in control.db */
     bool synced, steady;
-    bool busy, again;   /* an exchange is under way; one more after it */
+    bool busy, again;   /* an exchange is in progress; another follows */
     int64_t settled_ns; /* changes wait until then */
-    /* A push: the last document that was sent, and the generation that it goes by. */
+    /* A push: the last document that was sent, and its generation. */
     const struct cfg_kind *pushed_kind;
     char pushed_name[CFG_NAME_MAX + 1];
     char pushed_generation[2 * GENERATION + 1];
     bool pushed;       /* a page has been taken */
-    int64_t taken_rev; /* of what is being taken over */
-    bool more;         /* there is more behind it */
+    int64_t taken_rev; /* of the versions that are coming into force */
+    bool more;         /* more versions follow */
     const struct cfg_job *put_job;
     cfg_sync_put_fn *put_fn;
     void *put_ctx;
-    char why[320]; /* of the last exchange; "": it went well */
+    char why[320]; /* why the last exchange failed; "": it did not */
 };
 
 static void exchange(struct cfg_sync *sync);
@@ -70,7 +71,8 @@ static const char *server(const struct cfg_sync *sync)
     return sync->link != NULL ? ps_redis_link_server(sync->link) : "";
 }
 
-/* Redis may have lost what this gateway knows: it is brought again, and so do the others. */
+/* Redis may have lost what this gateway knows: this gateway pushes its copies again, as the others
+ * do. */
 static void lose(struct cfg_sync *sync)
 {
     sync->generation[0] = '\0';
@@ -80,7 +82,7 @@ static void lose(struct cfg_sync *sync)
 
 /* --- The exchange. --- */
 
-/* Says why once, not with every try. */
+/* Logs a reason once, not at every attempt. */
 static void end_exchange(struct cfg_sync *sync, const struct ps_fault *fault)
 {
     const char *why = fault != NULL ? fault->text : "";
@@ -120,7 +122,7 @@ static int send_call(struct cfg_sync *sync, enum cfg_sync_script script, struct 
 
 static void ask_since(struct cfg_sync *sync);
 
-/* What is known moves on. */
+/* Advances the known revision. */
 static void move_on(struct cfg_sync *sync)
 {
     if (sync->rev < sync->taken_rev)
@@ -132,7 +134,7 @@ static void move_on(struct cfg_sync *sync)
         end_exchange(sync, NULL);
 }
 
-/* It is in control.db and in force, or not. */
+/* The change is in control.db and in force, or it failed. */
 static void on_taken(int err, const struct ps_fault *fault, void *ctx)
 {
     struct cfg_sync *sync = ctx;
@@ -151,8 +153,8 @@ static void on_taken(int err, const struct ps_fault *fault, void *ctx)
     }
 }
 
-/* A document that this gateway cannot read is left alone: it stays as it is here. One that has no
- * text any more had ended. PS_E_NOMEM. */
+/* Skips a document that this gateway cannot read: the copy here is unchanged. A document without a
+ * text has ended. PS_E_NOMEM. */
 static int read_documents(const struct cfg_sync *sync, const redisReply *reply,
                           struct cfg_edit *edits, size_t *ret_count)
 {
@@ -222,7 +224,7 @@ static void on_since(int err, const redisReply *reply, void *ctx)
         return;
     }
     sync->taken_rev = whole ? reply->element[reply->elements - 2]->integer : 0;
-    if (sync->taken_rev <= sync->rev) { /* no news either: it would be asked for again for ever */
+    if (sync->taken_rev <= sync->rev) { /* nothing new: the same page would be requested for ever */
         (void)cfg_sync_reply_strange(server(sync), &fault);
         end_exchange(sync, &fault);
         return;
@@ -245,7 +247,7 @@ static void ask_since(struct cfg_sync *sync)
         fail_exchange(sync, err);
 }
 
-/* --- The own copies. --- */
+/* --- Push. --- */
 
 static void push(struct cfg_sync *sync);
 static void push_page(struct cfg_sync *sync);
@@ -259,7 +261,7 @@ static void on_push(int err, const redisReply *reply, void *ctx)
     if (err == 0 && (reply->type != REDIS_REPLY_STRING || reply->len == 0 ||
                      reply->len >= sizeof sync->generation))
         err = ps_fault(&fault, PS_E_CORRUPT, CFG_SYNC_PATH,
-                       "the generation in " CFG_SYNC_KEY " is not penstock's");
+                       "the generation in " CFG_SYNC_KEY " is not Penstock's");
     if (err < 0) {
         end_exchange(sync, &fault);
         return;
@@ -350,7 +352,7 @@ static void push(struct cfg_sync *sync)
     push_page(sync);
 }
 
-/* Begins one, now or after the one that is under way. */
+/* Begins an exchange, now or after the one in progress. */
 static void exchange(struct cfg_sync *sync)
 {
     sync->again = sync->busy;
@@ -359,8 +361,8 @@ static void exchange(struct cfg_sync *sync)
     if (!is_ours(sync)) {
         sync->steady = false;
         (void)snprintf(sync->why, sizeof sync->why,
-                       "it counts for another order log, or Kafka, which says which one this "
-                       "gateway's is, has not been reached yet");
+                       "it is used for another order log; or Kafka, which tells which log this "
+                       "gateway uses, has not been reached yet");
         return;
     }
     sync->busy = true;
@@ -372,7 +374,7 @@ static void exchange(struct cfg_sync *sync)
 
 /* --- Changes. --- */
 
-/* Is what Redis has newer than what was to be put there, or has it lost something? */
+/* True: Redis has a newer version than the put. False: it has lost something. */
 static bool is_newer(const struct cfg_sync *sync, const redisReply *reply)
 {
     char field[CFG_FIELD_SIZE];
@@ -401,20 +403,20 @@ static void on_put(int err, const redisReply *reply, void *ctx)
                             cfg_sync_reply_is(reply, "CONFLICT", "si", 0))) {
         bool newer = is_newer(sync, reply);
         err = ps_fault(&fault, newer ? PS_E_CONFLICT : PS_E_BUSY, CFG_SYNC_PATH,
-                       "somebody else has changed this meanwhile");
+                       "somebody else changed this in the meantime");
         if (!newer)
             lose(sync);
         sync->steady = false;
         exchange(sync);
     } else if (err == 0 || err == PS_E_UNKNOWN) {
         err = ps_fault(&fault, PS_E_UNKNOWN, CFG_SYNC_PATH,
-                       "Redis %s did not %s: the change may come into force all the same",
-                       server(sync), err == 0 ? "say whether it has the change" : "answer");
+                       "Redis %s did not %s: the change may still come into force", server(sync),
+                       err == 0 ? "say whether it has the change" : "answer");
     }
     fn(sync->store, err, revision, &fault, sync->put_ctx);
 }
 
-/* Texts that a call points to until it is sent: four of each document, one of each ended. */
+/* Texts that a call points to until it is sent: four per document, one per ended document. */
 static int write_put(const struct cfg_job *job, size_t ended_count, struct cfg_sync_call *call,
                      char **texts)
 {
@@ -540,7 +542,7 @@ int64_t cfg_sync_complete(const struct cfg_sync *sync)
 
 void cfg_sync_written(struct cfg_sync *sync, int64_t revision)
 {
-    if (sync->rev > 0 && revision == sync->rev + 1) /* nobody has changed anything in between */
+    if (sync->rev > 0 && revision == sync->rev + 1) /* no other change in between */
         sync->rev = revision;
 }
 

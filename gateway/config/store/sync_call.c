@@ -52,7 +52,7 @@ void cfg_sync_call_free(struct cfg_sync_call *call)
 
 int cfg_sync_reply_strange(const char *server, struct ps_fault *fault)
 {
-    return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: a strange reply", server);
+    return ps_fault(fault, PS_E_CORRUPT, CFG_SYNC_PATH, "Redis %s: an unexpected reply", server);
 }
 
 int cfg_sync_reply_fault(int err, const redisReply *reply, const char *server,
@@ -64,7 +64,7 @@ int cfg_sync_reply_fault(int err, const redisReply *reply, const char *server,
     if (err == PS_E_CORRUPT)
         return ps_fault(fault, err, CFG_SYNC_PATH,
                         "Redis %s: " CFG_SYNC_KEY " or " CFG_SYNC_KEY_REVS
-                        " is not penstock's: rename it, or name another database (%s)",
+                        " is not Penstock's: rename it, or name another database (%s)",
                         server, reply->str);
     if (err < 0)
         return ps_fault(fault, err, CFG_SYNC_PATH, "Redis %s: %s", server, reply->str);

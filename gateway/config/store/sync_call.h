@@ -1,5 +1,5 @@
-/* One call of a script (lua/), and what comes back: a reply is looked at here before anybody uses
- * it, since what a Redis holds was perhaps written by another program. */
+/* One call of a script (lua/), and its reply. A reply is checked here before anybody uses it,
+ * because another program may have written what a Redis holds. */
 #ifndef CFG_SYNC_CALL_H
 #define CFG_SYNC_CALL_H
 
@@ -16,7 +16,7 @@ struct cfg_sync_call {
     int count;
 };
 
-/* With room for so many ARGV; without memory cfg_sync_call_send says so. */
+/* With room for this many ARGV; cfg_sync_call_send reports a lack of memory. */
 struct cfg_sync_call cfg_sync_call_begin(size_t argv);
 void cfg_sync_call_add(struct cfg_sync_call *call, const char *text);
 /* As ps_redis_link_eval. Frees the call in every case. */
@@ -24,15 +24,14 @@ int cfg_sync_call_send(struct cfg_sync_call *call, struct ps_redis_link *link,
                        enum cfg_sync_script script, ps_redis_reply_fn *fn, void *ctx) PS_MUST_CHECK;
 void cfg_sync_call_free(struct cfg_sync_call *call); /* instead of sending it */
 
-/* What is wrong with a reply of this server; 0: it is an array that begins with a word, or a text.
- */
+/* The fault of a reply of this server; 0: it is an array that begins with a word, or a text. */
 int cfg_sync_reply_fault(int err, const redisReply *reply, const char *server,
                          struct ps_fault *fault) PS_MUST_CHECK;
-/* PS_E_CORRUPT, and the words for a reply that no script gives. */
+/* PS_E_CORRUPT, with the message for a reply that no script gives. */
 int cfg_sync_reply_strange(const char *server, struct ps_fault *fault);
-/* Is it this word, and an element for each letter: `i` a version or revision, `s` a text, `o` a
- * text or nothing? The last `repeated` letters may be there any number of times, also not at all.
- */
+/* Is the reply this word, followed by one element per letter: `i` a version or revision, `s` a
+ * text, `o` a text or nothing? The last `repeated` letters may occur any number of times, also not
+ * at all. */
 bool cfg_sync_reply_is(const redisReply *reply, const char *word, const char *letters,
                        size_t repeated);
 

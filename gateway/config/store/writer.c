@@ -1,9 +1,9 @@
 /* The writer. One connection: the opening thread uses it until the writer's thread runs, from then
- * on only that thread does. The queue of jobs is a list under a mutex: changes by operators are
- * rare, and nothing that serves buyers comes near it.
+ * on only that thread does. Jobs queue in a list under a mutex: changes by operators are rare, and
+ * the threads that serve buyers never take it.
  *
  * The table `audit` holds the lines that may not be in audit.log yet, and always the latest one:
- * its seq is the last that was given out. `written` is the last seq that audit.log is known to
+ * its seq is the last one assigned. `written` is the last seq that audit.log is known to
  * hold. */
 #include "gateway/config/store/writer.h"
 
@@ -30,7 +30,7 @@ struct cfg_writer {
     int64_t written; /* last in audit.log */
     char head[CFG_AUDIT_HEAD];
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* guards the members below */
     pthread_cond_t wake;
     STAILQ_HEAD(, cfg_job) jobs;
     size_t waiting;
@@ -71,7 +71,8 @@ static int append_line(int64_t seq, const char *line, void *ctx, struct ps_fault
     return err;
 }
 
-/* Appends to audit.log what is committed and not yet there. What fails stays for the next time. */
+/* Appends to audit.log what is committed and not yet there. Lines that could not be written remain
+ * for the next time. */
 static int write_audit_lines(struct cfg_writer *writer, struct ps_fault *fault)
 {
     return writer->written == writer->seq
@@ -87,13 +88,13 @@ static int open_audit(struct cfg_writer *writer, struct ps_fault *fault)
         err = cfg_db_last_line(writer->db, &writer->seq, fault);
     if (err != 0)
         return err;
-    /* A log that knows more than the database: control.db was lost or restored. */
+    /* The log is ahead of the database: control.db was lost or restored. */
     if (writer->seq < writer->written)
         writer->seq = writer->written;
     return write_audit_lines(writer, fault);
 }
 
-/* --- Doing a job, on the writer's thread. --- */
+/* --- Jobs, on the writer's thread. --- */
 
 static int put_all(struct cfg_writer *writer, const struct cfg_job *job, struct ps_fault *fault)
 {
@@ -133,7 +134,7 @@ static void open_again(struct cfg_writer *writer)
         nanosleep(&pause, NULL);
 }
 
-/* Did the job happen? The file says so, opened anew: it has the job's line, or revision. */
+/* Was the job committed? The reopened file has its line or revision if so. */
 static int settle_commit(struct cfg_writer *writer, const struct cfg_job *job, int err)
 {
     struct ps_fault why;
@@ -183,7 +184,7 @@ static int do_change(struct cfg_writer *writer, struct cfg_job *job)
         writer->seq++;
     if (job->file_path != NULL)
         err = ps_private_publish(job->file_path, &job->fault);
-    job->not_synced = err == PS_E_UNKNOWN; /* the file is the new one: so memory follows it */
+    job->not_synced = err == PS_E_UNKNOWN; /* the file has the change, so memory must follow */
     if (job->not_synced)
         err = 0;
     job->audit_err = write_audit_lines(writer, err == 0 && !job->not_synced ? &job->fault : NULL);

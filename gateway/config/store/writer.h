@@ -4,14 +4,14 @@
  * The audit line is part of the job. Order: (1) one transaction holds the documents and the line;
  * (2) after the commit the line is appended to audit.log; (3) the next transaction drops it from
  * the database. A crash or a full disk between (1) and (2) leaves the line in the database: the
- * next job, or the next start, appends it before anything else. So no change is without its line,
- * and no line is twice (but the last one, when audit.log is moved away between two runs). A job's
+ * next job, or the next start, appends it before anything else. So no change lacks its line, and no
+ * line appears twice (except the last one, when audit.log is moved away between two runs). A job's
  * file (tokens.json) is written and synced under another name before (1) and renamed after it: a
- * crash between, or a rename that fails, leaves a line of a change that did not happen.
+ * crash between, or a rename that fails, leaves a line without its change.
  *
- * A COMMIT that fails may have happened all the same. Then the file is closed and opened again,
- * until it says whether the line is in it: only then is the job mailed back, as done or as failed.
- * So whoever follows the jobs has what the file has. */
+ * A COMMIT that fails may still have been applied. Then the file is closed and reopened until it
+ * shows whether the line is in it, and only then is the job mailed back, as done or as failed. So
+ * memory always matches the file. */
 #ifndef CFG_WRITER_H
 #define CFG_WRITER_H
 
@@ -57,7 +57,7 @@ struct cfg_job {
     char *line;                  /* of the audit log; NULL: there is none */
     char *file_path, *file_text; /* a private file to replace with it; NULL: none */
     int64_t revision;
-    /* A look at the history, which changes nothing. */
+    /* A read of the history, without changes. */
     enum cfg_look {
         CFG_LOOK_NOT,
         CFG_LOOK_DOCUMENT,   /* a version of one; 0: all */
@@ -69,11 +69,11 @@ struct cfg_job {
     int64_t version;
     json_t *history; /* out, owned */
     /* Out, valid once the mail is there. */
-    /* 0; PS_E_CONFLICT: a version did not fit; PS_E_FULL, PS_E_READ_ONLY, PS_E_BUSY, PS_E_IO...:
-     * nothing changed; PS_E_UNKNOWN: the writer was closed before the file could be asked. */
+    /* 0; PS_E_CONFLICT: a version did not match; PS_E_FULL, PS_E_READ_ONLY, PS_E_BUSY, PS_E_IO...:
+     * nothing changed; PS_E_UNKNOWN: the writer closed before the file showed the outcome. */
     int err;
     struct ps_fault fault; /* with err, not_synced or audit_err */
-    /* Done, but the new file may be the old one again after a loss of power. For the log. */
+    /* Done, but a loss of power may restore the old private file. For the log. */
     bool not_synced;
     /* Done, but audit.log could not be written: the line waits in the database. For the log. */
     int audit_err;
@@ -82,12 +82,12 @@ struct cfg_job {
 /* Frees what a job owns, not the job. */
 void cfg_job_done(struct cfg_job *job);
 
-/* Opens or creates, checks, gives all documents to `take` (cfg_db_load) on the calling thread, and
+/* Opens or creates, checks, passes all documents to `take` (cfg_db_load) on the calling thread, and
  * starts the thread. Errors as cfg_db_open. */
 int cfg_writer_open(const struct cfg_writer_settings *settings, cfg_db_take_fn *take, void *ctx,
                     int64_t *ret_revision, struct cfg_writer **ret_writer,
                     struct ps_fault *fault) PS_MUST_CHECK;
-/* Does the jobs that were taken, then ends the thread and closes. Jobs are the submitter's again,
+/* Finishes the queued jobs, then ends the thread and closes. The submitter owns its jobs again,
  * also those whose mail was not delivered. NULL is allowed. */
 void cfg_writer_close(struct cfg_writer *writer);
 /* The thread of the mailbox. 0: lent to the writer until its mail comes or it is closed. PS_E_FULL:

@@ -145,7 +145,7 @@ def test_a_gateway_of_another_topic_does_nothing_in_a_redis_that_has_one(cluster
     assert stranger.alive and not stranger.ready()
     assert stranger.admin("GET", f"/admin/v1/sales/{sale}").status == 404
     answer = stranger.admin("PUT", "/admin/v1/sales/other", {"opens_at": "2030-01-01T00:00:00Z", "skus": [{"sku": "phone", "stock": 1}]})
-    assert answer.status == 503 and "counts for another order log" in answer.text, answer
+    assert answer.status == 503 and "is used for another order log" in answer.text, answer
     stranger.kill()
 
 
