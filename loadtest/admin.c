@@ -1,12 +1,10 @@
-/* One libcurl transfer for each attempt. libcurl calls on_progress() about once a second and when a
- * signal interrupts its wait, so that a second Ctrl-C ends a call. It connects to the address to
- * which the target was resolved, and to no other that the name may have by now. */
+/* A connection for each attempt, to the address to which the target was resolved, and to no other
+ * that the name may have by now. It looks every SLICE_MS whether it has been stopped. */
 #include "loadtest/admin.h"
 
+#include "common/call/call.h"
 #include "common/clock.h"
 
-#include <curl/curl.h>
-#include <errno.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -16,21 +14,7 @@
 #define SLICE_MS   100
 #define ATTEMPT_MS 10000 /* one attempt; then the next one */
 #define PAUSE_MS   200
-#define REPLY_MAX  (64L << 20)
-
-int lt_admin_read_token(const char *path, struct lt_admin *admin, struct ps_fault *fault)
-{
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return ps_fault(fault, PS_E_IO, "--token-file", "%s: %s", path, strerror(errno));
-    const char *line = fgets(admin->token, sizeof admin->token, file);
-    (void)fclose(file);
-    if (line != NULL)
-        admin->token[strcspn(admin->token, "\r\n")] = '\0';
-    if (line == NULL || admin->token[0] == '\0' || strpbrk(admin->token, " \t") != NULL)
-        return ps_fault(fault, PS_E_INVALID, "--token-file", "%s holds no token", path);
-    return 0;
-}
+#define REPLY_MAX  ((size_t)64 << 20)
 
 static bool is_stopped(const struct lt_admin *admin)
 {
@@ -54,120 +38,55 @@ int lt_admin_wait(const struct lt_admin *admin, int64_t ms, struct ps_fault *fau
     return ps_fault(fault, PS_E_CLOSED, "", "told to stop");
 }
 
-static size_t on_body(char *bytes, size_t size, size_t count, void *file)
+/* The target's address as "HOST:PORT". */
+static int put_address(const struct lt_target *target, char *ret_text, size_t cap)
 {
-    return ftell(file) + (long)(size * count) < REPLY_MAX ? fwrite(bytes, size, count, file) : 0;
-}
-
-static int on_progress(void *admin, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
-                       curl_off_t up)
-{
-    (void)down_total, (void)down, (void)up_total, (void)up;
-    return is_stopped(admin);
-}
-
-/* The target's address in the words of CURLOPT_CONNECT_TO; NULL: no memory. */
-static struct curl_slist *new_connect_to(const struct lt_target *target)
-{
-    char host[NI_MAXHOST], port[NI_MAXSERV], text[NI_MAXHOST + NI_MAXSERV + 8];
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    bool v6 = target->address.ss_family == AF_INET6;
     if (getnameinfo((const struct sockaddr *)&target->address, target->address_len, host,
                     sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-        return NULL;
-    bool v6 = target->address.ss_family == AF_INET6;
-    (void)snprintf(text, sizeof text, "::%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
-    return curl_slist_append(NULL, text);
-}
-
-/* NULL: no memory. `more` may be NULL. */
-static struct curl_slist *new_headers(const char *more)
-{
-    struct curl_slist *first = curl_slist_append(NULL, "Content-Type: application/json");
-    struct curl_slist *all = first != NULL && more != NULL ? curl_slist_append(first, more) : first;
-    if (all == NULL)
-        curl_slist_free_all(first);
-    return all;
-}
-
-/* All that one attempt needs; every member is freed by end_attempt(). */
-struct attempt {
-    CURL *easy;
-    struct curl_slist *headers, *connect_to;
-    struct lt_reply reply;
-    FILE *body; /* writes to `reply` */
-    char why[CURL_ERROR_SIZE];
-};
-
-/* A proxy of the environment is for outside; a gateway's admin listener is inside. */
-static bool begin_attempt(struct attempt *attempt, const struct lt_admin *admin,
-                          const struct lt_call *call, int64_t timeout_ms)
-{
-    *attempt =
-        (struct attempt){.easy = curl_easy_init(), .connect_to = new_connect_to(&admin->target)};
-    attempt->headers = new_headers(admin->header);
-    attempt->body = open_memstream(&attempt->reply.body, &attempt->reply.len);
-    char url[2048];
-    int len = snprintf(url, sizeof url, "http://%s%s", admin->target.authority, call->path);
-    const char *body = call->body != NULL ? call->body : "";
-    bool only_reads = strcmp(call->method, "GET") == 0;
-    CURL *easy = attempt->easy;
-    return easy != NULL && attempt->connect_to != NULL && attempt->headers != NULL &&
-           attempt->body != NULL && len > 0 && (size_t)len < sizeof url &&
-           curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
-           (only_reads || curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body) == CURLE_OK) &&
-           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, call->method) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, attempt->headers) == CURLE_OK &&
-           (admin->token[0] == '\0' ||
-            (curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
-             curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, admin->token) == CURLE_OK)) &&
-           curl_easy_setopt(easy, CURLOPT_CONNECT_TO, attempt->connect_to) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_XFERINFODATA, admin) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, attempt->body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, attempt->why) == CURLE_OK;
-}
-
-static int run_attempt(struct attempt *attempt)
-{
-    long status = 0, os_errno = 0;
-    switch (curl_easy_perform(attempt->easy)) {
-    case CURLE_OK:
-        (void)curl_easy_getinfo(attempt->easy, CURLINFO_RESPONSE_CODE, &status);
-        attempt->reply.status = (int)status;
-        return fflush(attempt->body) == 0 ? 0 : PS_E_NOMEM;
-    case CURLE_OPERATION_TIMEDOUT:
-        return PS_E_TIMEOUT;
-    case CURLE_ABORTED_BY_CALLBACK:
-        return PS_E_CLOSED;
-    case CURLE_WRITE_ERROR:
-        return PS_E_FULL;
-    case CURLE_OUT_OF_MEMORY:
         return PS_E_NOMEM;
-    default:
-        /* The system's word for it is shorter than libcurl's, where there is one. */
-        if (curl_easy_getinfo(attempt->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
-            os_errno != 0)
-            (void)snprintf(attempt->why, sizeof attempt->why, "%s", strerror((int)os_errno));
-        return PS_E_IO;
-    }
+    (void)snprintf(ret_text, cap, "%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
+    return 0;
 }
 
-/* The reply moves to *ret_reply, unless that is NULL. */
-static void end_attempt(struct attempt *attempt, struct lt_reply *ret_reply)
+/* PS_E_CLOSED: stopped. */
+static int await(struct ps_caller *caller, const struct lt_admin *admin, struct lt_reply *ret_reply,
+                 struct ps_fault *fault)
 {
-    curl_easy_cleanup(attempt->easy);
-    curl_slist_free_all(attempt->headers);
-    curl_slist_free_all(attempt->connect_to);
-    if (attempt->body != NULL)
-        (void)fclose(attempt->body);
-    if (ret_reply != NULL)
-        *ret_reply = attempt->reply;
-    else
-        free(attempt->reply.body);
+    struct ps_answer *answer;
+    int done = 0;
+    while (!is_stopped(admin) && (done = ps_caller_poll(caller, SLICE_MS, &answer, fault)) == 0)
+        ;
+    if (done <= 0)
+        return done < 0 ? done : PS_E_CLOSED;
+    *ret_reply = (struct lt_reply){answer->status, answer->text, answer->len};
+    answer->text = NULL;
+    return 0;
+}
+
+static int attempt(const struct lt_admin *admin, const struct lt_call *call, int64_t timeout_ms,
+                   struct lt_reply *ret_reply, struct ps_fault *fault)
+{
+    char url[sizeof admin->target.authority + 8], address[NI_MAXHOST + NI_MAXSERV + 4];
+    struct ps_caller *caller = ps_caller_new();
+    int err = caller != NULL ? put_address(&admin->target, address, sizeof address) : PS_E_NOMEM;
+    (void)snprintf(url, sizeof url, "http://%s", admin->target.authority);
+    if (err == 0)
+        err = ps_caller_begin(caller, &(struct ps_call){.admin = url,
+                                                        .method = call->method,
+                                                        .path = call->path,
+                                                        .body = call->body,
+                                                        .token = admin->token,
+                                                        .header = admin->header,
+                                                        .connect_to = address,
+                                                        .connect_ms = timeout_ms,
+                                                        .answer_ms = timeout_ms,
+                                                        .answer_max = REPLY_MAX});
+    if (err == 0)
+        err = await(caller, admin, ret_reply, fault);
+    ps_caller_free(caller);
+    return err;
 }
 
 int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
@@ -177,19 +96,20 @@ int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,
     while (!is_stopped(admin)) {
         int64_t left_ms = give_up_ms - now_ms();
         int64_t timeout_ms = left_ms < 1 ? 1 : left_ms > ATTEMPT_MS ? ATTEMPT_MS : left_ms;
-        struct attempt attempt;
-        int err =
-            begin_attempt(&attempt, admin, call, timeout_ms) ? run_attempt(&attempt) : PS_E_NOMEM;
-        bool unavailable = err == PS_E_IO || err == PS_E_TIMEOUT || attempt.reply.status == 429 ||
-                           attempt.reply.status == 503;
+        struct lt_reply reply = {.status = 0};
+        struct ps_fault why;
+        int err = attempt(admin, call, timeout_ms, &reply, &why);
+        bool unavailable =
+            err == PS_E_IO || err == PS_E_TIMEOUT || reply.status == 429 || reply.status == 503;
         bool again = err == PS_E_CLOSED || (unavailable && now_ms() + PAUSE_MS < give_up_ms);
         if (!again && err < 0)
-            err =
-                ps_fault(fault, err, "--admin", "%s %s at %s: %s", call->method, call->path,
-                         admin->target.authority, err == PS_E_IO ? attempt.why : ps_err_text(err));
-        end_attempt(&attempt, !again && err == 0 ? ret_reply : NULL);
+            err = ps_fault(fault, err, "--admin", "%s %s at %s: %s", call->method, call->path,
+                           admin->target.authority, err == PS_E_IO ? why.text : ps_err_text(err));
+        if (!again && err == 0)
+            *ret_reply = reply;
         if (!again)
             return err;
+        free(reply.body);
         (void)!lt_admin_wait(admin, PAUSE_MS, NULL); /* the loop notices the stop */
     }
     return ps_fault(fault, PS_E_CLOSED, "--admin", "told to stop");

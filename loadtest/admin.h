@@ -29,10 +29,6 @@ struct lt_reply {
     size_t len;
 };
 
-/* The first line of the file. PS_E_IO, PS_E_INVALID (no token). */
-int lt_admin_read_token(const char *path, struct lt_admin *admin,
-                        struct ps_fault *fault) PS_MUST_CHECK;
-
 /* Any HTTP status is a success. PS_E_IO, PS_E_TIMEOUT, PS_E_FULL (the answer is too long),
  * PS_E_NOMEM, PS_E_CLOSED (stopped). */
 int lt_admin_call(const struct lt_admin *admin, const struct lt_call *call,

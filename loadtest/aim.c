@@ -1,5 +1,6 @@
 /* The target of a command line: two listeners, on this machine unless it says otherwise, and a
  * token. */
+#include "common/program/secret.h"
 #include "loadtest/rehearse.h"
 
 #include <stdio.h>
@@ -39,11 +40,12 @@ static int read_token(const struct lt_options *options, struct lt_admin *admin,
 {
     char path[PATH_MAX_LEN];
     if (options->token_file != NULL)
-        return lt_admin_read_token(options->token_file, admin, fault);
+        return ps_secret_read(options->token_file, "--token-file", sizeof admin->token - 1,
+                              admin->token, fault);
     int len = snprintf(path, sizeof path, "%s/admin.token", options->state_dir);
     if (len < 0 || (size_t)len >= sizeof path)
         return ps_fault(fault, PS_E_INVALID, "--state-dir", "is too long");
-    int err = lt_admin_read_token(path, admin, fault);
+    int err = ps_secret_read(path, "--token-file", sizeof admin->token - 1, admin->token, fault);
     if (err < 0)
         (void)snprintf(fault->path, sizeof fault->path, "--state-dir (or --token-file)");
     return err;

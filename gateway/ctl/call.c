@@ -3,17 +3,16 @@
  * followed, a proxy of the environment is for going out and is not asked. */
 #include "gateway/ctl/call.h"
 
+#include "common/call/call.h"
 #include "common/text/charset.h"
 #include "gateway/ctl/print.h"
 
-#include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define CONNECT_MS 5000
 #define ANSWER_MS  130000 /* an audit may take the two minutes that a gateway gives it */
-#define ANSWER_MAX (64L << 20)
+#define ANSWER_MAX ((size_t)64 << 20)
 
 static const struct ps_charset unreserved = {
     {PS_DIGITS, PS_LETTERS, ['-'] = true, ['.'] = true, ['_'] = true, ['~'] = true}};
@@ -28,17 +27,15 @@ static void put_escaped(FILE *out, const char *text)
 }
 
 /* Heap; NULL: no memory. */
-static char *make_url(const struct ctl *ctl, const struct ctl_call *call)
+static char *make_path(const struct ctl_call *call)
 {
-    bool is_unix = strncmp(ctl->admin, "unix:", 5) == 0;
     const char *const *arg = call->args;
-    char *url = NULL;
+    char *path = NULL;
     size_t len = 0;
-    FILE *out = open_memstream(&url, &len);
+    FILE *out = open_memstream(&path, &len);
 
     if (out == NULL)
         return NULL;
-    fputs(is_unix ? "http://localhost" : ctl->admin, out);
     for (const char *at = call->path; *at != '\0';) {
         bool as_is = strncmp(at, "{+}", 3) == 0;
         if (!as_is && strncmp(at, "{}", 2) != 0) {
@@ -53,114 +50,9 @@ static char *make_url(const struct ctl *ctl, const struct ctl_call *call)
         arg++;
     }
     if (fclose(out) == 0)
-        return url;
-    free(url);
+        return path;
+    free(path);
     return NULL;
-}
-
-/* --- One transfer. --- */
-
-struct transfer {
-    CURL *easy;
-    struct curl_slist *headers;
-    char *url, *body;
-    FILE *text; /* writes into the reply */
-    char why[CURL_ERROR_SIZE];
-    struct ctl_reply reply;
-};
-
-static size_t on_body(char *bytes, size_t size, size_t count, void *file)
-{
-    return ftell(file) + (long)(size * count) <= ANSWER_MAX ? fwrite(bytes, size, count, file) : 0;
-}
-
-static size_t on_header(char *bytes, size_t size, size_t count, void *ctx)
-{
-    struct ctl_reply *reply = ctx;
-    size_t len = size * count;
-    char line[128];
-
-    (void)snprintf(line, sizeof line, "%.*s", (int)(len < 127 ? len : 127), bytes);
-    line[strcspn(line, "\r\n")] = '\0';
-    if (strncasecmp(line, "ETag:", 5) == 0)
-        (void)snprintf(reply->etag, sizeof reply->etag, "%.*s", (int)sizeof reply->etag - 1,
-                       line + 5 + strspn(line + 5, " \t"));
-    else if (strncasecmp(line, "Retry-After:", 12) == 0)
-        reply->retry_after_s = strtol(line + 12, NULL, 10);
-    else if (strncasecmp(line, "Penstock-Last-Seq:", 18) == 0)
-        reply->last_seq = strtoll(line + 18, NULL, 10);
-    return len;
-}
-
-static bool add_header(struct transfer *transfer, const char *name, const char *value)
-{
-    char line[256];
-    int len = snprintf(line, sizeof line, "%s: %s", name, value);
-    struct curl_slist *more = curl_slist_append(transfer->headers, line);
-
-    if (more != NULL)
-        transfer->headers = more;
-    return more != NULL && len > 0 && (size_t)len < sizeof line;
-}
-
-/* False: no memory. */
-static bool prepare(struct transfer *transfer, const struct ctl *ctl, const struct ctl_call *call)
-{
-    const char *method = call->method != NULL ? call->method : "GET";
-    bool is_unix = strncmp(ctl->admin, "unix:", 5) == 0, has_body = call->body != NULL;
-
-    *transfer = (struct transfer){.easy = curl_easy_init(), .url = make_url(ctl, call)};
-    transfer->text = open_memstream(&transfer->reply.text, &transfer->reply.len);
-    if (has_body)
-        transfer->body = json_dumps(call->body, JSON_COMPACT);
-    CURL *easy = transfer->easy;
-    return easy != NULL && transfer->url != NULL && transfer->text != NULL &&
-           (!has_body || transfer->body != NULL) &&
-           (!has_body || add_header(transfer, "Content-Type", "application/json")) &&
-           (call->if_match == NULL || add_header(transfer, "If-Match", call->if_match)) &&
-           curl_easy_setopt(easy, CURLOPT_URL, transfer->url) == CURLE_OK &&
-           (!has_body || curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body) == CURLE_OK) &&
-           curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer->headers) == CURLE_OK &&
-           (ctl->token[0] == '\0' ||
-            (curl_easy_setopt(easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
-             curl_easy_setopt(easy, CURLOPT_XOAUTH2_BEARER, ctl->token) == CURLE_OK)) &&
-           (!is_unix ||
-            curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, ctl->admin + 5) == CURLE_OK) &&
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)ANSWER_MS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer->text) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HEADERDATA, &transfer->reply) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->why) == CURLE_OK;
-}
-
-static int perform(struct transfer *transfer, const struct ctl *ctl)
-{
-    long status = 0, os_errno = 0;
-    CURLcode code = curl_easy_perform(transfer->easy);
-
-    if (code == CURLE_WRITE_ERROR)
-        return ctl_say(CTL_FAILED, "the answer of %s is longer than %ld MiB", ctl->admin,
-                       ANSWER_MAX >> 20);
-    if (code == CURLE_OUT_OF_MEMORY)
-        return ctl_say(CTL_FAILED, "out of memory");
-    if (code != CURLE_OK) {
-        /* The system's word for it is shorter than libcurl's, where there is one. */
-        if (curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_errno) == CURLE_OK &&
-            os_errno != 0)
-            return ctl_say(CTL_AWAY, "%s: %s", ctl->admin, strerror((int)os_errno));
-        return ctl_say(CTL_AWAY, "%s: %s", ctl->admin,
-                       transfer->why[0] != '\0' ? transfer->why : curl_easy_strerror(code));
-    }
-    (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    transfer->reply.status = (int)status;
-    return CTL_OK;
 }
 
 /* --- Answers. --- */
@@ -216,23 +108,57 @@ static int judge(const struct ctl *ctl, const struct ctl_call *call, struct ctl_
     return say_refusal(ctl, call, reply);
 }
 
+static int perform(struct ps_caller *caller, const struct ps_call *call,
+                   struct ctl_reply *ret_reply)
+{
+    struct ps_answer *answer;
+    struct ps_fault fault = {0};
+    int err = ps_caller_ask(caller, call, &answer, &fault);
+
+    if (err < 0)
+        return ctl_say(err == PS_E_IO || err == PS_E_TIMEOUT ? CTL_AWAY : CTL_FAILED, "%s: %s",
+                       call->admin, fault.text);
+    *ret_reply = (struct ctl_reply){.status = answer->status,
+                                    .text = answer->text,
+                                    .len = answer->len,
+                                    .retry_after_s = answer->retry_after_s,
+                                    .last_seq = answer->last_seq};
+    memcpy(ret_reply->etag, answer->etag, sizeof ret_reply->etag);
+    answer->text = NULL;
+    return CTL_OK;
+}
+
 int ctl_send(const struct ctl *ctl, const struct ctl_call *call, struct ctl_reply *ret_reply)
 {
-    struct transfer transfer;
-    int exit = prepare(&transfer, ctl, call) ? perform(&transfer, ctl)
-                                             : ctl_say(CTL_FAILED, "out of memory");
+    char *path = make_path(call), *body = NULL;
+    struct ps_caller *caller = ps_caller_new();
+    struct ctl_reply reply = {0};
+    int exit = CTL_FAILED;
 
-    if (transfer.text != NULL && fclose(transfer.text) != 0 && exit == CTL_OK)
-        exit = ctl_say(CTL_FAILED, "out of memory");
+    if (call->body != NULL)
+        body = json_dumps(call->body, JSON_COMPACT);
+    if (path == NULL || caller == NULL || (call->body != NULL && body == NULL))
+        (void)ctl_say(CTL_FAILED, "out of memory");
+    else
+        exit = perform(caller,
+                       &(struct ps_call){.admin = ctl->admin,
+                                         .method = call->method,
+                                         .path = path,
+                                         .body = body,
+                                         .token = ctl->token,
+                                         .if_match = call->if_match,
+                                         .connect_ms = CONNECT_MS,
+                                         .answer_ms = ANSWER_MS,
+                                         .answer_max = ANSWER_MAX},
+                       &reply);
     if (exit == CTL_OK)
-        exit = judge(ctl, call, &transfer.reply);
-    curl_easy_cleanup(transfer.easy);
-    curl_slist_free_all(transfer.headers);
-    free(transfer.url);
-    free(transfer.body);
+        exit = judge(ctl, call, &reply);
+    ps_caller_free(caller);
+    free(path);
+    free(body);
     if (exit != CTL_OK)
-        ctl_reply_done(&transfer.reply);
-    *ret_reply = transfer.reply;
+        ctl_reply_done(&reply);
+    *ret_reply = reply;
     return exit;
 }
 

@@ -25,7 +25,7 @@ struct ctl_reply {
     json_t *json; /* NULL: text, or no body */
     char etag[64];
     int64_t retry_after_s; /* 0: not said */
-    int64_t last_seq;      /* Penstock-Last-Seq: `after` of the next page; 0: not said */
+    int64_t last_seq;      /* Penstock-Last-Seq: `after` of the next page; -1: not said */
 };
 
 /* CTL_OK: status 2xx or `allow`; else it has been said why not, and *ret_reply is empty. Owner of

@@ -1,8 +1,8 @@
 /* penstockctl: the operators' program. It knows the admin API and nothing of a gateway's insides.
  */
+#include "common/call/call.h"
 #include "gateway/ctl/ctl.h"
 
-#include <curl/curl.h>
 #include <locale.h>
 #include <signal.h>
 
@@ -10,10 +10,10 @@ int main(int argc, char **argv)
 {
     (void)setlocale(LC_CTYPE, ""); /* how wide characters are */
     (void)signal(SIGPIPE, SIG_IGN);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+    if (ps_calls_start() < 0)
         return ctl_say(CTL_FAILED, "libcurl does not start");
     int exit = ctl_main(argc, argv);
-    curl_global_cleanup();
+    ps_calls_stop();
     if (fflush(stdout) != 0 || ferror(stdout))
         return exit != CTL_OK ? exit : ctl_say(CTL_FAILED, "standard output cannot be written");
     return exit;

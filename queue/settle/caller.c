@@ -1,5 +1,5 @@
-/* One POST /admin/v1/orders:batch at a time on libcurl's multi interface, so that a slow gateway
- * never holds up the reading of the log.
+/* One POST /admin/v1/orders:batch at a time, without waiting for it, so that a slow gateway never
+ * holds up the reading of the log.
  *
  * A 200 and the 409s that name the order's state are final: a gateway answers them only when its
  * log shows that state. So is 410 archived: the order was decided long ago, as its archive says.
@@ -9,17 +9,16 @@
  * nothing. A 404 is final only after several tries, and only if this worker's log does not show the
  * order either: otherwise it is the wrong gateway, or one of the two is behind. */
 #include "queue/settle/caller.h"
+#include "common/call/call.h"
 #include "common/program/secret.h"
 #include "common/clock.h"
-#include "common/grow.h"
 #include "common/text/json.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLY_MAX      ((size_t)8 << 20)
+#define ANSWER_MAX     ((size_t)8 << 20)
 #define TOKEN_MAX      256
 #define PAUSE_FIRST_MS 100
 #define ITEM_PAUSE_MS  10000 /* longest, for an order that is not decided */
@@ -32,16 +31,10 @@
 
 struct st_caller {
     struct st_caller_settings settings;
-    CURLM *multi;
-    CURL *easy;
-    struct curl_slist *headers; /* of the call under way */
+    struct ps_caller *caller;
     bool busy;
     size_t url; /* the one being asked now */
     char *body;
-    char *reply;
-    size_t reply_len, reply_room;
-    bool reply_too_long;
-    char why[CURL_ERROR_SIZE];
     int64_t failures; /* of whole calls, in a row */
     int64_t not_before_ns;
     struct ps_uuid_source random; /* for jitter */
@@ -71,36 +64,6 @@ static int64_t pause_ms(struct st_caller *caller, int64_t tries, int64_t longest
 
 /* --- Making and freeing --- */
 
-static size_t take_reply(char *bytes, size_t size, size_t count, void *ctx)
-{
-    struct st_caller *caller = ctx;
-    size_t len = size * count;
-    if (caller->reply_len + len > REPLY_MAX) {
-        caller->reply_too_long = true;
-        return 0;
-    }
-    if (ps_grow(&caller->reply, &caller->reply_room, caller->reply_len + len, 1) < 0)
-        return 0;
-    memcpy(caller->reply + caller->reply_len, bytes, len);
-    caller->reply_len += len;
-    return len;
-}
-
-/* A proxy of the environment is for going out; a gateway's admin listener is inside. */
-static bool configure_call(struct st_caller *caller)
-{
-    CURL *easy = caller->easy;
-    return curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_WAIT_MS) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)caller->settings.timeout_ms) ==
-               CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_reply) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_WRITEDATA, caller) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, caller->why) == CURLE_OK;
-}
-
 int st_caller_new(const struct st_caller_settings *settings, struct st_caller **ret_caller,
                   struct ps_fault *fault)
 {
@@ -109,36 +72,22 @@ int st_caller_new(const struct st_caller_settings *settings, struct st_caller **
         return ps_fault(fault, PS_E_NOMEM, "gateway", "out of memory");
     caller->settings = *settings;
     ps_uuid_source_init(&caller->random);
-    caller->multi = curl_multi_init();
-    caller->easy = curl_easy_init();
+    caller->caller = ps_caller_new();
     caller->body = malloc(ST_CALL_MAX * BODY_PER_ID + 64);
-    if (caller->multi == NULL || caller->easy == NULL || caller->body == NULL ||
-        !configure_call(caller)) {
+    if (caller->caller == NULL || caller->body == NULL) {
         st_caller_free(caller);
-        return ps_fault(fault, PS_E_NOMEM, "gateway", "libcurl cannot be set up");
+        return ps_fault(fault, PS_E_NOMEM, "gateway", "out of memory");
     }
     *ret_caller = caller;
     return 0;
-}
-
-static void end_call(struct st_caller *caller)
-{
-    if (caller->busy)
-        curl_multi_remove_handle(caller->multi, caller->easy);
-    curl_slist_free_all(caller->headers);
-    caller->headers = NULL;
-    caller->busy = false;
 }
 
 void st_caller_free(struct st_caller *caller)
 {
     if (caller == NULL)
         return;
-    end_call(caller);
-    curl_easy_cleanup(caller->easy);
-    curl_multi_cleanup(caller->multi);
+    ps_caller_free(caller->caller);
     free(caller->body);
-    free(caller->reply);
     free(caller);
 }
 
@@ -179,45 +128,24 @@ static void put_ids(struct st_caller *caller, struct ps_buf *buf, const char *me
     }
 }
 
-static int add_header(struct st_caller *caller, const char *line)
+static int begin_call(struct st_caller *caller, struct ps_fault *fault)
 {
-    struct curl_slist *grown = curl_slist_append(caller->headers, line);
-    if (grown == NULL)
-        return PS_E_NOMEM;
-    caller->headers = grown;
-    return 0;
-}
-
-static int add_headers(struct st_caller *caller, struct ps_fault *fault)
-{
+    const struct st_caller_settings *settings = &caller->settings;
     char token[TOKEN_MAX];
-    char line[TOKEN_MAX + 32];
-    int err = ps_secret_read(caller->settings.token_file, "gateway.token_file", sizeof token - 1,
-                             token, fault);
-    if (err < 0)
-        return err;
-    snprintf(line, sizeof line, "Authorization: Bearer %s", token);
-    if (add_header(caller, line) != 0 ||
-        add_header(caller, "Content-Type: application/json") != 0 ||
-        add_header(caller, "Expect:") != 0)
-        return ps_fault(fault, PS_E_NOMEM, "gateway", "out of memory");
-    return 0;
-}
+    const struct ps_call call = {.admin = settings->urls[caller->url],
+                                 .method = "POST",
+                                 .path = "/admin/v1/orders:batch",
+                                 .body = caller->body,
+                                 .token = token,
+                                 .connect_ms = CONNECT_WAIT_MS,
+                                 .answer_ms = settings->timeout_ms,
+                                 .answer_max = ANSWER_MAX};
+    int err =
+        ps_secret_read(settings->token_file, "gateway.token_file", sizeof token - 1, token, fault);
 
-static bool set_request(struct st_caller *caller, long body_len)
-{
-    char url[1200];
-    const char *base = caller->settings.urls[caller->url];
-    size_t len = strlen(base);
-    while (len > 0 && base[len - 1] == '/')
-        len--;
-    snprintf(url, sizeof url, "%.*s/admin/v1/orders:batch", (int)len, base);
-    CURL *easy = caller->easy;
-    return curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_HTTPHEADER, caller->headers) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDS, caller->body) == CURLE_OK &&
-           curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, body_len) == CURLE_OK &&
-           curl_multi_add_handle(caller->multi, easy) == CURLM_OK;
+    if (err == 0 && caller->asked > 0 && (err = ps_caller_begin(caller->caller, &call)) < 0)
+        err = ps_fault(fault, err, "gateway", "out of memory");
+    return err;
 }
 
 static void turn_to_next(struct st_caller *caller)
@@ -244,23 +172,17 @@ int st_caller_start(struct st_caller *caller, size_t count, struct ps_fault *fau
     struct ps_buf buf;
     caller->count = count;
     caller->asked = 0;
-    caller->reply_len = 0;
-    caller->reply_too_long = false;
-    caller->why[0] = '\0';
     for (size_t i = 0; i < count; i++)
         caller->decisions[i].result = NULL;
-    ps_buf_init(&buf, caller->body, ST_CALL_MAX * BODY_PER_ID + 64);
+    ps_buf_init(&buf, caller->body, ST_CALL_MAX * BODY_PER_ID + 63);
     put_ids(caller, &buf, "{\"confirm\":[", true);
     put_ids(caller, &buf, "],\"cancel\":[", false);
     ps_buf_puts(&buf, "]}");
-    int err = add_headers(caller, fault);
-    if (err == 0 && caller->asked > 0 && !set_request(caller, (long)buf.len))
-        err = ps_fault(fault, PS_E_NOMEM, "gateway", "libcurl does not take the call");
+    caller->body[buf.len] = '\0';
+    int err = begin_call(caller, fault);
     caller->busy = err == 0;
-    if (err != 0) {
-        end_call(caller);
+    if (err != 0)
         try_later(caller, 0);
-    }
     return err;
 }
 
@@ -302,10 +224,11 @@ static int read_result(struct st_caller *caller, const json_t *item, struct st_d
     return 0;
 }
 
-static int read_results(struct st_caller *caller, struct ps_fault *fault)
+static int read_results(struct st_caller *caller, const struct ps_answer *answer,
+                        struct ps_fault *fault)
 {
     json_t *reply = NULL;
-    int err = ps_json_parse(caller->reply, caller->reply_len, &reply, fault);
+    int err = ps_json_parse(answer->text, answer->len, &reply, fault);
     const json_t *results = json_object_get(reply, "results");
     if (err == 0 && json_array_size(results) != caller->asked)
         err = PS_E_INVALID;
@@ -331,48 +254,41 @@ static bool has_decided_all(const struct st_caller *caller)
     return true;
 }
 
-static int judge_reply(struct st_caller *caller, CURLcode code, int64_t *ret_at_least_ms,
-                       struct ps_fault *fault)
+static int judge_answer(struct st_caller *caller, const struct ps_answer *answer,
+                        int64_t *ret_at_least_ms, struct ps_fault *fault)
 {
     const char *url = caller->settings.urls[caller->url];
-    long status = 0;
-    curl_off_t retry_after_s = 0;
-    if (code != CURLE_OK)
-        return ps_fault(fault, PS_E_IO, url, "%s",
-                        caller->reply_too_long   ? "the answer is too long"
-                        : caller->why[0] != '\0' ? caller->why
-                                                 : curl_easy_strerror(code));
-    (void)curl_easy_getinfo(caller->easy, CURLINFO_RESPONSE_CODE, &status);
-    (void)curl_easy_getinfo(caller->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    int64_t retry_after_s = answer->retry_after_s;
+    int status = answer->status;
+
     if (status == 200)
-        return read_results(caller, fault);
+        return read_results(caller, answer, fault);
     *ret_at_least_ms = status == 401 || status == 403            ? TOKEN_PAUSE_MS
                        : retry_after_s > 0 && retry_after_s < 60 ? retry_after_s * 1000
                                                                  : 0;
     if (status == 401 || status == 403)
         return ps_fault(fault, PS_E_PERMISSION, url,
-                        "%ld: the token in %s is not taken; it needs the role operator", status,
+                        "%d: the token in %s is not taken; it needs the role operator", status,
                         caller->settings.token_file);
-    return ps_fault(fault, PS_E_IO, url, "the answer is %ld", status);
+    return ps_fault(fault, PS_E_IO, url, "the answer is %d", status);
 }
 
 int st_caller_poll(struct st_caller *caller, int wait_ms, size_t *ret_count, struct ps_fault *fault)
 {
-    int running = 0, left = 0, err = 0;
+    struct ps_answer *answer;
     int64_t at_least_ms = 0;
+    int err = 0;
     fault->path[0] = fault->text[0] = '\0';
     if (!caller->busy)
         return 0;
     if (caller->asked > 0) {
-        if (wait_ms > 0)
-            (void)curl_multi_poll(caller->multi, NULL, 0, wait_ms, NULL);
-        (void)curl_multi_perform(caller->multi, &running);
-        const CURLMsg *message = curl_multi_info_read(caller->multi, &left);
-        if (message == NULL || message->msg != CURLMSG_DONE)
+        err = ps_caller_poll(caller->caller, wait_ms, &answer, fault);
+        if (err == 0)
             return 0;
-        err = judge_reply(caller, message->data.result, &at_least_ms, fault);
+        if (err > 0)
+            err = judge_answer(caller, answer, &at_least_ms, fault);
     }
-    end_call(caller);
+    caller->busy = false;
     if (err != 0) {
         try_later(caller, at_least_ms);
     } else {

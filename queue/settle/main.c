@@ -1,10 +1,10 @@
 /* penstock-settle: arguments, signals and exit status; the work is in worker.c. Exit status: 0
  * well, 1 failed, 2 usage. */
+#include "common/call/call.h"
 #include "common/program/log.h"
 #include "queue/settle/print_docs.h"
 #include "queue/settle/worker.h"
 
-#include <curl/curl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -27,7 +27,7 @@ static int set_up(const struct st_settings *settings)
         perror("penstock-settle: sigaction");
         return -1;
     }
-    if (sodium_init() < 0 || curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+    if (sodium_init() < 0 || ps_calls_start() < 0 ||
         ps_log_start(STDERR_FILENO, (enum ps_log_level)settings->log_level) != 0) {
         fputs("penstock-settle: cannot start\n", stderr);
         return -1;
@@ -42,7 +42,7 @@ static int run_worker(const struct st_settings *settings, enum st_action action)
     int err = action == ST_INIT ? st_worker_create_tables(settings)
                                 : st_worker_run(settings, action == ST_ONCE, &stop);
     ps_log_stop();
-    curl_global_cleanup();
+    ps_calls_stop();
     return err == 0 ? EXIT_WELL : EXIT_FAILED;
 }
 

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/db/db_file.h"
 #include "common/program/private_file.h"
+#include "common/program/secret.h"
 #include "queue/event.h"
 #include "queue/journal_file.h"
 
@@ -21,6 +22,10 @@
 #include <unistd.h>
 
 #define CONTROL_EVERY_NS PS_NS_PER_S
+#define TOKEN_MAX        256
+#define CONNECT_MS       2000
+#define ANSWER_MS        10000
+#define ANSWER_MAX       ((size_t)300 << 20)
 
 struct sb_copy {
     char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX]; /* of journal.db */
@@ -112,17 +117,35 @@ bool sb_copy_is_whole(const struct sb_copy *copy)
 
 /* --- Asking --- */
 
-/* 200, or 204 if *ret_reply->status says that there is nothing new. */
-static enum sb_turn ask(struct sb_caller *caller, const char *path, struct sb_reply *ret_reply,
-                        struct ps_fault *fault)
+/* 200, or 204 if the answer's status says that there is nothing new. */
+static enum sb_turn ask(const struct sb_source *from, const char *path,
+                        struct ps_answer **ret_answer, struct ps_fault *fault)
 {
-    if (sb_caller_get(caller, path, ret_reply, fault) < 0)
+    char token[TOKEN_MAX];
+    const struct ps_call call = {.admin = from->gateway,
+                                 .path = path,
+                                 .token = token,
+                                 .connect_ms = CONNECT_MS,
+                                 .answer_ms = ANSWER_MS,
+                                 .answer_max = ANSWER_MAX};
+
+    if (ps_secret_read(from->token_file, "--token-file", sizeof token - 1, token, fault) < 0 ||
+        ps_caller_ask(from->caller, &call, ret_answer, fault) < 0)
         return SB_GATEWAY_AWAY;
-    if (ret_reply->status == 200 || ret_reply->status == 204)
+    const struct ps_answer *answer = *ret_answer;
+    if (answer->status == 200 || answer->status == 204)
         return SB_MORE;
-    ps_fault(fault, 0, "--gateway", "GET %s is answered %d: %.300s", path, ret_reply->status,
-             ret_reply->body);
-    return ret_reply->status == 409 ? SB_REFUSED : SB_GATEWAY_AWAY;
+    ps_fault(fault, 0, "--gateway", "GET %s is answered %d: %.300s", path, answer->status,
+             answer->text);
+    return answer->status == 409 ? SB_REFUSED : SB_GATEWAY_AWAY;
+}
+
+/* A whole number in quotes; -1: it is none. */
+static int64_t version_of(const struct ps_answer *answer)
+{
+    const char *at = answer->etag + strspn(answer->etag, "\"");
+
+    return *at >= '0' && *at <= '9' ? strtoll(at, NULL, 10) : -1;
 }
 
 /* --- Records --- */
@@ -167,20 +190,21 @@ static int compare_record(int64_t seq, struct ps_str json, struct ps_fault *faul
 
 /* Is the last record here the gateway's of that number? If the gateway has deleted it with its
  * sale, an earlier one is compared, and so on. */
-static enum sb_turn compare(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+static enum sb_turn compare(struct sb_copy *copy, const struct sb_source *from,
+                            struct ps_fault *fault)
 {
     int64_t seq = copy->seq, step = 1;
-    struct sb_reply reply;
+    struct ps_answer *answer;
     struct line line;
     char path[96];
 
     while (seq > 0) {
         (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld&limit=1",
                        (long long)seq - 1);
-        enum sb_turn turn = ask(caller, path, &reply, fault);
+        enum sb_turn turn = ask(from, path, &answer, fault);
         if (turn != SB_MORE)
             return turn;
-        const char *at = reply.body;
+        const char *at = answer->text;
         bool there = next_line(&at, &line);
         int err = there && line.seq == seq
                       ? oq_journal_file_record(copy->file, seq, compare_record, &line.json, fault)
@@ -247,46 +271,48 @@ static int write_lines(struct sb_copy *copy, const char *lines, struct ps_fault 
     return err;
 }
 
-static enum sb_turn follow(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+static enum sb_turn follow(struct sb_copy *copy, const struct sb_source *from,
+                           struct ps_fault *fault)
 {
-    struct sb_reply reply;
+    struct ps_answer *answer;
     char path[96];
 
     (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld", (long long)copy->seq);
-    enum sb_turn turn = ask(caller, path, &reply, fault);
+    enum sb_turn turn = ask(from, path, &answer, fault);
     if (turn != SB_MORE)
         return turn;
-    copy->at_end = reply.len == 0;
+    copy->at_end = answer->len == 0;
     if (copy->at_end)
         return SB_WAIT;
-    return write_lines(copy, reply.body, fault) < 0 ? SB_DISK_FAILED : SB_MORE;
+    return write_lines(copy, answer->text, fault) < 0 ? SB_DISK_FAILED : SB_MORE;
 }
 
 /* --- control.db --- */
 
-static enum sb_turn fetch_control(struct sb_copy *copy, struct sb_caller *caller,
+static enum sb_turn fetch_control(struct sb_copy *copy, const struct sb_source *from,
                                   struct ps_fault *fault)
 {
     static const char magic[] = "SQLite format 3";
-    struct sb_reply reply;
+    struct ps_answer *answer;
     char path[96] = "/admin/v1/standby/control";
 
     copy->asked_ns = now_ns();
     if (copy->revision >= 0)
         (void)snprintf(path, sizeof path, "/admin/v1/standby/control?revision=%lld",
                        (long long)copy->revision);
-    enum sb_turn turn = ask(caller, path, &reply, fault);
-    if (turn != SB_MORE || reply.status == 204)
+    enum sb_turn turn = ask(from, path, &answer, fault);
+    if (turn != SB_MORE || answer->status == 204)
         return turn;
-    if (reply.len < sizeof magic || memcmp(reply.body, magic, sizeof magic) != 0 ||
-        reply.version < 0 || (copy->control = malloc(reply.len)) == NULL) {
+    if (answer->len < sizeof magic || memcmp(answer->text, magic, sizeof magic) != 0 ||
+        version_of(answer) < 0) {
         ps_fault(fault, 0, "--gateway", "what it gives for control.db is no database");
         return SB_GATEWAY_AWAY;
     }
-    memcpy(copy->control, reply.body, reply.len);
-    copy->control_len = reply.len;
-    copy->control_seq = reply.last_seq;
-    copy->control_revision = reply.version;
+    copy->control = answer->text;
+    answer->text = NULL;
+    copy->control_len = answer->len;
+    copy->control_seq = answer->last_seq;
+    copy->control_revision = version_of(answer);
     return SB_MORE;
 }
 
@@ -308,7 +334,8 @@ static int replace_control(struct sb_copy *copy, struct ps_fault *fault)
     return err;
 }
 
-enum sb_turn sb_copy_turn(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault)
+enum sb_turn sb_copy_turn(struct sb_copy *copy, const struct sb_source *from,
+                          struct ps_fault *fault)
 {
     enum sb_turn turn = SB_MORE;
 
@@ -317,13 +344,13 @@ enum sb_turn sb_copy_turn(struct sb_copy *copy, struct sb_caller *caller, struct
         return SB_DISK_FAILED;
     }
     if (!copy->compared && copy->seq > 0)
-        turn = compare(copy, caller, fault);
+        turn = compare(copy, from, fault);
     copy->compared = turn == SB_MORE;
     if (turn == SB_MORE && copy->control == NULL &&
         (copy->asked_ns == 0 || now_ns() - copy->asked_ns >= CONTROL_EVERY_NS))
-        turn = fetch_control(copy, caller, fault);
+        turn = fetch_control(copy, from, fault);
     if (turn == SB_MORE)
-        turn = follow(copy, caller, fault);
+        turn = follow(copy, from, fault);
     if ((turn == SB_MORE || turn == SB_WAIT) && copy->control != NULL &&
         copy->seq >= copy->control_seq && replace_control(copy, fault) < 0)
         turn = SB_DISK_FAILED;

@@ -3,9 +3,16 @@
 #ifndef SB_COPY_H
 #define SB_COPY_H
 
-#include "queue/standby/caller.h"
+#include "common/call/call.h"
 
 struct sb_copy;
+
+/* The gateway that is followed. */
+struct sb_source {
+    const char *gateway;    /* its admin listener */
+    const char *token_file; /* read for each call, so that the token may change */
+    struct ps_caller *caller;
+};
 
 /* Locks the directory's journal.db as a gateway would, and creates it if there is none. PS_E_BUSY:
  * a gateway or another standby has it. */
@@ -23,7 +30,8 @@ enum sb_turn {
 };
 /* A turn: asks for what is behind the last record, and for control.db when it has changed; writes
  * what comes. `fault` says what is wrong in the first three cases. */
-enum sb_turn sb_copy_turn(struct sb_copy *copy, struct sb_caller *caller, struct ps_fault *fault);
+enum sb_turn sb_copy_turn(struct sb_copy *copy, const struct sb_source *from,
+                          struct ps_fault *fault);
 /* All that the gateway had at the last turn is here. */
 bool sb_copy_is_whole(const struct sb_copy *copy);
 

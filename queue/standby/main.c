@@ -5,7 +5,6 @@
 #include "common/program/log.h"
 #include "queue/standby/copy.h"
 
-#include <curl/curl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sodium.h>
@@ -64,7 +63,7 @@ static void note_trouble(enum sb_turn turn, enum sb_turn before, const struct ps
         ps_log(PS_LOG_INFO, "gateway_back");
 }
 
-static int follow(struct sb_copy *copy, struct sb_caller *caller, bool once)
+static int follow(struct sb_copy *copy, const struct sb_source *from, bool once)
 {
     enum sb_turn turn = SB_MORE, before;
     struct ps_fault fault;
@@ -72,7 +71,7 @@ static int follow(struct sb_copy *copy, struct sb_caller *caller, bool once)
 
     while (stop == 0) {
         before = turn;
-        turn = sb_copy_turn(copy, caller, &fault);
+        turn = sb_copy_turn(copy, from, &fault);
         note_trouble(turn, before, &fault);
         if (turn == SB_REFUSED)
             return give_up("refused", &fault);
@@ -91,33 +90,32 @@ static int follow(struct sb_copy *copy, struct sb_caller *caller, bool once)
 static int run(const struct arguments *arguments)
 {
     struct sigaction on_stop = {.sa_handler = on_signal}, ignore = {.sa_handler = SIG_IGN};
-    struct sb_caller *caller = NULL;
+    struct sb_source from = {.gateway = arguments->gateway, .token_file = arguments->token_file};
     struct sb_copy *copy = NULL;
     struct ps_fault fault;
     int status = EXIT_FAILED;
 
     (void)umask(077);
     if (sigaction(SIGINT, &on_stop, NULL) < 0 || sigaction(SIGTERM, &on_stop, NULL) < 0 ||
-        sigaction(SIGPIPE, &ignore, NULL) < 0 || sodium_init() < 0 ||
-        curl_global_init(CURL_GLOBAL_DEFAULT) != 0 ||
+        sigaction(SIGPIPE, &ignore, NULL) < 0 || sodium_init() < 0 || ps_calls_start() < 0 ||
         ps_log_start(STDERR_FILENO, PS_LOG_INFO) != 0) {
         fputs("penstock-standby: cannot start\n", stderr);
         return EXIT_FAILED;
     }
-    int err = sb_caller_new(arguments->gateway, arguments->token_file, &caller, &fault);
-    if (err == 0)
-        err = sb_copy_open(arguments->state_dir, &copy, &fault);
+    from.caller = ps_caller_new();
+    int err = from.caller == NULL ? ps_fault(&fault, PS_E_NOMEM, "--gateway", "out of memory")
+                                  : sb_copy_open(arguments->state_dir, &copy, &fault);
     if (err < 0) {
         (void)give_up("start_failed", &fault);
     } else {
         ps_log(PS_LOG_INFO, "started", PS_F_STR("version", PENSTOCK_VERSION),
                PS_F_STR("gateway", arguments->gateway), PS_F_INT("seq", sb_copy_seq(copy)));
-        status = follow(copy, caller, arguments->once);
+        status = follow(copy, &from, arguments->once);
     }
     sb_copy_close(copy);
-    sb_caller_free(caller);
+    ps_caller_free(from.caller);
     ps_log_stop();
-    curl_global_cleanup();
+    ps_calls_stop();
     return status;
 }
 

@@ -13,14 +13,14 @@ INNER = {
     "gateway/config/store": {"common"},
     "gateway/config/kinds": {"gateway/config/store", "common"},
     "gateway/config": {"gateway/config/store", "gateway/config/kinds", "common"},
-    "queue/standby": {"queue", "common"},
+    "queue/standby": {"queue", "common/call", "common"},
 }
 # Libraries whose files are not those of the folder of their name.
-PLACES = {"limits": "gateway/admission/limits", "metrics": "gateway/metrics", "settle": "queue/settle"}
+PLACES = {"call": "common/call", "limits": "gateway/admission/limits", "metrics": "gateway/metrics", "settle": "queue/settle"}
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 PREFIXES = {
-    "common": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
+    "common": "ps_", "common/call": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/config/store": "cfg_", "gateway/config/kinds": "cfg_", "gateway/admission/limits": "adm_", "gateway/ctl": "ctl",
@@ -36,8 +36,7 @@ FENCES = {
     "hiredis": ["common/redis/redis_wire.h"],
     "libpq-fe.h": ["queue/settle/postgres.h"],
     "zstd.h": ["queue/archive_internal.h"],
-    "curl/": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c",
-             "loadtest/admin.c", "gateway/ctl/call.c", "gateway/ctl/main.c"],
+    "curl/": ["common/call/call.c"],
     "yaml.h": ["gateway/ctl/yaml.c"],
     "rdkafka": ["queue/kafka_conf.h", "queue/kafka_check.h", "queue/kafka_record.h", "queue/settle/source_kafka.c"],
     "jansson.h": ["common/text/json.h", "queue/audit.h", "queue/counts.h", "loadtest/template.h"],
@@ -51,8 +50,7 @@ CALLS = {
     r"redis[A-Z]\w+": ["common/redis/"],
     r"PQ[a-z]\w+": ["queue/settle/postgres.c", "queue/settle/sink_postgres.c"],
     r"ZSTD_\w+": ["queue/archive_"],
-    r"curl_\w+": ["queue/settle/caller.c", "queue/settle/main.c", "queue/standby/caller.c", "queue/standby/main.c", "loadtest/admin.c",
-                  "gateway/ctl/call.c", "gateway/ctl/main.c"],
+    r"curl_\w+": ["common/call/call.c"],
     r"yaml_\w+_\w+": ["gateway/ctl/yaml.c"],
     r"rd_kafka_\w+": ["queue/kafka_", "queue/log_kafka.c", "queue/settle/source_kafka.c"],
     r"MHD_\w+": [],

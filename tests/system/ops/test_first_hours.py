@@ -320,6 +320,7 @@ def test_all_faults_of_a_token_are_named_at_once(gateway):
 
 def test_a_rehearsal_with_an_unknown_token_names_the_remedy(gateway, tmp_path):
     (tmp_path / "token").write_text("pst_" + "x" * 43 + "\n")
+    (tmp_path / "token").chmod(0o600)
     run = subprocess.run([REHEARSE, "--public", f"http://127.0.0.1:{gateway.port}", "--admin", f"http://127.0.0.1:{gateway.admin_port}",
                           "--token-file", tmp_path / "token", "--buyers", "1", "--stock", "1"], capture_output=True, text=True, timeout=60)
     assert run.returncode != 0 and "--token-file" in run.stderr and "401" in run.stderr, run
