@@ -30,6 +30,6 @@ def test_the_table_of_log_events_has_each_event_of_the_worker_at_its_level():
 def test_the_guide_has_every_table_that_init_makes():
     made = [re.findall(r"CREATE TABLE (\w+)", source(f"queue/settle/{file}.c")) for file in ("sink_postgres", "sink_sqlite")]
     assert made[0] == made[1]
-    section = GUIDE[GUIDE.index("## Tables"):GUIDE.index("**Goods leave")]
+    section = GUIDE[GUIDE.index("## Tables"):GUIDE.index("**Ship goods")]
     named = [name for line in re.findall(r"^- (`.*?):", section, re.M) for name in re.findall(r"`(\w+)`", line)]
     assert sorted(named) == sorted(made[0])
