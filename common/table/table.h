@@ -138,6 +138,9 @@ struct ps_table_source {
     const void *ctx;          /* for checks */
     bool stored;              /* read members by the names that they had before, too, and pass over
                     dropped ones */
+    /* A merge patch of the object (RFC 7396): only what is written is judged, each member by its
+     * row, null as its removal. No rule across members is. */
+    bool is_patch;
 };
 
 /* Fills the zeroed `object`: what is left out, or faulty, has its default. Adds all faults.
@@ -151,6 +154,8 @@ bool ps_table_has(const struct ps_table_at *at, const char *member);
 void ps_table_fault(struct ps_table_at *at, const char *member, const char *fmt, ...)
     PS_PRINTF(3, 4);
 void ps_table_no_memory(struct ps_table_at *at);
+/* Was a fault found so far, here or anywhere else in what is read? */
+bool ps_table_is_faulty(const struct ps_table_at *at);
 /* For a ps_own whose row depends on something else: reads the value by that row. Faults are about
  * `place` below `at`. */
 void ps_table_read_value(struct ps_table_at *at, const char *place, const struct ps_member *member,

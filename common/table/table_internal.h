@@ -54,6 +54,7 @@ struct ps_table_reading {
     enum ps_path_style style;
     size_t said; /* faults, also of those that were dropped */
     bool no_memory, stored;
+    bool is_patch; /* of the object that is being read; entries of lists are whole */
 };
 
 /* All of `at`: members, choices, the check; where it has no JSON, the defaults alone. */

@@ -132,6 +132,11 @@ void ps_table_no_memory(struct ps_table_at *at)
     at->of->no_memory = true;
 }
 
+bool ps_table_is_faulty(const struct ps_table_at *at)
+{
+    return at->of->said > 0;
+}
+
 static const char *type_of(const json_t *value)
 {
     static const char *const names[] = {
@@ -207,12 +212,28 @@ static void refuse_other(struct ps_table_at *at, const struct ps_member *member)
     ps_table_fault(at, member->name, "belongs to %s only: leave it out", words);
 }
 
+/* What is not written stays as it is. */
+static void patch_member(struct ps_table_at *at, const struct ps_member *member,
+                         const json_t *value, void *object)
+{
+    unsigned needed = member->flags & (PS_M_REQUIRED | PS_M_NULLABLE);
+
+    if (value == NULL)
+        return;
+    if (!json_is_null(value))
+        ps_table_read_value(at, member->name, member, value, object);
+    else if (needed == PS_M_REQUIRED)
+        ps_table_fault(at, member->name, "cannot be null: it has no default");
+}
+
 static void read_member(struct ps_table_at *at, const struct ps_member *member, const json_t *value,
                         void *object)
 {
     if ((member->flags & PS_M_SHOWN) != 0) {
         if (value != NULL)
             ps_table_fault(at, member->name, "is read-only: remove it");
+    } else if (at->of->is_patch) {
+        patch_member(at, member, value, object);
     } else if (!ps_member_applies(at->table, member, object)) {
         if (value != NULL && !json_is_null(value))
             refuse_other(at, member);
@@ -391,10 +412,10 @@ void ps_table_read_object(struct ps_table_at *at, void *object)
 {
     const struct ps_table *table = at->table;
 
-    if (table->has_tag && at->json != NULL)
+    if (table->has_tag && at->json != NULL && !at->of->is_patch)
         check_choices(at, object);
     read_members(at, 0, table->count, 0, at->json, object);
-    if (table->check != NULL && at->json != NULL && !at->of->no_memory)
+    if (table->check != NULL && at->json != NULL && !at->of->no_memory && !at->of->is_patch)
         table->check(at, object);
 }
 
@@ -414,7 +435,8 @@ int ps_table_read(const struct ps_table *table, const struct ps_table_source *so
     struct ps_table_reading of = {.faults = faults,
                                   .pointer = source->pointer,
                                   .style = source->style,
-                                  .stored = source->stored};
+                                  .stored = source->stored,
+                                  .is_patch = source->is_patch};
     struct ps_table_at at = {
         .table = table, .json = source->json, .ctx = source->ctx, .index = SIZE_MAX, .of = &of};
 

@@ -210,6 +210,8 @@ static bool read_list(struct ps_table_at *at, const char *place, const struct ps
     if (!json_is_array(value) || !in_bounds(member, (double)json_array_size(value)))
         return false;
     entry = make_room(at, member, json_array_size(value), object);
+    bool is_patch = at->of->is_patch;
+    at->of->is_patch = false;
     json_array_foreach(value, i, element)
     {
         if (entry == NULL)
@@ -221,6 +223,7 @@ static bool read_list(struct ps_table_at *at, const char *place, const struct ps
         ps_table_read_value(&inner, "", item, element, entry);
         entry += item->size;
     }
+    at->of->is_patch = is_patch;
     return true;
 }
 
@@ -251,7 +254,8 @@ static bool read_map(struct ps_table_at *at, const char *place, const struct ps_
         inner.member = key;
         inner.index = SIZE_MAX;
         ps_table_read_value(&inner, "", name, named, entry);
-        ps_table_read_value(&inner, "", name + 1, element, entry);
+        if (!at->of->is_patch || !json_is_null(element)) /* null removes the entry */
+            ps_table_read_value(&inner, "", name + 1, element, entry);
         json_decref(named);
         entry += member->item->size;
     }
@@ -357,7 +361,7 @@ void ps_table_read_value(struct ps_table_at *at, const char *place, const struct
     }
     if (!read_typed(at, place, member, value, object) && at->of->said == said && !at->of->no_memory)
         ps_table_wrong_value(at, place, member, value);
-    if (at->of->said > said && member->type != PS_M_LIST && member->type != PS_M_MAP &&
-        member->type != PS_M_OBJECT)
+    if (at->of->said > said && !at->of->is_patch && member->type != PS_M_LIST &&
+        member->type != PS_M_MAP && member->type != PS_M_OBJECT)
         ps_table_set_fallback(at, member, object);
 }

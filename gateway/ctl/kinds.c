@@ -17,6 +17,7 @@ const struct ctl_kind ctl_kinds[] = {
     {"cache",      "caches",          "caches",   "name bytes eviction", false},
     {"overload",   "overload",        NULL,       NULL, true},
     {"feature",    "features",        "features", "name level state reason uses_last_minute", false},
+    {"plan",       "plans",           "plans",    "name title ttl_s approvals", false},
     {0}};
 /* clang-format on */
 

@@ -28,6 +28,8 @@
 
 #define SIGNAL(signal, name, unit, threshold, weight, source, zh) [CFG_SIGNAL_##signal] = {#name, unit, source, {threshold, weight}},
 const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT] = {SIGNALS(SIGNAL)};
+#define WORD(signal, name, unit, threshold, weight, source, zh) [CFG_SIGNAL_##signal] = #name,
+const char *const cfg_signal_words[CFG_SIGNAL_COUNT + 2] = {SIGNALS(WORD) [CFG_SIGNAL_COUNT] = "pressure"};
 /* clang-format on */
 
 /* --- The kind. --- */

@@ -49,6 +49,8 @@ struct cfg_signal_row {
 };
 
 extern const struct cfg_signal_row cfg_signals[CFG_SIGNAL_COUNT];
+/* Their names in order, then "pressure" at CFG_SIGNAL_COUNT; NULL-terminated. */
+extern const char *const cfg_signal_words[CFG_SIGNAL_COUNT + 2];
 
 /* When the ladder goes up and down; admission/ladder.h has the rules. */
 struct cfg_ladder {

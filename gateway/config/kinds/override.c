@@ -3,6 +3,7 @@
 
 #include "common/clock.h"
 #include "common/program/log.h"
+#include "gateway/config/kinds/feature_doc.h"
 #include "gateway/config/kinds/limit_rule.h"
 #include "gateway/config/kinds/overload_doc.h"
 #include "gateway/config/kinds/pool_doc.h"
@@ -164,6 +165,7 @@ static const struct ps_member members[] = {
     {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &value, .example = "\"on\"", .text = {"The value in force meanwhile. level: a number; feature: on or off; breaker: open or closed; flow: a number; fallback: on; split: a share; limit: a mode", "期间生效的值：level 为数字，feature 为 on 或 off，breaker 为 open 或 closed，flow 为数字，fallback 为 on，split 为比例，limit 为模式"}},
     {"until", PS_M_TIME, AT(until_ms), .text = {"When it ends by itself", "自动结束的时间"}},
     {"ttl_s", PS_M_INT, AT(ttl_s), .flags = PS_M_INPUT, .min = 1, .max = CFG_OVERRIDE_TTL_MAX_S, .unit = {"s"}, .example = "600", .text = {"Instead of until: seconds from now", "代替 until：持续多久"}},
+    {"run", PS_M_CHARS, AT(run), .flags = PS_M_OMIT, .format = &ps_format_name, .text = {"The run of a plan that has set it", "由哪个预案运行设置"}},
     {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_INPUT | PS_M_NULLABLE, .format = &ps_format_name, .text = {"The one gateway where it is in force; null: all gateways", "仅在该网关生效；null：全部网关"}},
     {"reason", PS_M_STRING, AT(reason), .flags = PS_M_INPUT | PS_M_NULLABLE, .max = CFG_REASON_MAX, .format = &ps_format_text, .text = {"Why, for the audit log", "修改原因，记入审计日志"}},
 };
@@ -184,10 +186,64 @@ int cfg_override_ask(const json_t *json, int64_t now_ms, struct cfg_override *ov
     *override = (struct cfg_override){.kind = 0};
     const struct ps_table_source source = {.json = json, .pointer = "", .ctx = &reading};
     int err = ps_table_read(&table, &source, override, faults);
+    if (json_object_get(json, "run") != NULL)
+        err = ps_faults_add(faults, PS_E_INVALID, "/run", "is read-only: remove it");
     free(override->reason); /* the caller keeps a copy */
     override->reason = NULL;
     return err;
 }
+
+/* --- The step of a plan. --- */
+
+static bool read_step_value(struct ps_table_at *at, const char *place, const json_t *json,
+                            void *object)
+{
+    const char *target = json_string_value(json_object_get(at->json, "target"));
+    struct cfg_override named;
+
+    if (target == NULL || cfg_target_read(target, &named) < 0)
+        return true; /* check_step says so */
+    ps_table_read_value(at, place, &values[named.kind], json, object);
+    return true;
+}
+
+static const struct ps_own step_value = {
+    .rule = {"a value of the target", "该目标的值"},
+    .schema = "{\"type\":[\"string\",\"number\"]}",
+    .read = read_step_value,
+    .print = print_value,
+};
+
+static void check_step(struct ps_table_at *at, void *object)
+{
+    struct cfg_override *override = object, named;
+    const char *of;
+
+    if (override->target[0] == '\0' || cfg_target_read(override->target, &named) < 0) {
+        ps_table_fault(at, "target", "must be %s", cfg_kind_override.name_rule);
+        return;
+    }
+    override->kind = named.kind;
+    override->at = named.at;
+    of = cfg_override_rest(override);
+    if (named.kind == CFG_OVERRIDE_FEATURE && cfg_feature_find(of) == CFG_FEATURE_COUNT)
+        ps_table_fault(at, "target", "must be %s", cfg_kind_feature.name_rule);
+    if (named.kind == CFG_OVERRIDE_FLOW && strcmp(of, "log") != 0 && strcmp(of, "store") != 0)
+        ps_table_fault(at, "target", "must be flow:log or flow:store");
+}
+
+/* clang-format off */
+static const struct ps_member step_members[] = {
+    {"target", PS_M_CHARS, AT(target), .flags = PS_M_REQUIRED, .example = "\"level\"", .text = {"What is overridden: level, feature:NAME, breaker:NAME, flow:TARGET, fallback:ROUTE, split:ROUTE:POOL or limit:RULE", "覆盖的目标：level、feature:NAME、breaker:NAME、flow:TARGET、fallback:ROUTE、split:ROUTE:POOL 或 limit:RULE"}},
+    {"value", PS_M_OWN, .flags = PS_M_REQUIRED, .own = &step_value, .example = "2", .text = {"What holds meanwhile", "期间生效的值"}},
+    {"gateway", PS_M_CHARS, AT(gateway), .flags = PS_M_NULLABLE | PS_M_OMIT, .format = &ps_format_name, .text = {"The one gateway where it holds; null: every one", "仅在该网关生效；null：全部网关"}},
+};
+/* clang-format on */
+const struct ps_table cfg_override_step_table = {.title = "override",
+                                                 .members = step_members,
+                                                 .count = PS_ARRAY_LEN(step_members),
+                                                 .size = sizeof(struct cfg_override),
+                                                 .check = check_step};
 
 json_t *cfg_override_write(const struct cfg_override *override)
 {

@@ -11,8 +11,8 @@
  *   split:ROUTE:POOL        the share of the route's split to that pool
  *   limit:RULE              enforce, shadow, off
  *
- * Its document is {"value":…,"until":…}; the version's author has who set it, when and why. If a
- * target has two overrides, the one for this gateway wins. */
+ * Its document is {"value":…,"until":…}, with "run" where a plan has set it; the version's author
+ * has who set it, when and why. If a target has two overrides, the one for this gateway wins. */
 #ifndef CFG_OVERRIDE_H
 #define CFG_OVERRIDE_H
 
@@ -47,8 +47,9 @@ struct cfg_override {
     char gateway[PS_NAME_MAX + 1]; /* "": all gateways */
     int value;                     /* a number, thousandths of a share, or the index of a word */
     int64_t until_ms;
-    int64_t ttl_s; /* only while the body of a PUT is read */
-    char *reason;  /* the same */
+    char run[PS_NAME_MAX + 1]; /* of the plan that has set it; "": an operator has */
+    int64_t ttl_s;             /* only while the body of a PUT is read */
+    char *reason;              /* the same */
 };
 
 /* Splits a target, no longer than CFG_TARGET_MAX, into kind and the rest; does not set `gateway`
@@ -60,6 +61,9 @@ void cfg_override_name(const struct cfg_override *override, char ret_name[CFG_NA
  * set. PS_E_INVALID: all faults are added. */
 int cfg_override_ask(const json_t *json, int64_t now_ms, struct cfg_override *override,
                      struct ps_faults *faults) PS_MUST_CHECK;
+/* The step of a plan that sets one: {"target","value","gateway"}, of a struct cfg_override. What
+ * can be known without other documents is checked: what features and flows there are. */
+extern const struct ps_table cfg_override_step_table;
 /* Its document. NULL: out of memory. */
 json_t *cfg_override_write(const struct cfg_override *override) PS_MUST_CHECK;
 /* A value of this kind as answers show it. NULL: out of memory. */

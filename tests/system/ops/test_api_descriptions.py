@@ -84,6 +84,28 @@ def register_endpoints(admin):
     admin.call(404, "get", POOL + "/endpoints", pool="nowhere")
 
 
+PLAN = "/admin/v1/plans/{plan}"
+
+
+def walk_through_plans(admin):
+    """A plan as a document."""
+    plan = {"title": "The page gives way", "ttl_s": 900, "steps": [{"override": {"target": "level", "value": 1}}]}
+    admin.call(422, "put", PLAN, {**plan, "ttl_s": None}, plan="page")
+    admin.call(201, "put", PLAN, plan, plan="page")
+    admin.call(200, "put", PLAN, {**plan, "ttl_s": 60}, headers=ANY_VERSION, query="?dry_run=1", plan="page")
+    admin.call(428, "put", PLAN, plan, plan="page")
+    admin.call(200, "put", PLAN, {**plan, "text": "the till stays"}, headers=ANY_VERSION, plan="page")
+    admin.call(200, "patch", PLAN, {"ttl_s": 60}, headers=ANY_VERSION, plan="page")
+    admin.call(200, "get", PLAN, plan="page")
+    admin.call(200, "get", "/admin/v1/plans")
+    admin.call(200, "get", PLAN + "/versions", plan="page")
+    first = admin.call(200, "get", PLAN + "/versions", plan="page").json["versions"][-1]["version"]
+    admin.call(200, "get", PLAN + "/versions/{version}", version=str(first), plan="page")
+    admin.call(200, "post", PLAN + "/rollback", {"version": first}, plan="page")
+    admin.call(204, "delete", PLAN, headers=ANY_VERSION, plan="page")
+    admin.call(404, "get", PLAN, plan="page")
+
+
 def drop_pages(admin):
     admin.call(409, "delete", POOL, headers=ANY_VERSION, pool="web")
     admin.call(409, "delete", CACHE, headers=ANY_VERSION, cache="pages")
@@ -222,6 +244,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     admin.call(404, "delete", override, target="level")
     assert admin.call(200, "post", ADMIN_SALE + "/open", sale="draft").json["state"] == "open"
     admin.call(409, "post", ADMIN_SALE + "/open", sale=sale)
+    walk_through_plans(admin)
     bundle = admin.call(200, "get", "/admin/v1/config", query="?kinds=limits,blocklist/users")
     admin.call(422, "get", "/admin/v1/config", query="?kinds=limits,")
     documents = bundle.json["documents"]

@@ -4,7 +4,7 @@ import pytest
 from penstock import Gateway
 
 PLACES = {"sale": "sales", "limit": "limits", "block_user": "blocklist/users", "block_ip": "blocklist/ips", "overload": "overload",
-          "feature": "features", "cache": "caches", "pool": "pools", "route": "routes"}
+          "feature": "features", "cache": "caches", "pool": "pools", "route": "routes", "plan": "plans"}
 SKU = {"sku": "phone", "stock": 10, "price": {"amount": "9.90", "currency": "CNY"}, "per_user_cap": 2, "attributes": {"title": "春"}}
 POOL = {"endpoints": [{"address": "127.0.0.1:9001"}]}
 
@@ -30,6 +30,13 @@ GOOD = [
                           "fallback": [{"kind": "stale"}, {"kind": "static", "status": 503, "body": "soon"}], "mirror": {"pool": "found", "share": 0.1}}),
     ("route", "moved", {"path": "/old/", "redirect": {"location": "https://shop.example/"}}),
     ("route", "fixed", {"path": "/soon", "match": "exact", "answer": {"body": "<p>soon"}}),
+    ("plan", "page", {"title": "The page gives way", "text": "the till stays", "ttl_s": 900, "approvals": 1,
+                      "steps": [{"patch": {"kind": "limit", "name": "ip", "with": {"rate": 20, "burst": 20}}},
+                                {"put": {"kind": "block_ip", "name": "203.0.113.0/24", "doc": {"reason": "bots"}}},
+                                {"override": {"target": "level", "value": 2}}, {"override": {"target": "limit:user", "value": "shadow", "gateway": "a"}}],
+                      "when": [{"sale": "spring", "state": "open"}, {"signal": "pressure", "above": 0.6}, {"gateways_min": 3}],
+                      "start": {"sale": "spring", "before_opening_s": 60}}),
+    ("plan", "hand", {"title": "By hand", "steps": [{"patch": {"kind": "overload", "with": {"enter": 0.7}}}], "ttl_s": None, "start": None}),
 ]
 BAD = [
     ("sale", "bad", {}),
@@ -52,6 +59,11 @@ BAD = [
     ("route", "bad", {"pool": "web"}),
     ("route", "bad", {"path": "/x/", "pool": "web", "fallback": [{"kind": "problem", "status": 503}]}),
     ("route", "bad", {"path": "/x/", "pool": "web", "fallback": [{"kind": "pool"}]}),
+    ("plan", "bad", {"title": "x", "steps": [], "ttl_s": 1}),
+    ("plan", "bad", {"title": "x", "steps": [{"override": {"target": "level", "value": 2}}]}),
+    ("plan", "bad", {"title": "x", "steps": [{"patch": {"kind": "plan", "name": "x", "with": {"title": "y"}}}], "ttl_s": 1}),
+    ("plan", "bad", {"title": "x", "steps": [{"override": {"target": "level", "value": 2}}], "ttl_s": 1, "start": {"sale": "spring"}}),
+    ("plan", "bad", {"title": "x", "steps": [{"override": {"target": "level", "value": 2}}], "ttl_s": 1, "when": [{"signal": "pressure"}]}),
 ]
 
 
