@@ -134,7 +134,7 @@ static void note_reached(struct ps_adaptive_limit *limit, int64_t now_ns)
 
 bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns)
 {
-    if (load(&limit->in_flight) < ps_adaptive_limit_in_force(limit))
+    if (!ps_adaptive_limit_is_full(limit))
         return true;
     note_reached(limit, now_ns);
     return false;

@@ -84,7 +84,13 @@ static inline uint32_t ps_adaptive_limit_in_force(const struct ps_adaptive_limit
     return pinned != 0 ? pinned : atomic_load_explicit(&limit->limit, memory_order_relaxed);
 }
 
-/* Would a call be let through now? */
+/* Is everything taken now? Notes nothing. */
+static inline bool ps_adaptive_limit_is_full(const struct ps_adaptive_limit *limit)
+{
+    return atomic_load_explicit(&limit->in_flight, memory_order_relaxed) >=
+           ps_adaptive_limit_in_force(limit);
+}
+/* Would a call be let through now? Notes that the limit was reached. */
 bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns);
 /* May a call be made now? After each `true` call one of the two functions below. Monotonic. */
 bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns) PS_MUST_CHECK;

@@ -186,17 +186,29 @@ int64_t ps_breaker_pause_ms(const struct ps_breaker *breaker)
     return (left_ns + PS_NS_PER_MS - 1) / PS_NS_PER_MS;
 }
 
-bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight)
+static bool is_pause_over(const struct ps_breaker *breaker)
+{
+    return breaker->state == PS_BREAKER_OPEN && breaker->force.order != PS_BREAKER_FORCED_OPEN &&
+           ps_breaker_pause_ms(breaker) == 0;
+}
+
+bool ps_breaker_would_admit(const struct ps_breaker *breaker, size_t in_flight)
 {
     enum ps_breaker_order forced = breaker->force.order;
+    bool over = is_pause_over(breaker); /* HALF_OPEN with the next call, and none was good yet */
 
     if (forced == PS_BREAKER_FORCED_OPEN)
         return false;
-    if (breaker->state == PS_BREAKER_OPEN && ps_breaker_pause_ms(breaker) == 0)
+    if ((breaker->state == PS_BREAKER_HALF_OPEN || over) && forced == PS_BREAKER_FREE)
+        return in_flight + (over ? 0 : breaker->good) < breaker->settings.probes;
+    return breaker->state != PS_BREAKER_OPEN || over;
+}
+
+bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight)
+{
+    if (is_pause_over(breaker))
         ps_breaker_probe(breaker);
-    if (breaker->state == PS_BREAKER_HALF_OPEN && forced == PS_BREAKER_FREE)
-        return in_flight + breaker->good < breaker->settings.probes;
-    return breaker->state != PS_BREAKER_OPEN;
+    return ps_breaker_would_admit(breaker, in_flight);
 }
 
 /* --- orders --- */

@@ -95,6 +95,8 @@ void ps_breaker_init(struct ps_breaker *breaker, const struct ps_breaker_setting
 
 /* May a call be made now, while `in_flight` others are in progress? */
 bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight) PS_MUST_CHECK;
+/* The same without an effect: a pause that is over is not ended by this. */
+bool ps_breaker_would_admit(const struct ps_breaker *breaker, size_t in_flight) PS_MUST_CHECK;
 /* The rest of the pause; 0 unless OPEN. */
 int64_t ps_breaker_pause_ms(const struct ps_breaker *breaker);
 

@@ -278,6 +278,11 @@ static int judge_reservation(const struct inv_ledger *ledger, const struct inv_r
     return 1;
 }
 
+static bool has_units(const struct inv_ledger *ledger, const struct inv_reservation *r)
+{
+    return units_left(ledger, r->sku) >= r->quantity;
+}
+
 static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r,
                       const struct inv_place *place, const struct ps_clock *clock,
                       struct inv_answer *ret_answer)
@@ -286,7 +291,7 @@ static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r
     struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
     /* Otherwise many failed tries would look like doubt. */
-    if (units_left(ledger, r->sku) >= r->quantity) {
+    if (has_units(ledger, r)) {
         add_units(&counter->in_doubt, r->quantity);
         taken = add_within(&counter->available, -r->quantity);
         if (!taken)
@@ -320,6 +325,22 @@ int inv_ledger_reserve(struct inv_ledger *ledger, const struct inv_reservation *
         err = take_units(ledger, reservation, place, clock, &answer);
     if (err < 0)
         return err;
+    answer.left = units_left(ledger, reservation->sku);
+    *ret_answer = answer;
+    return 0;
+}
+
+int inv_ledger_judge(const struct inv_ledger *ledger, const struct inv_reservation *reservation,
+                     const struct inv_place *place, struct inv_answer *ret_answer)
+{
+    struct inv_answer answer;
+    if (reservation->sku >= ledger->sku_count)
+        return PS_E_INVALID;
+    int err = judge_reservation(ledger, reservation, place, &answer);
+    if (err < 0)
+        return err;
+    if (err == 1)
+        answer = answer_about(NULL, has_units(ledger, reservation) ? INV_RESERVED : INV_SOLD_OUT);
     answer.left = units_left(ledger, reservation->sku);
     *ret_answer = answer;
     return 0;

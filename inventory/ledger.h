@@ -70,6 +70,9 @@ int64_t inv_ledger_epoch(const struct inv_ledger *ledger);
 int inv_ledger_reserve(struct inv_ledger *ledger, const struct inv_reservation *reservation,
                        const struct inv_place *place, const struct ps_clock *clock,
                        struct inv_answer *ret_answer) PS_MUST_CHECK;
+/* What inv_ledger_reserve would answer now; a RESERVED one has only `left`. */
+int inv_ledger_judge(const struct inv_ledger *ledger, const struct inv_reservation *reservation,
+                     const struct inv_place *place, struct inv_answer *ret_answer) PS_MUST_CHECK;
 int inv_ledger_lower(struct inv_ledger *ledger, const struct inv_lowering *lowering,
                      const struct inv_place *place, struct inv_answer *ret_answer) PS_MUST_CHECK;
 /* If out of memory, adds nothing: then less is sold, never more. */

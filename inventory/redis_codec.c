@@ -95,7 +95,7 @@ char *inv_put_item(char *at, const struct inv_reservation *r, struct ps_str sku,
     at = inv_put_int(at, r->sku_cap);
     at = inv_put_text(at, sku);
 
-    char *end = inv_put_id(put_rest(at + 2, r, sku), owner);
+    char *end = owner != NULL ? inv_put_id(put_rest(at + 2, r, sku), owner) : at + 2;
     unsigned len = (unsigned)(end - (at + 2));
     (void)put_byte(put_byte(at, len >> 8), len & 0xff);
     at = end;

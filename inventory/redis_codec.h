@@ -75,7 +75,7 @@ char *inv_put_int(char *at, int64_t value);
 char *inv_put_text(char *at, struct ps_str text);
 char *inv_put_id(char *at, const struct ps_uuid *id);
 /* `sku` by name. A lowering is a reservation without user and caps; its name is in the place of a
- * key, and is no key. */
+ * key, and is no key. `owner` NULL: it only looks. */
 char *inv_put_item(char *at, const struct inv_reservation *reservation, struct ps_str sku,
                    const struct ps_uuid *owner);
 char *inv_put_verdict(char *at, const struct ps_uuid *id, enum inv_verdict verdict);

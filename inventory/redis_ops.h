@@ -30,6 +30,8 @@ struct inv_call {
 /* --- redis_step.c --- */
 int inv_redis_reserve(struct inv_store *head, struct inv_sale *sale,
                       const struct inv_reservation *reservation, struct inv_reply_to to);
+int inv_redis_judge(struct inv_store *head, struct inv_sale *sale,
+                    const struct inv_reservation *reservation, struct inv_reply_to to);
 int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
                     const struct inv_lowering *lowering, struct inv_reply_to to);
 void inv_redis_resolve(struct inv_store *head, struct inv_sale *sale, const struct ps_uuid *id,

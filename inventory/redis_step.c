@@ -30,7 +30,7 @@ struct waiter {
     struct inv_reply_to to;
     struct ps_uuid id;
     int64_t ttl_ms;
-    bool lowering;
+    bool untimed; /* its answer has no times: a lowering, or a look */
 };
 
 /* The texts of an item that are arguments of their own. */
@@ -115,7 +115,7 @@ static int read_answer(struct inv_cursor *cursor, const struct waiter *waiter, i
         if (!ps_int_ok(answer.reserved_at_ms, 0) || !ps_int_ok(ttl_ms, 0))
             return PS_E_UNKNOWN; /* no gateway has written this */
         answer.pay_by_ms = answer.reserved_at_ms + ttl_ms;
-        if (waiter->lowering)
+        if (waiter->untimed)
             answer.reserved_at_ms = answer.pay_by_ms = 0;
         answer.order_id = waiter->id;
         result = INV_RESERVED;
@@ -352,9 +352,10 @@ static struct inv_batch *batch_for(struct inv_redis_store *store, struct inv_red
     return channel->batch;
 }
 
-/* A reservation or, without a user, a lowering. */
+/* A reservation, a look (`owner` NULL) or, without a user, a lowering. */
 static int gather_item(struct inv_redis_store *store, struct inv_redis_sale *sale,
-                       const struct inv_reservation *r, struct inv_reply_to to)
+                       const struct inv_reservation *r, const struct ps_uuid *owner,
+                       struct inv_reply_to to)
 {
     int result;
     if (r->sku >= sale->sku_count)
@@ -370,10 +371,12 @@ static int gather_item(struct inv_redis_store *store, struct inv_redis_sale *sal
     if (r->key.len > 0 && r->user.len > 0)
         end = inv_put_key_field(end, r->user, r->key);
     texts->field_len = (size_t)(end - texts->field);
-    end = inv_put_item(batch->items + batch->len, r, sku, &store->redis->start);
+    end = inv_put_item(batch->items + batch->len, r, sku, owner);
     batch->len = (size_t)(end - batch->items);
-    batch->waiters[batch->count++] = (struct waiter){
-        .to = to, .id = r->order_id, .ttl_ms = r->ttl_ms, .lowering = r->user.len == 0};
+    batch->waiters[batch->count++] = (struct waiter){.to = to,
+                                                     .id = r->order_id,
+                                                     .ttl_ms = r->ttl_ms,
+                                                     .untimed = r->user.len == 0 || owner == NULL};
     (void)uv_idle_start(&store->turn, on_turn);
     return INV_PENDING;
 }
@@ -381,8 +384,15 @@ static int gather_item(struct inv_redis_store *store, struct inv_redis_sale *sal
 int inv_redis_reserve(struct inv_store *head, struct inv_sale *sale,
                       const struct inv_reservation *reservation, struct inv_reply_to to)
 {
+    struct inv_redis_store *store = (struct inv_redis_store *)head;
+    return gather_item(store, (struct inv_redis_sale *)sale, reservation, &store->redis->start, to);
+}
+
+int inv_redis_judge(struct inv_store *head, struct inv_sale *sale,
+                    const struct inv_reservation *reservation, struct inv_reply_to to)
+{
     return gather_item((struct inv_redis_store *)head, (struct inv_redis_sale *)sale, reservation,
-                       to);
+                       NULL, to);
 }
 
 int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
@@ -394,7 +404,8 @@ int inv_redis_lower(struct inv_store *head, struct inv_sale *sale,
                                       .key = lowering->name,
                                       .sku = lowering->sku,
                                       .quantity = lowering->units};
-    return gather_item((struct inv_redis_store *)head, (struct inv_redis_sale *)sale, &r, to);
+    struct inv_redis_store *store = (struct inv_redis_store *)head;
+    return gather_item(store, (struct inv_redis_sale *)sale, &r, &store->redis->start, to);
 }
 
 /* --- effects --- */

@@ -41,14 +41,24 @@ bool inv_sale_sold_out(const struct inv_sale *sale)
     return true;
 }
 
+static bool reservation_ok(const struct inv_reservation *r)
+{
+    return buyer_ok(r->user, r->key) && ps_int_ok(r->quantity, 1) && ps_int_ok(r->cap, 1) &&
+           ps_int_ok(r->sku_cap, 0) && ps_int_ok(r->ttl_ms, 0);
+}
+
 int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
                       const struct inv_reservation *reservation, struct inv_reply_to to)
 {
-    const struct inv_reservation *r = reservation;
-    if (!buyer_ok(r->user, r->key) || !ps_int_ok(r->quantity, 1) || !ps_int_ok(r->cap, 1) ||
-        !ps_int_ok(r->sku_cap, 0) || !ps_int_ok(r->ttl_ms, 0))
-        return PS_E_INVALID;
-    return store->backend->reserve(store, sale, r, to);
+    return reservation_ok(reservation) ? store->backend->reserve(store, sale, reservation, to)
+                                       : PS_E_INVALID;
+}
+
+int inv_store_judge(struct inv_store *store, struct inv_sale *sale,
+                    const struct inv_reservation *reservation, struct inv_reply_to to)
+{
+    return reservation_ok(reservation) ? store->backend->judge(store, sale, reservation, to)
+                                       : PS_E_INVALID;
 }
 
 int inv_store_lower(struct inv_store *store, struct inv_sale *sale,

@@ -157,6 +157,13 @@ int inv_store_reserve(struct inv_store *store, struct inv_sale *sale,
                       const struct inv_reservation *reservation,
                       struct inv_reply_to to) PS_MUST_CHECK;
 
+/* What inv_store_reserve would answer now, changing nothing; RESERVED then has only `left`, the
+ * units that are available. The reservation's id is all zero, or of no order. Errors as
+ * inv_store_reserve. */
+int inv_store_judge(struct inv_store *store, struct inv_sale *sale,
+                    const struct inv_reservation *reservation,
+                    struct inv_reply_to to) PS_MUST_CHECK;
+
 /* Units of a lowering stock adjustment. */
 struct inv_lowering {
     struct ps_uuid id; /* a reference of 16 bytes derived from the adjust id */

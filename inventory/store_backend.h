@@ -38,6 +38,7 @@ struct inv_backend {
     bool (*sale_sku_sold_out)(const struct inv_sale *sale, uint32_t sku);
 
     int (*reserve)(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation, struct inv_reply_to to);
+    int (*judge)(struct inv_store *store, struct inv_sale *sale, const struct inv_reservation *reservation, struct inv_reply_to to);
     int (*lower)(struct inv_store *store, struct inv_sale *sale, const struct inv_lowering *lowering, struct inv_reply_to to);
     int (*find)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, struct inv_reply_to to);
     void (*resolve)(struct inv_store *store, struct inv_sale *sale, const struct ps_uuid *id, enum inv_verdict verdict);

@@ -198,6 +198,23 @@ static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
     return err;
 }
 
+static int mem_judge(struct inv_store *head, struct inv_sale *sale_head,
+                     const struct inv_reservation *reservation, struct inv_reply_to to)
+{
+    struct mem_store *store = (struct mem_store *)head;
+    struct mem_sale *sale = (struct mem_sale *)sale_head;
+    struct inv_place place =
+        place_of(store, &reservation->order_id, reservation->user, reservation->key);
+    int err = 0;
+    lock_place(sale, &place);
+    if (inv_ledger_epoch(sale->ledger) != reservation->epoch)
+        *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
+    else
+        err = inv_ledger_judge(sale->ledger, reservation, &place, to.ret_answer);
+    unlock_place(sale, &place);
+    return err;
+}
+
 static int mem_lower(struct inv_store *head, struct inv_sale *sale_head,
                      const struct inv_lowering *lowering, struct inv_reply_to to)
 {
@@ -406,6 +423,7 @@ static const struct inv_backend mem_backend = {
     .sale_left = mem_sale_left,
     .sale_sku_sold_out = mem_sale_sku_sold_out,
     .reserve = mem_reserve,
+    .judge = mem_judge,
     .lower = mem_lower,
     .find = mem_find,
     .resolve = mem_resolve,

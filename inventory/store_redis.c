@@ -153,6 +153,7 @@ static const struct inv_backend redis_backend = {
     .sale_left = redis_sale_left,
     .sale_sku_sold_out = redis_sale_sku_sold_out,
     .reserve = inv_redis_reserve,
+    .judge = inv_redis_judge,
     .lower = inv_redis_lower,
     .find = inv_redis_find,
     .resolve = inv_redis_resolve,

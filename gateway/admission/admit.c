@@ -5,10 +5,15 @@
  *
  * Invariant: a gate neither waits nor allocates nor locks, and changes nothing but limit cells. (A
  * body in an unusual spelling is parsed by the JSON library, which allocates; that gate comes after
- * every gate that does not need the body.) */
+ * every gate that does not need the body.)
+ *
+ * A request that is explained takes the same way with admission->look: there the two things that a
+ * gate changes for others, a limit's cell and a note in an adaptive limit, are only looked at. */
 #include "gateway/admission/admit.h"
 
 #include "gateway/admission/limits/limit_set.h"
+#include "gateway/admission/look.h"
+#include "gateway/admission/places.h"
 #include "gateway/admission/order_body.h"
 #include "gateway/metrics.h"
 
@@ -58,10 +63,16 @@ static enum adm_gate blocklist_gate(struct adm_admission *admission)
 {
     const struct adm_request *request = admission->request;
     const struct adm_blocklist *blocklist = admission->gates->snapshot->blocklist;
+    struct adm_look *look = admission->look;
+    enum adm_blocked blocked =
+        adm_blocklist_find(blocklist, request->user, &request->address, admission->wall_ms,
+                           look != NULL ? &look->range : NULL);
 
-    return adm_blocklist_has(blocklist, request->user, &request->address, admission->wall_ms)
-               ? deny(admission, ANS_V_blocked)
-               : ADM_GATE_PASS;
+    if (blocked == ADM_NOT_BLOCKED)
+        return ADM_GATE_PASS;
+    if (look != NULL)
+        look->blocked = blocked;
+    return deny(admission, ANS_V_blocked);
 }
 
 /* --- overload --- */
@@ -173,7 +184,7 @@ static uint64_t hash_key(const struct adm_admission *admission, const void *key,
 static void count_limit(const struct adm_admission *admission, const struct adm_limit_rule *set,
                         enum adm_limit_count what)
 {
-    if (!admission->request->rehearsal)
+    if (!admission->request->rehearsal && admission->look == NULL)
         adm_limit_figures_add(set->figures, admission->gates->worker, what);
 }
 
@@ -187,8 +198,13 @@ static enum adm_gate ask_limit(struct adm_admission *admission, const struct cfg
 {
     struct adm_request *request = admission->request;
     struct adm_limit_result result =
-        adm_limit_check(admission->gates->limits, compiled, cell_key(request, hash),
-                        admission->now_ns, admission->patience_ms);
+        PS_UNLIKELY(admission->look != NULL)
+            ? adm_look_limit(admission,
+                             &(struct adm_look_rule){rule, compiled, compiled == &set->wide,
+                                                     rate_verdict[rule->key]},
+                             cell_key(request, hash))
+            : adm_limit_check(admission->gates->limits, compiled, cell_key(request, hash),
+                              admission->now_ns, admission->patience_ms);
     bool own = rule->key == CFG_LIMIT_KEY_USER || rule->key == CFG_LIMIT_KEY_IP;
 
     *ret_fits = result.allowed;
@@ -296,7 +312,7 @@ static enum adm_gate ask_rule(struct adm_admission *admission, const struct cfg_
     enum adm_gate step;
     bool fits;
 
-    if (PS_UNLIKELY(adm_limit_has_trial(rule)))
+    if (PS_UNLIKELY(adm_limit_has_trial(rule)) && admission->look == NULL)
         ask_trial(admission, set, hashes);
     step = ask_limit(admission, rule, set, &set->own, hashes->own, &fits);
     return fits && hashes->wide != 0
@@ -359,16 +375,45 @@ static enum adm_gate global_gate(struct adm_admission *admission)
     return ask_rules(admission, CFG_LIMIT_ORDER, CFG_LIMIT_KEY_GLOBAL);
 }
 
-static enum adm_gate ask_class(struct adm_admission *admission, unsigned applies_to)
-{
-    static const enum cfg_limit_key order[] = {CFG_LIMIT_KEY_IP, CFG_LIMIT_KEY_USER,
-                                               CFG_LIMIT_KEY_SALE, CFG_LIMIT_KEY_GLOBAL};
+/* A class of requests that do not buy. */
+struct request_class {
+    enum adm_shed_class shed;
+    unsigned applies_to;
+};
 
+static const struct {
+    const char *name;
+    bool is_limit;
+    enum cfg_limit_key key;
+} class_gates[] = {
+    {"blocklist", false, 0},
+    {"shed", false, 0},
+    {"ip", true, CFG_LIMIT_KEY_IP},
+    {"user", true, CFG_LIMIT_KEY_USER},
+    {"sale", true, CFG_LIMIT_KEY_SALE},
+    {"global", true, CFG_LIMIT_KEY_GLOBAL},
+};
+
+static enum adm_gate ask_class_gate(struct adm_admission *admission,
+                                    const struct request_class *class, size_t gate)
+{
+    if (!class_gates[gate].is_limit)
+        return gate == 0 ? blocklist_gate(admission) : ask_shed(admission, class->shed);
+    if (class_gates[gate].key == CFG_LIMIT_KEY_USER && admission->request->user.len == 0)
+        return ADM_GATE_PASS;
+    return ask_rules(admission, class->applies_to, class_gates[gate].key);
+}
+
+static enum adm_gate ask_class(struct adm_admission *admission, const struct request_class *class)
+{
     admission->patience_ms = 0;
-    for (size_t i = 0; i < PS_ARRAY_LEN(order); i++) {
-        if (order[i] == CFG_LIMIT_KEY_USER && admission->request->user.len == 0)
-            continue;
-        if (ask_rules(admission, applies_to, order[i]) == ADM_GATE_DENY)
+    for (size_t i = 0; i < PS_ARRAY_LEN(class_gates); i++) {
+        if (PS_UNLIKELY(admission->look != NULL))
+            adm_look_begin(admission->look, class_gates[i].name);
+        enum adm_gate step = ask_class_gate(admission, class, i);
+        if (PS_UNLIKELY(admission->look != NULL))
+            adm_look_end(admission->look, admission, step);
+        if (step == ADM_GATE_DENY)
             return ADM_GATE_DENY;
     }
     return ADM_GATE_PASS;
@@ -376,28 +421,22 @@ static enum adm_gate ask_class(struct adm_admission *admission, unsigned applies
 
 enum adm_gate adm_admit_status(struct adm_admission *admission)
 {
-    return blocklist_gate(admission) == ADM_GATE_DENY ||
-                   ask_shed(admission, ADM_SHED_STATUS) == ADM_GATE_DENY
-               ? ADM_GATE_DENY
-               : ask_class(admission, CFG_LIMIT_STATUS);
+    return ask_class(admission, &(struct request_class){ADM_SHED_STATUS, CFG_LIMIT_STATUS});
 }
 
 enum adm_gate adm_admit_lookup(struct adm_admission *admission)
 {
-    return blocklist_gate(admission) == ADM_GATE_DENY ||
-                   ask_shed(admission, ADM_SHED_ORDER_STATE) == ADM_GATE_DENY
-               ? ADM_GATE_DENY
-               : ask_class(admission, CFG_LIMIT_ORDER_STATE);
+    return ask_class(admission,
+                     &(struct request_class){ADM_SHED_ORDER_STATE, CFG_LIMIT_ORDER_STATE});
 }
 
 enum adm_gate adm_admit_page(struct adm_admission *admission, const struct cfg_route *route)
 {
-    enum adm_shed_class class = route->class == CFG_ROUTE_CORE ? ADM_SHED_STATUS : ADM_SHED_OTHER;
+    bool core = route->class == CFG_ROUTE_CORE;
 
     admission->route = route->name;
-    return blocklist_gate(admission) == ADM_GATE_DENY || ask_shed(admission, class) == ADM_GATE_DENY
-               ? ADM_GATE_DENY
-               : ask_class(admission, CFG_LIMIT_PAGE);
+    return ask_class(admission, &(struct request_class){core ? ADM_SHED_STATUS : ADM_SHED_OTHER,
+                                                        CFG_LIMIT_PAGE});
 }
 
 /* --- the body --- */
@@ -499,55 +538,14 @@ static enum adm_gate replay_gate(struct adm_admission *admission)
     return judge_phase(admission, snap_sale_phase(sale, admission->wall_ms));
 }
 
-/* --- stock and log --- */
-
-enum ans_verdict adm_refuse_log(const struct adm_gates *gates)
-{
-    ps_metric_add(gates->shard, GW_M_FLOW_REFUSED, GW_FLOW_LOG, 1);
-    return ANS_V_log_backlog;
-}
-
-enum ans_verdict adm_refuse_store(const struct adm_gates *gates)
-{
-    ps_metric_add(gates->shard, GW_M_FLOW_REFUSED, GW_FLOW_STORE, 1);
-    return ANS_V_store_unavailable;
-}
-
-static bool has_room(struct ps_adaptive_limit *limit, int64_t now_ns)
-{
-    return limit == NULL || ps_adaptive_limit_has_room(limit, now_ns);
-}
-
-static enum adm_gate log_gate(struct adm_admission *admission)
-{
-    const struct adm_gates *gates = admission->gates;
-    struct oq_log_view view;
-
-    if (!oq_log_available(gates->log)) {
-        oq_log_view(gates->log, &view);
-        return deny(admission,
-                    view.state == OQ_LOG_BEHIND ? ANS_V_log_backlog : ANS_V_log_unavailable);
-    }
-    if (oq_log_backlog_percent(gates->log) > gates->backlog_percent)
-        return deny(admission, ANS_V_log_backlog);
-    return has_room(gates->log_limit, admission->now_ns) ? ADM_GATE_PASS
-                                                         : deny(admission, adm_refuse_log(gates));
-}
-
-static enum adm_gate store_gate(struct adm_admission *admission)
-{
-    const struct adm_gates *gates = admission->gates;
-
-    return has_room(gates->store_limit, admission->now_ns)
-               ? ADM_GATE_PASS
-               : deny(admission, adm_refuse_store(gates));
-}
+/* --- stock --- */
 
 /* Without a log no counter is built: then the reason is the log. */
 static enum adm_gate sold_out_gate(struct adm_admission *admission)
 {
     if (admission->sale->counter == NULL || admission->sale->fenced)
-        return log_gate(admission) == ADM_GATE_DENY ? ADM_GATE_DENY : deny(admission, ANS_V_fenced);
+        return adm_gate_log(admission) == ADM_GATE_DENY ? ADM_GATE_DENY
+                                                        : deny(admission, ANS_V_fenced);
     return admission->sold_out ? deny(admission, ANS_V_sold_out) : ADM_GATE_PASS;
 }
 
@@ -565,21 +563,22 @@ static enum adm_gate sku_sold_out_gate(struct adm_admission *admission)
 static const struct {
     gate_fn *run;
     bool again; /* checked again after waiting: its answer may have changed */
+    const char *name;
 } gates[] = {
-    {phase_gate,        true},
-    {blocklist_gate,    true},
-    {rehearsal_gate,    false},
-    {shed_gate,         false},
-    {ip_gate,           false},
-    {user_gate,         false},
-    {replay_gate,       true}, /* also answers `ended` and `paused` to buyers with orders */
-    {sold_out_gate,     true},
-    {log_gate,          true},
-    {store_gate,        true},
-    {body_gate,         true}, /* the body that was read before the wait is gone */
-    {sku_sold_out_gate, true},
-    {sale_gate,         false},
-    {global_gate,       false},
+    {phase_gate,        true,  "phase"},
+    {blocklist_gate,    true,  "blocklist"},
+    {rehearsal_gate,    false, "rehearsal"},
+    {shed_gate,         false, "shed"},
+    {ip_gate,           false, "ip"},
+    {user_gate,         false, "user"},
+    {replay_gate,       true,  "replay"}, /* also answers `ended` and `paused` to buyers with orders */
+    {sold_out_gate,     true,  "sold_out"},
+    {adm_gate_log,          true,  "log"},
+    {adm_gate_store,        true,  "store"},
+    {body_gate,         true,  "body"}, /* the body that was read before the wait is gone */
+    {sku_sold_out_gate, true,  "sku_sold_out"},
+    {sale_gate,         false, "sale"},
+    {global_gate,       false, "global"},
 };
 /* clang-format on */
 
@@ -596,6 +595,24 @@ enum adm_gate adm_admit(struct adm_admission *admission)
             request->gate = i + 1;
         if (step != ADM_GATE_PASS)
             return step;
+    }
+    return ADM_GATE_PASS;
+}
+
+enum adm_gate adm_admit_look(struct adm_admission *admission)
+{
+    for (size_t i = 0; i < PS_ARRAY_LEN(gates); i++) {
+        adm_look_begin(admission->look, gates[i].name);
+        enum adm_gate step = gates[i].run(admission);
+        adm_look_end(admission->look, admission, step);
+        if (step == ADM_GATE_WAIT) {
+            int64_t waits_ms = (admission->until_ns - admission->now_ns) / PS_NS_PER_MS;
+            admission->patience_ms -=
+                waits_ms < admission->patience_ms ? waits_ms : admission->patience_ms;
+            admission->until_ns = 0;
+        } else if (step != ADM_GATE_PASS) {
+            return step;
+        }
     }
     return ADM_GATE_PASS;
 }

@@ -62,6 +62,8 @@ enum adm_gate {
     ADM_GATE_REPLAY /* the buyer already has this order: own */
 };
 
+struct adm_look;
+
 struct adm_admission {
     const struct adm_gates *gates;
     struct adm_request *request;
@@ -71,7 +73,8 @@ struct adm_admission {
     int64_t wall_ms;
     int64_t patience_ms; /* how long all leaky buckets together may hold the request */
     bool body_read;
-    bool sold_out; /* its state before the buyer's own orders were looked up */
+    bool sold_out;         /* its state before the buyer's own orders were looked up */
+    struct adm_look *look; /* NULL: the request is real */
     /* Output. */
     enum ans_verdict verdict;
     struct ans_problem_detail detail;
@@ -86,6 +89,10 @@ void adm_admit_expect(const struct adm_gates *gates, struct adm_request *request
 
 /* Runs the gates from request->gate (0 = all; else phase and sold out are checked again first). */
 enum adm_gate adm_admit(struct adm_admission *admission);
+/* What adm_admit would say, at every gate up to the one that decides: of an admission with `look`.
+ * A leaky bucket's wait is noted, and the gates behind it are asked as of now: never
+ * ADM_GATE_WAIT. */
+enum adm_gate adm_admit_look(struct adm_admission *admission);
 /* The verdict for a request that finds no place; counts it. */
 enum ans_verdict adm_refuse_log(const struct adm_gates *gates);
 enum ans_verdict adm_refuse_store(const struct adm_gates *gates);

@@ -18,6 +18,7 @@
 #include "gateway/orders/trace.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
+#include "gateway/orders/judge.h"
 #include "gateway/orders/order_id.h"
 #include "gateway/sales/sales.h"
 
@@ -75,17 +76,6 @@ static enum ord_state show_replay(struct ord_request *request, const struct oq_o
 
 /* --- the gates --- */
 
-/* How long it may still be held. Waits under several rules add up, and a proxy's timeout began when
- * the request arrived. */
-static int64_t patience_ms(const struct ord_request *request, int64_t now_ns)
-{
-    int64_t left_ms = CFG_LIMIT_WAIT_MAX_MS - (now_ns - request->arrived_ns) / PS_NS_PER_MS;
-
-    if (ord_in_flight_held(request->in_flight) >= request->deps->held_max)
-        return 0;
-    return left_ms > 0 ? left_ms : 0;
-}
-
 static enum ord_state hold(struct ord_request *request, const struct adm_admission *admission)
 {
     (void)ord_request_keep(request);
@@ -102,7 +92,8 @@ static enum ord_state pass_gates(struct passage *passage)
                                       .sale = passage->sale,
                                       .now_ns = passage->now_ns,
                                       .wall_ms = passage->wall_ms,
-                                      .patience_ms = patience_ms(request, passage->now_ns)};
+                                      .patience_ms =
+                                          ord_judge_patience_ms(request, passage->now_ns)};
 
     switch (adm_admit(&admission)) {
     case ADM_GATE_DENY:
@@ -155,6 +146,7 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
 {
     struct ord_request *request = passage->request;
     struct ans_problem_detail detail = {0};
+    enum ans_verdict verdict;
 
     if (err == 0 && answer->result == INV_RESERVED) {
         request->reserved_at_ms = answer->reserved_at_ms;
@@ -164,16 +156,9 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
     leave_log(request->deps);
     if (err < 0)
         return deny(request, ANS_V_store_unavailable);
-    switch (answer->result) {
-    case INV_SOLD_OUT:
-        if (answer->left > 0)
-            detail.text = "fewer are left than were asked for";
-        ord_request_deny(request, ANS_V_sold_out, &detail);
+    if (ord_judge_answer(answer, &verdict, &detail)) {
+        ord_request_deny(request, verdict, &detail);
         return ORD_ANSWERED;
-    case INV_FENCED:
-        return deny(request, ANS_V_fenced);
-    default: /* RESERVED is above; CAP, DUPLICATE, MISMATCH */
-        break;
     }
     request->met = *answer;
     return ORD_REPEATED;
@@ -206,26 +191,13 @@ static enum ord_state reserve_units(struct passage *passage)
     if (!take_places(passage))
         return ORD_ANSWERED;
     const struct snap_sale *sale = passage->sale;
-    const struct adm_request *asked = &request->asked;
     uint64_t handle = inv_store_is_shared(deps->store) ? ord_request_keep(request) : 0;
     struct inv_answer answer;
 
     ord_order_id_next(deps->ids, passage->wall_ms, sale->name, &request->order_id);
     request->asked_ns = passage->now_ns;
-    request->epoch = sale->epoch;
-    request->cap = sale->cap;
-    request->sku_cap = sale->skus[asked->sku_index].cap;
-    request->sale_version = sale->version;
-    request->rehearsal = sale->rehearsal;
-    struct inv_reservation reservation = {.order_id = request->order_id,
-                                          .epoch = request->epoch,
-                                          .user = asked->user,
-                                          .key = asked->key,
-                                          .sku = asked->sku_index,
-                                          .quantity = asked->quantity,
-                                          .cap = request->cap,
-                                          .sku_cap = request->sku_cap,
-                                          .ttl_ms = sale->ttl_ms};
+    ord_judge_terms(request, sale);
+    struct inv_reservation reservation = ord_judge_reservation(request, sale->ttl_ms);
     int result = inv_store_reserve(deps->store, sale->counter, &reservation,
                                    (struct inv_reply_to){.on_answer = on_reserved,
                                                          .ctx = request->in_flight,
@@ -300,24 +272,21 @@ static enum ord_state deny_user_limit(struct ord_request *request)
     return ORD_ANSWERED;
 }
 
-/* The counter's entry of the order: in doubt, or decided at this moment. */
+static enum ord_state deny_repeat(struct ord_request *request, enum ans_verdict verdict)
+{
+    return verdict == ANS_V_user_limit ? deny_user_limit(request) : deny(request, verdict);
+}
+
 static enum ord_state judge_entry(struct ord_request *request, int err,
                                   const struct inv_entry *entry)
 {
-    const struct ord_deps *deps = request->deps;
-    const struct adm_request *asked = &request->asked;
+    enum ans_verdict verdict = ord_judge_entry(request, err, entry);
     char sale[PS_NAME_MAX + 1];
 
-    if (err < 0)
-        return deny(request, err == PS_E_NOT_FOUND ? ANS_V_order_pending : ANS_V_store_unavailable);
-    if (entry->sku != asked->sku_index || entry->quantity != asked->quantity)
-        return deny_user_limit(request);
-    /* by Redis's clock, which may differ from this one by hours */
-    int64_t age_ms = ps_clock_wall_ms(deps->clock) - entry->reserved_at_ms;
-    if (request->met.result == INV_DUPLICATE && age_ms >= 0 && age_ms < deps->ack_timeout_ms)
-        return deny(request, ANS_V_idempotency_in_progress);
+    if (verdict != ANS_V_replayed)
+        return deny_repeat(request, verdict);
     const struct ord_order_text order = ord_order_text_pending(
-        &request->met.order_id, copy_sale_name(request, sale), asked->sku, entry);
+        &request->met.order_id, copy_sale_name(request, sale), request->asked.sku, entry);
     ord_request_show(request, ANS_V_replayed, &order, true);
     return ORD_ANSWERED;
 }
@@ -331,41 +300,20 @@ static void on_entry(uint64_t handle, int err, const struct inv_entry *entry, vo
         (void)judge_entry(request, err, entry);
 }
 
-/* Does the counter still have an order that the log has ended? It learns that in a moment; then the
- * buyer gets their units back or, if the order is void, their key. */
-static bool is_ended(const struct oq_order *order, enum inv_result met)
-{
-    enum oq_state state = oq_order_state(order);
-
-    return state == OQ_STATE_VOID || (met == INV_CAP && state == OQ_STATE_RELEASED);
-}
-
-/* The counter knows this buyer: their key, or their cap. Asks the fold again, because it may have
- * received the order since the replay gate. */
+/* Asks the fold again, because it may have received the order since the replay gate. */
 static enum ord_state judge_repeat(struct passage *passage)
 {
     struct ord_request *request = passage->request;
     const struct ord_deps *deps = request->deps;
-    const struct adm_request *asked = &request->asked;
-    const struct inv_answer *met = &request->met;
-    const struct oq_order *order = oq_fold_order(deps->gates->fold, &met->order_id);
-    /* the request asks for too many */
-    bool none = ps_uuid_equal(&met->order_id, &(struct ps_uuid){0});
-    bool one = request->cap == 1 || request->sku_cap == 1;
+    const struct ps_uuid *id = &request->met.order_id;
+    const struct oq_order *order = oq_fold_order(deps->gates->fold, id);
+    enum ans_verdict verdict;
     struct inv_entry entry;
 
-    if (order != NULL && is_ended(order, met->result))
-        return deny(request, ANS_V_order_pending);
-    if (met->result == INV_MISMATCH)
-        return deny(request, ANS_V_idempotency_mismatch);
-    if (met->result == INV_CAP && (asked->key.len > 0 || !one || none))
-        return deny_user_limit(request);
-    if (order != NULL && oq_order_known(order))
-        return oq_order_sku(order) == asked->sku_index &&
-                       oq_order_quantity(order) == asked->quantity
-                   ? show_replay(request, order)
-                   : deny_user_limit(request);
-    int result = inv_store_find(deps->store, passage->sale->counter, &met->order_id,
+    if (ord_judge_met(request, order, &verdict))
+        return verdict == ANS_V_replayed ? show_replay(request, order)
+                                         : deny_repeat(request, verdict);
+    int result = inv_store_find(deps->store, passage->sale->counter, id,
                                 (struct inv_reply_to){.on_entry = on_entry,
                                                       .ctx = request->in_flight,
                                                       .handle = request->handle,

@@ -7,7 +7,7 @@
 --                  2 id units sku        raise
 --                  3 offset partition    applied up to
 --   items    each  quantity cap sku_cap sku rest first value
---            rest: the entry behind its time; first: the buyer, if this is their only order; value: of idem
+--            rest: the entry behind its time (empty: only look what a reservation would be answered); first: the buyer, if this is their only order; value: of idem
 -- Reply  the word FENCED, or { answers, now in ms, sku, available, in doubt, reserved in total ... of each SKU that was touched }
 --   answer   result, available; then of CAP, DUPLICATE and MISMATCH an id, of AGAIN reserved_at and ttl
 --
@@ -271,6 +271,9 @@ local function reserve(id, quantity, sku, rest, cap, sku_cap, user, first, field
     end
     if counter.available < quantity then
         return answer(SOLD_OUT, counter)
+    end
+    if rest == '' then -- somebody only looks
+        return answer(RESERVED, counter)
     end
     counter.available = counter.available - quantity
     counter.reserved_total = counter.reserved_total + 1

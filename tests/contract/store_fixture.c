@@ -105,6 +105,18 @@ int fx_reserve(struct store_fixture *fx, struct inv_sale *sale,
                                                          .ret_answer = ret}));
 }
 
+int fx_judge(struct store_fixture *fx, struct inv_sale *sale,
+             const struct inv_reservation *reservation, struct inv_answer *ret)
+{
+    struct note note = {.ret = ret, .size = sizeof *ret};
+    return await(fx, &note,
+                 inv_store_judge(fx->store, sale, reservation,
+                                 (struct inv_reply_to){.on_answer = on_answer,
+                                                       .ctx = &note,
+                                                       .handle = HANDLE,
+                                                       .ret_answer = ret}));
+}
+
 int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
              const struct ps_uuid *id, uint32_t sku, int64_t units, struct inv_answer *ret)
 {

@@ -38,6 +38,9 @@ int64_t fx_now_ms(const struct store_fixture *fx);
 
 int fx_reserve(struct store_fixture *fx, struct inv_sale *sale,
                const struct inv_reservation *reservation, struct inv_answer *ret) PS_MUST_CHECK;
+/* inv_store_judge */
+int fx_judge(struct store_fixture *fx, struct inv_sale *sale,
+             const struct inv_reservation *reservation, struct inv_answer *ret) PS_MUST_CHECK;
 int fx_lower(struct store_fixture *fx, struct inv_sale *sale, int64_t epoch,
              const struct ps_uuid *id, uint32_t sku, int64_t units,
              struct inv_answer *ret) PS_MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "tests/unit/check.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "inventory/store.h"
 #include "tests/contract/store_fixture.h"
@@ -149,6 +150,49 @@ static void a_reservation_takes_its_units_and_says_until_when(void **state)
     assert_int_equal(answer.pay_by_ms, answer.reserved_at_ms + TTL_MS);
     assert_black(STOCK - 2, 2, 0, 0);
     assert_int_equal(inv_sale_left(sale, 1), STOCK);
+}
+
+/* Buyers, keys, SKUs and quantities at random, until all is sold out and beyond. */
+static void
+a_judgement_is_the_answer_of_the_reservation_that_follows_and_takes_nothing(void **state)
+{
+    static const char *const users[] = {"ann", "bob", "cem", "dan", "eve"};
+    static const char *const keys[] = {"", "", "k1", "k2"};
+    uint64_t random = (uint64_t)time(NULL);
+    int seen[INV_FENCED + 1] = {0};
+
+    (void)state;
+    print_message("seed %llu\n", (unsigned long long)random);
+    for (unsigned i = 1; i <= 300; i++) {
+        struct inv_count before[SKUS], after[SKUS];
+        struct inv_answer judged, answer;
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        unsigned bits = (unsigned)(random >> 33);
+        struct inv_reservation r = wish(i, users[bits % 5], keys[bits / 5 % 4]);
+        r.sku = bits / 20 % SKUS;
+        r.quantity = 1 + bits / 60 % 3;
+        r.cap = 8;
+        r.sku_cap = bits / 180 % 4;
+        r.epoch = bits / 720 % 20 == 0 ? EPOCH - 1 : EPOCH;
+        assert_ok(fx_counts(&fx, sale, before));
+        struct inv_reservation asked = r;
+        asked.order_id = (struct ps_uuid){0};
+        assert_ok(fx_judge(&fx, sale, &asked, &judged));
+        assert_ok(fx_counts(&fx, sale, after));
+        assert_memory_equal(before, after, sizeof before);
+        answer = reserve(&r);
+        assert_int_equal(judged.result, answer.result);
+        seen[answer.result]++;
+        assert_int_equal(judged.reserved_at_ms, 0);
+        if (answer.result == INV_RESERVED)
+            assert_int_equal(judged.left, answer.left + r.quantity);
+        else
+            assert_memory_equal(&judged.order_id, &answer.order_id, sizeof answer.order_id);
+        if (bits / 14400 % 4 == 0)
+            resolve(i, INV_VOID);
+    }
+    assert_true(seen[INV_RESERVED] > 0 && seen[INV_CAP] > 0 && seen[INV_SOLD_OUT] > 0 &&
+                seen[INV_FENCED] > 0);
 }
 
 static void the_same_order_id_again_is_the_same_answer_and_takes_nothing(void **state)
@@ -804,6 +848,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         CLAIM(a_reservation_takes_its_units_and_says_until_when),
+        CLAIM(a_judgement_is_the_answer_of_the_reservation_that_follows_and_takes_nothing),
         CLAIM(the_same_order_id_again_is_the_same_answer_and_takes_nothing),
         CLAIM(an_order_id_of_somebody_else_is_refused),
         CLAIM(a_used_key_is_a_duplicate_or_a_mismatch),

@@ -106,20 +106,24 @@ static struct ps_cidr masked(const struct ps_address *address, uint8_t bits)
     return range;
 }
 
-bool adm_blocklist_has(const struct adm_blocklist *list, struct ps_str user,
-                       const struct ps_address *address, int64_t wall_ms)
+enum adm_blocked adm_blocklist_find(const struct adm_blocklist *list, struct ps_str user,
+                                    const struct ps_address *address, int64_t wall_ms,
+                                    struct ps_cidr *ret_range)
 {
     if (user.len > 0 && list->user_count > 0 &&
         find_entry(list, hash_of(&list->user_key, user.at, user.len))->until_ms > wall_ms)
-        return true;
+        return ADM_BLOCKED_USER;
     for (size_t i = 0; i < list->length_count; i++) {
         if (list->used[i] < PS_V4_BITS && ps_address_is_v4(address))
             continue;
         struct ps_cidr range = masked(address, list->used[i]);
-        if (find_entry(list, range_hash(list, &range))->until_ms > wall_ms)
-            return true;
+        if (find_entry(list, range_hash(list, &range))->until_ms <= wall_ms)
+            continue;
+        if (ret_range != NULL)
+            *ret_range = range;
+        return ADM_BLOCKED_RANGE;
     }
-    return false;
+    return ADM_NOT_BLOCKED;
 }
 
 /* --- Changing. --- */

@@ -22,9 +22,17 @@ int adm_blocklist_user(struct adm_blocklist *list, const char *user,
 int adm_blocklist_range(struct adm_blocklist *list, const struct ps_cidr *range,
                         int64_t until_ms) PS_MUST_CHECK;
 
-/* One look-up for the user, one for each prefix length that is in use: the cost does not grow with
- * the number of entries. `user.len` 0 = address only. */
-bool adm_blocklist_has(const struct adm_blocklist *list, struct ps_str user,
-                       const struct ps_address *address, int64_t wall_ms);
+enum adm_blocked { ADM_NOT_BLOCKED, ADM_BLOCKED_USER, ADM_BLOCKED_RANGE };
+/* Whether an entry refuses the user or the address, and which. One look-up for the user, one for
+ * each prefix length that is in use: the cost does not grow with the number of entries. `user.len`
+ * 0 = address only. *ret_range (NULL is allowed) is written with ADM_BLOCKED_RANGE. */
+enum adm_blocked adm_blocklist_find(const struct adm_blocklist *list, struct ps_str user,
+                                    const struct ps_address *address, int64_t wall_ms,
+                                    struct ps_cidr *ret_range);
+static inline bool adm_blocklist_has(const struct adm_blocklist *list, struct ps_str user,
+                                     const struct ps_address *address, int64_t wall_ms)
+{
+    return adm_blocklist_find(list, user, address, wall_ms, NULL) != ADM_NOT_BLOCKED;
+}
 
 #endif

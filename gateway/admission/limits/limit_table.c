@@ -256,6 +256,22 @@ struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
     return adm_limit_step(rule, 0, now_ns, patience_ms, &forgotten);
 }
 
+struct adm_limit_result adm_limit_look(const struct adm_limit_table *table,
+                                       const struct adm_limit_compiled *rule, uint64_t hash,
+                                       int64_t now_ns, int64_t patience_ms)
+{
+    uint64_t key = key_of(rule, hash), cell = 0, forgotten;
+    const struct region *region = &table->many;
+    struct adm_limit_compiled shared;
+
+    if (rule->few_keys)
+        region = enter_few(table, &rule, &shared, &now_ns);
+    struct place place = search(region, key, now_ns);
+    if (place.slot != NULL && (place.tag & ~SETTLED) == key)
+        cell = place.cell;
+    return adm_limit_step(rule, cell, now_ns, patience_ms, &forgotten);
+}
+
 uint64_t adm_limit_table_evictions(const struct adm_limit_table *table)
 {
     return atomic_load_explicit(&table->evictions, memory_order_relaxed);

@@ -35,6 +35,11 @@ struct adm_limit_result adm_limit_check(struct adm_limit_table *table,
                                         const struct adm_limit_compiled *rule, uint64_t hash,
                                         int64_t now_ns, int64_t patience_ms);
 
+/* The result that adm_limit_check would have now; nothing is counted. Any thread. */
+struct adm_limit_result adm_limit_look(const struct adm_limit_table *table,
+                                       const struct adm_limit_compiled *rule, uint64_t hash,
+                                       int64_t now_ns, int64_t patience_ms);
+
 /* This gateway's share of the rules with the keys global and sale: the whole until it is set
  * (limit_share.h). Other rules ignore it. Any thread. */
 struct adm_share *adm_limit_table_share(struct adm_limit_table *table);
