@@ -12,16 +12,17 @@
 #include "gateway/gateway_internal.h"
 
 #include "common/program/log.h"
-#include "gateway/leave.h"
 #include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/reload.h"
 #include "gateway/config/store/seed.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -35,6 +36,28 @@ static int64_t now_ns(const struct gw_gateway *gateway)
 }
 
 /* --- the end --- */
+
+static void on_alarm(int number)
+{
+    static const char text[] = "penstock: the disk does not answer; left without waiting for it\n";
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    (void)number;
+    if (poll(&out, 1, 0) > 0) /* its reader may hang, too */
+        (void)!write(STDERR_FILENO, text, sizeof text - 1);
+    _exit(EXIT_FAILURE);
+}
+
+/* A thread that hangs in the disk must not keep the process alive: after this time the process ends
+ * with a failure. What such a thread has not written is what a kill would have lost: nothing that
+ * was promised. */
+static void leave_at_the_latest(int64_t in_ms)
+{
+    struct itimerval timer = {.it_value = {.tv_sec = in_ms / 1000, .tv_usec = in_ms % 1000 * 1000}};
+
+    signal(SIGALRM, on_alarm);
+    setitimer(ITIMER_REAL, &timer, NULL);
+}
 
 static void begin_drain(void *ctx)
 {
@@ -336,7 +359,7 @@ static void stop_parts(struct gw_gateway *gateway)
 
     if (left_ms < FLUSH_MS)
         left_ms = FLUSH_MS;
-    gw_leave_at_the_latest(left_ms + CHECKPOINT_MS + LEAVE_MS);
+    leave_at_the_latest(left_ms + CHECKPOINT_MS + LEAVE_MS);
     gw_keeper_finish(gateway->keeper, CHECKPOINT_MS);
     if (oq_log_close(gateway->log, left_ms) < 0) { /* while the workers still take mail */
         /* The log's thread still uses everything: nothing can be freed. */

@@ -7,16 +7,18 @@
 #include "common/db/file_lock.h"
 #include "common/text/id.h"
 #include "common/program/log.h"
-#include "gateway/network_fs.h"
 #include "common/program/private_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name)
@@ -71,6 +73,69 @@ static int check_directory(int fd, const char *path, struct ps_fault *fault)
                : 0;
 }
 
+/* --- Network file systems. --- */
+
+/* SQLite needs locks, fsync and memory shared between processes, and network file systems do not
+ * provide them reliably. They are known by the magic number of statfs(2) (linux/magic.h has most of
+ * them; file systems' own sources define the others). A file system in user space is what its
+ * program makes of it: only those known to keep their files on this machine pass, by their name in
+ * mountinfo. */
+static const struct {
+    unsigned magic;
+    const char *name;
+} network_kinds[] = {
+    {NFS_SUPER_MAGIC, "NFS"},   {SMB_SUPER_MAGIC, "SMB"}, {0xff534d42, "CIFS"},
+    {0xfe534d42, "SMB"},        {V9FS_MAGIC, "9p"},       {0x00c36400, "Ceph"},
+    {0x0bd00bd0, "Lustre"},     {AFS_SUPER_MAGIC, "AFS"}, {0x6b414653, "AFS"},
+    {CODA_SUPER_MAGIC, "Coda"}, {NCP_SUPER_MAGIC, "NCP"}, {0x47504653, "GPFS"},
+    {0x19830326, "BeeGFS"},     {0x20030528, "OrangeFS"},
+};
+
+static const char *const local_fuse[] = {"fuseblk", "fuse.fuse-overlayfs", "virtiofs"};
+
+/* The type of the mount that the device number belongs to, as /proc/self/mountinfo has it: "36 35
+ * 98:0 / /mnt rw - ext4 /dev/root rw". */
+static bool is_local_fuse(const char *path)
+{
+    char *line = NULL, device[32];
+    size_t size = 0;
+    bool local = false;
+    struct stat st;
+    FILE *mounts = fopen("/proc/self/mountinfo", "re");
+
+    if (mounts == NULL)
+        return false;
+    if (stat(path, &st) == 0) {
+        (void)snprintf(device, sizeof device, " %u:%u ", major(st.st_dev), minor(st.st_dev));
+        while (!local && getline(&line, &size, mounts) >= 0) {
+            const char *type = strstr(line, device) != NULL ? strstr(line, " - ") : NULL;
+            for (size_t i = 0; type != NULL && i < PS_ARRAY_LEN(local_fuse); i++) {
+                size_t len = strlen(local_fuse[i]);
+                local |= strncmp(type + 3, local_fuse[i], len) == 0 && type[3 + len] == ' ';
+            }
+        }
+    }
+    free(line);
+    (void)fclose(mounts);
+    return local;
+}
+
+/* The name of the network file system of `path`; NULL: a local one, or `path` does not exist. May
+ * block as long as the file system does. */
+static const char *network_fs(const char *path)
+{
+    struct statfs fs;
+
+    if (statfs(path, &fs) != 0)
+        return NULL;
+    for (size_t i = 0; i < PS_ARRAY_LEN(network_kinds); i++)
+        if ((unsigned)fs.f_type == network_kinds[i].magic)
+            return network_kinds[i].name;
+    return (unsigned)fs.f_type == FUSE_SUPER_MAGIC && !is_local_fuse(path) ? "FUSE" : NULL;
+}
+
+/* --- The directory. --- */
+
 int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
 {
     static const char *const names[] = {"", "/journal.db", "/control.db", "/spill.db"};
@@ -79,7 +144,7 @@ int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
         char *file; /* which may be a link to elsewhere */
         if (asprintf(&file, "%s%s", path, names[i]) < 0)
             return ps_fault(fault, PS_E_NOMEM, path, "out of memory");
-        const char *network = gw_network_fs(file);
+        const char *network = network_fs(file);
         int err = network == NULL ? 0
                                   : ps_fault(fault, PS_E_INVALID, file,
                                              "lies on a network file system (%s), where neither "

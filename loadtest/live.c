@@ -2,8 +2,11 @@
  * whose name resolves to loopback could read it (DNS rebinding). */
 #include "loadtest/live.h"
 
+#include "common/clock.h"
 #include "common/http/head.h"
 #include "common/http/write.h"
+#include "loadtest/curves.h"
+#include "loadtest/report.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +37,12 @@ struct lt_live {
     LIST_HEAD(, connection) connections;
     size_t open; /* handles, the listener included */
     char *json;
+    struct lt_live_source source;
+    int64_t started_ms; /* wall clock; 0: no second is over yet */
+    uv_work_t work;
+    bool asking;
+    json_t *answer;      /* of the work thread, while asking */
+    json_t *gateway_saw; /* the last one; NULL: none yet */
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -156,7 +165,8 @@ static void on_connection(uv_stream_t *listener, int status)
         close_connection(connection);
 }
 
-int lt_live_new(uv_loop_t *loop, uint16_t port, struct lt_live **ret_live, struct ps_fault *fault)
+int lt_live_new(uv_loop_t *loop, uint16_t port, const struct lt_live_source *source,
+                struct lt_live **ret_live, struct ps_fault *fault)
 {
     struct lt_live *live = calloc(1, sizeof *live);
     struct sockaddr_in address;
@@ -168,6 +178,8 @@ int lt_live_new(uv_loop_t *loop, uint16_t port, struct lt_live **ret_live, struc
     }
     live->loop = loop;
     live->json = empty;
+    live->source = *source;
+    live->work.data = live;
     live->listener.data = live;
     (void)uv_ip4_addr("127.0.0.1", port, &address);
     (void)uv_tcp_init(loop, &live->listener);
@@ -187,12 +199,45 @@ int lt_live_new(uv_loop_t *loop, uint16_t port, struct lt_live **ret_live, struc
                     "--live", "port %u: %s", (unsigned)port, uv_strerror(err));
 }
 
-void lt_live_show(struct lt_live *live, char *json)
+static void ask(uv_work_t *work)
 {
-    if (json == NULL)
+    struct lt_live *live = work->data;
+    struct ps_fault fault;
+    if (lt_curves_history(live->source.admin, live->started_ms, &live->answer, &fault) < 0)
+        live->answer = NULL; /* the page goes on with what there is */
+}
+
+static void on_asked(uv_work_t *work, int status)
+{
+    struct lt_live *live = work->data;
+    (void)status;
+    live->asking = false;
+    if (live->answer == NULL)
         return;
-    free(live->json);
-    live->json = json;
+    json_decref(live->gateway_saw);
+    live->gateway_saw = live->answer;
+    live->answer = NULL;
+}
+
+/* The page draws the same timeline as the report, so it comes from there. */
+void lt_live_second(struct lt_live *live, const struct lt_progress *progress)
+{
+    if (live->started_ms == 0)
+        live->started_ms = ps_clock_wall_ms(&ps_clock_system) - progress->elapsed_ns / PS_NS_PER_MS;
+    json_t *json = json_pack(
+        "{s:s, s:f, s:I, s:I, s:I, s:I, s:o, s:O?}", "sale", live->source.sale, "elapsed_s",
+        (double)progress->elapsed_ns / (double)PS_NS_PER_S, "offered",
+        (json_int_t)progress->offered, "in_flight", (json_int_t)progress->in_flight, "waiting",
+        (json_int_t)progress->waiting, "connected", (json_int_t)progress->connected, "timeline",
+        lt_report_timeline(live->source.tally), "gateway_saw", live->gateway_saw);
+    char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
+    json_decref(json);
+    if (text != NULL) {
+        free(live->json);
+        live->json = text;
+    }
+    if (!live->asking)
+        live->asking = uv_queue_work(live->loop, &live->work, ask, on_asked) == 0;
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -208,8 +253,9 @@ void lt_live_free(struct lt_live *live)
     uv_close((uv_handle_t *)&live->listener, on_listener_closed);
     LIST_FOREACH(connection, &live->connections, entry)
     close_connection(connection);
-    while (live->open > 0)
+    while (live->open > 0 || live->asking)
         uv_run(live->loop, UV_RUN_ONCE);
+    json_decref(live->gateway_saw);
     free(live->json);
     free(live);
 }

@@ -9,7 +9,7 @@
 #include "common/clock.h"
 #include "common/program/process.h"
 #include "loadtest/baseline.h"
-#include "loadtest/live_feed.h"
+#include "loadtest/live.h"
 #include "loadtest/pages.h"
 #include "loadtest/report.h"
 #include "loadtest/sale.h"
@@ -39,7 +39,7 @@ struct rehearsal {
     struct lt_proof proof;
     struct lt_report report;
     struct lt_witness witness; /* of --history */
-    struct lt_live_feed *feed; /* of --live, while buyers come; or NULL */
+    struct lt_live *live;      /* of --live, while buyers come; or NULL */
     json_t *baseline;          /* the report of --baseline, or NULL */
     struct lt_twin twin;
     struct lt_client *client;
@@ -109,22 +109,18 @@ static void on_second(const struct lt_progress *progress, void *ctx)
     const struct rehearsal *rehearsal = ctx;
     if (!rehearsal->options->quiet)
         print_second(rehearsal, progress);
-    if (rehearsal->feed != NULL)
-        lt_live_feed_second(rehearsal->feed, progress);
+    if (rehearsal->live != NULL)
+        lt_live_second(rehearsal->live, progress);
 }
 
-static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_live **ret_live,
-                     struct ps_fault *fault)
+static int show_live(struct rehearsal *rehearsal, uv_loop_t *loop, struct ps_fault *fault)
 {
-    int err = lt_live_new(loop, (uint16_t)rehearsal->options->live_port, ret_live, fault);
-    if (err < 0)
-        return err;
-    if (lt_live_feed_new(loop, *ret_live, &rehearsal->admin, rehearsal->sale, rehearsal->tally,
-                         &rehearsal->feed) < 0)
-        return ps_fault(fault, PS_E_NOMEM, "--live", "out of memory");
-    if (!rehearsal->options->live_said)
+    const struct lt_live_source source = {&rehearsal->admin, rehearsal->sale, rehearsal->tally};
+    int err = lt_live_new(loop, (uint16_t)rehearsal->options->live_port, &source, &rehearsal->live,
+                          fault);
+    if (err == 0 && !rehearsal->options->live_said)
         fprintf(stderr, "live: http://127.0.0.1:%d/\n", (int)rehearsal->options->live_port);
-    return 0;
+    return err;
 }
 
 static void on_page(const struct lt_answer *answer, void *ctx)
@@ -184,12 +180,11 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
         .ctx = rehearsal,
     };
     struct lt_client *client = NULL, *visitors = NULL;
-    struct lt_live *live = NULL;
     int err = lt_client_new(&loop, &settings, &client, fault);
     if (err == 0 && rehearsal->pages != NULL)
         err = add_visitors(rehearsal, &loop, &visitors, fault);
     if (err == 0 && options->live_port > 0)
-        err = show_live(rehearsal, &loop, &live, fault);
+        err = show_live(rehearsal, &loop, fault);
     if (err == 0) {
         rehearsal->client = client;
         int64_t cpu_before_ns = ps_process_cpu_ns();
@@ -203,9 +198,8 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
             ps_clock_wall_ms(&ps_clock_system) - report->end.elapsed_ns / PS_NS_PER_MS;
         report->interrupted = report->end.offered - report->end.tried_again < settings.plan->count;
     }
-    lt_live_feed_free(rehearsal->feed);
-    rehearsal->feed = NULL;
-    lt_live_free(live);
+    lt_live_free(rehearsal->live);
+    rehearsal->live = NULL;
     lt_client_free(visitors);
     lt_client_free(client);
     (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */

@@ -4,10 +4,13 @@
 #define CFG_SYNC_CALL_H
 
 #include "common/redis/redis_link.h"
-#include "gateway/config/store/sync_scripts.h"
 
 #define CFG_SYNC_KEY      "ps:control"
 #define CFG_SYNC_KEY_REVS "ps:control:revs"
+
+/* The scripts of lua/, embedded when the program is built. */
+enum cfg_sync_script { CFG_SYNC_SCRIPT_PUSH, CFG_SYNC_SCRIPT_PUT, CFG_SYNC_SCRIPT_SINCE };
+extern const struct ps_redis_script cfg_sync_scripts[]; /* by enum cfg_sync_script */
 
 /* KEYS and ARGV of a call, heap; the texts are the caller's until it is sent. */
 struct cfg_sync_call {
