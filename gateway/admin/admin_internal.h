@@ -49,6 +49,7 @@ struct op_admin {
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_standby {
         int64_t has;      /* the last record on the standby's disk */
+        int64_t control;  /* the revision of its control.db; -1: it has none */
         int64_t asked_ns; /* 0: never */
     } standby;
     struct op_reads reads; /* long ones, on work threads */

@@ -258,14 +258,6 @@ static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *
     return false;
 }
 
-/* Goods leave on a confirm 200: where a standby is to have it first, it is said then. */
-static bool is_standby_behind(const struct order_command *command)
-{
-    const struct op_admin *admin = admin_of(command);
-
-    return admin->deps.confirm_on_standby && !op_standby_has(admin, command->seq);
-}
-
 static enum ans_verdict verdict_of(const struct item *item)
 {
     static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
@@ -286,7 +278,7 @@ static enum ans_verdict verdict_of(const struct item *item)
     case OQ_STATE_CONFIRMED:
         if (!item->confirm)
             return ANS_V_order_confirmed;
-        return is_standby_behind(item->command) ? ANS_V_standby_behind : ANS_V_ok;
+        return op_standby_has(admin, item->command->seq, order) ? ANS_V_ok : ANS_V_standby_behind;
     case OQ_STATE_RELEASED:
         return item->confirm ? no[oq_order_reason(order)] : ANS_V_ok;
     case OQ_STATE_VOID:
@@ -362,13 +354,7 @@ static void say(struct op_request *request)
     free(command);
 }
 
-static void look_at_standby(struct op_request *request)
-{
-    if (!is_standby_behind((const struct order_command *)request->task))
-        say(request);
-}
-
-static bool confirms(const struct order_command *command)
+static bool waits_for_standby(const struct order_command *command)
 {
     for (size_t i = 0; i < command->count; i++)
         if (verdict_of(&command->items[i]) == ANS_V_standby_behind)
@@ -376,11 +362,17 @@ static bool confirms(const struct order_command *command)
     return false;
 }
 
+static void look_at_standby(struct op_request *request)
+{
+    if (!waits_for_standby((const struct order_command *)request->task))
+        say(request);
+}
+
 /* Answers, as soon as the standby has what is confirmed. */
 static void conclude(struct op_request *request, struct order_command *command)
 {
     note_seq(command);
-    if (!confirms(command)) {
+    if (!waits_for_standby(command)) {
         answer(request, command);
         free(command);
         return;

@@ -1,7 +1,8 @@
 /* What a standby asks (queue/standby): the journal's records behind a place, and a copy of
  * control.db. A standby asks for what is behind the last record that it has on its own disk, so
- * `after` also acknowledges. With log.confirm_on_standby the answer to a confirm waits for that: no
- * order whose confirm was answered 200 is lost with this machine. One standby at a time. */
+ * `after` also acknowledges, and `control` the documents that it has. With log.confirm_on_standby
+ * the answer to a confirm waits for both: no order whose confirm was answered 200 is lost with this
+ * machine, nor the sale that it belongs to. One standby at a time. */
 #include "gateway/admin/standby.h"
 #include "gateway/admin/export.h"
 #include "gateway/admin/parts.h"
@@ -17,9 +18,13 @@
 #define WORK_WAIT_MS 10000
 #define AWAY_S       10
 
-bool op_standby_has(const struct op_admin *admin, int64_t seq)
+bool op_standby_has(const struct op_admin *admin, int64_t seq, const struct oq_order *order)
 {
-    return admin->standby.has >= seq;
+    if (!admin->deps.confirm_on_standby)
+        return true;
+    const struct cfg_doc *sale =
+        cfg_store_find(admin->deps.config, &cfg_kind_sale, oq_sale_name(oq_order_sale(order)));
+    return admin->standby.has >= seq && (sale == NULL || admin->standby.control >= sale->revision);
 }
 
 /* False: answered. */
@@ -41,9 +46,10 @@ static bool has_journal(struct op_request *request)
 static void standby_journal(struct op_request *request)
 {
     struct op_standby *standby = &request->admin->standby;
-    int64_t end = oq_fold_seq(request->admin->deps.fold, 0), after = -1, limit = 1000;
+    int64_t end = oq_fold_seq(request->admin->deps.fold, 0), after = -1, control = -1, limit = 1000;
     const struct op_param params[] = {
         {.name = "after", .number = &after, .min = 0, .max = PS_INT_MAX},
+        {.name = "control", .number = &control, .min = 0, .max = PS_INT_MAX},
         {.name = "limit", .number = &limit, .min = 1, .max = 1000}};
 
     if (!has_journal(request) || !op_query(request, params, PS_ARRAY_LEN(params)))
@@ -59,8 +65,9 @@ static void standby_journal(struct op_request *request)
               "this journal ends at record %lld: the standby follows another one", (long long)end);
         return;
     }
-    *standby =
-        (struct op_standby){.has = after, .asked_ns = ps_clock_mono_ns(request->admin->deps.clock)};
+    *standby = (struct op_standby){
+        .has = after, .control = control, .asked_ns = ps_clock_mono_ns(request->admin->deps.clock)};
+    op_etag(request, cfg_store_revision(request->admin->deps.config));
     if (after == end)
         op_ndjson(request, strdup(""), 0, end);
     else

@@ -4,7 +4,9 @@
 
 #include "gateway/admin/admin_internal.h"
 
-/* Has the standby this record of the journal on its disk? */
-bool op_standby_has(const struct op_admin *admin, int64_t seq);
+/* With log.confirm_on_standby: has the standby this record of the journal on its disk, and the
+ * newest document of the order's sale? Goods leave on a confirm 200, so it waits for both. Without
+ * the setting: true. */
+bool op_standby_has(const struct op_admin *admin, int64_t seq, const struct oq_order *order);
 
 #endif

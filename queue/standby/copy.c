@@ -1,7 +1,9 @@
 /* A copy of a gateway's journal, record by record under the same numbers, and of its control.db.
  *
  * A request for the records after N tells the gateway that all up to N are on this disk: so N is
- * what was committed here, never what was only received. control.db may have a sale's opening that
+ * what was committed here, never what was only received. It also names the revision of the
+ * control.db here, and each answer that of the gateway's: control.db is asked for as soon as it has
+ * changed. control.db may have a sale's opening that
  * only later records of the journal show; so it is put in place when the journal here has reached
  * the record that the gateway's had when control.db was copied.
  *
@@ -21,11 +23,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONTROL_EVERY_NS PS_NS_PER_S
-#define TOKEN_MAX        256
-#define CONNECT_MS       2000
-#define ANSWER_MS        10000
-#define ANSWER_MAX       ((size_t)300 << 20)
+#define CONTROL_SHARE 4 /* a copy may take one part of so many of the time between two of them */
+#define TOKEN_MAX     256
+#define CONNECT_MS    2000
+#define ANSWER_MS     10000
+#define ANSWER_MAX    ((size_t)300 << 20)
 
 struct sb_copy {
     char path[PATH_MAX - PS_DB_FILE_SUFFIX_MAX]; /* of journal.db */
@@ -36,7 +38,8 @@ struct sb_copy {
     bool compared; /* the last record is the gateway's */
     bool at_end;
     int64_t revision; /* of control.db here; -1: of before the start */
-    int64_t asked_ns; /* for control.db */
+    int64_t newest;   /* the gateway's revision, as it last said */
+    int64_t again_ns; /* control.db is not asked for before this time */
     char *control;    /* received; waits until the journal reaches control_seq */
     size_t control_len;
     int64_t control_seq, control_revision;
@@ -75,7 +78,7 @@ int sb_copy_open(const char *state_dir, struct sb_copy **ret_copy, struct ps_fau
     if (copy == NULL)
         return ps_fault(fault, PS_E_NOMEM, "--state-dir", "out of memory");
     copy->lock = -1;
-    copy->revision = -1;
+    copy->revision = copy->newest = -1;
     int len = snprintf(copy->path, sizeof copy->path, "%s/journal.db", state_dir);
     int err = 0;
     if (len < 0 || (size_t)len >= sizeof copy->path)
@@ -112,7 +115,7 @@ int64_t sb_copy_seq(const struct sb_copy *copy)
 
 bool sb_copy_is_whole(const struct sb_copy *copy)
 {
-    return copy->at_end && copy->revision >= 0;
+    return copy->at_end && copy->revision >= 0 && copy->revision == copy->newest;
 }
 
 /* --- Asking --- */
@@ -277,10 +280,15 @@ static enum sb_turn follow(struct sb_copy *copy, const struct sb_source *from,
     struct ps_answer *answer;
     char path[96];
 
-    (void)snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld", (long long)copy->seq);
+    int len =
+        snprintf(path, sizeof path, "/admin/v1/standby/journal?after=%lld", (long long)copy->seq);
+    if (copy->revision >= 0)
+        (void)snprintf(path + len, sizeof path - (size_t)len, "&control=%lld",
+                       (long long)copy->revision);
     enum sb_turn turn = ask(from, path, &answer, fault);
     if (turn != SB_MORE)
         return turn;
+    copy->newest = version_of(answer);
     copy->at_end = answer->len == 0;
     if (copy->at_end)
         return SB_WAIT;
@@ -295,14 +303,15 @@ static enum sb_turn fetch_control(struct sb_copy *copy, const struct sb_source *
     static const char magic[] = "SQLite format 3";
     struct ps_answer *answer;
     char path[96] = "/admin/v1/standby/control";
+    int64_t began_ns = now_ns();
 
-    copy->asked_ns = now_ns();
     if (copy->revision >= 0)
         (void)snprintf(path, sizeof path, "/admin/v1/standby/control?revision=%lld",
                        (long long)copy->revision);
     enum sb_turn turn = ask(from, path, &answer, fault);
     if (turn != SB_MORE || answer->status == 204)
         return turn;
+    copy->again_ns = now_ns() + CONTROL_SHARE * (now_ns() - began_ns);
     if (answer->len < sizeof magic || memcmp(answer->text, magic, sizeof magic) != 0 ||
         version_of(answer) < 0) {
         ps_fault(fault, 0, "--gateway", "what it gives for control.db is no database");
@@ -346,8 +355,8 @@ enum sb_turn sb_copy_turn(struct sb_copy *copy, const struct sb_source *from,
     if (!copy->compared && copy->seq > 0)
         turn = compare(copy, from, fault);
     copy->compared = turn == SB_MORE;
-    if (turn == SB_MORE && copy->control == NULL &&
-        (copy->asked_ns == 0 || now_ns() - copy->asked_ns >= CONTROL_EVERY_NS))
+    if (turn == SB_MORE && copy->control == NULL && copy->revision != copy->newest &&
+        now_ns() >= copy->again_ns)
         turn = fetch_control(copy, from, fault);
     if (turn == SB_MORE)
         turn = follow(copy, from, fault);

@@ -114,6 +114,23 @@ def test_what_a_confirm_promised_outlives_the_machine(tmp_path):
             assert successor.buy(sale, "late-buyer").status == 202
 
 
+def test_the_sale_of_a_confirmed_order_outlives_the_machine_however_young_it_is(tmp_path):
+    """F29."""
+    with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 5000}}) as gateway, \
+            Standby(gateway, tmp_path / "b") as standby:
+        standby.wait_event("caught_up")
+        sale = gateway.make_sale()
+        order = gateway.buy(sale, "ann").json["order_id"]
+        assert confirm(gateway, order).status == 200
+        gateway.kill()
+        standby.wait_event("gateway_away")
+        assert standby.stop() == 0
+        with standby.successor() as successor:
+            assert [(o["order_id"], o["state"]) for o in successor.orders(sale)] == [(order, "confirmed")]
+            assert successor.sale(sale)["state"] == "open"
+            successor.assert_books(sale)
+
+
 def test_a_confirm_waits_for_the_standby_and_is_not_said_without_it(tmp_path):
     """F29."""
     with Gateway(settings={"log": {"confirm_on_standby": True, "ack_timeout_ms": 300}}) as gateway:
