@@ -35,6 +35,10 @@ int ctl_token_new(struct ctl *ctl);
 int ctl_token_remove(struct ctl *ctl);
 int ctl_nodes(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
+/* watch.c */
+int ctl_watch_follow(struct ctl *ctl);
+int ctl_watch_list(struct ctl *ctl);
+int ctl_watch_end(struct ctl *ctl);
 /* top.c */
 int ctl_top(struct ctl *ctl);
 /* audit.c */

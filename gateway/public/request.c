@@ -68,6 +68,46 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
            PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
 }
 
+/* Does somebody watch this buyer? Orders and look-ups are noted; a rehearsal's users are made up.
+ */
+static struct adm_watch *find_watch(const struct pub_request *request)
+{
+    struct ps_str user = request->order.asked.user;
+
+    return request->api != NULL && user.len > 0 && !pub_request_is_rehearsal(request)
+               ? adm_watches_find(request->listener->gates->snapshot->watches, user)
+               : NULL;
+}
+
+static void copy_text(struct ps_str from, char *ret_text, size_t cap)
+{
+    size_t len = from.len < cap ? from.len : cap - 1;
+
+    if (len > 0)
+        memcpy(ret_text, from.at, len);
+    ret_text[len] = '\0';
+}
+
+static void note_verdict(const struct pub_request *request, enum ans_verdict verdict,
+                         int64_t took_ns)
+{
+    struct adm_watch *watch = find_watch(request);
+    struct adm_watched entry = {.took_ns = took_ns,
+                                .verdict = (int)verdict,
+                                .status = ans_verdicts[verdict].status,
+                                .method = method_of(request->http),
+                                .path = request->api_path};
+
+    if (watch == NULL)
+        return;
+    entry.at_ms = ps_clock_wall_ms(request->listener->clock);
+    copy_text(request->order.sale_name, entry.sale, sizeof entry.sale);
+    copy_text(request->http->request_id, entry.request_id, sizeof entry.request_id);
+    if (request->rule != NULL)
+        copy_text(ps_str(request->rule), entry.rule, sizeof entry.rule);
+    adm_watch_note(watch, &entry);
+}
+
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
 {
     const struct pub_listener *listener = request->listener;
@@ -83,6 +123,8 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         ps_times_add(&listener->load->orders, took_ns);
     if (listener->access_is_on)
         write_access_log(request, verdict, took_ns);
+    if (PS_UNLIKELY(listener->gates->snapshot->watches != NULL))
+        note_verdict(request, verdict, took_ns);
 }
 
 void pub_request_count_refused(struct pub_request *request, enum ans_verdict verdict,

@@ -3,6 +3,7 @@
 
 #include "gateway/config/kinds/block_doc.h"
 #include "gateway/config/kinds/override.h"
+#include "gateway/config/kinds/watch.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -88,12 +89,27 @@ static int put_rehearsal_keys(struct snap_view *view, const struct cfg_store *st
     return 0;
 }
 
+static int put_watches(struct snap_view *view, const struct cfg_store *store,
+                       const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    const char *users[CFG_WATCHES_MAX];
+    const struct cfg_doc *doc = NULL;
+    size_t count = 0;
+
+    (void)from;
+    (void)to;
+    while (count < CFG_WATCHES_MAX && (doc = cfg_store_next(store, &cfg_kind_watch, doc)) != NULL)
+        users[count++] = doc->name;
+    return snap_view_set_watches(view, users, count);
+}
+
 static const struct {
     const struct cfg_kind *kind;
     put_fn *put;
 } rows[] = {{&cfg_kind_sale, put_sale},      {&cfg_kind_limit, put_rules},
             {&cfg_kind_override, put_rules}, {&cfg_kind_user, put_user},
-            {&cfg_kind_range, put_range},    {&cfg_kind_rehearsal_key, put_rehearsal_keys}};
+            {&cfg_kind_range, put_range},    {&cfg_kind_rehearsal_key, put_rehearsal_keys},
+            {&cfg_kind_watch, put_watches}};
 
 int snap_view_put(struct snap_view *view, const struct cfg_store *store, const struct cfg_doc *from,
                   const struct cfg_doc *to)

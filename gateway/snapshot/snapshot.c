@@ -56,6 +56,7 @@ void snapshot_free(struct snapshot *snapshot)
     free(snapshot->retired.sales);
     adm_limit_set_free(snapshot->retired.limits);
     adm_blocklist_free(snapshot->retired.blocklist);
+    adm_watches_free(snapshot->retired.watches);
     up_table_drop(snapshot->retired.up_table);
     sodium_memzero(&snapshot->rehearsal_keys, sizeof snapshot->rehearsal_keys);
     free(snapshot);

@@ -7,6 +7,7 @@
 
 #include "gateway/admission/limits/blocklist.h"
 #include "gateway/admission/limits/limit_set.h"
+#include "gateway/admission/limits/watches.h"
 #include "gateway/config/kinds/rehearsal_key.h"
 #include "gateway/snapshot/sale.h"
 #include "gateway/upstream/pool.h"
@@ -21,6 +22,7 @@ struct snapshot {
     struct snap_sale **twins; /* of them the newest twin of each sale, sorted by twin_of */
     struct adm_limit_set *limits;
     struct adm_blocklist *blocklist;
+    struct adm_watches *watches; /* NULL: nobody is watched */
     struct cfg_rehearsal_keys rehearsal_keys;
     struct up_table *up_table; /* NULL: there are none */
     /* Private: what the next one does not have any more. */
@@ -28,6 +30,7 @@ struct snapshot {
         struct snap_sale *first_sale, **sales;
         struct adm_limit_set *limits;
         struct adm_blocklist *blocklist;
+        struct adm_watches *watches;
         struct up_table *up_table;
     } retired;
 };

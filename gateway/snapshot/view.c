@@ -25,9 +25,10 @@ struct snap_view {
     uint32_t index_end;
     struct adm_limit_set *limits;
     struct adm_blocklist *blocklist;
+    struct adm_watches *watches;
     struct up_table *up_table;
     struct cfg_rehearsal_keys rehearsal_keys;
-    bool sales_changed, limits_changed, blocklist_changed,
+    bool sales_changed, limits_changed, blocklist_changed, watches_changed,
         up_table_changed; /* since the last one */
 };
 
@@ -75,6 +76,8 @@ void snap_view_free(struct snap_view *view)
     free(view->free_indexes);
     if (view->limits_changed)
         adm_limit_set_free(view->limits);
+    if (view->watches_changed)
+        adm_watches_free(view->watches);
     if (view->up_table_changed)
         up_table_drop(view->up_table);
     adm_blocklist_free(view->blocklist);
@@ -174,6 +177,20 @@ int snap_view_set_rules(struct snap_view *view, const struct cfg_limit_rule *rul
     return 0;
 }
 
+int snap_view_set_watches(struct snap_view *view, const char *const *users, size_t count)
+{
+    struct adm_watches *watches;
+    int err = adm_watches_new(users, count, view->watches, &watches);
+
+    if (err < 0)
+        return err;
+    if (view->watches_changed) /* no snapshot has them */
+        adm_watches_free(view->watches);
+    view->watches = watches;
+    view->watches_changed = true;
+    return 0;
+}
+
 void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehearsal_keys *keys)
 {
     view->rehearsal_keys = *keys;
@@ -241,6 +258,7 @@ static void hand_over(struct snap_view *view, struct snapshot *next)
         last->retired.sales = next->sales != last->sales ? last->sales : NULL;
         last->retired.limits = next->limits != last->limits ? last->limits : NULL;
         last->retired.blocklist = next->blocklist != last->blocklist ? last->blocklist : NULL;
+        last->retired.watches = next->watches != last->watches ? last->watches : NULL;
         last->retired.up_table = next->up_table != last->up_table ? last->up_table : NULL;
     } else {
         snapshot_free_retired(view->retired);
@@ -248,11 +266,12 @@ static void hand_over(struct snap_view *view, struct snapshot *next)
     view->retired = NULL;
     view->last = next;
     view->sales_changed = view->limits_changed = false;
-    view->blocklist_changed = view->up_table_changed = false;
+    view->blocklist_changed = view->watches_changed = view->up_table_changed = false;
     /* The last of all frees what nobody takes over. */
     next->retired.sales = next->sales;
     next->retired.limits = next->limits;
     next->retired.blocklist = next->blocklist;
+    next->retired.watches = next->watches;
     next->retired.up_table = next->up_table;
 }
 
@@ -273,6 +292,7 @@ int snap_view_snapshot(struct snap_view *view, int64_t version, int64_t revision
     next->sales = view->sales_changed ? copy_lists(view, &next->twin_count) : last->sales;
     next->limits = view->limits;
     next->up_table = view->up_table;
+    next->watches = view->watches;
     next->blocklist =
         view->blocklist_changed ? adm_blocklist_freeze(view->blocklist) : last->blocklist;
     if (next->sales == NULL || next->blocklist == NULL) {

@@ -31,6 +31,9 @@ int snap_view_set_rules(struct snap_view *view, const struct cfg_limit_rule *rul
 void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehearsal_keys *keys);
 /* Takes a reference over. */
 void snap_view_set_up_table(struct snap_view *view, struct up_table *up_table);
+/* These are all watched users, by name; copied. PS_E_NOMEM. */
+int snap_view_set_watches(struct snap_view *view, const char *const *users,
+                          size_t count) PS_MUST_CHECK;
 /* To be changed in place. */
 struct adm_blocklist *snap_view_blocklist(struct snap_view *view);
 

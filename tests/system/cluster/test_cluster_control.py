@@ -196,6 +196,20 @@ def test_limits_and_blocklist_set_at_one_gateway_hold_at_all(calm):
     everywhere(calm, lambda g: g.admin("GET", "/admin/v1/limits/user").json["mode"] == "off", "the end of the rule")
 
 
+def test_a_watch_set_at_one_gateway_shows_at_each_what_that_one_has_answered(calm):
+    path = "/admin/v1/watches/watched"
+    assert calm[1].admin("PUT", path, {"ttl_s": 600}).status == 201
+    everywhere(calm, lambda g: g.admin("GET", path).status == 200, "the watch")
+    for gateway in calm.gateways:
+        for _ in range(1 + gateway.index):
+            gateway.buy("none", "watched")
+    for gateway in calm.gateways:
+        shown = gateway.admin("GET", path).json
+        assert {entry["verdict"] for entry in shown["verdicts"]} == {"not_found"} and len(shown["verdicts"]) == 1 + gateway.index
+    assert calm[2].admin("DELETE", path).status == 204
+    everywhere(calm, lambda g: g.admin("GET", path).status == 404, "the end of the watch")
+
+
 @pytest.mark.slow
 def test_a_trial_of_a_shared_limit_has_the_share_of_its_rule(cluster):
     """LM5: on each gateway the same figures count the same on trial and in force, and all together let through one rate."""
