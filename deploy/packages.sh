@@ -1,12 +1,12 @@
-# Debian packages by purpose, and one function that installs what is missing. Sourced by deploy/quickstart, tests/run and loadtest/bench.
+# Lists of Debian packages, and a function that installs the missing ones. deploy/quickstart, tests/run and loadtest/bench source this file.
 # shellcheck shell=bash
 
-PATH=$PATH:/usr/sbin:/sbin # HAProxy and nginx are there, which is not on an ordinary user's path
+PATH=$PATH:/usr/sbin:/sbin # for HAProxy and nginx; an ordinary user's PATH does not have it
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
     libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev libyaml-dev)
 packages_kafka=(maven default-jre-headless)
-# Of each part of tests/run: asan and tsan run what unit and contract run, soak what system runs.
+# For each part of tests/run. asan and tsan need the packages of unit and contract, soak those of system.
 packages_unit=(libcmocka-dev "${packages_build[@]}")
 packages_lint=(clang-format curl git groff prometheus python3 python3-pytest python3-venv python3-yaml python3-jsonschema "${packages_unit[@]}")
 packages_contract=(openssl postgresql redis-server "${packages_kafka[@]}" "${packages_unit[@]}")
@@ -18,7 +18,7 @@ packages_quickstart=(curl jq python3 "${packages_build[@]}")
 packages_cluster=(redis-server haproxy openssl sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
 packages_bench=(haproxy nginx-light wrk python3 "${packages_build[@]}")
 
-# install_packages NAME...: asks nothing, is quick when all are there, and says what is missing when they cannot be had.
+# install_packages NAME...: never asks, is quick if all are installed, and names the missing packages if it cannot install them.
 install_packages() {
     local missing=() package as_root=()
     for package in "$@"; do
@@ -31,7 +31,7 @@ install_packages() {
     fi
     echo "installing: ${missing[*]}"
     "${as_root[@]}" apt-get update -qq >/dev/null || { echo "apt-get update failed" >&2; return 1; }
-    ( # Servers are wanted as programs here (peers in benchmarks, tests), never as services of the machine.
+    ( # Benchmarks and tests start the servers themselves: do not let the packages start them as services.
         policy=/usr/sbin/policy-rc.d
         if [ ! -e "$policy" ]; then
             trap '"${as_root[@]}" rm -f "$policy"' EXIT
