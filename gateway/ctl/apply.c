@@ -1,6 +1,6 @@
-/* apply and diff: what files say against what is in force. Both are one PUT of a bundle, so all of
- * it happens or nothing; a dry run of it is the difference. Whatever version is in force may go:
- * the files are what is wanted. */
+/* apply and diff: compares files with the documents in force. Both send one PUT of a bundle, so
+ * that all of it is applied or nothing; a dry run of the PUT returns the differences. They replace
+ * any version in force: the files are what the operator wants. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/files.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The kinds of --kinds that the files do not have at all: with --prune none of them may stay. */
+/* The kinds of --kinds that the files do not have at all: --prune deletes all their documents. */
 static int add_kinds(const struct ctl *ctl, json_t *documents)
 {
     const char *kinds = ctl->options.kinds;
@@ -28,7 +28,7 @@ static int add_kinds(const struct ctl *ctl, json_t *documents)
     return CTL_OK;
 }
 
-/* The bundle of the files, as a body. Owner: the caller. */
+/* The bundle of the files, as the body of the request. Owner: the caller. */
 static int read_bundle(const struct ctl *ctl, json_t **ret_body)
 {
     json_t *documents = NULL, *body = NULL;
@@ -39,7 +39,7 @@ static int read_bundle(const struct ctl *ctl, json_t **ret_body)
     if (exit == CTL_OK)
         exit = add_kinds(ctl, documents);
     if (exit == CTL_OK && json_object_size(documents) == 0)
-        exit = ctl_say(CTL_USAGE, "%s holds no document", ctl->options.file);
+        exit = ctl_say(CTL_USAGE, "%s contains no document", ctl->options.file);
     if (exit == CTL_OK &&
         ((body = ctl_body(ctl)) == NULL || json_object_set(body, "documents", documents) != 0))
         exit = ctl_say(CTL_FAILED, "out of memory");
@@ -65,9 +65,9 @@ static int put_bundle(const struct ctl *ctl, const json_t *body, bool dry_run,
     return ctl_send(ctl, &call, ret_reply);
 }
 
-/* --- What changes. --- */
+/* --- Differences. --- */
 
-/* What a pointer (RFC 6901) of a difference leads to; NULL: nothing. */
+/* The value that a pointer (RFC 6901) of a difference names; NULL: none. */
 static const json_t *follow(const json_t *json, const char *pointer)
 {
     char name[512];
@@ -95,7 +95,7 @@ static void print_side(const char *sign, const char *pointer, const json_t *valu
     (void)ctl_put_json(stdout, value, false);
 }
 
-/* Of a document that changes each member with its old and its new value. */
+/* Prints each changed member of a document with its old and its new value. */
 static void print_change(const json_t *change, const json_t *before)
 {
     const char *document = json_string_value(json_object_get(change, "document"));
@@ -122,7 +122,7 @@ static void print_change(const json_t *change, const json_t *before)
     }
 }
 
-/* The document "limits/ip" of a bundle: a kind may have a slash, so the longest one that fits. */
+/* The document "limits/ip" of a bundle. A kind may contain a slash, so the longest match wins. */
 static const json_t *document_of(const json_t *bundle, const char *path)
 {
     const char *kind;
@@ -178,7 +178,8 @@ int ctl_diff(struct ctl *ctl)
     return exit;
 }
 
-/* What will change is asked first, to be said: the answer of the change itself is the bundle. */
+/* A dry run finds what will change, to be printed after the change: the change answers with the
+ * bundle. */
 int ctl_apply(struct ctl *ctl)
 {
     struct ctl_reply would = {0}, done = {0};

@@ -1,4 +1,4 @@
-/* audit: who has changed what, and whether anybody has changed the record of it. */
+/* audit: shows the audit log, and verifies that nobody has altered it. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -15,7 +15,7 @@ static int add_line(struct ctl_table *table, const char *line, size_t len)
     json_t *json;
 
     if (ps_json_parse(line, len, &json, &fault) < 0)
-        return ctl_say(CTL_AWAY, "a line of the answer is no JSON: %s", fault.text);
+        return ctl_say(CTL_AWAY, "a line of the answer is not valid JSON: %s", fault.text);
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++)
         ctl_table_add_json(table, json_object_get(json, members[i]));
     json_decref(json);
@@ -64,9 +64,9 @@ int ctl_audit_show(struct ctl *ctl)
 
 /* --- verify --- */
 
-/* A line holds the hash of the line before, so what is wrong with a line shows in the next one. */
+/* A line holds the hash of the previous line, so an altered line is detected at the next one. */
 struct chain {
-    const char *file;       /* that is read, or the gateway */
+    const char *file;       /* the file that is read, or the gateway */
     char head[65];          /* of the last line */
     int64_t seq, first_seq; /* of the last line and of the first; 0: none yet */
     int64_t lines, unchained, faults;
@@ -81,19 +81,21 @@ static void hash_line(const char *line, size_t len, char ret_head[65])
     (void)sodium_bin2hex(ret_head, 65, hash, sizeof hash);
 }
 
-/* What does not fit says which it was: by the numbers of the two lines. */
+/* Reports where the chain breaks: the numbers of two lines show whether lines are missing, moved or
+ * altered. */
 static void say_break(struct chain *chain, int64_t seq)
 {
     chain->faults++;
     if (seq > chain->seq + 1)
         (void)ctl_say(CTL_REFUSED,
-                      "%s: line %lld follows line %lld: what was between is missing or elsewhere",
+                      "%s: line %lld follows line %lld: the lines between are missing or elsewhere",
                       chain->file, (long long)seq, (long long)chain->seq);
     else if (seq <= chain->seq)
-        (void)ctl_say(CTL_REFUSED, "%s: line %lld stands behind line %lld: the order was changed",
+        (void)ctl_say(CTL_REFUSED, "%s: line %lld comes after line %lld: lines were reordered",
                       chain->file, (long long)seq, (long long)chain->seq);
     else
-        (void)ctl_say(CTL_REFUSED, "%s: line %lld was changed: line %lld holds another hash of it",
+        (void)ctl_say(CTL_REFUSED,
+                      "%s: line %lld was changed: its hash differs from the one in line %lld",
                       chain->file, (long long)chain->seq, (long long)seq);
 }
 
@@ -105,18 +107,18 @@ static void check_line(struct chain *chain, const char *line, size_t len)
 
     if (ps_json_parse(line, len, &json, &fault) < 0) {
         chain->faults++;
-        (void)ctl_say(CTL_REFUSED, "%s: the line behind line %lld is no JSON: %s", chain->file,
-                      (long long)chain->seq, fault.text);
+        (void)ctl_say(CTL_REFUSED, "%s: the line after line %lld is not valid JSON: %s",
+                      chain->file, (long long)chain->seq, fault.text);
     }
     int64_t seq = json_integer_value(json_object_get(json, "seq"));
     const char *prev = json_string_value(json_object_get(json, "prev"));
     bool chained = chain->lines > chain->unchained;
     if (prev == NULL && !chained) {
-        chain->unchained++; /* of a version that had no chain */
+        chain->unchained++; /* written by a version without the chain */
     } else if (prev != NULL && strcmp(prev, zeros) == 0 && chain->begins_file &&
                seq >= chain->seq) {
         if (seq > 1)
-            printf("%s: a chain begins at line %lld: nothing vouches for what was before\n",
+            printf("%s: a chain begins at line %lld: earlier lines cannot be verified\n",
                    chain->file, (long long)seq);
     } else if (chain->lines > 0 && (prev == NULL || strcmp(prev, chain->head) != 0)) {
         say_break(chain, seq);
@@ -144,7 +146,7 @@ static int check_file(struct chain *chain, const char *path)
         if (line[len - 1] == '\n')
             check_line(chain, line, (size_t)len - 1);
         else
-            printf("%s: the last line is torn: the gateway cuts it off when it writes again\n",
+            printf("%s: the last line is incomplete: the gateway removes it at its next write\n",
                    path);
     }
     int exit = ferror(file) ? ctl_say(CTL_USAGE, "%s: %s", path, strerror(errno)) : CTL_OK;
@@ -153,7 +155,7 @@ static int check_file(struct chain *chain, const char *path)
     return exit;
 }
 
-/* All that the gateway has, page by page. */
+/* Reads the gateway's whole audit log, page by page. */
 static int check_gateway(const struct ctl *ctl, struct chain *chain)
 {
     int exit = CTL_OK;
@@ -174,8 +176,7 @@ static int check_gateway(const struct ctl *ctl, struct chain *chain)
         for (const char *at = reply.text, *stop; (stop = strchr(at, '\n')) != NULL; at = stop + 1)
             check_line(chain, at, (size_t)(stop - at));
         if (len > 0 && chain->seq <= before)
-            exit = ctl_say(CTL_REFUSED, "%s: the pages of the audit log do not follow each other",
-                           ctl->admin);
+            exit = ctl_say(CTL_REFUSED, "%s: the pages of the audit log overlap", ctl->admin);
         ctl_reply_done(&reply);
     } while (exit == CTL_OK && len > 0);
     return exit;
@@ -196,8 +197,7 @@ int ctl_audit_verify(struct ctl *ctl)
            (long long)chain.seq);
     if (chain.unchained > 0)
         printf(", the first %lld without a chain", (long long)chain.unchained);
-    printf("; the hash of the last: %s\n", chain.lines > 0 ? chain.head : "none");
-    printf("%s\n",
-           chain.faults == 0 ? "each line fits the one before" : "the audit log was CHANGED");
+    printf("; hash of the last line: %s\n", chain.lines > 0 ? chain.head : "none");
+    printf("%s\n", chain.faults == 0 ? "the chain is intact" : "the audit log was ALTERED");
     return chain.faults == 0 ? CTL_OK : CTL_REFUSED;
 }

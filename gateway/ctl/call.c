@@ -1,6 +1,6 @@
-/* A connection a call: an operator's program makes few. What the gateway says is printed with its
- * control characters replaced; the token goes nowhere but into the header. Redirects are not
- * followed, a proxy of the environment is for going out and is not asked. */
+/* One connection per call: an operator's program makes few calls. Control characters in the
+ * gateway's answers are replaced before printing; the token goes into the header and nowhere else.
+ * Redirects are not followed, and proxies from the environment are not used. */
 #include "gateway/ctl/call.h"
 
 #include "common/call/call.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define CONNECT_MS 5000
-#define ANSWER_MS  130000 /* an audit may take the two minutes that a gateway gives it */
+#define ANSWER_MS  130000 /* a gateway allows an audit two minutes */
 #define ANSWER_MAX ((size_t)64 << 20)
 
 static const struct ps_charset unreserved = {
@@ -62,7 +62,7 @@ static const char *member(const json_t *json, const char *name)
     return json_string_value(json_object_get(json, name));
 }
 
-/* A problem document (RFC 9457): its detail, and each fault where there are several. */
+/* A problem document (RFC 9457): its detail, and each fault if there are several. */
 static int say_refusal(const struct ctl *ctl, const struct ctl_call *call,
                        const struct ctl_reply *reply)
 {
@@ -101,7 +101,7 @@ static int judge(const struct ctl *ctl, const struct ctl_call *call, struct ctl_
     bool has_json = reply->len > 0 && !(good && call->no_json);
     int err = has_json ? ps_json_parse(reply->text, reply->len, &reply->json, &fault) : 0;
     if (good && err < 0)
-        return ctl_say(CTL_AWAY, "%s: the answer is no JSON: %s; is this an admin listener?",
+        return ctl_say(CTL_AWAY, "%s: the answer is not valid JSON: %s; is this an admin listener?",
                        ctl->admin, fault.text);
     if (good || (call->allow != 0 && reply->status == call->allow))
         return CTL_OK;

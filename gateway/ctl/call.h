@@ -1,5 +1,5 @@
-/* One call of the admin API: its path made of a template, its answer as JSON or text, and a refusal
- * said on stderr. */
+/* One call of the admin API: makes the path of a template, returns the answer as JSON or text,
+ * prints refusals on stderr. */
 #ifndef CTL_CALL_H
 #define CTL_CALL_H
 
@@ -14,8 +14,8 @@ struct ctl_call {
     const char *args[4];
     const json_t *body;   /* borrowed; NULL: none */
     const char *if_match; /* an entity tag with its quotation marks, or *; NULL: none */
-    bool no_json;         /* the answer is text */
-    int allow;            /* a status that the caller looks at itself; 0: none */
+    bool no_json;         /* the answer is plain text */
+    int allow;            /* a status that the caller handles itself; 0: none */
 };
 
 struct ctl_reply {
@@ -24,21 +24,20 @@ struct ctl_reply {
     size_t len;
     json_t *json; /* NULL: text, or no body */
     char etag[64];
-    int64_t retry_after_s; /* 0: not said */
+    int64_t retry_after_s; /* 0: none given */
     int64_t last_seq;      /* Penstock-Last-Seq: `after` of the next page; -1: not said */
 };
 
-/* CTL_OK: status 2xx or `allow`; else it has been said why not, and *ret_reply is empty. Owner of
- * the reply: the caller (ctl_reply_done). */
+/* CTL_OK: status 2xx or `allow`. Else the reason was printed, and *ret_reply is empty. Owner of the
+ * reply: the caller (ctl_reply_done). */
 int ctl_send(const struct ctl *ctl, const struct ctl_call *call,
              struct ctl_reply *ret_reply) PS_MUST_CHECK;
 void ctl_reply_done(struct ctl_reply *reply);
 
-/* A call of which nothing but the answer is wanted: printed as `columns` say (print.h), or in JSON.
- */
+/* A call whose answer is only printed: as `columns` say (print.h), or as JSON. */
 int ctl_send_and_print(const struct ctl *ctl, const struct ctl_call *call, const char *columns);
 
-/* {"reason":…} as the options have it; empty without. Owner: the caller. NULL: no memory. */
+/* {"reason":…} from the options; {} without one. Owner: the caller. NULL: no memory. */
 json_t *ctl_body(const struct ctl *ctl);
 
 #endif

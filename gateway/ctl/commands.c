@@ -1,6 +1,6 @@
-/* The table of commands and that of options, and the way from argv to a command. Options may stand
- * anywhere, so which words are values is known from the one table of options; which of them a
- * command takes, its row says. */
+/* The tables of commands and options, and the parser of the command line. Options may stand
+ * anywhere, so one table of all options tells which words are their values; a command's row tells
+ * which options it takes. */
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
@@ -19,27 +19,27 @@
 
 /* clang-format off */
 const struct ps_flag ctl_flags[CTL_FLAGS] = {
-    [CTL_F_ADMIN]      = {"--admin", "URL", "The admin listener: http://HOST:PORT, https://HOST:PORT or unix:/PATH of its socket. Else PENSTOCK_ADMIN, else the context in use, else http://127.0.0.1:8090", TEXT, AT(admin), 0, 0},
-    [CTL_F_TOKEN_FILE] = {"--token-file", "FILE", "The file whose first line is the token, not readable by everybody. Else PENSTOCK_TOKEN_FILE, else the context in use", TEXT, AT(token_file), 0, 0},
-    [CTL_F_HELP]       = {"--help", NULL, "Says what a command does, and which options it takes", BOOL, AT(help), 0, 0},
-    [CTL_F_OUTPUT]     = {"-o", "FORMAT", "How the answer is printed", TEXT, AT(output), 0, 0},
-    [CTL_F_FILE]       = {"-f", "FILE|DIR", "A file, a directory of files (*.json, *.yaml, *.yml; those inside it, too), or - for standard input", TEXT, AT(file), 0, 0},
-    [CTL_F_PRUNE]      = {"--prune", NULL, "Deletes documents that the files leave out, of the kinds that they have or --kinds names; what always exists stays", BOOL, AT(prune), 0, 0},
-    [CTL_F_KINDS]      = {"--kinds", "LIST", "The kinds that are meant, such as limits,routes", TEXT, AT(kinds), 0, 0},
-    [CTL_F_DRY_RUN]    = {"--dry-run", NULL, "Says what would change, and changes nothing", BOOL, AT(dry_run), 0, 0},
-    [CTL_F_REASON]     = {"--reason", "TEXT", "Why; it goes into the audit log", TEXT, AT(reason), 0, 0},
-    [CTL_F_TTL]        = {"--ttl", "SECONDS", "When it ends by itself", INT, AT(ttl_s), 1, YEARS_10},
-    [CTL_F_GATEWAY]    = {"--gateway", "ID", "The one gateway of a cluster where it is in force", TEXT, AT(gateway), 0, 0},
-    [CTL_F_SALE]       = {"--sale", "SALE", "Of this sale alone", TEXT, AT(sale), 0, 0},
-    [CTL_F_STATE]      = {"--state", "STATE", "In this state alone", TEXT, AT(state), 0, 0},
-    [CTL_F_AFTER]      = {"--after", "SEQ", "Goes on behind this sequence number, which an export that broke off has said", INT, AT(after), 0, PS_INT_MAX},
-    [CTL_F_LIMIT]      = {"--limit", "N", "At most so many", INT, AT(limit), 1, 1000},
-    [CTL_F_ID]         = {"--id", "ID", "Makes the call repeatable: it counts once", TEXT, AT(id), 0, 0},
-    [CTL_F_NOTE]       = {"--note", "TEXT", "What it is for", TEXT, AT(note), 0, 0},
-    [CTL_F_POOL]       = {"--pool", "LIST", "The pools where a registrar may register, such as web,api", TEXT, AT(pool), 0, 0},
-    [CTL_F_OUT]        = {"--out", "FILE", "Writes the secret into a new file that only you can read, instead of printing it", TEXT, AT(out), 0, 0},
-    [CTL_F_INTERVAL]   = {"--interval", "SECONDS", "How often it is drawn (2)", INT, AT(interval_s), 1, 3600},
-    [CTL_F_ONCE]       = {"--once", NULL, "Draws once and ends", BOOL, AT(once), 0, 0},
+    [CTL_F_ADMIN]      = {"--admin", "URL", "The admin listener: http://HOST:PORT, https://HOST:PORT or unix:/PATH of its socket. Default: PENSTOCK_ADMIN, else the current context, else http://127.0.0.1:8090", TEXT, AT(admin), 0, 0},
+    [CTL_F_TOKEN_FILE] = {"--token-file", "FILE", "The file whose first line is the token; others must not be able to read it. Default: PENSTOCK_TOKEN_FILE, else the current context", TEXT, AT(token_file), 0, 0},
+    [CTL_F_HELP]       = {"--help", NULL, "Shows what a command does, and which options it takes", BOOL, AT(help), 0, 0},
+    [CTL_F_OUTPUT]     = {"-o", "FORMAT", "The format of the output", TEXT, AT(output), 0, 0},
+    [CTL_F_FILE]       = {"-f", "FILE|DIR", "A file, a directory (reads *.json, *.yaml and *.yml in it and below), or - for standard input", TEXT, AT(file), 0, 0},
+    [CTL_F_PRUNE]      = {"--prune", NULL, "Also deletes documents that the files do not contain, of the kinds in the files or in --kinds; never those that always exist", BOOL, AT(prune), 0, 0},
+    [CTL_F_KINDS]      = {"--kinds", "LIST", "Only these kinds, such as limits,routes", TEXT, AT(kinds), 0, 0},
+    [CTL_F_DRY_RUN]    = {"--dry-run", NULL, "Shows what would change, and changes nothing", BOOL, AT(dry_run), 0, 0},
+    [CTL_F_REASON]     = {"--reason", "TEXT", "The reason, for the audit log", TEXT, AT(reason), 0, 0},
+    [CTL_F_TTL]        = {"--ttl", "SECONDS", "Seconds until it ends by itself", INT, AT(ttl_s), 1, YEARS_10},
+    [CTL_F_GATEWAY]    = {"--gateway", "ID", "Only on this gateway of the cluster", TEXT, AT(gateway), 0, 0},
+    [CTL_F_SALE]       = {"--sale", "SALE", "Only orders of this sale", TEXT, AT(sale), 0, 0},
+    [CTL_F_STATE]      = {"--state", "STATE", "Only orders in this state", TEXT, AT(state), 0, 0},
+    [CTL_F_AFTER]      = {"--after", "SEQ", "Continues after this sequence number, which an interrupted export printed", INT, AT(after), 0, PS_INT_MAX},
+    [CTL_F_LIMIT]      = {"--limit", "N", "At most this many", INT, AT(limit), 1, 1000},
+    [CTL_F_ID]         = {"--id", "ID", "Makes the call safe to repeat: calls with the same id count once", TEXT, AT(id), 0, 0},
+    [CTL_F_NOTE]       = {"--note", "TEXT", "The purpose of the token", TEXT, AT(note), 0, 0},
+    [CTL_F_POOL]       = {"--pool", "LIST", "The pools in which a registrar may register, such as web,api", TEXT, AT(pool), 0, 0},
+    [CTL_F_OUT]        = {"--out", "FILE", "Writes the secret to a new file that only you can read, instead of printing it", TEXT, AT(out), 0, 0},
+    [CTL_F_INTERVAL]   = {"--interval", "SECONDS", "Seconds between two refreshes (2)", INT, AT(interval_s), 1, 3600},
+    [CTL_F_ONCE]       = {"--once", NULL, "Prints one screen and exits", BOOL, AT(once), 0, 0},
 };
 
 #define REASON CTL_BIT(CTL_F_REASON)
@@ -49,39 +49,39 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
 
 const struct ctl_command ctl_commands[] = {
     {"get",        "KIND [NAME]",           1, 2, 0,                     "table json", "Shows documents of a kind, or one of them", ctl_get, false},
-    {"describe",   "KIND",                  1, 1, 0,                     "table json", "Says what a document of a kind may hold", ctl_describe, false},
-    {"edit",       "KIND [NAME]",           1, 2, REASON,                NULL,         "Opens a document in $VISUAL or $EDITOR and puts it, unless somebody has changed it meanwhile", ctl_edit, false},
-    {"diff",       "",                      0, 0, FILES,                 "table json", "Says what apply would change: status 0 nothing, 1 something, above that trouble", ctl_diff, false},
-    {"apply",      "",                      0, 0, FILES | DRY | REASON,  "table json", "Makes documents what files say, all of them or none", ctl_apply, false},
-    {"rollback",   "KIND [NAME] [VERSION]", 1, 3, DRY | REASON,          "table json", "Makes a document what it was in a version; without one lists its versions", ctl_rollback, false},
-    {"top",        "",                      0, 0, CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE), NULL, "Draws one live screen: level and signals, open sales, overrides; q ends it", ctl_top, false},
-    {"override list", "",                   0, 0, 0,                     "table json", "Lists what is set for a time, and what would be so otherwise", ctl_override_list, false},
-    {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Sets one thing for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
+    {"describe",   "KIND",                  1, 1, 0,                     "table json", "Shows the members of a kind's documents", ctl_describe, false},
+    {"edit",       "KIND [NAME]",           1, 2, REASON,                NULL,         "Opens a document in $VISUAL or $EDITOR and saves it, unless somebody else changed it in the meantime", ctl_edit, false},
+    {"diff",       "",                      0, 0, FILES,                 "table json", "Shows what apply would change; status 0: nothing, 1: something, above 1: an error", ctl_diff, false},
+    {"apply",      "",                      0, 0, FILES | DRY | REASON,  "table json", "Changes documents to match the files, all of them or none", ctl_apply, false},
+    {"rollback",   "KIND [NAME] [VERSION]", 1, 3, DRY | REASON,          "table json", "Restores a version of a document; without VERSION lists its versions", ctl_rollback, false},
+    {"top",        "",                      0, 0, CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE), NULL, "Shows a live screen: level and signals, open sales, overrides; q quits", ctl_top, false},
+    {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_override_list, false},
+    {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
     {"watch follow", "USER",                1, 1, TTL | CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE) | REASON, "table ndjson", "Watches a buyer for --ttl (600 s): prints the last answers of the gateway, and then those to come until the watch ends", ctl_watch_follow, false},
     {"watch list", "",                      0, 0, 0,                     "table json", "Lists the buyers who are watched", ctl_watch_list, false},
     {"watch end",  "USER",                  1, 1, REASON,                NULL,         "Ends a watch", ctl_watch_end, false},
     {"sale list",  "",                      0, 0, 0,                     "table json", "Lists the sales", ctl_sale_list, false},
-    {"sale show",  "SALE",                  1, 1, 0,                     "table json", "Shows a sale with the numbers of its SKUs", ctl_sale_show, false},
+    {"sale show",  "SALE",                  1, 1, 0,                     "table json", "Shows a sale and the units of its SKUs", ctl_sale_show, false},
     {"sale open",  "SALE",                  1, 1, REASON,                "table json", "Opens a sale now", ctl_sale_act, false},
     {"sale pause", "SALE",                  1, 1, REASON,                "table json", "Refuses buyers until it is resumed", ctl_sale_act, false},
     {"sale resume", "SALE",                 1, 1, REASON,                "table json", "Ends the pause", ctl_sale_act, false},
     {"sale end",   "SALE",                  1, 1, REASON,                "table json", "Ends a sale for good", ctl_sale_act, false},
     {"sale adjust", "SALE SKU DELTA",       3, 3, CTL_BIT(CTL_F_ID) | REASON, "table json", "Changes the stock of an open sale, once for each --id", ctl_sale_adjust, false},
-    {"sale audit", "SALE",                  1, 1, 0,                     "table json", "Counts the books again from the log; status 1 if they are wrong", ctl_sale_audit, false},
+    {"sale audit", "SALE",                  1, 1, 0,                     "table json", "Checks a sale's counter and orders against the log; status 1 if they differ", ctl_sale_audit, false},
     {"order show", "ORDER",                 1, 1, 0,                     "table json", "Shows an order", ctl_order_show, false},
-    {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Paid: the order stands", ctl_order_act, false},
-    {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Gives its units back to the stock", ctl_order_act, false},
-    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in the order of the log", ctl_order_export, false},
-    {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Says who has changed what, when and why: the last 100 changes, or those behind --after", ctl_audit_show, false},
-    {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, 0, NULL, "Checks the chain of hashes through the files of an audit log, the oldest first, or through the gateway's; status 1 if a line was changed, is missing or elsewhere", ctl_audit_verify, true},
+    {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Confirms an order: it is paid", ctl_order_act, false},
+    {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_order_act, false},
+    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
+    {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Shows who changed what, when and why: the last 100 changes, or those after --after", ctl_audit_show, false},
+    {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, 0, NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
     {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_token_list, false},
-    {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Makes a token; its secret is shown once, or written to --out", ctl_token_new, false},
+    {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Creates a token; its secret is printed once, or written to --out", ctl_token_new, false},
     {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_token_remove, false},
-    {"nodes",      "",                      0, 0, 0,                     "table json", "Lists the gateways of the cluster, as the one that is asked sees them", ctl_nodes, false},
-    {"drain",      "",                      0, 0, REASON,                NULL,         "Lets the gateway answer what it has, and end", ctl_drain, false},
-    {"use",        "[CONTEXT]",             0, 1, 0,                     NULL,         "Takes a context from now on: a name for --admin and --token-file, which with these it gets; without a name lists all", ctl_use, true},
-    {"completion", "bash|zsh",              1, 1, 0,                     NULL,         "Prints what a shell needs to complete commands", ctl_completion, true},
+    {"nodes",      "",                      0, 0, 0,                     "table json", "Lists the gateways of the cluster, as seen by the gateway that is called", ctl_nodes, false},
+    {"drain",      "",                      0, 0, REASON,                NULL,         "Drains the gateway: it answers pending requests, then ends", ctl_drain, false},
+    {"use",        "[CONTEXT]",             0, 1, 0,                     NULL,         "Makes a context current; --admin and --token-file create or change it; without a name lists all", ctl_use, true},
+    {"completion", "bash|zsh",              1, 1, 0,                     NULL,         "Prints a shell's completion script", ctl_completion, true},
     {"man",        "",                      0, 0, 0,                     NULL,         "Prints the manual", ctl_man, true},
     {0}};
 /* clang-format on */
@@ -89,9 +89,9 @@ const struct ctl_command ctl_commands[] = {
 /* --- The command line. --- */
 
 struct line {
-    const char *words[WORDS_MAX]; /* what is no option, nor a value of one */
+    const char *words[WORDS_MAX]; /* words that are neither options nor values of options */
     int word_count;
-    char *flags[WORDS_MAX + 1]; /* as of argv: the first is none */
+    char *flags[WORDS_MAX + 1]; /* like argv: the first is not an option */
     int flag_count;
 };
 
@@ -105,7 +105,7 @@ static const struct ps_flag *find_flag(const char *text)
     return NULL;
 }
 
-/* A dash alone is a name, and one before a digit a number. */
+/* "-" alone is a name; a dash before a digit begins a number. */
 static bool is_option(const char *text)
 {
     return text[0] == '-' && text[1] != '\0' && !isdigit((unsigned char)text[1]);
@@ -135,7 +135,7 @@ static int split(int argc, char **argv, struct line *line)
     return CTL_OK;
 }
 
-/* The row whose name the first words are; how many they are. */
+/* The row that the first words name, and the number of these words. */
 static const struct ctl_command *find_command(const struct line *line, int *ret_words)
 {
     char two[128];
@@ -152,7 +152,7 @@ static const struct ctl_command *find_command(const struct line *line, int *ret_
     return NULL;
 }
 
-/* A first word alone ("sale") is answered with what may follow. */
+/* Reports an unknown command; for a first word alone ("sale") lists what may follow. */
 static int say_no_command(const struct line *line)
 {
     const char *names[64] = {NULL};
@@ -168,14 +168,14 @@ static int say_no_command(const struct line *line)
         }
     }
     if (list[0] != '\0')
-        return ctl_say(CTL_USAGE, "%s is followed by one of: %s", line->words[0], list);
+        return ctl_say(CTL_USAGE, "%s needs one of: %s", line->words[0], list);
     const char *near = ps_nearest_word(line->words[0], names);
-    return ctl_say(CTL_USAGE, "there is no command \"%s\"%s%s%s", line->words[0],
+    return ctl_say(CTL_USAGE, "unknown command \"%s\"%s%s%s", line->words[0],
                    near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
                    near != NULL ? "\"?" : "; see penstockctl --help");
 }
 
-/* The options of the line, of those that the command takes. */
+/* Reads the options of the line that the command takes. */
 static int read_options(struct ctl *ctl, struct line *line)
 {
     uint64_t mask = CTL_FLAGS_ALL | (ctl->command != NULL ? ctl->command->flags : 0);
@@ -194,7 +194,7 @@ static int read_options(struct ctl *ctl, struct line *line)
     return CTL_OK;
 }
 
-/* Is `text` one of the words that stand between blanks? */
+/* Is `text` one of the words in the list, which are separated by blanks? */
 static bool is_listed(const char *words, const char *text)
 {
     size_t len = strlen(text);

@@ -1,8 +1,9 @@
-/* Contexts: names for a gateway's address and the file of its token, in a file of the user's own:
+/* Contexts: names for a gateway's address and the file of its token, in a file of the user:
  *
  *     {"current":"prod","contexts":{"prod":{"admin":"https://…","token_file":"/…/prod.token"}}}
  *
- * What --admin or PENSTOCK_ADMIN names is never sent a context's token: it may be anybody. */
+ * A context's token is never sent to the address of --admin or PENSTOCK_ADMIN: it may be any host.
+ */
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
@@ -82,7 +83,7 @@ static int read_current(struct ctl *ctl)
     const char *admin = json_string_value(json_object_get(context, "admin"));
     const char *token_file = json_string_value(json_object_get(context, "token_file"));
     if (name != NULL && admin == NULL)
-        exit = ctl_say(CTL_USAGE, "%s: the context \"%s\" names no admin", path, name);
+        exit = ctl_say(CTL_USAGE, "%s: the context \"%s\" has no admin", path, name);
     else if ((admin != NULL && (ctl->context_text[0] = strdup(admin)) == NULL) ||
              (token_file != NULL && (ctl->context_text[1] = strdup(token_file)) == NULL))
         exit = ctl_say(CTL_FAILED, "out of memory");
@@ -104,7 +105,7 @@ static int take_admin(struct ctl *ctl, const char *admin)
                        "--admin \"%s\" is not http://HOST:PORT, https://HOST:PORT or unix:/PATH",
                        admin);
     if (strpbrk(admin, "?# \t\r\n") != NULL)
-        return ctl_say(CTL_USAGE, "--admin \"%s\" must end behind its port or path", admin);
+        return ctl_say(CTL_USAGE, "--admin \"%s\" must end after its port or path", admin);
     memcpy(ctl->admin, admin, len);
     ctl->admin[len] = '\0';
     return CTL_OK;
@@ -133,12 +134,12 @@ int ctl_context_read(struct ctl *ctl)
 
 /* --- penstockctl use. --- */
 
-/* The directories above the file. */
+/* Creates the directories above the file. */
 static void make_directories(char *path)
 {
     for (char *at = strchr(path + 1, '/'); at != NULL; at = strchr(at + 1, '/')) {
         *at = '\0';
-        (void)mkdir(path, 0700); /* where it fails, the file cannot be written, which is said */
+        (void)mkdir(path, 0700); /* a failure shows when the file is written */
         *at = '/';
     }
 }
@@ -176,7 +177,7 @@ static int list(const json_t *json)
     return ctl_table_print(&table, stdout);
 }
 
-/* Makes the context, or changes what options name. */
+/* Creates the context, or changes what the options name. */
 static int take_context(const struct ctl *ctl, json_t *json, const char *path)
 {
     json_t *contexts = json_object_get(json, "contexts");
@@ -187,7 +188,8 @@ static int take_context(const struct ctl *ctl, json_t *json, const char *path)
     int err = 0;
 
     if (context == NULL && admin == NULL)
-        return ctl_say(CTL_USAGE, "%s has no context \"%s\": --admin makes it", path, ctl->args[0]);
+        return ctl_say(CTL_USAGE, "%s has no context \"%s\": create it with --admin", path,
+                       ctl->args[0]);
     if (admin != NULL && take_admin(&check, admin) != CTL_OK)
         return CTL_USAGE;
     if (token_file != NULL && whole == NULL)
@@ -203,7 +205,7 @@ static int take_context(const struct ctl *ctl, json_t *json, const char *path)
     if (err == 0)
         err = json_object_set_new(json, "current", json_string(ctl->args[0]));
     free(whole);
-    return err == 0 ? CTL_OK : ctl_say(CTL_USAGE, "the name is no UTF-8");
+    return err == 0 ? CTL_OK : ctl_say(CTL_USAGE, "the name is not valid UTF-8");
 }
 
 int ctl_use(struct ctl *ctl)

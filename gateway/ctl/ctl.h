@@ -1,5 +1,5 @@
-/* What the commands of penstockctl share: the command line as it was read, the table of commands,
- * and how a command ends. One thread; everything blocks. */
+/* What the commands of penstockctl share: the parsed command line, the table of commands, and exit
+ * statuses. One thread; everything blocks. */
 #ifndef CTL_H
 #define CTL_H
 
@@ -14,16 +14,17 @@
     (1 << 20) /* bytes of a file that is read, as of a body that a gateway takes                   \
                */
 
-/* Exit status. Of `diff` as of kubectl's: 0 the same, 1 different, above that trouble. */
+/* Exit status. `diff` is like kubectl's: 0 equal, 1 different, above 1 an error. */
 enum ctl_exit {
     CTL_OK,
     CTL_REFUSED, /* the gateway refuses, or a check finds something wrong */
     CTL_USAGE,   /* the command line, or a file that it names, is wrong: nothing was sent */
-    CTL_AWAY,    /* no answer: the gateway was not reached, or the call was cut off */
+    CTL_AWAY,    /* no answer: the gateway was not reached, or the connection broke */
     CTL_FAILED,  /* this machine: memory, a file that cannot be written; `diff`: refused */
 };
 
-/* What options set; absent texts are NULL. They point into argv, the environment or `ctl_context`.
+/* The values of options; absent texts are NULL. They point into argv, the environment or
+ * `ctl_context`.
  */
 struct ctl_options {
     const char *admin, *token_file, *output, *file, *kinds, *reason, *gateway, *sale, *state, *id,
@@ -32,11 +33,11 @@ struct ctl_options {
     bool prune, dry_run, once, help;
 };
 
-/* Who is called, and what was asked for. */
+/* The gateway that is called, and the command. */
 struct ctl {
     struct ctl_options options;
     const struct ctl_command *command;
-    const char *args[CTL_ARGS_MAX + 1]; /* the words behind the command, NULL behind the last */
+    const char *args[CTL_ARGS_MAX + 1]; /* the words after the command, NULL after the last */
     char admin[2048];                   /* http://…, https://… or unix:/path */
     char token[512];                    /* "" = none */
     char *context_text[2];              /* owned; admin and token file of the context */
@@ -48,10 +49,10 @@ struct ctl_command {
     const char *arguments; /* "KIND [NAME]"; "" = none */
     int least, most;       /* how many of them */
     uint64_t flags;        /* bits of enum ctl_flag */
-    const char *outputs;   /* what -o takes: "table json"; the first is the default; NULL: no -o */
+    const char *outputs;   /* values of -o: "table json"; the first is the default; NULL: no -o */
     const char *help;      /* one line */
     int (*run)(struct ctl *ctl); /* an enum ctl_exit */
-    bool local;                  /* calls no gateway */
+    bool local;                  /* does not call a gateway */
 };
 
 /* Options by their rows in ctl_flags. */
@@ -88,7 +89,7 @@ extern const struct ctl_command ctl_commands[]; /* the last has no name */
 /* Runs `penstockctl argv…`; the exit status. */
 int ctl_main(int argc, char **argv);
 
-/* "penstockctl: …" on stderr, control characters replaced. Returns `exit`, so that a check can say
+/* Prints "penstockctl: …" on stderr, control characters replaced. Returns `exit`, for
  * `return ctl_say(…)`. */
 int ctl_say(enum ctl_exit exit, const char *fmt, ...) PS_PRINTF(2, 3);
 

@@ -1,4 +1,4 @@
-/* describe: what a document of a kind may hold, from the schema that the gateway prints. */
+/* describe: the members of a kind's documents, from the gateway's JSON Schema. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/kinds.h"
@@ -81,7 +81,7 @@ int ctl_describe(struct ctl *ctl)
         exit = ctl_put_json(stdout, reply.json, true);
     } else {
         struct ctl_table table = {.columns = 4};
-        const char *const heads[] = {"MEMBER", "MUST BE", "DEFAULT", "WHAT IT MEANS"};
+        const char *const heads[] = {"MEMBER", "TYPE", "DEFAULT", "MEANING"};
         for (size_t i = 0; i < PS_ARRAY_LEN(heads); i++)
             ctl_table_add(&table, heads[i]);
         add_members(&table, reply.json, "", 0);

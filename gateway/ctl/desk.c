@@ -1,5 +1,4 @@
-/* override, token, nodes, drain: what operators set for a time, who may call, which gateways there
- * are, and the end of one. */
+/* override, token, nodes, drain. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -14,13 +13,13 @@
 
 #define OVERRIDE_COLUMNS "target value without gateway until by reason"
 
-/* Adds the member, unless the value is NULL because it was not given. The value is taken. */
+/* Adds the member, unless the value is NULL (not given). Takes ownership of the value. */
 static int set(json_t *body, const char *name, json_t *value)
 {
     return value != NULL ? json_object_set_new(body, name, value) : 0;
 }
 
-/* Text of an option, which may not be UTF-8: then `*err` is set. */
+/* The text of an option; sets `*err` if it is not UTF-8. */
 static json_t *text_json(const char *text, int *err)
 {
     json_t *json = text != NULL ? json_string(text) : NULL;
@@ -30,7 +29,7 @@ static json_t *text_json(const char *text, int *err)
     return json;
 }
 
-/* The list's member `listed` as a table. */
+/* Prints the member `listed` of a list's answer as a table. */
 static int list(const struct ctl *ctl, const char *path, const char *listed, const char *columns)
 {
     const struct ctl_call call = {.path = path};
@@ -43,7 +42,7 @@ static int list(const struct ctl *ctl, const char *path, const char *listed, con
     return exit;
 }
 
-/* Sends a change with the body, which is taken; `err`: it could not be made. */
+/* Sends a change with the body, which it frees; `err`: the body could not be made. */
 static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err,
                   struct ctl_reply *ret_reply)
 {
@@ -51,7 +50,7 @@ static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int
 
     call.body = body;
     if (body == NULL || err != 0)
-        (void)ctl_say(CTL_USAGE, "an argument is no UTF-8");
+        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
     else
         exit = ctl_send(ctl, &call, ret_reply);
     json_decref(body);
@@ -65,7 +64,7 @@ int ctl_override_list(struct ctl *ctl)
     return list(ctl, "/admin/v1/overrides", "overrides", OVERRIDE_COLUMNS);
 }
 
-/* A number where it is one, else a word such as "off". */
+/* A number if the text is one, else a word such as "off". */
 static json_t *value_json(const char *text)
 {
     json_t *number = NULL;
@@ -85,8 +84,8 @@ int ctl_override_set(struct ctl *ctl)
     int err = 0;
 
     if (ctl->options.ttl_s < 0 || ctl->options.reason == NULL)
-        return ctl_say(CTL_USAGE, "override set needs --ttl SECONDS and --reason TEXT: it ends by "
-                                  "itself, and whoever finds it knows why");
+        return ctl_say(CTL_USAGE, "override set needs --ttl SECONDS and --reason TEXT: an override "
+                                  "ends by itself, and the reason tells others why it is set");
     json_t *body = ctl_body(ctl), *value = value_json(ctl->args[1]);
     if (value == NULL || set(body, "value", value) != 0 ||
         set(body, "ttl_s", json_integer(ctl->options.ttl_s)) != 0 ||
@@ -123,7 +122,7 @@ int ctl_token_list(struct ctl *ctl)
     return list(ctl, "/admin/v1/tokens", "tokens", "id role note pools created_at expires_at");
 }
 
-/* "web,api" as a list; NULL without. */
+/* "web,api" as a list; NULL if not given. */
 static json_t *pools_json(const char *text)
 {
     json_t *list = text != NULL ? json_array() : NULL;
@@ -136,8 +135,8 @@ static json_t *pools_json(const char *text)
     return list;
 }
 
-/* The file must not be there: nobody's token is written over. It is made before the token is, so
- * that no secret is lost for want of a place. */
+/* Creates the file for the secret. It must not exist, so that no other token is overwritten. It is
+ * created before the token, so that no secret is lost because it cannot be written. */
 static int make_secret_file(const char *path, int *ret_fd)
 {
     *ret_fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -151,7 +150,7 @@ static int write_secret(int fd, const char *path, json_t *answer)
                    ps_file_write(fd, "\n", 1) == 0;
 
     if (!written)
-        return ctl_say(CTL_FAILED, "%s cannot be written: remove the token, and make another",
+        return ctl_say(CTL_FAILED, "%s cannot be written: remove the token and create another one",
                        path);
     (void)json_object_del(answer, "token");
     return CTL_OK;
@@ -213,7 +212,7 @@ int ctl_drain(struct ctl *ctl)
     int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
 
     if (exit == CTL_OK) {
-        puts("the gateway drains, and ends");
+        puts("the gateway drains and then ends");
         ctl_reply_done(&reply);
     }
     return exit;

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* The kind and, where it has documents by name, the name; `*ret_next` is the argument behind. */
+/* Reads the kind and, if its documents have names, the name; `*ret_next` is the next argument. */
 static const struct ctl_kind *read_target(const struct ctl *ctl, const char **ret_name,
                                           const char **ret_next)
 {
@@ -26,7 +26,7 @@ static const struct ctl_kind *read_target(const struct ctl *ctl, const char **re
     return kind;
 }
 
-/* "/admin/v1/limits/ip", of a kind of one "/admin/v1/overload"; and what follows. */
+/* "/admin/v1/limits/ip", of a kind with a single document "/admin/v1/overload"; with a suffix. */
 static struct ctl_call call_of(const struct ctl_kind *kind, const char *name, const char *method,
                                const char *more)
 {
@@ -38,7 +38,7 @@ static struct ctl_call call_of(const struct ctl_kind *kind, const char *name, co
 
 /* --- get --- */
 
-/* Adds a page to what there is of the list. */
+/* Appends a page to the list. */
 static int add_page(json_t *all, json_t *page)
 {
     return json_is_array(all) ? json_array_extend(all, page) : json_object_update(all, page);
@@ -62,7 +62,7 @@ static int get_list(const struct ctl *ctl, const struct ctl_kind *kind)
         if (all == NULL)
             all = json_incref(page);
         else if (add_page(all, page) != 0)
-            exit = ctl_say(CTL_FAILED, "the pages of the list do not fit together");
+            exit = ctl_say(CTL_FAILED, "the pages of the list have different members");
         bool moves = next != NULL && strcmp(next, after) != 0;
         free(after);
         after = moves ? strdup(next) : NULL;
@@ -70,7 +70,7 @@ static int get_list(const struct ctl *ctl, const struct ctl_kind *kind)
     }
     free(after);
     if (exit == CTL_OK && all == NULL)
-        exit = ctl_say(CTL_AWAY, "the answer holds no \"%s\"", kind->listed);
+        exit = ctl_say(CTL_AWAY, "the answer has no \"%s\"", kind->listed);
     if (exit == CTL_OK)
         exit = ctl_print(ctl, all, kind->columns);
     json_decref(all);
@@ -97,7 +97,7 @@ int ctl_sale_list(struct ctl *ctl)
 
 /* --- edit --- */
 
-/* Writes the document into a file of the user's own; its path is heap. */
+/* Writes the document to a private temporary file; its path is heap. */
 static int write_text(const json_t *json, char **ret_path)
 {
     const char *where = getenv("TMPDIR");
@@ -118,8 +118,8 @@ static int write_text(const json_t *json, char **ret_path)
     return CTL_OK;
 }
 
-/* The editor may be a command with arguments, so the shell reads it; the path is no part of that.
- */
+/* $EDITOR may be a command with arguments, so a shell runs it; the path is passed as an argument,
+ * not as part of the command. */
 static int run_editor(const char *path)
 {
     const char *editor = getenv("VISUAL");
@@ -139,12 +139,11 @@ static int run_editor(const char *path)
     if (child < 0 || waitpid(child, &status, 0) < 0)
         return ctl_say(CTL_FAILED, "the editor does not start: %s", strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return ctl_say(CTL_FAILED, "%s has failed: nothing was sent; the text is in %s", editor,
-                       path);
+        return ctl_say(CTL_FAILED, "%s failed: nothing was sent; your text is in %s", editor, path);
     return CTL_OK;
 }
 
-/* What was written, or NULL: it has been said why it is no document. */
+/* The edited document; NULL: not a document, the reason was printed. */
 static json_t *read_edited(const char *path)
 {
     struct ps_fault fault = {0};
@@ -160,7 +159,7 @@ static json_t *read_edited(const char *path)
     return json;
 }
 
-/* Puts it over the version that was opened; the text stays where the gateway refuses it. */
+/* Replaces the version that was opened. If the gateway refuses, the text remains in the file. */
 static int put_edited(const struct ctl *ctl, struct ctl_call call, json_t *edited,
                       const struct ctl_reply *opened, const char *path)
 {
@@ -168,16 +167,16 @@ static int put_edited(const struct ctl *ctl, struct ctl_call call, json_t *edite
 
     if (ctl->options.reason != NULL &&
         json_object_set_new(edited, "reason", json_string(ctl->options.reason)) != 0)
-        return ctl_say(CTL_USAGE, "--reason is no UTF-8");
+        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
     call.method = "PUT";
     call.body = edited;
     call.if_match = opened->etag;
     call.allow = 412;
     int exit = ctl_send(ctl, &call, &reply);
     if (exit == CTL_OK && reply.status == 412)
-        exit = ctl_say(CTL_REFUSED, "somebody has changed it since it was opened");
+        exit = ctl_say(CTL_REFUSED, "somebody else changed it since it was opened");
     if (exit != CTL_OK)
-        (void)ctl_say(CTL_REFUSED, "nothing is changed; your text is in %s", path);
+        (void)ctl_say(CTL_REFUSED, "nothing was changed; your text is in %s", path);
     else
         puts("changed");
     ctl_reply_done(&reply);
@@ -252,7 +251,7 @@ int ctl_rollback(struct ctl *ctl)
         return list_versions(ctl, kind, name);
     long long version = strtoll(next, &end, 10);
     if (*end != '\0' || version < 1)
-        return ctl_say(CTL_USAGE, "\"%s\" is no version", next);
+        return ctl_say(CTL_USAGE, "\"%s\" is not a version", next);
     json_t *body = ctl_body(ctl);
     if (body == NULL || json_object_set_new(body, "version", json_integer(version)) != 0) {
         json_decref(body);

@@ -20,7 +20,7 @@
 int ctl_file_read(const char *path, char **ret_text, size_t *ret_len)
 {
     bool is_input = strcmp(path, "-") == 0;
-    /* Without O_NONBLOCK a pipe that nobody writes would hold the program here. */
+    /* Without O_NONBLOCK, opening a pipe without a writer would block. */
     int fd = is_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
 
@@ -28,7 +28,7 @@ int ctl_file_read(const char *path, char **ret_text, size_t *ret_len)
         return ctl_say(CTL_USAGE, "%s: %s", path, strerror(errno));
     if (!is_input && !S_ISREG(st.st_mode)) {
         (void)close(fd);
-        return ctl_say(CTL_USAGE, "%s: is no regular file", path);
+        return ctl_say(CTL_USAGE, "%s: not a regular file", path);
     }
     char *text = malloc(CTL_FILE_MAX + 2);
     size_t len = 0;
@@ -49,7 +49,7 @@ int ctl_file_read(const char *path, char **ret_text, size_t *ret_len)
     }
     free(text);
     return n < 0 ? ctl_say(CTL_USAGE, "%s: %s", path, strerror(errno))
-                 : ctl_say(CTL_USAGE, "%s: is longer than %d bytes", path, CTL_FILE_MAX);
+                 : ctl_say(CTL_USAGE, "%s: longer than %d bytes", path, CTL_FILE_MAX);
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -59,7 +59,7 @@ static bool ends_with(const char *text, const char *end)
     return len > end_len && strcmp(text + len - end_len, end) == 0;
 }
 
-/* JSON by its first character, where the name does not say it. */
+/* Detects JSON by its first character, if the name does not tell. */
 static bool is_json(const char *path, const char *text)
 {
     return ends_with(path, ".json") ||
@@ -87,8 +87,8 @@ static int parse(const char *path, json_t **ret_json)
 
 /* --- Documents. --- */
 
-/* A kind by its word is the same as by its path; one that is not known here the gateway may know.
- */
+/* A kind may be written as its word or its path. A kind that is unknown here is passed on: the
+ * gateway may know it. */
 static const char *path_of_kind(const char *kind)
 {
     for (const struct ctl_kind *row = ctl_kinds; row->word != NULL; row++)
@@ -109,7 +109,7 @@ static int add(json_t *documents, const char *file, const char *kind, const char
             return ctl_say(CTL_FAILED, "out of memory");
     }
     if (json_object_get(of_kind, name) != NULL)
-        return ctl_say(CTL_USAGE, "%s: %s/%s is in another file, too", file, kind, name);
+        return ctl_say(CTL_USAGE, "%s: %s/%s is also in another file", file, kind, name);
     return json_object_set(of_kind, name, document) == 0 ? CTL_OK
                                                          : ctl_say(CTL_FAILED, "out of memory");
 }
@@ -187,9 +187,9 @@ static int add_directory(json_t *documents, const char *path, int depth, int *fi
         if (exit == CTL_OK && asprintf(&inner, "%s/%s", path, name) < 0)
             exit = ctl_say(CTL_FAILED, "out of memory");
         else if (exit == CTL_OK && stat(inner, &st) == 0 && S_ISDIR(st.st_mode))
-            exit = depth < DEPTH_MAX
-                       ? add_directory(documents, inner, depth + 1, files)
-                       : ctl_say(CTL_USAGE, "%s: more than %d levels", inner, DEPTH_MAX);
+            exit = depth < DEPTH_MAX ? add_directory(documents, inner, depth + 1, files)
+                                     : ctl_say(CTL_USAGE, "%s: more than %d levels of directories",
+                                               inner, DEPTH_MAX);
         else if (exit == CTL_OK && is_document)
             exit = ++*files <= FILES_MAX ? add_file(documents, inner)
                                          : ctl_say(CTL_USAGE, "more than %d files", FILES_MAX);

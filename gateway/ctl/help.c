@@ -1,5 +1,4 @@
-/* The help, the manual and the completions: printed from the tables of commands and options, so
- * that none of them can say anything else. */
+/* The help, the manual and the completions, all printed from the tables of commands and options. */
 #include "gateway/ctl/kinds.h"
 #include "gateway/ctl/ctl.h"
 
@@ -13,21 +12,19 @@ static const struct {
     const char *text;
 } statuses[] = {
     {CTL_OK, "Done."},
-    {CTL_REFUSED,
-     "The gateway refuses, or a check finds something wrong; diff: there are differences."},
-    {CTL_USAGE, "The command line is wrong, or a file that it names: nothing was sent."},
-    {CTL_AWAY, "The gateway was not reached, or the answer broke off."},
-    {CTL_FAILED, "Something failed on this machine; diff: the gateway refuses."},
+    {CTL_REFUSED, "The gateway refused, or a check failed; diff: there are differences."},
+    {CTL_USAGE, "The command line, or a file that it names, is invalid: nothing was sent."},
+    {CTL_AWAY, "The gateway was not reached, or the connection broke."},
+    {CTL_FAILED, "Something failed on this machine; diff: the gateway refused."},
 };
 
 static const struct {
     const char *name, *text;
 } variables[] = {
-    {"PENSTOCK_ADMIN", "Stands for --admin."},
-    {"PENSTOCK_TOKEN_FILE", "Stands for --token-file."},
-    {"PENSTOCK_CONTEXTS",
-     "The file of contexts, in the place of ~/.config/penstock/contexts.json."},
-    {"VISUAL, EDITOR", "The editor that edit opens; vi without both."},
+    {"PENSTOCK_ADMIN", "The default of --admin."},
+    {"PENSTOCK_TOKEN_FILE", "The default of --token-file."},
+    {"PENSTOCK_CONTEXTS", "The file of contexts, instead of ~/.config/penstock/contexts.json."},
+    {"VISUAL, EDITOR", "The editor that edit opens; vi if neither is set."},
 };
 
 /* --- Help. --- */
@@ -52,7 +49,7 @@ static void print_kinds(FILE *out)
     fputc('\n', out);
 }
 
-/* Filled to 79 columns, behind an indent. */
+/* Wraps to 79 columns, with an indent. */
 static void fill(FILE *out, size_t column, size_t indent, const char *text)
 {
     for (const char *word = text; *word != '\0';) {
@@ -89,7 +86,7 @@ static void help_of_all(FILE *out)
         fprintf(out, "  %d  ", statuses[i].status);
         fill(out, 5, 5, statuses[i].text);
     }
-    fputs("\npenstockctl COMMAND --help says which options a command takes.\n", out);
+    fputs("\npenstockctl COMMAND --help shows the options of a command.\n", out);
 }
 
 void ctl_help(FILE *out, const struct ctl_command *command)
@@ -195,8 +192,8 @@ int ctl_man(struct ctl *ctl)
             ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar argument ...\n.Op Ar option ...\n"
             ".Nm\n.Cm \\-\\-help | Cm \\-\\-version\n"
             ".Sh DESCRIPTION\n.Nm\ncalls the admin listener of a running\n.Xr penstock 8 .\n"
-            "What it changes is durable, in force and in the audit log when it ends.\n"
-            "A token is never on the command line: it is read from a file.\n"
+            "When it returns, a change is durable, in force and in the audit log.\n"
+            "It reads the token from a file, never from the command line.\n"
             ".Sh COMMANDS\n.Bl -tag -width Ds\n",
             purpose);
     for (const struct ctl_command *row = ctl_commands; row->name != NULL; row++)
@@ -206,17 +203,18 @@ int ctl_man(struct ctl *ctl)
         fprintf(out, "%s%s\n", kind->word, kind[1].word != NULL ? "," : ".");
     fputs(".Sh OPTIONS\n", out);
     put_flags(out, ~UINT64_C(0));
-    fputs(".Sh FILES OF DOCUMENTS\n"
-          "A file that\n.Cm apply\nand\n.Cm diff\nread holds one document with its kind and name "
-          "as a bundle has them, in JSON or YAML:\n"
-          ".Bd -literal -offset indent\nkind: limits\nname: ip\ndocument:\n"
-          "  algorithm: token_bucket\n  key: ip\n  rate: 20\n  period_s: 10\n.Ed\n.Pp\n"
-          "or a whole bundle, as\n.Dq GET /admin/v1/config\nprints it.\n"
-          "In YAML a plain scalar that is a number of JSON,\n.Cm true , false , null\nor nothing "
-          "is that; every other scalar is a text.\n"
-          "Tags and merge keys are not read, and a file may have one document only.\n"
-          ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n",
-          out);
+    fputs(
+        ".Sh FILES OF DOCUMENTS\n"
+        "A file that\n.Cm apply\nand\n.Cm diff\nread contains one document with its kind and name "
+        "as in a bundle, in JSON or YAML:\n"
+        ".Bd -literal -offset indent\nkind: limits\nname: ip\ndocument:\n"
+        "  algorithm: token_bucket\n  key: ip\n  rate: 20\n  period_s: 10\n.Ed\n.Pp\n"
+        "or a whole bundle, as from\n.Dq GET /admin/v1/config .\n"
+        "In YAML a plain scalar that is a JSON number,\n.Cm true , false , null\nor empty "
+        "has that value; every other scalar is a string.\n"
+        "Tags and merge keys are refused, and a file must have a single document.\n"
+        ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n",
+        out);
     for (size_t i = 0; i < PS_ARRAY_LEN(variables); i++) {
         fprintf(out, ".It Ev %s\n", variables[i].name);
         put_roff(out, variables[i].text);
@@ -232,7 +230,7 @@ int ctl_man(struct ctl *ctl)
 
 /* --- Completions. --- */
 
-/* The words that may follow `first`: of the commands "first second". */
+/* The words that may follow `first`: the second words of its commands. */
 static void put_seconds(FILE *out, const char *first, size_t len)
 {
     for (const struct ctl_command *row = ctl_commands; row->name != NULL; row++)
@@ -263,7 +261,7 @@ static void put_names(FILE *out, const struct ctl_command *command)
             fprintf(out, " %s", ctl_flags[i].name);
 }
 
-/* What the argument behind the command may be: the kinds, words between bars, or nothing known. */
+/* What the argument after the command may be: a kind, one of the words between bars, or unknown. */
 static void put_arguments(FILE *out, const struct ctl_command *command)
 {
     if (strncmp(command->arguments, "KIND", 4) == 0)
@@ -274,7 +272,7 @@ static void put_arguments(FILE *out, const struct ctl_command *command)
             fprintf(out, "%s%c", c == command->arguments ? " " : "", *c == '|' ? ' ' : *c);
 }
 
-/* What both shells ask: which words may follow `line`, the words before the one that is typed. */
+/* For both shells: the words that may follow `line`, the words before the one being typed. */
 static void put_cases(FILE *out)
 {
     fputs("    case \"$line\" in\n    '') offers='", out);
@@ -333,7 +331,7 @@ int ctl_completion(struct ctl *ctl)
     bool is_zsh = strcmp(ctl->args[0], "zsh") == 0;
 
     if (!is_zsh && strcmp(ctl->args[0], "bash") != 0)
-        return ctl_say(CTL_USAGE, "completion is for bash or zsh, not \"%s\"", ctl->args[0]);
+        return ctl_say(CTL_USAGE, "completion supports bash and zsh, not \"%s\"", ctl->args[0]);
     fputs(is_zsh ? of_zsh : of_bash, stdout);
     put_cases(stdout);
     fputs(is_zsh ? end_of_zsh : end_of_bash, stdout);

@@ -32,7 +32,7 @@ const struct ctl_kind *ctl_kind_find(const char *text)
             return kind;
     }
     const char *near = ps_nearest_word(text, words);
-    (void)ctl_say(CTL_USAGE, "\"%s\" is no kind%s%s%s", text,
+    (void)ctl_say(CTL_USAGE, "unknown kind \"%s\"%s%s%s", text,
                   near != NULL ? ", did you mean \"" : "", near != NULL ? near : "",
                   near != NULL ? "\"?" : "; penstockctl get --help lists them");
     return NULL;

@@ -1,4 +1,4 @@
-/* penstockctl: the operators' program. It knows the admin API and nothing of a gateway's insides.
+/* penstockctl: the operators' program. It knows the admin API, and nothing of a gateway's insides.
  */
 #include "common/call/call.h"
 #include "gateway/ctl/ctl.h"
@@ -8,10 +8,10 @@
 
 int main(int argc, char **argv)
 {
-    (void)setlocale(LC_CTYPE, ""); /* how wide characters are */
+    (void)setlocale(LC_CTYPE, ""); /* for the width of characters */
     (void)signal(SIGPIPE, SIG_IGN);
     if (ps_calls_start() < 0)
-        return ctl_say(CTL_FAILED, "libcurl does not start");
+        return ctl_say(CTL_FAILED, "libcurl cannot be initialised");
     int exit = ctl_main(argc, argv);
     ps_calls_stop();
     if (fflush(stdout) != 0 || ferror(stdout))

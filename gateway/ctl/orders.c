@@ -1,5 +1,5 @@
-/* order: one order, and all of a sale for a warehouse. An export asks page by page and prints each
- * at once; where it breaks off it says behind which number it goes on. */
+/* order: single orders, and the export of all orders of a sale. An export requests page by page and
+ * prints each at once; if it breaks off, it prints the number after which it can continue. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -39,7 +39,7 @@ static const char *const columns[] = {"order_id", "sale",   "sku",   "quantity",
                                       "state",    "reason", "user",  "reserved_at",
                                       "pay_by",   "seq",    "epoch", "idempotency_key"};
 
-/* A cell of RFC 4180; null is empty. */
+/* A cell as in RFC 4180; null is empty. */
 static void put_cell(const json_t *value)
 {
     const char *text = json_string_value(value);
@@ -74,7 +74,7 @@ static int put_line(const char *line, size_t len)
     json_t *order;
 
     if (ps_json_parse(line, len, &order, &fault) < 0)
-        return ctl_say(CTL_AWAY, "a line of the answer is no JSON: %s", fault.text);
+        return ctl_say(CTL_AWAY, "a line of the answer is not valid JSON: %s", fault.text);
     for (size_t i = 0; i < PS_ARRAY_LEN(columns); i++) {
         fputs(i > 0 ? "," : "", stdout);
         put_cell(json_object_get(order, columns[i]));
@@ -84,7 +84,7 @@ static int put_line(const char *line, size_t len)
     return CTL_OK;
 }
 
-/* How many lines there were. What is printed is whole lines, flushed: what was said is there. */
+/* Prints the lines of a page, counts them, and flushes, so that every counted line was written. */
 static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
 {
     const char *at = reply->text, *end = reply->text + reply->len;
@@ -106,7 +106,7 @@ static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
     return exit;
 }
 
-/* A page; a gateway that says 503 is asked again when it says so. */
+/* Requests a page; after a 503 it waits as Retry-After says and tries again. */
 static int get_page(const struct ctl *ctl, int64_t after, struct ctl_reply *ret_reply)
 {
     const char *state = ctl->options.state;
@@ -127,7 +127,7 @@ static int get_page(const struct ctl *ctl, int64_t after, struct ctl_reply *ret_
         ctl_reply_done(ret_reply);
         (void)sleep(wait_s < 1 ? 1 : wait_s > 30 ? 30 : (unsigned)wait_s);
     }
-    return ctl_say(CTL_REFUSED, "%s has answered 503 %d times", ctl->admin, TRIES);
+    return ctl_say(CTL_REFUSED, "%s answered 503 %d times", ctl->admin, TRIES);
 }
 
 int ctl_order_export(struct ctl *ctl)
@@ -153,10 +153,10 @@ int ctl_order_export(struct ctl *ctl)
         ctl_reply_done(&reply);
     }
     if (exit == CTL_OK)
-        fprintf(stderr, "%lld orders; those to come: --after %lld\n", (long long)orders,
+        fprintf(stderr, "%lld orders; for later ones: --after %lld\n", (long long)orders,
                 (long long)after);
     else if (orders > 0)
-        fprintf(stderr, "broken off behind %lld orders; go on with --after %lld\n",
+        fprintf(stderr, "interrupted after %lld orders; continue with --after %lld\n",
                 (long long)orders, (long long)after);
     return exit;
 }

@@ -1,4 +1,4 @@
-/* See print.h. A table is gathered before it is printed, so that its columns fit. */
+/* See print.h. A table is collected before it is printed, to know the width of its columns. */
 #include "gateway/ctl/print.h"
 
 #include "common/grow.h"
@@ -11,7 +11,7 @@
 #include <wchar.h>
 
 #define DEPTH_MAX  8
-#define CELL_WIDTH 60 /* of a list or an object in a table */
+#define CELL_WIDTH 60 /* columns of a list or an object in a table */
 
 /* --- Text. --- */
 
@@ -167,7 +167,7 @@ int ctl_table_print(struct ctl_table *table, FILE *out)
 
 /* --- Documents. --- */
 
-/* Follows "a.b" of the first `len` bytes. */
+/* The member at path "a.b", of which the first `len` bytes count. */
 static const json_t *find(const json_t *document, const char *path, size_t len)
 {
     while (document != NULL && len > 0) {
@@ -209,7 +209,7 @@ static void add_head(struct ctl_table *table, const char *columns)
     }
 }
 
-/* Member by member: of an object inside, its members. */
+/* Prints member by member, nested objects too. */
 static void add_members(struct ctl_table *table, const char *outer, const json_t *document,
                         int depth)
 {

@@ -1,5 +1,5 @@
-/* What is shown: tables for people, JSON for programs. Text that comes from outside reaches the
- * terminal without control characters, in either. */
+/* Output: tables for people, JSON for programs. Both replace control characters in text from
+ * outside. */
 #ifndef CTL_PRINT_H
 #define CTL_PRINT_H
 
@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-/* Bytes that are not UTF-8, controls and what turns the writing direction become '?'. */
+/* Bytes that are not UTF-8, control characters and those that change the writing direction become
+ * '?'. */
 void ctl_put_text(FILE *out, const char *text, size_t len);
 /* Columns that the text takes on a terminal. */
 size_t ctl_text_width(const char *text, size_t len);
@@ -24,16 +25,16 @@ struct ctl_table {
 };
 /* Copies the text; NULL is "-". */
 void ctl_table_add(struct ctl_table *table, const char *text);
-/* As the shortest text that says it: null "-", a list by commas, an object as JSON. */
+/* Adds a value in short form: null "-", a list with commas, an object as JSON. */
 void ctl_table_add_json(struct ctl_table *table, const json_t *value);
 int ctl_table_print(struct ctl_table *table, FILE *out);
 
 /* Did the options ask for JSON? */
 bool ctl_wants_json(const struct ctl *ctl);
-/* As the options say: JSON; or a table. `columns` names members of a document ("a.b" of one
- * inside), upper case at the head; documents are the elements of an array, or the members of an
- * object, whose names are then the column "name". Without columns a document is shown member by
- * member. */
+/* Prints in the format of the options: JSON, or a table. `columns` names members of a document
+ * ("a.b" for a nested one), upper case in the header; documents are the elements of an array, or
+ * the members of an object, whose names are then the column "name". Without columns prints a
+ * document member by member. */
 int ctl_print(const struct ctl *ctl, const json_t *json, const char *columns);
 
 #endif

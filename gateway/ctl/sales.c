@@ -1,4 +1,4 @@
-/* sale: what is sold, and what an operator does to it while it is. */
+/* sale: shows sales, and acts on them. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -67,15 +67,17 @@ int ctl_sale_adjust(struct ctl *ctl)
     long long delta = strtoll(ctl->args[2], &end, 10);
 
     if (*end != '\0' || delta == 0)
-        return ctl_say(CTL_USAGE, "\"%s\" is no number of units such as 100 or -5", ctl->args[2]);
+        return ctl_say(CTL_USAGE, "\"%s\" is not a number of units such as 100 or -5",
+                       ctl->args[2]);
     if (ctl->options.id == NULL)
-        return ctl_say(CTL_USAGE, "--id is needed: a call with the same id counts once, so it can "
-                                  "be repeated when nobody knows whether it was done");
+        return ctl_say(CTL_USAGE,
+                       "--id is needed: calls with the same id count once, so a call can "
+                       "be repeated if its outcome is unknown");
     json_t *body = ctl_body(ctl);
     if (body == NULL || json_object_set_new(body, "delta", json_integer(delta)) != 0 ||
         json_object_set_new(body, "adjust_id", json_string(ctl->options.id)) != 0) {
         json_decref(body);
-        return ctl_say(CTL_USAGE, "--id is no UTF-8");
+        return ctl_say(CTL_USAGE, "--id is not valid UTF-8");
     }
     const struct ctl_call call = {.method = "POST",
                                   .path = SALE "/skus/{}/adjust",
@@ -86,7 +88,7 @@ int ctl_sale_adjust(struct ctl *ctl)
     return exit;
 }
 
-/* Books that are not right are a refusal, too, so that a script sees it. */
+/* An audit that fails is reported as a refusal, so that a script notices it. */
 int ctl_sale_audit(struct ctl *ctl)
 {
     const struct ctl_call call = {.path = SALE "/audit", .args = {ctl->args[0]}};
@@ -103,7 +105,7 @@ int ctl_sale_audit(struct ctl *ctl)
                          "sku adjustments available in_doubt held confirmed released");
         if (exit == CTL_OK && !ok)
             exit = ctl_print(ctl, json_object_get(reply.json, "violations"), "rule text");
-        puts(ok ? "the books are right" : "the books are WRONG");
+        puts(ok ? "the audit found no differences" : "the audit found DIFFERENCES");
     }
     ctl_reply_done(&reply);
     return exit != CTL_OK ? exit : ok ? CTL_OK : CTL_REFUSED;

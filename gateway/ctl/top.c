@@ -1,7 +1,6 @@
-/* top: one screen of what matters while a sale runs, drawn anew each few seconds with plain ANSI
- * sequences, so that it is readable over ssh. Where standard output is no terminal, or with --once,
- * it is drawn once as text. A gateway that is away for a moment ends nothing: the last screen stays
- * and says so. */
+/* top: one screen with the state of a running sale, refreshed every few seconds with plain ANSI
+ * sequences, so that it works over ssh. If standard output is not a terminal, or with --once, it is
+ * printed once as text. While the gateway does not answer, the last screen remains, with a note. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -30,7 +29,7 @@ static const char *const paths[READS] = {
 struct screen {
     const struct ctl *ctl;
     json_t *read[READS];
-    json_t *taken;    /* sale -> units held and confirmed when it was drawn last */
+    json_t *taken;    /* sale -> units held and confirmed at the last refresh */
     int64_t drawn_ns; /* monotonic; 0: not yet */
 };
 
@@ -42,7 +41,7 @@ static void on_signal(int number)
     stopped = 1;
 }
 
-/* --- What is shown. --- */
+/* --- Content. --- */
 
 static int read_all(struct screen *screen)
 {
@@ -105,7 +104,7 @@ static int by_share(const void *left, const void *right)
     return (of_a < of_b) - (of_a > of_b);
 }
 
-/* Those with the largest shares. */
+/* The signals with the largest shares. */
 static int draw_signals(FILE *out, const json_t *overload)
 {
     json_t *signals = json_object_get(overload, "signals"), *signal, **sorted;
@@ -155,7 +154,7 @@ static void add_number(struct ctl_table *table, double number, bool whole)
     ctl_table_add(table, text);
 }
 
-/* A row for each sale: its units, and how many a second were taken since the last drawing. */
+/* A row for each sale: its units, and how many per second were taken since the last refresh. */
 static int draw_sales(FILE *out, struct screen *screen, double elapsed_s)
 {
     static const char *const heads[] = {"SALE",      "STATE",   "AVAILABLE", "HELD",
@@ -210,7 +209,7 @@ static int draw_overrides(FILE *out, const json_t *overrides)
     return ctl_table_print(&table, out);
 }
 
-/* The screen as text, heap; NULL: it has been said why. */
+/* The screen as text, heap; NULL: failed, the reason was printed. */
 static char *draw(struct screen *screen)
 {
     int64_t now_ns = ps_clock_mono_ns(&ps_clock_system);
@@ -236,7 +235,7 @@ static char *draw(struct screen *screen)
 
 /* --- The terminal. --- */
 
-/* The bytes of the line that fit the columns. */
+/* The length in bytes of the part of the line that fits the columns. */
 static size_t cut_line(const char *line, size_t len, size_t columns)
 {
     while (len > 0 && ctl_text_width(line, len) > columns) {
@@ -247,7 +246,7 @@ static size_t cut_line(const char *line, size_t len, size_t columns)
     return len;
 }
 
-/* Over the last screen, from the top; what does not fit the terminal is left out. */
+/* Draws over the last screen, from the top; what does not fit the terminal is cut off. */
 static void show(const char *text)
 {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
@@ -264,7 +263,7 @@ static void show(const char *text)
     (void)fflush(stdout);
 }
 
-/* Waits for the next drawing. False: the operator has had enough. */
+/* Waits for the next drawing. False: the operator quits. */
 static bool wait_for_next(int64_t seconds)
 {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -305,7 +304,7 @@ int ctl_top(struct ctl *ctl)
 {
     const struct sigaction on_stop = {.sa_handler = on_signal};
     struct screen screen = {.ctl = ctl};
-    int exit = read_all(&screen); /* what is wrong at once is said on the ordinary screen */
+    int exit = read_all(&screen); /* a first failure is printed on the ordinary screen */
 
     if (exit == CTL_OK && !ctl->options.once && isatty(STDOUT_FILENO)) {
         (void)sigaction(SIGINT, &on_stop, NULL);

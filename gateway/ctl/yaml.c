@@ -1,8 +1,8 @@
-/* A first pass over the events bounds the levels: what libyaml does for each token grows with them,
- * so a megabyte of brackets would take it minutes. The second pass has libyaml make a graph of
- * nodes, in which an alias is the node that it names. That becomes a tree here, where each node
- * counts as often as it is used: a document of a hundred bytes cannot ask for more memory than
- * there is. */
+/* A first pass over the events bounds the nesting: libyaml's work per token grows with it, so a
+ * megabyte of brackets would take minutes. In the second pass libyaml builds a graph of nodes, in
+ * which an alias is the node that it refers to. This file converts the graph to a tree and counts
+ * each node as often as it is used, so that a document of a hundred bytes cannot use up the memory.
+ */
 #include "gateway/ctl/yaml.h"
 
 #include <yaml.h>
@@ -43,7 +43,7 @@ static json_t *read_scalar(struct reading *reading, const yaml_node_t *node)
     json_t *json = NULL;
 
     if (memchr(text, '\0', len) != NULL)
-        return refuse(reading, node, "a text holds a NUL");
+        return refuse(reading, node, "a string contains a NUL");
     if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) {
         if (len == 0 || is_word(text, len, "~") || is_word(text, len, "null"))
             return json_null();
@@ -81,9 +81,9 @@ static json_t *read_mapping(struct reading *reading, const yaml_node_t *node)
         const yaml_node_t *key = yaml_document_get_node(reading->document, pair->key);
         const char *name = key->type == YAML_SCALAR_NODE ? (char *)key->data.scalar.value : NULL;
         if (name == NULL || strlen(name) != key->data.scalar.length)
-            return refuse(reading, key, "the name of a member is no text"), json;
+            return refuse(reading, key, "the name of a member is not a string"), json;
         if (json_object_get(json, name) != NULL)
-            return refuse(reading, key, "a member twice"), json;
+            return refuse(reading, key, "a member appears twice"), json;
         json_t *value = read_node(reading, pair->value);
         if (value != NULL && json_object_set_new(json, name, value) != 0)
             (void)no_memory(reading);
@@ -91,7 +91,7 @@ static json_t *read_mapping(struct reading *reading, const yaml_node_t *node)
     return json;
 }
 
-/* What libyaml gives a node that has no tag. */
+/* The tag that libyaml gives to a node without one. */
 static bool has_tag(const yaml_node_t *node)
 {
     const char *usual = node->type == YAML_SCALAR_NODE     ? YAML_STR_TAG
@@ -106,11 +106,11 @@ static json_t *read_node(struct reading *reading, int index)
     json_t *json = NULL;
 
     if (++reading->nodes > CTL_YAML_NODES)
-        return refuse(reading, node, "too many nodes, aliases counted each time");
+        return refuse(reading, node, "too many nodes (aliases count each time)");
     if (reading->depth == CTL_YAML_DEPTH)
         return refuse(reading, node, "too many levels");
     if (has_tag(node))
-        return refuse(reading, node, "tags are not read");
+        return refuse(reading, node, "tags are not supported");
     reading->depth++;
     if (node->type == YAML_SCALAR_NODE)
         json = read_scalar(reading, node);
@@ -129,14 +129,14 @@ static int parser_fault(const yaml_parser_t *parser, struct ps_fault *fault)
     if (parser->error == YAML_MEMORY_ERROR)
         return PS_E_NOMEM;
     return ps_fault(fault, PS_E_INVALID, "", "line %zu: %s", parser->problem_mark.line + 1,
-                    parser->problem != NULL ? parser->problem : "is no YAML");
+                    parser->problem != NULL ? parser->problem : "not valid YAML");
 }
 
 static int check_event(const yaml_event_t *event, int *depth, int *documents,
                        struct ps_fault *fault)
 {
     if (event->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1)
-        return ps_fault(fault, PS_E_INVALID, "", "a second document: one a file");
+        return ps_fault(fault, PS_E_INVALID, "", "a second document; only one per file is allowed");
     if (event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT)
         ++*depth;
     if (event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT)
@@ -146,7 +146,7 @@ static int check_event(const yaml_event_t *event, int *depth, int *documents,
                                                event->start_mark.line + 1);
 }
 
-/* Is it one document of YAML, with no more levels than there may be? */
+/* Is it a single YAML document without too many levels? */
 static int check(const char *text, size_t len, struct ps_fault *fault)
 {
     int depth = 0, documents = 0, err = 0;
@@ -182,7 +182,7 @@ int ctl_yaml_parse(const char *text, size_t len, json_t **ret_json, struct ps_fa
         return PS_E_NOMEM;
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     if (!yaml_parser_load(&parser, &document)) {
-        err = parser_fault(&parser, fault); /* such as an alias of nothing */
+        err = parser_fault(&parser, fault); /* such as an alias without an anchor */
         yaml_parser_delete(&parser);
         return err;
     }
