@@ -34,14 +34,15 @@ struct adjust {
     int64_t before; /* the SKU's adjustments before it, once the fold shows it */
 };
 
-/* --- The lists: whose outcome is awaited; lowerings whose outcome is unknown. --- */
+/* --- The lists: adjustments that wait for their outcome; lowerings whose outcome is unknown. ---
+ */
 
 static void free_adjust(struct op_task *task)
 {
     free(task);
 }
 
-/* NULL: the task is another one. */
+/* NULL: the task is not an adjustment. */
 static struct adjust *adjust_of(struct op_task *task)
 {
     return task->free == free_adjust ? (struct adjust *)task : NULL;
@@ -65,7 +66,7 @@ static bool has_key(const struct op_tasks *list, const char *key)
     return false;
 }
 
-/* Units that are being added to the SKU and are not in its sum yet. */
+/* Units of adjustments in progress, not yet in the SKU's sum. */
 static int64_t units_under_way(const struct adjust *like)
 {
     struct op_task *task;
@@ -119,7 +120,7 @@ static void say_numbers(struct op_request *request, const struct adjust *adjust)
 
     if (sale == NULL) {
         json_decref(head);
-        op_no(request, ANS_V_not_found, "the sale has been deleted meanwhile");
+        op_no(request, ANS_V_not_found, "the sale was deleted in the meantime");
         return;
     }
     op_json(request, ANS_V_ok, ps_json_built(head, json_object_update_new(head, json)));
@@ -141,8 +142,9 @@ static void say_shown(struct op_request *request, const struct adjust *adjust, e
               "this adjust_id was given up and has changed nothing; use a new one");
         break;
     case SHOWN_NOT:
-        op_no(request, ANS_V_order_pending,
-              "not known yet whether it landed; ask again with the same adjust_id");
+        op_no(
+            request, ANS_V_order_pending,
+            "it is not known yet whether the log has it; repeat the call with the same adjust_id");
         break;
     }
 }
@@ -150,7 +152,7 @@ static void say_shown(struct op_request *request, const struct adjust *adjust, e
 static void on_deadline(struct op_request *request)
 {
     op_no(request, ANS_V_order_pending,
-          "not known yet whether it landed; ask again with the same adjust_id");
+          "it is not known yet whether the log has it; repeat the call with the same adjust_id");
 }
 
 /* --- The outcome. --- */
@@ -195,9 +197,9 @@ static void on_outcome(enum oq_outcome outcome, struct oq_order *order, void *ct
         free(adjust);
 }
 
-/* --- The way there. --- */
+/* --- Counter and log. --- */
 
-/* Takes `adjust` over. */
+/* Takes ownership of `adjust`. */
 static void append(struct op_request *request, struct adjust *adjust)
 {
     const struct op_deps *deps = &request->admin->deps;
@@ -259,7 +261,7 @@ static void on_lowered(uint64_t handle, int err, const struct inv_answer *answer
         free(adjust);
 }
 
-/* Takes the units out of the counter, then appends. Takes `adjust` over. */
+/* Takes the units out of the counter, then appends. Takes ownership of `adjust`. */
 static void lower(struct op_request *request, struct adjust *adjust)
 {
     struct op_admin *admin = request->admin;
@@ -287,7 +289,7 @@ static void lower(struct op_request *request, struct adjust *adjust)
         free(adjust);
 }
 
-/* Members of the body into `adjust`. False: answered. */
+/* Reads the body into `adjust`. False: answered. */
 static bool read_adjust(struct op_request *request, struct adjust *adjust)
 {
     struct ps_json_reader reader;
@@ -314,7 +316,7 @@ static bool read_adjust(struct op_request *request, struct adjust *adjust)
     return true;
 }
 
-/* The SKU in the document and in the log. False: answered. */
+/* Finds the SKU in the document and in the log. False: answered. */
 static bool find_sku(struct op_request *request, const struct sale_entry *sale,
                      struct adjust *adjust)
 {
@@ -326,15 +328,16 @@ static bool find_sku(struct op_request *request, const struct sale_entry *sale,
             continue;
         memcpy(adjust->sku, doc->skus[i].name, sizeof adjust->sku);
         if (sale_is_archiving(adjust->run)) {
-            op_no(request, ANS_V_archived, "the sale is over, and goes into its archive");
+            op_no(request, ANS_V_archived, "the sale is over and is being archived");
             return false;
         }
         if (op_is_served(sale) && oq_sale_sku_find(sale_view(adjust->run)->log_sale, name.at,
                                                    name.len, &adjust->index) == 0)
             return true;
-        /* It may even have landed before a restart; and the document accepts no change any more. */
+        /* The adjustment may be in the log from before a restart; and the document can no longer
+         * change. */
         if (sale_is_fixed(sale->run, &sale->stored.state))
-            op_no(request, ANS_V_fenced, "the sale is not served at the moment");
+            op_no(request, ANS_V_fenced, "the gateway does not serve the sale at the moment");
         else
             op_no(request, ANS_V_conflict,
                   "the sale is not open yet: change the stock in its document");
@@ -344,7 +347,7 @@ static bool find_sku(struct op_request *request, const struct sale_entry *sale,
     return false;
 }
 
-/* Forgets the doubts that a record has ended meanwhile. */
+/* Forgets lowerings whose record has arrived in the meantime. */
 static void forget_decided(struct op_admin *admin)
 {
     struct op_task *task, *next;
@@ -376,7 +379,7 @@ static bool may_start(struct op_request *request, struct adjust *adjust)
         op_no(request, ANS_V_idempotency_in_progress, NULL);
         return false;
     }
-    /* Before the sum is read, which may lack a record. */
+    /* Read before the sum, which may lack a record. */
     if (!sale_log_takes_all(deps->log)) {
         op_no_log(request, PS_E_CLOSED);
         return false;
@@ -384,7 +387,8 @@ static bool may_start(struct op_request *request, struct adjust *adjust)
     oq_sale_totals(sale_view(adjust->run)->log_sale, adjust->index, &totals);
     if (adjust->delta > 0 &&
         adjust->delta > PS_INT_MAX - totals.adjustments - units_under_way(adjust)) {
-        op_no(request, ANS_V_conflict, "the SKU's units would pass %lld", (long long)PS_INT_MAX);
+        op_no(request, ANS_V_conflict, "the SKU would have more than %lld units",
+              (long long)PS_INT_MAX);
         return false;
     }
     return true;
@@ -421,7 +425,7 @@ static void adjust_stock(struct op_request *request)
         append(request, adjust);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_adjust_part = {

@@ -9,12 +9,12 @@
 
 #include <stdlib.h>
 
-#define REQUESTS    64 /* at once; each has room for a body of 1 MiB, touched when there is one */
+#define REQUESTS    64 /* at once; each reserves 1 MiB for a body, used only if there is one */
 #define CONNECTIONS 128
 
 #define OPEN_AT_REST 3 /* itself and two handles */
 
-/* Metrics are printed in the order of their table; of the rest no order counts. */
+/* Metrics are printed in the order of their table; the order of the others does not matter. */
 static const struct op_part *const parts[] = {
     &op_ops_part,       &op_scrape_part,         &op_tokens_part,
     &op_watches_part,   &op_documents_part,      &op_sales_part,
@@ -61,10 +61,10 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     struct srv_settings settings = deps->http;
 
     settings.connections_soft = CONNECTIONS;
-    settings.connections_hard = 2 * CONNECTIONS; /* room to answer 503 */
+    settings.connections_hard = 2 * CONNECTIONS; /* connections beyond the limit get 503 */
     settings.makes_room = true;
     settings.requests_max = REQUESTS;
-    settings.turn_max = 1; /* some take a millisecond or more */
+    settings.turn_max = 1; /* some requests take a millisecond or more */
     settings.head_max = SRV_HEAD_MAX;
     settings.body_max = OP_BODY_MAX;
     settings.user_size = sizeof(struct op_request);

@@ -47,12 +47,12 @@ struct op_deps {
     struct up_membership *members;
     struct ps_metrics_shard *shard;
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
-    /* measures what is only measured at a scrape, into the shard */
+    /* takes measurements that are made only at a scrape, into the shard */
     void (*gather)(void *ctx);
     bool (*is_published)(void *ctx); /* every worker uses the present state */
     void (*drain)(void *ctx);        /* an operator requests the end of the process */
     void *ctx;                       /* of these four, and of `settings` */
-    /* Settings. SIGHUP may change what is pointed to. */
+    /* Settings. SIGHUP may change the values. */
     json_t *(*settings)(void *ctx); /* as JSON; NULL: out of memory */
     const char *host;
     const struct ps_option_list *hosts;
@@ -71,7 +71,7 @@ struct op_deps {
  */
 int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
-/* No request waits for its answer, and no answered one for its audit line. */
+/* True: no request waits for its answer or for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);
 /* The outcome of a record whose ticket names the control thread as its owner. */
 void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,

@@ -1,17 +1,17 @@
 /* The base of the admin listener, below its parts. Each part of the API (sales, orders, tokens, …)
  * is a file that brings a struct op_part: its routes, its rows of metrics, what it adds to
- * documents of its kind. The router (routes.c) finds out who asks and reads the body, then calls
- * the route's handler. A handler either answers, or makes the request wait (op_wait) for something
- * that calls it back.
+ * documents of its kind. The router (routes.c) authenticates and reads the body, then calls the
+ * route's handler. A handler either answers, or makes the request wait (op_wait) for an event that
+ * calls it back.
  *
- * Changes go one at a time: while one is under way, requests of routes that change something wait
- * for their turn, and only then look at what they change. So a handler checks versions against what
- * really is, and two operators never write over each other. Where control.db was changed by the
- * gateway itself meanwhile (a sale was opened), the handler is simply run again.
+ * Changes are made one at a time: while one is in progress, requests of other changing routes wait
+ * for their turn, and only then read what they change. So a handler checks versions against the
+ * present ones, and two operators never overwrite each other. If the gateway itself changed
+ * control.db in the meantime (opened a sale), the handler simply runs again.
  *
- * A struct op_request lies in the memory of its HTTP request, which is gone once it is answered,
- * and every request that waits has a deadline. So what is under way keeps a copy of what it needs
- * and the request's handle, and finds the request again by it, or does not. */
+ * A struct op_request lies in the memory of its HTTP request, which is freed once it is answered,
+ * and every request that waits has a deadline. So pending work keeps copies of what it needs and
+ * the request's handle, and looks the request up again by the handle. */
 #ifndef OP_ADMIN_INTERNAL_H
 #define OP_ADMIN_INTERNAL_H
 
@@ -44,20 +44,20 @@ struct op_admin {
     const struct op_part *const *parts;         /* NULL-terminated */
     struct srv_http *http;                      /* NULL: closed */
     TAILQ_HEAD(op_waiting, op_request) waiting; /* in order of arrival */
-    bool changing;                              /* a change is under way */
+    bool changing;                              /* a change is in progress */
     uv_timer_t tick;                            /* runs while a request waits: op_waiting_tick */
     uv_async_t wake;                            /* the next turn; an audit's cut has been taken */
     struct op_standby {
         int64_t has;      /* the last record on the standby's disk */
         int64_t control;  /* the revision of its control.db; -1: it has none */
-        int64_t asked_ns; /* 0: never */
+        int64_t asked_ns; /* 0: it never asked */
     } standby;
     struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
     struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
     struct op_tasks doubts; /* lowerings whose outcome is unknown */
-    size_t open;            /* what will call back: changes, work, handles; with the last comes: */
+    size_t open; /* how many changes, works and handles will call back; after the last: */
     void (*free)(struct op_admin *admin);
 };
 
@@ -69,35 +69,35 @@ struct op_request {
     struct ps_str arg[2];        /* what {} in the path matched */
     json_t *body;                /* NULL = none */
     char who[PS_NAME_MAX + 1];   /* id of the token */
-    enum op_role role;           /* of the token; of routes that are open: viewer */
+    enum op_role role;           /* of the token; on open routes: viewer */
     char peer[OP_PEER_LEN];
     char why[CFG_WHY_SIZE];     /* member `reason` of the body; "" = none */
     op_request_fn *run;         /* the route's handler */
-    bool turn;                  /* waits for its turn */
+    bool turn;                  /* waiting for its turn */
     op_request_fn *on_tick;     /* while it waits; NULL = none */
     op_request_fn *on_deadline; /* must answer; op_late unless a handler sets it */
     int64_t deadline_ns;
-    struct op_task *task; /* while it waits for the outcome of one */
+    struct op_task *task; /* the task whose outcome it waits for */
     unsigned conflicts;
     bool created; /* the answer will be 201 */
     TAILQ_ENTRY(op_request) waiting;
 };
 
-/* --- What a part brings. --- */
+/* --- What a part has. --- */
 
 enum {
-    OP_OPEN = 1,       /* no token */
-    OP_CHANGES = 2,    /* one at a time */
-    OP_NEEDS_BODY = 4, /* a JSON object; routes without it may have one */
-    OP_QUERY = 8,      /* reads a query; every other route refuses one */
+    OP_OPEN = 1,       /* needs no token */
+    OP_CHANGES = 2,    /* changes something; one at a time */
+    OP_NEEDS_BODY = 4, /* requires a JSON object; without it the body is optional */
+    OP_QUERY = 8,      /* reads a query; all other routes refuse one */
     OP_EXPORT = 16,    /* turned off under overload: the feature exports */
-    OP_REGISTERS = 32, /* a registrar may, too */
-    OP_METRICS = 64    /* no token, if the setting metrics.open says so */
+    OP_REGISTERS = 32, /* a registrar may call it, too */
+    OP_METRICS = 64    /* needs no token if the setting metrics.open is true */
 };
 
 struct op_route {
-    /* {} stands for one segment, {kind} for a kind of documents; of a kind that has one document
-     * {kind}/{} is that one. */
+    /* {} stands for one segment, {kind} for a kind of documents; for a kind with a single document
+     * {kind}/{} matches the kind alone. */
     const char *path;
     enum srv_method method; /* GET also serves HEAD */
     enum op_role role;
@@ -111,49 +111,50 @@ struct op_rows {
     void (*print)(FILE *out, enum gw_metric row, const struct op_admin *admin);
 };
 
-/* What a part adds to what the routes of documents (documents.c) do with those of its kind. Any may
- * be NULL. The int functions return 0 or -1. */
+/* What a part adds to the routes of documents (documents.c) for documents of its kind. Any member
+ * may be NULL. The int functions return 0 or -1. */
 struct op_kind {
     const struct cfg_kind *kind;
-    op_request_fn *list, *get; /* instead of those of documents.c; they read the query */
+    op_request_fn *list, *get; /* replace those of documents.c; they read the query */
     /* Adds the present state to a document's JSON. */
     int (*show)(const struct op_admin *admin, const struct cfg_doc *doc, json_t *json);
-    /* Adds to what a dry run says of one change of such a document, and of the whole change. */
+    /* Adds to a dry run's answer, for one changed document and for the whole change. */
     int (*show_change)(const struct op_admin *admin, const struct cfg_doc *from,
                        const struct cfg_doc *to, json_t *json);
     int (*show_dry_run)(const struct op_admin *admin, const struct cfg_change *change,
                         json_t *json);
-    /* Answers a change that is in force, instead of showing the document. */
+    /* Answers a change that is in force; NULL: the answer shows the document. */
     void (*answer)(struct op_request *request, struct op_change *change);
-    /* Before a document is deleted. True: it has answered, or the request waits. */
+    /* Called before a document is deleted. True: it answered, or the request waits. */
     bool (*before_delete)(struct op_request *request);
 };
 
 struct op_part {
-    const struct op_route *routes;                /* up to one without a path */
-    const struct op_rows *rows;                   /* up to one without `print` */
-    const struct op_kind *kinds;                  /* up to one without a kind */
-    void (*gather)(const struct op_admin *admin); /* before a scrape: into the shard */
+    const struct op_route *routes; /* the last has no path */
+    const struct op_rows *rows;    /* the last has no `print` */
+    const struct op_kind *kinds;   /* the last has no kind */
+    void (*gather)(
+        const struct op_admin *admin); /* called before a scrape: measures into the shard */
 };
 
 /* --- waiting.c --- */
 
-/* Keeps the request until it is answered. A second call sets a new deadline. */
+/* Lets the request wait until it is answered. A second call sets a new deadline. */
 uint64_t op_wait(struct op_request *request, int64_t timeout_ms);
 /* NULL: already answered. */
 struct op_request *op_find(struct op_admin *admin, uint64_t handle);
-/* Every answer begins with this call. */
+/* Ends the waiting; every answer calls it first. */
 void op_leave(struct op_request *request);
-/* Calls on_tick and on_deadline of those that wait; `data` of the timer is the op_admin. */
+/* Calls on_tick and on_deadline of waiting requests; `data` of the timer is the op_admin. */
 void op_waiting_tick(uv_timer_t *timer);
-/* For a handler that finds out by itself whether it changes something: false: it is called again in
- * its turn. */
+/* For a handler that decides itself whether it changes something. False: the handler is called
+ * again when it is the request's turn. */
 bool op_is_its_turn(struct op_request *request);
-/* Runs the next of the requests that wait for their turn, unless a change is in progress. */
+/* Runs the next request that waits for its turn, unless a change is in progress. */
 void op_next_turns(struct op_admin *admin);
-/* Ends the turn of a change: those that wait come next, on the loop's next turn. */
+/* Ends the turn of a change; the next request runs on the loop's next turn. */
 void op_turn_over(struct op_admin *admin);
-/* Pending work that will call back has begun; has ended. */
+/* Count pending work that will call back: begun; ended. */
 void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
@@ -164,19 +165,19 @@ bool op_exports_are_on(struct op_request *request);
 
 /* --- answer.c --- */
 
-/* 200 or 201 with a document, which is taken over (NULL = out of memory: 500). */
+/* 200 or 201 with a document, takes ownership of it (NULL = out of memory: 500). */
 void op_json(struct op_request *request, enum ans_verdict verdict, json_t *json);
 /* The same as another media type. */
 void op_json_as(struct op_request *request, enum ans_verdict verdict, const char *media_type,
                 json_t *json);
-/* A document as text, with the newline that a terminal needs; it is taken over (NULL is allowed).
+/* A document as text, with the newline that a terminal needs; takes ownership (NULL is allowed).
  * Heap; NULL: out of memory. Any thread. */
 char *op_json_line(json_t *json);
-/* NDJSON; `text` is heap and taken over. `last` < 0: no Penstock-Last-Seq. */
+/* NDJSON; `text` is heap; takes ownership. `last` < 0: no Penstock-Last-Seq. */
 void op_ndjson(struct op_request *request, char *text, size_t len, int64_t last);
-/* Before the answer: its header Penstock-Last-Seq. */
+/* Sets the header Penstock-Last-Seq; call it before the answer. */
 void op_last_seq(struct op_request *request, int64_t last);
-/* `text` is heap and taken over. */
+/* `text` is heap; takes ownership. */
 void op_text(struct op_request *request, const char *type, char *text, size_t len);
 void op_empty(struct op_request *request); /* 204 */
 void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt, ...)
@@ -184,24 +185,24 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
 /* 503: its deadline has passed. */
 op_request_fn op_late;
 void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault);
-/* The first fault as the problem's own, and all in a list. */
+/* Answers with the first fault as the problem's detail, and a list of all. */
 void op_faults(struct op_request *request, enum ans_verdict verdict,
                const struct ps_faults *faults);
-/* A negative result of oq_log_append or of reading the log. */
+/* Answers a negative result of oq_log_append or of reading the log. */
 void op_no_log(struct op_request *request, int err);
-/* The same for a read; `why` has details, or "". */
+/* The same after a read; `why` has details, or "". */
 void op_no_read(struct op_request *request, int err, const char *why);
 
 /* --- precondition.c --- */
 
-/* Adds the ETag; before the answer. */
+/* Adds the ETag; call it before the answer. */
 void op_etag(struct op_request *request, int64_t version);
 /* Is If-Match there, and does it name this version? */
 enum op_match { OP_MATCH_NONE, OP_MATCH_YES, OP_MATCH_NO };
 enum op_match op_if_match(const struct op_request *request, int64_t version);
 /* If-Match: *. */
 bool op_matches_any(const struct op_request *request);
-/* False: answered. For resources whose If-Match is optional. */
+/* False: answered. For resources with an optional If-Match. */
 bool op_matches(struct op_request *request, int64_t version);
 
 /* --- reading.c --- */
@@ -211,27 +212,28 @@ struct op_param {
     const char *name;
     char *text;      /* NULL: a number */
     size_t cap;      /* of text, with NUL; "" when absent */
-    int64_t *number; /* untouched when absent */
+    int64_t *number; /* unchanged when absent */
     int64_t min, max;
-    bool *flag; /* set when it is there, whatever its value; then neither text nor number */
+    bool *flag; /* set when the parameter is present, whatever its value; then text and number are
+                   NULL */
 };
-/* Reads all; an unknown, repeated or bad one is answered with 422: false. */
+/* Reads all parameters. False: answered with 422 (unknown, repeated or invalid). */
 bool op_query(struct op_request *request, const struct op_param *params, size_t count);
-/* The index of a word of the NULL-terminated list; `note` is added to what is said of others.
+/* The index of a word of the NULL-terminated list; `note` is added to the error.
  * False: answered with 422. */
 bool op_query_word(struct op_request *request, const char *param, const char *text,
                    const char *const *words, const char *note, int *ret_index);
 /* Percent-decodes. PS_E_INVALID: not well-formed, a NUL, or too long for `cap` with its NUL. */
 int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len) PS_MUST_CHECK;
-/* A body that is absent, or an object that holds nothing but (maybe) a reason. False: answered. */
+/* Checks that the body is absent, or an object with at most a reason. False: answered. */
 bool op_only_reason(struct op_request *request);
 
-/* --- change.c: changes of what the store keeps --- */
+/* --- change.c: changes of the store --- */
 
 struct op_change {
     struct op_admin *admin;
     uint64_t handle;           /* of the request */
-    struct cfg_change *change; /* until it is submitted */
+    struct cfg_change *change; /* owned until it is submitted */
     char who[PS_NAME_MAX + 1];
     char peer[OP_PEER_LEN];
     char why[CFG_WHY_SIZE];
@@ -241,24 +243,24 @@ struct op_change {
     void (*end)(struct op_change *change, bool written);
     /* The change is durable and in force, and the request is still there. */
     void (*answer)(struct op_request *request, struct op_change *change);
-    /* What `answer` needs. */
-    const struct cfg_kind *kind; /* of the one document that changes */
-    char name[CFG_NAME_MAX + 1]; /* its name; of a bundle its kinds, as asked */
+    /* For `answer`. */
+    const struct cfg_kind *kind; /* of the document that changes */
+    char name[CFG_NAME_MAX + 1]; /* its name; of a bundle its kinds, as in the query */
     char secret[OP_TOKEN_LEN + 1];
     char token[PS_NAME_MAX + 1];
 };
 
 void op_answer_empty(struct op_request *request, struct op_change *change); /* 204 */
-/* An empty change by who asks. NULL: answered with 500. */
+/* An empty change by the requesting token. NULL: answered with 500. */
 struct op_change *op_change_new(struct op_request *request, const char *action, const char *target);
-/* Submits; the request waits for the end. Takes the change over. */
+/* Submits; the request waits for the end. Takes ownership of the change. */
 void op_change_submit(struct op_request *request, struct op_change *change);
 void op_change_free(struct op_change *change); /* instead */
-/* The same, and answers all that is wrong with what was put in: an error of cfg_change_put. */
+/* The same, and answers all faults of the documents: after an error of cfg_change_put. */
 void op_change_refuse(struct op_request *request, struct op_change *change, int err,
                       enum cfg_refusal refusal, const struct ps_faults *faults);
 
-/* The audit line of an event that the order log already has: written after it. `done` is called
+/* The audit line of an event that is already in the order log: written after it. `done` is called
  * once, also if the line could not be written (which is logged), maybe at once. */
 struct op_audit_entry {
     struct op_admin *admin;
@@ -269,7 +271,7 @@ struct op_audit_entry {
     char target[CFG_NAME_MAX + 64];
     void (*done)(struct op_audit_entry *line);
 };
-/* Takes from and to over. */
+/* Takes ownership of from and to. */
 void op_audit_entry_write(struct op_audit_entry *line, json_t *from, json_t *to);
 
 #endif

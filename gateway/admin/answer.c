@@ -105,7 +105,7 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
     no(request, verdict, fault.text, NULL);
 }
 
-/* "/delta: is missing": `detail` alone says what is wrong. */
+/* "/delta: is missing": `detail` alone gives the error. */
 #define SENTENCE_MAX                                                                               \
     (sizeof(((struct ps_fault *)NULL)->path) + sizeof(((struct ps_fault *)NULL)->text) + 2)
 static const char *sentence(const struct ps_fault *fault, char text[SENTENCE_MAX])
@@ -117,8 +117,7 @@ static const char *sentence(const struct ps_fault *fault, char text[SENTENCE_MAX
 
 void op_late(struct op_request *request)
 {
-    op_no(request, ANS_V_shed,
-          "it takes longer than it should; a change may still come into force");
+    op_no(request, ANS_V_shed, "it takes too long; a change may still come into force");
 }
 
 void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault)

@@ -1,5 +1,5 @@
-/* See archived.h. A fold of its records says an order's state, so each walk feeds a small one: with
- * the fences, and with the records of the orders in question. */
+/* See archived.h. Only a fold of the records gives an order's state, so each walk fills a small
+ * fold: with the fences, and with the records of the orders in question. */
 #include "gateway/admin/archived.h"
 
 #include "gateway/orders/order_id.h"
@@ -14,7 +14,7 @@
 #define ORDER_TEXT_MAX 2048
 #define WAIT_MS        60000
 #define FILES_MAX      64     /* archives that one look-up of an order reads */
-#define ORDERS_AT_ONCE 100000 /* that one reading of a file keeps: some 15 MB */
+#define ORDERS_AT_ONCE 100000 /* kept during one pass over a file: about 15 MB */
 
 bool op_is_archived(const struct sale_entry *sale)
 {
@@ -58,10 +58,11 @@ int op_archived_log(struct op_archived *archived)
 /* A fold of some of the orders. */
 struct walk {
     struct oq_fold *fold;
-    const struct ps_uuid *id; /* the only one; NULL: those of the user behind `after`, so many */
-    const char *user;         /* "": of all */
+    const struct ps_uuid
+        *id;          /* the only order; NULL: up to ORDERS_AT_ONCE of the user behind `after` */
+    const char *user; /* "": of all */
     int64_t after, left;
-    int64_t last; /* accepted record that was taken; 0 = none */
+    int64_t last; /* the last accepted record taken; 0 = none */
 };
 
 static int fold_record(int64_t place, struct ps_str text, const struct oq_event *event, void *ctx)
@@ -86,7 +87,7 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
     }
     int err =
         oq_fold_apply(walk->fold, oq_place_partition(place), oq_place_seq(place), event, &change);
-    return err == PS_E_INVALID ? 0 : err; /* what the fold refuses does not count */
+    return err == PS_E_INVALID ? 0 : err; /* records that the fold refuses do not count */
 }
 
 static bool is_wanted(const struct op_archived *archived, const struct oq_order *order)
@@ -98,7 +99,7 @@ static bool is_wanted(const struct op_archived *archived, const struct oq_order 
     return archived->state < 0 || (int)state == archived->state;
 }
 
-/* The next orders of the file, as many as may be returned. *ret_more: there may be others. */
+/* The next orders of the file, up to the limit. *ret_more: there may be more. */
 static int walk_orders(struct op_archived *archived, bool *ret_more)
 {
     struct walk walk = {.user = archived->user, .after = archived->last, .left = ORDERS_AT_ONCE};
@@ -183,7 +184,7 @@ static int look_into(struct look *look)
     return err;
 }
 
-/* The report of an audit of a running sale, from the file alone. */
+/* The report of an audit of a running sale, read from the file alone. */
 static int print_audit(struct look *look)
 {
     struct ps_str rest = look->end.counts;
@@ -229,7 +230,7 @@ static void run_look(struct op_read *job)
         } else if (look->err == 0) {
             look->err = look_into(look);
         }
-        if (look->err == PS_E_NOT_FOUND && !look->audits) { /* stored elsewhere, or there is none */
+        if (look->err == PS_E_NOT_FOUND && !look->audits) { /* stored elsewhere, or missing */
             look->missing++;
             look->err = 0;
         }
@@ -243,7 +244,7 @@ static bool is_awaited(const struct op_read *job)
     return op_find(look->admin, look->handle) != NULL;
 }
 
-/* The answer to a command about an order that is decided forever. */
+/* Answers a command about an order whose state is final. */
 static enum ans_verdict verdict_of(const struct look *look)
 {
     static const enum ans_verdict no[] = {[OQ_EXPIRED] = ANS_V_order_expired,
@@ -270,7 +271,7 @@ static void end_look(struct op_read *job)
     } else if (look->text != NULL) {
         op_text(request, "application/json", look->text, strlen(look->text));
     } else if (look->err == PS_E_NOT_FOUND || look->missing > 0) {
-        op_no(request, ANS_V_archived, "no such archive here: %s",
+        op_no(request, ANS_V_archived, "this gateway has no such archive: %s",
               look->audits ? look->archived.path : "the order's sale is over; see archive.dir");
     } else if (look->err < 0) {
         op_no(request, ANS_V_internal, "%s: %s",

@@ -1,5 +1,4 @@
-/* Answers from the archives of sales that are over. Reading scans a file, in memory that does not
- * grow with it. */
+/* Answers from the archives of ended sales. A read scans a file, in bounded memory. */
 #ifndef OP_ARCHIVED_H
 #define OP_ARCHIVED_H
 
@@ -9,7 +8,7 @@
 
 #include <limits.h>
 
-/* A walk through an archive. A work thread's while it runs. */
+/* A walk through an archive. While it runs, a work thread owns it. */
 struct op_archived {
     char path[PATH_MAX];
     char sale[PS_NAME_MAX + 1];
@@ -21,7 +20,7 @@ struct op_archived {
     struct ps_fault fault;
 };
 
-/* Is the sale in an archive, and do counter and log here no longer have its orders? */
+/* Is the sale in an archive, so that counter and log here no longer have its orders? */
 bool op_is_archived(const struct sale_entry *sale);
 /* The walk through a sale's archive. PS_E_INVALID: the path is too long. */
 int op_archived_init(struct op_archived *archived, const struct op_admin *admin,
@@ -30,14 +29,14 @@ int op_archived_init(struct op_archived *archived, const struct op_admin *admin,
 int op_archived_log(struct op_archived *archived) PS_MUST_CHECK;
 int op_archived_orders(struct op_archived *archived) PS_MUST_CHECK;
 
-/* Answers GET, or a command, of an order from the archives that may have it. What is decided is
- * final. False: no archive may have it. */
+/* Answers GET, or a command, of an order from the archives that may have it. Their orders are
+ * final. False: no archive can have it. */
 enum op_order_wish { OP_ORDER_SHOW, OP_ORDER_CONFIRM, OP_ORDER_CANCEL };
 bool op_archived_order(struct op_request *request, const struct ps_uuid *id,
                        enum op_order_wish wish);
-/* May the order be in one? */
+/* Can an archive have the order? */
 bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id);
-/* Answers GET of an archived sale's audit: the file is read and judged. */
+/* Answers GET of an archived sale's audit: reads and checks the file. */
 void op_archived_audit(struct op_request *request, const struct sale_entry *sale);
 
 #endif

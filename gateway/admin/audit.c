@@ -1,7 +1,7 @@
 /* Audits: the records in the log, the fold, and the counter's numbers, at one cut.
  *
- * On the log's thread, between two batches, nothing is half done: the fold and a counter in this
- * process's memory agree; there the counter's numbers and the log's ends are noted: the cut. A
+ * On the log's thread, between two batches, no change is half done: the fold and a counter in
+ * memory agree. There the audit notes the counter's numbers and the ends of the log: the cut. A
  * counter in Redis is read between two cuts (audit_counter.c).
  *
  * A work thread then reads the sale's records up to the cut, no further, and compares them with the
@@ -20,7 +20,7 @@
 
 #define AUDIT_WAIT_MS 120000
 #define READ_AT_ONCE  1000
-#define SMALL_ORDERS  10000 /* this many are audited in a moment, also under overload */
+#define SMALL_ORDERS  10000 /* few enough to audit quickly, also under overload */
 
 int op_audit_new(struct op_admin *admin, struct op_audit **ret_audit)
 {
@@ -74,16 +74,16 @@ static int take_record(int64_t place, struct ps_str json, void *ctx)
         return err;
     err = oq_audit_add(audit->auditor, audit->partition, oq_place_seq(place), &event);
     oq_event_release(owner);
-    return err == PS_E_INVALID ? 0 : err; /* one that no fold takes: life.c has named it */
+    return err == PS_E_INVALID ? 0 : err; /* a record that no fold accepts: life.c has logged it */
 }
 
-/* Offsets are one below what a place says. */
+/* An offset is one less than its place. */
 static int gone(struct op_audit *audit, int64_t after, int64_t end)
 {
     (void)snprintf(audit->why, sizeof audit->why,
                    "the records of partition %u from offset %lld to %lld are gone: Kafka's "
-                   "retention has deleted them, so the log does not tell any more what was sold; "
-                   "what was settled from it is in the database of penstock-settle",
+                   "retention has deleted them, so the log no longer shows what was sold; "
+                   "the settled orders are in the database of penstock-settle",
                    audit->partition, (long long)oq_place_seq(after),
                    (long long)oq_place_seq(end) - 1);
     return PS_E_NOT_FOUND;
@@ -109,7 +109,7 @@ static int read_partition(struct op_audit *audit, struct oq_reader *reader)
         int err = oq_reader_read(
             reader, &(struct oq_read){after, READ_AT_ONCE, audit->sale, take_record, audit}, &last);
         if (err == 0 &&
-            last == after) /* it ends too early; what a journal lacks is in the report */
+            last == after) /* the log ends too early; the report has what a journal lacks */
             return is_log_shared(audit) ? gone(audit, after, end) : 0;
         if (err < 0) {
             (void)snprintf(audit->why, sizeof audit->why, "%s", oq_reader_why(reader));
@@ -139,7 +139,8 @@ static int add_faults(struct op_audit *audit)
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < audit->fault_count; i++) {
-        size_t at = i < OP_AUDIT_LISTED ? i : OP_AUDIT_LISTED - 1; /* no more are listed */
+        size_t at =
+            i < OP_AUDIT_LISTED ? i : OP_AUDIT_LISTED - 1; /* the list has no room for more */
         const struct op_counter_fault *fault = &audit->faults[at];
         err = oq_audit_add_fault(audit->auditor, audit->sale,
                                  fault->sku[0] != '\0' ? fault->sku : NULL,
@@ -230,7 +231,7 @@ void op_audit_cut(struct op_audit *audit, struct op_cut *into, void (*then)(stru
 {
     audit->cut_into = into;
     audit->then = then;
-    audit->err = 0; /* from the call on it is the log's thread's */
+    audit->err = 0; /* from the call on the log's thread owns it */
     int err = oq_log_call(audit->admin->deps.log, take_cut, audit);
     if (err < 0) {
         audit->err = err;
@@ -275,7 +276,7 @@ static void say_failure(struct op_request *request, const struct op_audit *audit
         sale_list_find(request->admin->deps.known, audit->sale, strlen(audit->sale));
 
     if (oq_sale_forgotten(audit->log_sale))
-        op_no(request, ANS_V_fenced, "the sale was archived while it was audited: ask again");
+        op_no(request, ANS_V_fenced, "the sale was archived during the audit: repeat the call");
     else if (!audit->counter_failed)
         op_no_read(request, audit->err, audit->why);
     else if (sale != NULL && sale_view(sale->run)->state != SALE_SERVING)
@@ -292,7 +293,7 @@ static void end(struct op_audit *audit)
 
     audit->text = NULL;
     audit->running = false;
-    /* Half of what it had to read is gone: no result. */
+    /* Part of its records is gone: no result. */
     if (oq_sale_forgotten(audit->log_sale)) {
         audit->err = PS_E_CLOSED;
         atomic_store(&audit->cancelled, true);
@@ -332,7 +333,7 @@ void op_audit_judge(struct op_audit *audit)
 
     if (audit->err < 0) {
         end(audit);
-    } else { /* from here on the cut is the work thread's */
+    } else { /* from here on the work thread owns the cut */
         op_hold(admin);
         audit->job = (struct op_read){.run = judge, .done = end_judging};
         op_reads_start(&admin->reads, &audit->job);
@@ -352,7 +353,7 @@ void op_audit_begin(struct op_audit *audit, const struct sale_entry *sale, uint6
 
     memcpy(audit->sale, sale->stored.doc.name, sizeof audit->sale);
     audit->running = true;
-    oq_fold_enter(deps->fold); /* what it reads stays valid until the end */
+    oq_fold_enter(deps->fold); /* keeps what it reads valid until the end */
     audit->handle = handle;
     audit->run = sale->run;
     audit->counter = view->counter;
@@ -384,7 +385,7 @@ static void audit_sale(struct op_request *request)
     }
     view = sale_view(sale->run);
     if (view->counter == NULL && sale->stored.state.opened) {
-        op_no(request, ANS_V_fenced, "the sale is not served at the moment");
+        op_no(request, ANS_V_fenced, "the gateway does not serve the sale at the moment");
         return;
     }
     if (view->counter == NULL || inv_sale_sku_count(view->counter) > PS_ARRAY_LEN(audit->counts)) {
@@ -394,11 +395,11 @@ static void audit_sale(struct op_request *request)
     if (oq_sale_order_count(view->log_sale) > SMALL_ORDERS && !op_exports_are_on(request))
         return;
     uint64_t handle = op_wait(request, AUDIT_WAIT_MS);
-    if (!audit->running) /* else it is found again by next_audit */
+    if (!audit->running) /* else next_audit finds it */
         op_audit_begin(audit, sale, handle);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_audit_part = {

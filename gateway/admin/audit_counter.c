@@ -1,16 +1,16 @@
-/* Compares with a sale's counter in Redis, while the sale continues.
+/* Compares with a sale's counter in Redis, while the sale runs.
  *
- * Its numbers: a cut of the log is taken, everything that it shows has reached Redis, the numbers
- * are read at one moment, and a second cut is taken. So they must lie between the two. If they do
- * not, or more is in doubt than Redis has entries for, all of this is repeated, for some seconds
- * while the sale is busy; what stays wrong is reported.
+ * Its numbers: take a cut of the log, let all its effects reach Redis, read the numbers at one
+ * moment, take a second cut. The numbers must lie between the two. If they do not, or more units
+ * are in doubt than Redis has entries for, repeat, for some seconds while the sale is busy; a
+ * difference that remains is reported.
  *
- * Its orders and buyers: each of the log's orders is compared with its entry, and each buyer with
- * the sum of the log's orders. A difference is a suspect: the log may have gone on. All suspects
- * are noted as the log has them, everything that it shows reaches Redis, and they are compared a
- * second time. An order's state only moves forward, so a state before the note, or after what the
- * log says now, is a fault. An order that is in doubt in Redis although the log has it is none: the
- * sweep updates Redis within seconds. */
+ * Its orders and buyers: compare each of the log's orders with its entry, and each buyer with the
+ * sum of the log's orders. A difference is a suspect: the log may have advanced. Note all suspects
+ * as the log has them, let its effects reach Redis, and compare them again. An order's state only
+ * moves forward, so a state before the noted one, or after the log's present one, is a fault. An
+ * order that is in doubt in Redis although the log has it is not a fault: the sweep updates Redis
+ * within seconds. */
 #include "gateway/admin/audit_internal.h"
 
 #include "gateway/sales/sales.h"
@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define TRIES      50
-#define ALIKE      10 /* so many tries in which nothing has changed are enough */
+#define ALIKE      10 /* this many attempts without a change are enough */
 #define TRY_MS     100
 #define EFFECTS_MS 20
 #define EFFECTS_NS (10 * PS_NS_PER_S)
@@ -90,8 +90,8 @@ static bool entry_fits(const struct inv_seen *seen, enum oq_state before, enum o
     }
 }
 
-/* What a buyer must have at the counter: at least what was there before and is still; at most, if
- * nothing is in doubt, what was there before and what has come since. */
+/* The bounds of what the counter must have for a buyer: at least the units that the log had before
+ * and still has; at most, if nothing is in doubt, those plus the ones added since. */
 static bool buyer_fits(const struct op_audit *audit, const struct op_probe *probe,
                        const struct inv_seen *seen, bool no_doubts, int64_t *ret_units)
 {
@@ -116,7 +116,7 @@ static const char *const log_names[] = {[OQ_STATE_ACCEPTED] = "accepted",
                                         [OQ_STATE_RELEASED] = "released",
                                         [OQ_STATE_VOID] = "void"};
 
-/* False: something is wrong, and reported if this is the probe's second time. */
+/* False: a difference; reported if it is the second comparison. */
 static bool check_probe(struct op_audit *audit, const struct op_probe *probe,
                         const struct inv_seen *seen, bool no_doubts)
 {
@@ -139,7 +139,7 @@ static bool check_probe(struct op_audit *audit, const struct op_probe *probe,
                        log_names[oq_order_state(order)]);
     else
         (void)snprintf(fault->text, sizeof fault->text,
-                       "the counter counts %lld units against the cap of the order's buyer, by "
+                       "the counter has %lld units for the order's buyer, by "
                        "the log it must be %lld",
                        (long long)seen->buyer_units, (long long)units);
     return false;
@@ -195,7 +195,7 @@ static void ask_page(struct op_audit *audit)
         fail(audit, result);
 }
 
-/* From now on they are compared with what the log has. */
+/* From here on they are compared with the log. */
 static void have_suspects_cut(struct op_audit *audit);
 
 static void note_suspects(struct op_audit *audit)
@@ -233,9 +233,10 @@ static void look_on(struct op_audit *audit)
         op_audit_judge(audit);
 }
 
-/* --- What the log shows reaches Redis --- */
+/* --- Waiting until the log's effects reach Redis --- */
 
-/* True: it has, up to the cut. Else `then` is called again in a while, or the audit has failed. */
+/* True: Redis has them, up to the cut. Else `then` is called again later, or the audit has failed.
+ */
 static bool is_applied(struct op_audit *audit, const struct op_cut *cut,
                        void (*then)(struct op_audit *audit))
 {
@@ -269,14 +270,14 @@ static void have_suspects_cut(struct op_audit *audit)
 
 static void try_numbers(struct op_audit *audit);
 
-/* Is what is in doubt what the entries in doubt add up to? */
+/* Do the entries in doubt add up to the units in doubt? */
 static bool doubts_fit(const struct op_audit *audit, uint32_t sku)
 {
     int64_t entries = audit->look->in_doubt[sku];
     return entries < 0 || entries == audit->counts[sku].in_doubt;
 }
 
-/* Have the log and the counter said the same for a while? */
+/* Have log and counter been unchanged for a while? */
 static bool is_at_rest(struct op_audit *audit)
 {
     struct op_counter_look *look = audit->look;
@@ -314,9 +315,10 @@ static void have_numbers(struct op_audit *audit)
             continue;
         struct op_counter_fault *fault = add_fault(audit);
         (void)snprintf(fault->sku, sizeof fault->sku, "%s", counters[i].sku);
-        (void)snprintf(fault->text, sizeof fault->text,
-                       "the counter has %lld units in doubt, and entries in doubt of %lld",
-                       (long long)counters[i].in_doubt, (long long)look->in_doubt[i]);
+        (void)snprintf(
+            fault->text, sizeof fault->text,
+            "the counter has %lld units in doubt, but its entries in doubt add up to %lld",
+            (long long)counters[i].in_doubt, (long long)look->in_doubt[i]);
     }
     look_on(audit);
 }

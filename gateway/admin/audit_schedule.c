@@ -1,7 +1,7 @@
-/* Audits that nobody asks for: of each open sale once a minute while the gateway is at rest (level
- * 0 of the ladder), and of each that has ended until its last order is settled, the last time then.
- * In a cluster the leader makes them. One at a time; whoever takes long comes less often, so that
- * audits never take more than a twentieth of one processor. Rehearsals judge themselves. */
+/* Automatic audits: of each open sale once a minute while the gateway is not loaded (level 0 of the
+ * ladder), and of each ended sale until its last order is settled, with a last audit after that. In
+ * a cluster the leader makes them. One at a time; after an audit the next waits 20 times as long,
+ * so that audits never take more than a twentieth of one processor. Rehearsals audit themselves. */
 #include "gateway/admin/audit_internal.h"
 #include "gateway/admin/parts.h"
 
@@ -12,8 +12,8 @@
 
 #define TICK_MS     1000
 #define EVERY_NS    (60 * PS_NS_PER_S)
-#define PAUSE_TIMES 20 /* of what the audit took */
-#define ENDED_LEVEL 3  /* of the ladder, from which ended sales wait, too */
+#define PAUSE_TIMES 20 /* pause after an audit, in times its duration */
+#define ENDED_LEVEL 3  /* from this level of the ladder on audits of ended sales wait, too */
 
 static bool is_settled(const struct op_deps *deps, const struct sale_entry *sale)
 {
@@ -64,7 +64,7 @@ static void on_tick(uv_timer_t *timer)
 
     if (audit->admin->http == NULL)
         return;
-    if (is_draining(deps)) { /* nobody waits for it */
+    if (is_draining(deps)) { /* no audit while draining */
         atomic_store(&audit->cancelled, audit->running && audit->handle == 0);
         return;
     }
@@ -87,7 +87,7 @@ static void on_tick(uv_timer_t *timer)
         op_audit_begin(audit, next, 0);
 }
 
-/* What an audit has found is kept with its sale. */
+/* Keeps an audit's result with its sale. */
 static void note(struct op_audit *audit)
 {
     const struct op_deps *deps = &audit->admin->deps;
@@ -105,7 +105,7 @@ static void note(struct op_audit *audit)
     if (sale == NULL)
         return;
     sale->audited.due_ns = now_ns + (pause_ns > EVERY_NS ? pause_ns : EVERY_NS);
-    if (audit->err < 0) /* what the last one said is still the last that is known */
+    if (audit->err < 0) /* the last result remains the latest */
         return;
     sale->audited.at_ms = audit->at_ms;
     sale->audited.violations = audit->violations;
@@ -123,9 +123,9 @@ static void print_audits(FILE *out, enum gw_metric row, const struct op_admin *a
     const struct op_deps *deps = &admin->deps;
     size_t left = deps->metrics_sales_max;
 
-    if (!clu_leads(deps->cluster)) /* the leader has newer ones */
+    if (!clu_leads(deps->cluster)) /* the leader has newer results */
         return;
-    /* First those that an operator must see. */
+    /* Results that an operator must see come first. */
     for (int good = 0; good <= 1; good++) {
         for (size_t i = 0; i < deps->known->count && left > 0; i++) {
             const struct sale_entry *sale = deps->known->at[i];
@@ -143,7 +143,7 @@ static void print_audits(FILE *out, enum gw_metric row, const struct op_admin *a
     }
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 const struct op_part op_audit_schedule_part = {
     .rows = (const struct op_rows[]){{GW_M_AUDIT_OK, GW_M_AUDIT_SECONDS, print_audits}, {0}},

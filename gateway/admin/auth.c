@@ -1,12 +1,11 @@
 /* Tokens and the peers that try them.
  *
- * A token is 256 random bits, so its hash needs neither salt nor slowness: nobody finds the text of
- * a hash, or guesses a token, by trying. What a presented token's hash is compared with, and for
- * how long, does not depend on which token it is.
+ * A token is 256 random bits, so its hash needs neither salt nor slowness: nobody can find a token
+ * by trying. The comparison of a presented token's hash takes the same time whichever token it is.
  *
- * Peers live in a fixed table (sets of WAYS places under a random key), so an attacker with many
- * addresses cannot make it grow. A new peer takes the place of the one that was not seen for
- * longest; one that is locked goes only when all of its set are. */
+ * Peers live in a fixed table (sets of WAYS slots under a random key), so an attacker with many
+ * addresses cannot make it grow. A new peer replaces the one not seen for longest; a locked peer is
+ * replaced only if its whole set is locked. */
 #include "gateway/admin/auth.h"
 #include "common/text/id.h"
 #include "common/program/log.h"
@@ -44,7 +43,7 @@ struct token_list {
 };
 
 struct peer {
-    struct ps_address address; /* as limits count it */
+    struct ps_address address; /* as limits group it */
     bool used;
     int64_t seen_ns;
     int64_t failures;
@@ -58,7 +57,7 @@ struct op_auth {
     const struct ps_clock *clock;
     int64_t failures_max;
     int64_t lock_ns;
-    struct adm_limit_compiled rate; /* of each peer's requests with a right token */
+    struct adm_limit_compiled rate; /* for each peer's requests with a valid token */
     struct token_list tokens;
     struct token_list prepared; /* .at NULL = no change is being made */
     char *prepared_text;
@@ -205,7 +204,7 @@ static int read_list(const json_t *document, struct token_list *list, struct ps_
         (void)snprintf(pointer, sizeof pointer, "/tokens/%zu", i);
         err = read_token(json_array_get(tokens, i), pointer, &list->at[i], fault);
         if (err == 0 && find(list, list->at[i].id, strlen(list->at[i].id)) != NULL)
-            err = ps_fault(fault, PS_E_INVALID, pointer, "its id \"%s\" is there twice",
+            err = ps_fault(fault, PS_E_INVALID, pointer, "its id \"%s\" appears twice",
                            list->at[i].id);
         if (err == 0 && list->at[i].role == OP_ROLE_REGISTRAR && list->at[i].pools.count == 0)
             ps_log(PS_LOG_WARN, "registrar_without_pools", PS_F_STR("token", list->at[i].id));
@@ -214,7 +213,7 @@ static int read_list(const json_t *document, struct token_list *list, struct ps_
     return err;
 }
 
-/* PS_E_NOT_FOUND: there is no tokens.json. */
+/* PS_E_NOT_FOUND: tokens.json does not exist. */
 static int load_tokens(struct op_auth *auth, struct ps_fault *fault)
 {
     struct ps_fault why;
@@ -228,9 +227,10 @@ static int load_tokens(struct op_auth *auth, struct ps_fault *fault)
     if (err == 0)
         err = read_list(document, &auth->tokens, &why);
     if (err != 0)
-        err = ps_fault(fault, err, auth->tokens_path,
-                       "%s %s (put it right, or move the file away: a new first token is made)",
-                       why.path, why.text);
+        err = ps_fault(
+            fault, err, auth->tokens_path,
+            "%s %s (correct it, or move the file away: the gateway creates a new first token)",
+            why.path, why.text);
     json_decref(document);
     free(text);
     return err;
@@ -248,7 +248,7 @@ static void make_secret(struct op_token *token, char ret_secret[OP_TOKEN_LEN + 1
     hash_secret(ret_secret, OP_TOKEN_LEN, token->hash);
 }
 
-/* admin.token first: without tokens.json the next start begins anew. */
+/* Writes admin.token first: without tokens.json the next start creates both anew. */
 static int make_first(struct op_auth *auth, const char *first_path, struct ps_fault *fault)
 {
     char secret[OP_TOKEN_LEN + 2];
@@ -283,7 +283,7 @@ int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_a
                  bool *ret_first, struct ps_fault *fault)
 {
     if (sodium_init() < 0)
-        return ps_fault(fault, PS_E_IO, "", "there is no source of random numbers");
+        return ps_fault(fault, PS_E_IO, "", "no source of random numbers is available");
     struct op_auth *auth = calloc(1, sizeof *auth);
     if (auth == NULL)
         return ps_fault(fault, PS_E_NOMEM, settings->tokens_path, "out of memory");
@@ -331,7 +331,7 @@ void op_auth_free(struct op_auth *auth)
     free(auth);
 }
 
-/* --- Judging a request. --- */
+/* --- Checking a request. --- */
 
 static bool is_better_victim(const struct peer *a, const struct peer *b, int64_t now_ns)
 {
@@ -362,7 +362,7 @@ static struct peer *find_peer(struct op_auth *auth, const struct ps_address *add
     return victim;
 }
 
-/* Counts a wrong token. True: it was the last one before the peer is locked. */
+/* Counts a wrong token. True: the peer is locked from now on. */
 static bool count_failure(struct op_auth *auth, struct peer *peer, int64_t now_ns)
 {
     if (peer->failures == 0 || now_ns - peer->failures_since_ns >= FAILURE_SPAN_NS) {
@@ -376,7 +376,7 @@ static bool count_failure(struct op_auth *auth, struct peer *peer, int64_t now_n
     return true;
 }
 
-/* The token of "Bearer TOKEN"; false when the field says something else. */
+/* The token of "Bearer TOKEN"; false if the field has another form. */
 static bool bearer(struct ps_str field, struct ps_str *ret_secret)
 {
     static const char scheme[] = "Bearer ";

@@ -1,14 +1,15 @@
 /* Who may use the admin listener: bearer tokens ("pst_" and 43 characters of base64url: 256 random
  * bits), of which only hashes are kept.
  *
- * tokens.json holds id, role, pools, BLAKE2b hash, note, created and expires of each. At the first
- * start (no tokens.json) an admin token is made and written to admin.token; that file may be
- * deleted, its hash stays. Deleting tokens.json makes a new first token at the next start.
+ * tokens.json holds id, role, pools, BLAKE2b hash, note, created and expires of each. The first
+ * start (no tokens.json) creates an admin token and writes it to admin.token; that file may be
+ * deleted, the hash remains. If tokens.json is deleted, the next start creates a new first token.
  *
- * A token is looked up first, and a right one is never locked out: behind a proxy, or on loopback,
- * its user shares an address with others. An address that presents `failures` wrong tokens within a
- * minute gets no more than "wait" for its wrong tokens during `lock_s`, so that they cost little
- * and fill no log. Only right tokens spend the address's rate. IPv6 peers count by /64. One thread.
+ * A token is looked up first, and a valid one is never locked out: behind a proxy, or on loopback,
+ * its user shares an address with others. After `failures` wrong tokens from an address within a
+ * minute, further wrong tokens from it get only "wait" for `lock_s`, so that they cost little and
+ * do not fill the log. Only valid tokens count against the address's rate. IPv6 peers count by /64.
+ * One thread.
  */
 #ifndef OP_AUTH_H
 #define OP_AUTH_H
@@ -30,10 +31,10 @@ enum op_role {
     OP_ROLE_VIEWER,
     OP_ROLE_OPERATOR,
     OP_ROLE_ADMIN
-}; /* from the viewer on, each may all that those before it may */
+};                                        /* from viewer on, each role includes the ones before */
 extern const char *const op_role_names[]; /* "registrar", "viewer", "operator", "admin", NULL */
 
-/* Names of pools, whether there are such or not. */
+/* Names of pools; the pools may not exist. */
 struct op_pools {
     size_t count;
     char at[OP_TOKEN_POOLS_MAX][PS_NAME_MAX + 1];
@@ -42,7 +43,7 @@ struct op_pools {
 struct op_token {
     char id[PS_NAME_MAX + 1]; /* "t" and 12 hexadecimal digits; "first" for the first one */
     enum op_role role;
-    struct op_pools pools; /* of a registrar; none: it is of a version before, and may nothing */
+    struct op_pools pools; /* of a registrar; none: made by an earlier version, may do nothing */
     uint8_t hash[OP_TOKEN_HASH_LEN];
     char note[OP_TOKEN_NOTE_BYTES + 1];
     int64_t created_at_ms;
@@ -54,14 +55,14 @@ struct op_auth_settings {
     const char *first_path;  /* "…/admin.token" */
     int64_t failures;        /* 0 = 10; wrong tokens a minute */
     int64_t lock_s;          /* 0 = 60 */
-    int64_t requests_per_s;  /* of one peer address, 0 = 1000; twice that at once */
+    int64_t requests_per_s;  /* of one peer address, 0 = 1000; burst: twice that */
     const struct ps_clock *clock;
 };
 
 struct op_auth;
 
-/* Start-up: blocks. *ret_first (may be NULL): a first token was made now. PS_E_INVALID: tokens.json
- * is not as it should be; PS_E_PERMISSION: its mode or owner; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO.
+/* Start-up: blocks. *ret_first (may be NULL): a first token was created. PS_E_INVALID: tokens.json
+ * is malformed; PS_E_PERMISSION: its mode or owner; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO.
  * The fault names the file. */
 int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_auth,
                  bool *ret_first, struct ps_fault *fault) PS_MUST_CHECK;
@@ -71,7 +72,7 @@ enum op_auth_result {
     OP_AUTH_OK,
     OP_AUTH_NONE,   /* no Authorization field, or no Bearer token in it: 401 */
     OP_AUTH_WRONG,  /* unknown or expired: 401 */
-    OP_AUTH_LAST,   /* the same, and from now on wrong ones from this address are LOCKED: 401 */
+    OP_AUTH_LAST,   /* the same; further wrong ones from this address are LOCKED: 401 */
     OP_AUTH_LOCKED, /* another wrong one: 429 */
     OP_AUTH_LIMITED /* a right one, but too many requests from this address: 429 */
 };
@@ -84,30 +85,30 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
                                   const struct ps_address *peer, const struct op_token **ret_token,
                                   int64_t *ret_wait_s);
 
-/* --- Tokens: seen, made and removed. --- */
+/* --- Listing, creating and removing tokens. --- */
 size_t op_auth_count(const struct op_auth *auth);
 const struct op_token *op_auth_at(const struct op_auth *auth, size_t index);
 const struct op_token *op_auth_find(const struct op_auth *auth, const char *id,
                                     size_t len); /* NULL = none */
 bool op_token_has_pool(const struct op_token *token, const char *pool);
-/* {"id","role","pools","note","created_at","expires_at"}, without the hash; `pools` is a
- * registrar's only. A new reference, NULL = out of memory. */
+/* {"id","role","pools","note","created_at","expires_at"}, without the hash; only a registrar has
+ * `pools`. A new reference, NULL = out of memory. */
 json_t *op_token_write(const struct op_token *token);
 /* The member `pools` of a token: 1 to OP_TOKEN_POOLS_MAX names, each once, for a registrar; absent
  * or null for other roles. The reader has the fault. `may_lack`: a registrar may have none. */
 void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool may_lack,
                          struct op_pools *ret_pools);
 
-/* A change is prepared here, its text is written by the control store (cfg_change_file with the
- * tokens_path, in the change that has the audit line), and then it is ended: kept or dropped. One
- * at a time: PS_E_BUSY. */
-/* `wanted` has role, pools, note and expires_at_ms. *ret_secret is shown to whoever asked, once,
- * and then forgotten. PS_E_FULL: OP_TOKENS_MAX are there; PS_E_INVALID: the expiry has passed.
- * *ret_token is borrowed until the change is ended. */
+/* Prepares a change. The control store writes its text (cfg_change_file with the tokens_path, in
+ * the change with the audit line); then the change is ended: kept or dropped. One at a time:
+ * PS_E_BUSY. */
+/* `wanted` has role, pools, note and expires_at_ms. *ret_secret is shown to the caller once and
+ * then forgotten. PS_E_FULL: OP_TOKENS_MAX exist; PS_E_INVALID: the expiry has passed. *ret_token
+ * is borrowed until the change is ended. */
 int op_auth_prepare_new(struct op_auth *auth, const struct op_token *wanted,
                         const struct op_token **ret_token,
                         char ret_secret[OP_TOKEN_LEN + 1]) PS_MUST_CHECK;
-/* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token would be left that never expires. */
+/* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token without expiry would be left. */
 int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len) PS_MUST_CHECK;
 /* The new tokens.json; borrowed until the change is ended. */
 const char *op_auth_prepared_text(const struct op_auth *auth);

@@ -1,4 +1,4 @@
-/* The circuit breakers as they are; overrides.c forces them. */
+/* Shows the circuit breakers; overrides.c forces them. */
 #include "gateway/admin/parts.h"
 
 static json_t *share(uint32_t part, uint32_t whole)

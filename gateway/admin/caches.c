@@ -1,6 +1,6 @@
-/* Caches for operators: what is in them, their figures for a scrape, and purges. A purge is a
- * change of the state beside a cache's document: it has its audit entry, is in force when it is
- * answered, and every gateway of a cluster does it (cache/caches.h). */
+/* Caches for operators: their content, their figures for a scrape, and purges. A purge is a change
+ * of the state beside a cache's document: it has an audit entry, is in force when it is answered,
+ * and every gateway of a cluster applies it (cache/caches.h). */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
@@ -113,7 +113,7 @@ static void purge_cache(struct op_request *request)
                       json_pack("{s:s%}", cfg_purge_names[by], text.at, text.len));
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_caches_part = {

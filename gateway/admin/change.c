@@ -1,7 +1,7 @@
-/* The way of one change of what the store keeps: it comes back durable and in force, with its audit
- * line, or not at all. Also the audit lines of what the order log remembers by itself (orders,
- * stock): those are written behind it, because an answer that the log has decided must be given
- * even when control.db is broken. */
+/* The steps of one change of the store: it ends durable and in force, with its audit line, or has
+ * no effect. Also the audit lines of events in the order log (orders, stock): those are written
+ * after the event, because an outcome that the log has decided must be answered even when
+ * control.db is broken. */
 #include "gateway/admin/admin_internal.h"
 
 #include "common/program/log.h"
@@ -89,11 +89,11 @@ static void answer_failure(struct op_request *request, const struct op_change *c
                            const struct ps_fault *fault)
 {
     if (err == PS_E_CONFLICT && request->conflicts++ < CONFLICTS_MAX) {
-        request->turn = true; /* looks again at what there is now */
+        request->turn = true; /* reads the present versions again */
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(request, ANS_V_precondition_failed, "it was changed again and again meanwhile");
+        op_no(request, ANS_V_precondition_failed, "it keeps being changed by others: try again");
         return;
     }
     ps_log(PS_LOG_ERROR, "admin_change_failed", PS_F_STR("action", change->action),
@@ -133,7 +133,7 @@ void op_change_submit(struct op_request *request, struct op_change *change)
     struct ps_fault none = {0};
 
     change->change = NULL;
-    /* `done` comes later; but before this returns when the store has to wait for nobody. */
+    /* `done` is called later, or before this returns if the store waits for nothing. */
     admin->changing = true;
     op_hold(admin);
     change->handle = op_wait(request, OP_WAIT_MS);
@@ -148,7 +148,7 @@ void op_change_submit(struct op_request *request, struct op_change *change)
     op_release(admin);
 }
 
-/* --- Lines behind the order log. --- */
+/* --- Lines of events in the order log. --- */
 
 static void line_done(int err, const struct ps_fault *fault, void *ctx)
 {

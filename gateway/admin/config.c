@@ -1,6 +1,6 @@
-/* All documents as one bundle, so that they can be kept in a file: GET gives them with the store's
- * revision, PUT makes it so. Kinds that the bundle does not have stay as they are; of those it has,
- * documents that it does not have are deleted. All of it happens or nothing. */
+/* All documents as one bundle, to be kept in a file: GET returns them with the store's revision,
+ * PUT makes the documents match the bundle. Kinds that the bundle does not have are unchanged; of
+ * its kinds, documents that it does not have are deleted. All of it is applied or nothing. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
@@ -12,14 +12,14 @@
 
 /* --- Which kinds. --- */
 
-/* What the query of a change says besides the kinds. */
+/* The query of a change, without the kinds. */
 struct how {
     bool dry_run;
     enum cfg_left_out left_out;
 };
 
-/* The kinds of the query; without one all. `ret_how`: NULL, or of what changes; `left_out` is of a
- * PUT alone. False: answered. */
+/* Reads the query: `kinds` (absent: all); `ret_how`: NULL, or the options of a change; `left_out`
+ * is only for PUT. False: answered. */
 static bool read_kinds(struct op_request *request, struct how *ret_how, bool is_put, char *text,
                        size_t cap)
 {
@@ -43,7 +43,7 @@ static bool read_kinds(struct op_request *request, struct how *ret_how, bool is_
     for (const char *at = text[0] != '\0' ? text : NULL; at != NULL;) {
         size_t len = strcspn(at, ",");
         if (cfg_bundle_kind(at, len) == NULL) {
-            op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is no kind",
+            op_no(request, ANS_V_invalid, "query parameter \"kinds\": \"%.*s\" is not a kind",
                   (int)len, at);
             return false;
         }
@@ -88,14 +88,14 @@ static void get_config(struct op_request *request)
         say_config(request, kinds);
 }
 
-/* --- Making it so. --- */
+/* --- Changing. --- */
 
 static void answer_config(struct op_request *request, struct op_change *change)
 {
     say_config(request, change->name);
 }
 
-/* False: answered. A bundle that was read while changes of other gateways were on their way has a
+/* False: answered. A bundle that was read while changes of other gateways were arriving has a
  * revision that is never in force again. */
 static bool check_revision(struct op_request *request, int64_t revision)
 {
@@ -106,8 +106,8 @@ static bool check_revision(struct op_request *request, int64_t revision)
     return false;
 }
 
-/* The documents of the body; a revision beside them must be the one in force, unless whatever is in
- * force may go. NULL: answered. */
+/* The documents of the body. Its revision must be the one in force, unless If-Match allows any.
+ * NULL: answered. */
 static const json_t *read_bundle(struct op_request *request, int64_t revision)
 {
     struct ps_faults faults = {0};
@@ -130,7 +130,7 @@ static const json_t *read_bundle(struct op_request *request, int64_t revision)
     return NULL;
 }
 
-/* The kinds that a bundle has: of them the answer tells. */
+/* The kinds of a bundle: the answer shows these. */
 static void list_kinds(const json_t *documents, char ret_kinds[CFG_NAME_MAX + 1])
 {
     struct ps_buf buf;
@@ -190,9 +190,9 @@ static void put_config(struct op_request *request)
     put_bundle(request, documents, kinds, "config.put", how);
 }
 
-/* --- What there was. --- */
+/* --- History. --- */
 
-/* A look at control.db for a request that waits. */
+/* A read of control.db for a waiting request. */
 struct past {
     struct op_admin *admin;
     uint64_t handle;
@@ -208,7 +208,7 @@ static void on_past(int err, json_t *json, const struct ps_fault *fault, void *c
     struct op_request *request = op_find(admin, past->handle);
 
     if (request == NULL)
-        ; /* nobody waits for it any more */
+        ; /* the request has ended */
     else if (err == PS_E_NOT_FOUND)
         op_fault(request, ANS_V_not_found, fault);
     else if (err < 0)
@@ -224,7 +224,7 @@ static void on_past(int err, json_t *json, const struct ps_fault *fault, void *c
     op_release(admin);
 }
 
-/* At a revision, for a roll-back; 0: the changes there were. */
+/* The documents at a revision, for a rollback; 0: the list of changes. */
 static void look_back(struct op_request *request, const char *kinds, int64_t revision,
                       struct how how)
 {
@@ -270,13 +270,13 @@ static void rollback_config(struct op_request *request)
     if (ps_json_done(&reader) < 0 || faults.count > 0)
         op_faults(request, ANS_V_invalid, &faults);
     else if (revision > now)
-        op_no(request, ANS_V_not_found, "there is no such revision yet: it is %lld now",
+        op_no(request, ANS_V_not_found, "there is no such revision yet: the present one is %lld",
               (long long)now);
     else
         look_back(request, kinds, revision, how);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_config_part = {

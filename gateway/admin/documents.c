@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- Which document. --- */
+/* --- The document of a request. --- */
 
 bool op_read_target(struct op_request *request, const struct cfg_kind *kind,
                     struct op_target *ret_target)
@@ -39,7 +39,7 @@ static bool read_there(struct op_request *request, struct op_target *ret_target)
     return false;
 }
 
-/* The versions fit, or the request is answered. */
+/* True: If-Match fits the version; else answered. */
 static bool check_match(struct op_request *request, const struct op_target *target, bool required)
 {
     const struct cfg_doc *have = target->have;
@@ -58,7 +58,7 @@ static bool check_match(struct op_request *request, const struct op_target *targ
 
 /* --- Showing. --- */
 
-/* What a part adds for this kind; never NULL. */
+/* The part's additions for this kind; never NULL. */
 static const struct op_kind *added(const struct op_admin *admin, const struct cfg_kind *kind)
 {
     static const struct op_kind nothing;
@@ -194,7 +194,7 @@ static void answer_document(struct op_request *request, struct op_change *change
     op_say_document(request, change->kind, change->name);
 }
 
-/* What was made up of the change: refused, shown, nothing, or submitted. */
+/* Ends a prepared change: refuses it, shows a dry run, finds nothing to do, or submits it. */
 static void go_on(struct op_request *request, struct op_change *change, int err,
                   enum cfg_refusal refusal, struct ps_faults *faults, bool dry_run)
 {
@@ -303,8 +303,8 @@ bool op_read_dry_run(struct op_request *request, bool *ret_dry_run)
 
 /* --- Changing. --- */
 
-/* Adds the document to the change, after taking out what only reading shows: whatever it says where
- * whatever is in force may go (`lenient`), so that what was saved can be put back. */
+/* Adds the document to the change, without its read-only members: with `lenient` whatever their
+ * values, so that a saved document can be put back. */
 static int put(struct op_change *change, const struct op_target *target, const json_t *json,
                bool lenient, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
@@ -319,7 +319,7 @@ static int put(struct op_change *change, const struct op_target *target, const j
         err = json_object_set_new(copy, "reason", json_string(change->why)) == 0 ? 0 : PS_E_NOMEM;
     if (err == 0 && lenient)
         cfg_drop_read_only(copy, target->kind);
-    if (err == 0 && lenient && json_object_size(copy) == 0) { /* it says nothing else */
+    if (err == 0 && lenient && json_object_size(copy) == 0) { /* it has no other member */
         lenient = false;
         err = json_object_update(copy, (json_t *)(uintptr_t)json) == 0 ? 0 : PS_E_NOMEM;
     }
@@ -417,7 +417,7 @@ void op_delete_discarded(struct op_request *request)
 
 /* --- History. --- */
 
-/* A look at control.db for a request that waits. */
+/* A read of control.db for a waiting request. */
 struct look {
     struct op_admin *admin;
     uint64_t handle;
@@ -437,7 +437,7 @@ static void roll_back(struct op_request *request, json_t *version, bool dry_run)
               target.kind->word);
         return;
     }
-    if (!check_match(request, &target, false)) /* it may have changed meanwhile */
+    if (!check_match(request, &target, false)) /* it may have changed in the meantime */
         return;
     put_version(request, &target, document, target.kind->put, dry_run);
 }
@@ -449,7 +449,7 @@ static void on_history(int err, json_t *history, const struct ps_fault *fault, v
     struct op_admin *admin = look->admin;
 
     if (request == NULL)
-        err = 0; /* nobody waits for it any more */
+        err = 0; /* the request has ended */
     else if (err == PS_E_NOT_FOUND)
         op_no(request, ANS_V_not_found, "no such version of this %s is kept", request->kind->word);
     else if (err < 0)
@@ -464,7 +464,7 @@ static void on_history(int err, json_t *history, const struct ps_fault *fault, v
     op_release(admin);
 }
 
-/* Of one version, or of all (0). */
+/* Reads one version, or all (0). */
 static void look_back(struct op_request *request, int64_t version, bool rolls_back, bool dry_run)
 {
     struct op_admin *admin = request->admin;
@@ -532,7 +532,7 @@ static void rollback(struct op_request *request)
         look_back(request, version, true, dry_run);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_documents_part = {

@@ -1,10 +1,9 @@
-/* Endpoints that register themselves, or are registered by whoever starts them: PUT and again PUT
- * as a heartbeat. A heartbeat waits for nobody's change: it is noted, written with others, and
- * answered at once (upstream/registrations.h).
+/* Endpoints that register themselves, or that their starter registers: a PUT, and further PUTs as
+ * heartbeats. A heartbeat does not wait for other changes: it is noted, answered at once, and
+ * written together with others (upstream/registrations.h).
  *
- * A registrar has the pools that its token names, and there what it has registered itself. Which
- * token that was stays with the registration: heartbeats, and an operator who changes it, leave
- * that as it is. */
+ * A registrar may use the pools of its token, and there only its own registrations. A registration
+ * keeps the token that made it: heartbeats and changes by operators do not change that. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
@@ -14,17 +13,17 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the path names. */
+/* The registration that the path names. */
 struct endpoint {
     char name[CFG_NAME_MAX + 1]; /* of the document */
     struct cfg_endpoint is;
     const struct cfg_doc *pool;
-    const struct cfg_doc *have; /* NULL: it is not registered */
+    const struct cfg_doc *have; /* NULL: not registered */
 };
 
 /* --- The path. --- */
 
-/* False: answered. Also where there is no such pool, which is not for a registrar to know. */
+/* False: answered. The answer does not tell a registrar whether the pool exists. */
 static bool may_use_pool(struct op_request *request, const char *pool)
 {
     const struct op_token *token;
@@ -32,10 +31,11 @@ static bool may_use_pool(struct op_request *request, const char *pool)
     if (request->role != OP_ROLE_REGISTRAR)
         return true;
     token = op_auth_find(request->admin->deps.auth, request->who, strlen(request->who));
-    if (token != NULL && op_token_has_pool(token, pool)) /* else removed while this waited */
+    if (token != NULL &&
+        op_token_has_pool(token, pool)) /* else the token was removed while this waited */
         return true;
-    op_no(request, ANS_V_forbidden, "the pool %s is none of the pools that the token names%s", pool,
-          token != NULL && token->pools.count == 0 ? ": it is of a version before, and names none"
+    op_no(request, ANS_V_forbidden, "the token does not name the pool %s%s", pool,
+          token != NULL && token->pools.count == 0 ? ": an earlier version made it, without pools"
                                                    : "");
     return false;
 }
@@ -139,7 +139,8 @@ static bool check_place(struct op_request *request, const struct endpoint *endpo
 
     if (cfg_pool_of(endpoint->pool)->discovery.by != CFG_DISCOVERY_REGISTRATION)
         op_no(request, ANS_V_conflict,
-              "the pool %s takes no registrations: its discovery is not {\"registration\":true}",
+              "the pool %s does not accept registrations: its discovery is not "
+              "{\"registration\":true}",
               pool);
     else if ((refusal = up_membership_refusal(request->admin->deps.members, &endpoint->is)) != NULL)
         refuse_address(request, refusal);
@@ -184,7 +185,7 @@ static void answer_registered(struct op_request *request, struct op_change *chan
             doc != NULL ? show(doc, cfg_registration_of(doc)->until_ms) : NULL);
 }
 
-/* Submits the document in the place of the one that is there. */
+/* Submits the document, which replaces the present one. */
 static void submit(struct op_request *request, const struct endpoint *endpoint,
                    const struct cfg_registration *wanted)
 {
@@ -200,7 +201,7 @@ static void submit(struct op_request *request, const struct endpoint *endpoint,
     op_change_submit(request, change);
 }
 
-/* Answered at once, whoever changes something meanwhile. */
+/* Answers at once, even while a change is in progress. */
 static void renew(struct op_request *request, const struct cfg_doc *have)
 {
     struct ps_fault fault = {0};
@@ -253,7 +254,7 @@ static void delete_endpoint(struct op_request *request)
     submit(request, &endpoint, &gone);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_endpoints_part = {

@@ -1,9 +1,9 @@
-/* What leaves the product line by line, as NDJSON of at most 1,000 lines a call: records of the
- * log, orders, the audit log. All three may take long (a disk, a million orders), so they are read
- * by a work thread; the fold may be read by any thread, and the log's reader has a connection of
- * its own. Penstock-Last-Seq is the `after` of the next call; a call that gives fewer lines than
- * its limit has reached the end. (Of the audit log a call gives about 1 MiB at most, so there no
- * line is the end.) */
+/* Exports line by line, as NDJSON of at most 1,000 lines a call: records of the log, orders, the
+ * audit log. All three may take long (a disk, a million orders), so a work thread reads them; any
+ * thread may read the fold, and the log's reader has its own connection. Penstock-Last-Seq is the
+ * `after` of the next call; a call that returns fewer lines than its limit has reached the end. (A
+ * call returns at most about 1 MiB of the audit log, so there only a call without a line has
+ * reached the end.) */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/export.h"
 #include "gateway/admin/parts.h"
@@ -27,7 +27,7 @@ struct lines {
     struct op_admin *admin;
     uint64_t handle;
     void (*read)(struct lines *lines);
-    /* What is asked. */
+    /* The request. */
     char sale[PS_NAME_MAX + 1]; /* "" = all */
     char user[PS_USER_MAX + 1]; /* "" = all */
     char request[OQ_REQUEST_MAX + 1];
@@ -36,10 +36,10 @@ struct lines {
     int64_t limit;
     bool orders; /* else records */
     char *path;
-    /* What is found. */
+    /* The result. */
     int err;
-    char why[320]; /* of err */
-    int64_t last;  /* -1 = not said */
+    char why[320]; /* why err */
+    int64_t last;  /* -1 = no header */
     int64_t count;
     struct ps_buf buf; /* heap */
 };
@@ -100,12 +100,13 @@ static struct lines *lines_new(struct op_request *request, void (*read)(struct l
     return lines;
 }
 
-/* Takes `lines` over. `line_max` bytes of room for each line; 0: the job finds its own. */
+/* Takes ownership of `lines`. Reserves `line_max` bytes per line; 0: the job reserves memory
+ * itself. */
 static void start(struct op_request *request, struct lines *lines, size_t line_max)
 {
     size_t room = (size_t)lines->limit * line_max;
 
-    if (room > 0) { /* touched as far as it is filled */
+    if (room > 0) { /* only the filled part is touched */
         char *memory = malloc(room);
         if (memory == NULL) {
             lines_free(lines);
@@ -121,9 +122,9 @@ static void start(struct op_request *request, struct lines *lines, size_t line_m
 
 /* --- Records of the log. --- */
 
-/* A line is spelled as this program spells it, whoever wrote the record: a stranger's may be longer
- * than any of ours, lie over several lines, or have a seq of its own. What is no event at all is
- * passed over, as it is everywhere. */
+/* A line is printed in this program's own form, whoever wrote the record: a foreign record may be
+ * longer than any of ours, span several lines, or have a seq of its own. Records that are not
+ * events are skipped, as everywhere. */
 static int take_record(int64_t seq, struct ps_str json, void *ctx)
 {
     struct lines *lines = ctx;
@@ -170,7 +171,7 @@ static void read_log(struct lines *lines)
     lines->last = after < 0 ? 0 : after;
 }
 
-/* --- The same of a sale that is archived, and its orders. --- */
+/* --- Records and orders of an archived sale. --- */
 
 static void read_archived(struct lines *lines)
 {
@@ -193,7 +194,7 @@ static void read_archived(struct lines *lines)
     (void)snprintf(lines->why, sizeof lines->why, "%s", archived.fault.text);
 }
 
-/* Where the lines begin, and how many. False: answered, and they are gone. */
+/* Reads where the lines begin, and how many. False: answered, and `lines` is freed. */
 static bool read_place(struct op_request *request, struct lines *lines)
 {
     const struct op_param params[] = {
@@ -235,8 +236,8 @@ void op_export_journal(struct op_request *request, int64_t after, int64_t limit)
 
 /* --- Orders, from the fold. --- */
 
-/* Where a sale's orders of one partition stand. A sale keeps its orders as they came: those of one
- * partition in the order of their places, the partitions mixed. */
+/* A position in a sale's orders of one partition. A sale keeps its orders in order of arrival:
+ * those of one partition in the order of their places, the partitions mixed. */
 struct cursor {
     const struct oq_sale *log_sale;
     uint32_t partition;
@@ -277,7 +278,7 @@ static bool is_wanted(const struct lines *lines, const struct oq_order *order)
     return lines->user[0] == '\0' || ps_str_is(view.user, lines->user);
 }
 
-/* Cursors of the sale that is asked for, or of all, in the partition of `after`; NULL = out of
+/* Cursors of the requested sale, or of all, in the partition of `after`; NULL = out of
  * memory. */
 static struct cursor *cursors_new(const struct lines *lines, int64_t after, size_t *ret_count)
 {
@@ -330,7 +331,7 @@ static void read_orders(struct lines *lines)
     uint32_t partitions = oq_log_partitions(lines->admin->deps.log);
     uint32_t partition = oq_place_partition(lines->after);
 
-    oq_fold_enter(lines->admin->deps.fold); /* not on a thread that can be asked */
+    oq_fold_enter(lines->admin->deps.fold); /* a work thread has no other way to keep it valid */
     lines->last = lines->after;
     for (; lines->err == 0 && lines->count < lines->limit && partition < partitions; partition++)
         lines->err = read_partition(lines, partition == oq_place_partition(lines->after)
@@ -339,10 +340,10 @@ static void read_orders(struct lines *lines)
     oq_fold_leave(lines->admin->deps.fold);
 }
 
-/* --- The orders of a request, by its id: from the records of a sale, for the fold has no ids. ---
- */
+/* --- The orders of a request, by its id: from the records of a sale; the fold has no request ids.
+ * --- */
 
-#define RECORDS_MAX 1000000 /* looked at by a call; the next one goes on */
+#define RECORDS_MAX 1000000 /* read per call; the next call continues */
 
 static int take_if_asked(int64_t seq, struct ps_str json, void *ctx)
 {
@@ -400,7 +401,7 @@ static bool check_request_id(struct op_request *request, const struct lines *lin
     if (lines->request[0] == '\0' || lines->sale[0] != '\0')
         return true;
     op_no(request, ANS_V_invalid,
-          "query parameter \"request_id\": needs \"sale\", whose records are searched for it");
+          "query parameter \"request_id\": needs \"sale\": the records of that sale are searched");
     return false;
 }
 
@@ -413,7 +414,7 @@ static bool read_state(struct op_request *request, const char *text, int *ret_st
                                          NULL};
 
     return text[0] == '\0' || op_query_word(request, "state", text, states,
-                                            " (what is pending is not in the log yet)", ret_state);
+                                            " (pending orders are not in the log yet)", ret_state);
 }
 
 /* False: answered. */
@@ -472,7 +473,7 @@ static void read_audit_log(struct lines *lines)
                                 &lines->buf.len);
 }
 
-/* Without `after`: the last lines. Each line has its seq. */
+/* Without `after`: the last lines. */
 static void list_audit_log(struct op_request *request)
 {
     static const char name[] = "/audit.log";
@@ -495,7 +496,7 @@ static void list_audit_log(struct op_request *request)
     start(request, lines, 0);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_export_part = {

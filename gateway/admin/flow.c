@@ -1,5 +1,5 @@
-/* How much is under way to the order log and to Redis, and how much may be; overrides.c sets that.
- */
+/* Shows how many calls to the order log and to Redis are in progress, and the limits; overrides.c
+ * sets the limits. */
 #include "gateway/admin/parts.h"
 
 #include "gateway/orders/flow.h"
@@ -9,7 +9,7 @@ static json_t *milliseconds(int64_t ns)
     return ns > 0 ? json_real((double)ns / (double)PS_NS_PER_MS) : json_null();
 }
 
-/* `view`: there is such a target. */
+/* `view`: valid if this gateway has the target. */
 static json_t *target_json(const struct op_deps *deps, enum gw_flow target,
                            const struct ord_flow_view *view)
 {

@@ -1,5 +1,5 @@
-/* Merge patches and differences. Values are copied, never shared: an answer that is printed later
- * does not change with what it was made from. */
+/* Merge patches and differences. Values are copied, never shared: a result that is printed later
+ * does not change with its source. */
 #include "gateway/admin/json_patch.h"
 
 #include <stdio.h>
@@ -92,7 +92,7 @@ static void compare_objects(struct difference *difference, const char *pointer, 
         compare_inner(difference, pointer, member, NULL, value);
 }
 
-/* What is too much at the end goes from behind, so that each operation finds its place. */
+/* Surplus elements are removed from the end, so that the index of each operation is valid. */
 static void compare_arrays(struct difference *difference, const char *pointer, const json_t *from,
                            const json_t *to)
 {

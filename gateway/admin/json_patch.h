@@ -4,11 +4,12 @@
 
 #include "common/text/json.h"
 
-/* `target` with the merge patch applied, as a value of its own. NULL: out of memory. */
+/* `target` with the merge patch applied, as a new value. NULL: out of memory. */
 json_t *op_json_merge(const json_t *target, const json_t *patch) PS_MUST_CHECK;
-/* The operations (add, remove, replace) that make `to` of `from`, as an array; either may be NULL,
- * which is no document at all. Elements of arrays are compared place by place. Owner: the caller.
- * NULL: out of memory. */
+/* The operations (add, remove, replace) that change `from` into `to`, as an array; either may be
+ * NULL: no document. Elements of arrays are compared index by index. Owner: the caller. NULL: out
+ * of memory.
+ */
 json_t *op_json_difference(const json_t *from, const json_t *to) PS_MUST_CHECK;
 
 #endif

@@ -1,5 +1,5 @@
-/* The degrade ladder for operators: what the documents of the kinds overload and features show
- * beside themselves, and what each level would have turned off in the last minute. */
+/* The degrade ladder for operators: the measured members of documents of the kinds overload and
+ * features, and what each level would have turned off in the last minute. */
 #include "gateway/admin/ladder.h"
 
 #include "gateway/admin/parts.h"
@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- What a feature does now. --- */
+/* --- The state of a feature. --- */
 
 static const struct cfg_feature_doc *feature_doc(const struct op_admin *admin,
                                                  enum cfg_feature feature)
@@ -24,7 +24,7 @@ static void print_override(const struct cfg_doc *override, char *ret_text, size_
         (void)snprintf(ret_text, cap, "overridden by %s: %s", override->by.who, override->by.why);
 }
 
-/* Why it is on or off; "" = it is on, and nothing is to be said. */
+/* Why it is on or off; "" = it is on, nothing to explain. */
 static void print_reason(const struct op_admin *admin, enum cfg_feature feature, char *ret_text,
                          size_t cap)
 {
@@ -39,8 +39,8 @@ static void print_reason(const struct op_admin *admin, enum cfg_feature feature,
     else if (overload->why[feature] == ADM_WHY_ALONE)
         (void)snprintf(ret_text, cap, "no real sale is open");
     else if (adm_overload_is_off(overload, feature))
-        (void)snprintf(ret_text, cap, "level %d, and it gives way at %d", overload->level,
-                       doc->level);
+        (void)snprintf(ret_text, cap, "the level is %d, it is off from level %d on",
+                       overload->level, doc->level);
 }
 
 /* {"state","reason","uses_last_minute"} */
@@ -65,7 +65,7 @@ static int show_feature(const struct op_admin *admin, const struct cfg_doc *doc,
            json_object_update_new(json, state_json(admin, feature));
 }
 
-/* --- What the level is, and why. --- */
+/* --- The level, and its cause. --- */
 
 static json_t *features_json(const struct op_admin *admin)
 {
@@ -88,7 +88,7 @@ static json_t *change_json(const struct adm_overload *overload,
                      adm_overload_signals(&change->sample, settings->ladder.leave));
 }
 
-/* The last ones, the newest first. */
+/* The last changes, newest first. */
 static json_t *changes_json(const struct adm_overload *overload)
 {
     size_t count = overload->change_count;
@@ -101,7 +101,7 @@ static json_t *changes_json(const struct adm_overload *overload)
     return ps_json_built(list, err);
 }
 
-/* "" = it is 0 since the start. */
+/* "" = the level has been 0 since the start. */
 static void print_why(const struct adm_overload *overload, char *ret_text, size_t cap)
 {
     const struct adm_level_change *last =
@@ -123,7 +123,7 @@ static void print_why(const struct adm_overload *overload, char *ret_text, size_
         (void)snprintf(ret_text, cap, "an override has ended");
 }
 
-/* What the workers do by themselves: whom they refuse, and what they leave unread. */
+/* What shedding does: the share that workers admit, and the share that they leave unread. */
 static json_t *shedding_json(const struct op_admin *admin)
 {
     const struct ps_metrics *metrics = admin->deps.metrics;
@@ -152,9 +152,9 @@ int op_show_ladder(const struct op_admin *admin, json_t *json)
                   "changes", changes_json(overload), "shedding", shedding_json(admin)));
 }
 
-/* --- What would be turned off. --- */
+/* --- What each level turns off. --- */
 
-/* The level of a feature after the change (NULL: as it is). */
+/* The level of a feature after the change (NULL: at present). */
 static int level_after(const struct op_admin *admin, const struct cfg_change *change,
                        enum cfg_feature feature)
 {
@@ -201,7 +201,7 @@ int op_show_levels(const struct op_admin *admin, const struct cfg_change *change
     return json_object_set_new(json, "levels", levels_json(admin, change));
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 const struct op_part op_ladder_part = {
     .kinds =

@@ -89,7 +89,7 @@ static void begin_drain(struct op_request *request)
     op_change_submit(request, change);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_ops_part = {

@@ -1,9 +1,8 @@
-/* Orders, one by one: looked at, confirmed, cancelled; and up to 1,000 of them in one call.
+/* Orders, one by one: shown, confirmed, cancelled; and up to 1,000 of them in one call.
  *
- * Confirm and cancel are records. What they came to, the fold alone says, when all outcomes are in
- * or when the time is over, whichever is first: confirm 200 is said of an order that is confirmed
- * for ever, 409 of one that never will be, and 503 order_pending of all that is not known. So every
- * question can be asked again. A command is what one call wants done. */
+ * Confirm and cancel are records. The fold alone tells their result, when all outcomes are in or
+ * when the deadline passes: 200 confirmed for ever; 409 never will be; 503 order_pending: not known
+ * yet. So every call can be repeated. A command is what one call asks for. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
 #include "gateway/admin/parts.h"
@@ -20,8 +19,8 @@
 
 #define BATCH_MAX      1000
 #define ORDER_TEXT_MAX 2048
-/* An order that is not decided is not older, unless it lies in a spill, even if the clocks of two
- * gateways are an hour apart. */
+/* An undecided order is not older than this, unless its record is in a spill, even if the clocks of
+ * two gateways differ by an hour. */
 #define DOUBT_MAX_MS (2 * 3600 * 1000)
 
 struct item {
@@ -29,14 +28,14 @@ struct item {
     struct ps_uuid id;
     bool confirm; /* else cancel */
     bool landed;
-    int err; /* the log did not take it, or refused it */
+    int err; /* the log could not take it, or refused it */
 };
 
 struct order_command {
     struct op_task task; /* first */
     bool batch;
-    size_t open; /* outcomes */
-    int64_t seq; /* of the log when all was decided; 0: not yet */
+    size_t open; /* outcomes still awaited */
+    int64_t seq; /* the log's seq when all was decided; 0: not yet */
     size_t count;
     struct item items[];
 };
@@ -46,7 +45,7 @@ static struct op_admin *admin_of(const struct order_command *command)
     return command->task.entry.admin;
 }
 
-/* --- Looking. --- */
+/* --- Look-ups. --- */
 
 static void put_pending(struct ps_buf *buf, const struct ps_uuid *id, const struct snap_sale *sale,
                         const struct inv_entry *entry)
@@ -78,7 +77,7 @@ static char *new_text(struct op_request *request, struct ps_buf *ret_buf)
     return text;
 }
 
-/* As the log shows it. False: it does not. */
+/* Shows the order from the fold. False: the fold does not have it. */
 static bool say_known(struct op_request *request, const struct ps_uuid *id)
 {
     const struct oq_order *order = known_order(request->admin, id);
@@ -95,14 +94,14 @@ static bool say_known(struct op_request *request, const struct ps_uuid *id)
     return true;
 }
 
-/* A look-up that had to ask the counters. */
+/* A look-up that asks the counters. */
 struct lookup {
     struct op_admin *admin;
-    uint64_t handle; /* 0: nobody had to wait yet */
+    uint64_t handle; /* 0: the request does not wait yet */
     struct ord_search search;
 };
 
-/* Takes the request's answer and the look-up's memory. `entry` NULL: no counter has the order. */
+/* Answers, and frees the look-up. `entry` NULL: no counter has the order. */
 static void end_lookup(struct lookup *lookup, struct op_request *request,
                        const struct snap_sale *sale, const struct inv_entry *entry)
 {
@@ -113,9 +112,10 @@ static void end_lookup(struct lookup *lookup, struct op_request *request,
 
     oq_log_view(lookup->admin->deps.log, &view);
     if (request == NULL || say_known(request, &search->id)) {
-        /* meanwhile the log may have shown it */
+        /* the log may have shown it in the meantime */
     } else if (entry == NULL && search->unsure) {
-        op_no(request, ANS_V_store_unavailable, "whether such an order is in doubt is not known");
+        op_no(request, ANS_V_store_unavailable,
+              "it is not known whether such an order is in doubt");
     } else if (entry == NULL && !view.current) {
         op_no(request, ANS_V_log_unavailable, NULL);
     } else if (entry == NULL && op_archived_order(request, &search->id, OP_ORDER_SHOW)) {
@@ -202,7 +202,7 @@ static void get_order(struct op_request *request)
         say_order(request, &id);
 }
 
-/* --- What became of an item. --- */
+/* --- The result of an item. --- */
 
 static enum ans_verdict not_decided(int err)
 {
@@ -220,8 +220,8 @@ static bool is_log_behind(const struct op_admin *admin)
     return !view.current;
 }
 
-/* May the sale's counter have that order in doubt? A shared one would answer later: what it last
- * said of the whole sale stands for it. */
+/* Can the sale's counter have that order in doubt? A counter in Redis would answer later: its last
+ * report about the whole sale decides. */
 static bool may_have_in_doubt(const struct sale_entry *sale, struct inv_store *store,
                               const struct ps_uuid *id)
 {
@@ -238,9 +238,9 @@ static bool may_have_in_doubt(const struct sale_entry *sale, struct inv_store *s
            INV_DONE;
 }
 
-/* Could an order that the fold does not show be in the log, or in doubt? What Redis last said of a
- * sale is some 100 ms old: an order may be younger, so one whose id has about the present time may
- * be in doubt, too. The id's time alone does not tell: a gateway whose clock was wrong makes ids of
+/* Can an order that the fold does not show be in the log, or in doubt? Redis's last report about a
+ * sale is about 100 ms old: an order may be younger, so one whose id has about the present time may
+ * be in doubt, too. The id's time alone is not enough: a gateway whose clock was wrong makes ids of
  * other hours. */
 static bool may_be_in_doubt(const struct op_admin *admin, const struct ps_uuid *id)
 {
@@ -332,14 +332,14 @@ static void answer(struct op_request *request, const struct order_command *comma
     op_json(request, ANS_V_ok, json_pack("{s:o}", "results", results));
 }
 
-/* --- A command's life. --- */
+/* --- Commands. --- */
 
 static void free_command(struct op_task *task)
 {
     free(task);
 }
 
-/* The fold shows all that was decided: what the command came to is in the log up to here. */
+/* The fold shows all outcomes: the results of the command are in the log up to here. */
 static void note_seq(struct order_command *command)
 {
     command->seq = oq_fold_seq(admin_of(command)->deps.fold, 0);
@@ -368,7 +368,7 @@ static void look_at_standby(struct op_request *request)
         say(request);
 }
 
-/* Answers, as soon as the standby has what is confirmed. */
+/* Answers, as soon as the standby has the confirmed orders. */
 static void conclude(struct op_request *request, struct order_command *command)
 {
     note_seq(command);
@@ -399,7 +399,7 @@ static void on_entry_written(struct op_audit_entry *entry)
     end((struct order_command *)entry);
 }
 
-/* Ids of what this call has changed. */
+/* Ids of the orders that this call has changed. */
 static json_t *changed(const struct order_command *command, bool confirm)
 {
     json_t *ids = json_array();
@@ -415,7 +415,7 @@ static json_t *changed(const struct order_command *command, bool confirm)
     return ids;
 }
 
-/* All outcomes are in. */
+/* Called when all outcomes are in. */
 static void settled(struct order_command *command)
 {
     json_t *confirmed = changed(command, true), *cancelled = changed(command, false);
@@ -477,7 +477,7 @@ static int append(struct item *item, const struct oq_order *order)
     return err;
 }
 
-/* A batch may name an order twice: one record decides it. */
+/* A batch may name an order twice: one record is enough. */
 static bool is_under_way(const struct order_command *command, size_t index)
 {
     const struct item *item = &command->items[index];
@@ -491,7 +491,7 @@ static bool is_under_way(const struct order_command *command, size_t index)
     return false;
 }
 
-/* Takes the command over. */
+/* Takes ownership of the command. */
 static void start(struct op_request *request, struct order_command *command)
 {
     const struct op_deps *deps = &request->admin->deps;
@@ -627,7 +627,7 @@ static void order_batch(struct op_request *request)
     start(request, command);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_orders_part = {

@@ -1,5 +1,5 @@
-/* A pool of who waits: its handles are the tickets', so that a late or foreign outcome finds
- * nobody. */
+/* A pool of waiting commands. Its handles are in the tickets, so a late or foreign outcome matches
+ * no command. */
 #include "gateway/admin/outcomes.h"
 
 struct waiter {

@@ -1,4 +1,4 @@
-/* The records that operators' commands append to the order log, and whose outcome is awaited. One
+/* Records that operators' commands append to the order log, and that await their outcome. One
  * thread: control. */
 #ifndef OP_OUTCOMES_H
 #define OP_OUTCOMES_H
@@ -14,12 +14,12 @@ typedef void op_outcome_fn(enum oq_outcome outcome, struct oq_order *order, void
 
 /* PS_E_NOMEM. */
 int op_outcomes_new(struct ps_pool **ret_outcomes) PS_MUST_CHECK;
-/* The ticket (without its owner) of a record that the caller appends next: `done` comes once. If
- * the append is refused: op_outcomes_forget. PS_E_FULL: too many are awaited. */
+/* The ticket (without its owner) of a record that the caller appends next; `done` is called once.
+ * If the append is refused, call op_outcomes_forget. PS_E_FULL: too many are awaited. */
 int op_outcomes_await(struct ps_pool *outcomes, op_outcome_fn *done, void *ctx,
                       struct oq_ticket *ret_ticket) PS_MUST_CHECK;
 void op_outcomes_forget(struct ps_pool *outcomes, const struct oq_ticket *ticket);
-/* The outcome of the ticket of this handle; of others nobody hears. */
+/* Reports the outcome of the ticket with this handle; unknown handles are ignored. */
 void op_outcomes_deliver(struct ps_pool *outcomes, uint64_t handle, enum oq_outcome outcome,
                          struct oq_order *order);
 

@@ -1,14 +1,14 @@
-/* GET /admin/v1/overload: the document with its signals as they are, and what they were. What is
- * shown is the last sample of the control thread, the one that the metrics show, too. */
+/* GET /admin/v1/overload: the document with its signals, at present and in the last minutes. It
+ * shows the control thread's last sample, the same that the metrics show. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/ladder.h"
 #include "gateway/admin/parts.h"
 
 #include <math.h>
 
-/* --- what the document of the kind overload shows beside itself --- */
+/* --- measured members of the overload document --- */
 
-/* Adds what is measured to a signal's rule; 0 or -1. */
+/* Adds the measured members to a signal's rule; 0 or -1. */
 static int show_signal(const struct adm_signals *signals, enum cfg_signal signal, json_t *rule)
 {
     const struct adm_sample *sample = adm_signals_now(signals);
@@ -44,7 +44,7 @@ static int show_overload(const struct op_admin *admin, const struct cfg_doc *doc
 
 /* --- history --- */
 
-/* The newest `points` of what is kept. */
+/* The newest `points` of the history. */
 struct span {
     const struct adm_history *history;
     size_t first, end;
@@ -79,7 +79,7 @@ static json_t *signal_histories_json(const struct span *span)
     return ps_json_built(all, err);
 }
 
-/* Only of verdicts that were said at all. */
+/* Only verdicts that occurred. */
 static json_t *answer_histories_json(const struct span *span)
 {
     json_t *all = json_object();
@@ -132,7 +132,7 @@ static void get_overload(struct op_request *request)
 
 /* --- Metrics. --- */
 
-/* Of the signals that there are. */
+/* Prints the signals that have a value. */
 static void print_signals(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
     const struct adm_sample *sample = adm_signals_now(admin->deps.overload->signals);
@@ -144,7 +144,7 @@ static void print_signals(FILE *out, enum gw_metric row, const struct op_admin *
                     figure[i]);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 const struct op_part op_overload_part = {
     .rows = (const struct op_rows[]){{GW_M_SIGNAL, GW_M_SIGNAL_SHARE, print_signals}, {0}},

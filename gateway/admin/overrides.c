@@ -1,6 +1,6 @@
-/* Overrides: what operators have set for a time, which is all that is not normal now. They are
- * documents of the private kind `overrides` (config/kinds/override.h); here is what there is to
- * override, and what would be so without. */
+/* Overrides: values that operators have set for a time; the list shows everything that is not
+ * normal. They are documents of the private kind `overrides` (config/kinds/override.h); this file
+ * lists the targets of this gateway, and the values that hold without an override. */
 #include "common/grow.h"
 #include "gateway/admin/documents.h"
 #include "gateway/admin/ladder.h"
@@ -15,11 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OBEY_WAIT_MS 2000 /* of all circuits of a breaker */
+#define OBEY_WAIT_MS 2000 /* how long an answer waits for all circuits of a breaker */
 
-/* --- What there is to override. --- */
+/* --- Targets. --- */
 
-/* Each target that there is here; NULL-terminated. */
+/* All targets of this gateway; NULL-terminated. */
 struct targets {
     char **at;
     size_t count, room;
@@ -82,7 +82,7 @@ static size_t count_targets(const struct targets *targets, const char *text)
     return count;
 }
 
-/* The target of the path, whether there is such a one or not. False: it is none at all. */
+/* Reads the target of the path; whether it exists is not checked. False: malformed. */
 static bool parse_target(const struct op_request *request, struct cfg_override *ret_override)
 {
     char text[CFG_TARGET_MAX + 1];
@@ -92,7 +92,7 @@ static bool parse_target(const struct op_request *request, struct cfg_override *
            cfg_target_read(text, ret_override) == 0;
 }
 
-/* The same of one that there is. False: answered. */
+/* The same, and checks that it exists. False: answered. */
 static bool read_target(struct op_request *request, struct cfg_override *ret_override)
 {
     char text[CFG_TARGET_MAX + 1];
@@ -112,7 +112,7 @@ static bool read_target(struct op_request *request, struct cfg_override *ret_ove
         op_no(request, ANS_V_conflict,
               "the route has several splits to that pool: change its document instead");
     else if (!read)
-        op_no(request, ANS_V_not_found, "there is no such target%s%s%s; it must be %s",
+        op_no(request, ANS_V_not_found, "unknown target%s%s%s; it must be %s",
               near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
               near != NULL ? "\"?" : "", cfg_kind_override.name_rule);
     free_targets(&targets);
@@ -121,7 +121,7 @@ static bool read_target(struct op_request *request, struct cfg_override *ret_ove
 
 /* --- Showing. --- */
 
-/* Is it about this gateway? */
+/* Does it apply to this gateway? */
 static bool is_of_here(const struct op_deps *deps, const struct cfg_override *override)
 {
     return override->gateway[0] == '\0' || strcmp(override->gateway, deps->gateway_id) == 0;
@@ -139,7 +139,7 @@ static const struct cfg_route *find_route(const struct op_deps *deps, const char
     return doc != NULL ? cfg_route_of(doc) : NULL;
 }
 
-/* The split that "ROUTE:POOL" names, and its route. NULL: there is none by now. */
+/* The split that "ROUTE:POOL" names, and its route. NULL: it no longer exists. */
 static const struct cfg_split *find_split(const struct op_deps *deps, const char *of,
                                           const struct cfg_route **ret_route)
 {
@@ -157,7 +157,7 @@ static enum gw_flow flow_of(const char *name)
     return strcmp(name, gw_flow_names[GW_FLOW_LOG]) == 0 ? GW_FLOW_LOG : GW_FLOW_STORE;
 }
 
-/* What is so where no override is in force. -1: it is not known here, or nothing is fixed. */
+/* The value without any override. -1: unknown here, or not fixed. */
 static int natural(const struct op_deps *deps, const struct cfg_override *override)
 {
     const char *of = cfg_override_rest(override);
@@ -184,12 +184,13 @@ static int natural(const struct op_deps *deps, const struct cfg_override *overri
     case CFG_OVERRIDE_LIMIT:
         rule = cfg_store_find(deps->config, &cfg_kind_limit, of);
         return rule != NULL ? (int)cfg_rule_of(rule)->mode : -1;
-    default: /* a breaker judges for itself; a route asks its pool */
+    default: /* a breaker decides by itself; a route uses its pool */
         return -1;
     }
 }
 
-/* What would be so without the override: what one for all gateways says, or what is natural. */
+/* The value without this override: that of an override for all gateways, or the value without any.
+ */
 static json_t *without_json(const struct op_deps *deps, const struct cfg_override *override)
 {
     const struct cfg_doc *all =
@@ -229,7 +230,7 @@ static void list_overrides(struct op_request *request)
     op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "overrides", list) : NULL);
 }
 
-/* The override of path and query, whatever there is of its target by now. False: answered. */
+/* The override of path and query; its target need not exist any more. False: answered. */
 static bool read_override(struct op_request *request, struct op_target *ret_target)
 {
     char gateway[PS_NAME_MAX + 1];
@@ -262,7 +263,7 @@ static void get_override(struct op_request *request)
 
 /* --- Setting. --- */
 
-/* The shares of a route's splits, with this one, that are of all requests. */
+/* The sum of a route's shares of all requests, with this one. */
 static int add_shares(const struct op_deps *deps, const struct cfg_override *override)
 {
     char of[2 * PS_NAME_MAX + 2];
@@ -293,15 +294,15 @@ static bool read_wanted(struct op_request *request, struct cfg_override *overrid
 
     if (request->why[0] == '\0')
         err = ps_faults_add(&faults, PS_E_INVALID, "/reason",
-                            "is missing: say why, for whoever finds this in the list");
+                            "is missing: give the reason, for others who see this override");
     if (err == 0 && override->kind == CFG_OVERRIDE_SPLIT && add_shares(deps, override) > 1000)
         err = ps_faults_add(&faults, PS_E_INVALID, "/value",
-                            "is with the route's other splits more than 1");
+                            "adds up to more than 1 with the route's other splits");
     if (err == 0 && !is_of_here(deps, override) &&
         clu_heard_ns(deps->cluster, override->gateway) == INT64_MIN)
         err = ps_faults_add(&faults, PS_E_INVALID, "/gateway",
-                            "there is no gateway \"%s\" here; this one is \"%s\"",
-                            override->gateway, deps->gateway_id);
+                            "unknown gateway \"%s\"; this one is \"%s\"", override->gateway,
+                            deps->gateway_id);
     if (err < 0)
         op_faults(request, ANS_V_invalid, &faults);
     return err == 0;
@@ -315,7 +316,7 @@ static bool is_possible(struct op_request *request, const struct cfg_override *o
     if (override->kind != CFG_OVERRIDE_FALLBACK ||
         find_route(&request->admin->deps, of, strlen(of))->fallback_count > 0)
         return true;
-    op_no(request, ANS_V_conflict, "the route has no fallback: give it one first");
+    op_no(request, ANS_V_conflict, "the route has no fallback: add one to its document first");
     return false;
 }
 
@@ -329,7 +330,7 @@ static void apply(struct op_change *change, bool written)
     }
 }
 
-/* Answers a change that is in force, once the circuits that it is about obey. */
+/* Answers a change that is in force, once all circuits have applied it. */
 static void say_when_obeyed(struct op_request *request)
 {
     const struct op_deps *deps = &request->admin->deps;
@@ -338,7 +339,7 @@ static void say_when_obeyed(struct op_request *request)
     char name[CFG_NAME_MAX + 1];
 
     if (!parse_target(request, &override))
-        return; /* it was read before */
+        return; /* it was answered before */
     if (override.kind == CFG_OVERRIDE_BREAKER)
         breaker = adm_breakers_find(deps->breakers, ps_str(cfg_override_rest(&override)));
     if (breaker != NULL && !adm_breaker_is_obeyed(breaker))
@@ -351,7 +352,7 @@ static void say_when_obeyed(struct op_request *request)
     (void)snprintf(override.gateway, sizeof override.gateway, "%s", gateway != NULL ? gateway : "");
     cfg_override_name(&override, name);
     const struct cfg_doc *doc = cfg_store_find(deps->config, &cfg_kind_override, name);
-    if (doc == NULL) /* its time was short */
+    if (doc == NULL) /* it had a short time */
         op_no(request, ANS_V_not_found, "it has ended already");
     else
         op_json(request, request->created ? ANS_V_created : ANS_V_ok,
@@ -399,7 +400,7 @@ static void put_override(struct op_request *request)
     if (dry_run) {
         say_dry_run(request, &override);
         op_change_free(change);
-    } else if (to == NULL) { /* it is set so already */
+    } else if (to == NULL) { /* it already has this value */
         answer_change(request, change);
         op_change_free(change);
     } else {
@@ -445,7 +446,7 @@ static void print_overrides(FILE *out, enum gw_metric row, const struct op_admin
         fprintf(out, "%s{kind=\"%s\"} %zu\n", metric, cfg_override_kinds[i], counts[i]);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_overrides_part = {

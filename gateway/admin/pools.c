@@ -20,7 +20,7 @@ static json_t *time_json(int64_t wall_ms) /* 0: null */
     return wall_ms > 0 ? ps_json_of_time(wall_ms) : json_null();
 }
 
-/* The highest of the workers': each goes by its own. */
+/* The highest of all workers' values; each worker has its own. */
 static int64_t highest_ewma_ns(const struct up_endpoint *endpoint, int64_t now_ns)
 {
     int64_t highest = 0;
@@ -62,7 +62,7 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
                      ms_json((double)ps_times_quantile_ns(&added.times, 0.99)));
 }
 
-/* What its discovery says; null: it has none. */
+/* The state of its discovery; null: no discovery. */
 static json_t *discovered_json(const struct op_admin *admin, const char *pool)
 {
     struct up_discovery_view view;
@@ -325,7 +325,7 @@ static void print_discovery(FILE *out, enum gw_metric row, const struct op_admin
             print_discovery_of(out, row, table->pools[i].pool->name, &view);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 const struct op_part op_pools_part = {
     .rows =

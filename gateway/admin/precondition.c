@@ -56,7 +56,7 @@ bool op_matches(struct op_request *request, int64_t version)
     if (op_if_match(request, version) != OP_MATCH_NO)
         return true;
     op_no(request, ANS_V_precondition_failed,
-          "it is at version \"%lld\" now, which If-Match names with its quotation marks",
+          "its present version is \"%lld\"; send it in If-Match with the quotation marks",
           (long long)version);
     return false;
 }

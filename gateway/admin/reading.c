@@ -1,4 +1,4 @@
-/* Reads queries and the bodies that many routes share. What is wrong is answered with 422. */
+/* Reads queries and the bodies that many routes share. Errors are answered with 422. */
 #include "gateway/admin/admin_internal.h"
 
 #include <stdlib.h>
@@ -156,7 +156,7 @@ bool op_only_reason(struct op_request *request)
     if (request->body == NULL)
         return true;
     ps_json_reader_init(&reader, request->body, "", &fault);
-    (void)ps_json_has(&reader, "reason"); /* taken out before; named as what may be there */
+    (void)ps_json_has(&reader, "reason"); /* already removed; listed here as a known member */
     if (ps_json_done(&reader) == 0)
         return true;
     op_fault(request, ANS_V_invalid, &fault);

@@ -1,6 +1,7 @@
-/* Reads that take long (a disk, a million orders), on libuv's work threads. These are few (main.c),
- * and looking up the name of a Redis server or reading a file of endpoints needs one: so only two
- * reads run at once, and the others wait for their turn. The control thread, unless said otherwise.
+/* Long reads (a disk, a million orders) on libuv's work threads. There are few work threads
+ * (main.c), and resolving the name of a Redis server or reading a file of endpoints needs one: so
+ * only two reads run at once, and the others wait for their turn. The control thread, unless said
+ * otherwise.
  */
 #ifndef OP_READS_H
 #define OP_READS_H
@@ -18,10 +19,11 @@ struct op_reads {
     STAILQ_HEAD(op_reads_waiting, op_read) waiting;
 };
 
-/* Part of what is read; its memory stays until `done`. */
+/* Part of the reading object; its memory must live until `done`. */
 struct op_read {
     void (*run)(struct op_read *read); /* on a work thread */
-    /* Asked before `run`: false, nobody waits for it any more, and it is not run. NULL: always. */
+    /* Called before `run`: false if nobody waits for the result, then it is not run. NULL: always
+     * run. */
     bool (*is_wanted)(const struct op_read *read);
     void (*done)(struct op_read *read); /* once, also when it was not run */
     /* Inside. */
@@ -31,7 +33,7 @@ struct op_read {
 };
 
 void op_reads_init(struct op_reads *reads, uv_loop_t *loop);
-/* `done` comes later. */
+/* `done` is called later. */
 void op_reads_start(struct op_reads *reads, struct op_read *read);
 
 #endif

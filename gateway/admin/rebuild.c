@@ -1,6 +1,6 @@
-/* POST …/rebuild: a sale's counters are counted anew from the log, under a new epoch. For counters
- * that an audit has found wrong: the log is right, so units that were stranded are on sale again.
- * Buyers get `fenced` meanwhile, for a second or two. */
+/* POST …/rebuild: rebuilds a sale's counters from the log, under a new epoch. For counters in which
+ * an audit found a difference: the log is right, so units that were lost are on sale again. Buyers
+ * get `fenced` in the meantime, for a second or two. */
 #include "gateway/admin/archived.h"
 #include "gateway/admin/task.h"
 #include "gateway/admin/parts.h"
@@ -29,7 +29,7 @@ static void say_rebuilt(struct op_request *request)
 
 static void on_deadline(struct op_request *request)
 {
-    op_no(request, ANS_V_fenced, "the sale is still being counted anew: GET it");
+    op_no(request, ANS_V_fenced, "the counters are still being rebuilt: GET the sale");
 }
 
 static void rebuild_sale(struct op_request *request)
@@ -44,10 +44,10 @@ static void rebuild_sale(struct op_request *request)
         return;
     }
     if (op_is_archived(sale)) {
-        op_no(request, ANS_V_archived, "it has no counter any more");
+        op_no(request, ANS_V_archived, "the sale no longer has a counter");
         return;
     }
-    if (!sale_log_takes_all(admin->deps.log)) { /* it would stay fenced */
+    if (!sale_log_takes_all(admin->deps.log)) { /* the sale would remain fenced */
         op_no_log(request, PS_E_CLOSED);
         return;
     }
@@ -58,9 +58,9 @@ static void rebuild_sale(struct op_request *request)
     }
     int64_t epoch = sale_view(sale->run)->epoch;
     op_task_init(task, request, "sale.rebuild", NULL);
-    if (!sale_count_anew(sale->run, "an operator has it counted anew")) {
+    if (!sale_count_anew(sale->run, "an operator requested a rebuild")) {
         free(task);
-        op_no(request, ANS_V_fenced, "the sale is not served at the moment");
+        op_no(request, ANS_V_fenced, "the gateway does not serve the sale at the moment");
         return;
     }
     task->entry.done = on_entry_written;
@@ -72,7 +72,7 @@ static void rebuild_sale(struct op_request *request)
     op_audit_entry_write(&task->entry, json_pack("{s:I}", "epoch", (json_int_t)epoch), NULL);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_rebuild_part = {

@@ -1,5 +1,5 @@
-/* The keys that sign rehearsals: made, listed, revoked. The secret is shown once, to whoever makes
- * the key; neither the list nor the audit log nor a bundle has it. */
+/* The keys that sign rehearsals: created, listed, revoked. The secret is shown once, to the creator
+ * of the key; the list, the audit log and bundles never have it. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
@@ -21,7 +21,7 @@ static void list_rehearsal_keys(struct op_request *request)
     op_json(request, ANS_V_ok, keys != NULL ? json_pack("{s:o}", "rehearsal_keys", keys) : NULL);
 }
 
-/* --- Making one. --- */
+/* --- Creating a key. --- */
 
 /* False: answered. */
 static bool read_wanted(struct op_request *request, int64_t *ret_until_ms, struct ps_str *ret_note)
@@ -46,7 +46,7 @@ static bool read_wanted(struct op_request *request, int64_t *ret_until_ms, struc
     return true;
 }
 
-/* A name that no key has or had. */
+/* A name that no key has, or has had. */
 static void choose_name(const struct cfg_store *store, char ret_name[CFG_NAME_MAX + 1])
 {
     do
@@ -90,7 +90,7 @@ static void new_rehearsal_key(struct op_request *request)
     op_change_submit(request, change);
 }
 
-/* --- Revoking one. --- */
+/* --- Revoking a key. --- */
 
 static void delete_rehearsal_key(struct op_request *request)
 {
@@ -111,7 +111,7 @@ static void delete_rehearsal_key(struct op_request *request)
     op_change_submit(request, change);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_rehearsal_keys_part = {

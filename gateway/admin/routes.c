@@ -1,10 +1,10 @@
-/* The admin listener's router: the route of a request is in the table of a part. The order of
- * refusing: 421 host, then (but for the probes) 401 and 429 who asks, 404 path, 405 method,
- * 403 role, 422 query of a change, 415 and 422 body; then the handler.
+/* The admin listener's router: routes are rows in the tables of parts. The order of refusals: 421
+ * host, then (except for probes) 401 and 429 authentication, 404 path, 405 method, 403 role, 422
+ * query of a change, 415 and 422 body; then the handler.
  *
- * The host is checked because a browser on an operator's machine can be made to ask for a name of a
- * stranger that resolves to this listener (DNS rebinding). Probes are asked by address, and tell
- * nothing that is worth it. Without a token nobody learns which paths there are. */
+ * The host is checked because a browser on an operator's machine can be made to send requests to a
+ * stranger's name that resolves to this listener (DNS rebinding). Probes are requested by address
+ * and disclose nothing of value. Without a token nobody learns which paths exist. */
 #include "gateway/admin/admin_internal.h"
 
 #include "common/program/log.h"
@@ -26,7 +26,7 @@ struct path_parts {
     struct ps_str arg[2];
 };
 
-/* The kind whose words stand at `at`, alone or before a slash; *ret_len: their length. NULL: none
+/* The kind whose path stands at `at`, up to the end or a slash; *ret_len: its length. NULL: none
  * that the routes of documents serve. */
 static const struct cfg_kind *kind_at(const char *at, const char *end, size_t *ret_len)
 {
@@ -103,7 +103,7 @@ static const struct op_route *find_route(struct op_request *request, char *ret_a
     return found;
 }
 
-/* --- Who asks. --- */
+/* --- Authentication. --- */
 
 static bool host_is(struct ps_str host, const char *name)
 {
@@ -143,7 +143,7 @@ static bool metrics_are_open(const struct op_deps *deps)
            ps_address_is_loopback(&own);
 }
 
-/* `expired` is the token that has; NULL: the token is unknown, or there is none. */
+/* `expired`: the expired token; NULL: the token is unknown, or there is none. */
 static void deny(struct op_request *request, enum op_auth_result result,
                  const struct op_token *expired, int64_t wait_s)
 {
@@ -170,7 +170,8 @@ static void deny(struct op_request *request, enum op_auth_result result,
         ps_log(PS_LOG_WARN, "admin_locked", PS_F_STR("peer", request->peer));
     op_no(request, ANS_V_unauthenticated, "%s",
           expired != NULL ? "the token has expired: an admin can make a new one"
-                          : "the token is unknown here: it was removed, or is another gateway's");
+                          : "this gateway does not know the token: it was removed, or belongs to "
+                            "another gateway");
 }
 
 /* False: answered. */
@@ -204,9 +205,9 @@ static bool is_merge_patch(struct ps_str type)
            (type.len == len || type.at[len] == ';' || type.at[len] == ' ');
 }
 
-/* Takes `reason` out of the body, so that handlers see only what is theirs; where it is a member of
- * the document, too, it stays in the body, so that a patch can remove it. It is one line of text:
- * it stands in the audit log, in structured log lines and in the order log. False: answered. */
+/* Removes `reason` from the body, so that handlers see only their members; if it is a member of the
+ * document, too, it remains, so that a patch can remove it. It is one line of text, because it goes
+ * into the audit log, structured log lines and the order log. False: answered. */
 static bool take_reason(struct op_request *request)
 {
     struct ps_json_reader reader;
@@ -258,7 +259,7 @@ static bool read_body(struct op_request *request, bool needed)
     return take_reason(request);
 }
 
-/* --- The way of a request. --- */
+/* --- Routing. --- */
 
 static void run(struct op_request *request, const struct op_route *route)
 {
@@ -266,7 +267,7 @@ static void run(struct op_request *request, const struct op_route *route)
         (route->flags & OP_NEEDS_BODY) != 0 &&
         !(request->kind != NULL && request->kind->may_be_empty && route->method == SRV_PUT);
 
-    /* A change must not be made where a query asked for something else. */
+    /* A query of another meaning must not cause a change. */
     if ((route->flags & OP_QUERY) == 0 && !op_query(request, NULL, 0))
         return;
     if (route->method != SRV_GET && !read_body(request, needs_body))
@@ -289,11 +290,11 @@ bool op_exports_are_on(struct op_request *request)
         request->http, ANS_V_shed,
         &(struct ans_problem_detail){
             .policy = cfg_feature_names[CFG_FEATURE_exports],
-            .text = "exports and large audits give way while the gateway is overloaded"});
+            .text = "exports and large audits are turned off while the gateway is overloaded"});
     return false;
 }
 
-/* A range is written with its slash everywhere but in a path. */
+/* Only in a path, a range is written with a dash instead of its slash. */
 static void say_no_path(struct op_request *request)
 {
     static const char ranges[] = "/admin/v1/blocklist/ips/";
@@ -307,8 +308,9 @@ static void say_no_path(struct op_request *request)
         return;
     }
     *strchr(name, '/') = '-';
-    op_no(request, ANS_V_not_found, "no such path: in a path the slash of a range is a dash: %s%s",
-          ranges, name);
+    op_no(request, ANS_V_not_found,
+          "no such path: in a path, write a range with a dash instead of the slash: %s%s", ranges,
+          name);
 }
 
 static void dispatch(struct op_request *request, const struct op_route *route, const char *allow)

@@ -1,6 +1,6 @@
-/* What sales have beyond other documents. What is shown of a sale is the document and what has
- * become of it: the counter's numbers, or the log's while no counter is installed, or the plan
- * while the log has nothing. Pause, resume and end change the state beside the document. */
+/* What sales have beyond other documents. A shown sale is its document, its state, and its units:
+ * from the counter, or from the log while no counter is installed, or from the document while the
+ * log has nothing. Pause, resume and end change the state beside the document. */
 #include "gateway/admin/sales.h"
 
 #include "gateway/admin/documents.h"
@@ -31,7 +31,7 @@ static struct numbers from_log(const struct sale_entry *sale, uint32_t index)
         .adjustments = totals.adjustments};
 }
 
-/* Available as the counter has told; what the log does not show yet of the rest is in doubt. */
+/* Available as the counter last reported; units taken but not yet shown by the log are in doubt. */
 static struct inv_count as_last_heard(const struct numbers *log, int64_t left)
 {
     struct inv_count count = log->count;
@@ -42,14 +42,14 @@ static struct inv_count as_last_heard(const struct numbers *log, int64_t left)
     return count;
 }
 
-/* Of all SKUs, in the document's order; `ret` has room for them. */
+/* The units of all SKUs, in the document's order; `ret` has room for them. */
 static void read_numbers(const struct op_admin *admin, const struct sale_entry *sale,
                          struct numbers *ret)
 {
     const struct cfg_sale_doc *doc = &sale->stored.doc;
     struct inv_count counts[CFG_SALE_SKUS_MAX];
-    /* The log may name more SKUs than a document can hold, if a stranger wrote to it. A counter
-     * elsewhere would answer later: then what it was last heard to have left stands for it. */
+    /* The log may name more SKUs than a document can hold, if a stranger wrote to it. A counter in
+     * Redis would answer later: its last report is used. */
     struct inv_store *store = admin->deps.store;
     const struct sale_view *view = sale_view(sale->run);
     bool here = !inv_store_is_shared(store);
@@ -103,7 +103,7 @@ static bool is_open(const struct cfg_doc *doc, int64_t wall_ms)
            strcmp(cfg_sale_state_name(&sale->doc, &sale->state, wall_ms), "open") == 0;
 }
 
-/* Does the change (`from` NULL: a new sale) open the sale the moment that it is made? */
+/* Does the change (`from` NULL: a new sale) open the sale at once? */
 static int show_change(const struct op_admin *admin, const struct cfg_doc *from,
                        const struct cfg_doc *to, json_t *json)
 {
@@ -142,13 +142,13 @@ static const char *state_of(const struct op_admin *admin, const struct sale_entr
     return at_rest ? "settled" : state;
 }
 
-/* Which sales a list is to have. */
+/* The filter of a list of sales. */
 struct filter {
     int rehearsal;   /* 0, 1; -1: all */
     unsigned states; /* by bit; 0: all */
 };
 
-/* From the texts of the query, "" = all. False: answered. */
+/* Reads the filter from the query, "" = all. False: answered. */
 static bool read_filter(struct op_request *request, const char *rehearsal, const char *states,
                         struct filter *ret_filter)
 {
@@ -236,7 +236,8 @@ struct sale_entry *op_sale(struct op_request *request)
 
 /* --- The answer to a change. --- */
 
-/* A sale that is due waits until it can be bought from: tools may begin at once. */
+/* The answer to the opening of a sale waits until buyers can buy, so that tools may begin at once.
+ */
 static bool is_opening(const struct op_admin *admin, const struct sale_entry *sale)
 {
     enum sale_state state = sale_view(sale->run)->state;
@@ -279,9 +280,9 @@ static void answer_sale(struct op_request *request, struct op_change *change)
     (void)op_wait(request, OPENING_WAIT_MS);
 }
 
-/* --- A rehearsal is deleted. --- */
+/* --- Deleting a rehearsal. --- */
 
-/* The note in its state, which every gateway sees, is what lets the document go. */
+/* The note in its state, which every gateway sees, allows the document to be deleted. */
 static void delete_when_archived(struct op_request *request)
 {
     const struct sale_entry *sale = op_sale(request);
@@ -295,7 +296,7 @@ static void delete_when_archived(struct op_request *request)
 
 static void not_discarded_yet(struct op_request *request)
 {
-    op_no(request, ANS_V_log_unavailable, "the rehearsal is being dropped: ask again");
+    op_no(request, ANS_V_log_unavailable, "the rehearsal is being deleted: repeat the call");
 }
 
 static bool discard_sale(struct op_request *request)
@@ -323,7 +324,7 @@ enum order { OPEN, PAUSE, RESUME, END };
 static const char *const actions[] = {
     [OPEN] = "sale.put", [PAUSE] = "sale.pause", [RESUME] = "sale.resume", [END] = "sale.end"};
 
-/* Is the sale as the order wants it? */
+/* Does the sale already have the requested state? */
 static bool obeyed(const struct cfg_stored_sale *sale, enum order order, int64_t wall_ms)
 {
     if (order == END)
@@ -397,7 +398,7 @@ static void command(struct op_request *request, enum order order)
         return;
     }
     if (cfg_sale_of(target.have)->state.ended) {
-        op_no(request, ANS_V_ended, "a sale that has ended stays so");
+        op_no(request, ANS_V_ended, "the sale has ended; it cannot change its state any more");
         return;
     }
     (void)snprintf(name, sizeof name, "sales/%s", target.name);
@@ -452,7 +453,7 @@ static void print_sales(FILE *out, enum gw_metric row, const struct op_admin *ad
     sale_each_open(admin->deps.sales, admin->deps.metrics_sales_max, print_units, out);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_sales_part = {

@@ -1,5 +1,4 @@
-/* What a document of a kind may be, as JSON Schema 2020-12, printed from the table by which it is
- * read. */
+/* JSON Schema 2020-12 of a kind's documents, printed from the table that also reads them. */
 #include "gateway/admin/admin_internal.h"
 #include "gateway/admin/parts.h"
 
@@ -52,7 +51,7 @@ static void get_schema(struct op_request *request)
                    cfg_kind_schema(kind, chinese ? PS_CHINESE : PS_ENGLISH));
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_schema_part = {

@@ -1,5 +1,4 @@
-/* GET /metrics: what is measured all the time, and the rows that the parts print when they are
- * asked. */
+/* GET /metrics: what is measured all the time, and the rows that parts print at a scrape. */
 #include "gateway/admin/parts.h"
 
 #include "common/program/process.h"
@@ -51,7 +50,7 @@ struct scrape {
     struct ps_process process;
 };
 
-/* A row that no part prints is one of the process. */
+/* Rows that no part prints are about the process. */
 static void print_asked(FILE *out, size_t row, void *ctx)
 {
     const struct scrape *scrape = ctx;
@@ -90,7 +89,7 @@ static void get_metrics(struct op_request *request)
         op_text(request, "text/plain; version=0.0.4; charset=utf-8", text, len);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_scrape_part = {

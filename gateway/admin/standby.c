@@ -81,7 +81,7 @@ struct control_copy {
     struct op_admin *admin;
     uint64_t handle;
     char *path;
-    int64_t seq; /* of the journal, when it began: what control.db says of the log is behind it */
+    int64_t seq; /* the journal's seq when the copy began: control.db knows of no later record */
     char *bytes;
     size_t len;
     int err;
@@ -127,7 +127,7 @@ static void end_copy(struct op_read *job)
     op_release(admin);
 }
 
-/* 204 where the revision is still the one that the standby has. */
+/* 204 if the standby has the present revision already. */
 static void standby_control(struct op_request *request)
 {
     struct op_admin *admin = request->admin;
@@ -156,9 +156,9 @@ static void standby_control(struct op_request *request)
     op_reads_start(&admin->reads, &copy->job);
 }
 
-/* --- How far it is. --- */
+/* --- Progress. --- */
 
-/* Infinity: there has been none since the start. */
+/* Infinity: no standby since the start. */
 static double asked_s_ago(const struct op_admin *admin)
 {
     int64_t now = ps_clock_mono_ns(admin->deps.clock), asked = admin->standby.asked_ns;
@@ -197,7 +197,7 @@ static void gather(const struct op_admin *admin)
     ps_metric_set(admin->deps.shard, GW_M_STANDBY_LAG, 0, standby->asked_ns != 0 ? lag(admin) : 0);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_standby_part = {

@@ -1,4 +1,4 @@
-/* What an answer to a confirm waits for. */
+/* A confirm's answer may wait for the standby. */
 #ifndef OP_STANDBY_H
 #define OP_STANDBY_H
 

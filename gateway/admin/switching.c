@@ -1,5 +1,5 @@
-/* Splits that were taken back, which an operator may take up again. They are the state of their
- * route's document: they outlive a restart and hold at every gateway of a cluster. */
+/* Returned splits, which an operator may enable again. They are in the state of their route's
+ * document: they survive a restart and apply to every gateway of a cluster. */
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
@@ -40,7 +40,7 @@ static void resume_route(struct op_request *request)
     json_decref(returned);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_switching_part = {

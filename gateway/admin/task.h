@@ -1,14 +1,14 @@
-/* Something that an operator has asked for and that outlives the request: it ends when the order
- * log has spoken, whether or not anybody still waits for the answer, because its audit entry is
- * written then. One thread: control. */
+/* A command by an operator that outlives its request: it ends when the order log has decided,
+ * whether or not the request still waits, because its audit entry is written then. One thread:
+ * control. */
 #ifndef OP_TASK_H
 #define OP_TASK_H
 
 #include "gateway/admin/admin_internal.h"
 
-/* First in what it is part of. */
+/* First member of the struct that it is part of. */
 struct op_task {
-    struct op_audit_entry entry; /* first: who asks for what, and why */
+    struct op_audit_entry entry; /* first: the author, the action and the reason */
     uint64_t handle;             /* of the request: op_find */
     void (*free)(struct op_task *task);
     TAILQ_ENTRY(op_task) next;
@@ -20,7 +20,7 @@ void op_task_init(struct op_task *task, const struct op_request *request, const 
 /* Its request, or NULL: answered, or its client has left. */
 struct op_request *op_task_request(const struct op_task *task);
 
-/* Into a list of the listener, which frees what is still there when it closes; and out of it. */
+/* Adds it to a list of the listener, which frees the rest when it closes; removes it. */
 void op_task_keep(struct op_tasks *list, struct op_task *task);
 void op_task_take(struct op_tasks *list, struct op_task *task);
 void op_task_free_all(struct op_tasks *list);

@@ -1,4 +1,4 @@
-/* Tokens: listed, made and deleted. */
+/* Tokens: listed, created and deleted. */
 #include "gateway/admin/parts.h"
 
 #include "common/text/utf8.h"
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TOKEN_VERSION 1 /* one is never changed */
+#define TOKEN_VERSION 1 /* a token never changes */
 
 static void list_tokens(struct op_request *request)
 {
@@ -65,7 +65,7 @@ static bool is_note(struct ps_str text)
     return characters <= OP_TOKEN_NOTE_MAX;
 }
 
-/* `expires_at`, or `ttl_s` from now on. */
+/* `expires_at`, or now plus `ttl_s`. */
 static void read_end(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret_expires_at_ms)
 {
     const json_t *ttl = ps_json_value(reader, "ttl_s");
@@ -79,7 +79,7 @@ static void read_end(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret
         return;
     ps_json_int(reader, "ttl_s", 1, OP_TOKEN_TTL_MAX_S, &ttl_s);
     if (*ret_expires_at_ms != INT64_MAX)
-        ps_json_fault(reader, "ttl_s", "must be left out where there is an expires_at");
+        ps_json_fault(reader, "ttl_s", "must be absent beside expires_at: give one of the two");
     else if (ttl_s > 0)
         *ret_expires_at_ms = now_ms + ttl_s * 1000;
 }
@@ -103,7 +103,7 @@ static bool read_token(struct op_request *request, struct op_token *ret_wanted)
         (void)ps_json_has(&reader, "pools");
     ps_json_string(&reader, "note", OP_TOKEN_NOTE_BYTES, &note);
     if (!is_note(note))
-        ps_json_fault(&reader, "note", "must be at most %d characters, none of them a control",
+        ps_json_fault(&reader, "note", "must be at most %d characters, without control characters",
                       OP_TOKEN_NOTE_MAX);
     (void)snprintf(ret_wanted->note, sizeof ret_wanted->note, "%.*s", (int)note.len, note.at);
     read_end(&reader, ps_clock_wall_ms(request->admin->deps.clock), &ret_wanted->expires_at_ms);
@@ -127,7 +127,7 @@ static void new_token(struct op_request *request)
     int err = op_auth_prepare_new(auth, &wanted, &token, secret);
     if (err < 0) {
         op_no(request, err == PS_E_FULL ? ANS_V_conflict : ANS_V_internal, "%s",
-              err == PS_E_FULL ? "there are as many tokens as there may be" : ps_err_text(err));
+              err == PS_E_FULL ? "the maximum number of tokens is reached" : ps_err_text(err));
         return;
     }
     char target[PS_NAME_MAX + 8];
@@ -161,8 +161,7 @@ static void delete_token(struct op_request *request)
     if (!op_only_reason(request))
         return;
     if (token != NULL && op_if_match(request, TOKEN_VERSION) == OP_MATCH_NONE) {
-        op_no(request, ANS_V_precondition_required,
-              "say that you mean this token: If-Match: *, or the ETag of its creation");
+        op_no(request, ANS_V_precondition_required, "send If-Match: * or the ETag of its creation");
         return;
     }
     if (token != NULL && !op_matches(request, TOKEN_VERSION))
@@ -173,7 +172,7 @@ static void delete_token(struct op_request *request)
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(request, ANS_V_conflict, "no admin token would be left that never expires");
+        op_no(request, ANS_V_conflict, "no admin token without expiry would be left");
         return;
     }
     if (err < 0) {
@@ -193,7 +192,7 @@ static void delete_token(struct op_request *request)
         op_change_submit(request, change);
 }
 
-/* --- What it brings. --- */
+/* --- The part. --- */
 
 /* clang-format off */
 const struct op_part op_tokens_part = {

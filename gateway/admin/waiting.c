@@ -1,9 +1,9 @@
-/* Requests that wait, and whose turn it is to change something.
+/* Requests that wait, and the turns of changes.
  *
- * They are a list in the order of their coming; a timer, which runs only while there are any, looks
- * at their deadlines. There are at most as many as requests at once (admin.c), so nothing here
- * needs to be clever. What is under way beyond a request (changes, work on other threads, handles
- * of the loop) is counted: op_hold, op_release. */
+ * The list is in order of arrival; a timer, which runs only while a request waits, checks
+ * deadlines. At most as many wait as there are requests at once (admin.c), so a simple list is
+ * enough. Work beyond a request (changes, work on other threads, handles of the loop) is counted:
+ * op_hold, op_release. */
 #include "gateway/admin/admin_internal.h"
 
 #define TICK_MS 10
@@ -15,7 +15,7 @@ void op_waiting_tick(uv_timer_t *timer)
     struct op_request *request, *next;
 
     for (request = TAILQ_FIRST(&admin->waiting); request != NULL; request = next) {
-        next = TAILQ_NEXT(request, waiting); /* it may be answered, but no other is */
+        next = TAILQ_NEXT(request, waiting); /* this one may be answered and freed, but no other */
         if (now < request->deadline_ns) {
             if (request->on_tick != NULL)
                 request->on_tick(request);
@@ -74,7 +74,7 @@ bool op_is_its_turn(struct op_request *request)
 {
     const struct op_admin *admin = request->admin;
 
-    /* A request that waits already is called because it is its turn. */
+    /* A waiting request runs only when it is its turn. */
     if (!admin->changing && (request->handle != 0 || !has_turns(admin)))
         return true;
     request->turn = true;
@@ -95,7 +95,7 @@ void op_next_turns(struct op_admin *admin)
     }
 }
 
-/* Not at once: the change that ends is still in the control thread's hands. */
+/* On the loop's next turn: the change that ends is still in use. */
 void op_turn_over(struct op_admin *admin)
 {
     admin->changing = false;
@@ -103,7 +103,7 @@ void op_turn_over(struct op_admin *admin)
         uv_async_send(&admin->wake);
 }
 
-/* --- What is under way. --- */
+/* --- Pending work. --- */
 
 void op_hold(struct op_admin *admin)
 {

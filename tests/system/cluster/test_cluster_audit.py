@@ -106,7 +106,7 @@ def test_a_buyer_whose_units_are_forgotten_is_named_before_they_buy_again(cluste
     first = buy(cluster, sale, "ann")
     cluster.wait_rest(sale)
     cluster.redis.ask("DEL", key(cluster, sale, "user"))
-    wait_named(cluster, sale, "counts 0 units against the cap of the order's buyer, by the log it must be 1")
+    wait_named(cluster, sale, "has 0 units for the order's buyer, by the log it must be 1")
     found = report(cluster, sale)
     assert [(v["order_id"], v["sku"]) for v in found["violations"]] == [(first, "phone")]
     rebuild(cluster, sale)
@@ -120,7 +120,7 @@ def test_units_in_doubt_without_an_entry_are_named(cluster):
     cluster.wait_rest(sale)
     for field, delta in (("phone", -3), ("phone/in_doubt", 3)):
         cluster.redis.ask("HINCRBY", key(cluster, sale, "stock"), field, delta)
-    wait_named(cluster, sale, "3 units in doubt, and entries in doubt of 0")
+    wait_named(cluster, sale, "3 units in doubt, but its entries in doubt add up to 0")
     rebuild(cluster, sale)
     assert cluster.numbers(sale) == (9, 1, 0, 10)
 
