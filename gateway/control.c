@@ -263,7 +263,7 @@ static void wake_worker(size_t worker, void *ctx)
 static int new_shop(struct gw_control *control)
 {
     const struct gw_control_deps *deps = &control->deps;
-    const struct ps_option_list *servers = deps->dns_servers;
+    const struct ps_strings *servers = deps->dns_servers;
     int err = up_membership_new(
         &(struct up_membership_deps){.loop = deps->loop,
                                      .clock = cfg_store_clock(deps->config),

@@ -19,9 +19,9 @@ struct gw_control_deps {
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
     struct oq_fold *fold;
-    struct gw_breakers *breakers;             /* learn the pools; may be NULL */
-    const struct gw_workers *workers;         /* they receive the snapshots */
-    const struct ps_option_list *dns_servers; /* of pools; NULL: those of the system */
+    struct gw_breakers *breakers;         /* learn the pools; may be NULL */
+    const struct gw_workers *workers;     /* they receive the snapshots */
+    const struct ps_strings *dns_servers; /* of pools; NULL: those of the system */
     /* called once, when the workers know what to serve; may be NULL */
     void (*on_started)(void *ctx);
     void *ctx;

@@ -2,6 +2,7 @@
  * well, 1 failed, 2 usage. */
 #include "common/program/flags.h"
 #include "common/program/log.h"
+#include "common/program/reference.h"
 #include "gateway/check_services.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"
@@ -42,7 +43,7 @@ static void print_help(FILE *out)
     fprintf(out, "%s\nA flash-sale admission gateway.\n\n", usage);
     ps_flags_print_help(flags, PS_ARRAY_LEN(flags), out);
     fputs("\nSettings come from one JSON file; what it leaves out has these defaults:\n\n", out);
-    ps_options_print_help(gw_options, gw_option_count, out);
+    ps_reference_help(out, &gw_settings_table);
     fputs("\nSignals: SIGTERM drains and leaves, SIGHUP reads the file again. See penstock(8).\n",
           out);
 }
@@ -51,6 +52,12 @@ static int print_version(void)
 {
     puts("penstock " PENSTOCK_VERSION);
     return EXIT_WELL;
+}
+
+/* Takes it over. */
+static int print_json(json_t *json)
+{
+    return ps_json_print(json, stdout) == 0 ? EXIT_WELL : EXIT_FAILED;
 }
 
 static int print_docs(const char *dir)
@@ -96,13 +103,9 @@ int main(int argc, char **argv)
     if (arguments.version)
         return print_version();
     if (arguments.defaults)
-        return ps_options_print_defaults(gw_options, gw_option_count, stdout) == 0 ? EXIT_WELL
-                                                                                   : EXIT_FAILED;
+        return print_json(ps_table_defaults(&gw_settings_table));
     if (arguments.schema)
-        return ps_options_print_schema(gw_options, gw_option_count, "Settings of penstock",
-                                       stdout) == 0
-                   ? EXIT_WELL
-                   : EXIT_FAILED;
+        return print_json(ps_table_schema(&gw_settings_table, PS_ENGLISH));
     if (arguments.docs_dir != NULL)
         return print_docs(arguments.docs_dir);
     /* Somebody tries the program for the first time: do not create /var/lib/penstock. */

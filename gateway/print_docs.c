@@ -15,7 +15,7 @@
 
 static void print_settings(FILE *out)
 {
-    fputs("# Settings\n\n", out);
+    fputs("# Settings\n\n[简体中文](settings.zh-CN.md)\n\n", out);
     ps_reference_paragraph(
         out,
         "All settings are in one JSON file, given by `penstock --config FILE`. A dotted name "
@@ -26,36 +26,22 @@ static void print_settings(FILE *out)
         "marked *live* are also taken over by SIGHUP, the others at the start only.");
     ps_reference_paragraph(
         out, "`seed` is taken at the first start: [operations](../operations.md#seeds).");
-    ps_reference_settings(out, gw_options, gw_option_count);
+    ps_reference_settings(out, &gw_settings_table, PS_ENGLISH);
 }
 
-/* The members of a table, those inside objects behind `path`. */
-static void print_members(FILE *out, const struct ps_table *table, const char *path,
-                          enum ps_language language)
+static void print_settings_zh(FILE *out)
 {
-    static const char *const shown[] = {"read-only", "只读"}, *const by_default[] = {"default",
-                                                                                     "默认"};
-    char rule[400], head[500], inside[200];
-
-    for (size_t i = 0; i < table->count; i++) {
-        const struct ps_member *row = &table->members[i];
-        bool list = row->type == PS_M_LIST && row->item != NULL && row->item->type == PS_M_OBJECT;
-        ps_member_describe(row, language, rule, sizeof rule);
-        if ((row->flags & PS_M_SHOWN) != 0)
-            (void)snprintf(head, sizeof head, "(%s):", shown[language]);
-        else if (row->fallback != NULL)
-            (void)snprintf(head, sizeof head, "(%s; %s `%s`):", rule, by_default[language],
-                           row->fallback);
-        else
-            (void)snprintf(head, sizeof head, "(%s):", rule);
-        ps_reference_fill(out, (size_t)fprintf(out, "- **`%s%s`**", path, row->name), 2, head);
-        ps_reference_fill(out, 0, 2, row->text[language] != NULL ? row->text[language] : "");
-        (void)snprintf(inside, sizeof inside, "%s%s%s.", path, row->name, list ? "[]" : "");
-        if (list)
-            print_members(out, row->item->table, inside, language);
-        else if (row->type == PS_M_OBJECT)
-            print_members(out, row->table, inside, language);
-    }
+    fputs(
+        "# 配置项\n\n"
+        "[English](settings.md)\n\n"
+        "全部配置在一个 JSON 文件里，用 `penstock --config FILE` 指定。带点的名字表示嵌套的对象：\n"
+        "`listen.port` 即 `{\"listen\": {\"port\": 8080}}`。文件里没有写的取默认值。\n"
+        "未知的键和不允许的值都是错误，会指出位置；`--check-config` 只查错、不启动；\n"
+        "`--print-schema` 以 JSON Schema 2020-12 打印同样的规则，供编辑器使用。\n"
+        "标有*热加载*的配置收到 SIGHUP 即生效，其余只在启动时读取。\n\n"
+        "`seed` 在首次启动时采用：[运维手册](../zh/operations.md#种子配置)。\n\n",
+        out);
+    ps_reference_settings(out, &gw_settings_table, PS_CHINESE);
 }
 
 static void print_kinds(FILE *out, enum ps_language language)
@@ -64,7 +50,7 @@ static void print_kinds(FILE *out, enum ps_language language)
         if ((*kind)->id == NULL)
             continue;
         fprintf(out, "\n## %s\n\n", (*kind)->id);
-        print_members(out, (*kind)->table, "", language);
+        ps_reference_members(out, (*kind)->table, language);
     }
 }
 
@@ -89,8 +75,7 @@ static void print_documents_zh(FILE *out)
 
 static void print_manual(FILE *out)
 {
-    ps_reference_manual(out, "penstock", "flash-sale admission gateway", gw_options,
-                        gw_option_count);
+    ps_reference_manual(out, "penstock", "flash-sale admission gateway", &gw_settings_table);
 }
 
 static void print_metrics(FILE *out)
@@ -233,6 +218,7 @@ int gw_print_docs(const char *dir, struct ps_fault *fault)
 {
     static const struct ps_reference_page pages[] = {
         {"settings.md", print_settings},
+        {"settings.zh-CN.md", print_settings_zh},
         {"documents.md", print_documents},
         {"documents.zh-CN.md", print_documents_zh},
         {"documents.schema.json", cfg_kinds_print_schemas},

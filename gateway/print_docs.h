@@ -4,9 +4,8 @@
 
 #include "common/err.h"
 
-/* Writes settings.md, metrics.md, answers.md, log-events.md and penstock.json.5 into the directory
- * `dir`, which must exist; files of these names are replaced. PS_E_IO: the fault's path is the
- * file. */
+/* Writes the pages of docs/reference but those of penstock-settle into the directory `dir`, which
+ * must exist; files of their names are replaced. PS_E_IO: the fault's path is the file. */
 int gw_print_docs(const char *dir, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -6,7 +6,7 @@
 
 static void take_over(struct gw_settings *live, struct gw_settings *fresh, struct cfg_store *store)
 {
-    struct ps_option_list hosts = live->admin.hosts;
+    struct ps_strings hosts = live->admin.hosts;
 
     live->admin.hosts = fresh->admin.hosts; /* only this thread reads them */
     fresh->admin.hosts = hosts;
@@ -32,10 +32,12 @@ void gw_reload(struct gw_settings *live, const char *path, struct cfg_store *sto
         refuse(path, &faults);
         return;
     }
-    for (size_t i = 0; i < gw_option_count; i++)
-        if (!gw_options[i].live && ps_option_differs(&gw_options[i], live, &fresh))
-            ps_log(PS_LOG_WARN, "setting_kept", PS_F_STR("option", gw_options[i].path),
+    for (size_t i = 0; i < gw_settings_table.count; i++) {
+        const struct ps_member *row = &gw_settings_table.members[i];
+        if ((row->flags & PS_M_RELOADS) == 0 && !ps_member_same(row, live, &fresh))
+            ps_log(PS_LOG_WARN, "setting_kept", PS_F_STR("option", row->name),
                    PS_F_STR("why", "it is read at start only"));
+    }
     take_over(live, &fresh, store);
     gw_settings_free(&fresh);
     ps_log(PS_LOG_INFO, "reloaded");

@@ -1,11 +1,12 @@
-/* The option table and what derives from it. One row an option: --print-default-config,
- * --print-schema, --check-config, --help and the reader of the file all come from here, so they
- * cannot disagree. Rows marked live are taken over by SIGHUP; others keep their value until a
+/* The table of settings and what it cannot say. One row a setting: --print-default-config,
+ * --print-schema, --check-config, --help, the reference pages and the reader of the file all come
+ * from it, so they cannot disagree. SIGHUP takes over what reloads; others keep their value until a
  * restart. */
 #include "gateway/settings.h"
 
 #include "common/program/log.h"
 #include "common/program/secret.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/seed.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
@@ -19,124 +20,167 @@ static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 
 #define DNS_SERVERS_MAX 8
+#define NETWORKS_MAX    4096
 #define UNIX_PATH_MAX   (sizeof((struct sockaddr_un){0}.sun_path) - 1)
-#define AT(field)       offsetof(struct gw_settings, field)
-#define ANY             0, INT64_MAX
-#define TEXT(max)       0, (max)
 
-/* clang-format off */
-const struct ps_option gw_options[] = {
-    /* path                          type            offset                            min,max         default          unit           words           live   help */
-    {"listen.host",                  PS_OPT_STRING,  AT(listen.host),                  1, 64,          "\"127.0.0.1\"", "",            NULL,           false, "Address of the public listener (numeric)"},
-    {"listen.port",                  PS_OPT_INT,     AT(listen.port),                  0, 65535,       "8080",          "",            NULL,           false, "Port of the public listener; 0 takes a free one"},
-    {"admin.host",                   PS_OPT_STRING,  AT(admin.host),                   1, 64,          "\"127.0.0.1\"", "",            NULL,           false, "Address of the admin listener (numeric)"},
-    {"admin.port",                   PS_OPT_INT,     AT(admin.port),                   0, 65535,       "8090",          "",            NULL,           false, "Port of the admin listener; 0 takes a free one"},
-    {"admin.hosts",                  PS_OPT_STRINGS, AT(admin.hosts),                  1, 255,         "[]",            "",            NULL,           true,  "Host names that the admin listener serves besides its own address and localhost; others get 421"},
-    {"admin.metrics_open",           PS_OPT_BOOL,    AT(admin.metrics_open),           ANY,            "true",          "",            NULL,           true,  "Serve /metrics without a token; only where the admin listener is on loopback"},
-    {"admin.unix.path",              PS_OPT_STRING,  AT(admin.local.path),             1, UNIX_PATH_MAX, "null",        "",            NULL,           false, "A Unix socket on which the admin listener serves too; a token is needed there as well. A socket that nobody listens on is replaced; null: none"},
-    {"admin.unix.mode",              PS_OPT_STRING,  AT(admin.local.mode),             3, 4,           "\"0660\"",      "",            NULL,           false, "Mode of that socket, in octal: who may write may connect"},
-    {"admin.unix.group",             PS_OPT_STRING,  AT(admin.local.group),            1, 255,         "null",          "",            NULL,           false, "Group of that socket, by name; null: that of the process"},
-    {"trusted_proxies",              PS_OPT_STRINGS, AT(trusted_proxies),              1, 64,          "[]",            "CIDR",        NULL,           false, "Peers whose X-Forwarded-For and X-User-Id are believed; they must overwrite both"},
-    {"client_ip_header",             PS_OPT_STRING,  AT(client_ip_header),             TEXT(64),       "\"\"",          "",            NULL,           false, "A header with the client's address (CF-Connecting-IP, True-Client-IP) instead of X-Forwarded-For"},
-    {"state_dir",                    PS_OPT_STRING,  AT(state_dir),                    1, 1024,        "\"/var/lib/penstock\"", "",    NULL,           false, "Journal, control state, tokens, audit log; mode 0700"},
-    {"workers",                      PS_OPT_INT,     AT(workers),                      0, 256,         "0",             "threads",     NULL,           false, "Worker threads; 0 = one a core"},
-    {"http.head_timeout_ms",         PS_OPT_INT,     AT(http.head_timeout_ms),         100, 600000,    "5000",          "ms",          NULL,           false, "A request's head must be complete this long after accept, or after idle on a kept connection"},
-    {"http.body_timeout_ms",         PS_OPT_INT,     AT(http.body_timeout_ms),         100, 600000,    "10000",         "ms",          NULL,           false, "A request's body must be complete this long after its head"},
-    {"http.idle_timeout_ms",         PS_OPT_INT,     AT(http.idle_timeout_ms),         100, 3600000,   "15000",         "ms",          NULL,           false, "A kept connection may be idle this long"},
-    {"http.idle_trusted_timeout_ms", PS_OPT_INT,     AT(http.idle_trusted_timeout_ms), 100, 3600000,   "75000",         "ms",          NULL,           false, "The same for trusted proxies; their own keep-alive must be the shorter one"},
-    {"http.head_max_kib",            PS_OPT_INT,     AT(http.head_max_kib),            4, 64,         "10",            "KiB",         NULL,           false, "Largest head of a request, with its request line; a larger one gets 431"},
-    {"http.connections",             PS_OPT_INT,     AT(http.connections),             16, 1000000,    "20000",         "connections", NULL,           false, "Above this many open connections, new ones get 503 and are closed; each worker takes its share, at least 16"},
-    {"http.connections_per_address", PS_OPT_INT,     AT(http.connections_per_address), 0, 1000000,    "4096",          "connections", NULL,           false, "Open connections of one address (in IPv6 of a /64, and four times as many of a /48), trusted proxies excepted; above, new ones get 503; 0 = no limit. Each worker counts its share of it, and 25 % + 16 more, for the kernel spreads them unevenly"},
-    {"http.waiting",                 PS_OPT_INT,     AT(http.waiting),                 0, 1000000,     "4096",          "requests",    NULL,           false, "Requests that leaky buckets may hold at once, in each worker"},
-    {"store.kind",                   PS_OPT_ENUM,    AT(store.kind),                   ANY,            "\"memory\"",    "",            store_kinds,    false, "What counts the stock: memory (one gateway) or redis (many gateways, one count)"},
-    {"store.redis.url",              PS_OPT_STRING,  AT(store.redis.url),              1, 2048,        "\"redis://127.0.0.1:6379/0\"", "", NULL,       false, "redis://[user[:password]@]host[:port][/db], or redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]"},
-    {"store.redis.password_file",    PS_OPT_STRING,  AT(store.redis.password_file),    1, 1024,        "null",          "",            NULL,           false, "A file with the password for Redis in its first line: a path, or the name of a systemd credential"},
-    {"store.redis.connect_timeout_ms", PS_OPT_INT,   AT(store.redis.connect_timeout_ms), 10, 60000,    "1000",          "ms",          NULL,           false, "To find, connect and greet a Redis server"},
-    {"store.redis.command_timeout_ms", PS_OPT_INT,   AT(store.redis.command_timeout_ms), 10, 60000,    "500",           "ms",          NULL,           false, "For each reply of Redis; then buyers get 503 store_unavailable"},
-    {"store.redis.target_ms",        PS_OPT_INT,     AT(store.redis.target_ms),        1, 60000,       "30",            "ms",          NULL,           false, "What a reservation may take: above, fewer are let through at once, unless Redis itself is slow"},
-    {"log.kind",                     PS_OPT_ENUM,    AT(log.kind),                     ANY,            "\"journal\"",   "",            log_kinds,      false, "What remembers orders: journal (a file in state_dir, one gateway) or kafka (many gateways)"},
-    {"log.kafka.brokers",            PS_OPT_STRING,  AT(log.kafka.brokers),            1, 2048,        "\"127.0.0.1:9092\"", "",       NULL,           false, "Brokers to begin with: host:port,host:port"},
-    {"log.kafka.topic",              PS_OPT_STRING,  AT(log.kafka.topic),              1, 249,         "\"penstock.orders\"", "",      NULL,           false, "The topic of the order log; it must exist"},
-    {"log.kafka.properties",         PS_OPT_JSON,    AT(log.kafka.properties),         ANY,            "{}",            "",            NULL,           false, "Properties of librdkafka for security and tuning, such as {\"security.protocol\": \"SASL_SSL\"}"},
-    {"log.kafka.sasl_password_file", PS_OPT_STRING,  AT(log.kafka.sasl_password_file), 1, 1024,        "null",          "",            NULL,           false, "A file with the property sasl.password in its first line: a path, or the name of a systemd credential"},
-    {"log.kafka.partitions_min",     PS_OPT_INT,     AT(log.kafka.partitions_min),     1, 1024,        "1",             "partitions",  NULL,           false, "A topic with fewer partitions is refused"},
-    {"log.kafka.retention_min_h",    PS_OPT_INT,     AT(log.kafka.retention_min_h),    1, 1000000,     "168",           "hours",       NULL,           false, "A topic that keeps records for less is refused: longer than the longest sale and its settlement"},
-    {"log.kafka.delivery_timeout_ms", PS_OPT_INT,    AT(log.kafka.delivery_timeout_ms), 100, 60000,    "2000",          "ms",          NULL,           false, "A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away"},
-    {"log.archive_after_h",          PS_OPT_INT,     AT(log.archive_after_h),          0, 100000,      "168",           "hours",       NULL,           false, "A sale that has been over for so long, with all its orders final, is archived: its records go into a file, and gateways and journal let go of them; 0 is at once. Rehearsals: after 1 hour"},
-    {"log.spill.records",            PS_OPT_INT,     AT(log.spill.records),            0, 100000000,   "1000000",       "orders",      NULL,           false, "Orders that may wait on this machine's disk while Kafka is away, answered 202 pending; 0 = none"},
-    {"log.queue",                    PS_OPT_INT,     AT(log.queue),                    64, 1048576,    "8192",          "records",     NULL,           false, "Records that may wait for the log; rounded up to a power of two"},
-    {"log.batch_max",                PS_OPT_INT,     AT(log.batch_max),                1, 4096,        "512",           "records",     NULL,           false, "Most records in one commit"},
-    {"log.ack_timeout_ms",           PS_OPT_INT,     AT(log.ack_timeout_ms),           10, 60000,      "500",           "ms",          NULL,           false, "An order that the log has not shown by then is answered 202 pending"},
-    {"log.retry_ms",                 PS_OPT_INT,     AT(log.retry_ms),                 10, 60000,      "200",           "ms",          NULL,           false, "How often a journal that failed is tried again"},
-    {"log.backlog_percent",          PS_OPT_INT,     AT(log.backlog_percent),          1, 100,         "80",            "%",           NULL,           false, "How full the log's queue may be before buyers get 503 log_backlog"},
-    {"log.confirm_on_standby",       PS_OPT_BOOL,    AT(log.confirm_on_standby),       ANY,            "false",         "",            NULL,           false, "A confirm is answered 200 only when the standby has its record on its disk, too; else 503 standby_behind"},
-    {"log.target_ms",                PS_OPT_INT,     AT(log.target_ms),                1, 60000,       "30",            "ms",          NULL,           false, "What an order may take from append to outcome: above, fewer are let through at once, unless the log itself is slow"},
-    {"archive.dir",                  PS_OPT_STRING,  AT(archive.dir),                  1, 1024,        "null",          "",            NULL,           false, "The directory of the archives of sales that are over; null: archive in state_dir, which is made. In a cluster one that all gateways share"},
-    {"archive.command",              PS_OPT_STRING,  AT(archive.command),              1, 1024,        "null",          "",            NULL,           false, "A program that gets the path of each new archive and the sale's name; only when it has ended with 0 is anything dropped. null: none"},
-    {"limits_table.mib",             PS_OPT_INT,     AT(limits_table.mib),             1, 65536,       "32",            "MiB",         NULL,           false, "Memory of the rate-limit table; 32 MiB hold a million live cells at half fill"},
-    {"drain.delay_ms",               PS_OPT_INT,     AT(drain.delay_ms),               0, 25000,       "5000",          "ms",          NULL,           false, "After SIGTERM readyz fails and serving goes on for this long, so that load balancers notice"},
-    {"drain.timeout_ms",             PS_OPT_INT,     AT(drain.timeout_ms),             100, 25500,     "25000",         "ms",          NULL,           false, "SIGTERM to exit, at most; 4.5 s more when the disk does not answer. Must exceed drain.delay_ms"},
-    {"logging.level",                PS_OPT_ENUM,    AT(logging.level),                ANY,            "\"info\"",      "",            log_levels,     true,  "Least level that is logged"},
-    {"access_log.every",             PS_OPT_INT,     AT(access_log.every),             0, 1000000,     "0",             "requests",    NULL,           false, "Each n-th request of the API of sales is logged, with the event access; 0 = none. Under overload it becomes each 100 n-th (feature access_log)"},
-    {"access_log.core",              PS_OPT_INT,     AT(access_log.pages[CFG_ROUTE_CORE]),       0, 1000000,     "0",             "requests",    NULL,           false, "The same of requests for pages by routes of the class core"},
-    {"access_log.important",         PS_OPT_INT,     AT(access_log.pages[CFG_ROUTE_IMPORTANT]),  0, 1000000,     "0",             "requests",    NULL,           false, "The same of requests for pages by routes of the class important"},
-    {"access_log.normal",            PS_OPT_INT,     AT(access_log.pages[CFG_ROUTE_NORMAL]),     0, 1000000,     "0",             "requests",    NULL,           false, "The same of requests for pages by routes of the class normal"},
-    {"access_log.extra",             PS_OPT_INT,     AT(access_log.pages[CFG_ROUTE_EXTRA]),      0, 1000000,     "0",             "requests",    NULL,           false, "The same of requests for pages by routes of the class extra"},
-    {"access_log.addresses",         PS_OPT_BOOL,    AT(access_log.addresses),         ANY,            "false",         "",            NULL,           false, "Lines of the access log name the client's address"},
-    {"metrics.sales_max",            PS_OPT_INT,     AT(metrics.sales_max),            0, 1000,        "100",           "sales",       NULL,           false, "Most open sales whose units /metrics shows; each has three series"},
-    {"cors.allow_origins",           PS_OPT_STRINGS, AT(cors.allow_origins),           1, 255,         "[]",            "",            NULL,           false, "Origins that may call the public API from a browser; the status page is open to all"},
-    {"upstream.allowed_networks",    PS_OPT_STRINGS, AT(upstream.allowed_networks),    1, 64,          "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", "CIDR", NULL, false, "Where endpoints of pools may be: others are refused in documents, and left out of what is discovered"},
-    {"upstream.static_dir",          PS_OPT_STRING,  AT(upstream.static_dir),          1, 1024,        "null",          "",            NULL,           false, "A directory of files that routes may name as the body of an answer; null: none"},
-    {"upstream.endpoint_dir",        PS_OPT_STRING,  AT(upstream.endpoint_dir),        1, 1024,        "null",          "",            NULL,           false, "A directory of files that pools may name as the source of their endpoints; null: none"},
-    {"upstream.dns_servers",         PS_OPT_STRINGS, AT(upstream.dns_servers),         1, 64,          "[]",            "",            NULL,           false, "DNS servers that discovery asks, as 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:53; none: those of /etc/resolv.conf"},
-    {"seed",                         PS_OPT_JSON,    AT(seed),                         ANY,            "{}",            "",            NULL,           true,  "A bundle of documents to start with, as GET /admin/v1/config prints it: {\"documents\":{\"limits\":{\"user\":{...}}}}. Taken as a whole at the first start; afterwards it changes nothing"},
-};
-/* clang-format on */
-const size_t gw_option_count = PS_ARRAY_LEN(gw_options);
+/* --- Forms of texts. --- */
 
-static void read_cidrs(const struct ps_option_list *list, const char *option,
-                       struct ps_cidrs *ret_cidrs, struct ps_faults *faults)
-{
-    struct ps_cidrs cidrs = {.at = calloc(list->count ? list->count : 1, sizeof *cidrs.at),
-                             .count = list->count};
-
-    if (cidrs.at == NULL)
-        (void)ps_faults_add(faults, PS_E_NOMEM, option, "out of memory");
-    for (size_t i = 0; cidrs.at != NULL && i < list->count; i++) {
-        if (ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[i]) == 0)
-            continue;
-        char path[64];
-        snprintf(path, sizeof path, "%s[%zu]", option, i);
-        (void)ps_faults_add(faults, PS_E_INVALID, path,
-                            "\"%s\" is no address or CIDR, or has bits set below its prefix",
-                            list->at[i]);
-    }
-    *ret_cidrs = cidrs;
-}
-
-static void check_dns_servers(const struct ps_option_list *list, struct ps_faults *faults)
+/* One that srv_listen() accepts. */
+static bool is_numeric(const char *text, size_t len)
 {
     struct ps_address address;
 
-    for (size_t i = 0; i < list->count; i++) {
-        char path[64];
-        (void)snprintf(path, sizeof path, "upstream.dns_servers[%zu]", i);
-        if (i >= DNS_SERVERS_MAX)
-            (void)ps_faults_add(faults, PS_E_INVALID, path, "is one too many: at most %d",
-                                DNS_SERVERS_MAX);
-        else if (ps_address_parse(list->at[i], strlen(list->at[i]), true, &address) < 0)
-            (void)ps_faults_add(faults, PS_E_INVALID, path,
-                                "\"%s\" is no address, with a port or without one", list->at[i]);
-    }
+    return text[0] != '[' && ps_address_parse(text, len, false, &address) == 0;
 }
 
-static void check_dir(const char *dir, const char *option, struct ps_faults *faults)
+static bool is_network(const char *text, size_t len)
 {
-    if (dir != NULL && dir[0] != '/')
-        (void)ps_faults_add(faults, PS_E_INVALID, option, "must be an absolute path");
+    struct ps_cidr cidr;
+
+    return ps_cidr_parse(text, len, &cidr) == 0;
 }
 
-/* A malformed address is a fault only if it is listened on. */
+static bool is_dns_server(const char *text, size_t len)
+{
+    struct ps_address address;
+
+    return ps_address_parse(text, len, true, &address) == 0;
+}
+
+static bool is_absolute(const char *text, size_t len)
+{
+    return len > 0 && text[0] == '/';
+}
+
+static bool is_octal(const char *text, size_t len)
+{
+    return strspn(text, "01234567") == len && (len == 3 || (len == 4 && text[0] == '0'));
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t len = strlen(text), end_len = strlen(end);
+    return len >= end_len && strcmp(text + len - end_len, end) == 0;
+}
+
+/* The form of Origin (RFC 6454) that browsers send: any other would never match. */
+static bool is_origin(const char *text, size_t len)
+{
+    const char *host = strstr(text, "://");
+
+    if (host == NULL || host == text || host[3] == '\0' || strpbrk(host + 3, "/?#@* ") != NULL ||
+        strcspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") < len)
+        return false;
+    return !(strncmp(text, "https:", 6) == 0 && ends_with(text, ":443")) &&
+           !(strncmp(text, "http:", 5) == 0 && ends_with(text, ":80"));
+}
+
+/* clang-format off */
+static const struct ps_format numeric = {.rule = {"a numeric address (IPv6 without brackets)", "数字形式的地址（IPv6 不加方括号）"}, .is_ok = is_numeric};
+static const struct ps_format network = {.rule = {"an address, or a range with no bits set below its prefix", "地址，或前缀之后各位均为 0 的网段"}, .is_ok = is_network};
+static const struct ps_format dns_server = {.rule = {"an address with a port or without one: 10.0.0.53, 10.0.0.53:5353, [fd00::53]:53", "地址，端口可省略：10.0.0.53、10.0.0.53:5353、[fd00::53]:53"}, .is_ok = is_dns_server};
+static const struct ps_format absolute = {.rule = {"an absolute path", "绝对路径"}, .pattern = "^/", .is_ok = is_absolute};
+static const struct ps_format octal = {.rule = {"a mode in octal, such as 0660", "八进制权限，例如 0660"}, .pattern = "^0?[0-7]{3}$", .is_ok = is_octal};
+static const struct ps_format origin = {.rule = {"an origin as browsers send it: small letters, no slash at the end, no wildcard, no port that is the scheme's own", "浏览器发送的源：小写，末尾无斜杠，无通配符，不写默认端口"}, .is_ok = is_origin};
+
+#define ITEM "", PS_M_STRING, .size = sizeof(char *)
+static const struct ps_member host_item = {ITEM, .format = &cfg_format_host, .example = "\"ops.example\""};
+static const struct ps_member network_item = {ITEM, .format = &network, .example = "\"10.0.0.0/8\""};
+static const struct ps_member dns_server_item = {ITEM, .format = &dns_server};
+static const struct ps_member origin_item = {ITEM, .format = &origin, .example = "\"https://shop.example\""};
+
+/* --- The table. --- */
+
+#define AT(field)      PS_AT(struct gw_settings, field)
+#define STRINGS(field) PS_AT_STRINGS(struct gw_settings, field)
+static const struct ps_member members[] = {
+    {"listen.host", PS_M_STRING, AT(listen.host), .format = &numeric, .fallback = "\"127.0.0.1\"", .text = {"Address of the public listener (numeric)", "公开监听的地址（数字形式）"}},
+    {"listen.port", PS_M_INT, AT(listen.port), .min = 0, .max = 65535, .fallback = "8080", .text = {"Port of the public listener; 0 takes a free one", "公开监听的端口；0：任取一个空闲端口"}},
+    {"admin.host", PS_M_STRING, AT(admin.host), .format = &numeric, .fallback = "\"127.0.0.1\"", .text = {"Address of the admin listener (numeric)", "管理监听的地址（数字形式）"}},
+    {"admin.port", PS_M_INT, AT(admin.port), .min = 0, .max = 65535, .fallback = "8090", .text = {"Port of the admin listener; 0 takes a free one", "管理监听的端口；0：任取一个空闲端口"}},
+    {"admin.hosts", PS_M_LIST, STRINGS(admin.hosts), .flags = PS_M_RELOADS, .item = &host_item, .fallback = "[]", .text = {"Host names that the admin listener serves besides its own address and localhost; others get 421", "除自身地址和 localhost 之外，管理监听还接受的主机名；其余得到 421"}},
+    {"admin.metrics_open", PS_M_BOOL, AT(admin.metrics_open), .flags = PS_M_RELOADS, .fallback = "true", .text = {"Serve /metrics without a token; only where the admin listener is on loopback", "/metrics 不需要 token；仅在管理监听位于回环地址时有效"}},
+    {"admin.unix.path", PS_M_STRING, AT(admin.local.path), .flags = PS_M_NULLABLE, .min = 1, .max = UNIX_PATH_MAX, .format = &absolute, .fallback = "null", .text = {"A Unix socket on which the admin listener serves too; a token is needed there as well. A socket that nobody listens on is replaced; null: none", "管理监听另外使用的 Unix 套接字，同样需要 token。没有程序监听的旧套接字会被替换；null：不用"}},
+    {"admin.unix.mode", PS_M_STRING, AT(admin.local.mode), .format = &octal, .fallback = "\"0660\"", .text = {"Mode of that socket, in octal: who may write may connect", "该套接字的权限，八进制：能写入才能连接"}},
+    {"admin.unix.group", PS_M_STRING, AT(admin.local.group), .flags = PS_M_NULLABLE, .min = 1, .max = 255, .fallback = "null", .text = {"Group of that socket, by name; null: that of the process", "该套接字所属的组名；null：进程所属的组"}},
+    {"trusted_proxies", PS_M_LIST, STRINGS(trusted_proxies), .item = &network_item, .fallback = "[]", .text = {"Peers whose X-Forwarded-For and X-User-Id are believed; they must overwrite both", "受信的对端，其 X-Forwarded-For 和 X-User-Id 会被采信；它们必须覆盖这两个头"}},
+    {"client_ip_header", PS_M_STRING, AT(client_ip_header), .min = 0, .max = 64, .fallback = "\"\"", .text = {"A header with the client's address (CF-Connecting-IP, True-Client-IP) instead of X-Forwarded-For", "取客户端地址的头，代替 X-Forwarded-For，例如 CF-Connecting-IP、True-Client-IP"}},
+    {"state_dir", PS_M_STRING, AT(state_dir), .min = 1, .max = 1024, .fallback = "\"/var/lib/penstock\"", .text = {"Journal, control state, tokens, audit log; mode 0700", "journal、控制状态、token、审计日志所在目录，权限 0700"}},
+    {"workers", PS_M_INT, AT(workers), .min = 0, .max = 256, .unit = {"threads", "个线程"}, .fallback = "0", .text = {"Worker threads; 0 = one a core", "worker 线程数；0：每核一个"}},
+    {"http.head_timeout_ms", PS_M_INT, AT(http.head_timeout_ms), .min = 100, .max = 600000, .unit = {"ms"}, .fallback = "5000", .text = {"A request's head must be complete this long after accept, or after idle on a kept connection", "建立连接后，或空闲的连接上，请求头必须在此时间内收完"}},
+    {"http.body_timeout_ms", PS_M_INT, AT(http.body_timeout_ms), .min = 100, .max = 600000, .unit = {"ms"}, .fallback = "10000", .text = {"A request's body must be complete this long after its head", "请求头收完后，请求体必须在此时间内收完"}},
+    {"http.idle_timeout_ms", PS_M_INT, AT(http.idle_timeout_ms), .min = 100, .max = 3600000, .unit = {"ms"}, .fallback = "15000", .text = {"A kept connection may be idle this long", "保持的连接最多可以空闲多久"}},
+    {"http.idle_trusted_timeout_ms", PS_M_INT, AT(http.idle_trusted_timeout_ms), .min = 100, .max = 3600000, .unit = {"ms"}, .fallback = "75000", .text = {"The same for trusted proxies; their own keep-alive must be the shorter one", "受信代理的同一时限；代理自己的 keep-alive 必须更短"}},
+    {"http.head_max_kib", PS_M_INT, AT(http.head_max_kib), .min = 4, .max = 64, .unit = {"KiB"}, .fallback = "10", .text = {"Largest head of a request, with its request line; a larger one gets 431", "请求头的上限，含请求行；超过得到 431"}},
+    {"http.connections", PS_M_INT, AT(http.connections), .min = 16, .max = 1000000, .unit = {"connections", "个连接"}, .fallback = "20000", .text = {"Above this many open connections, new ones get 503 and are closed; each worker takes its share, at least 16", "打开的连接超过此数时，新连接得到 503 后关闭；每个 worker 分得一份，至少 16 个"}},
+    {"http.connections_per_address", PS_M_INT, AT(http.connections_per_address), .min = 0, .max = 1000000, .unit = {"connections", "个连接"}, .fallback = "4096", .text = {"Open connections of one address (in IPv6 of a /64, and four times as many of a /48), trusted proxies excepted; above, new ones get 503; 0 = no limit. Each worker counts its share of it, and 25 % + 16 more, for the kernel spreads them unevenly", "同一地址（IPv6 按 /64，按 /48 则为四倍）打开的连接数，受信代理除外；超过时新连接得到 503；0：不限。每个 worker 按自己那一份再加 25 % 加 16 个计数，因为内核分配连接并不均匀"}},
+    {"http.waiting", PS_M_INT, AT(http.waiting), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "4096", .text = {"Requests that leaky buckets may hold at once, in each worker", "每个 worker 中，漏桶可以同时让多少请求等待"}},
+    {"store.kind", PS_M_ENUM, AT(store.kind), .words = store_kinds, .fallback = "\"memory\"", .text = {"What counts the stock: memory (one gateway) or redis (many gateways, one count)", "在哪里清点库存：memory（单网关）或 redis（多网关共用一个计数器）"}},
+    {"store.redis.url", PS_M_STRING, AT(store.redis.url), .min = 1, .max = 2048, .fallback = "\"redis://127.0.0.1:6379/0\"", .text = {"redis://[user[:password]@]host[:port][/db], or redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]", "redis://[user[:password]@]host[:port][/db]，或 redis+sentinel://[user[:password]@]host[:port][,host...]/master[/db]"}},
+    {"store.redis.password_file", PS_M_STRING, AT(store.redis.password_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .text = {"A file with the password for Redis in its first line: a path, or the name of a systemd credential", "首行是 Redis 密码的文件：路径，或 systemd credential 的名称"}},
+    {"store.redis.connect_timeout_ms", PS_M_INT, AT(store.redis.connect_timeout_ms), .min = 10, .max = 60000, .unit = {"ms"}, .fallback = "1000", .text = {"To find, connect and greet a Redis server", "查找、连接 Redis 服务器并完成握手的时限"}},
+    {"store.redis.command_timeout_ms", PS_M_INT, AT(store.redis.command_timeout_ms), .min = 10, .max = 60000, .unit = {"ms"}, .fallback = "500", .text = {"For each reply of Redis; then buyers get 503 store_unavailable", "等待 Redis 每个应答的时限；超时后买家得到 503 store_unavailable"}},
+    {"store.redis.target_ms", PS_M_INT, AT(store.redis.target_ms), .min = 1, .max = 60000, .unit = {"ms"}, .fallback = "30", .text = {"What a reservation may take: above, fewer are let through at once, unless Redis itself is slow", "一次预减的目标耗时：超过时减少同时放行的数量，除非是 Redis 本身慢"}},
+    {"log.kind", PS_M_ENUM, AT(log.kind), .words = log_kinds, .fallback = "\"journal\"", .text = {"What remembers orders: journal (a file in state_dir, one gateway) or kafka (many gateways)", "用什么保存订单：journal（state_dir 里的文件，单网关）或 kafka（多网关）"}},
+    {"log.kafka.brokers", PS_M_STRING, AT(log.kafka.brokers), .min = 1, .max = 2048, .fallback = "\"127.0.0.1:9092\"", .text = {"Brokers to begin with: host:port,host:port", "起始连接的 broker：host:port,host:port"}},
+    {"log.kafka.topic", PS_M_STRING, AT(log.kafka.topic), .min = 1, .max = 249, .fallback = "\"penstock.orders\"", .text = {"The topic of the order log; it must exist", "订单日志的 topic，必须已存在"}},
+    {"log.kafka.properties", PS_M_FREE, AT(log.kafka.properties), .fallback = "{}", .example = "{\"security.protocol\":\"SASL_SSL\"}", .text = {"Properties of librdkafka for security and tuning, such as {\"security.protocol\": \"SASL_SSL\"}", "librdkafka 的属性，用于安全和调优，例如 {\"security.protocol\": \"SASL_SSL\"}"}},
+    {"log.kafka.sasl_password_file", PS_M_STRING, AT(log.kafka.sasl_password_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .text = {"A file with the property sasl.password in its first line: a path, or the name of a systemd credential", "首行是属性 sasl.password 的文件：路径，或 systemd credential 的名称"}},
+    {"log.kafka.partitions_min", PS_M_INT, AT(log.kafka.partitions_min), .min = 1, .max = 1024, .unit = {"partitions", "个分区"}, .fallback = "1", .text = {"A topic with fewer partitions is refused", "分区数低于此值的 topic 会被拒绝"}},
+    {"log.kafka.retention_min_h", PS_M_INT, AT(log.kafka.retention_min_h), .min = 1, .max = 1000000, .unit = {"hours", "小时"}, .fallback = "168", .text = {"A topic that keeps records for less is refused: longer than the longest sale and its settlement", "保留时间短于此值的 topic 会被拒绝：必须长于最长的活动加上其结算"}},
+    {"log.kafka.delivery_timeout_ms", PS_M_INT, AT(log.kafka.delivery_timeout_ms), .min = 100, .max = 60000, .unit = {"ms"}, .fallback = "2000", .text = {"A record that Kafka has not acknowledged by then is unknown, and Kafka counts as away", "到时 Kafka 仍未确认的记录，结果算作未知，Kafka 视为不可用"}},
+    {"log.archive_after_h", PS_M_INT, AT(log.archive_after_h), .min = 0, .max = 100000, .unit = {"hours", "小时"}, .fallback = "168", .text = {"A sale that has been over for so long, with all its orders final, is archived: its records go into a file, and gateways and journal let go of them; 0 is at once. Rehearsals: after 1 hour", "活动结束这么久、且订单全部是终态之后归档：记录写进文件，网关和 journal 不再保留；0：立即。演练：1 小时后"}},
+    {"log.spill.records", PS_M_INT, AT(log.spill.records), .min = 0, .max = 100000000, .unit = {"orders", "个订单"}, .fallback = "1000000", .text = {"Orders that may wait on this machine's disk while Kafka is away, answered 202 pending; 0 = none", "Kafka 不可用期间，可以暂存在本机磁盘上的订单数，买家得到 202 pending；0：不暂存"}},
+    {"log.queue", PS_M_INT, AT(log.queue), .min = 64, .max = 1048576, .unit = {"records", "条记录"}, .fallback = "8192", .text = {"Records that may wait for the log; rounded up to a power of two", "可以等待写入日志的记录数；向上取到 2 的幂"}},
+    {"log.batch_max", PS_M_INT, AT(log.batch_max), .min = 1, .max = 4096, .unit = {"records", "条记录"}, .fallback = "512", .text = {"Most records in one commit", "一次提交最多包含的记录数"}},
+    {"log.ack_timeout_ms", PS_M_INT, AT(log.ack_timeout_ms), .min = 10, .max = 60000, .unit = {"ms"}, .fallback = "500", .text = {"An order that the log has not shown by then is answered 202 pending", "到时日志里仍看不到的订单，应答为 202 pending"}},
+    {"log.retry_ms", PS_M_INT, AT(log.retry_ms), .min = 10, .max = 60000, .unit = {"ms"}, .fallback = "200", .text = {"How often a journal that failed is tried again", "journal 出错后，每隔多久重试"}},
+    {"log.backlog_percent", PS_M_INT, AT(log.backlog_percent), .min = 1, .max = 100, .unit = {"%"}, .fallback = "80", .text = {"How full the log's queue may be before buyers get 503 log_backlog", "日志队列的占用超过此比例时，买家得到 503 log_backlog"}},
+    {"log.confirm_on_standby", PS_M_BOOL, AT(log.confirm_on_standby), .fallback = "false", .text = {"A confirm is answered 200 only when the standby has its record on its disk, too; else 503 standby_behind", "备机也把记录写入磁盘之后，confirm 才返回 200；否则为 503 standby_behind"}},
+    {"log.target_ms", PS_M_INT, AT(log.target_ms), .min = 1, .max = 60000, .unit = {"ms"}, .fallback = "30", .text = {"What an order may take from append to outcome: above, fewer are let through at once, unless the log itself is slow", "订单从写入日志到得到结果的目标耗时：超过时减少同时放行的数量，除非是日志本身慢"}},
+    {"archive.dir", PS_M_STRING, AT(archive.dir), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &absolute, .fallback = "null", .text = {"The directory of the archives of sales that are over; null: archive in state_dir, which is made. In a cluster one that all gateways share", "已结束活动的归档目录；null：state_dir 里的 archive，自动创建。集群中必须由全部网关共用"}},
+    {"archive.command", PS_M_STRING, AT(archive.command), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &absolute, .fallback = "null", .text = {"A program that gets the path of each new archive and the sale's name; only when it has ended with 0 is anything dropped. null: none", "每生成一个归档就运行的程序，参数为其路径和活动名；它以 0 退出之后才删除记录。null：不运行"}},
+    {"limits_table.mib", PS_M_INT, AT(limits_table.mib), .min = 1, .max = 65536, .unit = {"MiB"}, .fallback = "32", .text = {"Memory of the rate-limit table; 32 MiB hold a million live cells at half fill", "限流表的内存；32 MiB 在半满时容纳一百万个活跃单元"}},
+    {"drain.delay_ms", PS_M_INT, AT(drain.delay_ms), .min = 0, .max = 25000, .unit = {"ms"}, .fallback = "5000", .text = {"After SIGTERM readyz fails and serving goes on for this long, so that load balancers notice", "收到 SIGTERM 后 readyz 立即失败，再继续服务这么久，让负载均衡察觉"}},
+    {"drain.timeout_ms", PS_M_INT, AT(drain.timeout_ms), .min = 100, .max = 25500, .unit = {"ms"}, .fallback = "25000", .text = {"SIGTERM to exit, at most; 4.5 s more when the disk does not answer. Must exceed drain.delay_ms", "从 SIGTERM 到退出的时限；磁盘没有响应时再加 4.5 s。必须大于 drain.delay_ms"}},
+    {"logging.level", PS_M_ENUM, AT(logging.level), .flags = PS_M_RELOADS, .words = log_levels, .fallback = "\"info\"", .text = {"Least level that is logged", "写进日志的最低级别"}},
+    {"access_log.every", PS_M_INT, AT(access_log.every), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"Each n-th request of the API of sales is logged, with the event access; 0 = none. Under overload it becomes each 100 n-th (feature access_log)", "售卖 API 的请求每 n 个记录一个，事件名为 access；0：不记录。过载时改为每 100 n 个记录一个（功能 access_log）"}},
+    {"access_log.core", PS_M_INT, AT(access_log.pages[CFG_ROUTE_CORE]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class core", "同上，针对等级为 core 的路由的页面请求"}},
+    {"access_log.important", PS_M_INT, AT(access_log.pages[CFG_ROUTE_IMPORTANT]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class important", "同上，针对等级为 important 的路由的页面请求"}},
+    {"access_log.normal", PS_M_INT, AT(access_log.pages[CFG_ROUTE_NORMAL]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class normal", "同上，针对等级为 normal 的路由的页面请求"}},
+    {"access_log.extra", PS_M_INT, AT(access_log.pages[CFG_ROUTE_EXTRA]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class extra", "同上，针对等级为 extra 的路由的页面请求"}},
+    {"access_log.addresses", PS_M_BOOL, AT(access_log.addresses), .fallback = "false", .text = {"Lines of the access log name the client's address", "访问日志里写出客户端地址"}},
+    {"metrics.sales_max", PS_M_INT, AT(metrics.sales_max), .min = 0, .max = 1000, .unit = {"sales", "个活动"}, .fallback = "100", .text = {"Most open sales whose units /metrics shows; each has three series", "/metrics 最多显示多少个在售活动的数量；每个活动三条序列"}},
+    {"cors.allow_origins", PS_M_LIST, STRINGS(cors.allow_origins), .item = &origin_item, .fallback = "[]", .text = {"Origins that may call the public API from a browser; the status page is open to all", "可以从浏览器调用公开 API 的源；状态页对所有源开放"}},
+    {"upstream.allowed_networks", PS_M_LIST, STRINGS(upstream.allowed_networks), .min = 1, .max = NETWORKS_MAX, .item = &network_item, .fallback = "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", .example = "[\"10.0.0.0/8\"]", .text = {"Where endpoints of pools may be: others are refused in documents, and left out of what is discovered. 0.0.0.0/0 and ::/0 are all", "池里的服务器可以位于哪些网段：文档里的其他地址被拒绝，服务发现给出的则略去。0.0.0.0/0 和 ::/0 表示全部"}},
+    {"upstream.static_dir", PS_M_STRING, AT(upstream.static_dir), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &absolute, .fallback = "null", .text = {"A directory of files that routes may name as the body of an answer; null: none", "路由可以引用其中的文件作为应答正文的目录；null：没有"}},
+    {"upstream.endpoint_dir", PS_M_STRING, AT(upstream.endpoint_dir), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &absolute, .fallback = "null", .text = {"A directory of files that pools may name as the source of their endpoints; null: none", "池可以引用其中的文件作为服务器列表的目录；null：没有"}},
+    {"upstream.dns_servers", PS_M_LIST, STRINGS(upstream.dns_servers), .max = DNS_SERVERS_MAX, .item = &dns_server_item, .fallback = "[]", .text = {"DNS servers that discovery asks; none: those of /etc/resolv.conf", "服务发现查询的 DNS 服务器；不填：/etc/resolv.conf 里的"}},
+    {"seed", PS_M_FREE, AT(seed), .flags = PS_M_RELOADS, .fallback = "{}", .text = {"A bundle of documents to start with, as GET /admin/v1/config prints it: {\"documents\":{\"limits\":{\"user\":{...}}}}. Taken as a whole at the first start; afterwards it changes nothing", "起始使用的文档配置包，格式与 GET /admin/v1/config 的输出相同：{\"documents\":{\"limits\":{\"user\":{...}}}}。首次启动时整体采用，此后不再改变任何东西"}},
+};
+/* clang-format on */
+const struct ps_table gw_settings_table = {.title = "Settings of penstock",
+                                           .members = members,
+                                           .count = PS_ARRAY_LEN(members),
+                                           .size = sizeof(struct gw_settings)};
+
+/* --- What the table cannot say. --- */
+
+/* An entry that is faulty is NULL, and left out. */
+static void read_cidrs(const struct ps_strings *list, const char *setting,
+                       struct ps_cidrs *ret_cidrs, struct ps_faults *faults)
+{
+    struct ps_cidrs cidrs = {calloc(list->count ? list->count : 1, sizeof *cidrs.at), 0};
+
+    if (cidrs.at == NULL)
+        (void)ps_faults_add(faults, PS_E_NOMEM, setting, "out of memory");
+    for (size_t i = 0; cidrs.at != NULL && i < list->count; i++)
+        if (list->at[i] != NULL &&
+            ps_cidr_parse(list->at[i], strlen(list->at[i]), &cidrs.at[cidrs.count]) == 0)
+            cidrs.count++;
+    *ret_cidrs = cidrs;
+}
+
 static void read_listener(const char *host, int64_t port, struct ps_listener *ret_listener)
 {
     if (ps_address_parse(host, strlen(host), false, &ret_listener->address) == 0)
@@ -147,16 +191,10 @@ static void read_bounds(struct gw_settings *settings, struct ps_faults *faults)
 {
     read_cidrs(&settings->upstream.allowed_networks, "upstream.allowed_networks",
                &settings->bounds.networks, faults);
-    if (settings->upstream.allowed_networks.count == 0)
-        (void)ps_faults_add(faults, PS_E_INVALID, "upstream.allowed_networks",
-                            "must have at least one network; 0.0.0.0/0 and ::/0 are all");
-    check_dir(settings->upstream.static_dir, "upstream.static_dir", faults);
-    check_dir(settings->upstream.endpoint_dir, "upstream.endpoint_dir", faults);
     read_listener(settings->listen.host, settings->listen.port, &settings->bounds.listeners[0]);
     read_listener(settings->admin.host, settings->admin.port, &settings->bounds.listeners[1]);
     settings->bounds.static_dir = settings->upstream.static_dir;
     settings->bounds.endpoint_dir = settings->upstream.endpoint_dir;
-    check_dns_servers(&settings->upstream.dns_servers, faults);
 }
 
 static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
@@ -180,78 +218,6 @@ static int read_redis_url(struct gw_settings *settings, struct ps_fault *fault)
     return 0;
 }
 
-/* Host names in the form of browsers' and curl's Host field, without the port, which does not
- * count. */
-static void check_hosts(const struct ps_option_list *hosts, struct ps_faults *faults)
-{
-    for (size_t i = 0; i < hosts->count; i++) {
-        const char *colon = strrchr(hosts->at[i], ':');
-        if (colon == NULL || (hosts->at[i][0] == '[' && strchr(colon, ']') != NULL))
-            continue;
-        char path[64];
-        snprintf(path, sizeof path, "admin.hosts[%zu]", i);
-        (void)ps_faults_add(faults, PS_E_INVALID, path,
-                            "\"%s\" is no host name: leave the port out, put IPv6 into brackets",
-                            hosts->at[i]);
-    }
-}
-
-static void check_unix(const struct gw_settings *settings, struct ps_faults *faults)
-{
-    const char *mode = settings->admin.local.mode;
-
-    check_dir(settings->admin.local.path, "admin.unix.path", faults);
-    if (mode[strspn(mode, "01234567")] != '\0' || (mode[3] != '\0' && mode[0] != '0'))
-        (void)ps_faults_add(faults, PS_E_INVALID, "admin.unix.mode",
-                            "\"%s\" is no mode in octal, such as 0660", mode);
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t len = strlen(text), end_len = strlen(end);
-    return len >= end_len && strcmp(text + len - end_len, end) == 0;
-}
-
-/* The form of Origin (RFC 6454) that browsers send: any other would never match. */
-static bool is_origin(const char *text)
-{
-    const char *host = strstr(text, "://");
-
-    if (host == NULL || host == text || host[3] == '\0' || strpbrk(host + 3, "/?#@* ") != NULL ||
-        strpbrk(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL)
-        return false;
-    return !(strncmp(text, "https:", 6) == 0 && ends_with(text, ":443")) &&
-           !(strncmp(text, "http:", 5) == 0 && ends_with(text, ":80"));
-}
-
-static void check_origins(const struct ps_option_list *origins, struct ps_faults *faults)
-{
-    for (size_t i = 0; i < origins->count; i++) {
-        if (is_origin(origins->at[i]))
-            continue;
-        char path[64];
-        snprintf(path, sizeof path, "cors.allow_origins[%zu]", i);
-        (void)ps_faults_add(
-            faults, PS_E_INVALID, path,
-            "\"%s\" is no origin such as https://shop.example: small letters, no path, no slash at "
-            "the end, no wildcard, no port that is the scheme's own",
-            origins->at[i]);
-    }
-}
-
-/* An address that srv_listen() accepts. */
-static void check_address(const char *name, const char *host, struct ps_faults *faults)
-{
-    struct ps_address address;
-
-    if (host[0] == '[' || ps_address_parse(host, strlen(host), false, &address) < 0)
-        (void)ps_faults_add(faults, PS_E_INVALID, name,
-                            "\"%s\" is no numeric address (IPv6 without brackets)", host);
-}
-
-/* Of a header name (RFC 9110, token). */
-#define TOKEN_CHARS "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
 static void add_fault(const struct ps_fault *fault, void *faults)
 {
     (void)ps_faults_add(faults, PS_E_INVALID, fault->path, "%s", fault->text);
@@ -259,7 +225,7 @@ static void add_fault(const struct ps_fault *fault, void *faults)
 
 static void check_client_ip_header(const char *name, struct ps_faults *faults)
 {
-    if (name[strspn(name, TOKEN_CHARS)] != '\0')
+    if (name[0] != '\0' && !ps_http_is_token(ps_str(name)))
         (void)ps_faults_add(faults, PS_E_INVALID, "client_ip_header", "\"%s\" is no header name",
                             name);
     else if (strcasecmp(name, "X-Forwarded-For") == 0)
@@ -271,16 +237,9 @@ static void check_client_ip_header(const char *name, struct ps_faults *faults)
                             name);
 }
 
-/* Checks that concern several rows. */
+/* Rules across members. */
 static void check_together(const struct gw_settings *settings, struct ps_faults *faults)
 {
-    check_address("listen.host", settings->listen.host, faults);
-    check_address("admin.host", settings->admin.host, faults);
-    check_hosts(&settings->admin.hosts, faults);
-    check_unix(settings, faults);
-    check_dir(settings->archive.dir, "archive.dir", faults);
-    check_dir(settings->archive.command, "archive.command", faults);
-    check_origins(&settings->cors.allow_origins, faults);
     check_client_ip_header(settings->client_ip_header, faults);
     if (settings->listen.port == settings->admin.port && settings->listen.port != 0 &&
         strcmp(settings->listen.host, settings->admin.host) == 0)
@@ -298,10 +257,12 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
 int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
                      struct ps_faults *faults)
 {
+    const struct ps_table_source source = {
+        .json = document, .pointer = "", .style = PS_PATH_DOTTED};
     struct gw_settings settings = {0};
     struct ps_fault fault = {0};
     size_t before = faults->count;
-    int err = ps_options_read_all(gw_options, gw_option_count, document, &settings, faults);
+    int err = ps_table_read(&gw_settings_table, &source, &settings, faults);
 
     if (err == PS_E_NOMEM)
         goto out;
@@ -340,7 +301,7 @@ int gw_settings_load(const char *path, struct gw_settings *ret_settings, struct 
 
 void gw_settings_free(struct gw_settings *settings)
 {
-    ps_options_free(gw_options, gw_option_count, settings);
+    ps_table_free(&gw_settings_table, settings);
     free(settings->trusted.at);
     free(settings->bounds.networks.at);
     *settings = (struct gw_settings){0};
@@ -372,7 +333,7 @@ static bool is_secret(const char *property)
 
 json_t *gw_settings_json(const struct gw_settings *settings)
 {
-    json_t *all = ps_options_json(gw_options, gw_option_count, settings);
+    json_t *all = ps_table_print(&gw_settings_table, settings);
     json_t *redis = json_object_get(json_object_get(all, "store"), "redis");
     json_t *kafka = json_object_get(json_object_get(all, "log"), "kafka");
     json_t *properties = json_object_get(kafka, "properties"), *value;

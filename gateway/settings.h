@@ -1,11 +1,11 @@
-/* The settings of one process: a struct filled from the option table in settings.c (one JSON file,
- * or the defaults). Read once at start; rows marked live in the table are taken over again by
- * SIGHUP. */
+/* The settings of one process: a struct filled by the table in settings.c (one JSON file,
+ * or the defaults). Read once at start; what the table says that it
+ * reloads is taken over again by SIGHUP. */
 #ifndef GW_SETTINGS_H
 #define GW_SETTINGS_H
 
 #include "common/text/address.h"
-#include "common/program/options.h"
+#include "common/table/table.h"
 #include "gateway/config/kinds/route_doc.h"
 #include "common/redis/redis_url.h"
 #include "gateway/config/store/document.h"
@@ -18,7 +18,7 @@ struct gw_settings {
     struct {
         char *host;
         int64_t port;
-        struct ps_option_list
+        struct ps_strings
             hosts; /* Host names that are served; empty = the listen address and localhost */
         bool metrics_open;
         struct {
@@ -27,8 +27,8 @@ struct gw_settings {
             char *group; /* NULL: that of the process */
         } local;         /* admin.unix */
     } admin;
-    struct ps_option_list trusted_proxies; /* CIDRs */
-    char *client_ip_header;                /* "" = X-Forwarded-For */
+    struct ps_strings trusted_proxies; /* CIDRs */
+    char *client_ip_header;            /* "" = X-Forwarded-For */
     char *state_dir;
     int64_t workers; /* 0 = one a core */
     struct {
@@ -97,12 +97,12 @@ struct gw_settings {
         int64_t sales_max;
     } metrics;
     struct {
-        struct ps_option_list allow_origins;
+        struct ps_strings allow_origins;
     } cors;
     struct {
-        struct ps_option_list allowed_networks; /* CIDRs */
-        char *static_dir, *endpoint_dir;        /* NULL: none */
-        struct ps_option_list dns_servers;      /* "ip:port" */
+        struct ps_strings allowed_networks; /* CIDRs */
+        char *static_dir, *endpoint_dir;    /* NULL: none */
+        struct ps_strings dns_servers;      /* "ip:port" */
     } upstream;
     json_t *seed; /* a bundle of documents; {}: none */
 
@@ -130,7 +130,6 @@ json_t *gw_settings_json(const struct gw_settings *settings);
 /* Logs settings that are allowed, but let others act as any user or read the operators' tokens. */
 void gw_settings_warn(const struct gw_settings *settings);
 
-extern const struct ps_option gw_options[];
-extern const size_t gw_option_count;
+extern const struct ps_table gw_settings_table;
 
 #endif

@@ -6,8 +6,20 @@
 #include <limits.h>
 #include <string.h>
 
-#define COLUMNS   110
-#define VALUE_MAX 200
+#define COLUMNS  110
+#define RULE_MAX 400
+
+/* What the bytes take on a terminal: characters of three bytes and more are those of Chinese. */
+static size_t width_of(const char *text, size_t len)
+{
+    size_t width = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        width += (byte & 0xc0) == 0x80 ? 0 : byte >= 0xe0 ? 2 : 1;
+    }
+    return width;
+}
 
 void ps_reference_fill(FILE *out, size_t column, size_t indent, const char *text)
 {
@@ -17,8 +29,8 @@ void ps_reference_fill(FILE *out, size_t column, size_t indent, const char *text
         fprintf(out, "%*s", (int)(indent - column), "");
     column = begins ? indent : column;
     while (*text != '\0') {
-        size_t len = strcspn(text, " ");
-        if (!begins && column + 1 + len > COLUMNS) {
+        size_t len = strcspn(text, " "), width = width_of(text, len);
+        if (!begins && column + 1 + width > COLUMNS) {
             fprintf(out, "\n%*s", (int)indent, "");
             column = indent;
         } else if (!begins) {
@@ -26,7 +38,7 @@ void ps_reference_fill(FILE *out, size_t column, size_t indent, const char *text
             column++;
         }
         fwrite(text, 1, len, out);
-        column += len;
+        column += width;
         begins = false;
         text += len;
         text += strspn(text, " ");
@@ -40,34 +52,84 @@ void ps_reference_paragraph(FILE *out, const char *text)
     fputc('\n', out);
 }
 
+/* --- Members of a table --- */
+
+static void print_row(FILE *out, const struct ps_member *row, const char *path,
+                      enum ps_language language)
+{
+    static const char *const shown[] = {"read-only", "只读"}, *const by_default[] = {"default",
+                                                                                     "默认"};
+    static const char *const reloads[] = {"; live", "; 热加载"};
+    char rule[RULE_MAX], head[RULE_MAX + 200];
+
+    ps_member_describe(row, language, rule, sizeof rule);
+    if ((row->flags & PS_M_SHOWN) != 0)
+        (void)snprintf(head, sizeof head, "(%s):", shown[language]);
+    else if (row->fallback != NULL)
+        (void)snprintf(head, sizeof head, "(%s; %s `%s`%s):", rule, by_default[language],
+                       row->fallback, (row->flags & PS_M_RELOADS) != 0 ? reloads[language] : "");
+    else
+        (void)snprintf(head, sizeof head, "(%s):", rule);
+    ps_reference_fill(out, (size_t)fprintf(out, "- **`%s%s`**", path, row->name), 2, head);
+    ps_reference_fill(out, 0, 2, row->text[language] != NULL ? row->text[language] : "");
+}
+
+/* The members of a table, those inside objects behind `path`. */
+static void print_members(FILE *out, const struct ps_table *table, const char *path,
+                          enum ps_language language)
+{
+    char inside[200];
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *row = &table->members[i];
+        bool list = row->type == PS_M_LIST && row->item != NULL && row->item->type == PS_M_OBJECT;
+        print_row(out, row, path, language);
+        (void)snprintf(inside, sizeof inside, "%s%s%s.", path, row->name, list ? "[]" : "");
+        if (list)
+            print_members(out, row->item->table, inside, language);
+        else if (row->type == PS_M_OBJECT)
+            print_members(out, row->table, inside, language);
+    }
+}
+
+void ps_reference_members(FILE *out, const struct ps_table *table, enum ps_language language)
+{
+    print_members(out, table, "", language);
+}
+
 /* --- Settings --- */
 
-#define WIDE 85 /* with the text around it, this makes one line of a terminal */
-
-static size_t group_len(const struct ps_option *option)
+static size_t group_len(const struct ps_member *row)
 {
-    return strcspn(option->path, ".");
+    return strcspn(row->name, ".");
 }
 
-static bool same_group(const struct ps_option *a, const struct ps_option *b)
+static bool same_group(const struct ps_member *a, const struct ps_member *b)
 {
     size_t len = group_len(a);
-    return len == group_len(b) && strncmp(a->path, b->path, len) == 0;
+    return len == group_len(b) && strncmp(a->name, b->name, len) == 0;
 }
 
-void ps_reference_settings(FILE *out, const struct ps_option *table, size_t count)
+void ps_reference_settings(FILE *out, const struct ps_table *table, enum ps_language language)
 {
-    char value[VALUE_MAX];
-
-    for (size_t i = 0; i < count; i++) {
-        const struct ps_option *row = &table[i];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *row = &table->members[i];
         if (i == 0 || !same_group(row - 1, row))
-            fprintf(out, "%s## %.*s\n\n", i == 0 ? "" : "\n", (int)group_len(row), row->path);
-        ps_option_describe(row, value, sizeof value);
-        bool wide = strlen(row->path) + strlen(value) + strlen(row->fallback) > WIDE;
-        fprintf(out, "- **`%s`** (%s; default%s`%s`%s):\n", row->path, value, wide ? "\n  " : " ",
-                row->fallback, row->live ? "; live" : "");
-        ps_reference_fill(out, 0, 2, row->help);
+            fprintf(out, "%s## %.*s\n\n", i == 0 ? "" : "\n", (int)group_len(row), row->name);
+        print_row(out, row, "", language);
+    }
+}
+
+void ps_reference_help(FILE *out, const struct ps_table *table)
+{
+    char rule[RULE_MAX];
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *row = &table->members[i];
+        ps_member_describe(row, PS_ENGLISH, rule, sizeof rule);
+        fprintf(out, "  %s  %s (%s%s)\n", row->name, row->fallback, rule,
+                (row->flags & PS_M_RELOADS) != 0 ? "; live" : "");
+        ps_reference_fill(out, 0, 6, row->text[PS_ENGLISH]);
     }
 }
 
@@ -84,22 +146,25 @@ static void print_roff(FILE *out, const char *text)
     }
 }
 
-static void print_man_settings(FILE *out, const struct ps_option *table, size_t count)
+static void print_man_settings(FILE *out, const struct ps_table *table)
 {
-    char value[VALUE_MAX];
+    char rule[RULE_MAX];
 
-    for (size_t i = 0; i < count; i++) {
-        ps_option_describe(&table[i], value, sizeof value);
-        fprintf(out, ".It Cm %s Pq %s ; default Li ", table[i].path, value);
-        print_roff(out, table[i].fallback);
-        fputc('\n', out);
-        print_roff(out, table[i].help);
-        fprintf(out, "%s.\n", table[i].live ? " (live)" : "");
+    for (size_t i = 0; i < table->count; i++) {
+        const struct ps_member *row = &table->members[i];
+        ps_member_describe(row, PS_ENGLISH, rule, sizeof rule);
+        fprintf(out, ".It Cm %s Pq \"", row->name);
+        print_roff(out, rule);
+        fputs("\" ; default Li \"", out);
+        print_roff(out, row->fallback);
+        fputs("\"\n", out);
+        print_roff(out, row->text[PS_ENGLISH]);
+        fprintf(out, "%s.\n", (row->flags & PS_M_RELOADS) != 0 ? " (live)" : "");
     }
 }
 
 void ps_reference_manual(FILE *out, const char *program, const char *purpose,
-                         const struct ps_option *table, size_t count)
+                         const struct ps_table *table)
 {
     fputs(".Dd November 22, 2026\n.Dt ", out);
     for (const char *c = program; *c != '\0'; c++)
@@ -125,7 +190,7 @@ void ps_reference_manual(FILE *out, const char *program, const char *purpose,
             "prints the same rules as JSON Schema.\n"
             ".Bl -tag -width Ds\n",
             program, purpose, program);
-    print_man_settings(out, table, count);
+    print_man_settings(out, table);
     fprintf(out, ".El\n.Sh SEE ALSO\n.Xr %s 8\n", program);
 }
 

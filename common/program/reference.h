@@ -1,11 +1,11 @@
-/* Reference pages from tables: settings, metrics and log events as Markdown, settings as a manual.
+/* Reference pages from tables: members, metrics and log events as Markdown, settings as a manual.
  * What a page says of a row comes from the row alone. */
 #ifndef PS_REFERENCE_H
 #define PS_REFERENCE_H
 
 #include "common/program/log.h"
 #include "common/metrics/metrics.h"
-#include "common/program/options.h"
+#include "common/table/table.h"
 
 #include <stdio.h>
 
@@ -33,15 +33,21 @@ int ps_reference_write(const char *dir, const struct ps_reference_page *pages, s
 /* `text` filled, and an empty line. */
 void ps_reference_paragraph(FILE *out, const char *text);
 
-/* Fills lines of at most 110 columns with the words of `text`, each line behind `indent` blanks,
- * and ends the last one. The first line goes on at column `column`. */
+/* Fills lines of at most 110 columns, of which a Chinese character takes two, with the words of
+ * `text`, each line behind `indent` blanks, and ends the last one. The first line goes on at column
+ * `column`. */
 void ps_reference_fill(FILE *out, size_t column, size_t indent, const char *text);
 
-/* A list with an item for each option, under a heading for each first part of a path. */
-void ps_reference_settings(FILE *out, const struct ps_option *table, size_t count);
+/* A list with an item for each member, also of objects inside. */
+void ps_reference_members(FILE *out, const struct ps_table *table, enum ps_language language);
+
+/* Of settings each row has a default. A list under a heading for each first part of a name. */
+void ps_reference_settings(FILE *out, const struct ps_table *table, enum ps_language language);
+/* Name, default and what is allowed, and below it the text. */
+void ps_reference_help(FILE *out, const struct ps_table *table);
 /* A manual of section 5: the file of settings that the program `program` reads. */
 void ps_reference_manual(FILE *out, const char *program, const char *purpose,
-                         const struct ps_option *table, size_t count);
+                         const struct ps_table *table);
 /* A heading for each level, the gravest first, and for each event. */
 void ps_reference_events(FILE *out, const struct ps_reference_event *table, size_t count);
 /* A list with an item for each metric. */

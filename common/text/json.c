@@ -188,6 +188,15 @@ json_t *ps_json_of_time(int64_t wall_ms)
     return json_string(text);
 }
 
+int ps_json_print(json_t *json, FILE *out)
+{
+    bool well =
+        json != NULL && json_dumpf(json, out, JSON_INDENT(2)) == 0 && putc('\n', out) != EOF;
+
+    json_decref(json);
+    return well ? 0 : PS_E_IO;
+}
+
 json_t *ps_json_built(json_t *json, int err)
 {
     if (err == 0)

@@ -53,6 +53,8 @@ json_t *ps_json_of_number(double number);
 /* A moment of the wall clock as text (RFC 3339); INT64_MAX, never: null. Owner: the caller. NULL:
  * out of memory. */
 json_t *ps_json_of_time(int64_t wall_ms);
+/* Prints `json`, which it takes over, for people. PS_E_IO: it could not be written, or is NULL. */
+int ps_json_print(json_t *json, FILE *out) PS_MUST_CHECK;
 /* What was built step by step: `json`, or NULL when a step has failed (`err` is not 0); then it is
  * freed. */
 json_t *ps_json_built(json_t *json, int err);

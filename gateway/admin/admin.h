@@ -4,7 +4,6 @@
 #define OP_ADMIN_H
 
 #include "common/metrics/metrics.h"
-#include "common/program/options.h"
 #include "gateway/admin/auth.h"
 #include "gateway/admission/limits/limit_share.h"
 #include "gateway/admission/limits/sample.h"
@@ -55,7 +54,7 @@ struct op_deps {
     /* Settings. SIGHUP may change the values. */
     json_t *(*settings)(void *ctx); /* as JSON; NULL: out of memory */
     const char *host;
-    const struct ps_option_list *hosts;
+    const struct ps_strings *hosts;
     const bool *metrics_open;
     const char *state_dir;
     const char *archive_dir, *archive_key; /* paths */

@@ -3,7 +3,6 @@
 #ifndef PUB_REQUEST_H
 #define PUB_REQUEST_H
 
-#include "common/program/options.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/in_flight.h"
@@ -18,10 +17,10 @@ struct pub_route;
 /* Everything in it outlives it. */
 struct pub_listener {
     const struct ps_clock *clock;
-    const struct ps_cidrs *trusted;            /* proxies */
-    bool client_ip_header;                     /* srv_settings.client_ip_header is set */
-    const struct ps_option_list *cors_origins; /* that may call the API from a browser */
-    const struct adm_gates *gates;             /* they hold the snapshot */
+    const struct ps_cidrs *trusted;        /* proxies */
+    bool client_ip_header;                 /* srv_settings.client_ip_header is set */
+    const struct ps_strings *cors_origins; /* that may call the API from a browser */
+    const struct adm_gates *gates;         /* they hold the snapshot */
     struct ord_in_flight *orders;
     struct pub_status_pages *status_pages;
     struct page_worker page_worker;

@@ -232,7 +232,7 @@ static void put_cors(struct pub_request *request, const struct pub_route *route)
 {
     static const char expose[] = "Location, Retry-After, RateLimit, RateLimit-Policy, "
                                  "Idempotency-Replayed, X-Request-Id";
-    const struct ps_option_list *allowed = request->listener->cors_origins;
+    const struct ps_strings *allowed = request->listener->cors_origins;
     struct ps_str origin = request->http->header[SRV_H_ORIGIN];
 
     if (origin.at == NULL)

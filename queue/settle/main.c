@@ -46,17 +46,37 @@ static int run_worker(const struct st_settings *settings, enum st_action action)
     return err == 0 ? EXIT_WELL : EXIT_FAILED;
 }
 
+static int refuse(const struct ps_faults *faults, int err)
+{
+    for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
+        fprintf(stderr, "penstock-settle: %s%s%s\n", faults->at[i].path,
+                faults->at[i].path[0] != '\0' ? ": " : "", faults->at[i].text);
+    return err == PS_E_INVALID ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int print_docs(const char *dir)
+{
+    struct ps_fault fault;
+    if (st_print_docs(dir, &fault) == 0)
+        return EXIT_WELL;
+    fprintf(stderr, "penstock-settle: %s: %s\n", fault.path, fault.text);
+    return EXIT_FAILED;
+}
+
+/* Takes it over. */
+static int print_json(json_t *json)
+{
+    return ps_json_print(json, stdout) == 0 ? EXIT_WELL : EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
     struct st_settings settings;
     enum st_action action;
-    struct ps_fault fault = {0};
-    int err = st_settings_read(argc, argv, &settings, &action, &fault);
-    if (err != 0) {
-        fprintf(stderr, "penstock-settle: %s%s%s\n", fault.path, fault.path[0] != '\0' ? ": " : "",
-                fault.text);
-        return err == PS_E_INVALID ? EXIT_USAGE : EXIT_FAILED;
-    }
+    struct ps_faults faults = {0};
+    int err = st_settings_read(argc, argv, &settings, &action, &faults);
+    if (err != 0)
+        return refuse(&faults, err);
     switch (action) {
     case ST_HELP:
         st_settings_help();
@@ -65,14 +85,11 @@ int main(int argc, char **argv)
         puts("penstock-settle " PENSTOCK_VERSION);
         return EXIT_WELL;
     case ST_DOCS:
-        if (st_print_docs(settings.docs_dir, &fault) == 0)
-            return EXIT_WELL;
-        fprintf(stderr, "penstock-settle: %s: %s\n", fault.path, fault.text);
-        return EXIT_FAILED;
+        return print_docs(settings.docs_dir);
     case ST_DEFAULTS:
-        return st_settings_print_defaults() == 0 ? EXIT_WELL : EXIT_FAILED;
+        return print_json(ps_table_defaults(&st_settings_table));
     case ST_SCHEMA:
-        return st_settings_print_schema() == 0 ? EXIT_WELL : EXIT_FAILED;
+        return print_json(ps_table_schema(&st_settings_table, PS_ENGLISH));
     default:
         break;
     }

@@ -15,7 +15,7 @@ static const struct ps_reference_event events[] = {
 
 static void print_page(FILE *out)
 {
-    fputs("# Settlement\n\n", out);
+    fputs("# Settlement\n\n[配置项的中文版](settle.zh-CN.md)\n\n", out);
     ps_reference_paragraph(out,
                            "Settings, metrics and log events of `penstock-settle`; "
                            "[queue/settle](../../queue/settle/README.md) explains the program.");
@@ -23,7 +23,7 @@ static void print_page(FILE *out)
     ps_reference_paragraph(out, "One JSON file, or flags: `gateway.token_file` is "
                                 "`--gateway-token-file VALUE`. A flag wins over "
                                 "the file.");
-    ps_reference_settings(out, st_options, st_option_count);
+    ps_reference_settings(out, &st_settings_table, PS_ENGLISH);
     fputs("\n# Metrics\n\n", out);
     ps_reference_paragraph(
         out, "Written to `metrics.file`, for the textfile collector of node_exporter.");
@@ -33,15 +33,27 @@ static void print_page(FILE *out)
     ps_reference_events(out, events, PS_ARRAY_LEN(events));
 }
 
+static void print_settings_zh(FILE *out)
+{
+    fputs("# 结算的配置项\n\n"
+          "[English](settle.md)\n\n"
+          "`penstock-settle` 的配置写在一个 JSON 文件里，或用选项给出：`gateway.token_file` 即\n"
+          "`--gateway-token-file VALUE`，选项优先于文件。程序本身、它的指标和日志事件见\n"
+          "[queue/settle](../../queue/settle/README.md) 和 [settle.md](settle.md)（英文）。\n\n",
+          out);
+    ps_reference_settings(out, &st_settings_table, PS_CHINESE);
+}
+
 static void print_manual(FILE *out)
 {
-    ps_reference_manual(out, "penstock-settle", "settlement worker of penstock", st_options,
-                        st_option_count);
+    ps_reference_manual(out, "penstock-settle", "settlement worker of penstock",
+                        &st_settings_table);
 }
 
 int st_print_docs(const char *dir, struct ps_fault *fault)
 {
     static const struct ps_reference_page pages[] = {{"settle.md", print_page},
+                                                     {"settle.zh-CN.md", print_settings_zh},
                                                      {"penstock-settle.json.5", print_manual}};
 
     return ps_reference_write(dir, pages, PS_ARRAY_LEN(pages), fault);

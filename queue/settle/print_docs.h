@@ -4,7 +4,8 @@
 
 #include "common/err.h"
 
-/* Writes settle.md and penstock-settle.json.5 into `dir`; as ps_reference_write(). */
+/* Writes settle.md, settle.zh-CN.md and penstock-settle.json.5 into `dir`; as ps_reference_write().
+ */
 int st_print_docs(const char *dir, struct ps_fault *fault) PS_MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
 #include "common/program/flags.h"
+#include "common/program/reference.h"
 #include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
 
@@ -15,43 +16,53 @@
 
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 
-#define AT(field) offsetof(struct st_settings, field)
-#define ANY       0, INT64_MAX
+static bool is_url(const char *text, size_t len)
+{
+    (void)len;
+    return strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+}
+
+#define AT(field)      PS_AT(struct st_settings, field)
+#define STRINGS(field) PS_AT_STRINGS(struct st_settings, field)
 
 /* clang-format off */
-const struct ps_option st_options[] = {
-    /* path                     type            offset                       min,max       default             unit       words       live   help */
-    {"journal",                 PS_OPT_STRING,  AT(journal),                 1, 4000,      "null",             "",        NULL,       false, "Read this journal of a gateway (state_dir/journal.db)"},
-    {"kafka.brokers",           PS_OPT_STRING,  AT(kafka.brokers),           0, 4000,      "\"\"",             "",        NULL,       false, "Or read from Kafka: host:port, several with commas"},
-    {"kafka.topic",             PS_OPT_STRING,  AT(kafka.topic),             1, 249,       "\"penstock.orders\"", "",     NULL,       false, "The topic of the order log"},
-    {"kafka.group",             PS_OPT_STRING,  AT(kafka.group),             1, 249,       "\"penstock-settle\"", "",     NULL,       false, "Workers of one group share the partitions; a database of its own needs a group of its own"},
-    {"kafka.dead_letter_topic", PS_OPT_STRING,  AT(kafka.dead_letter_topic), 1, 249,       "null",             "",        NULL,       false, "Records that make no sense are sent there, besides the table penstock_dead_letters"},
-    {"kafka.skip_lost",         PS_OPT_BOOL,    AT(kafka.skip_lost),         ANY,          "false",            "",        NULL,       false, "Go on where records are gone that were never read; their orders are missing in the database"},
-    {"kafka.properties",        PS_OPT_JSON,    AT(kafka.properties),        ANY,          "{}",               "",        NULL,       false, "Settings of librdkafka, for security and tuning"},
-    {"kafka.sasl_password_file", PS_OPT_STRING, AT(kafka.sasl_password_file), 1, 1024,     "null",             "",        NULL,       false, "A file with the property sasl.password in its first line: a path, or the name of a systemd credential"},
-    {"name",                    PS_OPT_STRING,  AT(name),                    1, 64,        "\"log\"",          "",        NULL,       false, "What the database calls this log; several logs in one database need a name each"},
-    {"database",                PS_OPT_STRING,  AT(database),                0, 4000,      "\"\"",             "",        NULL,       false, "sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)"},
-    {"gateway.url",             PS_OPT_STRINGS, AT(gateway.url),             1, 1000,      "[]",               "",        NULL,       false, "Admin listeners to confirm and cancel at; the next one when one fails; none: decisions wait"},
-    {"gateway.token_file",      PS_OPT_STRING,  AT(gateway.token_file),      1, 4000,      "null",             "",        NULL,       false, "A file with an admin token of the role operator in its first line: a path, or the name of a systemd credential"},
-    {"gateway.timeout_ms",      PS_OPT_INT,     AT(gateway.timeout_ms),      100, 60000,   "5000",             "ms",      NULL,       false, "A call may take this long; then it is made again"},
-    {"auto_confirm",            PS_OPT_BOOL,    AT(auto_confirm),            ANY,          "false",            "",        NULL,       false, "Decide to confirm each accepted order at once, paid or not: for demonstrations"},
-    {"rehearsals",              PS_OPT_BOOL,    AT(rehearsals),              ANY,          "false",            "",        NULL,       false, "Keep the orders of rehearsals, in tables of their own; else they are dropped"},
-    {"batch",                   PS_OPT_INT,     AT(batch),                   1, 10000,     "1000",             "records", NULL,       false, "Most records in one transaction"},
-    {"metrics.file",            PS_OPT_STRING,  AT(metrics.file),            1, 4000,      "null",             "",        NULL,       false, "Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)"},
-    {"metrics.interval_s",      PS_OPT_INT,     AT(metrics.interval_s),      1, 3600,      "5",                "s",       NULL,       false, "How often"},
-    {"progress_s",              PS_OPT_INT,     AT(progress_s),              0, 3600,      "10",               "s",       NULL,       false, "How often to log how far it is, while there is progress; 0 = never"},
-    {"patience_s",              PS_OPT_INT,     AT(patience_s),              1, 86400,     "30",               "s",       NULL,       false, "With --once: give up after so long without progress"},
-    {"log_level",               PS_OPT_ENUM,    AT(log_level),               ANY,          "\"info\"",         "",        log_levels, false, "Least level that is logged"},
+static const struct ps_format url = {.rule = {"an http or https URL", "以 http:// 或 https:// 开头的 URL"}, .pattern = "^https?://", .is_ok = is_url};
+static const struct ps_member url_item = {"", PS_M_STRING, .size = sizeof(char *), .min = 1, .max = 1000, .format = &url, .example = "\"http://127.0.0.1:8090\""};
+static const struct ps_member members[] = {
+    {"journal", PS_M_STRING, AT(journal), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .text = {"Read this journal of a gateway (state_dir/journal.db)", "读取网关的这个 journal（state_dir/journal.db）"}},
+    {"kafka.brokers", PS_M_STRING, AT(kafka.brokers), .min = 0, .max = 4000, .fallback = "\"\"", .text = {"Or read from Kafka: host:port, several with commas", "或者从 Kafka 读取：host:port，多个用逗号分隔"}},
+    {"kafka.topic", PS_M_STRING, AT(kafka.topic), .min = 1, .max = 249, .fallback = "\"penstock.orders\"", .text = {"The topic of the order log", "订单日志的 topic"}},
+    {"kafka.group", PS_M_STRING, AT(kafka.group), .min = 1, .max = 249, .fallback = "\"penstock-settle\"", .text = {"Workers of one group share the partitions; a database of its own needs a group of its own", "同组的 worker 分担各分区；独立的数据库要用独立的组"}},
+    {"kafka.dead_letter_topic", PS_M_STRING, AT(kafka.dead_letter_topic), .flags = PS_M_NULLABLE, .min = 1, .max = 249, .fallback = "null", .text = {"Records that make no sense are sent there, besides the table penstock_dead_letters", "无法理解的记录除写入 penstock_dead_letters 表之外，还发往这里"}},
+    {"kafka.skip_lost", PS_M_BOOL, AT(kafka.skip_lost), .fallback = "false", .text = {"Go on where records are gone that were never read; their orders are missing in the database", "有记录尚未读取就已消失时仍继续；数据库里会缺少相应的订单"}},
+    {"kafka.properties", PS_M_FREE, AT(kafka.properties), .fallback = "{}", .example = "{\"security.protocol\":\"SASL_SSL\"}", .text = {"Settings of librdkafka, for security and tuning", "librdkafka 的属性，用于安全和调优"}},
+    {"kafka.sasl_password_file", PS_M_STRING, AT(kafka.sasl_password_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .text = {"A file with the property sasl.password in its first line: a path, or the name of a systemd credential", "首行是属性 sasl.password 的文件：路径，或 systemd credential 的名称"}},
+    {"name", PS_M_STRING, AT(name), .min = 1, .max = 64, .fallback = "\"log\"", .text = {"What the database calls this log; several logs in one database need a name each", "数据库里这个日志的名称；同一数据库存多个日志时各用一个"}},
+    {"database", PS_M_STRING, AT(database), .min = 0, .max = 4000, .fallback = "\"\"", .text = {"sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)", "sqlite:文件名，或 PostgreSQL 的连接串（postgresql://...）"}},
+    {"gateway.url", PS_M_LIST, STRINGS(gateway.url), .item = &url_item, .fallback = "[]", .text = {"Admin listeners to confirm and cancel at; the next one when one fails; none: decisions wait", "接受 confirm 和 cancel 的管理监听；一个失败就用下一个；不填：决定留待以后"}},
+    {"gateway.token_file", PS_M_STRING, AT(gateway.token_file), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .text = {"A file with an admin token of the role operator in its first line: a path, or the name of a systemd credential", "首行是 operator 角色管理 token 的文件：路径，或 systemd credential 的名称"}},
+    {"gateway.timeout_ms", PS_M_INT, AT(gateway.timeout_ms), .min = 100, .max = 60000, .unit = {"ms"}, .fallback = "5000", .text = {"A call may take this long; then it is made again", "一次调用的时限；超时后重试"}},
+    {"auto_confirm", PS_M_BOOL, AT(auto_confirm), .fallback = "false", .text = {"Decide to confirm each accepted order at once, paid or not: for demonstrations", "每张已接受的订单立即决定 confirm，不论是否付款：用于演示"}},
+    {"rehearsals", PS_M_BOOL, AT(rehearsals), .fallback = "false", .text = {"Keep the orders of rehearsals, in tables of their own; else they are dropped", "保留演练的订单，存入单独的表；否则丢弃"}},
+    {"batch", PS_M_INT, AT(batch), .min = 1, .max = 10000, .unit = {"records", "条记录"}, .fallback = "1000", .text = {"Most records in one transaction", "一个事务最多包含的记录数"}},
+    {"metrics.file", PS_M_STRING, AT(metrics.file), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .text = {"Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)", "把指标写进这个文件，供 node_exporter 的 textfile collector 读取（NAME.prom）"}},
+    {"metrics.interval_s", PS_M_INT, AT(metrics.interval_s), .min = 1, .max = 3600, .unit = {"s"}, .fallback = "5", .text = {"How often", "写入的间隔"}},
+    {"progress_s", PS_M_INT, AT(progress_s), .min = 0, .max = 3600, .unit = {"s"}, .fallback = "10", .text = {"How often to log how far it is, while there is progress; 0 = never", "有进展时，每隔多久记录一次进度；0：不记录"}},
+    {"patience_s", PS_M_INT, AT(patience_s), .min = 1, .max = 86400, .unit = {"s"}, .fallback = "30", .text = {"With --once: give up after so long without progress", "使用 --once 时：这么久没有进展就放弃"}},
+    {"log_level", PS_M_ENUM, AT(log_level), .words = log_levels, .fallback = "\"info\"", .text = {"Least level that is logged", "写进日志的最低级别"}},
 };
 /* clang-format on */
-const size_t st_option_count = PS_ARRAY_LEN(st_options);
+const struct ps_table st_settings_table = {.title = "Settings of penstock-settle",
+                                           .members = members,
+                                           .count = PS_ARRAY_LEN(members),
+                                           .size = sizeof(struct st_settings)};
 
 /* The command line's content. */
 struct given {
     const char *config;
     enum st_action action;
     const char *docs_dir;
-    const struct ps_option *row[64];
+    const struct ps_member *row[64];
     const char *value[64];
     size_t count;
 };
@@ -84,7 +95,7 @@ static int note_setting(const struct ps_flag *flag, const char *value, void *fie
     struct given *given = field;
     if (given->count == PS_ARRAY_LEN(given->row))
         return ps_fault(fault, PS_E_INVALID, flag->name, "too many flags: use a file");
-    given->row[given->count] = &st_options[flag->min];
+    given->row[given->count] = &members[flag->min];
     given->value[given->count++] = value != NULL ? value : "true";
     return 0;
 }
@@ -106,9 +117,9 @@ static const struct ps_flag actions[] = {
 
 /* --- For people --- */
 
-static void flag_of(const struct ps_option *row, char ret_flag[FLAG_MAX])
+static void flag_of(const struct ps_member *row, char ret_flag[FLAG_MAX])
 {
-    snprintf(ret_flag, FLAG_MAX, "--%s", row->path);
+    snprintf(ret_flag, FLAG_MAX, "--%s", row->name);
     for (char *at = ret_flag; *at != '\0'; at++) {
         if (*at == '.' || *at == '_')
             *at = '-';
@@ -123,18 +134,7 @@ void st_settings_help(void)
     ps_flags_print_help(actions, PS_ARRAY_LEN(actions), stdout);
     puts("\nSettings; as a flag, gateway.token_file is --gateway-token-file VALUE, lists take\n"
          "one value a flag, and true needs no value:\n");
-    ps_options_print_help(st_options, st_option_count, stdout);
-}
-
-int st_settings_print_defaults(void)
-{
-    return ps_options_print_defaults(st_options, st_option_count, stdout);
-}
-
-int st_settings_print_schema(void)
-{
-    return ps_options_print_schema(st_options, st_option_count, "Settings of penstock-settle",
-                                   stdout);
+    ps_reference_help(stdout, &st_settings_table);
 }
 
 /* --- The file --- */
@@ -152,19 +152,19 @@ static int load_file(const char *path, json_t **ret_document, struct ps_fault *f
 
 /* The text of a flag as the JSON that its row wants; NULL: impossible, or out of memory. A
  * malformed number stays a string, which the row refuses by its name. */
-static json_t *value_of(const struct ps_option *row, const char *text)
+static json_t *value_of(const struct ps_member *row, const char *text)
 {
     char *end = NULL;
     switch (row->type) {
-    case PS_OPT_INT:
+    case PS_M_INT:
         errno = 0;
         long long number = strtoll(text, &end, 10);
         return end != text && *end == '\0' && errno == 0 ? json_integer(number) : json_string(text);
-    case PS_OPT_BOOL:
+    case PS_M_BOOL:
         if (strcmp(text, "true") == 0 || strcmp(text, "false") == 0)
             return json_boolean(text[0] == 't');
         return json_string(text);
-    case PS_OPT_JSON:
+    case PS_M_FREE:
         return json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
     default:
         return json_string(text);
@@ -188,16 +188,16 @@ static json_t *object_for(json_t *document, const char *path, const char **ret_n
 }
 
 /* `first`: the list of the flags replaces that of the file. */
-static int put_flag(json_t *document, const struct ps_option *row, const char *text, bool first,
+static int put_flag(json_t *document, const struct ps_member *row, const char *text, bool first,
                     struct ps_fault *fault)
 {
     const char *name;
-    json_t *object = object_for(document, row->path, &name);
+    json_t *object = object_for(document, row->name, &name);
     json_t *value = value_of(row, text);
     if (value == NULL)
-        return ps_fault(fault, PS_E_INVALID, row->path, "\"%s\" is no JSON", text);
+        return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is no JSON", text);
     int failed;
-    if (row->type == PS_OPT_STRINGS) {
+    if (row->type == PS_M_LIST) {
         if (object != NULL && first)
             (void)json_object_set_new(object, name, json_array());
         failed = json_array_append_new(json_object_get(object, name), value);
@@ -205,21 +205,21 @@ static int put_flag(json_t *document, const struct ps_option *row, const char *t
         failed = json_object_set_new(object, name, value);
     }
     return failed == 0 ? 0
-                       : ps_fault(fault, PS_E_INVALID, row->path,
+                       : ps_fault(fault, PS_E_INVALID, row->name,
                                   "cannot be set: the file has something else in its place");
 }
 
 /* The actions, and a flag for each setting. */
 static int read_flags(int argc, char *const *argv, struct given *given, struct ps_fault *fault)
 {
-    struct ps_flag table[PS_ARRAY_LEN(actions) + PS_ARRAY_LEN(st_options)];
-    char names[PS_ARRAY_LEN(st_options)][FLAG_MAX];
+    struct ps_flag table[PS_ARRAY_LEN(actions) + PS_ARRAY_LEN(members)];
+    char names[PS_ARRAY_LEN(members)][FLAG_MAX];
     memcpy(table, actions, sizeof actions);
-    for (size_t i = 0; i < st_option_count; i++) {
-        flag_of(&st_options[i], names[i]);
+    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
+        flag_of(&members[i], names[i]);
         table[PS_ARRAY_LEN(actions) + i] = (struct ps_flag){
             .name = names[i],
-            .argument = st_options[i].type == PS_OPT_BOOL ? NULL : "VALUE",
+            .argument = members[i].type == PS_M_BOOL ? NULL : "VALUE",
             .set = note_setting,
             .min = (int64_t)i,
         };
@@ -238,83 +238,80 @@ static bool seen_before(const struct given *given, size_t at)
 
 /* --- Together --- */
 
-struct first_fault {
-    struct ps_fault *fault;
-    bool found;
-};
-
-static void keep_first(const struct ps_fault *fault, void *ctx)
+static void add_fault(const struct ps_fault *fault, void *faults)
 {
-    struct first_fault *first = ctx;
-    if (!first->found)
-        *first->fault = *fault;
-    first->found = true;
+    (void)ps_faults_add(faults, PS_E_INVALID, fault->path, "%s", fault->text);
 }
 
-static int check_together(struct st_settings *settings, enum st_action action,
-                          struct ps_fault *fault)
+static void refuse(struct ps_faults *faults, const char *setting, const char *why)
 {
+    (void)ps_faults_add(faults, PS_E_INVALID, setting, "%s", why);
+}
+
+/* Rules across members; adds what is wrong. */
+static void check_together(struct st_settings *settings, enum st_action action,
+                           struct ps_faults *faults)
+{
+    struct ps_fault fault;
     if (settings->database[0] == '\0')
-        return ps_fault(fault, PS_E_INVALID, "database",
-                        "is missing: sqlite:FILE, or a connection string of PostgreSQL");
+        refuse(faults, "database", "is missing: sqlite:FILE, or a connection string of PostgreSQL");
     if (action == ST_INIT)
-        return 0;
+        return;
     if ((settings->journal != NULL) == (settings->kafka.brokers[0] != '\0'))
-        return ps_fault(fault, PS_E_INVALID, "journal",
-                        "either this or kafka.brokers is needed: where the log is");
+        refuse(faults, "journal", "either this or kafka.brokers is needed: where the log is");
     if (settings->gateway.url.count > 0 && settings->gateway.token_file == NULL)
-        return ps_fault(fault, PS_E_INVALID, "gateway.token_file", "is missing beside gateway.url");
+        refuse(faults, "gateway.token_file", "is missing beside gateway.url");
     if (settings->auto_confirm && settings->gateway.url.count == 0)
-        return ps_fault(fault, PS_E_INVALID, "auto_confirm", "needs gateway.url");
-    for (size_t i = 0; i < settings->gateway.url.count; i++) {
-        const char *url = settings->gateway.url.at[i];
-        if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-            return ps_fault(fault, PS_E_INVALID, "gateway.url", "\"%s\" is no http(s) URL", url);
-    }
-    if (settings->kafka.sasl_password_file != NULL) {
-        int err =
-            oq_kafka_add_password(&settings->kafka.properties, settings->kafka.sasl_password_file,
-                                  "kafka.sasl_password_file", fault);
-        if (err < 0)
-            return err;
-    }
-    struct first_fault first = {.fault = fault};
-    return st_source_kafka_check(settings->kafka.properties, "kafka.properties", keep_first,
-                                 &first);
+        refuse(faults, "auto_confirm", "needs gateway.url");
+    if (settings->kafka.sasl_password_file != NULL &&
+        oq_kafka_add_password(&settings->kafka.properties, settings->kafka.sasl_password_file,
+                              "kafka.sasl_password_file", &fault) < 0)
+        add_fault(&fault, faults);
+    (void)!st_source_kafka_check(settings->kafka.properties, "kafka.properties", add_fault, faults);
+}
+
+static int read_document(const json_t *document, enum st_action action,
+                         struct st_settings *settings, struct ps_faults *faults)
+{
+    const struct ps_table_source source = {
+        .json = document, .pointer = "", .style = PS_PATH_DOTTED};
+    int err = ps_table_read(&st_settings_table, &source, settings, faults);
+    if (err != PS_E_NOMEM)
+        check_together(settings, action, faults);
+    return err == 0 && faults->count > 0 ? PS_E_INVALID : err;
 }
 
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
-                     enum st_action *ret_action, struct ps_fault *fault)
+                     enum st_action *ret_action, struct ps_faults *faults)
 {
     struct given given = {.action = ST_RUN};
     struct st_settings settings = {0};
+    struct ps_fault fault = {0};
     json_t *document = NULL;
-    int err = read_flags(argc, argv, &given, fault);
-    if (err == 0 && given.action >= ST_HELP) {
-        settings.docs_dir = given.docs_dir;
-        *ret_settings = settings;
-        *ret_action = given.action;
-        return 0;
-    }
-    if (err == 0 && given.config != NULL)
-        err = load_file(given.config, &document, fault);
-    else if (err == 0 && (document = json_object()) == NULL)
-        err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");
-    for (size_t i = 0; i < given.count && err == 0; i++)
-        err = put_flag(document, given.row[i], given.value[i], !seen_before(&given, i), fault);
-    if (err == 0)
-        err = ps_options_read(st_options, st_option_count, document, &settings, fault);
+    int err = read_flags(argc, argv, &given, &fault);
+    bool reads = err == 0 && given.action < ST_HELP;
+    if (reads && given.config != NULL)
+        err = load_file(given.config, &document, &fault);
+    else if (reads && (document = json_object()) == NULL)
+        err = ps_fault(&fault, PS_E_NOMEM, "", "out of memory");
+    for (size_t i = 0; reads && i < given.count && err == 0; i++)
+        err = put_flag(document, given.row[i], given.value[i], !seen_before(&given, i), &fault);
+    if (err != 0)
+        (void)ps_faults_add(faults, err, fault.path, "%s", fault.text);
+    else if (reads)
+        err = read_document(document, given.action, &settings, faults);
     json_decref(document);
-    if (err == 0 && (err = check_together(&settings, given.action, fault)) != 0)
+    if (err != 0) {
         st_settings_free(&settings);
-    if (err == 0) {
-        *ret_settings = settings;
-        *ret_action = given.action;
+        return err;
     }
-    return err;
+    settings.docs_dir = given.docs_dir;
+    *ret_settings = settings;
+    *ret_action = given.action;
+    return 0;
 }
 
 void st_settings_free(struct st_settings *settings)
 {
-    ps_options_free(st_options, st_option_count, settings);
+    ps_table_free(&st_settings_table, settings);
 }

@@ -4,7 +4,7 @@
 #ifndef ST_SETTINGS_H
 #define ST_SETTINGS_H
 
-#include "common/program/options.h"
+#include "common/table/table.h"
 
 struct st_settings {
     char *journal; /* NULL: Kafka */
@@ -18,7 +18,7 @@ struct st_settings {
     char *name;
     char *database;
     struct {
-        struct ps_option_list url;
+        struct ps_strings url;
         char *token_file; /* NULL only when there is no url */
         int64_t timeout_ms;
     } gateway;
@@ -39,19 +39,14 @@ struct st_settings {
 /* What to do, beside the settings. */
 enum st_action { ST_RUN, ST_ONCE, ST_INIT, ST_HELP, ST_VERSION, ST_DEFAULTS, ST_SCHEMA, ST_DOCS };
 
-extern const struct ps_option st_options[];
-extern const size_t st_option_count;
+extern const struct ps_table st_settings_table;
 
-/* All or nothing. From ST_HELP on the settings are empty but for
- * `docs_dir`. PS_E_INVALID: `fault`
- * names the flag or the setting; PS_E_IO, PS_E_NOMEM. */
+/* All or nothing. From ST_HELP on the settings are empty but for `docs_dir`. PS_E_INVALID: all
+ * faults are added, their paths name the flag or the setting; PS_E_IO, PS_E_NOMEM. */
 int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settings,
-                     enum st_action *ret_action, struct ps_fault *fault) PS_MUST_CHECK;
+                     enum st_action *ret_action, struct ps_faults *faults) PS_MUST_CHECK;
 void st_settings_free(struct st_settings *settings);
 
 void st_settings_help(void);
-/* 0, or PS_E_IO. */
-int st_settings_print_defaults(void) PS_MUST_CHECK;
-int st_settings_print_schema(void) PS_MUST_CHECK;
 
 #endif

@@ -6,7 +6,7 @@
 
 static struct st_settings settings;
 static enum st_action action;
-static struct ps_fault fault;
+static struct ps_faults faults;
 
 static int read_flags(const char *const *flags)
 {
@@ -16,7 +16,8 @@ static int read_flags(const char *const *flags)
         argv[argc] = (char *)(uintptr_t)flags[argc - 1];
         argc++;
     }
-    return st_settings_read(argc, argv, &settings, &action, &fault);
+    faults = (struct ps_faults){0};
+    return st_settings_read(argc, argv, &settings, &action, &faults);
 }
 
 #define READ(...) read_flags((const char *const[]){__VA_ARGS__, NULL})
@@ -65,7 +66,7 @@ static void making_the_tables_needs_a_database_only(void **state)
     assert_int_equal(action, ST_INIT);
     st_settings_free(&settings);
     assert_int_equal(READ("--init"), PS_E_INVALID);
-    assert_string_equal(fault.path, "database");
+    assert_string_equal(faults.at[0].path, "database");
 }
 
 static void help_needs_nothing(void **state)
@@ -81,42 +82,63 @@ static void what_makes_no_sense_is_refused_by_its_name(void **state)
 {
     (void)state;
     assert_int_equal(READ("--jurnal", "x"), PS_E_INVALID);
-    assert_string_equal(fault.path, "--jurnal");
-    assert_non_null(strstr(fault.text, "--journal"));
+    assert_string_equal(faults.at[0].path, "--jurnal");
+    assert_non_null(strstr(faults.at[0].text, "--journal"));
     assert_int_equal(READ("--journal"), PS_E_INVALID);
-    assert_non_null(strstr(fault.text, "value"));
+    assert_non_null(strstr(faults.at[0].text, "value"));
     assert_int_equal(READ("--once", "--init"), PS_E_INVALID);
     assert_int_equal(READ("--database", "sqlite:a"), PS_E_INVALID);
-    assert_string_equal(fault.path, "journal");
+    assert_string_equal(faults.at[0].path, "journal");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--kafka-brokers", "k"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "journal");
+    assert_string_equal(faults.at[0].path, "journal");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--batch", "many"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "batch");
+    assert_string_equal(faults.at[0].path, "batch");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--batch", "0"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "batch");
+    assert_string_equal(faults.at[0].path, "batch");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--auto-confirm"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "auto_confirm");
+    assert_string_equal(faults.at[0].path, "auto_confirm");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--gateway-url", "http://x"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "gateway.token_file");
+    assert_string_equal(faults.at[0].path, "gateway.token_file");
     assert_int_equal(READ("--database", "sqlite:a", "--journal", "j", "--gateway-token-file", "t",
                           "--gateway-url", "ftp://x"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "gateway.url");
+    assert_string_equal(faults.at[0].path, "gateway.url[0]");
     assert_int_equal(READ("--database", "sqlite:a", "--kafka-brokers", "k", "--kafka-properties",
                           "{\"linger.ms\":5}"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "kafka.properties");
+    assert_string_equal(faults.at[0].path, "kafka.properties");
     assert_int_equal(READ("--database", "sqlite:a", "--kafka-brokers", "k", "--kafka-properties",
                           "{\"no.such\":\"5\"}"),
                      PS_E_INVALID);
-    assert_string_equal(fault.path, "kafka.properties");
-    assert_non_null(strstr(fault.text, "\"no.such\""));
+    assert_string_equal(faults.at[0].path, "kafka.properties");
+    assert_non_null(strstr(faults.at[0].text, "\"no.such\""));
     assert_int_equal(READ("--config", "/nowhere/settle.json"), PS_E_IO);
+}
+
+static void every_fault_is_said_at_once(void **state)
+{
+    static const char *const paths[] = {"kafka.topic", "gateway.url[1]", "batch",  "log_level",
+                                        "databse",     "database",       "journal"};
+    struct temp_dir dir = temp_dir_make();
+    const char *path = temp_file(&dir, "settle.json");
+    (void)state;
+    write_file(path, "{\"databse\":\"sqlite:a\",\"batch\":0,\"kafka\":{\"topic\":7},"
+                     "\"log_level\":\"wran\",\"gateway\":{\"token_file\":\"t\",\"url\":"
+                     "[\"http://x\",\"ftp://x\"]}}");
+    assert_int_equal(READ("--config", path), PS_E_INVALID);
+    assert_int_equal(faults.count, PS_ARRAY_LEN(paths));
+    for (size_t i = 0; i < faults.count; i++)
+        assert_string_equal(faults.at[i].path, paths[i]);
+    assert_string_equal(faults.at[1].text,
+                        "must be an http or https URL, not \"ftp://x\"; for example "
+                        "\"http://127.0.0.1:8090\"");
+    assert_non_null(strstr(faults.at[4].text, "did you mean \"database\""));
+    temp_dir_remove(&dir);
 }
 
 static void a_file_that_is_no_object_is_refused(void **state)
@@ -141,6 +163,7 @@ int main(void)
         cmocka_unit_test(making_the_tables_needs_a_database_only),
         cmocka_unit_test(help_needs_nothing),
         cmocka_unit_test(what_makes_no_sense_is_refused_by_its_name),
+        cmocka_unit_test(every_fault_is_said_at_once),
         cmocka_unit_test(a_file_that_is_no_object_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,7 +95,8 @@ static bool is_inside(const char *text, size_t len)
 }
 
 const struct ps_format cfg_format_host = {
-    .rule = {"a host name or an address, without a port", "不带端口的主机名或地址"},
+    .rule = {"a host name or an address without a port, IPv6 in brackets",
+             "不带端口的主机名或地址，IPv6 加方括号"},
     .is_ok = is_host};
 const struct ps_format cfg_format_field_name = {.rule = {"the name of a header field", "头字段名"},
                                                 .pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
