@@ -1,4 +1,4 @@
-// Who buys: the subject of a token (JWT) that the shop has signed. Run by penstock.conf before each order request, inside nginx.
+// Identifies the buyer: the subject of a token (JWT) that the shop has signed. penstock.conf runs this inside nginx before each order request.
 //
 // The token is three parts in base64url. Its header says "alg":"RS256"; any other algorithm is refused. Its claims need "sub", a string of 1 to
 // 128 visible ASCII characters without quote and backslash, and "exp", a whole number of seconds since 1970 in the future; "nbf", if there,
@@ -33,7 +33,7 @@ function parsed(parts) {
     try {
         return parts.length === 3 ? claimsOf(parts) : null;
     } catch (e) {
-        return null; // no JSON: a client's fault, not worth a line in the log
+        return null; // invalid JSON: a client error, not logged
     }
 }
 
