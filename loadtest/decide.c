@@ -2,6 +2,7 @@
  * the next round. */
 #include "loadtest/decide.h"
 
+#include "common/random.h"
 #include "common/text/buf.h"
 #include "loadtest/plan.h"
 
@@ -37,7 +38,7 @@ static int draw_orders(const struct lt_tally *tally, const struct lt_decide_sett
     for (size_t i = 0; i < promised; i++) {
         if (i > 0 && by_id(&list[i], &list[i - 1]) == 0)
             continue;
-        double drawn = lt_draw_unit(&seed);
+        double drawn = ps_random_draw(&seed);
         struct lt_decision decision = {.order_id = list[i].order_id,
                                        .confirm = drawn < settings->confirm_share};
         if (drawn < settings->confirm_share + settings->cancel_share)

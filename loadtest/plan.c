@@ -11,6 +11,7 @@
 #include "loadtest/plan.h"
 
 #include "common/clock.h"
+#include "common/random.h"
 
 #include <assert.h>
 #include <math.h>
@@ -123,20 +124,6 @@ int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec, struct ps_f
     return err;
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014): a counter and a mixing function; any seed is as good. */
-static uint64_t draw_number(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-double lt_draw_unit(uint64_t *state)
-{
-    return ((double)(draw_number(state) >> 12) + 0.5) * 0x1p-52;
-}
-
 /* Where in the phase (0..1) the share `v` of its clicks has come. */
 static double arrived_by(enum lt_shape shape, double v)
 {
@@ -173,14 +160,14 @@ struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uin
     uint64_t choices = (uint64_t)(spec->quantity_max - spec->quantity_min + 1);
     return (struct lt_wish){.sku = ((size_t)buyer + wish) % (size_t)spec->skus,
                             .quantity =
-                                spec->quantity_min + (int64_t)(draw_number(&state) % choices)};
+                                spec->quantity_min + (int64_t)(ps_random_next(&state) % choices)};
 }
 
 /* One more click of the buyer of `last`, after it, which it becomes. */
 static void add_repeat(struct lt_plan *plan, struct lt_click *last, uint8_t wish, bool with_key,
                        uint64_t *random)
 {
-    double delay = -log(lt_draw_unit(random)) * (double)REPEAT_MEAN_NS;
+    double delay = -log(ps_random_draw(random)) * (double)REPEAT_MEAN_NS;
     if (delay > (double)REPEAT_MAX_NS)
         delay = (double)REPEAT_MAX_NS;
     *last = (struct lt_click){
@@ -200,11 +187,11 @@ static size_t add_repeats(struct lt_plan *plan, struct lt_click click, size_t mo
     const struct lt_plan_spec *spec = &plan->spec;
     size_t before = plan->count;
     if (spec->cap == 1)
-        add_repeat(plan, &click, 0, lt_draw_unit(random) < spec->repeat_key_share, random);
+        add_repeat(plan, &click, 0, ps_random_draw(random) < spec->repeat_key_share, random);
     int64_t asked = lt_plan_wish(spec, click.buyer, 0).quantity;
     for (uint8_t wish = 1; spec->cap > 1 && asked <= spec->cap && wish < UINT8_MAX; wish++) {
         asked += lt_plan_wish(spec, click.buyer, wish).quantity;
-        for (int i = lt_draw_unit(random) < spec->repeat_key_share ? 2 : 1; i > 0; i--) {
+        for (int i = ps_random_draw(random) < spec->repeat_key_share ? 2 : 1; i > 0; i--) {
             if (plan->count - before == most)
                 return most;
             add_repeat(plan, &click, wish, true, random);
@@ -231,18 +218,18 @@ static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_
         if (phase->shape == LT_CONSTANT)
             v = (double)i / (double)phase->clicks;
         else
-            v += (1 - v) * -expm1(log(lt_draw_unit(random)) / (double)(phase->clicks - i));
+            v += (1 - v) * -expm1(log(ps_random_draw(random)) / (double)(phase->clicks - i));
         int64_t index = (*first_index)++;
         bool again = index >= plan->spec.buyers;
         struct lt_click click = {
             .at_ns = start_ns + round_to_moment(arrived_by(phase->shape, v) *
                                                 (double)phase->over_ms * (double)PS_NS_PER_MS),
             .buyer = (uint32_t)(index % plan->spec.buyers),
-            .with_key = !again || lt_draw_unit(random) < plan->spec.repeat_key_share,
+            .with_key = !again || ps_random_draw(random) < plan->spec.repeat_key_share,
             .repeat = again,
         };
         plan->clicks[plan->count++] = click;
-        if (*repeats_left > 0 && lt_draw_unit(random) < comes_back)
+        if (*repeats_left > 0 && ps_random_draw(random) < comes_back)
             *repeats_left -= add_repeats(plan, click, *repeats_left, random);
     }
 }

@@ -87,9 +87,6 @@ void lt_plan_spec_fill(struct lt_plan_spec *spec);
  * quantities are drawn. Of a plan's own `spec`. */
 struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uint8_t wish);
 
-/* A random number in (0, 1); `state` is the seed, and moves on. */
-double lt_draw_unit(uint64_t *state);
-
 /* Of a specification whose members are within the bounds of the command line and the plan file.
  * PS_E_INVALID: it has too many clicks, repeated ones included. PS_E_NOMEM.
  * Owner: the caller (lt_plan_free). */

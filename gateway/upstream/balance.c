@@ -22,6 +22,8 @@
  * pseudorandom number generators", 2014). */
 #include "gateway/upstream/balance.h"
 
+#include "common/random.h"
+
 #include <assert.h>
 #include <math.h>
 
@@ -38,25 +40,6 @@ struct lookup {
 
 typedef double share_fn(const struct up_candidate *candidate);
 typedef double load_fn(const struct lookup *lookup, const struct up_candidate *candidate);
-
-static uint64_t mix(uint64_t z)
-{
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
-/* Between 0 and 1, both excluded. */
-static double part_of(uint64_t random)
-{
-    return ((double)(random >> 12) + 0.5) * 0x1p-52;
-}
-
-static double draw(struct up_picker *picker)
-{
-    picker->random += UINT64_C(0x9e3779b97f4a7c15);
-    return part_of(mix(picker->random));
-}
 
 static double share_by_weight(const struct up_candidate *candidate)
 {
@@ -118,7 +101,7 @@ static size_t pick_in_turn(const struct lookup *lookup, share_fn *share, load_fn
         if (candidate->weight == 0 || load(lookup, candidate) > least)
             continue;
         double its = share(candidate);
-        if (its == largest || draw(lookup->picker) * largest < its) {
+        if (its == largest || ps_random_draw(&lookup->picker->random) * largest < its) {
             lookup->picker->cursor = at + 1;
             return at;
         }
@@ -159,7 +142,8 @@ static size_t pick_smooth(const struct lookup *lookup, share_fn *share, load_fn 
 
 static double score(const struct lookup *lookup, const struct up_candidate *candidate)
 {
-    return -(double)candidate->weight / log(part_of(mix(candidate->hash ^ lookup->key)));
+    return -(double)candidate->weight /
+           log(ps_random_part(ps_random_mix(candidate->hash ^ lookup->key)));
 }
 
 static size_t pick_by_hash(const struct lookup *lookup, share_fn *share, load_fn *load)
@@ -210,7 +194,7 @@ static size_t draw_one(const struct lookup *lookup, share_fn *share, size_t othe
     for (size_t i = 0; i < lookup->count; i++)
         sum += i == other ? 0 : share(&lookup->table[i]);
 
-    double rest = draw(lookup->picker) * sum;
+    double rest = ps_random_draw(&lookup->picker->random) * sum;
     size_t picked = UP_NONE;
     for (size_t i = 0; i < lookup->count; i++) {
         double its = i == other ? 0 : share(&lookup->table[i]);

@@ -3,6 +3,7 @@
  * them. With a scan: in the middle fifth of the trace another object that never comes back is asked
  * for between each two. Counted are requests of Zipf's law after the first fifth. Prints the table
  * of docs/pages.md. */
+#include "common/random.h"
 #include "gateway/cache/cache.h"
 
 #include <math.h>
@@ -22,12 +23,9 @@ static struct cache_asked asked;
 static double *sums;
 static uint64_t state;
 
-static double uniform(void) /* splitmix64 */
+static double uniform(void)
 {
-    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (double)((z ^ z >> 31) >> 11) / 9007199254740992.0;
+    return ps_random_draw(&state);
 }
 
 static void prepare_zipf(double s)

@@ -2,6 +2,7 @@
  * in random tables, of the keys that move. Random numbers have a fixed seed. */
 #include "tests/unit/check.h"
 
+#include "common/random.h"
 #include "gateway/upstream/balance.h"
 
 #include <math.h>
@@ -15,10 +16,7 @@ static uint64_t state = 1;
 
 static uint64_t random64(void)
 {
-    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    return ps_random_next(&state);
 }
 
 static int64_t below(int64_t limit)

@@ -2,6 +2,7 @@
  * schedules; a failure prints the seed, and LIMITER_SEED=N runs it again. */
 #include "tests/unit/check.h"
 
+#include "common/random.h"
 #include "gateway/admission/limits/limiter.h"
 
 #include <inttypes.h>
@@ -16,12 +17,9 @@ __extension__ typedef __int128 wide;
 static uint64_t seed;
 static uint64_t state;
 
-static uint64_t random64(void) /* splitmix64 */
+static uint64_t random64(void)
 {
-    uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    return ps_random_next(&state);
 }
 
 static int64_t below(int64_t limit)

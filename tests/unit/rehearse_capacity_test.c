@@ -2,6 +2,7 @@
  * proposed from it. */
 #include "tests/unit/check.h"
 
+#include "common/random.h"
 #include "loadtest/capacity.h"
 #include "loadtest/knee.h"
 #include "loadtest/plan.h"
@@ -28,12 +29,12 @@ static bool step_holds(struct service *service, double rate)
 {
     double now = 0, free_at = 0;
     int64_t clicks = 0, late = 0;
-    bool hiccup = lt_draw_unit(&service->seed) < service->hiccups;
+    bool hiccup = ps_random_draw(&service->seed) < service->hiccups;
     service->steps++;
     service->hit += hiccup;
     if (hiccup)
         free_at = 1;
-    while ((now += -log(lt_draw_unit(&service->seed)) / rate) < STEP_S) {
+    while ((now += -log(ps_random_draw(&service->seed)) / rate) < STEP_S) {
         free_at = fmax(free_at, now) + 1 / service->capacity;
         clicks++;
         late += (free_at - now) * 1000 > IN_TIME_MS;
@@ -113,11 +114,11 @@ static void the_search_always_ends(void **state)
     for (uint64_t seed = 1; seed <= 500; seed++) {
         uint64_t random = seed;
         struct lt_knee knee;
-        lt_knee_init(&knee, 1 + (int64_t)(lt_draw_unit(&random) * LT_KNEE_RATE_MAX));
+        lt_knee_init(&knee, 1 + (int64_t)(ps_random_draw(&random) * LT_KNEE_RATE_MAX));
         int steps = 0;
         for (int64_t rate; (rate = lt_knee_next(&knee)) > 0; steps++) {
             assert_in_range(rate, LT_KNEE_RATE_MIN, LT_KNEE_RATE_MAX);
-            lt_knee_note(&knee, lt_draw_unit(&random) < 0.5);
+            lt_knee_note(&knee, ps_random_draw(&random) < 0.5);
         }
         assert_true(steps <= LT_KNEE_STEPS_MAX);
         assert_true(knee.broken == 0 || knee.held < knee.broken);

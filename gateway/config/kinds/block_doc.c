@@ -117,11 +117,6 @@ static int block_show(const struct cfg_doc *doc, json_t *json)
            json_object_set_new(json, "by", json_string(doc->by.who));
 }
 
-static int64_t block_ends_at_ms(const void *parsed)
-{
-    return ((const struct cfg_block *)parsed)->until_ms;
-}
-
 const struct cfg_kind cfg_kind_user = {
     .path = "blocklist/users",
     .id = "block_user",
@@ -138,7 +133,8 @@ const struct cfg_kind cfg_kind_user = {
     .table = &user_table,
     .name = user_name,
     .show = block_show,
-    .ends_at_ms = block_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_block, until_ms),
 };
 
 const struct cfg_kind cfg_kind_range = {
@@ -156,5 +152,6 @@ const struct cfg_kind cfg_kind_range = {
     .table = &range_table,
     .name = range_name,
     .show = block_show,
-    .ends_at_ms = block_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_block, until_ms),
 };

@@ -250,11 +250,6 @@ json_t *cfg_override_write(const struct cfg_override *override)
     return ps_table_print(&table, override);
 }
 
-static int64_t override_ends_at_ms(const void *parsed)
-{
-    return ((const struct cfg_override *)parsed)->until_ms;
-}
-
 static const char *override_ended(const void *parsed)
 {
     (void)parsed;
@@ -350,7 +345,8 @@ const struct cfg_kind cfg_kind_override = {
     .ends_at_once = true,
     .name = override_name,
     .table = &table,
-    .ends_at_ms = override_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_override, until_ms),
     .ended = override_ended,
     .falls = override_falls,
     .in_force = override_in_force,

@@ -73,11 +73,6 @@ json_t *cfg_registration_write(const struct cfg_registration *registration)
     return ps_table_print(&table, registration);
 }
 
-static int64_t registration_ends_at_ms(const void *parsed)
-{
-    return ((const struct cfg_registration *)parsed)->until_ms;
-}
-
 static bool registration_renews(const void *parsed, const void *before)
 {
     const struct cfg_registration *to = parsed, *from = before;
@@ -103,7 +98,8 @@ const struct cfg_kind cfg_kind_registration = {
     .has_no_history = true,
     .name = registration_name,
     .table = &table,
-    .ends_at_ms = registration_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_registration, until_ms),
     .renews = registration_renews,
     .ended = registration_ended,
 };

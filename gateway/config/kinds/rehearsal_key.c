@@ -116,11 +116,6 @@ static void key_free(void *parsed)
     free(stored);
 }
 
-static int64_t key_ends_at_ms(const void *parsed)
-{
-    return ((const struct cfg_stored_key *)parsed)->key.until_ms;
-}
-
 const struct cfg_kind cfg_kind_rehearsal_key = {
     .path = "rehearsal-keys",
     .word = "rehearsal key",
@@ -133,5 +128,6 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .name = cfg_plain_name,
     .table = &table,
     .free = key_free,
-    .ends_at_ms = key_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_stored_key, key.until_ms),
 };

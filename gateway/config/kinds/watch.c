@@ -64,11 +64,6 @@ json_t *cfg_watch_write(const struct cfg_watch *watch)
     return ps_table_print(&table, watch);
 }
 
-static int64_t watch_ends_at_ms(const void *parsed)
-{
-    return ((const struct cfg_watch *)parsed)->until_ms;
-}
-
 static const char *watch_ended(const void *parsed)
 {
     (void)parsed;
@@ -89,6 +84,7 @@ const struct cfg_kind cfg_kind_watch = {
     .ends_at_once = true,
     .name = watch_name,
     .table = &table,
-    .ends_at_ms = watch_ends_at_ms,
+    .ends = true,
+    .until_at = offsetof(struct cfg_watch, until_ms),
     .ended = watch_ended,
 };

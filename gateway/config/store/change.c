@@ -72,7 +72,7 @@ int cfg_change_file(struct cfg_change *change, const char *path, const char *tex
  * left of an expired document, and no old copy may seem newer than the new one. */
 static int64_t first_version(const struct cfg_store *store, const struct cfg_kind *kind)
 {
-    return kind->ends_at_ms != NULL ? store->revision + 1 : 1;
+    return kind->ends ? store->revision + 1 : 1;
 }
 
 /* Makes the version that follows, of these parts: all but the version, its time and its author. */

@@ -262,6 +262,11 @@ int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault)
     return err;
 }
 
+struct ps_db_file *cfg_db_file(struct cfg_db *db)
+{
+    return db->file;
+}
+
 /* --- Reading. --- */
 
 static const char *text_at(const struct ps_db_statement *row, int column)
@@ -420,26 +425,6 @@ int cfg_db_history(struct cfg_db *db, const char *path, const char *name, int64_
 }
 
 /* --- Changing. --- */
-
-int cfg_db_begin(struct cfg_db *db, struct ps_fault *fault)
-{
-    return ps_db_file_begin(db->file, fault);
-}
-
-int cfg_db_commit(struct cfg_db *db, bool *ret_unknown, struct ps_fault *fault)
-{
-    return ps_db_file_commit(db->file, ret_unknown, fault);
-}
-
-void cfg_db_rollback(struct cfg_db *db)
-{
-    ps_db_file_rollback(db->file);
-}
-
-int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault)
-{
-    return ps_db_file_tidy(db->file, fault);
-}
 
 /* Moves the version in force to the history; removes versions that are too old. */
 static int change_history(struct cfg_db *db, enum cfg_db_statement which, const struct cfg_doc *doc,

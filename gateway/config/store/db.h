@@ -3,6 +3,7 @@
 #ifndef CFG_DB_H
 #define CFG_DB_H
 
+#include "common/db/db_file.h"
 #include "gateway/config/store/document.h"
 
 struct cfg_db;
@@ -17,6 +18,8 @@ int cfg_db_lock(const char *path, const char *vfs, int *ret_lock,
 int cfg_db_open(const char *path, const char *vfs, int lock, struct cfg_db **ret_db,
                 struct ps_fault *fault) PS_MUST_CHECK;
 void cfg_db_close(struct cfg_db *db); /* NULL is allowed */
+/* For transactions, and what follows them. */
+struct ps_db_file *cfg_db_file(struct cfg_db *db);
 
 /* Removes documents that ended by `now_ms`, and deletions of the blocklist that are a month old. */
 int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault) PS_MUST_CHECK;
@@ -26,9 +29,8 @@ typedef int cfg_db_take_fn(struct cfg_doc *doc, void *ctx);
 int cfg_db_load(struct cfg_db *db, int64_t now_ms, cfg_db_take_fn *take, void *ctx,
                 int64_t *ret_revision, struct ps_fault *fault) PS_MUST_CHECK;
 
-/* --- Changing: between begin and commit. --- */
+/* --- Changing: between begin and commit of its file. --- */
 
-int cfg_db_begin(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 /* Replaces the version in force, which becomes history; the last CFG_DB_VERSIONS of that are kept.
  * PS_E_CONFLICT: the version in force is not `after` (0: there must be none); CFG_DB_WHATEVER
  * replaces any. */
@@ -43,12 +45,6 @@ int cfg_db_set_revision(struct cfg_db *db, int64_t revision, struct ps_fault *fa
 /* Adds a line of the audit log and drops those that audit.log holds. */
 int cfg_db_add_line(struct cfg_db *db, int64_t seq, const char *line, int64_t written,
                     struct ps_fault *fault) PS_MUST_CHECK;
-/* An error with *ret_unknown: opening the file again shows the outcome. An error without it, or of
- * a call above: nothing is changed, and cfg_db_rollback must end the transaction. */
-int cfg_db_commit(struct cfg_db *db, bool *ret_unknown, struct ps_fault *fault) PS_MUST_CHECK;
-void cfg_db_rollback(struct cfg_db *db);
-/* After each transaction. After an error nothing is lost, but the file must be opened again. */
-int cfg_db_tidy(struct cfg_db *db, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* --- Reading. --- */
 

@@ -42,7 +42,7 @@ static int end_document(struct past *past, struct ps_fault *fault)
     if (kind == NULL)
         return 0;
     /* Documents that ended leave no rows, and their first version is not 1. */
-    bool began_later = past->version == 0 && (past->next == 1 || kind->ends_at_ms != NULL);
+    bool began_later = past->version == 0 && (past->next == 1 || kind->ends);
     past->kind = NULL;
     past->json = NULL;
     if (past->next != 0 && past->next != past->version + 1 && !began_later) {

@@ -219,6 +219,9 @@ bool cfg_doc_renews(const struct cfg_doc *doc, const struct cfg_doc *before)
 
 int64_t cfg_doc_ends_at_ms(const struct cfg_doc *doc)
 {
-    return doc->parsed != NULL && doc->kind->ends_at_ms != NULL ? doc->kind->ends_at_ms(doc->parsed)
-                                                                : INT64_MAX;
+    int64_t ends_at_ms = INT64_MAX;
+
+    if (doc->parsed != NULL && doc->kind->ends)
+        memcpy(&ends_at_ms, (const char *)doc->parsed + doc->kind->until_at, sizeof ends_at_ms);
+    return ends_at_ms;
 }

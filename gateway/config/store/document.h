@@ -138,8 +138,10 @@ struct cfg_kind {
      * the other's name. NULL: any two can. */
     bool (*clashes)(const void *parsed, const void *other);
     const char *clash_member, *clash_words;
-    /* When it ends by itself: from then on it does not exist. NULL: never. */
-    int64_t (*ends_at_ms)(const void *parsed);
+    /* It ends by itself, and from then on it does not exist: at the wall clock's int64_t in ms that
+     * is at `until_at` of the parsed document. */
+    bool ends;
+    size_t until_at;
     /* Does `to` only postpone the end of `from`? Then it causes no audit line, no log event and no
      * snapshot. NULL: never. */
     bool (*renews)(const void *to, const void *from);

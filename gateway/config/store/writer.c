@@ -151,17 +151,17 @@ static int settle_commit(struct cfg_writer *writer, const struct cfg_job *job, i
 static int commit_job(struct cfg_writer *writer, const struct cfg_job *job, struct ps_fault *fault)
 {
     bool unknown = false;
-    int err = cfg_db_begin(writer->db, fault);
+    int err = ps_db_file_begin(cfg_db_file(writer->db), fault);
 
     if (err != 0)
         return err;
     err = put_all(writer, job, fault);
     if (err == 0)
-        err = cfg_db_commit(writer->db, &unknown, fault);
+        err = ps_db_file_commit(cfg_db_file(writer->db), &unknown, fault);
     if (err != 0 && unknown)
         return settle_commit(writer, job, err);
     if (err != 0)
-        cfg_db_rollback(writer->db);
+        ps_db_file_rollback(cfg_db_file(writer->db));
     return err;
 }
 
@@ -188,7 +188,7 @@ static int do_change(struct cfg_writer *writer, struct cfg_job *job)
     if (job->not_synced)
         err = 0;
     job->audit_err = write_audit_lines(writer, err == 0 && !job->not_synced ? &job->fault : NULL);
-    if (cfg_db_tidy(writer->db, NULL) < 0)
+    if (ps_db_file_tidy(cfg_db_file(writer->db), NULL) < 0)
         open_again(writer);
     return err;
 }
