@@ -116,7 +116,6 @@ static bool read_set(struct ps_table_at *at, const struct ps_member *member, con
 
     if (!json_is_array(value))
         return false;
-
     for (size_t i = 0; i < json_array_size(value); i++) {
         const json_t *element = json_array_get(value, i);
         int word = word_of(member, element);
@@ -127,7 +126,7 @@ static bool read_set(struct ps_table_at *at, const struct ps_member *member, con
             return false;
         bits |= INT64_C(1) << word;
     }
-    if (bits == 0 && !at->of->stored)
+    if (bits == 0 && !(at->of->stored && at->table->dropped != NULL))
         return false;
     ps_member_set_int(member, object, bits);
     return true;
