@@ -1,5 +1,5 @@
-/* Two resources, `/` and `/live.json`. The Host must be this machine's: else a page of a stranger
- * whose name resolves to loopback could read it (DNS rebinding). */
+/* Two resources, `/` and `/live.json`. The Host must be this machine's: otherwise a stranger's
+ * page, under a name that resolves to loopback, could read them (DNS rebinding). */
 #include "loadtest/live.h"
 
 #include "common/clock.h"
@@ -28,7 +28,7 @@ struct connection {
     size_t len;
     char in[HEAD_MAX];
     char head[512];
-    char *body; /* heap: what is sent may be exchanged meanwhile */
+    char *body; /* heap: a copy, since the shown text may be replaced while it is sent */
 };
 
 struct lt_live {
@@ -107,7 +107,7 @@ static void answer(struct connection *connection, const struct ps_http_head *hea
     struct ps_str path = ps_http_text(data, head->path);
     const char *text = "text/plain; charset=utf-8";
     if (!is_this_machine(ps_http_text(data, head->host)))
-        send_answer(connection, 421, text, PS_STR("this page is at 127.0.0.1\n"));
+        send_answer(connection, 421, text, PS_STR("this page is served at 127.0.0.1\n"));
     else if (head->method != PS_HTTP_GET)
         send_answer(connection, 405, text, PS_STR("GET only\n"));
     else if (ps_str_is(path, "/"))
@@ -116,7 +116,7 @@ static void answer(struct connection *connection, const struct ps_http_head *hea
     else if (ps_str_is(path, "/live.json"))
         send_answer(connection, 200, "application/json", ps_str(json));
     else
-        send_answer(connection, 404, text, PS_STR("there are / and /live.json\n"));
+        send_answer(connection, 404, text, PS_STR("only / and /live.json exist\n"));
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

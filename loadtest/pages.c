@@ -1,5 +1,5 @@
-/* A visit is a click whose number chooses the page, by a hash: so no random number has to be kept
- * for a visit, and the shares are those of the weights however long it takes. */
+/* A visit is a click; a hash of its number chooses the page. So no random number is stored per
+ * visit, and the shares match the weights whatever the duration. */
 #include "loadtest/pages.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@ static int refuse(struct ps_fault *fault, const char *part, size_t len, const ch
                     why);
 }
 
-/* One "path=weight". What follows the last "=" is a weight only if it is a number: a query may have
- * that sign, too. */
+/* One "path=weight". The text behind the last "=" is a weight only if it is a number: a query may
+ * contain that sign, too. */
 static int read_page(const char *part, size_t len, struct lt_page *page, struct ps_fault *fault)
 {
     const char *sign = memrchr(part, '=', len);
@@ -31,12 +31,13 @@ static int read_page(const char *part, size_t len, struct lt_page *page, struct 
         }
     }
     if (!(page->weight > 0 && page->weight <= 1e6))
-        return refuse(fault, part, len, "has no weight above 0 and up to 1000000");
+        return refuse(fault, part, len, "needs a weight above 0 and up to 1000000");
     if (path_len == 0 || part[0] != '/' || path_len > LT_PAGE_PATH_MAX)
-        return refuse(fault, part, len, "is no path, which begins with /, of at most 255 bytes");
+        return refuse(fault, part, len,
+                      "is not a path: it must begin with / and have at most 255 bytes");
     for (size_t i = 0; i < path_len; i++) {
         if (part[i] <= ' ' || part[i] == 0x7f || part[i] == '#')
-            return refuse(fault, part, len, "is no path: encode its bytes");
+            return refuse(fault, part, len, "is not a path: percent-encode it");
     }
     memcpy(page->path, part, path_len);
     page->path[path_len] = '\0';
@@ -71,8 +72,8 @@ static int read_file(const char *path, char text[FILE_MAX], struct ps_fault *fau
     if (failed)
         return ps_fault(fault, PS_E_IO, "--pages", "%s: %s", path, strerror(errno));
     if (len == FILE_MAX || memchr(text, '\0', len) != NULL)
-        return ps_fault(fault, PS_E_INVALID, "--pages", "%s is no text below %d bytes", path,
-                        FILE_MAX);
+        return ps_fault(fault, PS_E_INVALID, "--pages", "%s is not a text file below %d bytes",
+                        path, FILE_MAX);
     text[len] = '\0';
     return 0;
 }
@@ -153,7 +154,7 @@ static void count_cache(struct lt_pages *pages, struct lt_page *page, const char
     while (i < LT_CACHE_WORDS_MAX && pages->cache[i][0] != '\0' &&
            strcmp(pages->cache[i], word) != 0)
         i++;
-    if (i == LT_CACHE_WORDS_MAX) /* nobody has so many: somebody plays tricks */
+    if (i == LT_CACHE_WORDS_MAX) /* no server has so many words: the input is hostile */
         return;
     (void)snprintf(pages->cache[i], sizeof pages->cache[i], "%s", word);
     page->cache[i]++;

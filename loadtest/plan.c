@@ -2,12 +2,12 @@
  * moments whose distribution is the phase's shape. The sorted moments are drawn one after the other
  * (order statistics of the uniform distribution: given the k-th, the next lies 1 - U^(1/(n-k)) of
  * the rest of the way on) and pushed through the inverse of the shape's distribution function. So
- * bursts and gaps are those of life, the number is exact, and the same seed gives the same plan.
+ * bursts and gaps are realistic, the number is exact, and the same seed gives the same plan.
  *
- * A repeated click is the same person once more, at least REPEAT_MIN_NS after the click before,
- * at random on average REPEAT_MEAN_NS later: an impatient finger, not a robot. Where a buyer may
- * have several units, those who come back want more, a new order each time and at times with the
- * key of the one before, until they have asked for more than they may have. So caps are met. */
+ * A repeated click is by the same person, at least REPEAT_MIN_NS after the previous click, and on
+ * average REPEAT_MEAN_NS later. If a buyer may have several units, a returning buyer wants more: a
+ * new order each time, sometimes with the key of the previous one, until they have asked for more
+ * than the cap. So caps are reached. */
 #include "loadtest/plan.h"
 
 #include "common/clock.h"
@@ -147,7 +147,7 @@ static int by_time(const void *left, const void *right)
     return a->buyer < b->buyer ? -1 : a->buyer > b->buyer;
 }
 
-/* The moment that `at_ns` belongs to. */
+/* Rounds `at_ns` down to its moment. */
 static int64_t round_to_moment(double at_ns)
 {
     int64_t whole_ns = llround(at_ns);
@@ -163,7 +163,7 @@ struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uin
                                 spec->quantity_min + (int64_t)(ps_random_next(&state) % choices)};
 }
 
-/* One more click of the buyer of `last`, after it, which it becomes. */
+/* Adds another click of the buyer of `last`, after it; `last` becomes that click. */
 static void add_repeat(struct lt_plan *plan, struct lt_click *last, uint8_t wish, bool with_key,
                        uint64_t *random)
 {
@@ -180,7 +180,7 @@ static void add_repeat(struct lt_plan *plan, struct lt_click *last, uint8_t wish
     plan->clicks[plan->count++] = *last;
 }
 
-/* A buyer comes back: at most `most` clicks; how many. */
+/* Adds the repeated clicks of a buyer, at most `most`; returns how many. */
 static size_t add_repeats(struct lt_plan *plan, struct lt_click click, size_t most,
                           uint64_t *random)
 {
@@ -200,7 +200,7 @@ static size_t add_repeats(struct lt_plan *plan, struct lt_click click, size_t mo
     return plan->count - before;
 }
 
-/* How many clicks of a buyer who comes back are to be expected. */
+/* The expected number of repeated clicks per returning buyer. */
 static double expect_repeats(const struct lt_plan_spec *spec)
 {
     if (spec->cap == 1)
@@ -209,7 +209,7 @@ static double expect_repeats(const struct lt_plan_spec *spec)
     return fmax(1, (double)spec->cap / mean) * (1 + spec->repeat_key_share);
 }
 
-/* Repeats take the place that is left of `room` clicks. */
+/* Adds repeated clicks, up to `room` clicks in all. */
 static void add_phase(struct lt_plan *plan, const struct lt_phase *phase, int64_t start_ns,
                       int64_t *first_index, size_t *repeats_left, uint64_t *random)
 {

@@ -21,17 +21,17 @@ enum lt_shape {
 struct lt_phase {
     enum lt_shape shape;
     int64_t over_ms;
-    int64_t clicks; /* without the repeated ones */
+    int64_t clicks; /* first clicks, without repeated ones */
 };
 
 struct lt_plan_spec {
-    int64_t buyers; /* distinct people, at most as many as come; 0 = each click of the phases is by
-                       a new one */
+    int64_t buyers; /* distinct people, at most as many as first clicks; 0 = each first click is by
+                       a new buyer */
     int64_t stock;  /* units of all SKUs together */
     int64_t skus;   /* 0: 1 */
     int64_t quantity_min, quantity_max; /* units of an order; 0: 1 */
     int64_t cap;             /* units that one buyer may have; 0: as many as one order may have */
-    int64_t sku_cap;         /* the same of each SKU; 0: none */
+    int64_t sku_cap;         /* the same for each SKU; 0: no cap */
     double repeat_share;     /* 0..1 of the clicks are repeated by the same buyer soon after */
     double repeat_key_share; /* 0..1 of the repeated clicks carry the first one's key */
     uint64_t seed;
@@ -39,8 +39,8 @@ struct lt_plan_spec {
     size_t phase_count;
 };
 
-/* Moments are multiples of this: clicks that fall together cost the client one waking, and half a
- * moment is far below what a buyer's network adds. */
+/* Moments are multiples of this: clicks at the same moment wake the client once, and half a moment
+ * is far less than the delay of a buyer's network. */
 #define LT_MOMENT_NS INT64_C(250000)
 
 struct lt_click {
@@ -49,7 +49,7 @@ struct lt_click {
     uint8_t wish;      /* which of the buyer's wishes it is for: each is an order of its own */
     bool with_key : 1; /* sends the wish's Idempotency-Key */
     bool repeat : 1;   /* not the buyer's first click */
-    uint16_t tries;    /* how often it was tried before (the client's) */
+    uint16_t tries;    /* how often the client has tried it already */
 };
 
 struct lt_sku {
@@ -63,8 +63,8 @@ struct lt_wish {
 };
 
 struct lt_plan {
-    struct lt_plan_spec spec; /* with every 0 filled in that stands for something */
-    int64_t length_ns;        /* the phases; repeated clicks may come later */
+    struct lt_plan_spec spec; /* with defaults filled in */
+    int64_t length_ns;        /* of the phases; repeated clicks may come later */
     size_t count;
     struct lt_click *clicks; /* in the order of time */
 };
@@ -80,11 +80,11 @@ int lt_duration_parse(const char *text, int64_t *ret_ms) PS_MUST_CHECK;
 int lt_plan_spec_read(const json_t *json, struct lt_plan_spec *spec,
                       struct ps_fault *fault) PS_MUST_CHECK;
 
-/* Fills in what SKUs, quantities and the cap are when they are 0. */
+/* Replaces zeros of SKUs, quantities and the cap by defaults. */
 void lt_plan_spec_fill(struct lt_plan_spec *spec);
 
-/* The same for every click of this wish. SKUs take turns, so that as many want each of them;
- * quantities are drawn. Of a plan's own `spec`. */
+/* The same for every click of this wish. SKUs take turns, so that each is wanted equally often;
+ * quantities are drawn. `spec` is a plan's. */
 struct lt_wish lt_plan_wish(const struct lt_plan_spec *spec, uint32_t buyer, uint8_t wish);
 
 /* Of a specification whose members are within the bounds of the command line and the plan file.

@@ -1,8 +1,8 @@
-/* The order log decides; what the buyers and the gateway say is compared with it. A promise is a
- * 202 that names an order as accepted (or confirmed, in a replay): the log must have it as that
- * buyer's order, and the order may have ended since only by expiry or cancellation. A "pending" is
- * no promise: it may become anything. A sale that no buyer got into breaks no rule, but proves
- * nothing either, and the report says so. */
+/* The order log decides; what buyers and gateway reported is compared with it. A promise is a 202
+ * that names an order as accepted (or confirmed, in a replay): the log must have it as that buyer's
+ * order, and the order may have ended since only by expiry or cancellation. A "pending" is not a
+ * promise: any outcome is allowed. A sale in which no buyer got an order breaks no rule, but proves
+ * nothing, and the report says so. */
 #include "loadtest/proof.h"
 
 #include "common/clock.h"
@@ -18,7 +18,7 @@ struct judging {
     const struct lt_evidence *evidence;
     const struct oq_fold *fold;
     int64_t living[LT_SKUS_MAX]; /* units of one buyer, by the plan's SKUs */
-    int64_t known;               /* different orders of buyers that are in the log and not void */
+    int64_t known;               /* distinct orders of buyers in the log that are not void */
 };
 
 static const char *const check_names[LT_CHECKS] = {
@@ -44,7 +44,7 @@ set_check(struct lt_proof *proof, enum lt_check_name name, bool ok, const char *
     proof->ok = proof->ok && ok;
 }
 
-/* By buyer, then by order, the strongest state that the buyer was told first. */
+/* Sorts by buyer, then by order, then by the strongest state in an answer. */
 static int by_buyer(const void *left, const void *right)
 {
     const struct lt_promise *a = left, *b = right;
@@ -54,7 +54,7 @@ static int by_buyer(const void *left, const void *right)
     return ids != 0 ? ids : a->reported - b->reported;
 }
 
-/* Whose order it is, of what and how much of it. */
+/* The order's buyer, SKU and quantity. */
 static bool is_as_promised(const struct judging *judging, const struct oq_order *order,
                            const struct lt_promise *promise)
 {
@@ -118,7 +118,7 @@ static bool judge_promise(struct lt_proof *proof, struct judging *judging,
     return found && state != OQ_STATE_VOID;
 }
 
-/* The buyer was told that the order is over: then it must be, whatever else they were told. */
+/* An answer said that the order has ended: then it must have, whatever other answers said. */
 static void judge_end(struct lt_proof *proof, const struct judging *judging,
                       const struct lt_promise *promise)
 {
@@ -130,7 +130,7 @@ static void judge_end(struct lt_proof *proof, const struct judging *judging,
         add_lost(proof, judging, promise);
 }
 
-/* After the last promise of a buyer: do they have more than one may? */
+/* After the last promise of a buyer: does the buyer have more than allowed? */
 static void judge_buyer(struct lt_proof *proof, struct judging *judging)
 {
     const struct lt_plan_spec *plan = judging->evidence->plan;
@@ -145,8 +145,8 @@ static void judge_buyer(struct lt_proof *proof, struct judging *judging)
     proof->twice += units > plan->cap || (plan->sku_cap > 0 && most > plan->sku_cap);
 }
 
-/* `promises` are sorted. Each order of a buyer is judged once, by the strongest state that the
- * buyer was told, and by "released" if they were told that too. */
+/* `promises` are sorted. Each order of a buyer is judged once, by the strongest state in its
+ * answers, and by "released" if an answer said so. */
 static void judge_promises(struct lt_proof *proof, struct judging *judging,
                            const struct lt_promise *promises, size_t count)
 {
@@ -211,7 +211,7 @@ static void check_gateway(struct lt_proof *proof)
 {
     static const char *const members[] = {"adjustments", "held", "confirmed"};
     if (!json_is_true(json_object_get(proof->gateway, "ok"))) {
-        set_check(proof, LT_CHECK_GATEWAY, false, "the gateway's own audit finds a fault: %s",
+        set_check(proof, LT_CHECK_GATEWAY, false, "the gateway's own audit found a difference: %s",
                   lt_sale_violation(proof->gateway));
         return;
     }
@@ -227,11 +227,11 @@ static void check_gateway(struct lt_proof *proof)
         }
     }
     set_check(proof, LT_CHECK_GATEWAY, true,
-              "the gateway's own audit finds no fault and has the same numbers");
+              "the gateway's own audit found no difference and has the same numbers");
 }
 
-/* A buyer of a rehearsal never gets a 401 from a gateway that trusts this machine: what such buyers
- * were told proves nothing. */
+/* A buyer of a rehearsal never gets a 401 from a gateway that trusts this machine; a run with 401s
+ * proves nothing. */
 static void check_tried(struct lt_proof *proof, const struct lt_tally *tally, int64_t orders)
 {
     const struct lt_verdict_tally *most = tally->verdicts[0];
@@ -240,17 +240,17 @@ static void check_tried(struct lt_proof *proof, const struct lt_tally *tally, in
     uint64_t unknown = lt_tally_count(tally, "unauthenticated") + lt_tally_count(tally, "http_401");
     bool any = orders > 0 || proof->promised > 0;
     if (!any && tally->clicks == 0)
-        set_check(proof, LT_CHECK_TRIED, false, "nobody came");
+        set_check(proof, LT_CHECK_TRIED, false, "no buyer clicked");
     else if (!any)
         set_check(proof, LT_CHECK_TRIED, false,
                   "no buyer got an order: of %s clicks %s ended as %s", LT_COUNT(tally->clicks),
                   LT_COUNT(most->latency.count), most->name);
     else if (unknown > 0)
-        set_check(proof, LT_CHECK_TRIED, false, "%s of %s clicks were turned away with 401",
+        set_check(proof, LT_CHECK_TRIED, false, "%s of %s clicks were refused with 401",
                   LT_COUNT(unknown), LT_COUNT(tally->clicks));
     else
         set_check(proof, LT_CHECK_TRIED, true,
-                  "%s orders were made, and nobody was turned away with 401", LT_COUNT(orders));
+                  "%s orders were made, and no click was refused with 401", LT_COUNT(orders));
 }
 
 static void check_decided(struct lt_proof *proof)
@@ -274,14 +274,14 @@ static void check_promises(struct lt_proof *proof)
         const struct lt_proof_sku *sku = &proof->skus[i];
         if (sku->promised > sku->stock) {
             set_check(proof, LT_CHECK_PROMISES, false,
-                      "%s units of %s were promised and in force, and there are %s",
+                      "%s units of %s were promised and in force, but only %s exist",
                       LT_COUNT(sku->promised), sku->name, LT_COUNT(sku->stock));
             return;
         }
     }
     set_check(proof, LT_CHECK_PROMISES, true, "%s promised units were in force, of %s%s",
               LT_COUNT(proof->sum.promised), LT_COUNT(proof->sum.stock),
-              proof->sku_count > 1 ? ", and no SKU was promised too often" : "");
+              proof->sku_count > 1 ? ", and no SKU was promised beyond its stock" : "");
 }
 
 static void check_all(struct lt_proof *proof, const struct lt_tally *tally,
@@ -312,7 +312,7 @@ static void check_all(struct lt_proof *proof, const struct lt_tally *tally,
               LT_COUNT(in_doubt));
 }
 
-/* What the log says of each SKU of the rehearsal. */
+/* The log's units of each SKU of the rehearsal. */
 static void add_units(struct lt_proof *proof, const struct lt_evidence *evidence)
 {
     proof->sku_count = (size_t)evidence->plan->skus;
@@ -373,7 +373,7 @@ int lt_proof_make(const struct lt_evidence *evidence, struct lt_proof *ret_proof
     proof.unreported = proof.orders - judging.known;
     check_all(&proof, tally, evidence->plan);
     check_tried(&proof, tally, proof.orders);
-    set_check(&proof, LT_CHECK_HISTORY, true, "nobody wrote what clients saw");
+    set_check(&proof, LT_CHECK_HISTORY, true, "no history was written");
     proof.checks[LT_CHECK_HISTORY].applied = false;
     *ret_proof = proof;
     return 0;
@@ -396,7 +396,7 @@ const char *lt_proof_words(const struct lt_proof *proof)
         if (!proof->checks[i].ok && i != LT_CHECK_TRIED)
             return "The proof fails";
     }
-    return "Nothing is proved";
+    return "The run proves nothing";
 }
 
 void lt_proof_done(struct lt_proof *proof)

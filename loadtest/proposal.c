@@ -1,4 +1,4 @@
-/* The rule is small: what was measured, with a margin, and nothing that was not. */
+/* Proposes only measured figures, with a margin. */
 #include "loadtest/proposal.h"
 
 #include <math.h>
@@ -40,8 +40,8 @@ static double round_up(double value)
 json_t *lt_proposal_thresholds(const struct lt_proposal *proposal, const json_t *knee,
                                const json_t *calm)
 {
-    /* Not the machine's figures: the load is on it, too; nor those that stay after it. Below
-     * `least` a figure tells nothing of buyers who wait. */
+    /* Not the machine's figures: the rehearsal's own load is in them; nor figures that outlast the
+     * load. Below `least` a figure says nothing about buyers who wait. */
     static const struct {
         const char *name;
         double least;
@@ -82,7 +82,7 @@ static bool counts_all_orders(const json_t *rule)
     return orders && has_text(rule, "key", "global") && (sale == NULL || json_is_null(sale));
 }
 
-/* A rule whose rate has no burst beside it becomes a token bucket. */
+/* A rule of an algorithm without a burst becomes a token bucket. */
 static int set_limit(json_t *limits, const struct lt_proposal *proposal)
 {
     json_t *rule = json_object_get(limits, "global");

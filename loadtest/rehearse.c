@@ -1,9 +1,9 @@
-/* A rehearsal in its order: check the target, make the sale, let the buyers come, wait until the
- * gateway has nothing in doubt, read the whole log back, judge, report. After Ctrl-C no more buyers
- * come, and nothing else changes: what they were told is still compared with the log.
+/* A rehearsal in order: check the target, create the sale, send the buyers' clicks, wait until
+ * nothing is in doubt at the gateway, read back the whole log, judge, report. After Ctrl-C no more
+ * clicks are sent, but everything else happens: answers so far are compared with the log.
  *
- * Beside a live sale (--twin-of) the sale that is made is its twin, and the clicks are marked.
- * The first answer that does not say that its mark was believed ends the run. */
+ * Beside a live sale (--twin-of) the created sale is its twin, and the clicks are marked. The first
+ * answer that does not acknowledge its mark ends the run. */
 #include "loadtest/rehearse.h"
 
 #include "common/clock.h"
@@ -43,7 +43,7 @@ struct rehearsal {
     json_t *baseline;          /* the report of --baseline, or NULL */
     struct lt_twin twin;
     struct lt_client *client;
-    uint64_t missed; /* answers of the live sale */
+    uint64_t missed; /* answers by the live sale */
     struct lt_sale made;
     char sale[PS_NAME_MAX + 1];
     char user_prefix[PS_NAME_MAX + 1];
@@ -128,7 +128,7 @@ static void on_page(const struct lt_answer *answer, void *ctx)
     lt_pages_add(ctx, answer);
 }
 
-/* Visitors come as long as buyers do. */
+/* Visits last as long as the buyers' clicks. */
 static int add_visitors(struct rehearsal *rehearsal, uv_loop_t *loop, struct lt_client **ret_client,
                         struct ps_fault *fault)
 {
@@ -202,11 +202,11 @@ static int let_buyers_come(struct rehearsal *rehearsal, struct ps_fault *fault)
     rehearsal->live = NULL;
     lt_client_free(visitors);
     lt_client_free(client);
-    (void)uv_loop_close(&loop); /* every handle is closed: it has nothing to refuse */
+    (void)uv_loop_close(&loop); /* every handle is closed, so it cannot fail */
     return err;
 }
 
-/* The gateway and the log have the same numbers of each SKU. */
+/* True: gateway and log have the same numbers for each SKU. */
 static bool numbers_agree(const struct rehearsal *rehearsal, const json_t *gateway)
 {
     const struct oq_fold *fold = oq_audit_fold(rehearsal->audit);
@@ -225,8 +225,8 @@ static bool numbers_agree(const struct rehearsal *rehearsal, const json_t *gatew
 }
 
 /* Orders may expire while the log is read: if the gateway's numbers differ, both are read again,
- * the log from its beginning, since later records of one partition may stand before those of
- * another. A difference that stays is a finding. */
+ * the log from its beginning, because in another partition later records may come first. A
+ * difference that remains is a finding. */
 static int make_proof(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     int64_t records = 0;
@@ -318,8 +318,8 @@ static json_t *fill_report(struct rehearsal *rehearsal)
     return lt_report_json(report);
 }
 
-/* Adds to the JSON what the criteria of the command line say of it, and to `out` the same as text.
- * False: one of them is not met. */
+/* Adds the results of the command line's criteria to the JSON, and to `out` as text. False: one of
+ * them is not met. */
 static bool judge(const struct rehearsal *rehearsal, json_t *json, FILE *out)
 {
     const struct lt_options *options = rehearsal->options;
@@ -341,8 +341,8 @@ static bool judge(const struct rehearsal *rehearsal, json_t *json, FILE *out)
     return broken == 0;
 }
 
-/* The text goes to stdout and, in the report, onto the page. False: one of the criteria is not met,
- * or there is no memory to say so. */
+/* The text goes to stdout and, in the report, onto the page. False: a criterion is not met, or
+ * memory ran out. */
 static bool meets_criteria(struct rehearsal *rehearsal, json_t *json)
 {
     struct lt_report *report = &rehearsal->report;
@@ -393,7 +393,7 @@ int lt_rehearse_try_file(const char *option, const char *path, struct ps_fault *
     return 0;
 }
 
-/* It must be good until the last click's answer. */
+/* The key must be valid until the last click's answer. */
 static int read_key(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
@@ -414,7 +414,7 @@ static int read_pages(struct rehearsal *rehearsal, struct ps_fault *fault)
                                    fault);
 }
 
-/* All that can be wrong with the command line. */
+/* Checks everything that the command line names. */
 static int prepare(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
@@ -456,7 +456,7 @@ static int decide(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-/* Of what was written to the end, and as others will read it. */
+/* Checks the history as it was written to the file. */
 static int judge_history(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     struct lt_history_verdict verdict;
@@ -471,7 +471,7 @@ static int judge_history(struct rehearsal *rehearsal, struct ps_fault *fault)
     return err;
 }
 
-/* From the making of the sale to the proof. A proof that could not be made is no error. */
+/* From creating the sale to the proof. A proof that could not be made is not an error. */
 static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
 {
     const struct lt_options *options = rehearsal->options;
@@ -490,7 +490,7 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
         err = make_sale(rehearsal, fault);
     if (err < 0)
         return err;
-    /* Users of their own, so that the limits of an earlier rehearsal do not follow this one. */
+    /* Own user names, so that limits reached in an earlier rehearsal do not apply to this one. */
     (void)snprintf(rehearsal->user_prefix, sizeof rehearsal->user_prefix, "%s-",
                    rehearsal->sale + strlen("rehearsal-"));
     if (rehearsal->twin.of != NULL)
@@ -499,12 +499,12 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     if (err == 0)
         err = let_buyers_come(rehearsal, fault);
     if (err == 0 && rehearsal->missed > 0)
-        err = ps_fault(
-            fault, PS_E_CONFLICT, "--twin-of",
-            "%llu answers were the live sale's own: the marks are not believed any more, "
-            "so no more clicks were sent. Look for orders of users %s* in %s and cancel "
-            "them",
-            (unsigned long long)rehearsal->missed, rehearsal->user_prefix, rehearsal->twin.of);
+        err = ps_fault(fault, PS_E_CONFLICT, "--twin-of",
+                       "the live sale itself answered %llu clicks: their marks were not accepted, "
+                       "so no more clicks were sent. Look for orders of users %s* in %s and cancel "
+                       "them",
+                       (unsigned long long)rehearsal->missed, rehearsal->user_prefix,
+                       rehearsal->twin.of);
     if (err < 0) {
         struct ps_fault none; /* the first fault is the one to report */
         (void)!lt_sale_end(&rehearsal->admin, rehearsal->sale, &none);
@@ -512,8 +512,7 @@ static int play(struct rehearsal *rehearsal, struct ps_fault *fault)
     }
     struct ps_fault why_not;
     if (!options->quiet)
-        fputs("reading the order log back (a gateway that was overloaded lets that wait)\n",
-              stderr);
+        fputs("reading back the order log (an overloaded gateway delays that)\n", stderr);
     err = decide(rehearsal, &why_not);
     if (err == 0)
         err = make_proof(rehearsal, &why_not);
@@ -550,7 +549,7 @@ static struct rehearsal *new_rehearsal(const struct lt_options *options,
 
 static void free_rehearsal(struct rehearsal *rehearsal)
 {
-    (void)!lt_history_close(rehearsal->witness.file, NULL); /* only when there was no proof */
+    (void)!lt_history_close(rehearsal->witness.file, NULL); /* only if no proof was made */
     free(rehearsal->report.criteria);
     json_decref(rehearsal->baseline);
     json_decref(rehearsal->report.gateway);

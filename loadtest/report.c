@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-/* The moment of a sold unit, or -1: the order never held one. Clocks of two machines may differ. */
+/* The moment when the order's units were reserved; -1: it held none. Clocks of two machines may
+ * differ. */
 static int64_t sold_at_ns(const struct lt_report *report, const struct oq_order *order)
 {
     struct oq_order_view view;
@@ -44,7 +45,7 @@ void lt_report_sales(struct lt_report *report, const struct oq_fold *fold)
     }
 }
 
-/* Of what was found: it may quote bytes of the log, and be cut within a character. */
+/* The text of a finding as JSON; it may quote bytes of the log and be cut within a character. */
 static json_t *found_json(const char *text)
 {
     char clean[sizeof((struct lt_proof *)NULL)->why_not];
@@ -196,7 +197,7 @@ json_t *lt_report_timeline(const struct lt_tally *tally)
                      lt_waits_json(&tally->waits), "admitted", lt_waits_json(&tally->admitted));
 }
 
-/* With what was sold. */
+/* The timeline, with units sold. */
 static json_t *timeline_json(const struct lt_report *report)
 {
     json_t *timeline = lt_report_timeline(report->tally);

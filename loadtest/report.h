@@ -16,10 +16,10 @@ struct lt_report {
     bool interrupted;
     size_t connections;
     int64_t timeout_ms, patience_ms;
-    struct lt_progress end; /* as the client stood at the end */
+    struct lt_progress end; /* the client's state at the end */
     int64_t cpu_us;         /* of this process, user and system, while the plan ran */
     struct lt_tally *tally;
-    const struct lt_pages *pages; /* NULL: nobody visited any */
+    const struct lt_pages *pages; /* NULL: none */
     struct lt_proof *proof;
     uint32_t sold[LT_SLOTS];  /* units by the time of their reservation, in the tally's slots */
     int64_t last_sold_ns;     /* from the plan's start; -1: nothing was sold */
@@ -28,7 +28,7 @@ struct lt_report {
     json_t *gateway; /* lt_curves_read; NULL: it could not be read, see why_no_gateway */
     char why_no_gateway[320];
     const char *twin_of; /* the live sale beside which it ran; NULL: none */
-    /* What --thresholds and --baseline say of it, as text; NULL: they were not given. */
+    /* The results of --thresholds and --baseline, as text; NULL: not given. */
     char *criteria;
     bool crossed; /* one of them is not met */
 };
@@ -39,29 +39,29 @@ void lt_report_sales(struct lt_report *report, const struct oq_fold *fold);
 /* See loadtest/README.md for every member. A new reference; NULL = out of memory. */
 json_t *lt_report_json(const struct lt_report *report);
 
-/* Of that the timeline, without what was sold. */
+/* Its timeline, without units sold. */
 json_t *lt_report_timeline(const struct lt_tally *tally);
-/* The narrow charts of the page, of the JSON report, on a time axis of so many ms. A new reference;
- * NULL = out of memory. */
+/* The narrow charts of the page, from the JSON report, on a time axis of `length_ms`. A new
+ * reference; NULL = out of memory. */
 json_t *lt_report_strips(const json_t *data, double length_ms);
-/* The next number above that looks well on an axis. */
+/* The next larger round number for an axis. */
 double lt_report_round_up(double value);
-/* The labels of an axis up to `top`, from above: its half is among them where that is round. New
+/* The labels of an axis up to `top`, from the top down, with its half if that is round. New
  * references; NULL = out of memory. */
 json_t *lt_report_axis(double top);
-/* Those of a time axis: {"ms","percent"} of multiples of a round time. */
+/* The labels of a time axis: {"ms","percent"} of multiples of a round time. */
 json_t *lt_report_times(double length_ms);
-/* "hit 120, miss 3" of numbers by name. A new reference; NULL = out of memory. */
+/* "hit 120, miss 3" from numbers by name. A new reference; NULL = out of memory. */
 json_t *lt_report_words(json_t *counts);
 /* Fills report.html, with `real` for a sale that was not a rehearsal (sale_report.c). */
 void lt_report_fill_page(const json_t *data, FILE *out);
-/* The highest of a list of numbers and nulls; 0: of none. */
+/* The highest of a list of numbers and nulls; 0 if it is empty. */
 double lt_report_highest(const json_t *points);
 
 enum lt_form {
-    LT_SUMMARY, /* ten-odd lines for people who run a shop */
-    LT_TEXT,    /* all of it, for people who run a gateway */
-    LT_PAGE     /* one HTML file that needs nothing else: no network, no script */
+    LT_SUMMARY, /* about ten lines, for people who run a shop */
+    LT_TEXT,    /* everything, for people who run a gateway */
+    LT_PAGE     /* one HTML file without network or script */
 };
 /* PS_E_NOMEM: nothing was written. Errors of writing show in ferror(out). */
 int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out) PS_MUST_CHECK;

@@ -1,6 +1,5 @@
-/* The strips of the page: narrow charts under each other on the time axis of the first chart, what
- * buyers waited and what the gateway saw. Made of the JSON report, so that they show what it says.
- */
+/* The strips of the page: narrow charts below each other on the time axis of the first chart: the
+ * latencies of buyers, and the gateway's figures. They are made from the JSON report. */
 #include "loadtest/report.h"
 
 #include "common/text/buf.h"
@@ -10,7 +9,7 @@
 #define POINTS_MAX 700
 #define PATH_SIZE  ((size_t)POINTS_MAX * 48)
 
-/* Where the points of a list stand on the time axis. */
+/* The points of a list and their place on the time axis. */
 struct line {
     const json_t *points; /* numbers, or null where there is none */
     double from_ms, step_ms;
@@ -33,8 +32,8 @@ static bool has_points(const json_t *points)
     return false;
 }
 
-/* The line as SVG draws it, each point in the middle of its step, interrupted where there is none;
- * what lies outside the axis is left out. */
+/* The line as an SVG path: each point in the middle of its step, interrupted where there is no
+ * point; points outside the axis are omitted. */
 static json_t *path_json(const struct line *line, double length_ms)
 {
     static char text[PATH_SIZE];
@@ -60,7 +59,7 @@ static json_t *path_json(const struct line *line, double length_ms)
     return json_pack("{s:s, s:o}", "css", line->css, "path", json_stringn(text, buf.len));
 }
 
-/* NULL where there is nothing to draw, or nothing but zeros. `limit` (0: none): a threshold. */
+/* NULL if there is nothing but zeros, or nothing at all. `limit` (0: none): a threshold. */
 static json_t *strip_json(const char *label, const char *unit, double limit,
                           const struct line *lines, size_t count, double length_ms)
 {
@@ -116,7 +115,7 @@ json_t *lt_report_strips(const json_t *data, double length_ms)
     const char *name;
     append(strips, waits_strip(data, "all", "how long buyers waited, all answers", length_ms));
     append(strips,
-           waits_strip(data, "admitted", "how long those waited who got an order", length_ms));
+           waits_strip(data, "admitted", "how long buyers with an order waited", length_ms));
     append(strips, gateway_strip(saw, json_object_get(saw, "level"), "degrade level", "of 4", 0,
                                  length_ms));
     append(strips, gateway_strip(saw, json_object_get(saw, "pressure"), "pressure",

@@ -1,7 +1,7 @@
-/* What people see are templates (report.html, report.txt), filled with the JSON report and with
- * what is added here: words, and the bars, axes and curve of the page's two charts (report_strips.c
- * makes the narrow ones). Every chart has
- * its numbers in a table or in its caption, for those who cannot see it. */
+/* People read templates (report.html, report.txt), filled with the JSON report and with additions
+ * made here: words, and the bars, axes and curve of the page's two charts (report_strips.c makes
+ * the narrow ones). Every chart has its numbers in a table or in its caption, for readers who
+ * cannot see it. */
 #include "loadtest/report.h"
 
 #include "common/clock.h"
@@ -24,17 +24,17 @@ static const unsigned char text[] = {
 #include "report.txt.inc"
     0};
 
-/* How a shopkeeper would say it. */
+/* Verdicts in a shopkeeper's words. */
 static const struct {
     const char *verdict, *text;
 } phrases[] = {
     {"accepted", "got an order"},
     {"pending", "were told \"perhaps\" (the log was slow)"},
-    {"replayed", "were clicks again by people who were shown the order they had"},
+    {"replayed", "were repeated clicks, answered with the order that exists"},
     {"no_answer", "got no answer in time"},
     {"reset", "lost their connection before the answer"},
-    {"refused", "found the door shut (no connection)"},
-    {"garbled", "got an answer that makes no sense"},
+    {"refused", "could not connect"},
+    {"garbled", "got an unreadable answer"},
     {"sold_out", "were told \"sold out\""},
     {"user_limit", "wanted more than one buyer may have"},
     {"user_rate", "clicked too fast and were slowed down"},
@@ -42,15 +42,15 @@ static const struct {
     {"sale_rate", "met the speed limit of the sale"},
     {"global_rate", "met the speed limit of the shop"},
     {"idempotency_in_progress", "clicked again while the first click was being answered"},
-    {"unauthenticated", "were not known (401)"},
-    {"shed", "were sent away because of overload"},
-    {"fenced", "came while the gateway was counting its stock again"},
+    {"unauthenticated", "were not authenticated (401)"},
+    {"shed", "were refused because of overload"},
+    {"fenced", "came while the gateway was rebuilding its counters"},
     {"draining", "came while the gateway was shutting down"},
     {"paused", "came while the sale was paused"},
     {"log_backlog", "came faster than orders can be written"},
     {"log_unavailable", "came while no order could be written (is the disk full?)"},
     {"store_unavailable", "came while stock could not be counted"},
-    {"too_many_connections", "found no place: the gateway had too many connections"},
+    {"too_many_connections", "were refused: the gateway had too many connections"},
     {"not_found", "asked a gateway that does not know the sale"},
     {"blocked", "are on the blocklist"},
 };
@@ -83,7 +83,7 @@ static size_t group_of(const char *verdict)
     return GROUPS - 1;
 }
 
-/* Sums of the timeline's slots [from, to). */
+/* The sums of the timeline's slots [from, to). */
 struct sums {
     uint64_t clicks, sold, answered, answers[GROUPS];
 };
@@ -103,7 +103,7 @@ static struct sums add_slots(const struct lt_report *report, size_t from, size_t
     return sums;
 }
 
-/* The groups that anybody is in, by `total`; with their counts in `sums`. */
+/* The groups with a count in `total`; their counts are in `sums`. */
 static json_t *groups_json(const struct sums *sums, const struct sums *total)
 {
     json_t *list = json_array();
@@ -116,7 +116,7 @@ static json_t *groups_json(const struct sums *sums, const struct sums *total)
     return list;
 }
 
-/* The timeline in at most `most` parts of so many slots each. */
+/* The timeline in at most `most` parts of equally many slots. */
 static json_t *timeline_json(const struct lt_report *report, const struct sums *total, size_t most,
                              size_t *ret_slots)
 {
@@ -150,7 +150,7 @@ json_t *lt_report_axis(double top)
     return halved ? json_pack("[f,f,f]", top, top / 2, 0.0) : json_pack("[f,f]", top, 0.0);
 }
 
-/* A round step of which at most six or so make the length. */
+/* A round step that divides the length into about six parts at most. */
 static double time_step(double length_ms)
 {
     static const double longer_s[] = {60,   120,   300,   600,   1800,   3600,
@@ -176,7 +176,7 @@ json_t *lt_report_times(double length_ms)
     return times;
 }
 
-/* What the first chart needs. */
+/* The data of the first chart. */
 static json_t *chart_json(const struct lt_report *report)
 {
     struct sums total = add_slots(report, 0, report->tally->slot_count);
@@ -198,8 +198,8 @@ static json_t *chart_json(const struct lt_report *report)
                      lt_report_times(1000 * length_s));
 }
 
-/* What the second chart needs; null: there is nothing to draw. It has a time axis of its own: the
- * stock is often gone before the peak is over. */
+/* The data of the second chart; null: nothing to draw. It has its own time axis, because the stock
+ * is often gone before the peak ends. */
 static json_t *curve_json(const struct lt_report *report)
 {
     const struct lt_proof *proof = report->proof;
@@ -220,7 +220,7 @@ static json_t *curve_json(const struct lt_report *report)
                      "times", lt_report_times(length_ms));
 }
 
-/* When the last unit was sold, if none is left; 0: there are some, or it is not known. */
+/* When the last unit was sold, if none is left; 0: some are left, or unknown. */
 static double sold_out_ms(const struct lt_report *report)
 {
     const struct lt_proof *proof = report->proof;
@@ -228,7 +228,7 @@ static double sold_out_ms(const struct lt_report *report)
     return sold_out ? (double)report->last_sold_ns / (double)PS_NS_PER_MS : 0;
 }
 
-/* What the gateway saw, in a line; null: it could not be asked. */
+/* The gateway's figures in a line; null: they could not be read. */
 static json_t *gateway_json(const struct lt_report *report)
 {
     const json_t *saw = report->gateway, *signal;
@@ -286,7 +286,7 @@ json_t *lt_report_words(json_t *counts)
     return words;
 }
 
-/* Of the visitors beside the buyers; null: there were none. */
+/* The visitors beside the buyers; null: none. */
 static json_t *visits_json(json_t *pages)
 {
     if (!json_is_object(pages))
@@ -298,19 +298,19 @@ static json_t *visits_json(json_t *pages)
                      json_object_get(pages, "paths"));
 }
 
-/* Who lost the answer to their order; NULL: nobody. A "pending" was an answer. */
+/* How many buyers lost the answer to their order; NULL: none. A "pending" is an answer. */
 static json_t *lost_words(const struct lt_proof *proof)
 {
     const char *again = "lost the answer to their order";
     if (!proof->made || proof->found_again + proof->unreported == 0)
         return NULL;
     if (proof->unreported == 0)
-        return json_sprintf("%s, and were shown it when they clicked again", again);
-    return json_sprintf("%s: %s were shown it when they clicked again, %s have not been yet", again,
+        return json_sprintf("%s, and got the order when they clicked again", again);
+    return json_sprintf("%s: %s got the order when they clicked again, %s have not yet", again,
                         LT_COUNT(proof->found_again), LT_COUNT(proof->unreported));
 }
 
-/* How many buyers got which answer, in words; those who got an order always. */
+/* The number of buyers per answer, in words; always with those who got an order. */
 static json_t *reported_json(const struct lt_tally *tally, const struct lt_proof *proof)
 {
     json_t *list = json_array();
@@ -336,7 +336,7 @@ static json_t *reported_json(const struct lt_tally *tally, const struct lt_proof
     return list;
 }
 
-/* What a verdict says about the rehearsal instead of about the gateway. */
+/* Verdicts that point to the setup of the rehearsal rather than to the gateway. */
 static const struct {
     const char *verdict, *text;
 } suspicions[] = {
@@ -359,7 +359,7 @@ static bool has_foreign_answers(const struct lt_tally *tally)
     return false;
 }
 
-/* What one should know before one believes the numbers. */
+/* Notes on how far the figures can be trusted. */
 static json_t *notes_json(const struct lt_report *report, enum lt_form form)
 {
     const struct lt_tally *tally = report->tally;
@@ -378,13 +378,14 @@ static json_t *notes_json(const struct lt_report *report, enum lt_form form)
     }
     if (has_foreign_answers(tally))
         (void)json_array_append_new(
-            notes, json_string("http_NNN is not the answer of a gateway, but of a proxy or of "
+            notes, json_string("http_NNN was not answered by a gateway, but by a proxy or by "
                                "something else at --public."));
     if (report->gateway == NULL)
         (void)json_array_append_new(
             notes,
             json_sprintf("what the gateway saw could not be read: %s", report->why_no_gateway));
-    json_t *lost = form == LT_SUMMARY ? NULL : lost_words(report->proof); /* it is told there */
+    json_t *lost =
+        form == LT_SUMMARY ? NULL : lost_words(report->proof); /* the summary has it elsewhere */
     if (lost != NULL)
         (void)json_array_append_new(
             notes, json_sprintf("%s buyers %s.",

@@ -1,6 +1,6 @@
-/* One request costs the client a few copies: everything but buyer, address and key is printed once
- * for the whole run. A key follows from the buyer's number and which wish it is, so a repeated
- * click can carry it. */
+/* A request costs the client a few copies: everything except buyer, address and key is printed once
+ * per run. A key follows from the buyer's number and the number of the wish, so a repeated click
+ * can carry the same key. */
 #include "loadtest/request.h"
 
 #include <assert.h>

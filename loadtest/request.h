@@ -11,20 +11,20 @@
 
 /* The parts of a request that are the same for every buyer. */
 struct lt_request {
-    char head[512]; /* up to and with the user prefix */
+    char head[512]; /* up to and including the user prefix */
     size_t head_len;
-    char address[80]; /* the address header, up to the numbers that differ */
+    char address[80]; /* the address header, up to the varying part */
     size_t address_len;
     char mark[PS_MARK_TEXT_MAX + 32]; /* the header of a rehearsal's mark; "" = none */
     size_t mark_len;
-    const struct lt_plan_spec *wants; /* who wants what; NULL: a page, without a body */
+    const struct lt_plan_spec *wants; /* the wishes; NULL: a page, without a body */
     struct {
         char text[96]; /* the body up to the quantity */
         size_t len;
     } body[LT_SKUS_MAX];
 };
 
-/* What all requests of a run name. */
+/* Names that all requests of a run use. */
 struct lt_names {
     const char *authority;      /* of the gateway: HOST:PORT */
     const char *address_header; /* which header has a client's address */
@@ -42,10 +42,10 @@ int lt_request_init_page(struct lt_request *request, const struct lt_names *name
  * length; it ends with no NUL. */
 #define LT_KEY_SIZE 32
 size_t lt_request_key(const struct lt_click *click, char ret_key[LT_KEY_SIZE]);
-/* From now on requests carry this mark, of at most PS_MARK_TEXT_MAX bytes. */
+/* Sets the mark of all further requests, of at most PS_MARK_TEXT_MAX bytes. */
 void lt_request_mark(struct lt_request *request, const char *mark);
-/* Writes at most LT_REQUEST_MAX bytes into `text`; how many. Buyers come from addresses of
- * 198.18.0.0/15, which is set aside for load tests (RFC 2544), one after the other. */
+/* Writes at most LT_REQUEST_MAX bytes into `text`; returns their number. Buyers come from addresses
+ * of 198.18.0.0/15, which is reserved for load tests (RFC 2544), in turn. */
 size_t lt_request_write(const struct lt_request *request, const struct lt_click *click,
                         char text[LT_REQUEST_MAX]);
 

@@ -1,5 +1,5 @@
-/* A head that does not come in one piece is kept and parsed again when more has come: answers of a
- * gateway nearly always come in one. Interim answers are passed over. */
+/* A head that arrives in pieces is kept and parsed again when more has arrived; a gateway's answers
+ * nearly always arrive in one piece. Interim answers are skipped. */
 #include "loadtest/response.h"
 
 #include <stdio.h>
@@ -32,7 +32,7 @@ static bool says(const struct ps_http_head *head, const char *data, struct ps_st
     return ps_http_same_text(ps_http_find(head, data, name), value);
 }
 
-/* Of a list of caches the last is the nearest. Its "hit" or the token of its "fwd". */
+/* In a list of caches the last is the nearest. Takes its "hit", or the token of its "fwd". */
 static void read_cache(struct lt_response *response, const struct ps_http_head *head,
                        const char *data)
 {
@@ -61,7 +61,7 @@ static void read_cache(struct lt_response *response, const struct ps_http_head *
     }
 }
 
-/* Keeps the beginning of a head until more has come. */
+/* Keeps the beginning of a head until more has arrived. */
 static int keep_head(struct lt_response *response, const char *data, size_t len)
 {
     char *head = realloc(response->head, response->head_len + len);
@@ -74,7 +74,7 @@ static int keep_head(struct lt_response *response, const char *data, size_t len)
     return 0;
 }
 
-/* `data` begins with a head. *ret_used: its bytes, when it is whole. */
+/* `data` begins with a head. *ret_used: its length, if it is complete. */
 static int read_head(struct lt_response *response, const char *data, size_t len, size_t *ret_used)
 {
     struct ps_http_head head;
@@ -98,7 +98,7 @@ static int read_head(struct lt_response *response, const char *data, size_t len,
     return 0;
 }
 
-/* How many bytes belong to the body. */
+/* The number of bytes that belong to the body. */
 static int read_body(struct lt_response *response, const char *data, size_t len, size_t *ret_used,
                      bool *ret_complete)
 {
@@ -138,7 +138,7 @@ int lt_response_read(struct lt_response *response, const char *data, size_t len,
     int err = 0;
 
     *ret_complete = false;
-    if (response->head != NULL) { /* the head's beginning, and this behind it */
+    if (response->head != NULL) { /* appends to the head's beginning */
         if ((err = keep_head(response, data, len)) < 0)
             return err;
         data = kept = response->head;

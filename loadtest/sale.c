@@ -1,5 +1,5 @@
-/* Nothing is bought before the gateway itself has called the sale a rehearsal, so that a mistake
- * here can never spend real stock. */
+/* Nothing is bought before the gateway itself has reported the sale as a rehearsal, so that a
+ * mistake here can never spend real stock. */
 #include "loadtest/sale.h"
 
 #include "common/clock.h"
@@ -58,7 +58,7 @@ int64_t lt_sale_stock(const struct lt_plan_spec *plan, size_t sku)
     return plan->stock / plan->skus + ((int64_t)sku < plan->stock % plan->skus);
 }
 
-/* Those of `of`, the sale that it is to be the twin of, or its own when that is NULL. */
+/* The SKUs of `of`, the live sale of a twin; with NULL the rehearsal's own. */
 static json_t *skus_json(const struct lt_sale *sale, const json_t *of)
 {
     json_t *list = json_array();
@@ -75,7 +75,7 @@ static json_t *skus_json(const struct lt_sale *sale, const json_t *of)
     return list;
 }
 
-/* Its caps are those of the rehearsal. Heap; NULL: out of memory. */
+/* The document of the sale, with the plan's caps. Heap; NULL: out of memory. */
 static char *sale_text(const struct lt_sale *sale, const json_t *of)
 {
     char closes_at[PS_TIME_LEN + 1];
@@ -114,7 +114,8 @@ static int create_sale(const struct lt_admin *admin, const char *name, struct lt
     size_t has = json_array_size(skus);
     if (of != NULL && has < (size_t)sale->plan->skus) {
         json_decref(of);
-        return ps_fault(fault, PS_E_CONFLICT, "--skus", "the sale %s has %zu", sale->twin_of, has);
+        return ps_fault(fault, PS_E_CONFLICT, "--skus", "the sale %s has only %zu", sale->twin_of,
+                        has);
     }
     char *body = sale_text(sale, of);
     json_decref(of);
@@ -139,7 +140,8 @@ static int wait_until_open(const struct lt_admin *admin, const char *sale, struc
         json_decref(json);
         if (!rehearsal)
             return ps_fault(fault, PS_E_CONFLICT, "--admin",
-                            "the gateway does not call %s a rehearsal; nothing was bought", sale);
+                            "the gateway does not report %s as a rehearsal; nothing was bought",
+                            sale);
         if (strcmp(state, "open") == 0)
             return 0;
         err = lt_admin_wait(admin, OPEN_POLL_MS, fault);
@@ -231,14 +233,14 @@ static int take_lines(const struct lt_reply *page, struct lt_lines *lines, struc
     while (at < end) {
         const char *line_end = memchr(at, '\n', (size_t)(end - at));
         if (line_end == NULL)
-            return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends within a line");
+            return ps_fault(fault, PS_E_CORRUPT, "--admin", "the log ends in the middle of a line");
         int err = lines->take(at, (size_t)(line_end - at), lines->ctx);
         bool has_seq = strncmp(at, SEQ_FIRST, strlen(SEQ_FIRST)) == 0;
         int64_t seq = has_seq ? strtoll(at + strlen(SEQ_FIRST), NULL, 10) : -1;
         if (err == 0 && seq <= lines->after)
             err = PS_E_CORRUPT;
         if (err < 0)
-            return ps_fault(fault, err, "--admin", "the log has a record that makes no sense: %.*s",
+            return ps_fault(fault, err, "--admin", "the log has an invalid record: %.*s",
                             (int)(line_end - at < 200 ? line_end - at : 200), at);
         lines->after = seq;
         lines->records++;

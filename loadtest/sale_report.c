@@ -1,6 +1,6 @@
 /* Every number is counted here from the log's records; the gateway's audit is only compared. The
- * page is that of a rehearsal (report.html), whose parts about buyers' answers stay away: nobody
- * wrote down what real buyers were told. */
+ * page is that of a rehearsal (report.html) without the parts about buyers' answers, because nobody
+ * recorded what real buyers got. */
 #include "loadtest/sale_report.h"
 
 #include "common/clock.h"
@@ -14,13 +14,13 @@
 
 #define COLUMNS   100
 #define ROWS      25
-#define UNITS_MAX 10 /* buyers are counted by their units up to here; the last has the rest */
+#define UNITS_MAX 10 /* buyers by number of units; the last entry counts all larger numbers */
 
 static const unsigned char text[] = {
 #include "sale_report.txt.inc"
     0};
 
-/* What became of an order, from the bottom of the chart up. */
+/* Outcomes of orders, from the bottom of the chart up. */
 enum outcome { CONFIRMED, UNPAID, EXPIRED, CANCELLED, REJECTED, OUTCOMES };
 static const struct {
     const char *name, *css;
@@ -42,7 +42,7 @@ void lt_sale_log_free(struct lt_sale_log *log)
     log->audit = NULL;
 }
 
-/* An order may expire only when it has not been paid in time. */
+/* An order may expire only if it was not paid in time. */
 static void note_expiry(struct lt_sale_log *log, const struct oq_event *event)
 {
     const struct oq_order *order =
@@ -81,9 +81,9 @@ struct counts {
     size_t steps;
     int64_t orders[OUTCOMES], units[OUTCOMES];
     int64_t made[COLUMNS][OUTCOMES], units_made[COLUMNS];
-    int64_t buyers;              /* who have an order that was accepted */
-    int64_t by_units[UNITS_MAX]; /* of these, by the units that they have now, from 1 */
-    int64_t empty_handed;        /* of these, who have none */
+    int64_t buyers;              /* buyers with an accepted order */
+    int64_t by_units[UNITS_MAX]; /* of these, by their present units, from 1 */
+    int64_t empty_handed;        /* of these, without any unit now */
 };
 
 static enum outcome outcome_of(const struct oq_order *order)
@@ -101,7 +101,7 @@ static enum outcome outcome_of(const struct oq_order *order)
     return REJECTED;
 }
 
-/* A buyer, at their newest order. */
+/* Counts a buyer, at their newest order. */
 static void count_buyer(struct counts *counts, const struct oq_order *newest)
 {
     int64_t units = 0;
@@ -217,17 +217,17 @@ static json_t *proof_json(const struct lt_sale_log *log, const json_t *ours, jso
               json_sprintf("%s units are oversold", LT_COUNT(oversold)));
     add_check(checks, &ok, "auditor", json_is_true(json_object_get(ours, "ok")),
               json_sprintf("the auditor read the log and found %s", lt_sale_violation(ours)));
-    /* While orders are made, the log is further on than the audit. */
+    /* While orders are made, the log is ahead of the audit. */
     add_check(
         checks, &ok, "gateway", json_is_true(json_object_get(gateway, "ok")) && (same || selling),
-        json_sprintf("the gateway's own audit finds %s and has %s", lt_sale_violation(gateway),
+        json_sprintf("the gateway's own audit found %s and has %s", lt_sale_violation(gateway),
                      same      ? "the same numbers"
-                     : selling ? "other numbers, as it sells meanwhile"
+                     : selling ? "other numbers, because it still sells"
                                : "OTHER numbers"));
     add_check(checks, &ok, "settled", in_doubt == 0 || selling,
               json_sprintf("%s units are still in doubt", LT_COUNT(in_doubt)));
     add_check(checks, &ok, "expiry", log->expired_early == 0,
-              json_sprintf("of %s orders that expired, %s did before they had to be paid",
+              json_sprintf("of %s expired orders, %s expired before their payment was due",
                            LT_COUNT(expired), LT_COUNT(log->expired_early)));
     return json_pack("{s:b, s:b, s:o, s:O, s:O}", "made", 1, "ok", ok, "checks", checks, "auditor",
                      ours, "gateway", gateway);
@@ -332,7 +332,7 @@ int lt_sale_report_json(const struct lt_sale_log *log, const json_t *sale, json_
     return json != NULL ? 0 : PS_E_NOMEM;
 }
 
-/* --- for people --- */
+/* --- text and page --- */
 
 /* The steps [from, to) of the timeline as a bar, or a row of the table. */
 static json_t *bar_json(const json_t *timeline, size_t from, size_t to)
@@ -368,7 +368,7 @@ static json_t *bars_json(const json_t *timeline, size_t most)
     return list;
 }
 
-/* What report.html needs for its first chart. */
+/* The data of report.html's first chart. */
 static json_t *chart_json(const json_t *timeline)
 {
     json_t *columns = bars_json(timeline, COLUMNS), *column, *all = bar_json(timeline, 0, COLUMNS);
@@ -386,8 +386,8 @@ static json_t *chart_json(const json_t *timeline)
     return json;
 }
 
-/* Of answers a second, how many answers that makes from the moment 0 on. Where a busy machine left
- * seconds out, the rate before them is that of them, too. */
+/* Converts a rate of answers per second into counts from the moment 0 on. Seconds without a sample
+ * get the rate before them. */
 static double sum_rates(const json_t *rates, double from_s, double step_s)
 {
     double sum = 0, before = 0;
@@ -436,14 +436,15 @@ int lt_sale_report_print(const json_t *report, bool page, FILE *out)
     bool ok = json_is_true(json_object_get(json_object_get(report, "proof"), "ok"));
     double length_ms = json_number_value(json_object_get(chart, "axis_ms"));
     const json_t *saw = json_object_get(report, "gateway_saw");
-    /* The gateway keeps ten minutes, of all its sales together; of an older sale it has nothing. */
+    /* The gateway keeps ten minutes, for all its sales together; it has nothing about an older
+     * sale. */
     bool remembered =
         json_is_object(saw) && json_number_value(json_object_get(saw, "from_ms")) <= length_ms;
     json_t *strips = remembered ? lt_report_strips(report, length_ms) : json_array();
     json_t *counts = answers_json(remembered ? saw : NULL);
     json_t *rest =
         json_pack("{s:s, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:o, s:o}", "outcome",
-                  ok ? "The books are in order" : "THE BOOKS ARE NOT IN ORDER", "real", 1,
+                  ok ? "The audit found no difference" : "THE AUDIT FOUND DIFFERENCES", "real", 1,
                   "over_time", json_array_size(strips) > 0, "started", moment_json(report, "at"),
                   "opened", moment_json(report, "opens_at"), "closed",
                   moment_json(report, "closes_at"), "first", moment_json(report, "first_order_at"),

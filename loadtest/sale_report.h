@@ -1,5 +1,5 @@
-/* The report of a sale that has been, or still is: from its log, its audit, and what the gateway
- * remembers of the last ten minutes. Nothing is played and nothing changed. */
+/* The report of a sale that has ended or still runs: from its log, its audit, and the gateway's
+ * history of the last ten minutes. It plays nothing and changes nothing. */
 #ifndef LT_SALE_REPORT_H
 #define LT_SALE_REPORT_H
 
@@ -12,7 +12,7 @@
 struct lt_sale_log {
     struct oq_audit *audit;
     int64_t expired_early;    /* orders that a record ended before they had to be paid */
-    int64_t latest_expiry_ms; /* after that moment, of those that were in time; 0: none */
+    int64_t latest_expiry_ms; /* the longest time from an order's deadline to its expiry; 0: none */
 };
 
 /* PS_E_NOMEM. */
@@ -28,7 +28,7 @@ int lt_sale_report_json(const struct lt_sale_log *log, const json_t *sale, json_
                         json_t *saw, json_t **ret_json) PS_MUST_CHECK;
 /* The moment of the sale's first reservation; 0: nobody bought. */
 int64_t lt_sale_report_start(const struct lt_sale_log *log, const char *sale);
-/* As text, or as a page that needs nothing else. PS_E_NOMEM. Errors of writing show in ferror(). */
+/* As text, or as a self-contained page. PS_E_NOMEM. Errors of writing show in ferror(). */
 int lt_sale_report_print(const json_t *report, bool page, FILE *out) PS_MUST_CHECK;
 
 #endif

@@ -102,7 +102,7 @@ static struct ps_str find_member(struct ps_str body, struct ps_str name)
     return close != NULL ? (struct ps_str){at, (size_t)(close - at)} : none;
 }
 
-/* NULL: nobody got this verdict. */
+/* NULL: no click has this verdict. */
 static struct lt_verdict_tally *verdict_named(const struct lt_tally *tally, struct ps_str name)
 {
     for (size_t i = 0; i < tally->verdict_count; i++) {
@@ -112,7 +112,7 @@ static struct lt_verdict_tally *verdict_named(const struct lt_tally *tally, stru
     return NULL;
 }
 
-/* "garbled" when there is no room or memory for another verdict. */
+/* "garbled" if there is no room or memory for another verdict. */
 static struct lt_verdict_tally *find_verdict(struct lt_tally *tally, struct ps_str name,
                                              bool refusal)
 {
@@ -147,7 +147,7 @@ bool lt_tally_order(const struct lt_answer *answer, struct lt_reported_order *re
     struct lt_reported_order reported = {.seen = lt_seen_parse(state, reason)};
     if (ps_uuid_parse(id.at, id.len, &reported.order_id) < 0 || reported.seen == LT_SEEN_UNKNOWN)
         return false;
-    /* Nobody is told at first that an order is over. */
+    /* A first answer never reports an ended order. */
     bool over = reported.seen == LT_SEEN_RELEASED || reported.seen == LT_SEEN_REJECTED;
     *ret_reported = reported;
     return !over || answer->replayed;
@@ -173,7 +173,7 @@ static enum lt_verdict judge_yes(struct lt_tally *tally, const struct lt_answer 
     return promise.reported == LT_REPORTED_PENDING ? LT_V_PENDING : LT_V_ACCEPTED;
 }
 
-/* Names that mean something else in the report; a proxy may have one as a code of its own. */
+/* Names with another meaning in the report; a proxy may use one as its own code. */
 static bool is_reserved(struct ps_str name)
 {
     bool found =
@@ -193,7 +193,7 @@ static struct lt_verdict_tally *judge_answer(struct lt_tally *tally, const struc
     };
     if (answer->outcome != LT_ANSWERED)
         return tally->verdicts[of_outcome[answer->outcome]];
-    /* A gateway says 202; a proxy may make another success of it, which is a promise too. */
+    /* A gateway answers 202; a proxy may turn it into another 2xx, which is a promise, too. */
     if (!tally->of_pages && answer->status / 100 == 2)
         return tally->verdicts[judge_yes(tally, answer)];
     struct ps_str code = find_member(answer->body, PS_STR("\"code\""));
@@ -214,7 +214,7 @@ const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer)
     if (verdict == tally->verdicts[LT_V_ACCEPTED] || verdict == tally->verdicts[LT_V_PENDING])
         lt_waits_add(&tally->admitted, answer->ended_ns, answer->latency_ns);
     verdict->in_time += answer->latency_ns <= tally->in_time_ns;
-    /* The later moment first: it may widen the slots. */
+    /* The later moment comes first, because it may widen the slots. */
     verdict->slot[lt_tally_slot(tally, answer->ended_ns)]++;
     tally->offered[lt_tally_slot(tally, answer->click->at_ns)]++;
     tally->clicks++;

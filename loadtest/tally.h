@@ -1,5 +1,5 @@
-/* What the buyers were told: counts, latencies and a timeline by verdict, and every promise of an
- * order, to be compared with the log later. One thread. */
+/* Buyers' answers: counts, latencies and a timeline by verdict, and every promise of an order, to
+ * be compared with the log later. One thread. */
 #ifndef LT_TALLY_H
 #define LT_TALLY_H
 
@@ -16,11 +16,11 @@
 enum lt_verdict {
     LT_V_ACCEPTED,
     LT_V_PENDING,
-    LT_V_REPLAYED, /* 202 with the order that the buyer has already */
+    LT_V_REPLAYED, /* 202 with an order that exists already */
     LT_V_NO_ANSWER,
     LT_V_RESET,
     LT_V_REFUSED, /* no connection */
-    LT_V_GARBLED, /* no HTTP, or a 2xx that names no order */
+    LT_V_GARBLED, /* not HTTP, or a 2xx without an order */
     LT_V_FIXED
 };
 
@@ -29,7 +29,7 @@ struct lt_verdict_tally {
     bool refusal;                /* an answer of 400 or above */
     struct ps_histogram latency; /* from the click's moment */
     uint64_t in_time;            /* of these, not later than the tally's `in_time_ns` */
-    uint32_t slot[LT_SLOTS];     /* answers by the time they came */
+    uint32_t slot[LT_SLOTS];     /* answers by their time of arrival */
 };
 
 enum lt_reported { LT_REPORTED_ACCEPTED, LT_REPORTED_PENDING, LT_REPORTED_RELEASED };
@@ -46,7 +46,7 @@ struct lt_tally {
     int64_t in_time_ns; /* from the click's moment; the caller sets it, 0 counts nothing */
     struct lt_verdict_tally *verdicts[LT_VERDICTS_MAX];
     size_t verdict_count;
-    bool of_pages;              /* a success is one by its status alone; the caller sets it */
+    bool of_pages;              /* for pages a 2xx needs no order; the caller sets it */
     int64_t slot_ns;            /* width; doubles when the run outlasts the slots */
     size_t slot_count;          /* used */
     uint32_t offered[LT_SLOTS]; /* clicks by their moment */
@@ -65,7 +65,7 @@ int lt_tally_new(struct lt_tally **ret_tally) PS_MUST_CHECK;
 void lt_tally_free(struct lt_tally *tally); /* NULL is allowed */
 /* Returns the name of the verdict, which lives as long as the tally. */
 const char *lt_tally_add(struct lt_tally *tally, const struct lt_answer *answer);
-/* The order that a success names; false: it names none, or is none. */
+/* The order in a successful answer; false: it has none, or is not a success. */
 struct lt_reported_order {
     struct ps_uuid order_id;
     enum lt_seen seen;

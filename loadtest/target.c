@@ -1,5 +1,5 @@
-/* A rehearsal is an attack on whoever stands at the other end, so the name is resolved first and
- * every address counts: a name that has one foreign address is foreign. */
+/* A rehearsal is an attack on its target, so the name is resolved first and every address counts: a
+ * name with one foreign address is foreign. */
 #include "loadtest/target.h"
 
 #include <arpa/inet.h>
@@ -85,10 +85,11 @@ int lt_target_parse(const char *url, const char *what, struct lt_target *ret_tar
 {
     struct lt_target target = {.loopback = true};
     if (split_url(url, &target) < 0)
-        return ps_fault(fault, PS_E_INVALID, what, "\"%s\" is not http://HOST[:PORT]%s", url,
-                        strncmp(url, "https:", strlen("https:")) == 0
-                            ? "; a rehearsal speaks no TLS: aim at the gateway behind the proxy"
-                            : "");
+        return ps_fault(
+            fault, PS_E_INVALID, what, "\"%s\" is not http://HOST[:PORT]%s", url,
+            strncmp(url, "https:", strlen("https:")) == 0
+                ? "; a rehearsal does not support TLS: aim at the gateway behind the proxy"
+                : "");
 
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;

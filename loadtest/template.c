@@ -74,7 +74,7 @@ static void print_number(const json_t *value, char format, char text[NUMBER_SIZE
         double ms;
     } units[] = {{" h", 3600000}, {" min", 60000}, {" s", 1000}, {" ms", 1}};
     const char *unit = "";
-    if (format == '~') { /* from ten minutes on in minutes, from three hours on in hours */
+    if (format == '~') { /* in minutes from ten minutes on, in hours from three hours on */
         size_t i = number >= 1.08e7 ? 0 : number >= 600000 ? 1 : number >= 999.5 ? 2 : 3;
         unit = units[i].name;
         number /= units[i].ms;
@@ -111,7 +111,7 @@ static void put_value(const struct tag *tag, const struct scope *scope, const st
         fprintf(fill->out, "%*s", tag->width, text);
 }
 
-/* Reads the tag at `text`; what follows it. */
+/* Reads the tag at `text`; returns the text behind it. */
 static const char *read_tag(const char *text, struct tag *ret_tag)
 {
     const char *close = strstr(text, "}}");
@@ -132,7 +132,7 @@ static bool is_shown(const json_t *value)
            json_string_length(value) > 0 || json_number_value(value) != 0;
 }
 
-/* Fills up to the end of the section, or of the text; what follows. `fill` NULL: only skips. */
+/* Fills up to the end of the section or of the text; returns the rest. `fill` NULL: only skips. */
 static const char *fill_section(const char *text, const struct scope *scope,
                                 const struct fill *fill)
 {

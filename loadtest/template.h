@@ -3,10 +3,10 @@
  *   {{name}}               text, escaped in HTML; an integer as 1,234; a real to three digits
  *   {{&name}}              a number as a program writes it
  *   {{~name}}              a number of milliseconds as a time: 31 ms, 4.6 s, 12 min, 5 h
- *   {{9 name}} {{-9 name}} in at least nine columns, to the right or to the left
- *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, a text that
- *                          is not empty, and a number but 0; not for null, false, 0, and what is
- *                          absent
+ *   {{9 name}} {{-9 name}} in at least nine columns, aligned right or left
+ *   {{#name}}...{{/name}}  once for each element of an array; once for an object, true, a non-empty
+ *                          text, and a number other than 0; not for null, false, 0, or an absent
+ *                          name
  *   {{^name}}...{{/name}}  when {{#name}} would show nothing
  *
  * A name is a path of members ("plan.seed"). Its first member is looked for in the innermost object
@@ -19,8 +19,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* `text` is the program's own: a tag that is not closed, or shows what is absent, is a fault of
- * the program. Errors of writing show in ferror(out). */
+/* `text` is part of the program: a tag that is not closed, or names an absent member, is a
+ * programming error. Errors of writing show in ferror(out). */
 void lt_template_fill(const char *text, const json_t *data, bool html, FILE *out);
 
 /* "1,234,567"; LT_COUNT's text lives as long as the block that it stands in. Any thread. */

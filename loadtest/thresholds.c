@@ -1,4 +1,4 @@
-/* The names of answers are a closed list: a threshold with a misspelt one would hold for ever. */
+/* The names of answers are a closed list: a threshold on a misspelt name would always hold. */
 #include "loadtest/thresholds.h"
 
 #include "loadtest/plan.h"
@@ -8,7 +8,7 @@
 
 static const char *const stats[] = {"p50", "p90", "p99", "p99_9", "max", NULL};
 
-/* What buyers can be told beside "yes": by this program, and by a gateway as `code`. */
+/* Answers other than an order: of this program, and `code` of a gateway. */
 static const char *const answers[] = {"pending",
                                       "no_answer",
                                       "reset",
@@ -97,7 +97,7 @@ static int read_time(const char *text, double *ret_ms)
     return err;
 }
 
-/* "p99" or "sold_out.p99"; NULL: it is no latency. */
+/* "p99" or "sold_out.p99"; NULL: not a latency. */
 static const char *read_latency(const char *name, char ret_group[PS_NAME_MAX + 1])
 {
     static const char *const groups[] = {"all",      "admitted", "refusals",
@@ -125,10 +125,11 @@ static int read_name(struct lt_threshold *row, struct ps_fault *fault)
         strcmp(row->name, "refusals") == 0 || is_answer(row->name))
         return 0;
     const char *near = ps_nearest_word(row->name, answers);
-    return ps_fault(fault, PS_E_INVALID, "--thresholds",
-                    "\"%s\" is no figure%s%s: use p50, p90, p99, p99_9, max (also of one answer: "
-                    "sold_out.p99), goodput, unanswered, refusals, or an answer",
-                    row->name, near != NULL ? "; near it is " : "", near != NULL ? near : "");
+    return ps_fault(
+        fault, PS_E_INVALID, "--thresholds",
+        "\"%s\" is not a figure%s%s: use p50, p90, p99, p99_9, max (also of one answer: "
+        "sold_out.p99), goodput, unanswered, refusals, or an answer",
+        row->name, near != NULL ? "; similar: " : "", near != NULL ? near : "");
 }
 
 static int read_row(const char *text, size_t len, struct lt_threshold *ret_row,
@@ -155,7 +156,8 @@ static int read_row(const char *text, size_t len, struct lt_threshold *ret_row,
                         bound, row.name, bound);
     err = row.stat != NULL ? read_time(bound, &row.bound) : read_share(bound, &row.bound);
     if (err < 0)
-        return ps_fault(fault, PS_E_INVALID, "--thresholds", "%s: \"%s\" is no %s", row.name, bound,
+        return ps_fault(fault, PS_E_INVALID, "--thresholds", "%s: \"%s\" is not a %s", row.name,
+                        bound,
                         row.stat != NULL ? "time such as 50ms" : "share such as 0.1% or 0.001");
     *ret_row = row;
     return 0;
@@ -168,7 +170,7 @@ int lt_thresholds_parse(const char *text, struct lt_thresholds *ret_thresholds,
     for (const char *at = text;; at++) {
         size_t len = strcspn(at, ",");
         if (thresholds.count == LT_THRESHOLDS_MAX)
-            return ps_fault(fault, PS_E_INVALID, "--thresholds", "more than %d of them",
+            return ps_fault(fault, PS_E_INVALID, "--thresholds", "more than %d thresholds",
                             LT_THRESHOLDS_MAX);
         struct lt_threshold *row = &thresholds.row[thresholds.count++];
         int err = read_row(at, len, row, fault);
@@ -176,8 +178,7 @@ int lt_thresholds_parse(const char *text, struct lt_thresholds *ret_thresholds,
             return err;
         for (const struct lt_threshold *other = thresholds.row; other < row; other++) {
             if (strcmp(other->name, row->name) == 0)
-                return ps_fault(fault, PS_E_INVALID, "--thresholds", "%s is there twice",
-                                row->name);
+                return ps_fault(fault, PS_E_INVALID, "--thresholds", "%s appears twice", row->name);
         }
         at += len;
         if (*at == '\0')
@@ -217,7 +218,7 @@ static double share_of(const json_t *report, const char *group)
     return offered > 0 ? count / offered : 0;
 }
 
-/* What the report says of it. False: nobody measured it. */
+/* Reads the report's figure. False: it was not measured. */
 static bool measure(const struct lt_threshold *row, const json_t *report, double *ret_value)
 {
     const json_t *latency = json_object_get(json_object_get(report, "latency_ms"), row->group);
@@ -269,7 +270,7 @@ void lt_thresholds_print(const json_t *judged, FILE *out)
                 json_is_true(json_object_get(line, "ok")) ? "ok     " : "CROSSED",
                 json_string_value(json_object_get(line, "name")));
         if (json_is_null(value))
-            fputs("nobody got that answer", out);
+            fputs("no such answer occurred", out);
         else
             fprintf(out, "%.3f %s", scale * json_number_value(value), unit);
         fprintf(out, ", %s %g %s\n",

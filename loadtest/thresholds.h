@@ -2,7 +2,7 @@
  *
  * NAME=BOUND, with commas between them. Names:
  *   p50 p90 p99 p99_9 max   a latency of all answers, from the planned moment, at most BOUND (a
- *                           time with its unit); GROUP.p99 is that of a group: admitted,
+ *                           time with its unit); GROUP.p99 is the latency of a group: admitted,
  *                           refusals, or an answer by its name (accepted, sold_out ...)
  *   goodput                 the share of clicks that were accepted, in time if the run has a time
  *                           (--in-time), at least BOUND (99% or 0.99)
@@ -10,7 +10,7 @@
  *                           at most BOUND
  *   pending, no_answer, sold_out, http_502 ...
  *                           the share of clicks with that answer, at most BOUND
- * A latency that nobody measured is crossed: what was not seen is not known to hold. */
+ * A latency without a measurement counts as crossed. */
 #ifndef LT_THRESHOLDS_H
 #define LT_THRESHOLDS_H
 
@@ -22,10 +22,10 @@
 #define LT_THRESHOLDS_MAX 32
 
 struct lt_threshold {
-    char name[PS_NAME_MAX + 8]; /* as it was given */
+    char name[PS_NAME_MAX + 8]; /* as on the command line */
     char group[PS_NAME_MAX + 1];
     const char *stat; /* of a latency; NULL: a share of the clicks */
-    bool at_least;    /* the bound is a lower one */
+    bool at_least;    /* the bound is a lower bound */
     double bound;     /* ms, or 0..1 */
 };
 
@@ -38,8 +38,8 @@ struct lt_thresholds {
 int lt_thresholds_parse(const char *text, struct lt_thresholds *ret_thresholds,
                         struct ps_fault *fault) PS_MUST_CHECK;
 
-/* What a report (lt_report_json) says of each: a list of objects with `name`, `unit` ("ms" or
- * "share"), `at_least`, `bound`, `value` (null: nobody measured it) and `ok`. A new reference;
+/* The results against a report (lt_report_json): a list of objects with `name`, `unit` ("ms" or
+ * "share"), `at_least`, `bound`, `value` (null: not measured) and `ok`. A new reference;
  * NULL: out of memory. */
 json_t *lt_thresholds_judge(const struct lt_thresholds *thresholds,
                             const json_t *report) PS_MUST_CHECK;
@@ -48,9 +48,9 @@ size_t lt_thresholds_crossed(const json_t *judged);
 /* A line for each. */
 void lt_thresholds_print(const json_t *judged, FILE *out);
 
-/* The share of the clicks that were accepted, as `goodput` above; 0 when nobody clicked. */
+/* The share of the clicks that were accepted, as `goodput` above; 0 without clicks. */
 double lt_goodput(const json_t *report);
-/* A member of an object; 0 where it is no number, or not there. */
+/* A member of an object; 0 if it is absent or not a number. */
 double lt_number_of(const json_t *object, const char *member);
 
 #endif

@@ -16,7 +16,7 @@
 #define MARK_LIFE_S       600 /* renewed each minute: the clocks may be minutes apart */
 #define CHECK_PATIENCE_MS 5000
 #define CHECK_PAUSE_MS    50
-#define CHECKS            12 /* pages of the twin, one after the other */
+#define CHECKS            12 /* pages of the twin in a row */
 
 static int read_members(const json_t *json, struct lt_twin *twin, struct ps_fault *fault)
 {
@@ -63,8 +63,8 @@ int lt_twin_read_key(const char *path, int64_t need_ms, struct lt_twin *twin,
     if (left_ms < need_ms)
         return ps_fault(
             fault, PS_E_INVALID, option,
-            "the key %s ends in %lld s, and the rehearsal may take %lld s: make another", twin->key,
-            (long long)(left_ms > 0 ? left_ms / 1000 : 0), (long long)(need_ms / 1000));
+            "the key %s expires in %lld s, but the rehearsal may take %lld s: create another key",
+            twin->key, (long long)(left_ms > 0 ? left_ms / 1000 : 0), (long long)(need_ms / 1000));
     return 0;
 }
 
@@ -74,7 +74,7 @@ void lt_twin_mark(const struct lt_twin *twin, char ret_mark[PS_MARK_TEXT_MAX + 1
     ps_mark_write(twin->key, now_s + MARK_LIFE_S, twin->user_prefix, twin->secret, ret_mark);
 }
 
-/* Does the live sale's page, asked for with a mark, show the twin? */
+/* Does a marked request for the live sale's page return the twin's? */
 static int ask_page(const struct lt_twin *twin, struct lt_admin *listener, const char *name,
                     bool *ret_shown, struct ps_fault *fault)
 {
@@ -117,7 +117,7 @@ int lt_twin_check(const struct lt_twin *twin, const struct lt_target *target, co
                 fault, PS_E_CONFLICT, "--twin-of",
                 "a marked request for %s is not answered with its twin %s; nothing was "
                 "bought. Is the key of --rehearsal-key revoked or another cluster's, is "
-                "this machine's clock right, does a proxy take the mark out?",
+                "this machine's clock right, does a proxy remove the mark?",
                 twin->of, name);
         err = lt_admin_wait(&listener, CHECK_PAUSE_MS, fault);
         if (err < 0)

@@ -19,7 +19,8 @@ bool lt_witness_several(const struct lt_admin *admin)
         return true;
     const json_t *log = json_object_get(json_object_get(json, "settings"), "log");
     const char *kind = json_string_value(json_object_get(log, "kind"));
-    bool alone = kind != NULL && strcmp(kind, "journal") == 0; /* nobody else can read it */
+    bool alone =
+        kind != NULL && strcmp(kind, "journal") == 0; /* no other gateway can write to it */
     json_decref(json);
     return !alone;
 }
@@ -46,7 +47,7 @@ void lt_witness_answer(const struct lt_witness *witness, const struct lt_answer 
 {
     struct lt_reported_order reported;
     bool named = lt_tally_order(answer, &reported);
-    /* A refusal that names its reason bought nothing; a proxy's own says nothing. */
+    /* A refusal with a code of a gateway bought nothing; a proxy's answer proves nothing. */
     bool refused = answer->outcome == LT_ANSWERED && answer->status >= 400 &&
                    strncmp(verdict, "http_", strlen("http_")) != 0;
     if (answer->process > 0)
@@ -62,7 +63,7 @@ void lt_witness_answer(const struct lt_witness *witness, const struct lt_answer 
                                         });
 }
 
-/* What the gateway says of one order; 404 is an answer, too. */
+/* Looks up one order at the gateway; 404 is an answer, too. */
 static int read_order(const struct lt_admin *admin, const struct ps_uuid *order_id,
                       struct lt_history_line *line, struct ps_fault *fault)
 {
@@ -100,7 +101,7 @@ int lt_witness_read(const struct lt_witness *witness, const struct lt_admin *adm
         lt_history_write(witness->file, &line);
         int err = read_order(admin, order_id, &line, fault);
         if (err < 0)
-            return err; /* how it ended is not written: nobody knows */
+            return err; /* its end is not written: the outcome is unknown */
         lt_history_write(witness->file, &line);
     }
     return 0;

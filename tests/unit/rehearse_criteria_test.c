@@ -102,22 +102,22 @@ static void a_threshold_that_makes_no_sense_is_named(void **state)
         {"", "is not NAME=BOUND"},
         {"p99", "is not NAME=BOUND"},
         {"p99=50ms,", "is not NAME=BOUND"},
-        {"p99=", "p99: \"\" is no time"},
-        {"p99=1%", "p99: \"1%\" is no time"},
-        {"p99=-1ms", "no time"},
+        {"p99=", "p99: \"\" is not a time"},
+        {"p99=1%", "p99: \"1%\" is not a time"},
+        {"p99=-1ms", "not a time"},
         {"p99=3", "p99: \"3\" has no unit: p99=3ms or p99=3s"},
         {"sold_out.max=0.5", "sold_out.max: \"0.5\" has no unit: sold_out.max=0.5ms"},
-        {"no_answer=50ms", "no_answer: \"50ms\" is no share"},
-        {"no_answer=101%", "no share"},
-        {"no_answer=nan", "no share"},
-        {"goodput=-0.1", "no share"},
-        {"p98=50ms", "\"p98\" is no figure"},
-        {"soldout.p99=50ms", "is no figure"},
-        {"sold_out.p98=50ms", "is no figure"},
-        {"no_anwser=1%", "near it is no_answer"},
-        {"http_5=1%", "is no figure"},
-        {"accepted=1%", "is no figure"},
-        {"p99=1s,p99=2s", "p99 is there twice"},
+        {"no_answer=50ms", "no_answer: \"50ms\" is not a share"},
+        {"no_answer=101%", "not a share"},
+        {"no_answer=nan", "not a share"},
+        {"goodput=-0.1", "not a share"},
+        {"p98=50ms", "\"p98\" is not a figure"},
+        {"soldout.p99=50ms", "is not a figure"},
+        {"sold_out.p98=50ms", "is not a figure"},
+        {"no_anwser=1%", "similar: no_answer"},
+        {"http_5=1%", "is not a figure"},
+        {"accepted=1%", "is not a figure"},
+        {"p99=1s,p99=2s", "p99 appears twice"},
     };
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         struct lt_thresholds thresholds = {.count = 7};
@@ -176,7 +176,7 @@ static void the_lines_say_what_was_measured_and_what_was_wanted(void **state)
     assert_string_equal(text,
                         "  CROSSED p99              50.000 ms, at most 49 ms\n"
                         "  ok      goodput          59.000 %, at least 59 %\n"
-                        "  CROSSED shed.p50         nobody got that answer, at most 1000 ms\n");
+                        "  CROSSED shed.p50         no such answer occurred, at most 1000 ms\n");
     free(text);
 }
 

@@ -417,7 +417,7 @@ static void a_sale_that_nobody_got_into_is_no_proof(void **state)
     struct world *world = *state;
     answered(world, 1, 503, false, "{\"code\":\"paused\"}");
     only_fails(world, LT_CHECK_TRIED);
-    assert_string_equal(lt_proof_words(&world->proof), "Nothing is proved");
+    assert_string_equal(lt_proof_words(&world->proof), "The run proves nothing");
     assert_non_null(strstr(world->proof.checks[LT_CHECK_TRIED].text, "1 ended as paused"));
 
     begin(world, 1);
@@ -640,7 +640,7 @@ static void who_lost_the_answer_to_an_order_is_told(void **state)
     world->proof.found_again = 11;
     char *text = printed(world, LT_SUMMARY);
     assert_says(text,
-                "11 lost the answer to their order, and were shown it when they clicked again");
+                "11 lost the answer to their order, and got the order when they clicked again");
     assert_null(strstr(text, "Note: 11"));
     free(text);
     world->proof.unreported = 2;
@@ -648,8 +648,8 @@ static void who_lost_the_answer_to_an_order_is_told(void **state)
     for (size_t i = 0; i < PS_ARRAY_LEN(forms); i++) {
         text = printed(world, forms[i]);
         assert_says(text,
-                    "Note: 13 buyers lost the answer to their order: 11 were shown it when they "
-                    "clicked again, 2 have not been yet.");
+                    "Note: 13 buyers lost the answer to their order: 11 got the order when they "
+                    "clicked again, 2 have not yet.");
         free(text);
     }
 }

@@ -164,14 +164,14 @@ def test_a_real_sale_is_reported_on_while_it_sells_and_when_it_is_over(gateway, 
     html, file = tmp_path / "s.html", tmp_path / "s.json"
     for state in ("open", "ended"):
         done = report_on(gateway, sale, "--html", html, "--json", file)
-        assert done.returncode == 0 and f"Sale {sale} ({state})" in done.stdout and "The books are in order" in done.stdout, done
+        assert done.returncode == 0 and f"Sale {sale} ({state})" in done.stdout and "The audit found no difference" in done.stdout, done
         report = json.loads(file.read_text())
         assert [(sku["sku"], sku["total"], sku["sold"], sku["confirmed"], sku["released"]) for sku in report["stock"]["skus"]] == [("phone", 5, 2, 2, 1), ("case", 9, 4, 0, 0)]
         assert {row["name"]: (row["orders"], row["units"]) for row in report["outcomes"]} == {"confirmed": (1, 2), "accepted, not paid yet": (2, 4), "cancelled": (1, 1)}
         assert (report["buyers"], report["empty_handed"]) == (3, 1) and [(row["units"], row["buyers"]) for row in report["buyers_by_units"]] == [(3, 2)]
         assert sum(report["timeline"]["units"]) == 7 and report["proof"]["ok"] is True
         page = html.read_text()
-        assert "Who got what" in page and "The books are in order" in page and "http:" not in page and "How it was run" not in page
+        assert "Who got what" in page and "The audit found no difference" in page and "http:" not in page and "How it was run" not in page
         assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end").status == 200
     assert gateway.admin("GET", f"/admin/v1/sales/{sale}").json["state"] == "ended"  # and nothing else has changed
     wait_until(lambda: "accepted" in report_on(gateway, sale).stdout.partition("the gateway answered about:")[2], what="the second of the orders is in the history")
@@ -205,7 +205,7 @@ def test_the_text_says_what_the_cache_did_for_visitors(gateway):
 
 
 def test_a_mix_of_pages_that_cannot_be_meant_is_said_before_anybody_comes(gateway):
-    for options, word in ((["--pages", "reviews=1"], "is no path"), (["--pages", "/a=0"], "weight"), (["--pages", "@/nowhere/at/all"], "No such file"),
+    for options, word in ((["--pages", "reviews=1"], "is not a path"), (["--pages", "/a=0"], "weight"), (["--pages", "@/nowhere/at/all"], "No such file"),
                           (["--pages-rate", "5"], "needs --pages"), (["--pages", "/a", "--pages-rate", "1e7", "--over", "1h"], "--pages-rate")):
         done = rehearse(gateway, *options)
         assert done.returncode == 2 and word in done.stderr, (options, done)
@@ -219,14 +219,14 @@ def test_a_rehearsal_that_nobody_answers_leaves_no_open_sale(gateway):
 
 
 def test_a_rehearsal_that_lets_nobody_in_proves_nothing(tmp_path):
-    """The books of a sale without a buyer are in order, and say nothing."""
+    """The audit of a sale without a buyer finds no difference, which proves nothing."""
     with Gateway(settings={"trusted_proxies": []}) as gateway:
         for options, to_look_for in ((("--summary", "--html", tmp_path / "r.html", "--json", tmp_path / "r.json"), "unauthenticated"), ((), "FAILED tried")):
             done = rehearse(gateway, "--quiet", *options)
-            assert done.returncode == 1 and "NOTHING IS PROVED" in done.stdout and to_look_for in done.stdout, done
+            assert done.returncode == 1 and "THE RUN PROVES NOTHING" in done.stdout and to_look_for in done.stdout, done
             assert "proof holds" not in done.stdout and "trusted_proxies" in done.stdout, done
         page = (tmp_path / "r.html").read_text()
-        assert "Nothing is proved" in page and "The proof holds" not in page and "trusted_proxies" in page
+        assert "The run proves nothing" in page and "The proof holds" not in page and "trusted_proxies" in page
         assert json.loads((tmp_path / "r.json").read_text())["proof"]["ok"] is False
 
 

@@ -417,13 +417,13 @@ def test_a_rehearsal_stops_at_the_first_answer_of_the_live_sale(gateway, tmp_pat
         wait_until(lambda: [twin for twin in twins_of(gateway, sale) if twin["skus"][0]["held"] > 10], 60, what="orders of the twin")
         assert gateway.admin("DELETE", f"/admin/v1/rehearsal-keys/{key['key']}").status == 204
         _, said = process.communicate(timeout=60)
-    assert process.returncode == 1 and "not believed any more" in said and sale in said, said
+    assert process.returncode == 1 and "marks were not accepted" in said and sale in said, said
     strays = gateway.orders(sale)
     assert len(strays) < 200 and f"users {strays[0]['user'].rsplit('-', 1)[0]}-*" in said, (len(strays), said)
     assert {twin["state"] for twin in twins_of(gateway, sale)} <= {"ended", "settled", "archived"}
 
 
-@pytest.mark.parametrize("change,words", [({"expires_at": "in half a minute"}, "make another"), ({"secret": "xyz"}, "secret"), ({"key": None}, "key"),
+@pytest.mark.parametrize("change,words", [({"expires_at": "in half a minute"}, "create another"), ({"secret": "xyz"}, "secret"), ({"key": None}, "key"),
                                           ({"more": 1}, "more"), ({"expires_at": "soon"}, "expires_at")])
 def test_a_key_file_that_makes_no_sense_is_refused_before_anything_is_made(gateway, key, tmp_path, change, words):
     sale = gateway.make_sale()
