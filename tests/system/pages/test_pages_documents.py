@@ -257,7 +257,7 @@ def test_a_body_comes_from_a_file_of_the_directory_alone(tmp_path):
     (pages / "big").write_text("x" * 65537)
     (pages / "latin").write_bytes(b"sp\xe4t")
     (pages / "nul").write_bytes(b"a\0b")
-    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").write_text("sesame")
 
     def route(name, **members):
         return {"path": "/p/", "answer": {"file": name, **members}}
@@ -266,7 +266,7 @@ def test_a_body_comes_from_a_file_of_the_directory_alone(tmp_path):
         for name in ("../secret", str(tmp_path / "secret"), "zh/../../secret", "zh", "gone", "big", "latin", "nul", ""):
             answer = put(gateway, "routes/page", route(name))
             assert_refused(answer, "/answer/file")
-            assert "secret" not in answer.json["detail"]
+            assert "sesame" not in answer.text
         assert_refused(put(gateway, "routes/page", route("zh/soon.html", body="x")), "/answer/file")
         assert put(gateway, "routes/page", route("zh/soon.html")).json["answer"] == {"status": 200, "content_type": "text/html", "body": "<p>很快"}
         (pages / "zh/soon.html").write_text("<p>now")
