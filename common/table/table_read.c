@@ -160,7 +160,7 @@ static void describe_value(const struct ps_member *member, const json_t *value, 
     else if (json_is_real(value))
         (void)snprintf(ret_text, cap, ", not %.15g", json_real_value(value));
     else if (json_is_array(value) && member->type == PS_M_LIST)
-        (void)snprintf(ret_text, cap, ", not %zu", json_array_size(value));
+        (void)snprintf(ret_text, cap, ", not %zu entries", json_array_size(value));
     else if (!json_is_string(value) ||
              !(text || member->type == PS_M_TIME || member->type == PS_M_OWN))
         (void)snprintf(ret_text, cap, ", not %s", type_of(value));

@@ -44,6 +44,15 @@ def test_the_reference_pages_are_what_the_program_prints(tmp_path):
     assert_printed("gateway/penstock", tmp_path)
 
 
+@pytest.mark.parametrize("page", ["settings", "settle", "documents"])
+def test_the_chinese_reference_has_every_member_with_a_text_in_chinese(page):
+    def members(name):
+        return {member: text for member, text in re.findall(r"^- \*\*`([^`]+)`\*\*((?:.|\n {2})*)", source(f"docs/reference/{name}.md").split("# Metrics")[0], re.M)}
+    chinese = members(f"{page}.zh-CN")
+    assert list(chinese) == list(members(page))
+    assert not [member for member, text in chinese.items() if not re.search("[\u4e00-\u9fff]", text.partition("):\n")[2])]
+
+
 def test_the_table_of_log_events_has_each_event_of_the_sources_at_its_level():
     call = re.compile(r"ps_log\(([^\"]*?),\s*((?:[^\"(]*?\?\s*)?\"\w+\"(?:\s*:\s*\"\w+\")?)")
     calls, logged = 0, set()

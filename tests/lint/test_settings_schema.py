@@ -45,6 +45,28 @@ def test_shipped_files_and_defaults_fit_the_schema(check, program):
     assert status == 0, said
 
 
+def rows(schema, path=()):
+    """Each setting of a schema: its path and its own schema."""
+    for name, inside in schema["properties"].items():
+        if "properties" in inside:
+            yield from rows(inside, (*path, name))
+        else:
+            yield (*path, name), inside
+
+
+@pytest.mark.parametrize("program", [GATEWAY, SETTLE])
+def test_every_setting_has_an_example_that_fits_the_schema(check, program):
+    texts = {}
+    for path, row in rows(json.loads(printed(program, "--print-schema"))):
+        value = row.get("examples", [row["default"]])[0]
+        assert value not in (None, "", [], {}), path
+        for name in reversed(path):
+            value = {name: value}
+        texts[".".join(path) + ".json"] = json.dumps(value)
+    status, said = check(program, texts)
+    assert status == 0, said
+
+
 @pytest.mark.parametrize("text, says", [('{"listen": {"prot": 1}}', "'prot' was unexpected"), ('{"listen": {"port": 65536}}', "65536 is greater than the maximum"),
                                         ('{"store": {"kind": "radis"}}', "'radis' is not one of"), ('{"state_dir": null}', "None is not of type 'string'"),
                                         ('{"listen.port": 1}', "'listen.port' was unexpected"), ('{"trusted_proxies": [1]}', "1 is not of type 'string'")])

@@ -385,7 +385,8 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"wheels\":[7]}", "/wheels/0", "must be an object, not 7"},
         {"{\"status\":[200,7]}", "/status/1", "must be a whole number between 200 and 599, not 7"},
         {"{\"status\":[]}", "/status",
-         "must be an array of 1 to 2 entries, each a whole number between 200 and 599, not 0; "
+         "must be an array of 1 to 2 entries, each a whole number between 200 and 599, not 0 "
+         "entries; "
          "for example [200]"},
         {"{\"hosts\":\"x\"}", "/hosts",
          "must be an array, each a host, not a string; for example [\"x\"]"},
