@@ -3,7 +3,6 @@
 
 #include "common/program/log.h"
 #include "gateway/config/store/sync.h"
-#include "gateway/orders/flow.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/sale_host.h"
 

@@ -4,7 +4,6 @@
 
 #include "common/random.h"
 #include "common/text/buf.h"
-#include "loadtest/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

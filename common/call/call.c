@@ -41,7 +41,7 @@ struct ps_caller *ps_caller_new(void)
     return caller;
 }
 
-void ps_caller_end(struct ps_caller *caller)
+static void end_call(struct ps_caller *caller)
 {
     if (caller->easy != NULL)
         (void)curl_multi_remove_handle(caller->multi, caller->easy);
@@ -58,7 +58,7 @@ void ps_caller_free(struct ps_caller *caller)
 {
     if (caller == NULL)
         return;
-    ps_caller_end(caller);
+    end_call(caller);
     curl_multi_cleanup(caller->multi);
     free(caller->answer.text);
     free(caller);
@@ -140,7 +140,7 @@ static bool set_up(struct ps_caller *caller, const struct ps_call *call)
 
 int ps_caller_begin(struct ps_caller *caller, const struct ps_call *call)
 {
-    ps_caller_end(caller);
+    end_call(caller);
     free(caller->answer.text);
     caller->answer = (struct ps_answer){.last_seq = -1};
     caller->room = 0;
@@ -151,7 +151,7 @@ int ps_caller_begin(struct ps_caller *caller, const struct ps_call *call)
         caller->answer.text[0] = '\0';
         return 0;
     }
-    ps_caller_end(caller);
+    end_call(caller);
     return PS_E_NOMEM;
 }
 
@@ -215,7 +215,7 @@ int ps_caller_poll(struct ps_caller *caller, int wait_ms, struct ps_answer **ret
     } else {
         done = say_failed(caller, message->data.result, fault);
     }
-    ps_caller_end(caller);
+    end_call(caller);
     return done;
 }
 

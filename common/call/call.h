@@ -41,7 +41,6 @@ struct ps_caller *ps_caller_new(void);
 void ps_caller_free(struct ps_caller *caller); /* ends a call under way; NULL is allowed */
 /* Begins a call, and ends the one under way. PS_E_NOMEM. */
 int ps_caller_begin(struct ps_caller *caller, const struct ps_call *call) PS_MUST_CHECK;
-void ps_caller_end(struct ps_caller *caller);
 /* Advances the call, waiting up to `wait_ms` for news. 1: there is an answer, of any status; it
  * lives until the next call begins, and whoever takes its text sets that to NULL. 0: not yet.
  * PS_E_IO, PS_E_TIMEOUT, PS_E_FULL (longer than answer_max), PS_E_NOMEM: the call has ended, and

@@ -7,8 +7,6 @@
 #include "gateway/admin/export.h"
 #include "gateway/admin/parts.h"
 
-#include "common/db/db_file.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -32,11 +32,6 @@ struct adm_look {
     struct ps_cidr range;
 };
 
-/* What adm_admit would say, at every gate up to the one that decides: of an admission with `look`.
- * A leaky bucket's wait is noted, and the gates behind it are asked as of now: never
- * ADM_GATE_WAIT. */
-enum adm_gate adm_admit_look(struct adm_admission *admission);
-
 /* Notes what somebody behind the gates says. */
 void adm_look_note(struct adm_look *look, const struct adm_note *note);
 

@@ -2,7 +2,8 @@
  * anywhere, so one table of all options tells which words are their values; a command's row tells
  * which options it takes. */
 #include "gateway/ctl/commands.h"
-#include "gateway/ctl/print.h"
+
+#include "common/text/json.h"
 
 #include <ctype.h>
 #include <stddef.h>

@@ -57,15 +57,9 @@ static void on_written(int err, const struct ps_fault *fault, void *ctx)
 /* All splits that were taken back, including this one. */
 static json_t *returned_json(const struct cfg_route *route, json_t *entry)
 {
-    json_t *list = json_array();
-    int err = list == NULL;
+    json_t *list = cfg_route_returned(route);
 
-    for (size_t i = 0; err == 0 && i < route->split_count; i++)
-        if (route->splits[i].returned != NULL)
-            err = json_array_append(list, route->splits[i].returned);
-    if (err == 0)
-        err = json_array_append(list, entry);
-    return ps_json_built(list, err);
+    return ps_json_built(list, list == NULL ? -1 : json_array_append(list, entry));
 }
 
 static int submit(struct up_returns *returns, const struct cfg_route *route, json_t *entry)
