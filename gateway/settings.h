@@ -18,8 +18,7 @@ struct gw_settings {
     struct {
         char *host;
         int64_t port;
-        struct ps_strings
-            hosts; /* Host names that are served; empty = the listen address and localhost */
+        struct ps_strings hosts; /* served besides the listen address and localhost */
         bool metrics_open;
         struct {
             char *path;  /* NULL: no such socket */

@@ -153,8 +153,12 @@ static const struct ps_member rows[] = {
     {"body", PS_M_OBJECT, .flags = PS_M_NULLABLE, .size = sizeof(struct thing), .table = &body},
 };
 /* clang-format on */
-static const struct ps_table table = {
-    .title = "thing", .members = rows, .count = PS_ARRAY_LEN(rows), .size = sizeof(struct thing)};
+static const char *const dropped[] = {"weight", "sun", NULL};
+static const struct ps_table table = {.title = "thing",
+                                      .members = rows,
+                                      .count = PS_ARRAY_LEN(rows),
+                                      .size = sizeof(struct thing),
+                                      .dropped = dropped};
 
 #define DEFAULTS                                                                                   \
     "{\"on\":true,\"big\":7,\"small\":1,\"cold\":-3,\"ratio\":0.5,\"share\":0.25,\"until\":null,"  \
@@ -171,19 +175,26 @@ static const struct ps_table table = {
     "\"outer\":{\"inner\":{\"deep\":9},\"even\":-4},"                                               \
     "\"source\":{\"dns\":\"shop\",\"port\":80},\"body\":{\"shape\":\"square\",\"side\":3}}"
 
-static int read_thing(const char *text, enum ps_path_style style, struct thing *ret,
-                      struct ps_faults *faults)
+static int read_from(const char *text, struct ps_table_source from, struct thing *ret,
+                     struct ps_faults *faults)
 {
     struct ps_fault fault;
     json_t *json;
 
+    from.pointer = "";
     *ret = (struct thing){0};
     *faults = (struct ps_faults){0};
     assert_ok(ps_json_parse(text, strlen(text), &json, &fault));
-    const struct ps_table_source from = {.json = json, .pointer = "", .style = style};
+    from.json = json;
     int err = ps_table_read(&table, &from, ret, faults);
     json_decref(json);
     return err;
+}
+
+static int read_thing(const char *text, enum ps_path_style style, struct thing *ret,
+                      struct ps_faults *faults)
+{
+    return read_from(text, (struct ps_table_source){.style = style}, ret, faults);
 }
 
 static void assert_prints(const struct thing *thing, const char *text)
@@ -453,6 +464,27 @@ static void every_fault_is_found_at_once_and_what_is_faulty_has_its_default(void
     ps_table_free(&table, &thing);
 }
 
+static void what_an_older_version_stored_is_passed_over_there_alone(void **unused)
+{
+    (void)unused;
+    static const char *const texts[] = {"{\"weight\":7}", "{\"days\":[\"sun\",\"tue\"]}",
+                                        "{\"days\":[\"sun\"]}", "{\"days\":[]}"};
+    static const unsigned bits[] = {1, 2, 0, 0};
+    const struct ps_table_source stored = {.stored = true}, asked = {.stored = false};
+    struct ps_faults faults;
+    struct thing thing;
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
+        assert_ok(read_from(texts[i], stored, &thing, &faults));
+        assert_int_equal(thing.days, bits[i]);
+        ps_table_free(&table, &thing);
+        assert_int_equal(read_from(texts[i], asked, &thing, &faults), PS_E_INVALID);
+        ps_table_free(&table, &thing);
+    }
+    assert_int_equal(read_from("{\"days\":[\"mun\"]}", stored, &thing, &faults), PS_E_INVALID);
+    ps_table_free(&table, &thing);
+}
+
 static void the_schema_says_what_is_read(void **unused)
 {
     (void)unused;
@@ -503,6 +535,7 @@ int main(void)
         cmocka_unit_test(the_order_of_members_is_no_difference_and_a_value_is_one),
         cmocka_unit_test(a_fault_names_the_member_and_says_what_is_allowed),
         cmocka_unit_test(every_fault_is_found_at_once_and_what_is_faulty_has_its_default),
+        cmocka_unit_test(what_an_older_version_stored_is_passed_over_there_alone),
         cmocka_unit_test(the_schema_says_what_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
