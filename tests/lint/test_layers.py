@@ -56,7 +56,7 @@ CALLS = {
     r"MHD_\w+": [],
     r"json_(?:object|array|string|integer|real|boolean|null|pack|unpack|loads|loadb|dumps|decref|incref|deep_copy|equal)\w*":
         ["common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/snapshot/sale.c",
-         "gateway/admission/", "gateway/upstream/", "gateway/settings.c", "gateway/reload.c", "gateway/ctl/", "loadtest/"],
+         "gateway/admission/", "gateway/upstream/", "gateway/settings.c", "gateway/ctl/", "loadtest/"],
     r"uv_\w+": ["common/redis/", "common/program/", "inventory/", "gateway/", "loadtest/"],
 }
 

@@ -61,6 +61,13 @@ static struct cfg_limit_rule random_rule(enum cfg_limit_algorithm algorithm)
     return rule;
 }
 
+static struct adm_limit_compiled compiled_of(const struct cfg_limit_rule *rule)
+{
+    struct adm_limit_compiled compiled;
+    adm_limit_compile(rule, 1, &compiled);
+    return compiled;
+}
+
 /* A time step that finds edges: none, about one interval, what the last answer said (and a little
  * less), long silence. */
 static int64_t random_step(const struct cfg_limit_rule *rule, struct adm_limit_result last)
@@ -171,8 +178,7 @@ static void what_a_leaky_bucket_lets_out_is_evenly_spaced(void **unused)
         struct cfg_limit_rule rule = random_rule(CFG_LIMIT_LEAKY_BUCKET);
         rule.burst = 1;
         rule.max_wait_ms = CFG_LIMIT_WAIT_MAX_MS;
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50), first_ns = now_ns, k = 0;
         int64_t interval = rule.period_s * S / rule.rate;
@@ -204,8 +210,7 @@ static void without_room_to_wait_a_leaky_bucket_refuses_and_keeps_the_place(void
                                   .period_s = 1,
                                   .burst = 1,
                                   .max_wait_ms = 1000};
-    struct adm_limit_compiled compiled;
-    adm_limit_compile(&rule, 1, &compiled);
+    struct adm_limit_compiled compiled = compiled_of(&rule);
     uint64_t cell = 0, before;
     assert_int_equal(step(&compiled, &cell, 5 * S).wait_ns, 0);
     before = cell;
@@ -229,8 +234,7 @@ static void nobody_waits_longer_than_his_patience_and_who_would_takes_no_place(v
                                   .period_s = 1,
                                   .burst = 1,
                                   .max_wait_ms = 5000};
-    struct adm_limit_compiled compiled;
-    adm_limit_compile(&rule, 1, &compiled);
+    struct adm_limit_compiled compiled = compiled_of(&rule);
     uint64_t cell = 0, before;
     for (int i = 0; i < 4; i++)
         assert_true(step(&compiled, &cell, 5 * S).allowed);
@@ -254,8 +258,7 @@ static void a_fixed_window_counts_exactly(void **unused)
     for (int i = 0; i < 300; i++) {
         struct cfg_limit_rule rule = random_rule(CFG_LIMIT_FIXED_WINDOW);
         rule.rate = below(2) ? magnitude(50) : rule.rate;
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58), window = -1, count = 0;
         struct adm_limit_result result = {0};
@@ -288,8 +291,7 @@ static void a_sliding_window_is_the_weighted_sum_of_two_windows(void **unused)
         rule.rate = below(2) ? magnitude(50) : rule.rate;
         const int64_t period_us = rule.period_s * 1000000;
         const wide slack = rule.rate <= 16383 ? 0 : (wide)rule.rate * 13 / 100000 + 1;
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58), window = -2, last = 0, count = 0;
         struct adm_limit_result result = {0};
@@ -327,8 +329,7 @@ static void a_sliding_window_of_a_high_rate_refuses_at_most_0_013_percent_too_ma
         struct cfg_limit_rule rule = {
             .name = "r", .algorithm = CFG_LIMIT_SLIDING_WINDOW, .rate = rates[i], .period_s = 7};
         rule.burst = rule.rate;
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t last = rates[i] - below(2) * below(rates[i] / 100), count = 0;
         for (int64_t n = 0; n < last; n++)
@@ -352,8 +353,7 @@ static void a_sliding_window_stays_below_twice_the_rate_in_any_period(void **unu
     for (int i = 0; i < 100; i++) {
         struct cfg_limit_rule rule = random_rule(CFG_LIMIT_SLIDING_WINDOW);
         rule.rate = magnitude(40);
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
         size_t count = 0, from = 0;
@@ -381,8 +381,7 @@ static void a_sliding_window_is_near_exact_for_an_even_stream(void **unused)
                                   .rate = 100,
                                   .period_s = 10,
                                   .burst = 100};
-    struct adm_limit_compiled compiled;
-    adm_limit_compile(&rule, 1, &compiled);
+    struct adm_limit_compiled compiled = compiled_of(&rule);
     uint64_t cell = 0;
     static int64_t admitted[20000];
     size_t count = 0, from = 0, most = 0;
@@ -405,8 +404,7 @@ static void the_wait_that_is_told_is_the_shortest(void **unused)
     (void)unused;
     for (int i = 0; i < 2000; i++) {
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58);
         struct adm_limit_result result = {0};
@@ -433,8 +431,7 @@ static void as_many_as_remain_are_allowed_and_no_more(void **unused)
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
         rule.rate = magnitude(100);
         rule.burst = i % 4 < 2 ? magnitude(100) : rule.rate;
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
         struct adm_limit_result result = step(&compiled, &cell, now_ns);
@@ -460,8 +457,7 @@ static void a_refusal_changes_nothing(void **unused)
     (void)unused;
     for (int i = 0; i < 400; i++) {
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = random64();
         uint64_t next = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 58);
@@ -477,8 +473,7 @@ static void an_idle_cell_is_a_fresh_cell_for_every_rule(void **unused)
     (void)unused;
     for (int i = 0; i < 20000; i++) {
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         int64_t now_ns = magnitude(INT64_C(1) << 58);
         uint64_t cell = (uint64_t)(below(2) ? now_ns / S - 1 : below(now_ns / S + 1))
                             << ADM_LIMIT_DETAIL_BITS |
@@ -502,8 +497,7 @@ static void a_cell_becomes_idle_when_nothing_of_it_counts_any_more(void **unused
     (void)unused;
     for (int i = 0; i < 400; i++) {
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int64_t now_ns = magnitude(INT64_C(1) << 50);
         for (int j = 0; j < 20; j++)
@@ -521,8 +515,7 @@ static void no_cell_whatsoever_shuts_a_key_out_for_longer_than_its_rule(void **u
     (void)unused;
     for (int i = 0; i < 20000; i++) {
         struct cfg_limit_rule rule = random_rule((enum cfg_limit_algorithm)(i % 4));
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         int64_t now_ns = magnitude(INT64_C(1) << 58);
         uint64_t cell = below(2) ? random64()
                                  : (uint64_t)(now_ns / S + below(2 * rule.period_s + 2))
@@ -546,8 +539,7 @@ static void a_window_begun_by_a_later_clock_is_joined_not_begun_again(void **unu
                                       .rate = 10,
                                       .period_s = 1,
                                       .burst = 10};
-        struct adm_limit_compiled compiled;
-        adm_limit_compile(&rule, 1, &compiled);
+        struct adm_limit_compiled compiled = compiled_of(&rule);
         uint64_t cell = 0;
         int allowed = 0;
         for (int j = 0; j < 100; j++) { /* two workers, 2 ms apart, on both sides of a boundary */
