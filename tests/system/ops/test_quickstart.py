@@ -121,7 +121,7 @@ def test_a_quickstart_serves_when_the_overload_of_its_rehearsal_is_over(checkout
 echo '{"sale": "lamp"}' >build/rehearsal.json""")
     running = checkout.start()
     out = read_until(running, "Serving")
-    assert "level 4 of overload" in out and "Waiting for level 0" in out and "Still level" not in out, out
+    assert "overload level 4" in out and "Waiting for level 0" in out and "Still level" not in out, out
     told = checkout.paste(commands("README.md"))
     assert '"state":"confirmed"' in told and '"ok":true' in told
     for part in ("reviews", "recommendations"):
