@@ -1,6 +1,7 @@
 /* Who may look at a page of the shop: the blocklist, overload by the route's class, and the rules
  * for pages. */
 #include "tests/unit/check.h"
+#include "tests/unit/limit_rules.h"
 
 #include "gateway/admission/admit.h"
 #include "gateway/snapshot/view.h"
@@ -47,24 +48,9 @@ static int end(void **state)
 /* These are the rules, `count` texts `{"key":…}`. */
 static void set_rules(const char *const *texts, size_t count)
 {
-    struct cfg_limit_rule *rules = calloc(count + 1, sizeof *rules);
     struct snapshot *before = snapshot;
 
-    for (size_t i = 0; i < count; i++) {
-        struct ps_faults faults = {0};
-        char name[40];
-        json_t *json = json_loads(texts[i], 0, NULL);
-        assert_non_null(json);
-        (void)snprintf(name, sizeof name, "rule%zu", i);
-        void *rule;
-        const struct cfg_reading reading = {.name = name, .pointer = ""};
-        assert_ok(cfg_kind_read(&cfg_kind_limit, &reading, json, NULL, &rule, &faults));
-        rules[i] = *(struct cfg_limit_rule *)rule;
-        cfg_kind_free(&cfg_kind_limit, rule);
-        json_decref(json);
-    }
-    assert_ok(snap_view_set_rules(view, rules, count));
-    free(rules);
+    put_rules(view, texts, count);
     assert_ok(snap_view_snapshot(view, 1, 1, &snapshot));
     snapshot_free(before);
     gates.snapshot = snapshot;

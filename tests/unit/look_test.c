@@ -1,6 +1,7 @@
 /* What is explained is what happens: for requests at random, the verdict of a look (orders/look.h)
  * is the verdict of the request that follows it, and a look changes nothing. */
 #include "check.h"
+#include "limit_rules.h"
 #include "gateway/admission/limits/limit_set.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
@@ -102,28 +103,6 @@ static void on_reply(struct ord_request *of, const struct ord_reply *reply)
     (void)of;
     answered = true;
     verdict = reply->verdict;
-}
-
-static void set_rules(const char *const *texts, size_t count)
-{
-    struct cfg_limit_rule *rules = calloc(count, sizeof *rules);
-
-    for (size_t i = 0; i < count; i++) {
-        struct ps_faults faults = {0};
-        char name[40];
-        json_t *json = json_loads(texts[i], 0, NULL);
-        assert_non_null(json);
-        (void)snprintf(name, sizeof name, "rule%zu", i);
-        void *rule;
-        const struct cfg_reading reading = {.name = name, .pointer = ""};
-        if (cfg_kind_read(&cfg_kind_limit, &reading, json, NULL, &rule, &faults) < 0)
-            fail_msg("%s: %s", faults.at[0].path, faults.at[0].text);
-        rules[i] = *(struct cfg_limit_rule *)rule;
-        cfg_kind_free(&cfg_kind_limit, rule);
-        json_decref(json);
-    }
-    assert_ok(snap_view_set_rules(view, rules, count));
-    free(rules);
 }
 
 static void open_sale(void)
@@ -366,7 +345,7 @@ static void a_look_says_what_the_request_that_follows_gets(void **state)
     assert_ok(ps_cidr_parse("203.0.113.0/24", 14, &range));
     assert_ok(adm_blocklist_user(snap_view_blocklist(view), "bot", INT64_MAX));
     assert_ok(adm_blocklist_range(snap_view_blocklist(view), &range, INT64_MAX));
-    set_rules(rules, PS_ARRAY_LEN(rules));
+    put_rules(view, rules, PS_ARRAY_LEN(rules));
     publish();
     for (int i = 0; i < 6000; i++) {
         let_things_change();
@@ -423,7 +402,7 @@ static void a_look_counts_nothing(void **state)
     const struct wish overdue = {"bob", "192.0.2.1", "{\"sku\":\"phone\"}", true};
 
     (void)state;
-    set_rules(rules, PS_ARRAY_LEN(rules));
+    put_rules(view, rules, PS_ARRAY_LEN(rules));
     publish();
     shed.active = true;
     struct adm_shed shed_before = shed;
@@ -456,7 +435,7 @@ static void a_look_names_each_gate_up_to_the_one_that_decides(void **state)
     const struct wish bob = {"bob", "2001:db8::1", "{\"sku\":\"phone\"}", false};
 
     (void)state;
-    set_rules(rules, PS_ARRAY_LEN(rules));
+    put_rules(view, rules, PS_ARRAY_LEN(rules));
     publish();
     assert_int_equal(look_at(&ann), ANS_V_accepted);
     assert_string_equal(way, "phase:pass blocklist:pass rehearsal:pass shed:pass ip/rule0:pass "
