@@ -236,6 +236,7 @@ static void on_tick(uv_timer_t *timer)
     struct gw_control *control = timer->data;
 
     sale_tick(control->deps.sales);
+    cfg_ref_rotation_tick(&control->ref_keys); /* the start waits for the first key */
     look_whether_started(control);
     cfg_store_tick(control->deps.config);
     if (control->caches != NULL)
@@ -315,6 +316,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
     STAILQ_INIT(&control->noting);
     control->returns =
         (struct up_returns){.config = deps->config, .clock = cfg_store_clock(deps->config)};
+    control->ref_keys = (struct cfg_ref_rotation){.store = deps->config};
     const struct cfg_store_callbacks callbacks = {.ctx = control,
                                                   .publish = publish,
                                                   .in_force = in_force,

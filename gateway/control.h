@@ -4,6 +4,7 @@
 #define GW_CONTROL_H
 
 #include "gateway/breakers.h"
+#include "gateway/config/ref_keys.h"
 #include "gateway/config/store/store.h"
 #include "gateway/sales/list.h"
 #include "gateway/snapshot/view.h"
@@ -41,6 +42,7 @@ STAILQ_HEAD(gw_notes, gw_note);
 struct gw_control {
     struct gw_control_deps deps;
     struct up_returns returns; /* of splits */
+    struct cfg_ref_rotation ref_keys;
     struct sale_list sales;
     struct up_registry *shop; /* pools and routes */
     struct up_membership *members;

@@ -319,6 +319,7 @@ static int start_workers(struct gw_gateway *gateway)
                                         .control_mail = gateway->mail.control,
                                         .wakeups = gateway->control->wakeups,
                                         .worker_count = workers->count,
+                                        .gateway_id = gateway->dir.gateway_id,
                                         .readiness = gw_report_readiness,
                                         .readiness_ctx = &gateway->report};
     int err = 0;

@@ -140,6 +140,8 @@
     X(control_shared, INFO, "This gateway has all documents of the cluster.", "") \
     X(control_not_shared, ERROR, "Changes are refused, and those of other gateways do not arrive (error).", \
       "Repair what error names: Redis or control.db.") \
+    X(ref_key_not_written, ERROR, "The day's key for the references of refusals was not stored (error). Yesterday's goes on sealing; it is tried again.", \
+      "Repair what error names: control.db or Redis.") \
     X(control_redis_away, WARN, "Redis cannot be asked (why): changes are refused, and those of other gateways do not arrive.", \
       "Look at Redis.") \
     X(document_not_in_force, ERROR, "A change is stored, but comes into force at the next start only: out of memory.", \

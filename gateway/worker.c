@@ -397,12 +397,15 @@ static void fill_listener(struct gw_worker *worker)
         worker->listener.access_pages[i].every = settings->access_log.pages[i];
         worker->listener.access_is_on |= settings->access_log.pages[i] > 0;
     }
-    worker->listener.page_worker = (struct page_worker){.clock = worker->deps.clock,
-                                                        .gates = &worker->gates,
-                                                        .shop = worker->shop,
-                                                        .shard = worker->shard,
-                                                        .count = pub_request_count_page,
-                                                        .count_broken = pub_request_count_broken};
+    worker->listener.page_worker =
+        (struct page_worker){.clock = worker->deps.clock,
+                             .gates = &worker->gates,
+                             .shop = worker->shop,
+                             .shard = worker->shard,
+                             .count = pub_request_count_page,
+                             .count_refused = pub_request_count_refused_page,
+                             .count_broken = pub_request_count_broken};
+    pub_refs_init(&worker->listener.refs, worker->deps.gateway_id, worker->index);
     page_worker_init(&worker->listener.page_worker);
 }
 

@@ -36,6 +36,7 @@ struct gw_worker_deps {
     struct ps_mailbox *control_mail; /* snapshots are acknowledged there */
     struct cache_wakeups *wakeups;   /* of requests that wait for the cache */
     size_t worker_count;             /* that connections are divided by */
+    const char *gateway_id;          /* the gateway's name */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness); /* any thread */
     void *readiness_ctx;
 };

@@ -44,6 +44,10 @@ void ans_problem_print(struct ps_buf *buf, enum ans_verdict verdict,
         put_string_member(buf, "instance", instance.at, instance.len);
     ps_buf_put(buf, row->code.at, row->code.len);
     ps_buf_put(buf, request_id.at, request_id.len); /* of bytes that need no escape */
+    if (detail->ref.at != NULL) {                   /* of bytes that need no escape, either */
+        ps_buf_puts(buf, "\",\"ref\":\"");
+        ps_buf_put(buf, detail->ref.at, detail->ref.len);
+    }
     ps_buf_puts(buf, "\"");
     if (row->status == 429 || row->status == 503) {
         const char *policy = policy_of(row, detail);

@@ -26,6 +26,8 @@ struct ans_problem_detail {
     struct ans_limit_fields limit;
     struct ps_str order_id; /* .at == NULL = none */
     const char *pointer;    /* JSON pointer of the member at fault (422); NULL = none */
+    struct ps_str ref;      /* the refusal's reference (common/text/ref.h); .at == NULL = none */
+    bool ref_in_head;       /* it is the field Penstock-Ref, too */
 };
 
 /* A wait as Retry-After counts it: whole seconds, rounded up. `per_second`: of the wait's unit. */

@@ -76,6 +76,9 @@ enum ans_client {
     X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No such path, sale, SKU or order, or another user's order; for operators also: records that the retention of the log has deleted.", \
       "If all buyers get it: list the sales of this gateway.") \
+    X(ref_unknown, 404, ANS_RETRY_NONE, "No such reference", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "The text is no reference of a refusal, or another cluster's, or older than 30 days.", \
+      "Ask for all 40 characters, as they stand in the answer; if they are right, look at another cluster, or at the access log.") \
     X(method_not_allowed, 405, ANS_RETRY_NONE, "Method not allowed", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The path exists, the method does not. Allow lists those that do.", \
       "") \

@@ -56,9 +56,9 @@ struct ord_request {
 /* An answer. Everything is borrowed for the call. */
 struct ord_reply {
     enum ans_verdict verdict;
-    const struct ans_problem_detail *problem; /* of a verdict of status 400 or more */
-    const struct ord_order_text *order;       /* else */
-    bool replayed;                            /* an earlier request has made the order */
+    struct ans_problem_detail *problem; /* of a verdict of status 400 or more; may be completed */
+    const struct ord_order_text *order; /* else */
+    bool replayed;                      /* an earlier request has made the order */
 };
 
 /* What the room above provides for orders, which know no connection. */

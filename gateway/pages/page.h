@@ -58,6 +58,9 @@ struct page_worker {
     /* Counts an answer, once for each page and before the answer is sent; and counts an answer that
      * broke off. */
     void (*count)(struct page_request *page, enum ans_verdict verdict);
+    /* A refusal; completes its detail. */
+    void (*count_refused)(struct page_request *page, enum ans_verdict verdict,
+                          struct ans_problem_detail *detail);
     void (*count_broken)(struct page_request *page);
     /* Private. */
     const struct page_events *events;
@@ -74,8 +77,7 @@ struct page_request {
     bool trusted;              /* its peer is a trusted proxy */
     bool kept;                 /* by srv_suspend */
     enum page_state state;
-    int status;       /* of the answer */
-    const char *rule; /* what refused it, while it is counted; NULL: the verdict says it */
+    int status; /* of the answer */
     /* Set when the head has arrived. */
     struct up_hold *hold; /* the table of the next two; NULL: no route, or the page has ended */
     const struct up_route_view *route;

@@ -32,8 +32,7 @@ enum page_state page_refuse_as(struct page_request *page, enum page_end end,
     struct ans_problem_detail seeded = *detail;
 
     seeded.seed = adm_limit_hash(page->worker->gates->limits, address->byte, sizeof address->byte);
-    page->rule = detail->policy;
-    page->worker->count(page, verdict);
+    page->worker->count_refused(page, verdict, &seeded);
     page_end(page, end);
     srv_problem_answer(page->http, verdict, &seeded);
     return PAGE_ENDED;

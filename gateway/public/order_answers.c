@@ -47,8 +47,7 @@ static void send_reply(struct ord_request *order, const struct ord_reply *reply)
     struct ps_buf body;
 
     if (reply->problem != NULL) {
-        pub_request_count_refused(request, reply->verdict, reply->problem);
-        srv_problem_answer(request->http, reply->verdict, reply->problem);
+        pub_request_refuse_with(request, reply->verdict, reply->problem);
         return;
     }
     if (reply->verdict != ANS_V_ok)

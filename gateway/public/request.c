@@ -63,6 +63,7 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
            PS_F_STR("endpoint", page->endpoint != NULL ? page->endpoint->is.address : NULL),
            PS_F_STR("cache", page_cache_result(page)), PS_F_STR("trouble", page_trouble(page)),
            PS_F_STR("verdict", ans_verdicts[verdict].name), PS_F_STR("rule", request->rule),
+           PS_F_STRN("ref", request->has_ref ? request->ref : NULL, sizeof request->ref),
            PS_F_INT("status", verdict == ANS_V_page ? page->status : ans_verdicts[verdict].status),
            PS_F_INT("took_us", took_ns / 1000),
            PS_F_BOOL("rehearsal", pub_request_is_rehearsal(request)));
@@ -127,11 +128,20 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         note_verdict(request, verdict, took_ns);
 }
 
-void pub_request_count_refused(struct pub_request *request, enum ans_verdict verdict,
-                               const struct ans_problem_detail *detail)
+/* Everything of a refusal but its answer. */
+static void note_refusal(struct pub_request *request, enum ans_verdict verdict,
+                         struct ans_problem_detail *detail)
 {
     request->rule = detail->policy;
+    pub_refs_seal(request, verdict, detail);
     pub_request_count(request, verdict);
+}
+
+void pub_request_refuse_with(struct pub_request *request, enum ans_verdict verdict,
+                             struct ans_problem_detail *detail)
+{
+    note_refusal(request, verdict, detail);
+    srv_problem_answer(request->http, verdict, detail);
 }
 
 static struct pub_request *request_of(struct page_request *page)
@@ -141,10 +151,13 @@ static struct pub_request *request_of(struct page_request *page)
 
 void pub_request_count_page(struct page_request *page, enum ans_verdict verdict)
 {
-    struct pub_request *request = request_of(page);
+    pub_request_count(request_of(page), verdict);
+}
 
-    request->rule = page->rule;
-    pub_request_count(request, verdict);
+void pub_request_count_refused_page(struct page_request *page, enum ans_verdict verdict,
+                                    struct ans_problem_detail *detail)
+{
+    note_refusal(request_of(page), verdict, detail);
 }
 
 void pub_request_count_broken(struct page_request *page)
@@ -158,6 +171,5 @@ void pub_request_count_broken(struct page_request *page)
 
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text)
 {
-    pub_request_count(request, verdict);
-    srv_problem_answer(request->http, verdict, &(struct ans_problem_detail){.text = text});
+    pub_request_refuse_with(request, verdict, &(struct ans_problem_detail){.text = text});
 }

@@ -8,6 +8,7 @@
 #include "gateway/orders/in_flight.h"
 #include "gateway/pages/page.h"
 #include "gateway/public/client.h"
+#include "gateway/public/refs.h"
 #include "gateway/public/rehearsal.h"
 #include "gateway/server/problem.h"
 
@@ -26,6 +27,7 @@ struct pub_listener {
     struct page_worker page_worker;
     struct ps_metrics_shard *shard;
     struct pub_rehearsal_seen seen; /* the worker's last mark */
+    struct pub_refs refs;
     struct adm_worker_load *load;
     /* Each n-th request is written to the access log (0: none): of the API, and of each class of
      * routes. */
@@ -52,6 +54,8 @@ struct pub_request {
     const char *api_path;        /* the path as the API describes it */
     struct ps_str rest;          /* the variable part of the path */
     struct page_request page;    /* if it is not of the API */
+    char ref[PS_REF_LEN];        /* of its refusal, with has_ref */
+    bool has_ref;
     const char *rule; /* the limit or feature that refused it; valid while it is counted; NULL: the
                          verdict says it */
 };
@@ -67,17 +71,20 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
     return request->order.asked.rehearsal;
 }
 
-/* The same for a refusal that may name a rule. */
-void pub_request_count_refused(struct pub_request *request, enum ans_verdict verdict,
-                               const struct ans_problem_detail *detail);
 /* Counts an answer and its duration, and writes the access log's line if this request is sampled;
  * every handler calls it once. */
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict);
 /* The same for a page; and for a page whose answer broke off after it was counted: the access log
  * gets another line. */
 void pub_request_count_page(struct page_request *page, enum ans_verdict verdict);
+/* The same for a page's refusal, which gets its reference. */
+void pub_request_count_refused_page(struct page_request *page, enum ans_verdict verdict,
+                                    struct ans_problem_detail *detail);
 void pub_request_count_broken(struct page_request *page);
-/* Refuses with a sentence; it may be NULL. */
+/* Refuses: seals the reference, counts, answers. */
+void pub_request_refuse_with(struct pub_request *request, enum ans_verdict verdict,
+                             struct ans_problem_detail *detail);
+/* The same with a sentence; it may be NULL. */
 void pub_request_refuse(struct pub_request *request, enum ans_verdict verdict, const char *text);
 
 #endif

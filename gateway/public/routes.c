@@ -94,8 +94,7 @@ static void get_status(struct pub_request *request, const struct snap_sale *sale
         admission.detail.seed =
             adm_limit_hash(listener->gates->limits, address->byte, sizeof address->byte);
         admission.detail.limit = request->order.asked.limit;
-        pub_request_count_refused(request, admission.verdict, &admission.detail);
-        srv_problem_answer(request->http, admission.verdict, &admission.detail);
+        pub_request_refuse_with(request, admission.verdict, &admission.detail);
         return;
     }
     pub_status_page_answer(request, sale);

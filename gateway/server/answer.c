@@ -338,6 +338,11 @@ void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, con
         srv_flush(connection);
 }
 
+int64_t srv_wall_ms(const struct srv_request *request)
+{
+    return ((const struct srv_slot *)request)->http->wall_ms;
+}
+
 void srv_go_on(struct srv_connection *connection)
 {
     struct srv_segment *segment;

@@ -92,6 +92,9 @@ struct srv_request {
     void *user;
 };
 
+/* The wall clock as of the loop's turn: cheap. */
+int64_t srv_wall_ms(const struct srv_request *request);
+
 /* Called once for each request. It must call srv_answer* or srv_suspend before it returns. */
 typedef void srv_handler_fn(struct srv_request *request, void *ctx);
 

@@ -46,6 +46,11 @@ void srv_problem_answer(struct srv_request *request, enum ans_verdict verdict,
         ps_buf_put_int(&fields, retry_after);
         ps_buf_puts(&fields, "\r\n");
     }
+    if (detail != NULL && detail->ref_in_head) {
+        ps_buf_puts(&fields, "Penstock-Ref: ");
+        ps_buf_put(&fields, detail->ref.at, detail->ref.len);
+        ps_buf_puts(&fields, "\r\n");
+    }
     ps_buf_puts(&fields, "Cache-Control: no-store\r\n");
     srv_fields_end(request, &fields);
     ans_problem_print(&body, verdict, detail, request->path, request->request_id);

@@ -3,6 +3,7 @@
 
 #include "gateway/config/kinds/block_doc.h"
 #include "gateway/config/kinds/override.h"
+#include "gateway/config/ref_keys.h"
 #include "gateway/config/kinds/watch.h"
 
 #include <sodium.h>
@@ -103,13 +104,26 @@ static int put_watches(struct snap_view *view, const struct cfg_store *store,
     return snap_view_set_watches(view, users, count);
 }
 
+static int put_ref_keys(struct snap_view *view, const struct cfg_store *store,
+                        const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    struct cfg_ref_keys keys;
+
+    (void)from;
+    (void)to;
+    cfg_ref_keys_new(store, &keys);
+    snap_view_set_ref_keys(view, &keys);
+    sodium_memzero(&keys, sizeof keys);
+    return 0;
+}
+
 static const struct {
     const struct cfg_kind *kind;
     put_fn *put;
 } rows[] = {{&cfg_kind_sale, put_sale},      {&cfg_kind_limit, put_rules},
             {&cfg_kind_override, put_rules}, {&cfg_kind_user, put_user},
             {&cfg_kind_range, put_range},    {&cfg_kind_rehearsal_key, put_rehearsal_keys},
-            {&cfg_kind_watch, put_watches}};
+            {&cfg_kind_watch, put_watches},  {&cfg_kind_ref_key, put_ref_keys}};
 
 int snap_view_put(struct snap_view *view, const struct cfg_store *store, const struct cfg_doc *from,
                   const struct cfg_doc *to)

@@ -59,5 +59,6 @@ void snapshot_free(struct snapshot *snapshot)
     adm_watches_free(snapshot->retired.watches);
     up_table_drop(snapshot->retired.up_table);
     sodium_memzero(&snapshot->rehearsal_keys, sizeof snapshot->rehearsal_keys);
+    sodium_memzero(&snapshot->ref_keys, sizeof snapshot->ref_keys);
     free(snapshot);
 }

@@ -8,6 +8,7 @@
 #include "gateway/admission/limits/blocklist.h"
 #include "gateway/admission/limits/limit_set.h"
 #include "gateway/admission/limits/watches.h"
+#include "gateway/config/kinds/ref_key.h"
 #include "gateway/config/kinds/rehearsal_key.h"
 #include "gateway/snapshot/sale.h"
 #include "gateway/upstream/pool.h"
@@ -24,6 +25,7 @@ struct snapshot {
     struct adm_blocklist *blocklist;
     struct adm_watches *watches; /* NULL: nobody is watched */
     struct cfg_rehearsal_keys rehearsal_keys;
+    struct cfg_ref_keys ref_keys;
     struct up_table *up_table; /* NULL: there are none */
     /* Private: what the next one does not have any more. */
     struct {

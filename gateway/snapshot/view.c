@@ -28,6 +28,7 @@ struct snap_view {
     struct adm_watches *watches;
     struct up_table *up_table;
     struct cfg_rehearsal_keys rehearsal_keys;
+    struct cfg_ref_keys ref_keys;
     bool sales_changed, limits_changed, blocklist_changed, watches_changed,
         up_table_changed; /* since the last one */
 };
@@ -82,6 +83,7 @@ void snap_view_free(struct snap_view *view)
         up_table_drop(view->up_table);
     adm_blocklist_free(view->blocklist);
     sodium_memzero(&view->rehearsal_keys, sizeof view->rehearsal_keys);
+    sodium_memzero(&view->ref_keys, sizeof view->ref_keys);
     free(view);
 }
 
@@ -196,6 +198,11 @@ void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehea
     view->rehearsal_keys = *keys;
 }
 
+void snap_view_set_ref_keys(struct snap_view *view, const struct cfg_ref_keys *keys)
+{
+    view->ref_keys = *keys;
+}
+
 void snap_view_set_up_table(struct snap_view *view, struct up_table *up_table)
 {
     if (view->up_table_changed)
@@ -305,6 +312,7 @@ int snap_view_snapshot(struct snap_view *view, int64_t version, int64_t revision
     }
     next->twins = next->sales + next->sale_count;
     next->rehearsal_keys = view->rehearsal_keys;
+    next->ref_keys = view->ref_keys;
     hand_over(view, next);
     *ret_snapshot = next;
     return 0;

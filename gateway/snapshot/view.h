@@ -29,6 +29,8 @@ int snap_view_set_rules(struct snap_view *view, const struct cfg_limit_rule *rul
                         size_t count) PS_MUST_CHECK;
 /* These are all keys, copied. */
 void snap_view_set_rehearsal_keys(struct snap_view *view, const struct cfg_rehearsal_keys *keys);
+/* The newest ones, copied. */
+void snap_view_set_ref_keys(struct snap_view *view, const struct cfg_ref_keys *keys);
 /* Takes a reference over. */
 void snap_view_set_up_table(struct snap_view *view, struct up_table *up_table);
 /* These are all watched users, by name; copied. PS_E_NOMEM. */

@@ -110,8 +110,19 @@ void start(struct node *node)
                                          .fold = node->fold,
                                          .workers = &no_workers};
     assert_ok(gw_control_new(&deps, &node->control, &fault));
+    node->control->ref_keys.next_ns = INT64_MAX; /* tests count revisions: see make_ref_keys */
     const struct sale_host host = gw_sale_host(node->control);
     sale_runs_start(node->sales, &host);
+}
+
+void make_ref_keys(struct node *node)
+{
+    node->control->ref_keys.next_ns = 0;
+}
+
+struct cfg_store *store_of(const struct node *node)
+{
+    return node->store;
 }
 
 void stop(struct node *node)

@@ -26,6 +26,9 @@ void share(struct node *node);
 /* Both, and until it has all. */
 void start_shared(struct node *node);
 void stop(struct node *node);
+/* From now on it makes keys of references, once it may. */
+void make_ref_keys(struct node *node);
+struct cfg_store *store_of(const struct node *node);
 /* One turn of the loop; where a snapshot was published, the worker that there is not takes it over.
  */
 void turn(void);

@@ -53,7 +53,7 @@ class Pretender(BaseHTTPRequestHandler):
     def answer(self, status, **headers):
         self.send_response(status)
         self.send_header("Content-Length", "2")
-        for name, value in headers.items():
+        for name, value in {**headers, **self.server.script["fields"]}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(b"ok")
@@ -108,7 +108,7 @@ class Pretenders:
     """Three gateways of one script."""
 
     def __init__(self):
-        self.script = {"readyz": 200, "asked": [], "dies": False, "wait": 0}
+        self.script = {"readyz": 200, "asked": [], "dies": False, "wait": 0, "fields": {}}
         self.servers = [Quiet(("127.0.0.1", 0), Pretender) for _ in range(3)]
         for server in self.servers:
             server.script = self.script

@@ -7,7 +7,7 @@
 #include "gateway/config/store/audit_log.h"
 #include "gateway/config/store/store.h"
 
-#define CFG_KINDS_MAX 16
+#define CFG_KINDS_MAX 20
 /* Documents that have ended and are removed with one change. */
 #define CFG_ENDED_MAX 1000
 

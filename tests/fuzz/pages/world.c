@@ -298,6 +298,7 @@ void world_open(void)
                                         .metrics = metrics,
                                         .wakeups = wakeups,
                                         .worker_count = 1,
+                                        .gateway_id = "fuzz",
                                         .readiness = tell_readiness};
     memory_begin(true);
     MUST(gw_worker_new(&deps, 0, listener, snapshot, &worker) == 0);

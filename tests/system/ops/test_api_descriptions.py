@@ -273,6 +273,10 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     assert key["secret"] and "secret" not in admin.call(200, "get", "/admin/v1/rehearsal-keys").text
     admin.call(204, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
     admin.call(404, "delete", "/admin/v1/rehearsal-keys/{key}", key=key["key"])
+    ref = gateway.public("GET", "/none").json["ref"]
+    admin.call(200, "get", "/admin/v1/explain/{ref}", ref=ref)
+    admin.call(200, "get", "/admin/v1/explain/{ref}", query="?user=alice", ref=ref)
+    admin.call(404, "get", "/admin/v1/explain/{ref}", ref="A" * 40)
     admin.call(200, "get", "/admin/v1/settings")
     admin.call(200, "get", "/admin/v1/gateways")
     admin.call(200, "get", "/admin/v1/schema/{schema}", schema="route")

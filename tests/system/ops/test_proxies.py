@@ -1,5 +1,6 @@
 """The proxy references, nginx and HAProxy, each started for real: who a buyer is, what reaches a gateway, what the cache keeps, what is said when
 a gateway dies. Both keep the same promises."""
+import base64
 import hashlib
 import hmac
 import pathlib
@@ -156,6 +157,18 @@ def test_the_log_has_the_request_id_that_the_buyer_was_told(front, gateways, sho
     told = buy(front.port, bearer(shop.token(), **{"X-Request-Id": "mine"})).headers["x-request-id"]
     assert told != "mine" and gateways.asked[0].values("X-Request-Id") == [told]
     wait_until(lambda: told in front.log(), what="the line of the request")
+
+
+@pytest.mark.parametrize("where", ["orders", "status", "rehearsal"])
+def test_the_log_has_the_reference_of_a_refusal_and_the_buyer_gets_no_such_field(front, gateways, shop, where):
+    ref = base64.urlsafe_b64encode(where.encode().ljust(30, b".")).decode()
+    gateways.script["fields"] = {"Penstock-Ref": ref, "Cache-Control": "no-store"}
+    answer = {"orders": lambda: buy(front.port, bearer(shop.token())), "status": lambda: call(front.port, "GET", "/v1/sales/refused"),
+              "rehearsal": lambda: buy(front.rehearsal)}[where]()
+    assert len(gateways.asked) == 1 and answer.status in (200, 202) and "penstock-ref" not in answer.headers, answer
+    wait_until(lambda: ref in front.log(), what="the line of the refusal")
+    line = next(line for line in front.log().splitlines() if ref in line)
+    assert line.endswith(f" {ref}") or f" {{{ref}}} " in line, line
 
 
 def test_probes_and_the_admin_listener_are_not_for_the_outside(front, gateways):
