@@ -465,6 +465,10 @@ int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
     const struct oq_place at = {partition, seq};
     int err = audit->own != NULL ? oq_fold_apply(audit->own, partition, seq, event, &change)
                                  : oq_event_check(event, NULL);
+    if (err == 0 && event->type == OQ_HEAD) { /* it says nothing about orders */
+        audit->seq = oq_place(partition, seq);
+        return 0;
+    }
     if (err == 0)
         err = open_sale(audit, event->sale, &sale);
     if (err == 0)

@@ -39,7 +39,8 @@ enum kind {
 };
 
 enum { A = 1 << OQ_ACCEPTED, C = 1 << OQ_CONFIRMED, R = 1 << OQ_RELEASED, S = 1 << OQ_ADJUSTED };
-enum { F = 1 << OQ_FENCED, X = 1 << OQ_ARCHIVED, ALL = A | C | R | S | F | X };
+enum { F = 1 << OQ_FENCED, X = 1 << OQ_ARCHIVED, D = 1 << OQ_HEAD };
+enum { ALL = A | C | R | S | F | X | D };
 
 struct member {
     const char *name;
@@ -75,7 +76,7 @@ static const struct member members[] = {
     MEMBER("reason",          reason,         REASON, false, R,          0,            0),
     MEMBER("reason",          note,           TEXT,   true,  S,          0,            OQ_NOTE_MAX),
     MEMBER("by",              by,             TEXT,   true,  C | S,      0,            OQ_BY_MAX),
-    MEMBER("gateway",         gateway,        TEXT,   false, F,          1,            OQ_GATEWAY_MAX),
+    MEMBER("gateway",         gateway,        TEXT,   false, F | D,      1,            OQ_GATEWAY_MAX),
     MEMBER("partitions",      partitions,     INT,    false, F | X,      1,            OQ_PARTITION_MAX),
     MEMBER("first",           first,          BOOL,   false, F,          0,            0),
     MEMBER("opening_id",      opening_id,     NAME,   true,  F,          0,            0),
@@ -85,6 +86,8 @@ static const struct member members[] = {
     MEMBER("last_hash",       last_hash,      HASH,   true,  X,          0,            0),
     MEMBER("sha256",          sha256,         HASH,   true,  X,          0,            0),
     MEMBER("discarded",       discarded,      BOOL,   true,  X,          0,            0),
+    MEMBER("audit_seq",       audit_seq,      INT,    false, D,          1,            PS_INT_MAX),
+    MEMBER("head",            head,           HASH,   false, D,          0,            0),
     MEMBER("at",              at_ms,          TIME,   false, ALL,        0,            TIME_MAX_MS),
     MEMBER("rehearsal",       rehearsal,      BOOL,   true,  ALL,        0,            0),
     MEMBER("traceparent",     traceparent,    TRACE,  true,  A,          0,            0),
@@ -92,13 +95,11 @@ static const struct member members[] = {
 };
 /* clang-format on */
 
-static const char *const type_names[] = {[OQ_ACCEPTED] = "penstock.order.accepted.v1",
-                                         [OQ_CONFIRMED] = "penstock.order.confirmed.v1",
-                                         [OQ_RELEASED] = "penstock.order.released.v1",
-                                         [OQ_ADJUSTED] = "penstock.stock.adjusted.v1",
-                                         [OQ_FENCED] = "penstock.sale.fenced.v1",
-                                         [OQ_ARCHIVED] = "penstock.sale.archived.v1",
-                                         NULL};
+static const char *const type_names[] = {
+    [OQ_ACCEPTED] = "penstock.order.accepted.v1", [OQ_CONFIRMED] = "penstock.order.confirmed.v1",
+    [OQ_RELEASED] = "penstock.order.released.v1", [OQ_ADJUSTED] = "penstock.stock.adjusted.v1",
+    [OQ_FENCED] = "penstock.sale.fenced.v1",      [OQ_ARCHIVED] = "penstock.sale.archived.v1",
+    [OQ_HEAD] = "penstock.desk.head.v1",          NULL};
 
 static const char *const reason_names[] = {[OQ_REASON_NONE] = "",
                                            [OQ_EXPIRED] = "expired",
@@ -266,7 +267,7 @@ static int check_together(const struct oq_event *event, struct ps_fault *fault)
 
 int oq_event_check(const struct oq_event *event, struct ps_fault *fault)
 {
-    if ((unsigned)event->type > OQ_ARCHIVED)
+    if ((unsigned)event->type >= OQ_TYPES)
         return ps_fault(fault, PS_E_INVALID, "/type", "is unknown");
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
         const struct member *member = &members[i];
@@ -615,7 +616,7 @@ void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_even
 
 size_t oq_event_key(const struct oq_event *event, char *ret_key)
 {
-    bool of_sale = event->type == OQ_FENCED || event->type == OQ_ARCHIVED;
+    bool of_sale = event->type == OQ_FENCED || event->type == OQ_ARCHIVED || event->type == OQ_HEAD;
     struct ps_str key = of_sale ? event->sale : event->adjust_key;
     if (event->type == OQ_ACCEPTED || event->type == OQ_CONFIRMED ||
         (event->type == OQ_RELEASED && event->has_order_id)) {

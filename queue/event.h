@@ -1,4 +1,4 @@
-/* The records of the order log: six kinds, one struct, and their JSON. See queue/README.md for
+/* The records of the order log: seven kinds, one struct, and their JSON. See queue/README.md for
  * what each means. */
 #ifndef OQ_EVENT_H
 #define OQ_EVENT_H
@@ -9,7 +9,16 @@
 #include "queue/adjust_key.h"
 #include "queue/counts.h"
 
-enum oq_type { OQ_ACCEPTED, OQ_CONFIRMED, OQ_RELEASED, OQ_ADJUSTED, OQ_FENCED, OQ_ARCHIVED };
+enum oq_type {
+    OQ_ACCEPTED,
+    OQ_CONFIRMED,
+    OQ_RELEASED,
+    OQ_ADJUSTED,
+    OQ_FENCED,
+    OQ_ARCHIVED,
+    OQ_HEAD,
+    OQ_TYPES
+};
 enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 
 /* Partitions are numbered 0 .. OQ_PARTITION_MAX - 1. */
@@ -78,8 +87,8 @@ struct oq_event {
     int64_t delta;      /* not 0, except in an initial record, which is never below 0 */
     struct ps_str note; /* the operator's reason; .len == 0: none. In the JSON it is "reason" */
     /* fenced */
-    struct ps_str gateway;
-    int64_t partitions; /* archived, too: the number of partitions of the sale's keys */
+    struct ps_str gateway; /* desk.head, too: whose audit log it is */
+    int64_t partitions;    /* archived, too: the number of partitions of the sale's keys */
     bool first;
     struct ps_str opening_id; /* of the cluster's opening of the sale; .len == 0: none */
     /* archived */
@@ -89,6 +98,9 @@ struct oq_event {
     struct ps_str last_hash;
     struct ps_str sha256; /* of the uncompressed file; both are empty when it was discarded */
     bool discarded;       /* a rehearsal that was dropped without an archive */
+    /* desk.head: of the audit log's last line */
+    int64_t audit_seq;
+    struct ps_str head; /* its SHA-256, which the next line holds */
 };
 
 /* "penstock.order.accepted.v1" and so on. */
@@ -106,7 +118,8 @@ bool oq_event_takes(const struct oq_event *event);
 /* That closing record; its strings are those of `event`. */
 void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_event *ret_rejected);
 
-/* The record's key: order id text, adjust key, or sale name (fenced, archived), with a closing NUL.
+/* The record's key: order id text, adjust key, or sale name (fenced, archived, desk.head),
+ * with a closing NUL.
  * `ret_key` holds at least OQ_ADJUST_KEY_MAX + 1 bytes. Returns its length. */
 size_t oq_event_key(const struct oq_event *event, char *ret_key);
 

@@ -349,6 +349,10 @@ static int apply_record(struct oq_fold *fold, uint32_t partition, int64_t place,
         return apply_fenced(fold, partition, event, change);
     case OQ_ARCHIVED:
         return apply_archived(fold, partition, event, change);
+    case OQ_HEAD: /* it vouches for the audit log, and says nothing about orders */
+        return 0;
+    case OQ_TYPES:
+        break;
     }
     return PS_E_INVALID;
 }

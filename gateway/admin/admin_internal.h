@@ -54,6 +54,10 @@ struct op_admin {
     } standby;
     struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
+    struct op_head {
+        bool out;                   /* in the log's hands */
+        char sale[PS_NAME_MAX + 1]; /* for this one */
+    } head;
     struct ps_pool *outcomes;
     struct op_tasks tasks;  /* whose outcomes are awaited (task.h) */
     struct op_tasks doubts; /* lowerings whose outcome is unknown */

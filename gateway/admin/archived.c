@@ -23,7 +23,7 @@ bool op_is_archived(const struct sale_entry *sale)
 
 int op_archived_init(struct op_archived *archived, const struct op_admin *admin, const char *sale)
 {
-    *archived = (struct op_archived){.state = -1, .last = 0};
+    *archived = (struct op_archived){.state = -1, .type = -1, .last = 0};
     memcpy(archived->sale, sale, strlen(sale) + 1);
     return sale_archive_path(admin->deps.archive_dir, sale, archived->path, sizeof archived->path);
 }
@@ -35,11 +35,14 @@ static int put_record(int64_t place, struct ps_str text, const struct oq_event *
     static const size_t prev = sizeof "{\"prev\":\"\"," - 1 + OQ_HASH_LEN;
     struct op_archived *archived = ctx;
 
-    (void)event;
     if (place <= archived->after)
         return 0;
     if (archived->count == archived->limit)
         return 1;
+    if (archived->type >= 0 && (int)event->type != archived->type) {
+        archived->last = place;
+        return 0;
+    }
     ps_buf_puts(archived->buf, "{");
     ps_buf_put(archived->buf, text.at + prev, text.len - prev);
     ps_buf_puts(archived->buf, "\n");

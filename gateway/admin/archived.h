@@ -14,6 +14,7 @@ struct op_archived {
     char sale[PS_NAME_MAX + 1];
     int64_t after, limit;
     int state;                  /* enum oq_state, -1 = all; void ones count as released */
+    int type;                   /* of records: enum oq_type, -1 = all */
     char user[OQ_HASH_LEN + 1]; /* as the archive has it; "" = all */
     struct ps_buf *buf;         /* has room for `limit` lines */
     int64_t count, last;

@@ -118,4 +118,8 @@ void op_audit_look(struct op_audit *audit);
 /* Begins automatic audits. */
 void op_audit_schedule(struct op_audit *audit);
 
+/* --- heads.c --- */
+/* Call it each second. */
+void op_heads_tick(struct op_admin *admin);
+
 #endif

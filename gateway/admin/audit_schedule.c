@@ -68,6 +68,7 @@ static void on_tick(uv_timer_t *timer)
         atomic_store(&audit->cancelled, audit->running && audit->handle == 0);
         return;
     }
+    op_heads_tick(audit->admin);
     if (audit->running || !clu_leads(deps->cluster))
         return;
     for (size_t i = 0; i < deps->known->count; i++) {

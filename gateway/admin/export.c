@@ -1,7 +1,8 @@
 /* Exports line by line, as NDJSON of at most 1,000 lines a call: records of the log, orders, the
  * audit log. All three may take long (a disk, a million orders), so a work thread reads them; any
  * thread may read the fold, and the log's reader has its own connection. Penstock-Last-Seq is the
- * `after` of the next call; a call that returns fewer lines than its limit has reached the end. (A
+ * `after` of the next call; a call that returns fewer lines than its limit has reached the end,
+ * unless it asks for records of one type: then the end is where that number stays the same. (A
  * call returns at most about 1 MiB of the audit log, so there only a call without a line has
  * reached the end.) */
 #include "gateway/admin/archived.h"
@@ -21,6 +22,7 @@
 #define ORDER_LINE_MAX 1400 /* names and user escaped, three times, numbers */
 #define AUDIT_DEFAULT  100
 #define WORK_WAIT_MS   10000
+#define LOOKS_MAX      100 /* of 1,000 records each: where a call asks for few of many */
 
 struct lines {
     struct op_read job; /* first */
@@ -32,6 +34,7 @@ struct lines {
     char user[PS_USER_MAX + 1]; /* "" = all */
     char request[OQ_REQUEST_MAX + 1];
     int state; /* enum oq_state, -1 = all; void ones count as released */
+    int type;  /* of records: enum oq_type, -1 = all */
     int64_t after;
     int64_t limit;
     bool orders; /* else records */
@@ -94,6 +97,7 @@ static struct lines *lines_new(struct op_request *request, void (*read)(struct l
                             .admin = request->admin,
                             .read = read,
                             .state = -1,
+                            .type = -1,
                             .after = -1,
                             .limit = LINES_MAX,
                             .last = -1};
@@ -136,6 +140,10 @@ static int take_record(int64_t seq, struct ps_str json, void *ctx)
 
     if (err < 0)
         return err == PS_E_INVALID ? 0 : err;
+    if (lines->type >= 0 && (int)event.type != lines->type) {
+        oq_event_release(owner);
+        return 0;
+    }
     ps_buf_init(&own, text, sizeof text);
     err = oq_event_encode(&event, &own);
     oq_event_release(owner);
@@ -156,7 +164,8 @@ static void read_log(struct lines *lines)
     lines->err = oq_log_reader_new(lines->admin->deps.log, &reader);
     if (lines->err < 0)
         return;
-    while (lines->count < lines->limit) {
+    for (int looks = 0; lines->count < lines->limit && (lines->type < 0 || looks < LOOKS_MAX);
+         looks++) {
         lines->err = oq_reader_read(reader,
                                     &(struct oq_read){after, (size_t)(lines->limit - lines->count),
                                                       lines->sale[0] != '\0' ? lines->sale : NULL,
@@ -186,6 +195,7 @@ static void read_archived(struct lines *lines)
     archived.after = lines->after;
     archived.limit = lines->limit;
     archived.state = lines->state;
+    archived.type = lines->type;
     archived.buf = &lines->buf;
     if (lines->err == 0)
         lines->err = lines->orders ? op_archived_orders(&archived) : op_archived_log(&archived);
@@ -211,12 +221,27 @@ static void list_log(struct op_request *request)
 {
     const struct sale_entry *sale = op_sale(request);
     struct lines *lines;
+    enum oq_type wanted;
+    char type[64];
 
     if (sale == NULL || (lines = lines_new(request, read_log)) == NULL)
         return;
     lines->after = 0;
-    if (!read_place(request, lines))
+    const struct op_param params[] = {
+        {.name = "after", .number = &lines->after, .min = 0, .max = PS_INT_MAX},
+        {.name = "limit", .number = &lines->limit, .min = 1, .max = LINES_MAX},
+        {.name = "type", .text = type, .cap = sizeof type}};
+    bool read = op_query(request, params, PS_ARRAY_LEN(params));
+    if (read && type[0] != '\0' && oq_type_parse(type, &wanted) < 0) {
+        op_no(request, ANS_V_invalid, "type must be that of a record, such as %s",
+              oq_type_name(OQ_HEAD));
+        read = false;
+    }
+    if (!read) {
+        lines_free(lines);
         return;
+    }
+    lines->type = type[0] != '\0' ? (int)wanted : -1;
     memcpy(lines->sale, sale->stored.doc.name, sizeof lines->sale);
     if (op_is_archived(sale))
         lines->read = read_archived;

@@ -1,6 +1,7 @@
 /* audit: shows the audit log, and verifies that nobody has altered it. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
+#include "gateway/ctl/heads.h"
 #include "gateway/ctl/print.h"
 
 #include <errno.h>
@@ -71,6 +72,8 @@ struct chain {
     int64_t seq, first_seq; /* of the last line and of the first; 0: none yet */
     int64_t lines, unchained, faults;
     bool begins_file;
+    struct ctl_heads heads; /* that the order log holds */
+    int64_t heads_fit;
 };
 
 static void hash_line(const char *line, size_t len, char ret_head[65])
@@ -99,6 +102,37 @@ static void say_break(struct chain *chain, int64_t seq)
                       chain->file, (long long)chain->seq, (long long)seq);
 }
 
+/* Is the line the one that the order log vouches for? */
+static void check_heads(struct chain *chain)
+{
+    const struct ctl_heads *heads = &chain->heads;
+
+    for (size_t i = ctl_heads_find(heads, chain->seq);
+         i < heads->count && heads->at[i].seq == chain->seq; i++) {
+        bool fits = strcmp(heads->at[i].hash, chain->head) == 0;
+        chain->heads_fit += fits;
+        chain->faults += !fits;
+        if (!fits)
+            (void)ctl_say(CTL_REFUSED,
+                          "%s: line %lld was changed: the order log of %s holds another hash of it",
+                          chain->file, (long long)chain->seq, heads->at[i].at);
+    }
+}
+
+/* What was there once is cut off. */
+static void check_end(struct chain *chain)
+{
+    const struct ctl_heads *heads = &chain->heads;
+    const struct ctl_head *last = heads->count > 0 ? &heads->at[heads->count - 1] : NULL;
+
+    if (last == NULL || last->seq <= chain->seq)
+        return;
+    chain->faults++;
+    (void)ctl_say(CTL_REFUSED,
+                  "%s: ends with line %lld, but the order log of %s holds the hash of line %lld",
+                  chain->file, (long long)chain->seq, last->at, (long long)last->seq);
+}
+
 static void check_line(struct chain *chain, const char *line, size_t len)
 {
     static const char zeros[] = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -124,10 +158,13 @@ static void check_line(struct chain *chain, const char *line, size_t len)
         say_break(chain, seq);
     }
     hash_line(line, len, chain->head);
+    int64_t before = chain->seq;
     chain->first_seq = chain->lines == 0 ? seq : chain->first_seq;
     chain->seq = seq;
     chain->lines++;
     chain->begins_file = false;
+    if (seq > before || chain->lines == 1)
+        check_heads(chain);
     json_decref(json);
 }
 
@@ -182,15 +219,48 @@ static int check_gateway(const struct ctl *ctl, struct chain *chain)
     return exit;
 }
 
+/* The heads in the order log of --sale: of the gateway that is asked, or whose files these are. */
+static int read_heads(const struct ctl *ctl, struct chain *chain)
+{
+    const char *gateway = ctl->options.gateway;
+    const struct ctl_call call = {.path = "/admin/v1/settings"};
+    struct ctl_reply reply = {0};
+    int exit = CTL_OK;
+
+    if (ctl->options.sale == NULL)
+        return CTL_OK;
+    if (ctl->args[0] == NULL && gateway == NULL) {
+        if ((exit = ctl_send(ctl, &call, &reply)) != CTL_OK)
+            return exit;
+        gateway = json_string_value(json_object_get(reply.json, "gateway"));
+    }
+    exit = ctl_heads_read(ctl, ctl->options.sale, gateway, &chain->heads);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+static int check_all(struct ctl *ctl, struct chain *chain)
+{
+    bool calls = ctl->args[0] == NULL || ctl->options.sale != NULL;
+    int exit = calls ? ctl_context_read(ctl) : CTL_OK;
+
+    if (exit == CTL_OK)
+        exit = read_heads(ctl, chain);
+    if (exit == CTL_OK && ctl->args[0] == NULL)
+        exit = check_gateway(ctl, chain);
+    for (size_t i = 0; exit == CTL_OK && i < CTL_ARGS_MAX && ctl->args[i] != NULL; i++)
+        exit = check_file(chain, ctl->args[i]);
+    if (exit == CTL_OK)
+        check_end(chain);
+    return exit;
+}
+
 int ctl_audit_verify(struct ctl *ctl)
 {
     struct chain chain = {.lines = 0};
-    int exit = CTL_OK;
+    int exit = check_all(ctl, &chain);
 
-    if (ctl->args[0] == NULL && (exit = ctl_context_read(ctl)) == CTL_OK)
-        exit = check_gateway(ctl, &chain);
-    for (size_t i = 0; exit == CTL_OK && i < CTL_ARGS_MAX && ctl->args[i] != NULL; i++)
-        exit = check_file(&chain, ctl->args[i]);
+    ctl_heads_done(&chain.heads);
     if (exit != CTL_OK)
         return exit;
     printf("%lld lines, %lld to %lld", (long long)chain.lines, (long long)chain.first_seq,
@@ -198,6 +268,9 @@ int ctl_audit_verify(struct ctl *ctl)
     if (chain.unchained > 0)
         printf(", the first %lld without a chain", (long long)chain.unchained);
     printf("; hash of the last line: %s\n", chain.lines > 0 ? chain.head : "none");
+    if (ctl->options.sale != NULL)
+        printf("%lld hashes in the order log of %s fit\n", (long long)chain.heads_fit,
+               ctl->options.sale);
     printf("%s\n", chain.faults == 0 ? "the chain is intact" : "the audit log was ALTERED");
     return chain.faults == 0 ? CTL_OK : CTL_REFUSED;
 }

@@ -75,7 +75,7 @@ const struct ctl_command ctl_commands[] = {
     {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_order_act, false},
     {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
     {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Shows who changed what, when and why: the last 100 changes, or those after --after", ctl_audit_show, false},
-    {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, 0, NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
+    {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_GATEWAY), NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; with --sale also against the hashes in that sale's order log (of files: those of --gateway); status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
     {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_token_list, false},
     {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Creates a token; its secret is printed once, or written to --out", ctl_token_new, false},
     {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_token_remove, false},

@@ -21,6 +21,8 @@ struct sale_entry {
                              change its stock */
     struct sale_run *run; /* its state here */
     struct sale_audited audited;
+    int64_t head_due_ms; /* wall clock: when the head of the audit log goes into the order log for
+                            it; 0: not computed yet */
 };
 
 struct sale_list {

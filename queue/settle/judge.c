@@ -247,7 +247,7 @@ static int judge_record(struct judging *judging, struct st_record *record)
         if (event->type != OQ_FENCED) /* which counts on the day on which rehearsals are wanted */
             return 0;
     }
-    if (event->type == OQ_ADJUSTED || event->type == OQ_ARCHIVED ||
+    if (event->type == OQ_ADJUSTED || event->type == OQ_ARCHIVED || event->type == OQ_HEAD ||
         (event->type == OQ_RELEASED && !event->has_order_id))
         return 0; /* stock and the past concern the gateways only */
     int err = apply_event(judging, record->partition, event, &change);

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 static const char *const types[] = {"accepted", "confirmed", "released", "adjusted",
-                                    "fenced",   "archived",  NULL};
+                                    "fenced",   "archived",  "head",     NULL};
 static const char *const states[] = {"accepted", "confirmed", "released", "void", NULL};
 static const char *const letters[] = {"poison", "anomaly", NULL};
 static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};

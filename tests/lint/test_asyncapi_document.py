@@ -13,7 +13,7 @@ EVENT = (ROOT / "queue/event.c").read_text(encoding="utf-8")
 RECORD = (ROOT / "queue/kafka_record.c").read_text(encoding="utf-8")
 DOCUMENT = yaml.safe_load((ROOT / "queue/asyncapi.yaml").read_text(encoding="utf-8"))
 MESSAGES = DOCUMENT["components"]["messages"]
-LETTERS = {"A": "accepted", "C": "confirmed", "R": "released", "S": "adjusted", "F": "fenced"}
+LETTERS = {"A": "accepted", "C": "confirmed", "R": "released", "S": "adjusted", "F": "fenced", "D": "head"}
 NUMBERS = {"PS_INT_MAX": 2**53 - 1, "-PS_INT_MAX": 1 - 2**53}
 
 

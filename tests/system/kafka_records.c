@@ -58,6 +58,14 @@ static void append_end(struct oq_log *log, uint32_t partitions)
     append_to_all(log, &dropped, partitions);
 }
 
+static void append_head(struct oq_log *log)
+{
+    struct oq_event head = desk_head();
+    append(log, &head);
+    head.rehearsal = true;
+    append(log, &head);
+}
+
 static void append_stock(struct oq_log *log)
 {
     struct oq_event initial = adjusted("initial:sale/sku", 100, 0);
@@ -118,6 +126,7 @@ int main(int argc, char **argv)
     log_watch_wait_outcomes(&watch, appended); /* keys have partitions only after it */
     append_stock(log);
     append_orders(log);
+    append_head(log);
     append_fences(log, 2, partitions, false);
     append_end(log, partitions);
     log_watch_wait_outcomes(&watch, appended);

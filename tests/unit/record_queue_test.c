@@ -90,9 +90,11 @@ static void the_largest_event_of_each_type_fits(void **state)
         .counts = PS_STR("[]"),
         .last_hash = PS_STR(A_HASH),
         .sha256 = PS_STR(A_HASH),
+        .audit_seq = PS_INT_MAX,
+        .head = PS_STR(A_HASH),
     };
     static struct oq_record record;
-    for (int type = OQ_ACCEPTED; type <= OQ_ARCHIVED; type++) {
+    for (int type = OQ_ACCEPTED; type < OQ_TYPES; type++) {
         struct oq_event event = base;
         event.type = (enum oq_type)type;
         event.has_order_id = type == OQ_ACCEPTED || type == OQ_CONFIRMED;

@@ -112,6 +112,17 @@ static inline struct oq_event archived(void)
         .at_ms = T0 + 9};
 }
 
+static inline struct oq_event desk_head(void)
+{
+    return (struct oq_event){.type = OQ_HEAD,
+                             .sale = PS_STR("sale"),
+                             .epoch = 5,
+                             .gateway = PS_STR("gw-1"),
+                             .audit_seq = 412,
+                             .head = PS_STR(A_HASH),
+                             .at_ms = T0 + 9};
+}
+
 /* xorshift64*: 0 .. below-1. `seed` is never 0. */
 static inline uint32_t random_below(uint64_t *seed, uint32_t below)
 {

@@ -33,6 +33,12 @@ char *cfg_audit_text(const struct cfg_audit_entry *entry);
 /* The hash of the last line, which the next line holds; closing NUL included. */
 #define CFG_AUDIT_HEAD 65
 
+/* The last line of the log; seq 0: it has none. */
+struct cfg_audit_head {
+    int64_t seq;
+    char hash[CFG_AUDIT_HEAD];
+};
+
 /* Makes the file (0600) when absent, cuts off a torn last line, and finds the last seq (0 = none)
  * and the head: of an empty file zeros. PS_E_PERMISSION, PS_E_IO; PS_E_CORRUPT: the last whole line
  * has no seq. */

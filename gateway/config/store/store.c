@@ -606,3 +606,8 @@ void cfg_store_free(struct cfg_store *store)
     ps_heap_free(store->ends);
     free(store);
 }
+
+void cfg_store_audit_head(const struct cfg_store *store, struct cfg_audit_head *ret_head)
+{
+    cfg_writer_head(store->writer, ret_head);
+}

@@ -13,6 +13,7 @@
 #ifndef CFG_STORE_H
 #define CFG_STORE_H
 
+#include "gateway/config/store/audit_log.h"
 #include "gateway/config/store/document.h"
 #include "gateway/config/store/writer.h"
 
@@ -82,6 +83,8 @@ int64_t cfg_store_revision(const struct cfg_store *store);
 /* All changes up to this revision are in force here. Lower than the newest while earlier changes of
  * other gateways have not arrived. */
 int64_t cfg_store_complete(const struct cfg_store *store);
+/* The last line of the audit log on the disk. */
+void cfg_store_audit_head(const struct cfg_store *store, struct cfg_audit_head *ret_head);
 const struct ps_clock *cfg_store_clock(const struct cfg_store *store);
 bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
 bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale);

@@ -35,6 +35,7 @@ struct cfg_writer {
     STAILQ_HEAD(, cfg_job) jobs;
     size_t waiting;
     bool closing;
+    struct cfg_audit_head shown; /* of the last line in audit.log */
 };
 
 void cfg_ended_list_free(struct cfg_ended_list *list)
@@ -61,6 +62,21 @@ void cfg_job_done(struct cfg_job *job)
 
 /* --- Audit lines. --- */
 
+static void show_head(struct cfg_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->shown.seq = writer->written;
+    memcpy(writer->shown.hash, writer->head, sizeof writer->shown.hash);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+void cfg_writer_head(struct cfg_writer *writer, struct cfg_audit_head *ret_head)
+{
+    pthread_mutex_lock(&writer->lock);
+    *ret_head = writer->shown;
+    pthread_mutex_unlock(&writer->lock);
+}
+
 static int append_line(int64_t seq, const char *line, void *ctx, struct ps_fault *fault)
 {
     struct cfg_writer *writer = ctx;
@@ -68,6 +84,7 @@ static int append_line(int64_t seq, const char *line, void *ctx, struct ps_fault
 
     if (err == 0)
         writer->written = seq;
+    show_head(writer);
     return err;
 }
 
@@ -91,6 +108,7 @@ static int open_audit(struct cfg_writer *writer, struct ps_fault *fault)
     /* The log is ahead of the database: control.db was lost or restored. */
     if (writer->seq < writer->written)
         writer->seq = writer->written;
+    show_head(writer);
     return write_audit_lines(writer, fault);
 }
 

@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/program/mailbox.h"
+#include "gateway/config/store/audit_log.h"
 #include "gateway/config/store/db.h"
 
 #define CFG_WRITER_QUEUE 256 /* jobs */
@@ -87,6 +88,8 @@ void cfg_job_done(struct cfg_job *job);
 int cfg_writer_open(const struct cfg_writer_settings *settings, cfg_db_take_fn *take, void *ctx,
                     int64_t *ret_revision, struct cfg_writer **ret_writer,
                     struct ps_fault *fault) PS_MUST_CHECK;
+/* The head of audit.log as it is now. Any thread; it waits for no write. */
+void cfg_writer_head(struct cfg_writer *writer, struct cfg_audit_head *ret_head);
 /* Finishes the queued jobs, then ends the thread and closes. The submitter owns its jobs again,
  * also those whose mail was not delivered. NULL is allowed. */
 void cfg_writer_close(struct cfg_writer *writer);
