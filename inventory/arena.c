@@ -1,5 +1,5 @@
-/* The arena. A block is at least 16 KiB, so that an unexpected one is rare; the rest of a block
- * that is too small for the next piece is lost. */
+/* The arena. A block has at least 16 KiB, so that a new block is rarely needed; the end of a block
+ * that is too small for the next piece is not used. */
 #include "inventory/arena.h"
 
 #include <assert.h>

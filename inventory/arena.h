@@ -16,7 +16,7 @@ struct inv_arena_piece;
 /* Starts as {0}. */
 struct inv_arena {
     struct inv_arena_block *blocks;
-    char *at;    /* the uncut rest of the newest block: */
+    char *at;    /* the unused rest of the newest block: */
     size_t room; /* its bytes */
     struct inv_arena_piece *free[INV_ARENA_CLASSES];
 };

@@ -25,7 +25,7 @@ enum state {
     LOWERING,                    /* an adjustment in doubt */
     LOWERED,
     RAISED,
-    GONE /* not a state of a record: it must be forgotten */
+    GONE /* not a state of a record: the record must be removed */
 };
 
 /* All effects of a verdict. */
@@ -190,7 +190,7 @@ static void add_to_totals(struct totals *totals, unsigned state, int64_t units)
 
 /* --- records come and go --- */
 
-/* Adds it to the indices and its units to the totals. NULL: out of memory, nothing done. */
+/* Adds the record to the indices and its units to the totals. NULL: out of memory, nothing done. */
 static struct inv_order *add_order(struct inv_ledger *ledger, const struct inv_record *record,
                                    const struct inv_place *place)
 {
@@ -290,7 +290,7 @@ static int take_units(struct inv_ledger *ledger, const struct inv_reservation *r
     struct inv_sku_counter *counter = &ledger->counters[r->sku];
     struct inv_record record = {&r->order_id, r->user, r->key, r->sku, r->quantity, IN_DOUBT, true};
     bool taken = false;
-    /* Otherwise many failed tries would look like doubt. */
+    /* Otherwise many failed attempts would look like units in doubt. */
     if (has_units(ledger, r)) {
         add_units(&counter->in_doubt, r->quantity);
         taken = add_within(&counter->available, -r->quantity);
@@ -410,7 +410,7 @@ void inv_ledger_raise(struct inv_ledger *ledger, const struct ps_uuid *id,
     if (sku >= ledger->sku_count)
         return;
     struct inv_order *order = inv_ledger_order(ledger, id, place->id);
-    if (order != NULL && order->state == LOWERING) { /* which never reached the log */
+    if (order != NULL && order->state == LOWERING) { /* the log never got it */
         inv_ledger_resolve(ledger, order, INV_VOID);
         order = NULL;
     }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* A usual size of a user and of a key. */
+/* The typical size of a user and of a key. */
 #define EXPECT_TEXT 24
 
 _Static_assert(INV_SKUS_MAX <= UINT16_MAX, "a SKU fits");

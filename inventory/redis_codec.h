@@ -15,7 +15,7 @@
  *   ps:{sale}:lock       string  the start that builds the counters again
  *   ps:gateways          hash    start id -> time, heartbeat
  *   ps:leader            string  the start that has the leader's lease
- *   ps:log               string  the order log that this Redis counts for
+ *   ps:log               string  the order log that this Redis is used for
  *
  *   entry            state (1), reserved_at_ms (8), ttl_ms (8), quantity (8), sku, user, key
  *   buyer            units (8), number of SKUs (1), each: sku, units (8); then
@@ -45,7 +45,7 @@ enum {
 #define INV_LAST_IDS   16
 
 enum { INV_STATE_LOWERING = INV_GIVEN_BACK + 1, INV_STATE_LOWERED };
-/* As reserve.lua says it; the others are as in enum inv_result. */
+/* A result of reserve.lua; the others are in enum inv_result. */
 enum { INV_RESULT_AGAIN = 5, INV_RESULT_CONFLICT };
 
 #define INV_ID_LEN        16

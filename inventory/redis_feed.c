@@ -1,9 +1,10 @@
 /* Chunks of 1,000 fields go out by load.lua. It runs a loop and a link of its own on the caller's
  * thread until enough replies have come, so the caller is kept waiting, but every wait has the
- * link's deadlines. The first trouble ends it: a link that was lost may have lost chunks, and may
- * find another server when it comes back. What was sent is dropped again (the server does that by
- * itself after an hour). How many fields were new is counted from the replies; the install names
- * these numbers, and the server counts for itself. */
+ * thread until enough replies have arrived. The caller waits, but every wait has the link's
+ * deadlines. The first error ends the load: a lost link may have lost chunks, and may reconnect to
+ * another server. Sent fields are then deleted (the server also deletes them after an hour). The
+ * replies tell how many fields were new; the install sends these numbers, and the server compares
+ * them with its own count. */
 #include "inventory/redis_feed.h"
 
 #include <assert.h>
@@ -71,7 +72,7 @@ static int wait_for_replies(struct inv_feed *feed, size_t most)
     return feed->err;
 }
 
-/* A chunk under way. */
+/* A chunk in progress. */
 struct parcel {
     struct inv_feed *feed;
     int key;
@@ -88,7 +89,7 @@ static void on_chunk(int err, const redisReply *reply, void *ctx)
     else if (err == 0 && reply->type == REDIS_REPLY_INTEGER)
         feed->expected[parcel->key] += reply->integer;
     else if (err == 0)
-        note_trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
+        note_trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is already installed");
     /* without a reply the link is lost, and on_away says why */
     free(parcel);
 }
@@ -195,9 +196,9 @@ static void on_installed(int err, const redisReply *reply, void *ctx)
     else if (strcmp(word, "LATE") == 0)
         note_trouble(feed, PS_E_CONFLICT, key, "this epoch or a higher one is installed");
     else if (strcmp(word, "FORBIDDEN") == 0)
-        note_trouble(feed, PS_E_PERMISSION, key, "the user of this Redis may not run HDEL");
+        note_trouble(feed, PS_E_PERMISSION, key, "this Redis user may not run HDEL");
     else if (!feed->maybe_installed)
-        note_trouble(feed, PS_E_BUSY, key, "not all of the load is there");
+        note_trouble(feed, PS_E_BUSY, key, "the server does not have the whole load");
 }
 
 static void on_dropped(int err, const redisReply *reply, void *ctx)

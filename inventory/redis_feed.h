@@ -17,7 +17,7 @@ struct inv_feed {
     bool has_loop, has_link, sent, maybe_installed;
     uv_loop_t loop;
     struct ps_redis_link *link;
-    size_t out; /* commands under way */
+    size_t out; /* commands in progress */
     int err;    /* the first one; 0: none. After it nothing more is sent */
 };
 

@@ -177,7 +177,7 @@ static void read_sale(const struct inv_redis_store *store, struct inv_redis_sale
     if (parts[2]->type == REDIS_REPLY_STRING)
         ret->foreign = parts[2]->str;
     else if (read_installed(store, parts[0], parts[1], &ret->installed) < 0)
-        ret->foreign = "what is installed of it was not written by a gateway";
+        ret->foreign = "its key was not written by a gateway";
     else if (ret->installed.fits && ret->installed.epoch == inv_sale_epoch(&sale->head) &&
              parts[2]->type == REDIS_REPLY_ARRAY)
         ret->in_doubt = inv_redis_learn_left(sale, parts[2]);

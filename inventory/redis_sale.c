@@ -235,7 +235,7 @@ int inv_redis_reply_fault(struct inv_redis_store *store, struct inv_redis_sale *
         char text[512];
         (void)snprintf(text, sizeof text, "Redis %s: %s%s", ps_redis_link_server(store->link),
                        reply->str,
-                       err == PS_E_CORRUPT ? ": rename that key, or give penstock a database of "
+                       err == PS_E_CORRUPT ? ": rename that key, or give Penstock a database of "
                                              "its own (store.redis.url)"
                                            : "");
         store->events.on_error(sale != NULL ? &sale->head : NULL, err, text, store->events.ctx);

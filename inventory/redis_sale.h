@@ -50,8 +50,8 @@ struct inv_channel {
     struct inv_keys keys;
     struct inv_batch *batch;               /* gathers reservations; NULL = none in this turn */
     TAILQ_HEAD(inv_pages, inv_page) pages; /* effects that Redis has not taken yet */
-    bool page_out;                         /* the first page is under way: closed */
-    unsigned out;                          /* calls under way */
+    bool page_out;                         /* the first page is being sent: closed */
+    unsigned out;                          /* calls in progress */
     unsigned losses;                       /* of the store, when the last offset was noted */
     int64_t fenced_epoch;                  /* effects wait for an epoch other than this; -1: no */
 };
@@ -92,14 +92,16 @@ int inv_redis_adopt(struct inv_redis *redis, const struct inv_redis_known *known
 struct inv_redis_sale *inv_redis_find_sale(struct inv_redis *redis, const char *name);
 /* UINT32_MAX: none of that name. */
 uint32_t inv_redis_sku(const struct inv_redis_sale *sale, const char *name, size_t len);
-/* Whose number a field of `stock` is (UINT32_MAX: of no SKU of ours), and which: "" (available),
- * "/in_doubt", "/held", "/confirmed", "/reserved_total", or another; it points into the name. */
+/* Parses a field of `stock`: the index of its SKU (UINT32_MAX: none of ours), and which number it
+ * is: "" (available), "/in_doubt", "/held", "/confirmed", "/reserved_total", or another; points
+ * into the name. */
 const char *inv_redis_count_field(const struct inv_redis_sale *sale, const redisReply *name,
                                   uint32_t *ret_sku);
-/* Takes over Redis's numbers of a SKU; UINT32_MAX: of none of ours. */
+/* Stores Redis's numbers of a SKU; ignores UINT32_MAX. */
 void inv_redis_learn(struct inv_redis_sale *sale, uint32_t index, int64_t left, int64_t in_doubt,
                      int64_t reserved_total);
-/* Takes "available" out of the fields and values of `stock`. Units in doubt of all SKUs. */
+/* Stores "available" from the fields and values of `stock`; returns the units in doubt of all SKUs.
+ */
 int64_t inv_redis_learn_left(struct inv_redis_sale *sale, const redisReply *fields);
 /* The error of a script's reply (0: none): calls the events of an error, and of FENCED, which is
  * PS_E_CLOSED here. */

@@ -1,23 +1,23 @@
-/* Steps of a sale: what is gathered, when it travels, and what the replies mean. The decisions are
+/* Steps of a sale: what is batched, when it is sent, and what the replies mean. The decisions are
  * made by lua/reserve.lua.
  *
  *   reserve, lower --> batch (one a sale and turn) --\
  *                                                     >-- one script call --> answers, what is left
  * *   resolve, raise, applied --> pages of effects -----/
  *
- * A batch travels once, whatever comes of it: a reservation that may have been made is never sent
- * again. A page of effects travels until Redis has taken it, at most one of a sale at a time, so
- * that effects keep their order; that is safe because each of them changes nothing when it comes a
- * second time. When the loop's turn ends, every channel with a batch is sent, with its first page
- * if that is not already under way, unless OUT_ENOUGH of its calls are: then the batch goes on
- * gathering until the next reply. Pages without a batch wait for `linger_ms`. */
+ * A batch is sent once, whatever its outcome: a reservation that may have been made is never sent
+ * again. A page of effects is sent until Redis has taken it, one page per sale at a time, so that
+ * effects keep their order; that is safe because each effect changes nothing the second time. At
+ * the end of the loop's turn every channel with a batch is sent, with its first page if that is not
+ * being sent already, unless OUT_ENOUGH of its calls are in progress: then the batch fills further
+ * until the next reply. Pages without a batch wait for `linger_ms`. */
 #include "inventory/redis_ops.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define BATCH_MAX   128 /* reservations of one call */
-#define BATCHES_MAX 64  /* of one store, under way or gathering */
+#define BATCHES_MAX 64  /* of one store, being sent or filled */
 #define PAGE_BYTES  (8 * 1024)
 /* Calls of a sale in progress at which a batch that is not full waits for the next reply.
  * Otherwise a slightly slow Redis would get more and more, smaller and smaller batches, until

@@ -1,5 +1,5 @@
 /* What gateways do through a store that they share, besides counting: take up what another
- * gateway has installed, find what stays undecided, note how far the log is applied, exchange
+ * gateway has installed, find undecided entries, note how far the log is applied, exchange
  * heartbeats, and hold leases. Only for a store for which inv_store_is_shared() is true, on its
  * thread.
  *
@@ -89,16 +89,16 @@ typedef void inv_applied_fn(int err, int64_t epoch, const struct inv_applied *ap
 int inv_shared_applied(struct inv_store *store, struct inv_sale *sale, inv_applied_fn *done,
                        void *ctx) PS_MUST_CHECK;
 
-/* What a gateway says of itself. Numbers up to PS_INT_MAX. */
+/* What a gateway reports about itself. Numbers up to PS_INT_MAX. */
 struct inv_heartbeat {
     char name[PS_NAME_MAX + 1];
-    int64_t demand;    /* requests a second that the global limits are asked for */
+    int64_t demand;    /* requests per second that global limits check */
     int64_t in_flight; /* orders that are reserved and not yet decided */
     int64_t spilled;   /* orders that lie in its spill */
     int64_t snapshot_version;
 };
-/* Which order log a gateway counts for. A server counts for one log: for this one from now on, if
- * the gateway `claims` a server that counts for none yet. */
+/* The order log of a gateway. A server is used for one log: from now on for this one, if the
+ * gateway `claims` a server that is used for none yet. */
 struct inv_log_claim {
     const char *name; /* as messages show it */
     bool claims;
@@ -124,8 +124,8 @@ struct inv_sale_state {
 };
 struct inv_heartbeat_reply {
     int64_t now_ms; /* the server's clock */
-    /* NULL: none. Else this server counts for this log and not for the gateway's ("": for none, and
-     * it was not claimed): the gateway is no member, and the rest is empty. */
+    /* NULL: none. Else this server is used for this log and not for the gateway's ("": for none,
+     * and it was not claimed): the gateway is no member, and the rest is empty. */
     const char *other_log;
     const struct inv_member *members; /* this gateway, too */
     size_t member_count;

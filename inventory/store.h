@@ -269,8 +269,8 @@ const char *inv_store_server(const struct inv_store *store);
  * moment, so that no buyer whose order is decided but not yet in this view is told "sold out". Any
  * thread. */
 void inv_store_view_reached(struct inv_store *store, int64_t mono_ns);
-/* Why the last load failed, in the server's words; "": none failed, or the store is not shared.
- * Any thread. */
+/* Why the last load failed, in the words of the server; "": none failed, or the store is not
+ * shared. Any thread. */
 void inv_store_load_error(const struct inv_store *store, char *ret_text, size_t cap);
 
 void inv_store_free(struct inv_store *store); /* NULL is allowed */

@@ -1,6 +1,6 @@
 /* The store in Redis: its life, and the table of what it does. Below it: redis_sale.c (sales and
  * their channels), redis_step.c (reservations and effects), redis_calls.c (looking at a sale),
- * redis_members.c (what gateways tell each other) and redis_load.c (building anew). */
+ * redis_members.c (exchange between gateways) and redis_load.c (building anew). */
 #include "inventory/store_redis.h"
 #include "inventory/redis_ops.h"
 
@@ -34,8 +34,8 @@ static int64_t redis_sale_left(const struct inv_sale *head, uint32_t sku)
     return sku < sale->sku_count ? atomic_load_explicit(&sale->left[sku], memory_order_relaxed) : 0;
 }
 
-/* Known for as long as the view of the log has needed to catch up with the moment when it was
- * learnt: what was decided by then, anywhere, is in the view. */
+/* A SKU counts as sold out only after the view of the log has caught up with the moment when that
+ * was learnt: then every order decided by that moment is in the view. */
 static bool redis_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 {
     const struct inv_redis_sale *sale = (const struct inv_redis_sale *)head;

@@ -7,13 +7,13 @@
  *    together with the verdicts that wait; so they are answered together, too.
  *  - the first thing on every connection is the server's identity (redis_link.h). A sale is used
  *    only where the identity is the one that it was installed under; elsewhere it is FENCED. So a
- *    Redis that restarted empty, was flushed or failed over is never counted with.
+ *    Redis that restarted empty, was flushed or failed over is never used.
  *  - reserved_at and pay_by are of Redis's clock, the same for every gateway.
  *  - verdicts, raises and applied offsets are *effects*: kept in order until Redis has taken them,
  *    also under a later epoch (all of them are idempotent). They may wait some milliseconds for a
  *    reservation that takes them along.
  *  - a load has a connection of its own and keeps its thread waiting. Its epoch must be new: never
- *    begin a second load of one epoch, for parts of the first may still be under way.
+ *    begin a second load of one epoch, because parts of the first may still arrive.
  *    PS_E_UNKNOWN of install: look at inv_shared_installed, and begin anew with a new epoch if it
  * does not show the load's soon. PS_E_BUSY of install: not all had arrived. */
 #ifndef INV_STORE_REDIS_H
@@ -27,7 +27,7 @@ struct inv_redis;
 struct inv_redis_settings {
     struct ps_redis_settings link;
     int64_t load_timeout_ms; /* for each reply to a part of a load */
-    int64_t linger_ms;       /* how long an effect waits for company */
+    int64_t linger_ms;       /* how long an effect waits for a batch to join */
 };
 extern const struct inv_redis_settings inv_redis_defaults;
 

@@ -334,7 +334,7 @@ static void a_replica_is_not_written_to(void **state)
     int result = buy(&one, 1, "ann", ""); /* the look at the identity may have been first */
     assert_true(result == PS_E_READ_ONLY || result == PS_E_UNKNOWN || result == PS_E_CLOSED);
     assert_int_equal(buy(&one, 2, "ann", ""), PS_E_CLOSED);
-    while (strstr(one.text, "no master") == NULL)
+    while (strstr(one.text, "not a master") == NULL)
         turn();
     turn_ms(100);
     assert_int_equal(one.ready, 1);
@@ -579,7 +579,7 @@ static void R9_a_load_that_is_not_complete_is_not_installed(void **state)
     redis_do(&server, "HDEL ps:{drop}:%d:order %b", EPOCH + 1, lost.byte, sizeof lost.byte);
     assert_int_equal(inv_load_install(load, &one.sale), PS_E_BUSY);
     inv_store_load_error(one.store, text, sizeof text);
-    assert_non_null(strstr(text, "not all of the load is there"));
+    assert_non_null(strstr(text, "the server does not have the whole load"));
     assert_int_equal(redis_number(&server, "EXISTS ps:{drop}:%d:order", EPOCH + 1), 0);
     assert_int_equal(buy(&one, 1, "ann", ""), INV_RESERVED); /* as before */
 }
