@@ -105,7 +105,7 @@ static int take_end(struct reading *reading, struct ps_str line)
     struct ps_str prev, sale = {"", 0}, key = {"", 0};
     bool has_to = false;
     if (ps_json_parse(line.at, line.len, &json, &why) != 0)
-        return broken(reading, "is no JSON");
+        return broken(reading, "is not valid JSON");
     ps_json_reader_init(&reader, json, "", &why);
     ps_json_require(&reader,
                     (const char *const[]){"prev", "type", "sale", "partitions", "lines", "orders",
@@ -134,9 +134,9 @@ static int take_end(struct reading *reading, struct ps_str line)
     }
     json_decref(json);
     if (!ok)
-        return broken(reading, "is no archive.end");
+        return broken(reading, "is not archive.end");
     if (end->lines != reading->chain.lines + 1)
-        return broken(reading, "archive.end counts other lines than there are");
+        return broken(reading, "archive.end has another number of lines than the file");
     reading->ended = true;
     return 0;
 }
@@ -155,7 +155,7 @@ static int take_record(struct reading *reading, struct ps_str line)
                                    &owner, &why);
     *rest = comma;
     if (err == PS_E_INVALID)
-        return broken(reading, "is no record");
+        return broken(reading, "is not a record");
     if (err != 0)
         return err;
     if (reading->fn != NULL)
@@ -171,7 +171,7 @@ static int take_line(struct reading *reading)
     const struct ps_str line = {reading->line, reading->len};
     const char *behind = line.at + PREV_LEN + OQ_HASH_LEN;
     if (reading->ended)
-        return broken(reading, "stands behind archive.end");
+        return broken(reading, "comes after archive.end");
     if (line.len < PREV_LEN + OQ_HASH_LEN + sizeof end_of_prev ||
         memcmp(line.at, "{\"prev\":\"", PREV_LEN) != 0 || memcmp(behind, "\",\"", 3) != 0)
         return broken(reading, "does not begin with its prev");
@@ -192,7 +192,7 @@ static int take_text(struct reading *reading, const char *text, size_t len)
         const char *feed = memchr(text, '\n', len);
         size_t part = feed != NULL ? (size_t)(feed - text) : len;
         if (part > sizeof reading->line - 1 - reading->len)
-            return broken(reading, "is longer than any line");
+            return broken(reading, "is longer than any valid line");
         memcpy(reading->line + reading->len, text, part);
         reading->len += part;
         if (feed == NULL)
@@ -214,7 +214,7 @@ static int decompress(struct reading *reading, size_t size, size_t *ret_left)
     bool more = true; /* the input may still produce output */
     while (in.pos < in.size || more) {
         if (*ret_left == 0 && in.pos < in.size)
-            return broken(reading, "there is something behind the archive");
+            return broken(reading, "there is data behind the archive");
         ZSTD_outBuffer out = {reading->out, sizeof reading->out, 0};
         size_t left = ZSTD_decompressStream(reading->zstd, &out, &in);
         if (ZSTD_isError(left))
@@ -244,7 +244,7 @@ static int read_all(struct reading *reading)
             return err;
     }
     if (left != 0 || reading->len > 0 || !reading->ended)
-        return broken(reading, "the archive ends before its end");
+        return broken(reading, "the archive is cut short");
     oq_archive_chain_end(&reading->chain, reading->end);
     return 0;
 }
@@ -278,7 +278,7 @@ int oq_archive_read(const char *path, oq_archive_fn *fn, void *ctx, struct oq_ar
     return err > 0 ? 1 : err;
 }
 
-/* --- Judging it --- */
+/* --- Verifying --- */
 
 struct verifying {
     struct oq_audit *audit;
@@ -292,7 +292,7 @@ static int audit_record(int64_t place, struct ps_str text, const struct oq_event
     if (verifying->stop != NULL && atomic_load(verifying->stop))
         return PS_E_CLOSED;
     int err = oq_audit_add(verifying->audit, oq_place_partition(place), oq_place_seq(place), event);
-    /* What the fold refuses does not count. */
+    /* Records that the fold refuses do not count. */
     return err == PS_E_INVALID ? 0 : err;
 }
 
@@ -306,7 +306,7 @@ static int first_violation(struct oq_audit *audit, const char *path,
                         "it has no record of the sale %s", end->sale);
     const json_t *first = json_array_get(json_object_get(report, "violations"), 0);
     if (first != NULL)
-        err = ps_fault(fault, PS_E_CORRUPT, path, "the audit finds: %s: %s",
+        err = ps_fault(fault, PS_E_CORRUPT, path, "the audit found: %s: %s",
                        json_string_value(json_object_get(first, "rule")),
                        json_string_value(json_object_get(first, "text")));
     json_decref(report);
@@ -322,7 +322,7 @@ static int compare_counts(const struct oq_audit *audit, const char *path,
     struct oq_count count;
     uint32_t sku;
     if ((int64_t)oq_sale_order_count(sale) != end->orders)
-        return ps_fault(fault, PS_E_CORRUPT, path, "it has %zu orders, archive.end counts %lld",
+        return ps_fault(fault, PS_E_CORRUPT, path, "it has %zu orders, but archive.end has %lld",
                         oq_sale_order_count(sale), (long long)end->orders);
     while (oq_counts_next(&rest, &count)) {
         if (oq_sale_sku_find(sale, count.sku.at, count.sku.len, &sku) == 0)
@@ -332,7 +332,7 @@ static int compare_counts(const struct oq_audit *audit, const char *path,
         if (totals.adjustments != count.adjustments || totals.held != count.held ||
             totals.confirmed != count.confirmed || totals.released != count.released)
             return ps_fault(fault, PS_E_CORRUPT, path,
-                            "SKU %.*s: the lines have other numbers than archive.end",
+                            "SKU %.*s: the lines and archive.end have different numbers",
                             (int)count.sku.len, count.sku.at);
     }
     return 0;

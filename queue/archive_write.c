@@ -31,7 +31,7 @@ struct oq_archive {
     char out[65536];
 };
 
-/* --- The key, and what it hides --- */
+/* --- The key, and hashed texts --- */
 
 int oq_archive_key(const char *path, uint8_t ret_key[OQ_ARCHIVE_KEY], struct ps_fault *fault)
 {
@@ -48,9 +48,10 @@ int oq_archive_key(const char *path, uint8_t ret_key[OQ_ARCHIVE_KEY], struct ps_
         return err;
     if (sodium_hex2bin(ret_key, OQ_ARCHIVE_KEY, text, len, "\n", &bytes, NULL) != 0 ||
         bytes != OQ_ARCHIVE_KEY)
-        err = ps_fault(fault, PS_E_INVALID, path,
-                       "is no key: 64 hexadecimal digits; restore it, for with another one nobody "
-                       "can find a buyer in two archives");
+        err =
+            ps_fault(fault, PS_E_INVALID, path,
+                     "is not a key of 64 hexadecimal digits; restore it, because with another key "
+                     "nobody can find a buyer in two archives");
     sodium_memzero(text, len);
     free(text);
     return err;

@@ -1,10 +1,10 @@
-/* The auditor's books. See audit.h for the rules.
+/* The auditor. See audit.h for the rules.
  *
- * Sales, SKUs, epochs and adjustments are entries of one index, found by a text that says what it
- * is about (a letter and its parts, as "s" sale, SKU), so that a book is one line to open. An order
- * is a slot of eight bytes, by its number in the fold. Its state follows `next`, the protocol's
- * table written down once more; the fold's is asked only to be compared. What is found is kept with
- * its sale: the first hundred in words, all of them as a number. */
+ * Sales, SKUs, epochs and adjustments are entries of one index, found by a text: a letter and the
+ * parts of the name, such as "s" sale, SKU. An order is a slot of eight bytes, by its number in the
+ * fold. Its state follows `next`, a second copy of the protocol's table; the fold's state is only
+ * compared. Findings are kept with their sale: the first hundred as text, all of them as a number.
+ */
 #include "queue/audit_internal.h"
 #include "common/text/buf.h"
 
@@ -17,7 +17,7 @@
 struct epoch_book { /* "e" sale, partition */
     struct oq_entry entry;
     int64_t epoch;
-    int64_t at_ms; /* of the last record that waits for nothing; 0 = none yet */
+    int64_t at_ms; /* of the last record that cannot have waited in a spill; 0 = none yet */
     bool archived; /* records after it do not count */
 };
 
@@ -33,7 +33,7 @@ struct adjust_book { /* "a" adjust key */
 
 static const char *const state_names[] = {"unknown", "accepted", "confirmed", "released", "void"};
 
-/* What a record says of an order, once its epoch is judged. */
+/* What a record does to an order, after its epoch was checked. */
 enum verb { ACCEPT, ACCEPT_ENDED, REJECT, CONFIRM, GO };
 
 /* The table of the protocol: next[verb][state]. */
@@ -221,7 +221,7 @@ int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
                          (long long)sku->adjustments);
 }
 
-/* The fold knows the first of all orders accepted under a key. */
+/* The fold has the first of all orders accepted under a key. */
 static int check_key(const struct oq_audit *audit, const struct oq_place *at,
                      struct oq_sale_book *sale, const struct oq_order *order)
 {
@@ -242,7 +242,7 @@ static int check_key(const struct oq_audit *audit, const struct oq_place *at,
                          "accepted under an idempotency key that order %s has", text);
 }
 
-/* Does the fold have what this accepted record says? */
+/* Does the fold agree with this accepted record? */
 static bool same_order(const struct oq_order *folded, const struct oq_event *event)
 {
     struct oq_order_view order;
@@ -266,7 +266,7 @@ static enum oq_book_state state_in_fold(const struct oq_order *order)
     return order == NULL ? OQ_BOOK_NONE : states[oq_order_state(order)];
 }
 
-/* An order that was held, or is held from now on. */
+/* Counts an order that was held, or is held from now on. */
 static void move_units(struct oq_sku_book *sku, int64_t quantity, enum oq_book_state to)
 {
     sku->held += to == OQ_BOOK_HELD ? quantity : -quantity;
@@ -297,12 +297,12 @@ static int learn_order(struct oq_sale_book *sale, const struct oq_place *at,
     sale->known++;
     if (same_order(folded, event) && oq_order_place(folded) == oq_place(at->partition, at->seq))
         return 0;
-    return oq_find_fault(
-        &sale->findings, "fold", oq_sale_sku(oq_order_sale(folded), oq_order_sku(folded)),
-        oq_order_id(folded), NULL, "the fold has the order otherwise than the log");
+    return oq_find_fault(&sale->findings, "fold",
+                         oq_sale_sku(oq_order_sale(folded), oq_order_sku(folded)),
+                         oq_order_id(folded), NULL, "the fold's order differs from the log's");
 }
 
-/* An order that the fold does not have: a confirm of it leaves no trace there. */
+/* An order that the fold does not have: a confirm of it does not enter the fold. */
 static int add_unknown(struct oq_sale_book *sale, const struct oq_place *at,
                        const struct oq_event *event)
 {
@@ -373,7 +373,7 @@ static int add_order_record(struct oq_audit *audit, struct oq_sale_book *sale,
     if (err == 0 && audit->own != NULL &&
         (state_in_fold(folded) != to || change->anomaly != anomaly))
         err = oq_find_fault(&sale->findings, "fold", NULL, oq_order_id(folded), at,
-                            "the fold has the order as %s, these books as %s",
+                            "the fold has the order as %s, the auditor as %s",
                             state_names[state_in_fold(folded)], state_names[to]);
     return err;
 }
@@ -411,10 +411,11 @@ static int add_fence(struct oq_audit *audit, struct oq_sale_book *sale, struct e
         epoch->epoch = event->epoch;
     const struct oq_sale *log_sale = oq_fold_sale(audit->fold, event->sale.at, event->sale.len);
     int64_t folded = log_sale != NULL ? oq_sale_epoch(log_sale, at->partition) : 0;
-    if (folded == epoch->epoch || (audit->own == NULL && folded > epoch->epoch)) /* it went on */
+    if (folded == epoch->epoch ||
+        (audit->own == NULL && folded > epoch->epoch)) /* it has advanced */
         return 0;
     return oq_find_fault(&sale->findings, "fold", NULL, NULL, at,
-                         "the fold has epoch %lld, these books %lld", (long long)folded,
+                         "the fold has epoch %lld, the auditor %lld", (long long)folded,
                          (long long)epoch->epoch);
 }
 
@@ -437,8 +438,9 @@ static void note_time(struct oq_sale_book *sale, struct epoch_book *epoch,
     }
 }
 
-/* The record replaces the sale's orders, which the log may have dropped, wholly or in part: from
- * now on its numbers are the sale's. They were audited before it was written. */
+/* The record replaces the sale's orders, whose records the log may have deleted, wholly or in part:
+ * from now on the sale's numbers are those of the record. They were audited before it was written.
+ */
 static int add_archived(struct oq_audit *audit, const struct oq_event *event)
 {
     struct ps_str rest = event->counts;

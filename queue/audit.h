@@ -1,13 +1,14 @@
 /* The auditor: judges a sale from the log's records and, when given, the counter's numbers. It
  * knows nothing of gateways. Used by the admin API, the rehearsal tool and the tests. It reads the
- * rules of the protocol a second time, so that a mistake in the fold is found too: what became of
+ * rules of the protocol a second time, so that it finds mistakes of the fold, too: the state of
  * an order is decided here, from the records alone, and compared. What an order *says* (its buyer,
  * its units) is taken from the fold once the order's own record has confirmed every word of it. So
  * the auditor keeps eight bytes an order beside a fold that somebody has anyway.
  *
- * The fold is either the auditor's own, fed with the same records (the rehearsal, the tests), or
- * one that goes on meanwhile (a gateway's): then the log is read up to a cut, and each order's fate
- * must lead to what the fold says now. The rules, as they are named in a report:
+ * The fold is either the auditor's own, fed with the same records (the rehearsal, the tests), or a
+ * gateway's, which continues meanwhile: then the log is read up to a cut, and the fold's present
+ * state of each order must be reachable from the state at the cut. The rules, as they are named in
+ * a report:
  *
  * - I1: per SKU, held + confirmed <= adjustments.
  * - I3: no user holds more units than the caps that the user's latest reservation carries, where
@@ -70,7 +71,7 @@ int oq_audit_new_beside(const struct oq_audit_cut *cut, struct oq_audit **ret_au
 void oq_audit_free(struct oq_audit *audit); /* NULL is allowed */
 
 /* Adds the record at `seq`, as oq_fold_apply. PS_E_INVALID: it is malformed and was not added.
- * PS_E_NOMEM: the books may be incomplete now; only oq_audit_free is allowed. */
+ * PS_E_NOMEM: the audit may be incomplete now; only oq_audit_free is allowed. */
 int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
                  const struct oq_event *event) PS_MUST_CHECK;
 /* The same for a record in line form (oq_event_line), whose `seq` is its place. */
@@ -85,7 +86,7 @@ int64_t oq_audit_seq(const struct oq_audit *audit);
 /* Its own fold, or the one that it compares with. Borrowed; lives as long as the audit. */
 const struct oq_fold *oq_audit_fold(const struct oq_audit *audit);
 
-/* Would a report find no fault of rule `cut` in these numbers? */
+/* True: a report would find no fault of rule `cut` in these numbers. */
 bool oq_audit_fits(const struct oq_audit_counter *counter);
 /* {"ok":true,"at":"…","seq":N,
  *  "skus":[{"sku","adjustments","available","in_doubt","held","confirmed","released",

@@ -1,5 +1,5 @@
-/* The auditor's books, shared by audit.c, which keeps them, audit_report.c, which judges them, and
- * audit_buyers.c, which judges what buyers have. */
+/* The auditor's entries, shared by audit.c, which keeps them, audit_report.c, which checks them,
+ * and audit_buyers.c, which checks buyers' units. */
 #ifndef OQ_AUDIT_INTERNAL_H
 #define OQ_AUDIT_INTERNAL_H
 
@@ -85,7 +85,7 @@ int oq_find_fault(struct oq_findings *findings, const char *rule, const char *sk
 int oq_check_stock(struct oq_findings *findings, const struct oq_sku_book *sku,
                    const struct oq_place *at) PS_MUST_CHECK;
 
-/* The fold's sale, or NULL, and how many of its orders the books are about. */
+/* The fold's sale, or NULL, and how many of its orders are audited. */
 const struct oq_sale *oq_folded_sale(const struct oq_audit *audit, const struct oq_sale_book *sale,
                                      size_t *ret_orders);
 /* The slot of an order of that sale; one of zeros if no record has named it. */

@@ -1,5 +1,5 @@
 /* The auditor's report: faults found record by record, and faults that only the sums show. See
- * audit.h for the rules. A report changes nothing in the books: the next one finds its own faults
+ * audit.h for the rules. A report does not change the audit: the next one finds its own faults
  * again. */
 #include "queue/audit_internal.h"
 #include "common/text/json.h"
@@ -32,13 +32,13 @@ static int check_fold_totals(const struct oq_audit *audit, struct oq_findings *f
     if (totals.adjustments == sku->adjustments && totals.held == sku->held &&
         totals.confirmed == sku->confirmed && totals.released == sku->released)
         return 0;
-    return oq_find_fault(
-        findings, "fold", sku->name, NULL, NULL,
-        "the fold counts adjustments %lld, held %lld, confirmed %lld, released %lld; "
-        "these books %lld, %lld, %lld, %lld",
-        (long long)totals.adjustments, (long long)totals.held, (long long)totals.confirmed,
-        (long long)totals.released, (long long)sku->adjustments, (long long)sku->held,
-        (long long)sku->confirmed, (long long)sku->released);
+    return oq_find_fault(findings, "fold", sku->name, NULL, NULL,
+                         "the fold has adjustments %lld, held %lld, confirmed %lld, released %lld; "
+                         "the auditor %lld, %lld, %lld, %lld",
+                         (long long)totals.adjustments, (long long)totals.held,
+                         (long long)totals.confirmed, (long long)totals.released,
+                         (long long)sku->adjustments, (long long)sku->held,
+                         (long long)sku->confirmed, (long long)sku->released);
 }
 
 static bool amount_ok(int64_t amount)
@@ -62,15 +62,15 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* The fault in the counter's numbers in words, or false. Orders are accepted, confirmed and
- * released once and forever, so the counter's numbers must lie between those before and those
+/* Writes the fault in the counter's numbers as text; false: none. Orders are accepted, confirmed
+ * and released once and forever, so the counter's numbers must lie between those before and those
  * after. An order also counts as held while its gateway has not reported that it was accepted. */
 static bool cut_fault(const struct oq_audit_counter *counter, char *ret_text, size_t size)
 {
     const struct oq_totals *before = &counter->before, *after = &counter->after;
     if (!amounts_ok(counter)) {
         (void)snprintf(ret_text, size,
-                       "the counter says available %lld, in doubt %lld, held %lld, confirmed %lld",
+                       "the counter has available %lld, in doubt %lld, held %lld, confirmed %lld",
                        (long long)counter->available, (long long)counter->in_doubt,
                        (long long)counter->held, (long long)counter->confirmed);
         return true;
@@ -186,7 +186,7 @@ static int check_fold_orders(const struct oq_audit *audit, const struct oq_sale_
     int err = 0;
     for (size_t i = 0; err == 0 && i < count; i++) {
         const struct oq_order *order = oq_sale_order_at(folded, i);
-        if (order == NULL) /* the sale was archived meanwhile */
+        if (order == NULL) /* the sale was archived in the meantime */
             break;
         struct oq_slot slot = oq_slot_of(sale, order);
         const struct oq_place at = {oq_place_partition(oq_order_place(order)),
@@ -197,7 +197,7 @@ static int check_fold_orders(const struct oq_audit *audit, const struct oq_sale_
                                 "the log does not show the order any more");
         else if (!leads_to(slot.state, oq_order_state(order)))
             err = oq_find_fault(findings, "fold", sku, oq_order_id(order), NULL,
-                                "the fold has the order otherwise than its records say");
+                                "the fold's order differs from its records");
     }
     return err;
 }

@@ -1,5 +1,5 @@
 /* Writing the fold to a file. See checkpoint.h for the order of the calls, checkpoint_internal.h
- * for the file. The bodies are read while the log's thread goes on: lists only grow, orders never
+ * for the file. The bodies are read while the log's thread continues: lists only grow, orders never
  * move, and what is retired stays until the cut is over. */
 #include "queue/checkpoint_internal.h"
 #include "common/grow.h"
@@ -291,7 +291,8 @@ int oq_cut_publish(struct oq_cut *cut, struct ps_str notes, struct ps_fault *fau
     unsigned char digest[OQ_CHECKPOINT_DIGEST];
     uint64_t accepted = cut->accepted_count, notes_len = notes.len;
     if (cut->failed || notes.len > OQ_NOTES_MAX)
-        return ps_fault(fault, PS_E_NOMEM, cut->path, "out of memory for what changed meanwhile");
+        return ps_fault(fault, PS_E_NOMEM, cut->path,
+                        "out of memory for the changes since the cut");
     put(cut, &accepted, sizeof accepted);
     put(cut, cut->accepted, cut->accepted_count * sizeof *cut->accepted);
     put(cut, &notes_len, sizeof notes_len);

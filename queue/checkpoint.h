@@ -3,7 +3,7 @@
  * A log that has the marked records where the marks say holds all that the file holds, in the same
  * order; only what lies behind is read.
  *
- * Writing is a cut through a fold that goes on:
+ * Writing is a cut through a fold that continues to change:
  *
  *     oq_cut_begin    the log's thread, in a call (oq_log_call): notes names, totals, epochs and
  *                     how many orders there are. From then on it also notes whose state changes

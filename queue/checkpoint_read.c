@@ -299,7 +299,7 @@ static int map_file(struct oq_checkpoint *checkpoint, const char *path, struct p
         at = mmap(NULL, checkpoint->size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     close(fd);
     if (at == MAP_FAILED)
-        return ps_fault(fault, PS_E_CORRUPT, path, "it is cut short");
+        return ps_fault(fault, PS_E_CORRUPT, path, "it is incomplete");
     checkpoint->file = at;
     return 0;
 }
@@ -309,13 +309,13 @@ static int check_file(struct oq_checkpoint *checkpoint, const char *path, struct
     unsigned char digest[OQ_CHECKPOINT_DIGEST];
     size_t body = checkpoint->size - OQ_CHECKPOINT_DIGEST;
     if (memcmp(checkpoint->file, &magic, sizeof magic) != 0)
-        return ps_fault(fault, PS_E_INVALID, path, "it is of another version");
+        return ps_fault(fault, PS_E_INVALID, path, "it has another version");
     (void)crypto_generichash(digest, sizeof digest, (const unsigned char *)checkpoint->file, body,
                              NULL, 0);
     if (memcmp(digest, checkpoint->file + body, sizeof digest) != 0)
-        return ps_fault(fault, PS_E_CORRUPT, path, "it is not what was written");
+        return ps_fault(fault, PS_E_CORRUPT, path, "its digest does not match");
     int err = read_all(checkpoint, NULL);
-    return err == 0 ? 0 : ps_fault(fault, err, path, "it does not fit together");
+    return err == 0 ? 0 : ps_fault(fault, err, path, "its content is inconsistent");
 }
 
 int oq_checkpoint_open(const char *path, struct oq_checkpoint **ret_checkpoint,

@@ -200,7 +200,7 @@ static const char *member_wrong(const struct member *member, const void *field)
     case INT:
     case TIME:
         memcpy(&number, field, sizeof number);
-        return number >= member->min && number <= member->max ? NULL : "is out of its bounds";
+        return number >= member->min && number <= member->max ? NULL : "is out of range";
     case REASON:
         memcpy(&reason, field, sizeof reason);
         return reason == OQ_EXPIRED || reason == OQ_CANCELLED || reason == OQ_REJECTED
@@ -253,11 +253,13 @@ static int check_together(const struct oq_event *event, struct ps_fault *fault)
         return ps_fault(fault, PS_E_INVALID, "/reason", "an adjustment can only be rejected");
     bool initial = has_key && oq_adjust_key_is_initial(key, event->sale, event->sku);
     if (type == OQ_ADJUSTED && (initial ? event->delta < 0 : event->delta == 0))
-        return ps_fault(fault, PS_E_INVALID, "/delta", "is out of its bounds");
+        return ps_fault(fault, PS_E_INVALID, "/delta", "is out of range");
     if (type == OQ_ARCHIVED && (event->last_hash.len == 0) != event->discarded)
-        return ps_fault(fault, PS_E_INVALID, "/last_hash", "an archive has one, and nothing else");
+        return ps_fault(fault, PS_E_INVALID, "/last_hash",
+                        "an archive requires it; nothing else may have it");
     if (type == OQ_ARCHIVED && (event->sha256.len == 0) != event->discarded)
-        return ps_fault(fault, PS_E_INVALID, "/sha256", "an archive has one, and nothing else");
+        return ps_fault(fault, PS_E_INVALID, "/sha256",
+                        "an archive requires it; nothing else may have it");
     bool needs_epoch =
         type == OQ_ACCEPTED || type == OQ_FENCED || (type == OQ_ADJUSTED && event->delta < 0);
     if (needs_epoch && event->epoch < 1)

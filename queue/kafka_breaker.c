@@ -73,7 +73,7 @@ void oq_kafka_breaker_report(struct oq_kafka_breaker *breaker, bool behind)
         state = OQ_LOG_BEHIND;
         err = PS_E_TIMEOUT;
         snprintf(breaker->why, sizeof breaker->why,
-                 "%s: what was written is not read back within %lld ms: look after Kafka at %s",
+                 "%s: written records are not read back within %lld ms: check Kafka at %s",
                  settings->topic, (long long)settings->behind_ms, settings->brokers);
     } else if (breaker->circuit.state == PS_BREAKER_CLOSED) {
         state = OQ_LOG_WELL;
@@ -156,7 +156,7 @@ void oq_kafka_breaker_return(struct oq_kafka_breaker *breaker)
     ps_breaker_probe(&breaker->circuit);
 }
 
-/* --- Orders --- */
+/* --- Overrides --- */
 
 void oq_kafka_breaker_force(struct oq_kafka_breaker *breaker, const struct ps_breaker_force *force)
 {
@@ -175,7 +175,7 @@ bool oq_kafka_breaker_obey(struct oq_kafka_breaker *breaker)
     if (breaker->circuit.force.order != PS_BREAKER_FORCED_OPEN)
         return false;
     int err = ps_fault(&fault, PS_E_CLOSED, breaker->settings->topic,
-                       "an operator has forced the breaker open");
+                       "an operator forced the breaker open");
     return oq_kafka_breaker_trip(breaker, &fault, err);
 }
 

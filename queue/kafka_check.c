@@ -43,7 +43,7 @@ int oq_kafka_add_password(json_t **object, const char *file, const char *setting
         return 0; /* oq_kafka_properties_check() says so */
     if (json_object_get(*object, "sasl.password") != NULL)
         return ps_fault(fault, PS_E_INVALID, setting,
-                        "sasl.password is among the properties already");
+                        "sasl.password is already among the properties");
     int err = ps_secret_read(file, setting, PASSWORD_MAX, password, fault);
     if (err < 0)
         return err;
@@ -51,7 +51,8 @@ int oq_kafka_add_password(json_t **object, const char *file, const char *setting
     json_t *text = json_string(password);
     if (text == NULL && copy != NULL) {
         json_decref(copy);
-        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s is no UTF-8", file);
+        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s is not valid UTF-8",
+                        file);
     }
     if (json_object_set_new(copy, "sasl.password", text) != 0) {
         json_decref(copy);
@@ -88,7 +89,7 @@ int oq_kafka_check_set(rd_kafka_conf_t *conf, const char *name, const char *valu
     char why[256];
     if (rd_kafka_conf_set(conf, name, value, why, sizeof why) == RD_KAFKA_CONF_OK)
         return 0;
-    return ps_fault(fault, PS_E_INVALID, name, "librdkafka does not take it: %s", why);
+    return ps_fault(fault, PS_E_INVALID, name, "librdkafka does not accept it: %s", why);
 }
 
 static int set_list(rd_kafka_conf_t *conf, const struct oq_kafka_property *list,
@@ -105,11 +106,11 @@ static int set_operators(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rul
 {
     if (is_ours(rules, property->name))
         return ps_fault(fault, PS_E_INVALID, property->name,
-                        "Penstock sets this itself, and its promises rest on it");
+                        "Penstock sets this itself: its guarantees depend on it");
     return oq_kafka_check_set(conf, property->name, property->value, fault);
 }
 
-/* The reason for which it cannot be set, in `why`. */
+/* Writes the reason why it cannot be set to `why`. */
 static bool try_property(rd_kafka_conf_t *conf, const struct oq_kafka_rules *rules,
                          const char *name, const json_t *value, struct ps_fault *why)
 {
@@ -171,7 +172,7 @@ int oq_kafka_check_properties(const struct oq_kafka_rules *rules, const json_t *
     }
     if (try_together(conf, rules, &why))
         return 0;
-    err = ps_fault(&fault, PS_E_INVALID, path, "librdkafka does not take them: %s", why.text);
+    err = ps_fault(&fault, PS_E_INVALID, path, "librdkafka does not accept them: %s", why.text);
     on_fault(&fault, ctx);
     return err;
 }

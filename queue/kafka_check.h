@@ -1,5 +1,5 @@
 /* Settings of librdkafka, as each handle gets them: defaults that the operator may change, then the
- * operator's properties, and last those on which the log's promises rest, which no operator may
+ * operator's properties, and last those on which the log's guarantees depend, which no operator may
  * set. */
 #ifndef OQ_KAFKA_CHECK_H
 #define OQ_KAFKA_CHECK_H

@@ -1,7 +1,7 @@
-/* librdkafka's settings. What the log's promises rest on is fixed (acks, idempotence, where reading
- * starts) and refused when an operator sets it; the rest are defaults that the operator may change.
- * Times are short: after Kafka has come back a sale goes on within two seconds, so nothing may wait
- * for a connection that died long ago. */
+/* librdkafka's settings. The settings on which the log's guarantees depend are fixed (acks,
+ * idempotence, where reading starts) and refused if an operator sets them; the rest are defaults
+ * that the operator may change. Times are short: a sale continues within two seconds after Kafka
+ * has come back, so nothing may wait for a connection that is long dead. */
 #include "queue/kafka_conf.h"
 #include "queue/kafka_check.h"
 

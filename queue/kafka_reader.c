@@ -53,7 +53,7 @@ static int report_gone(struct kafka_reader *reader, uint32_t partition, int64_t 
 {
     return ps_fault(&reader->reader.fault, PS_E_NOT_FOUND, reader->config.set.topic,
                     "the records of partition %" PRIu32 " from offset %" PRId64 " to %" PRId64
-                    " are gone: Kafka's retention has deleted them; what is left can be read "
+                    " are gone: Kafka's retention has deleted them; the remaining ones can be read "
                     "after %" PRId64,
                     partition, offset, first - 1, oq_place(partition, first));
 }
@@ -210,7 +210,7 @@ int oq_kafka_reader_open(const struct oq_kafka_settings *settings, struct oq_rea
     reader->partitions = topic.partitions;
     reader->topic = rd_kafka_topic_new(reader->handle, settings->topic, NULL);
     if (reader->topic == NULL) {
-        err = ps_fault(fault, PS_E_INVALID, settings->topic, "is no name for a topic");
+        err = ps_fault(fault, PS_E_INVALID, settings->topic, "is not a valid topic name");
         goto fail;
     }
     *ret_reader = &reader->reader;

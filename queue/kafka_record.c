@@ -84,7 +84,7 @@ void oq_kafka_record_blame(const rd_kafka_message_t *message, const struct ps_fa
 {
     snprintf(text, size,
              "%s, partition %" PRId32 ", offset %" PRId64
-             ": not a record of the order log, passed over: %s %s",
+             ": not a record of the order log, skipped: %s %s",
              rd_kafka_topic_name(message->rkt), message->partition, message->offset, fault->path,
              fault->text);
 }

@@ -26,8 +26,8 @@ rd_kafka_resp_err_t oq_kafka_record_send(rd_kafka_t *producer, rd_kafka_topic_t 
 int oq_kafka_record_id(const rd_kafka_message_t *message, const struct oq_event *event,
                        struct ps_uuid *ret_id) PS_MUST_CHECK;
 
-/* "partition 3, offset 17: no event of Penstock: /type is unknown" and the like, for a message that
- * is no event. */
+/* "partition 3, offset 17: not an event of Penstock: /type is unknown" and the like, for a message
+ * that is no event. */
 void oq_kafka_record_blame(const rd_kafka_message_t *message, const struct ps_fault *fault,
                            char *text, size_t size);
 

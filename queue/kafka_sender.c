@@ -1,4 +1,4 @@
-/* Sending records, and finding out what became of them.
+/* Sends records, and finds out their outcome.
  *
  * What must hold:
  *  - The view alone decides that a record has LANDED. A delivery report decides the next step:
@@ -128,7 +128,7 @@ int64_t oq_kafka_sender_end_group(struct oq_kafka_sender *sender)
 
 /* --- Delivery reports --- */
 
-/* The producer no longer has it, and it is not acknowledged. */
+/* The producer no longer has the record, and it was not acknowledged. */
 static void note_failure(struct oq_kafka_sender *sender, struct oq_flight *flight, bool certain,
                          const char *why)
 {
@@ -378,7 +378,7 @@ static int start_producer(struct oq_kafka_sender *sender, struct ps_fault *fault
     rd_kafka_topic_t *topic = rd_kafka_topic_new(producer, config->set.topic, NULL);
     if (topic == NULL) {
         rd_kafka_destroy(producer);
-        return ps_fault(fault, PS_E_INVALID, config->set.topic, "is no name for a topic");
+        return ps_fault(fault, PS_E_INVALID, config->set.topic, "is not a valid topic name");
     }
     rd_kafka_queue_t *queue = rd_kafka_queue_get_main(producer);
     rd_kafka_queue_io_event_enable(queue, sender->setup.wakeup, &one, sizeof one);
@@ -401,7 +401,7 @@ static void end_producer(struct oq_kafka_sender *sender)
         rd_kafka_poll(sender->producer, 10);
     struct oq_flight *flight;
     while ((flight = oq_flight_first(sender->flights, OQ_FLIGHT_SENT)) != NULL)
-        note_failure(sender, flight, false, "no delivery report came");
+        note_failure(sender, flight, false, "no delivery report arrived");
     rd_kafka_topic_destroy(sender->topic);
     rd_kafka_destroy(sender->producer);
     sender->producer = NULL;

@@ -22,7 +22,7 @@
 static int topic_unreachable(const struct oq_kafka_settings *settings, struct ps_fault *fault,
                              rd_kafka_resp_err_t error)
 {
-    return ps_fault(fault, PS_E_IO, settings->topic, "%s: look after Kafka at %s",
+    return ps_fault(fault, PS_E_IO, settings->topic, "%s: check Kafka at %s",
                     rd_kafka_err2str(error), settings->brokers);
 }
 
@@ -63,7 +63,7 @@ static int note_replicas(const struct rd_kafka_metadata *metadata,
             continue;
         if (count == OQ_KAFKA_REPLICAS_MAX)
             return ps_fault(fault, PS_E_INVALID, settings->topic,
-                            "the topic lies on more than %d brokers: take one that lies on fewer",
+                            "the topic is on more than %d brokers: use one on fewer brokers",
                             OQ_KAFKA_REPLICAS_MAX);
         const struct oq_kafka_replica *before = find_replica(topic, id);
         replica[count] = before != NULL ? *before : (struct oq_kafka_replica){.id = id};
@@ -109,7 +109,7 @@ static int look_at(const struct rd_kafka_metadata *metadata,
     const rd_kafka_metadata_topic_t *found = &metadata->topics[0];
     if (metadata->topic_cnt != 1 || found->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         return ps_fault(fault, PS_E_INVALID, settings->topic,
-                        "there is no such topic at %s: create it, with at least %" PRIu32
+                        "no such topic at %s: create it, with at least %" PRIu32
                         " partitions, cleanup.policy=delete, "
                         "message.timestamp.type=LogAppendTime and three replicas",
                         settings->brokers, settings->partitions_min);
@@ -120,12 +120,12 @@ static int look_at(const struct rd_kafka_metadata *metadata,
                         settings->topic, "%s", rd_kafka_err2str(found->err));
     if (found->partition_cnt < 0 || (uint32_t)found->partition_cnt < settings->partitions_min)
         return ps_fault(fault, PS_E_INVALID, settings->topic,
-                        "the topic has %d partitions, the settings ask for %" PRIu32
-                        " at least: add partitions before a sale opens, or ask for fewer",
+                        "the topic has %d partitions, the settings require at least %" PRIu32
+                        ": add partitions before a sale opens, or require fewer",
                         found->partition_cnt, settings->partitions_min);
     if (found->partition_cnt > OQ_PARTITION_MAX)
         return ps_fault(fault, PS_E_INVALID, settings->topic,
-                        "the topic has %d partitions, at most %d can be used: take another topic",
+                        "the topic has %d partitions, at most %d can be used: use another topic",
                         found->partition_cnt, OQ_PARTITION_MAX);
     topic->partitions = (uint32_t)found->partition_cnt;
     topic->brokers = (uint32_t)metadata->broker_cnt;
@@ -142,7 +142,7 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
     const struct rd_kafka_metadata *metadata;
     rd_kafka_topic_t *asked = rd_kafka_topic_new(handle, settings->topic, NULL);
     if (asked == NULL)
-        return ps_fault(fault, PS_E_INVALID, settings->topic, "is no name for a topic");
+        return ps_fault(fault, PS_E_INVALID, settings->topic, "is not a valid topic name");
     rd_kafka_resp_err_t error = rd_kafka_metadata(handle, 0, asked, &metadata, timeout_ms);
     rd_kafka_topic_destroy(asked);
     if (error != 0)
@@ -151,8 +151,8 @@ int oq_kafka_topic_look(rd_kafka_t *handle, const struct oq_kafka_settings *sett
     rd_kafka_metadata_destroy(metadata);
     if (err == 0 && topic->in_sync < topic->in_sync_least)
         return ps_fault(fault, PS_E_IO, settings->topic,
-                        "partition %" PRIu32 " has %" PRIu32 " replicas in sync of the %" PRIu32
-                        " that min.insync.replicas asks for: look after the other brokers",
+                        "partition %" PRIu32 " has %" PRIu32 " replicas in sync; "
+                        "min.insync.replicas requires %" PRIu32 ": check the other brokers",
                         topic->in_sync_at, topic->in_sync, topic->in_sync_least);
     return err;
 }
@@ -215,17 +215,17 @@ static int judge_setting(const rd_kafka_ConfigResource_t *resource,
         {"cleanup.policy", IS, "delete", 0, false,
          "compaction keeps the last record of an order, and the first one decides"},
         {"retention.ms", AT_LEAST, NULL, settings->retention_min_ms, false,
-         "a sale's first records are needed until it is over and settled"},
+         "a sale's first records are needed until it has ended and is settled"},
         {"retention.bytes", NO_LIMIT, NULL, 0, false,
-         "a sale's first records are needed until it is over and settled"},
+         "a sale's first records are needed until it has ended and is settled"},
         {"message.timestamp.type", IS, "LogAppendTime", 0, false,
-         "a record would be as old as the clock of its gateway says, and deleted as such"},
+         "a wrong clock of a gateway would make records look old, and Kafka would delete them"},
         {"max.message.bytes", AT_LEAST, NULL, OQ_KAFKA_BATCH_BYTES, false,
-         "many orders travel as one batch"},
+         "many orders are sent as one batch"},
         {"unclean.leader.election.enable", IS, "false", 0, true,
-         "a leader that has not all records would lose accepted orders"},
+         "a leader without all records would lose accepted orders"},
         {"min.insync.replicas", AT_LEAST, NULL, 2, true,
-         "what only one broker has is lost with it"},
+         "records on a single broker are lost with it"},
     };
     bool alone = topic->brokers == 1;
     const char *least = value_of(resource, "min.insync.replicas");
@@ -249,11 +249,11 @@ static int judge_setting(const rd_kafka_ConfigResource_t *resource,
     if (topic->replicas < 3 && !alone)
         return ps_fault(fault, PS_E_INVALID, settings->topic,
                         "a partition of the topic has %" PRIu32
-                        " replicas and must have 3: give it more, or take a topic that has",
+                        " replicas and must have 3: add replicas, or use a topic with 3",
                         topic->replicas);
     if (alone)
         snprintf(topic->notice, sizeof topic->notice,
-                 "topic %s: Kafka has one broker only: what its disk loses is lost",
+                 "topic %s: Kafka has only one broker: records that its disk loses are lost",
                  settings->topic);
     return 0;
 }
@@ -304,8 +304,8 @@ static int refuse_old(const struct oq_kafka_settings *settings, const char *brok
                       struct ps_fault *fault)
 {
     return ps_fault(fault, PS_E_INVALID, settings->topic,
-                    "Kafka 3.7 or newer is needed, and broker %s is older: it shows records that "
-                    "too few replicas have, and a read-back order could be lost; upgrade it",
+                    "Kafka 3.7 or newer is needed, and broker %s is older: it returns records that "
+                    "too few replicas have, so an accepted order could be lost; upgrade it",
                     broker);
 }
 
@@ -372,7 +372,7 @@ static int check_brokers(rd_kafka_t *handle, const struct oq_kafka_settings *set
             err = judge_broker(resource, settings, topic, fault);
         else if (is_denied(error))
             err = ps_fault(fault, PS_E_INVALID, settings->topic,
-                           "whether the brokers are new enough cannot be checked: allow this user "
+                           "the version of the brokers cannot be checked: allow this user "
                            "DescribeConfigs on the cluster");
         if (answer != NULL)
             rd_kafka_event_destroy(answer);
@@ -381,7 +381,7 @@ static int check_brokers(rd_kafka_t *handle, const struct oq_kafka_settings *set
     for (uint32_t i = 0; i < topic->replica_count && err == 0; i++)
         if (topic->replica[i].leads && !topic->replica[i].fit)
             err = ps_fault(fault, PS_E_IO, settings->topic,
-                           "whether broker %" PRId32 " is new enough is not known yet: look after "
+                           "the version of broker %" PRId32 " is not known yet: check "
                            "Kafka at %s",
                            topic->replica[i].id, settings->brokers);
     return err;

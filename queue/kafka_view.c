@@ -4,9 +4,9 @@
  * partition stands (`position`) is the offset behind the last record read, or where librdkafka says
  * that the partition ends.
  *
- * A topic may not be the one any more that was read: its address leads to another cluster, it was
- * deleted and made anew, it lost its end and has grown again. Going on at the same offset would
- * fold the records of another log without a word. So the view stops (HALTED) when that may have
+ * The topic may no longer be the one that was read: its address leads to another cluster, it was
+ * deleted and created anew, or it lost its end and has grown again. Continuing at the same offset
+ * would silently fold the records of another log. So the view stops (HALTED) when that may have
  * happened:
  *  - a connection was made. Kafka restarts, and another one answers, only behind a new connection.
  *    An interceptor counts them, before anything can be read through them;
@@ -15,7 +15,7 @@
  *  - the log's breaker opened.
  * A full look from then on says which cluster this is and where the partitions begin. Then every
  * partition is read again from its last record on (PROVING), which must be the same word for word.
- * When all have shown it, and no further connection was made, reading goes on (FOLLOWING). A last
+ * When all have shown it, and no further connection was made, reading continues (FOLLOWING). A last
  * record that retention has deleted proves nothing; if all of them are gone, the cluster's id must
  * do. A new leader may report an end that is a little old, so several looks must agree before a
  * topic counts as shorter.
@@ -108,7 +108,7 @@ int oq_kafka_view_new(const struct oq_kafka_config *config, int wakeup,
         goto fail;
     view->topic = rd_kafka_topic_new(view->handle, config->set.topic, NULL);
     if (view->topic == NULL) {
-        err = ps_fault(fault, PS_E_INVALID, config->set.topic, "is no name for a topic");
+        err = ps_fault(fault, PS_E_INVALID, config->set.topic, "is not a valid topic name");
         goto fail;
     }
     view->queue = rd_kafka_queue_new(view->handle);
@@ -247,11 +247,11 @@ void oq_kafka_view_doubt(struct oq_kafka_view *view)
 static int drop_given(struct oq_kafka_view *view, uint32_t partition)
 {
     char why[200];
-    (void)snprintf(
-        why, sizeof why,
-        "partition %" PRIu32 " of topic %s does not have the record at offset %" PRId64
-        " any more with which the checkpoint ends there, or has another one in its place",
-        partition, view->config->set.topic, view->at[partition].mark.seq - 1);
+    (void)snprintf(why, sizeof why,
+                   "the checkpoint's last record of partition %" PRIu32
+                   " of topic %s, at offset %" PRId64
+                   ", is gone, or another record is in its place",
+                   partition, view->config->set.topic, view->at[partition].mark.seq - 1);
     oq_kafka_view_doubt(view);
     for (uint32_t i = 0; i < view->given; i++)
         view->at[i] = (struct place){.broker = -1};

@@ -1,5 +1,5 @@
 /* The reading half of the Kafka log: follows every partition of the topic from its start, or from
- * marks that are given, without a consumer group, and makes sure that it goes on reading the log
+ * marks that are given, without a consumer group, and makes sure that it continues to read the log
  * that it has begun. Belongs to the log's thread. */
 #ifndef OQ_KAFKA_VIEW_H
 #define OQ_KAFKA_VIEW_H

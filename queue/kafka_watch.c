@@ -60,7 +60,7 @@ static int find_edges(struct oq_kafka_watch *watch, int64_t edge, int64_t *ret_o
     rd_kafka_topic_partition_list_destroy(list);
     return error == 0
                ? 0
-               : ps_fault(fault, PS_E_IO, topic, "where its partitions %s is not known: %s",
+               : ps_fault(fault, PS_E_IO, topic, "it is not known where its partitions %s: %s",
                           edge == RD_KAFKA_OFFSET_END ? "end" : "begin", rd_kafka_err2str(error));
 }
 
@@ -102,13 +102,13 @@ static void look_once(struct oq_kafka_watch *watch, bool full)
     look->err = find_out(watch, full, look);
     if (look->err == 0)
         take_cluster(watch, look);
-    rd_kafka_poll(watch->handle, 0); /* what on_error has to say */
+    rd_kafka_poll(watch->handle, 0); /* runs on_error */
     look->partitions = look->err == 0 ? watch->topic.partitions : 0;
     /* librdkafka reports a lasting reason once: keep it until a look succeeds */
     if (look->err == 0)
         watch->reason[0] = '\0';
     if (look->err == PS_E_IO && watch->reason[0] != '\0')
-        ps_fault(&look->fault, look->err, watch->config->set.topic, "look after Kafka at %s: %s",
+        ps_fault(&look->fault, look->err, watch->config->set.topic, "check Kafka at %s: %s",
                  watch->config->set.brokers, watch->reason);
 }
 

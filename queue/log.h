@@ -10,7 +10,7 @@
  *    surely not in the log and never will be. UNKNOWN: it may be there or appear later. SPILLED: it
  *    waits durably on this machine alone and goes to the log later.
  *  - what is UNKNOWN or SPILLED is closed by a record that the log writes by itself; on_record
- * shows what became of it. The journal writes released{rejected} for each accepted (or lowering)
+ * shows its outcome. The journal writes released{rejected} for each accepted (or lowering)
  *    record of unknown outcome; Kafka sends the same record again, or released{rejected} when its
  *    epoch is over. The log is away until these records have landed; the fold then decides.
  *  - a record that Kafka did not acknowledge in time, or of a producer that ended, may stand in the
@@ -22,7 +22,7 @@
  *  - records of one partition appended by one thread land in the order of the calls, unless one was
  *    refused, unknown or spilled.
  *  - a log that is away says so (oq_log_available, oq_log_view, on_state), tries by itself, and
- *    goes on without a restart.
+ *    continues without a restart.
  * Nobody has to know which backend it is: what differs between them is in oq_log_view and
  * oq_log_stats. */
 #ifndef OQ_LOG_H

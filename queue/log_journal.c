@@ -18,7 +18,7 @@
  *    came back or not (the fold lets it change nothing after an `accepted`), and a counter, so that
  *    there is something to write without them. Only when that is committed the log is available.
  *  - With a sale.archived the file notes that the sale's records are to be deleted. That is done
- *    between two batches, some records at a time (journal_file.c), and goes on after a start. An
+ *    between two batches, some records at a time (journal_file.c), and continues after a start. An
  *    error of it hurts nobody who buys: it is tried again later, and the log works on.
  *  - Nothing is appended while away, so the unknown ones are at most one batch; their memory is
  *    allocated at start. */
@@ -270,7 +270,7 @@ static int begin_at(struct journal *journal, const struct oq_mark *mark, struct 
         return err;
     if (!check.fits)
         snprintf(why, sizeof why, "record %lld of the journal %s", (long long)seq,
-                 err != 0 ? "is not there" : "is another one");
+                 err != 0 ? "does not exist" : "is a different one");
     err = journal->on.on_marks(check.fits, why, NULL, journal->on.ctx);
     if (err != 0)
         return ps_fault(fault, err, journal->path, "%s", ps_err_text(err));

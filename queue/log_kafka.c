@@ -10,7 +10,7 @@
  * What must hold: LANDED and on_record come from what was read, in the order of the partition, and
  * from one log only: what is there must begin with what was read (kafka_view), in the same cluster,
  * or the log is closed until it does again; what was taken before a call has its outcome before the
- * call runs; after a failure nothing is sent until reading back has shown what became of the
+ * call runs; after a failure nothing is sent until reading back has shown the outcome of the
  * records in flight. */
 #include "common/program/thread.h"
 #include "queue/kafka_breaker.h"
@@ -113,8 +113,8 @@ static int check_cluster(struct kafka *kafka, const char *cluster, struct ps_fau
         if (cluster[0] == '\0' || strcmp(cluster, kafka->cluster) == 0)
             return 0;
         return ps_fault(fault, PS_E_CORRUPT, topic,
-                        "Kafka at %s is cluster %s, and the orders are in cluster %s: let the "
-                        "address lead there again",
+                        "Kafka at %s is cluster %s, but the orders are in cluster %s: restore the "
+                        "address of that cluster",
                         kafka->config.set.brokers, cluster, kafka->cluster);
     }
     snprintf(kafka->cluster, sizeof kafka->cluster, "%s", cluster);
@@ -128,7 +128,7 @@ static void on_trouble(bool certain, const char *why, void *ctx)
     struct kafka *kafka = ctx;
     struct ps_fault fault;
     int err = ps_fault(&fault, PS_E_IO, kafka->config.set.topic,
-                       "Kafka at %s does not take records: %s", kafka->config.set.brokers, why);
+                       "Kafka at %s does not accept records: %s", kafka->config.set.brokers, why);
     go_away(kafka, certain, &fault, err);
 }
 
@@ -228,7 +228,7 @@ static int read_back(struct kafka *kafka)
         distrust(kafka, &fault, done);
     else if (done < 0) {
         ps_fault(&fault, done, kafka->config.set.topic,
-                 "out of memory for its records: restart the gateway where there is more");
+                 "out of memory for its records: restart the gateway with more memory");
         oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
     }
     int64_t took_ns = oq_kafka_sender_end_group(kafka->sender);

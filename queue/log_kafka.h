@@ -62,10 +62,10 @@ struct oq_kafka_settings {
 /* Connects, checks the topic, reads it through on_record on the log's thread, from its start or
  * from the marks on, up to the end that it saw first, and waits for that, open_wait_ms at most.
  * When Kafka cannot be reached or the read-back takes longer the log is open all the same, and away
- * (on_state comes before this returns or soon after): it goes on by itself, and is available when
+ * (on_state comes before this returns or soon after): it continues by itself, and is available when
  * its view has reached that end. PS_E_INVALID: a setting, or the topic is not one to keep orders
  * in: `fault` says what to change. PS_E_TIMEOUT: the same, and librdkafka hangs: the log's thread
- * goes on using callbacks and `spill`, and the process should end. PS_E_NOMEM, PS_E_IO
+ * continues to use callbacks and `spill`, and the process should end. PS_E_NOMEM, PS_E_IO
  * (descriptors, threads). What on_record saw before an error is to be thrown away. */
 int oq_kafka_open(const struct oq_kafka_settings *settings,
                   const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,

@@ -409,7 +409,8 @@ int oq_spill_open(const struct oq_spill_settings *settings,
                   struct ps_fault *fault)
 {
     if (settings->records_max == 0)
-        return ps_fault(fault, PS_E_INVALID, settings->path, "a spill takes one record at least");
+        return ps_fault(fault, PS_E_INVALID, settings->path,
+                        "a spill must have room for at least one record");
     struct spill *spill = malloc(sizeof *spill);
     if (spill == NULL)
         return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");

@@ -98,7 +98,7 @@ static int order_unreadable(struct ps_db *db, int64_t seq, const struct ps_fault
 static int give_row(struct ps_db *db, const struct ps_db_statement *row, oq_spill_file_fn *fn,
                     void *ctx, struct ps_fault *fault)
 {
-    struct ps_fault wrong = {.path = "/type", .text = "it is no accepted order"};
+    struct ps_fault wrong = {.path = "/type", .text = "it is not an accepted order"};
     int64_t seq = ps_db_int(row, 0);
     struct ps_str body = ps_db_text(row, 1);
     struct oq_event event;

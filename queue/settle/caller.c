@@ -3,7 +3,7 @@
  *
  * A 200 and the 409s that name the order's state are final: a gateway answers them only when its
  * log shows that state. So is 410 archived: the order was decided long ago, as its archive says.
- * Everything else (503 order_pending, no answer, an answer that makes no sense) is tried again with
+ * Everything else (503 order_pending, no answer, an invalid answer) is tried again with
  * growing pauses, an item by itself or, if a gateway fails as a whole, all of them. Each retry goes
  * to the next gateway in the list, since one that has lost its log answers calls but decides
  * nothing. A 404 is final only after several tries, and only if this worker's log does not show the
@@ -186,7 +186,7 @@ int st_caller_start(struct st_caller *caller, size_t count, struct ps_fault *fau
     return err;
 }
 
-/* --- Hearing --- */
+/* --- Answers --- */
 
 /* NULL: no final answer. */
 static const char *result_of(const struct st_decision *decision, int64_t status, struct ps_str code)
@@ -241,7 +241,7 @@ static int read_results(struct st_caller *caller, const struct ps_answer *answer
         for (size_t i = 0; i < caller->asked; i++)
             caller->decisions[caller->order[i]].result = NULL;
         return ps_fault(fault, err, caller->settings.urls[caller->url],
-                        "the answer is not that of a gateway");
+                        "the answer is not from a gateway");
     }
     return 0;
 }
@@ -268,7 +268,7 @@ static int judge_answer(struct st_caller *caller, const struct ps_answer *answer
                                                                  : 0;
     if (status == 401 || status == 403)
         return ps_fault(fault, PS_E_PERMISSION, url,
-                        "%d: the token in %s is not taken; it needs the role operator", status,
+                        "%d: the token in %s is refused; it needs the role operator", status,
                         caller->settings.token_file);
     return ps_fault(fault, PS_E_IO, url, "the answer is %d", status);
 }

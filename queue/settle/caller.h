@@ -1,4 +1,4 @@
-/* The way back: asks a gateway's admin API to confirm and cancel orders, up to ST_CALL_MAX in one
+/* Calls a gateway's admin API to confirm and cancel orders, up to ST_CALL_MAX in one
  * call, one call at a time, without blocking. A call may be repeated: the gateway's log decides
  * once, and answers the same forever. So anything but a clear answer is asked again. One thread. */
 #ifndef ST_CALLER_H

@@ -1,12 +1,12 @@
 /* Judging a batch.
  *
- * Each batch gets a fold of its own. The fold first gets what the database knows, as records: each
- * epoch as a fence, and the orders in a partition that no log has (an order's state does not depend
- * on where its records lie). Then it gets the batch, and what it answers has changed. So the rules
- * stand in one place only, queue/fold_write.c; this file only translates. An `accepted` of a sale
- * that was never fenced is void by the fold; no gateway writes one, so the log has lost its
- * beginning or somebody else writes into it: it becomes a dead letter as well, where operators
- * look. */
+ * Each batch gets its own fold. The fold is first filled with what the database knows, as records:
+ * each epoch as a fence, and the orders in a partition that no log has (an order's state does not
+ * depend on the partition of its records). Then it gets the batch, and its effects are the changes.
+ * So the rules are in one place only, queue/fold_write.c; this file only translates. An `accepted`
+ * of a sale that was never fenced is void by the fold. No gateway writes one, so the log has lost
+ * its beginning or another program writes into it: the record also becomes a dead letter, where
+ * operators look. */
 #include "queue/settle/judge.h"
 #include "queue/fold.h"
 
@@ -77,7 +77,7 @@ static size_t sort_once(void *items, size_t count, size_t size,
     return kept;
 }
 
-/* --- What the batch touches --- */
+/* --- Orders and epochs of the batch --- */
 
 static bool is_settled(const struct st_judge *judge, const struct st_record *record)
 {
@@ -113,7 +113,7 @@ void st_judge_ask(struct st_judge *judge, const struct st_batch *batch)
         sort_once(judge->orders, judge->order_count, sizeof *judge->orders, compare_orders);
 }
 
-/* --- Telling the fold what the database knows --- */
+/* --- Filling the fold from the database --- */
 
 struct judging {
     struct st_judge *judge;
@@ -181,7 +181,7 @@ static int tell_known(struct judging *judging)
     return err;
 }
 
-/* --- Hearing what it makes of the batch --- */
+/* --- Applying the batch --- */
 
 static int put_aside(struct st_judge *judge, struct st_record *record, const char *reason)
 {
@@ -253,7 +253,7 @@ static int judge_record(struct judging *judging, struct st_record *record)
     int err = apply_event(judging, record->partition, event, &change);
     if (err == PS_E_INVALID) { /* it would raise the units of a SKU above the largest number */
         judge->count.anomalies++;
-        return put_aside(judge, record, "the fold refuses it: it makes no sense");
+        return put_aside(judge, record, "the fold refuses it: it contradicts earlier records");
     }
     if (err != 0)
         return err;
@@ -267,9 +267,9 @@ static int judge_record(struct judging *judging, struct st_record *record)
         return 0;
     judge->count.anomalies++;
     return put_aside(judge, record,
-                     fenceless ? "no sale.fenced of its sale stands before it in its partition: "
+                     fenceless ? "its partition has no sale.fenced of its sale before it: "
                                  "the log has lost its beginning, or no gateway wrote this"
-                               : "no accepted of its order stands before it: no gateway writes "
+                               : "its order has no accepted before it: no gateway writes "
                                  "this");
 }
 

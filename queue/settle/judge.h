@@ -14,7 +14,7 @@
 #define ST_PARTITION_MAX (OQ_PARTITION_MAX - 1)
 
 struct st_count {
-    int64_t accepted, confirmed, released, voided; /* orders that became so */
+    int64_t accepted, confirmed, released, voided; /* orders that reached this state */
     int64_t by_type[OQ_TYPES];                     /* records */
     int64_t rehearsal;                             /* records that were skipped */
     int64_t poison;

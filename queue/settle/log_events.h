@@ -6,29 +6,29 @@
 /* clang-format off */
 /*    event, level, what it means, what to do ("" = nothing) */
 #define ST_LOG_EVENTS(X) \
-    X(started, INFO, "The worker has its database and its log, and begins.", "") \
-    X(progress, INFO, "How far it is.", "") \
-    X(done, INFO, "--once: all is read and every decision has its answer.", "") \
+    X(started, INFO, "The worker has opened its database and its log, and begins.", "") \
+    X(progress, INFO, "Progress: how far the log was read.", "") \
+    X(done, INFO, "--once: everything is read, and every decision has its answer.", "") \
     X(stopped, INFO, "The process ends.", "") \
-    X(database_away, WARN, "The database cannot be reached, or refuses a statement (why). It is tried again.", \
+    X(database_away, WARN, "The database cannot be reached, or refuses a statement (why). The worker tries again.", \
       "Repair what why names: a missing right, a full disk.") \
     X(database_back, INFO, "The database is back.", "") \
-    X(log_away, WARN, "The journal or Kafka cannot be read (why). It is tried again.", "Repair what why names.") \
+    X(log_away, WARN, "The journal or Kafka cannot be read (why). The worker tries again.", "Repair what why names.") \
     X(log_back, INFO, "The log is back.", "") \
     X(gateway_away, WARN, "No gateway answers calls, or the token is refused (why). Decisions wait.", \
-      "Look at the gateways, or at the token.") \
+      "Check the gateways and the token.") \
     X(gateway_back, INFO, "A gateway answers again.", "") \
     X(dead_letter, WARN, "A malformed record was put aside.", "Find out who wrote it.") \
-    X(dead_letters_unsent, WARN, "The dead-letter topic did not take them; the table has them.", "Look at the topic.") \
-    X(metrics_unwritten, WARN, "The metrics file cannot be replaced.", "Mend the rights of its directory.") \
-    X(conflict, DEBUG, "Another worker was quicker.", "") \
+    X(dead_letters_unsent, WARN, "The dead-letter topic did not accept them; the table has them.", "Check the topic.") \
+    X(metrics_unwritten, WARN, "The metrics file cannot be replaced.", "Correct the permissions of its directory.") \
+    X(conflict, DEBUG, "Another worker stored these records first.", "") \
     X(records_lost, ERROR, "Records were deleted before they were read: orders may be missing.", \
       "Follow \"When records are gone\" in queue/settle/README.md.") \
-    X(start_failed, ERROR, "The start failed (where, why).", "Fix what why says.") \
-    X(database_refused, ERROR, "The database is not one that the worker can use (why); it ends.", "Fix what why says.") \
-    X(log_refused, ERROR, "The log is another one, or lacks records (why); the worker ends.", \
+    X(start_failed, ERROR, "The start failed (where, why).", "Correct what why names.") \
+    X(database_refused, ERROR, "The worker cannot use this database (why) and ends.", "Correct what why names.") \
+    X(log_refused, ERROR, "The log is not the one that the database was filled from, or lacks records (why); the worker ends.", \
       "Follow \"When records are gone\" in queue/settle/README.md.") \
-    X(no_progress, ERROR, "--once made no progress for patience_s and gives up.", "The lines before say what is away.")
+    X(no_progress, ERROR, "--once made no progress for patience_s and gives up.", "Earlier log lines tell what cannot be reached.")
 /* clang-format on */
 
 #endif

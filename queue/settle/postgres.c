@@ -1,8 +1,8 @@
-/* The connection: libpq without blocking calls, so that a server that is there but does not answer
- * (a frozen machine, a lock that nobody lets go) is an error after ANSWER_MS and never the end of
- * all waiting. The connection is given up then, and what became of the statement is not known: who
- * comes back asks the positions. The server is told to give up before we do, on a lock and on a
- * transaction that a frozen worker holds open. */
+/* The connection: libpq without blocking calls, so that a server that does not answer (a frozen
+ * machine, a lock that is never released) is an error after ANSWER_MS instead of an endless wait.
+ * The connection is then closed, and the outcome of the statement is unknown: after reconnecting,
+ * the worker reads the positions. The server's own time limits, for a lock and for a transaction
+ * that a frozen worker holds open, are shorter. */
 #include "queue/settle/postgres.h"
 #include "common/clock.h"
 #include "common/grow.h"
@@ -192,7 +192,7 @@ static int await_result(struct st_pg *pg, PGresult **ret_result, struct ps_fault
             continue;
         PQclear(kept);
         return broken ? query_failed(pg, NULL, fault)
-                      : ps_fault(fault, PS_E_IO, pg->server, "it has not answered within %d s",
+                      : ps_fault(fault, PS_E_IO, pg->server, "it did not answer within %d s",
                                  ANSWER_MS / 1000);
     }
 }
@@ -246,10 +246,11 @@ int st_pg_run_on(struct st_pg *pg, const char *sql, size_t params, size_t rows,
     unsigned long long changed = strtoull(PQcmdTuples(result), NULL, 10);
     PQclear(result);
     if (changed != rows)
-        return ps_fault(fault, PS_E_CORRUPT, pg->server,
-                        "%zu rows were to be changed, %llu were: does a rule or a trigger stand in "
-                        "the way?",
-                        rows, changed);
+        return ps_fault(
+            fault, PS_E_CORRUPT, pg->server,
+            "the statement should change %zu rows, but changed %llu: is a rule or a trigger in "
+            "the way?",
+            rows, changed);
     return 0;
 }
 
@@ -292,8 +293,8 @@ static int check_encoding(struct st_pg *pg, struct ps_fault *fault)
     if (encoding == NULL || strcmp(encoding, "UTF8") == 0 || strcmp(encoding, "SQL_ASCII") == 0)
         return 0;
     return ps_fault(fault, PS_E_INVALID, pg->server,
-                    "its encoding is %s, which has not all characters that the name of a user may "
-                    "have: make a database with ENCODING 'UTF8'",
+                    "its encoding is %s, which lacks characters that a user's name may have: "
+                    "create a database with ENCODING 'UTF8'",
                     encoding);
 }
 

@@ -32,24 +32,24 @@ static const struct ps_member members[] = {
     {"journal", PS_M_STRING, AT(journal), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .example = "\"/var/lib/penstock/journal.db\"", .text = {"Read this journal of a gateway (state_dir/journal.db)", "读取网关的这个 journal（state_dir/journal.db）"}},
     {"kafka.brokers", PS_M_STRING, AT(kafka.brokers), .min = 0, .max = 4000, .fallback = "\"\"", .example = "\"127.0.0.1:9092\"", .text = {"Or read from Kafka: host:port, several with commas", "或者从 Kafka 读取：host:port，多个用逗号分隔"}},
     {"kafka.topic", PS_M_STRING, AT(kafka.topic), .min = 1, .max = 249, .fallback = "\"penstock.orders\"", .text = {"The topic of the order log", "订单日志的 topic"}},
-    {"kafka.group", PS_M_STRING, AT(kafka.group), .min = 1, .max = 249, .fallback = "\"penstock-settle\"", .text = {"Workers of one group share the partitions; a database of its own needs a group of its own", "同组的 worker 分担各分区；独立的数据库要用独立的组"}},
-    {"kafka.dead_letter_topic", PS_M_STRING, AT(kafka.dead_letter_topic), .flags = PS_M_NULLABLE, .min = 1, .max = 249, .fallback = "null", .example = "\"penstock.dead\"", .text = {"Records that make no sense are sent there, besides the table penstock_dead_letters", "无法理解的记录除写入 penstock_dead_letters 表之外，还发往这里"}},
-    {"kafka.skip_lost", PS_M_BOOL, AT(kafka.skip_lost), .fallback = "false", .text = {"Go on where records are gone that were never read; their orders are missing in the database", "有记录尚未读取就已消失时仍继续；数据库里会缺少相应的订单"}},
+    {"kafka.group", PS_M_STRING, AT(kafka.group), .min = 1, .max = 249, .fallback = "\"penstock-settle\"", .text = {"Workers of one group share the partitions; each database needs its own group", "同组的 worker 分担各分区；独立的数据库要用独立的组"}},
+    {"kafka.dead_letter_topic", PS_M_STRING, AT(kafka.dead_letter_topic), .flags = PS_M_NULLABLE, .min = 1, .max = 249, .fallback = "null", .example = "\"penstock.dead\"", .text = {"Invalid records are sent there, in addition to the table penstock_dead_letters", "无法理解的记录除写入 penstock_dead_letters 表之外，还发往这里"}},
+    {"kafka.skip_lost", PS_M_BOOL, AT(kafka.skip_lost), .fallback = "false", .text = {"Continue although records were deleted before they were read; their orders are missing in the database", "有记录尚未读取就已消失时仍继续；数据库里会缺少相应的订单"}},
     {"kafka.properties", PS_M_FREE, AT(kafka.properties), .fallback = "{}", .example = "{\"security.protocol\":\"SSL\"}", .text = {"Settings of librdkafka, for security and tuning", "librdkafka 的属性，用于安全和调优"}},
     {"kafka.sasl_password_file", PS_M_STRING, AT(kafka.sasl_password_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .example = "\"kafka-password\"", .text = {"A file with the property sasl.password in its first line: a path, or the name of a systemd credential", "首行是属性 sasl.password 的文件：路径，或 systemd credential 的名称"}},
-    {"name", PS_M_STRING, AT(name), .min = 1, .max = 64, .fallback = "\"log\"", .text = {"What the database calls this log; several logs in one database need a name each", "数据库里这个日志的名称；同一数据库存多个日志时各用一个"}},
+    {"name", PS_M_STRING, AT(name), .min = 1, .max = 64, .fallback = "\"log\"", .text = {"The name of this log in the database; several logs in one database need different names", "数据库里这个日志的名称；同一数据库存多个日志时各用一个"}},
     {"database", PS_M_STRING, AT(database), .min = 0, .max = 4000, .fallback = "\"\"", .example = "\"sqlite:shop.db\"", .text = {"sqlite:FILE, or a connection string of PostgreSQL (postgresql://...)", "sqlite:文件名，或 PostgreSQL 的连接串（postgresql://...）"}},
-    {"gateway.url", PS_M_LIST, STRINGS(gateway.url), .item = &url_item, .fallback = "[]", .example = "[\"http://127.0.0.1:8090\"]", .text = {"Admin listeners to confirm and cancel at; the next one when one fails; none: decisions wait", "接受 confirm 和 cancel 的管理监听；一个失败就用下一个；不填：决定留待以后"}},
+    {"gateway.url", PS_M_LIST, STRINGS(gateway.url), .item = &url_item, .fallback = "[]", .example = "[\"http://127.0.0.1:8090\"]", .text = {"Admin listeners for confirm and cancel calls; if one fails, the next is used; none: decisions wait", "接受 confirm 和 cancel 的管理监听；一个失败就用下一个；不填：决定留待以后"}},
     {"gateway.token_file", PS_M_STRING, AT(gateway.token_file), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .example = "\"settle-token\"", .text = {"A file with an admin token of the role operator in its first line: a path, or the name of a systemd credential", "首行是 operator 角色管理 token 的文件：路径，或 systemd credential 的名称"}},
-    {"gateway.timeout_ms", PS_M_INT, AT(gateway.timeout_ms), .min = 100, .max = 60000, .unit = {"ms"}, .fallback = "5000", .text = {"A call may take this long; then it is made again", "一次调用的时限；超时后重试"}},
+    {"gateway.timeout_ms", PS_M_INT, AT(gateway.timeout_ms), .min = 100, .max = 60000, .unit = {"ms"}, .fallback = "5000", .text = {"A call may take this long before it is repeated", "一次调用的时限；超时后重试"}},
     {"auto_confirm", PS_M_BOOL, AT(auto_confirm), .fallback = "false", .text = {"Decide to confirm each accepted order at once, paid or not: for demonstrations", "每张已接受的订单立即决定 confirm，不论是否付款：用于演示"}},
-    {"rehearsals", PS_M_BOOL, AT(rehearsals), .fallback = "false", .text = {"Keep the orders of rehearsals, in tables of their own; else they are dropped", "保留演练的订单，存入单独的表；否则丢弃"}},
-    {"batch", PS_M_INT, AT(batch), .min = 1, .max = 10000, .unit = {"records", "条记录"}, .fallback = "1000", .text = {"Most records in one transaction", "一个事务最多包含的记录数"}},
+    {"rehearsals", PS_M_BOOL, AT(rehearsals), .fallback = "false", .text = {"Keep the orders of rehearsals, in separate tables; else they are dropped", "保留演练的订单，存入单独的表；否则丢弃"}},
+    {"batch", PS_M_INT, AT(batch), .min = 1, .max = 10000, .unit = {"records", "条记录"}, .fallback = "1000", .text = {"The largest number of records in one transaction", "一个事务最多包含的记录数"}},
     {"metrics.file", PS_M_STRING, AT(metrics.file), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .example = "\"/var/lib/node_exporter/penstock.prom\"", .text = {"Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)", "把指标写进这个文件，供 node_exporter 的 textfile collector 读取（NAME.prom）"}},
     {"metrics.interval_s", PS_M_INT, AT(metrics.interval_s), .min = 1, .max = 3600, .unit = {"s"}, .fallback = "5", .text = {"How often", "写入的间隔"}},
-    {"progress_s", PS_M_INT, AT(progress_s), .min = 0, .max = 3600, .unit = {"s"}, .fallback = "10", .text = {"How often to log how far it is, while there is progress; 0 = never", "有进展时，每隔多久记录一次进度；0：不记录"}},
-    {"patience_s", PS_M_INT, AT(patience_s), .min = 1, .max = 86400, .unit = {"s"}, .fallback = "30", .text = {"With --once: give up after so long without progress", "使用 --once 时：这么久没有进展就放弃"}},
-    {"log_level", PS_M_ENUM, AT(log_level), .words = log_levels, .fallback = "\"info\"", .text = {"Least level that is logged", "写进日志的最低级别"}},
+    {"progress_s", PS_M_INT, AT(progress_s), .min = 0, .max = 3600, .unit = {"s"}, .fallback = "10", .text = {"How often to log progress, while there is any; 0 = never", "有进展时，每隔多久记录一次进度；0：不记录"}},
+    {"patience_s", PS_M_INT, AT(patience_s), .min = 1, .max = 86400, .unit = {"s"}, .fallback = "30", .text = {"With --once: give up after this time without progress", "使用 --once 时：这么久没有进展就放弃"}},
+    {"log_level", PS_M_ENUM, AT(log_level), .words = log_levels, .fallback = "\"info\"", .text = {"The lowest level that is logged", "写进日志的最低级别"}},
 };
 /* clang-format on */
 const struct ps_table st_settings_table = {.title = "Settings of penstock-settle",
@@ -75,7 +75,7 @@ static int set_action(const struct ps_flag *flag, const char *value, void *field
     if (value != NULL)
         return ps_fault(fault, PS_E_INVALID, flag->name, "takes no value");
     if (*action != ST_RUN && *action != (enum st_action)flag->min)
-        return ps_fault(fault, PS_E_INVALID, flag->name, "one thing at a time");
+        return ps_fault(fault, PS_E_INVALID, flag->name, "only one action at a time");
     *action = (enum st_action)flag->min;
     return 0;
 }
@@ -105,10 +105,10 @@ static int note_setting(const struct ps_flag *flag, const char *value, void *fie
 /* clang-format off */
 static const struct ps_flag actions[] = {
     {"--config", "FILE", "Read settings from this JSON file; flags win over it", ps_flag_set_text, GIVEN(config), 0, 0},
-    {"--init", NULL, "Make the tables, unless they are there, and end", set_action, GIVEN(action), ST_INIT, 0},
-    {"--once", NULL, "Read up to the end of the log, have all decisions answered, and end", set_action, GIVEN(action), ST_ONCE, 0},
+    {"--init", NULL, "Create the tables if they do not exist, and exit", set_action, GIVEN(action), ST_INIT, 0},
+    {"--once", NULL, "Read up to the end of the log, wait until all decisions are answered, and exit", set_action, GIVEN(action), ST_ONCE, 0},
     {"--print-default-config", NULL, "Print all settings with their defaults as JSON", set_action, GIVEN(action), ST_DEFAULTS, 0},
-    {"--print-schema", NULL, "Print what the file may hold, as JSON Schema 2020-12", set_action, GIVEN(action), ST_SCHEMA, 0},
+    {"--print-schema", NULL, "Print the JSON Schema 2020-12 of the file", set_action, GIVEN(action), ST_SCHEMA, 0},
     {"--print-docs", "DIR", "Write the reference pages into this directory", set_docs, 0, ST_DOCS, 0},
     {"--version", NULL, "Print the version", set_action, GIVEN(action), ST_VERSION, 0},
     {"--help", NULL, "Print this", set_action, GIVEN(action), ST_HELP, 0},
@@ -130,10 +130,10 @@ void st_settings_help(void)
 {
     puts("usage: penstock-settle [--config FILE] [SETTING...] [--init | --once]\n\n"
          "Follows the order log of Penstock, writes a shop's orders into a database, each\n"
-         "once, and has the shop's decisions confirmed or cancelled. See penstock-settle(8).\n");
+         "once, and confirms or cancels orders as the shop decides. See penstock-settle(8).\n");
     ps_flags_print_help(actions, PS_ARRAY_LEN(actions), stdout);
     puts("\nSettings; as a flag, gateway.token_file is --gateway-token-file VALUE, lists take\n"
-         "one value a flag, and true needs no value:\n");
+         "one value per flag, and true needs no value:\n");
     ps_reference_help(stdout, &st_settings_table);
 }
 
@@ -195,7 +195,7 @@ static int put_flag(json_t *document, const struct ps_member *row, const char *t
     json_t *object = object_for(document, row->name, &name);
     json_t *value = value_of(row, text);
     if (value == NULL)
-        return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is no JSON", text);
+        return ps_fault(fault, PS_E_INVALID, row->name, "\"%s\" is not valid JSON", text);
     int failed;
     if (row->type == PS_M_LIST) {
         if (object != NULL && first)
@@ -206,7 +206,7 @@ static int put_flag(json_t *document, const struct ps_member *row, const char *t
     }
     return failed == 0 ? 0
                        : ps_fault(fault, PS_E_INVALID, row->name,
-                                  "cannot be set: the file has something else in its place");
+                                  "cannot be set: the file has another value in its place");
 }
 
 /* The actions, and a flag for each setting. */
@@ -258,7 +258,7 @@ static void check_together(struct st_settings *settings, enum st_action action,
     if (action == ST_INIT)
         return;
     if ((settings->journal != NULL) == (settings->kafka.brokers[0] != '\0'))
-        refuse(faults, "journal", "either this or kafka.brokers is needed: where the log is");
+        refuse(faults, "journal", "either this or kafka.brokers is required: the place of the log");
     if (settings->gateway.url.count > 0 && settings->gateway.token_file == NULL)
         refuse(faults, "gateway.token_file", "is missing beside gateway.url");
     if (settings->auto_confirm && settings->gateway.url.count == 0)

@@ -47,7 +47,7 @@ int st_schema_check(int64_t version, const char *database, struct ps_fault *faul
 {
     if (version == 0)
         return ps_fault(fault, PS_E_NOT_FOUND, database,
-                        "the tables of settlement are not there: run penstock-settle --init once");
+                        "the tables of settlement do not exist: run penstock-settle --init once");
     if (version < ST_SCHEMA_VERSION)
         return ps_fault(fault, PS_E_NOT_FOUND, database,
                         "the tables have version %" PRId64 ", this program needs %d: run "

@@ -105,8 +105,8 @@ int st_position_check(const struct st_position *position, int64_t seq, struct ps
     return ps_fault(
         fault, PS_E_CORRUPT, log,
         "the record at %s is not the one that the database was filled from: the log was "
-        "restored or replaced; give the database the log that it knows, or this log a "
-        "name of its own (\"name\")",
+        "restored or replaced; connect the database to its own log, or give this log "
+        "another name (\"name\")",
         where);
 }
 

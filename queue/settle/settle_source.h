@@ -59,9 +59,9 @@ struct st_source_hooks {
     /* Of a partition that the source begins with or returns to. */
     int (*position)(uint32_t partition, struct st_position *ret_position, void *ctx,
                     struct ps_fault *fault);
-    /* The partition was read up to `seq` and goes on with the record behind `first` only. Kafka: it
-     * begins there; a journal: those between were deleted with their sale.
-     * 0: the position has been moved on to `first`, and reading goes on there. */
+    /* The partition was read up to `seq` and continues with the record behind `first` only. Kafka:
+     * it begins there; a journal: those between were deleted with their sale. 0: the position has
+     * been moved on to `first`, and reading continues there. */
     int (*lost)(uint32_t partition, int64_t seq, int64_t first, void *ctx, struct ps_fault *fault);
     void *ctx;
 };

@@ -155,7 +155,7 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
         char text[sizeof fault->text];
         snprintf(text, sizeof text, "%s", fault->text);
         ps_fault(fault, err, pg->server,
-                 "%s, and it is none of settlement's: give settlement a schema of its own", text);
+                 "%s, and it does not belong to settlement: give settlement its own schema", text);
     }
     return err;
 }
@@ -180,7 +180,7 @@ static int postgres_position(struct st_sink *sink, const char *name, uint32_t pa
                                  .checked = PQgetisnull(result, 0, 1) == 0,
                                  .digest = (uint64_t)strtoll(PQgetvalue(result, 0, 1), NULL, 10)};
     else
-        err = ps_fault(fault, PS_E_CORRUPT, pg->server, "a position has gone");
+        err = ps_fault(fault, PS_E_CORRUPT, pg->server, "a position is missing");
     PQclear(result);
     return err;
 }
@@ -205,8 +205,8 @@ static int postgres_begin(struct st_sink *sink, const char *name, const struct s
         if (err != 0)
             break;
         if (strcmp(PQcmdTuples(result), "1") != 0)
-            err =
-                ps_fault(fault, PS_E_CONFLICT, pg->server, "another worker has read on from there");
+            err = ps_fault(fault, PS_E_CONFLICT, pg->server,
+                           "another worker has stored these records");
         PQclear(result);
     }
     if (err == PS_E_CONFLICT)

@@ -174,7 +174,7 @@ static int create_tables(struct st_sink *sink, struct ps_fault *fault)
         return err;
     struct ps_fault why = *fault;
     return ps_fault(fault, PS_E_EXISTS, ps_db_path(db),
-                    "%s, and it is none of settlement's: give settlement a file of its own",
+                    "%s, and it does not belong to settlement: give settlement its own file",
                     why.text);
 }
 
@@ -229,8 +229,8 @@ static int claim_partition(struct ps_db *db, const char *name, const struct st_c
         ps_db_bind_int(statement, 5, (int64_t)claim->digest);
     int err = ps_db_run(statement, fault);
     if (err == 0 && ps_db_changes(db) != 1)
-        err =
-            ps_fault(fault, PS_E_CONFLICT, ps_db_path(db), "another worker has read on from there");
+        err = ps_fault(fault, PS_E_CONFLICT, ps_db_path(db),
+                       "another worker has stored these records");
     return err;
 }
 
@@ -502,7 +502,7 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink, struc
 {
     if (!make && access(path, F_OK) != 0 && errno == ENOENT)
         return ps_fault(fault, PS_E_NOT_FOUND, path,
-                        "there is no such file: run penstock-settle --init once");
+                        "the file does not exist: run penstock-settle --init once");
     struct sqlite *sqlite = calloc(1, sizeof *sqlite);
     if (sqlite == NULL)
         return ps_fault(fault, PS_E_NOMEM, path, "out of memory");

@@ -124,8 +124,8 @@ static int find_place(struct journal *journal, struct ps_fault *fault)
             return ps_fault(
                 fault, PS_E_CORRUPT, journal->path,
                 "it ends before record %" PRId64 ", which the database has: the journal "
-                "was restored from a backup or replaced; give the database the log that "
-                "it knows, or this log a name of its own (\"name\")",
+                "was restored from a backup or replaced; connect the database to its own "
+                "log, or give this log another name (\"name\")",
                 position.seq);
     }
     journal->last = position.seq;

@@ -6,8 +6,8 @@
  * takes the records of one of them.
  *
  * Reading of a partition begins at the record that the database has last, which must still be the
- * same one; it is not given out. If only that record is gone, reading goes on. If records behind it
- * are gone too (retention), or the first ones of a partition that was never read, nobody has
+ * same one; it is not given out. If only that record is gone, reading continues. If records behind
+ * it are gone too (retention), or the first ones of a partition that was never read, nobody has
  * settled them: the hook `lost` decides. Positions are seqs: Kafka's offset + 1, so that 0 is none.
  * Every question has a deadline: a signal waits for it. */
 #include "queue/settle/settle_source.h"
@@ -260,8 +260,8 @@ static int check_ends(const struct kafka *kafka, struct ps_fault *fault)
             return ps_fault(fault, PS_E_CORRUPT, kafka->settings.topic,
                             "partition %" PRId32 " ends at offset %" PRId64
                             ", but was read up to %" PRId64
-                            ": it is another topic than the one that the database knows; give "
-                            "this log a name of its own (\"name\")",
+                            ": it is not the topic that the database knows; give "
+                            "this log another name (\"name\")",
                             partition, part->end, part->position.seq);
     }
     return 0;
@@ -345,7 +345,7 @@ static int handle_event(struct kafka *kafka, const rd_kafka_message_t *message,
         return 0;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-        return ps_fault(fault, PS_E_IO, kafka->settings.topic, "there is no such topic at %s",
+        return ps_fault(fault, PS_E_IO, kafka->settings.topic, "no such topic at %s",
                         kafka->settings.brokers);
     default: /* also records that are gone: entered anew, it shows which; and damaged ones */
         return ps_fault(fault, PS_E_IO, kafka->settings.topic, "%s",

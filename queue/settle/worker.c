@@ -4,7 +4,7 @@
  * What must hold:
  *  - the positions in the database are the only memory. After whatever went wrong (a conflict with
  *    another worker, a transaction whose outcome is not known, a database that was away) they are
- *    asked for again, and reading goes on from there;
+ *    read again, and reading continues from there;
  *  - nothing about a record is done outside of its transaction, save sending it to the dead-letter
  *    topic, which may happen twice;
  *  - the worker waits for what can pass; what cannot (a log that is not the one that the database
@@ -27,7 +27,7 @@
 #define AWAY_MAX_MS   5000
 #define SAY_AGAIN_NS  (60 * PS_NS_PER_S)
 
-/* A database, a log or a gateway that is away, and comes back by itself. */
+/* A database, a log or a gateway that may be away for a while. */
 struct trouble {
     const char *away, *back; /* events of the program's log */
     int64_t failures;        /* in a row */
@@ -61,9 +61,9 @@ static int64_t now_ns(void)
     return ps_clock_mono_ns(&ps_clock_system);
 }
 
-/* --- What comes and goes --- */
+/* --- Away and back --- */
 
-/* Logs it, unless that was just done; returns the pause before the next try. */
+/* Logs the failure, unless just logged; returns the pause before the next attempt. */
 static int64_t note_trouble(struct trouble *trouble, const struct ps_fault *fault)
 {
     int64_t now = now_ns();
@@ -154,11 +154,12 @@ static int on_lost(uint32_t partition, int64_t seq, int64_t first, void *ctx,
            PS_F_INT("offset", seq), PS_F_INT("first_offset", first));
     st_report_add(&worker->report, ST_M_LOST, 0, first - seq);
     if (!settings->kafka.skip_lost)
-        return ps_fault(fault, PS_E_CORRUPT, log,
-                        "partition %u: records from offset %lld to %lld are gone before they were "
-                        "settled, orders may be missing; to go on without them start once with "
-                        "kafka.skip_lost, and see README.md, \"When records are gone\"",
-                        partition, (long long)seq, (long long)first - 1);
+        return ps_fault(
+            fault, PS_E_CORRUPT, log,
+            "partition %u: records from offset %lld to %lld were deleted before they were "
+            "settled, orders may be missing; to continue without them start once with "
+            "kafka.skip_lost, and see README.md, \"When records are gone\"",
+            partition, (long long)seq, (long long)first - 1);
     int err = st_sink_begin(worker->sink, settings->name, &claim, 1, fault);
     if (err == 0)
         err = st_sink_commit(worker->sink, fault);
@@ -205,7 +206,7 @@ static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
         return err;
     err = st_judge(judge, &worker->batch);
     if (err != 0)
-        return ps_fault(fault, err, "database", "what it knows of the orders makes no sense");
+        return ps_fault(fault, err, "database", "its data about the orders is inconsistent");
     bury_letters(worker);
     struct st_changes changes = {.epochs = judge->epochs,
                                  .epoch_count = judge->epoch_count,
@@ -340,7 +341,7 @@ static int open_decisions(struct worker *worker, int64_t *ret_count)
     return err != 0 ? sink_failed(worker, err, &fault) : 0;
 }
 
-/* --- Telling --- */
+/* --- Progress --- */
 
 static void say_progress(struct worker *worker, const char *event)
 {
@@ -475,7 +476,7 @@ static int run_loop(struct worker *worker)
     return err;
 }
 
-/* --- From start to end --- */
+/* --- Life --- */
 
 static int open_kafka(struct worker *worker, const struct st_source_hooks *hooks,
                       struct ps_fault *fault)

@@ -138,7 +138,7 @@ static enum sb_turn ask(const struct sb_source *from, const char *path,
     const struct ps_answer *answer = *ret_answer;
     if (answer->status == 200 || answer->status == 204)
         return SB_MORE;
-    ps_fault(fault, 0, "--gateway", "GET %s is answered %d: %.300s", path, answer->status,
+    ps_fault(fault, 0, "--gateway", "GET %s returned %d: %.300s", path, answer->status,
              answer->text);
     return answer->status == 409 ? SB_REFUSED : SB_GATEWAY_AWAY;
 }
@@ -220,7 +220,7 @@ static enum sb_turn compare(struct sb_copy *copy, const struct sb_source *from,
         if (same)
             return SB_MORE;
         if (!there || line.seq <= seq) {
-            ps_fault(fault, 0, copy->path, "record %lld is another one than the gateway's",
+            ps_fault(fault, 0, copy->path, "record %lld differs from the gateway's",
                      (long long)seq);
             return SB_REFUSED;
         }
@@ -238,8 +238,8 @@ static int write_line(struct sb_copy *copy, const struct line *line, int64_t las
     int err = 0;
 
     if (line->seq <= last)
-        return ps_fault(fault, PS_E_CORRUPT, "--gateway", "what comes behind record %lld is none",
-                        (long long)last);
+        return ps_fault(fault, PS_E_CORRUPT, "--gateway",
+                        "the data after record %lld is not a record", (long long)last);
     if (line->seq > last + 1)
         err = oq_journal_file_skip(copy->file, line->seq - 1 - last, line->seq - 1, fault);
     if (err == 0)
@@ -314,7 +314,7 @@ static enum sb_turn fetch_control(struct sb_copy *copy, const struct sb_source *
     copy->again_ns = now_ns() + CONTROL_SHARE * (now_ns() - began_ns);
     if (answer->len < sizeof magic || memcmp(answer->text, magic, sizeof magic) != 0 ||
         version_of(answer) < 0) {
-        ps_fault(fault, 0, "--gateway", "what it gives for control.db is no database");
+        ps_fault(fault, 0, "--gateway", "its copy of control.db is not a database");
         return SB_GATEWAY_AWAY;
     }
     copy->control = answer->text;

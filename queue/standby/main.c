@@ -1,6 +1,6 @@
-/* penstock-standby: follows the journal of a gateway on another machine, until it is stopped; then
- * a gateway started on its state directory goes on where the other one has ended. Exit status: 0
- * well, 1 failed, 2 usage. */
+/* penstock-standby: follows the journal of a gateway on another machine until it is stopped; then a
+ * gateway started on its state directory continues where the other one ended. Exit status: 0
+ * success, 1 failed, 2 usage. */
 #include "common/program/flags.h"
 #include "common/program/log.h"
 #include "queue/standby/copy.h"
@@ -27,9 +27,9 @@ struct arguments {
 /* clang-format off */
 static const struct ps_flag flags[] = {
     {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:8090", ps_flag_set_text, AT(gateway), 0, 0},
-    {"--token-file", "FILE", "a token of that gateway with the role admin, in the first line", ps_flag_set_text, AT(token_file), 0, 0},
+    {"--token-file", "FILE", "a file whose first line is a token of that gateway with the role admin", ps_flag_set_text, AT(token_file), 0, 0},
     {"--state-dir", "DIR", "where the copy is kept: the state_dir of the gateway that will take over", ps_flag_set_text, AT(state_dir), 0, 0},
-    {"--once", NULL, "end when everything of that moment is copied", ps_flag_set_bool, AT(once), 0, 0},
+    {"--once", NULL, "exit when everything up to this moment is copied", ps_flag_set_bool, AT(once), 0, 0},
     {"--version", NULL, "print the version", ps_flag_set_bool, AT(version), 0, 0},
     {"--help", NULL, "print this", ps_flag_set_bool, AT(help), 0, 0},
 };
@@ -52,7 +52,7 @@ static int give_up(const char *event, const struct ps_fault *fault)
     return EXIT_FAILED;
 }
 
-/* Says a trouble once, when it begins. */
+/* Prints a problem once, when it begins. */
 static void note_trouble(enum sb_turn turn, enum sb_turn before, const struct ps_fault *fault)
 {
     if (turn != before && turn == SB_GATEWAY_AWAY)
@@ -139,7 +139,8 @@ int main(int argc, char **argv)
         return EXIT_WELL;
     }
     if (arguments.gateway == NULL || arguments.token_file == NULL || arguments.state_dir == NULL) {
-        fprintf(stderr, "penstock-standby: --gateway, --token-file and --state-dir are needed\n%s",
+        fprintf(stderr,
+                "penstock-standby: --gateway, --token-file and --state-dir are required\n%s",
                 usage);
         return EXIT_USAGE;
     }

@@ -333,9 +333,9 @@ static void a_topic_that_is_missing_or_has_too_few_partitions_is_refused(void **
 {
     (void)state;
     struct oq_kafka_settings settings = kafka_settings(broker.direct);
-    assert_refused(&settings, "there is no such topic");
+    assert_refused(&settings, "no such topic");
     kafka_topic(&broker, topic, 2, NULL);
-    assert_refused(&settings, "has 2 partitions, the settings ask for 3");
+    assert_refused(&settings, "has 2 partitions, the settings require at least 3");
 }
 
 static void a_topic_whose_settings_would_lose_orders_is_refused(void **state)
@@ -392,7 +392,7 @@ static void one_broker_alone_is_taken_with_a_warning(void **state)
     static struct gateway gateway;
     gateway_open(&gateway, broker.direct);
     assert_int_equal(gateway.watch.notices, 1);
-    assert_true(log_watch_notices(&gateway.watch, "one broker only"));
+    assert_true(log_watch_notices(&gateway.watch, "only one broker"));
     gateway_close(&gateway);
 }
 
@@ -421,14 +421,14 @@ static void a_check_alone_says_what_a_start_would(void **state)
     struct ps_fault fault;
     struct oq_kafka_settings settings = kafka_settings(broker.proxied);
     assert_ok(oq_kafka_check(&settings, 20000, notice, &fault));
-    assert_non_null(strstr(notice, "one broker only"));
+    assert_non_null(strstr(notice, "only one broker"));
     kafka_topic_set(&broker, topic, "message.timestamp.type", "CreateTime");
     assert_int_equal(oq_kafka_check(&settings, 20000, notice, &fault), PS_E_INVALID);
     assert_string_equal(fault.path, topic);
     assert_non_null(strstr(fault.text, "message.timestamp.type of the topic is CreateTime"));
     kafka_network(&broker, KAFKA_NETWORK_CUT);
     assert_int_equal(oq_kafka_check(&settings, 300, notice, &fault), PS_E_IO);
-    assert_non_null(strstr(fault.text, "look after Kafka at"));
+    assert_non_null(strstr(fault.text, "check Kafka at"));
     kafka_network(&broker, KAFKA_NETWORK_NO_ANSWERS);
     int64_t began_ns = ps_clock_mono_ns(&ps_clock_system);
     assert_int_equal(oq_kafka_check(&settings, 2000, notice, &fault), PS_E_IO);

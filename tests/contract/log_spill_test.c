@@ -546,7 +546,7 @@ static void a_library_that_hangs_keeps_what_it_uses_when_the_topic_is_refused(vo
     int err = try_with(&gateway, kafka_patient(broker.direct), 100);
     library_hangs = false;
     assert_int_equal(err, PS_E_TIMEOUT);
-    assert_non_null(strstr(gateway.fault.text, "there is no such topic"));
+    assert_non_null(strstr(gateway.fault.text, "no such topic"));
     assert_refused(PS_E_BUSY, "another process holds it");
 }
 

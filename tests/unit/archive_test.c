@@ -280,11 +280,11 @@ static void lines_that_were_changed_and_packed_anew_are_found_out(void **state)
     store_lines(other, len - second_len);
     assert_broken("prev is not the hash");
     store_lines(text, (size_t)(third - text)); /* without its end */
-    assert_broken("ends before its end");
+    assert_broken("is cut short");
     memcpy(other, text, len);
     memcpy(other + len, text, first_len);
     store_lines(other, len + first_len);
-    assert_broken("stands behind archive.end");
+    assert_broken("comes after archive.end");
     memset(other, 'x', sizeof other);
     store_lines(other, 10000);
     assert_int_equal(verify(&back), PS_E_CORRUPT);
@@ -295,7 +295,7 @@ static void an_archive_whose_last_line_lies_is_refused(void **state)
     (void)state;
     struct oq_archive_end end;
     write_archive(&end, 1);
-    assert_broken("other numbers than archive.end");
+    assert_broken("the lines and archive.end have different numbers");
 }
 
 static void what_an_auditor_finds_in_the_lines_is_refused(void **state)

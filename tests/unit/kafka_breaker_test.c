@@ -223,7 +223,7 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     begin_well(&breaker);
     order(&breaker, PS_BREAKER_FORCED_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
-    assert_string_equal(told.why, "orders: an operator has forced the breaker open");
+    assert_string_equal(told.why, "orders: an operator forced the breaker open");
     assert_int_equal(shown(&breaker).state, PS_BREAKER_OPEN);
     assert_int_equal(shown(&breaker).force.order, PS_BREAKER_FORCED_OPEN);
     assert_string_equal(shown(&breaker).why, told.why);

@@ -501,7 +501,7 @@ static void a_start_that_cannot_sync_what_was_copied_is_refused(void **state)
     make_journal_of(5000);
     sqlite3 *other = stay_connected();
     faulty_vfs_fail(FAULTY_SYNC, FAULTY_DATABASE, SQLITE_IOERR_FSYNC, 0, 1);
-    assert_refused(PS_E_IO, "look after the disk");
+    assert_refused(PS_E_IO, "check the disk");
     assert_refused(PS_E_BUSY, "another program");
     sqlite3_close(other);
     assert_ok(try_open());

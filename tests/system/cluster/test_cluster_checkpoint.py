@@ -213,7 +213,7 @@ def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(
         fill(other, name, "elsewhere", 24)
         assert other[0].stop() == 0
         shutil.copy2(other[0].state / "fold.checkpoint", file)
-    for wrong, why in ((None, "does not have the record"), (whole[:-7], "not what was written"), (b"", "cut short")):
+    for wrong, why in ((None, "another record is in its place"), (whole[:-7], "digest does not match"), (b"", "it is incomplete")):
         if wrong is not None:
             file.write_bytes(wrong)
         told = seen(gateway, REFUSED), seen(gateway, LOADED)
@@ -238,7 +238,7 @@ def test_a_checkpoint_that_is_older_than_the_beginning_of_the_topic_is_thrown_aw
     kafka.fill(cluster.topic, 40)
     kafka.tool("DeleteRecordsCommand", "--offset-json-file", offsets(cluster))
     gateway.spawn()
-    wait_until(lambda: seen(gateway, REFUSED) and "does not have the record" in gateway.log_lines(), 60, what="the refusal")
+    wait_until(lambda: seen(gateway, REFUSED) and "another record is in its place" in gateway.log_lines(), 60, what="the refusal")
 
 
 def offsets(cluster):

@@ -37,7 +37,7 @@ def test_another_cluster_at_the_same_address_gets_no_promise_and_the_own_one_goe
         kafka.lead_to(other)
         assert_promises_nothing(cluster[0], sale, ids[0], 6)
         for gateway in cluster.gateways:
-            assert closed(gateway, "is cluster another-cluster-AAAAAA, and the orders are in cluster penstockAAAAAAAAAAAAAA")
+            assert closed(gateway, "is cluster another-cluster-AAAAAA, but the orders are in cluster penstockAAAAAAAAAAAAAA")
         kafka.lead_to(kafka)
         for gateway in cluster.gateways:
             cluster.wait_ready(gateway)

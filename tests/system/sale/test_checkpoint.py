@@ -93,6 +93,6 @@ def test_a_checkpoint_of_another_state_of_the_journal_is_thrown_away(filled):
     gateway.stop()
     shutil.copy(gateway.state / "backup.db", gateway.state / "journal.db")
     gateway.start()
-    gateway.wait_log('"event":"checkpoint_refused"', "is not there")
+    gateway.wait_log('"event":"checkpoint_refused"', "does not exist")
     assert orders_of(gateway, sale) == before
     gateway.assert_books(sale)

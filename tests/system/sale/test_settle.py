@@ -346,7 +346,7 @@ def test_an_answer_that_is_none_is_asked_for_again(gateway, shop, strange, tmp_p
     assert len(strange.asked) > len(answers) and strange.script == []
     path, authorization, wish = strange.asked[-1]
     assert path == "/admin/v1/orders:batch" and authorization == "Bearer secret" and set(wish["confirm"]) <= set(ids)
-    assert any("not that of a gateway" in event["why"] for event in done.events if event["event"] == "gateway_away")
+    assert any("not from a gateway" in event["why"] for event in done.events if event["event"] == "gateway_away")
     assert done.events[-1]["confirmed"] == 3
 
 
