@@ -211,7 +211,7 @@ bool ps_breaker_admits(struct ps_breaker *breaker, size_t in_flight)
     return ps_breaker_would_admit(breaker, in_flight);
 }
 
-/* --- orders --- */
+/* --- overrides --- */
 
 void ps_breaker_force(struct ps_breaker *breaker, const struct ps_breaker_force *force)
 {

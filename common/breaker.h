@@ -1,5 +1,5 @@
 /* A circuit breaker before one service. It only counts and decides; the caller makes the calls and
- * says how they went.
+ * reports their results.
  *
  *   CLOSED     calls go through. A trip opens it, and so do the calls of the window: too many
  *              failures in a row, too large a share of failures, or of slow calls.
@@ -7,9 +7,9 @@
  *   HALF_OPEN  the pause is over, or the caller probes by other means: a few calls, the probes, go
  *              through. When all have been good it closes; one that is not opens it again.
  *
- * A *trip* is a fact (the server is out of reach); what the window says is a judgement. An order
- * forces it: forced open, nothing goes through; forced closed, no judgement opens it,
- * while a trip does all the same, since no order makes a server reachable.
+ * A *trip* is a fact (the server cannot be reached); the window's verdict is a judgement. An
+ * override forces the breaker: forced open, nothing goes through; forced closed, no judgement opens
+ * it, but a trip still does, because no override makes a server reachable.
  *
  * Window, shares, minimum of calls and forced states are those of resilience4j (its documentation,
  * "CircuitBreaker": slidingWindowSize, failureRateThreshold, slowCallRateThreshold,
@@ -48,7 +48,7 @@ struct ps_breaker_settings {
 
 enum ps_breaker_order { PS_BREAKER_FREE, PS_BREAKER_FORCED_OPEN, PS_BREAKER_FORCED_CLOSED };
 
-/* What an operator has ordered; `id` grows with each order. */
+/* An operator's override; `id` grows with each override. */
 struct ps_breaker_force {
     enum ps_breaker_order order;
     uint64_t id;
@@ -62,7 +62,7 @@ struct ps_breaker_slot {
     uint32_t calls, failures, slow;
 };
 
-/* What it shows to others. */
+/* Its state, for others to read. */
 struct ps_breaker_view {
     enum ps_breaker_state state; /* OPEN also while it is forced open */
     int64_t since_ns;            /* when it last closed, or stopped being closed; monotonic */
@@ -112,7 +112,7 @@ void ps_breaker_probe(struct ps_breaker *breaker);
  * next pause grows all the same. */
 void ps_breaker_close(struct ps_breaker *breaker);
 
-/* Replaces the previous order. */
+/* Replaces the previous override. */
 void ps_breaker_force(struct ps_breaker *breaker, const struct ps_breaker_force *force);
 /* Fills everything but `why`, which becomes "". */
 void ps_breaker_show(struct ps_breaker *breaker, struct ps_breaker_view *ret_view);

@@ -2,7 +2,8 @@
 #ifndef PS_DEFS_H
 #define PS_DEFS_H
 
-#ifdef NDEBUG /* assertions guard sizes and rules that must hold: without them a fault goes on */
+#ifdef NDEBUG /* assertions guard sizes and rules that must hold: without them a fault would go    \
+                 unnoticed */
 #error "build without NDEBUG: cmake --preset release, or CMAKE_C_FLAGS_RELEASE=-O2"
 #endif
 

@@ -15,7 +15,7 @@
     X(PS_E_EXISTS,     -6,  "already exists")                                    \
     X(PS_E_CORRUPT,    -7,  "stored data is damaged")                            \
     X(PS_E_NEWER,      -8,  "written by a newer version")                        \
-    X(PS_E_BUSY,       -9,  "held by somebody else")                             \
+    X(PS_E_BUSY,       -9,  "in use by another")                             \
     X(PS_E_READ_ONLY,  -10, "read-only")                                         \
     X(PS_E_TIMEOUT,    -11, "took too long")                                     \
     X(PS_E_CLOSED,     -12, "closed")                                            \

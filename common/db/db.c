@@ -48,7 +48,7 @@ int ps_db_failed(const struct ps_db *db, int rc, const char *doing, struct ps_fa
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return ps_fault(fault, PS_E_BUSY, db->path,
-                        "%s: another program holds a lock in it: close what has it open", doing);
+                        "%s: another program holds a lock on it: close that program", doing);
     case SQLITE_CANTOPEN:
     case SQLITE_PERM:
         return cannot_open(db, doing, system, fault);
@@ -63,7 +63,7 @@ int ps_db_failed(const struct ps_db *db, int rc, const char *doing, struct ps_fa
         snprintf(what, sizeof what, "%s: %s", doing, text);
         return ps_db_damaged(db, what, fault);
     default:
-        return ps_fault(fault, PS_E_IO, db->path, "%s: %s%s%s: look after the disk", doing, text,
+        return ps_fault(fault, PS_E_IO, db->path, "%s: %s%s%s: check the disk", doing, text,
                         system != 0 ? ": " : "", system != 0 ? strerror(system) : "");
     }
 }

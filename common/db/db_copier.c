@@ -1,6 +1,6 @@
 /* A checkpoint costs two syncs and the writing of every new page. It needs no lock that a writer
  * needs, so it may take its time on another thread; what it cannot do is let the WAL start anew as
- * long as commits go on, because there is always one more frame. That last step is the writer's.
+ * long as commits continue, because there is always one more frame. That last step is the writer's.
  * Nor does SQLite sync the database while there is one more frame: the copier does so itself, else
  * the writer's step would wait for the writing of all pages. */
 #include "common/db/db_copier.h"

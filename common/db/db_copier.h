@@ -1,5 +1,6 @@
 /* Moves committed pages from the WAL of a database into the database and syncs it, on a thread and
- * through a connection of its own, while the writer goes on committing. One thread at a time calls.
+ * through a connection of its own, while the writer continues to commit. One thread at a time
+ * calls.
  */
 #ifndef PS_DB_COPIER_H
 #define PS_DB_COPIER_H

@@ -23,7 +23,7 @@ enum ps_http_step {
     PS_HTTP_MORE, /* all bytes were taken, and more are needed */
     PS_HTTP_DONE,
     PS_HTTP_DATA, /* chunks only: there is a piece of the body */
-    PS_HTTP_BAD   /* `rule` says why; the connection cannot go on */
+    PS_HTTP_BAD   /* `rule` says why; the connection cannot be used further */
 };
 
 enum ps_http_method {

@@ -38,8 +38,8 @@ int ps_flag_set_int(const struct ps_flag *flag, const char *value, void *field,
     long long number = strtoll(value, &end, 10);
     if (end == value || *end != '\0' || errno != 0 || number < flag->min || number > flag->max)
         return ps_fault(fault, PS_E_INVALID, flag->name,
-                        "\"%s\" is no whole number from %lld to %lld", value, (long long)flag->min,
-                        (long long)flag->max);
+                        "\"%s\" is not a whole number from %lld to %lld", value,
+                        (long long)flag->min, (long long)flag->max);
     *(int64_t *)field = number;
     return 0;
 }
@@ -51,7 +51,7 @@ static int refuse_unknown(const struct ps_flag *table, size_t count, const char 
     for (size_t i = 0; i < count; i++)
         names[i] = table[i].name;
     const char *near = ps_nearest_word(word, names);
-    return ps_fault(fault, PS_E_INVALID, word, "is no option%s%s; see --help",
+    return ps_fault(fault, PS_E_INVALID, word, "is not an option%s%s; see --help",
                     near != NULL ? ", did you mean " : "", near != NULL ? near : "");
 }
 

@@ -28,9 +28,9 @@ int ps_flag_set_text(const struct ps_flag *flag, const char *value, void *field,
 int ps_flag_set_int(const struct ps_flag *flag, const char *value, void *field,
                     struct ps_fault *fault);
 
-/* Sets the fields of `fill` in the order of argv; of flags that are given twice the last one
- * counts. What no flag sets stays. PS_E_INVALID names the flag, and of an unknown one the nearest.
- * A table has at most 63 rows. */
+/* Sets the fields of `fill` in the order of argv; of a flag given twice the last value counts.
+ * Other fields are unchanged. PS_E_INVALID names the flag, and for an unknown one the nearest. A
+ * table has at most 63 rows. */
 int ps_flags_read(const struct ps_flag *table, size_t count, int argc, char *const *argv,
                   void *fill, struct ps_fault *fault) PS_MUST_CHECK;
 /* Prints the rows as help, in at most 80 columns. */

@@ -60,7 +60,7 @@ static int open_checked(const char *path, int *ret_fd, struct stat *ret_stat,
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno == ELOOP)
-        return ps_fault(fault, PS_E_PERMISSION, path, "is a link: put the file itself there");
+        return ps_fault(fault, PS_E_PERMISSION, path, "is a link: replace it by the file itself");
     if (fd < 0)
         return ps_fault(fault, ps_file_err(errno), path, "cannot be opened: %s", strerror(errno));
     int err = check_opened(fd, path, ret_stat, fault);

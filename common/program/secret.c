@@ -39,7 +39,7 @@ static int read_line(FILE *file, const char *path, const char *setting, size_t m
     if (len > 0 && ret_secret[len - 1] == '\r')
         len--;
     if (len == 0 || memchr(ret_secret, '\0', len) != NULL)
-        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s holds no secret", path);
+        return ps_fault(fault, PS_E_INVALID, setting, "the first line of %s has no secret", path);
     ret_secret[len] = '\0';
     return 0;
 }
@@ -58,7 +58,7 @@ int ps_secret_read(const char *path, const char *setting, size_t max, char *ret_
         err = ps_fault(fault, ps_file_err(errno), setting, "%s cannot be opened: %s%s", name,
                        strerror(errno),
                        strchr(name, '/') == NULL
-                           ? "; the name of a credential counts where systemd starts the program"
+                           ? "; names of credentials work only if systemd starts the program"
                            : "");
     else if (!is_credential && (st.st_mode & 07) != 0)
         err = ps_fault(fault, PS_E_PERMISSION, setting,

@@ -225,7 +225,7 @@ static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTI
         !info_value(reply->str, "role", role, sizeof role) ||
         !info_value(reply->str, "maxmemory_policy", policy, sizeof policy) ||
         !info_value(reply->str, "redis_version", version, sizeof version)) {
-        (void)snprintf(ret_why, WHY_MAX, "INFO does not say what a Redis of version 7 says: %.80s",
+        (void)snprintf(ret_why, WHY_MAX, "its INFO is not that of Redis 7: %.80s",
                        reply->type == REDIS_REPLY_ERROR ? reply->str : "a line is missing");
         return PS_E_INVALID;
     }
@@ -236,7 +236,7 @@ static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTI
         return PS_E_INVALID;
     }
     if (strcmp(role, "master") != 0) {
-        (void)snprintf(ret_why, WHY_MAX, "it is no master (role:%s)", role);
+        (void)snprintf(ret_why, WHY_MAX, "it is not a master (role:%s)", role);
         return PS_E_READ_ONLY;
     }
     if (atoi(version) < 7) { /* NOLINT(cert-err34-c): what is no number is below 7 */
@@ -245,7 +245,7 @@ static int judge_info(const redisReply *reply, char ret_identity[PS_REDIS_IDENTI
     }
     if (strcmp(policy, "noeviction") != 0) {
         (void)snprintf(ret_why, WHY_MAX,
-                       "its maxmemory-policy is %s, which may throw counters away: set noeviction",
+                       "its maxmemory-policy is %s, which may delete counters: set noeviction",
                        policy);
         return PS_E_INVALID;
     }
@@ -286,7 +286,7 @@ static void on_prepared(int err, const redisReply *reply, void *ctx)
         bool tells = link->url.password[0] != '\0' && strstr(reply->str, link->url.password);
         err = ps_redis_reply_err(reply);
         fail_link(link, err == PS_E_UNKNOWN ? PS_E_PERMISSION : err,
-                  tells ? "AUTH was refused, in words that repeat the password" : reply->str);
+                  tells ? "AUTH was refused; the reply repeats the password" : reply->str);
     }
 }
 
@@ -458,7 +458,7 @@ static void try_host(struct ps_redis_link *link, const struct ps_redis_host *hos
         return;
     }
     if (link->looking_up) {
-        give_up(link, PS_E_TIMEOUT, "an earlier look-up of a name is still under way");
+        give_up(link, PS_E_TIMEOUT, "an earlier name look-up is still in progress");
         return;
     }
     char port[8];
@@ -505,7 +505,7 @@ static void on_timer(uv_timer_t *timer)
         begin_attempt(link);
         break;
     case PS_REDIS_TRYING:
-        give_up(link, PS_E_TIMEOUT, "not connected and greeted in time");
+        give_up(link, PS_E_TIMEOUT, "no connection and greeting in time");
         break;
     case PS_REDIS_READY:
         note_lateness(link);
@@ -531,7 +531,7 @@ void ps_redis_link_show(struct ps_redis_link *link, struct ps_breaker_view *ret_
     if (link->breaker.state != PS_BREAKER_CLOSED)
         memcpy(ret_view->why, link->why, sizeof link->why);
     else if (ret_view->state == PS_BREAKER_OPEN)
-        (void)snprintf(ret_view->why, sizeof ret_view->why, "an operator has forced it open");
+        (void)snprintf(ret_view->why, sizeof ret_view->why, "an operator forced it open");
 }
 
 void ps_redis_link_force(struct ps_redis_link *link, const struct ps_breaker_force *force)

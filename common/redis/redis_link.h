@@ -17,8 +17,8 @@
  * or most of the window's, and slow replies are its judgement. A reply that says that the command
  * itself was wrong is a good one.
  *
- * An operator may force it. Forced open, no command goes through; the link stays connected and goes
- * on looking at the server. Forced closed, no judgement stops commands.
+ * An operator may override it. Forced open, no command goes through; the link stays connected and
+ * keeps checking the server. Forced closed, no judgement stops commands.
  *
  * One thread: that of the loop. SIGPIPE must be ignored by the program. */
 #ifndef PS_REDIS_LINK_H

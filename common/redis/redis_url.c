@@ -98,7 +98,7 @@ static int take_host(struct ps_str text, int port, struct ps_redis_host *ret,
     if (port == 0)
         return ps_fault(fault, PS_E_INVALID, "", "a port must be a number from 1 to 65535");
     if (!host_name_ok(name))
-        return ps_fault(fault, PS_E_INVALID, "", "a host is missing or has characters of no host");
+        return ps_fault(fault, PS_E_INVALID, "", "a host is missing or has an invalid character");
     memcpy(ret->name, name.at, name.len);
     ret->name[name.len] = '\0';
     ret->port = (uint16_t)port;
@@ -143,7 +143,7 @@ static int take_scheme(struct ps_str *rest, enum scheme *ret_scheme, struct ps_f
 static int refuse_tls(const struct ps_redis_url *url, struct ps_fault *fault)
 {
     return ps_fault(fault, PS_E_INVALID, "",
-                    "rediss:// (TLS) is not spoken here: run stunnel beside this gateway with "
+                    "rediss:// (TLS) is not supported: run stunnel beside this gateway with "
                     "client = yes, accept = 127.0.0.1:6380, connect = %.100s:%u (all of it: "
                     "deploy/redis/stunnel.conf), and put redis://127.0.0.1:6380/%d here, with the "
                     "same user and password",

@@ -292,7 +292,7 @@ static void take_replies(struct ps_redis_wire *wire)
             return;
         if (wire->count == 0) {
             freeReplyObject(reply);
-            lose_connection(wire, PS_E_CORRUPT, "a reply that nobody has asked for", true);
+            lose_connection(wire, PS_E_CORRUPT, "a reply without a command", true);
             return;
         }
         answer_first(wire, reply);

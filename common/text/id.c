@@ -3,8 +3,8 @@
  * in small tables. A UUIDv7 is laid out as RFC 9562 5.7 with a counter (method 1 of its 6.2):
  *     48 bits milliseconds | 0111 | 12 bits counter | 10 | 14 bits counter | 48 bits random
  * The 26-bit counter starts each millisecond at a random value below 2^25 and counts up; when it is
- * used up, or the wall clock steps back, the ids go on in the latest millisecond that was used (or
- * the one after it), so that one source never goes back. Two sources that meet in a millisecond
+ * used up, or the wall clock steps back, the ids continue in the latest millisecond that was used
+ * (or the one after it), so that one source never goes back. Two sources that meet in a millisecond
  * differ in 25 + 48 random bits. */
 #include "common/text/id.h"
 #include "common/text/charset.h"

@@ -25,7 +25,7 @@ bool ps_json_whole(const json_t *value, int64_t *ret);
 /* A reader of one object that remembers where it stands and which members it has been asked for, so
  * that unknown members can be refused. Members that are absent leave the output untouched, and so
  * do faulty ones. With ps_json_reader_init errors stick: after the first fault every call does
- * nothing, and ps_json_done() returns it. With ps_json_reader_init_all reading goes on, and every
+ * nothing, and ps_json_done() returns it. With ps_json_reader_init_all reading continues, and every
  * fault is added to the list. Borrowed, not owned. */
 struct ps_json_reader {
     const json_t *object;

@@ -175,7 +175,7 @@ enum ans_client {
     X(headers_too_large, 431, ANS_RETRY_NONE, "The header fields are too large", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
       "The head with its request line is larger than http.head_max_kib, or has more than 96 fields.", \
       "Let the CDN or the proxy drop cookies, or raise http.head_max_kib.") \
-    X(version_not_supported, 505, ANS_RETRY_NONE, "Only HTTP/1 is spoken here", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
+    X(version_not_supported, 505, ANS_RETRY_NONE, "Only HTTP/1 is supported", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
       "The request line names HTTP/2 or another version that is not 1.", \
       "") \
     X(internal, 500, ANS_RETRY_NONE, "Internal error", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_REPEAT, \

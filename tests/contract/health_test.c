@@ -356,7 +356,7 @@ static void each_way_to_fail_is_told(void **state)
         {"HTTP/1.1 200 O", false, "no answer within 200 ms"},
         {"SSH-2.0-OpenSSH_9.2\r\n\r\n", false, "malformed answer: the status line is malformed"},
         {"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false,
-         "malformed answer: a field value goes on in the next line"},
+         "malformed answer: a field value continues in the next line"},
         {"HTTP/1.1 301 Moved\r\nLocation: /x\r\n\r\n", false, "status 301"},
         {"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, "status 101"},
         {endless, false, "malformed answer: the header fields are too large"},

@@ -65,11 +65,11 @@ static void a_fault_names_the_flag_and_the_nearest_one(void **state)
         const char *line, *path, *text;
     } cases[] = {
         {"--lout", "--lout", "did you mean --loud;"},
-        {"--zzzzzzzz", "--zzzzzzzz", "is no option; see --help"},
-        {"loud", "loud", "is no option"},
+        {"--zzzzzzzz", "--zzzzzzzz", "is not an option; see --help"},
+        {"loud", "loud", "is not an option"},
         {"--file", "--file", "needs a value"},
         {"--loud=yes", "--loud", "takes no value"},
-        {"--a-flag-with-a-long-name 0", "--a-flag-with-a-long-name", "\"0\" is no whole number"},
+        {"--a-flag-with-a-long-name 0", "--a-flag-with-a-long-name", "\"0\" is not a whole number"},
         {"--a-flag-with-a-long-name 10", "--a-flag-with-a-long-name", "from 1 to 9"},
         {"--a-flag-with-a-long-name 1x", "--a-flag-with-a-long-name", "\"1x\""},
         {"--a-flag-with-a-long-name=", "--a-flag-with-a-long-name", "\"\""},

@@ -244,11 +244,11 @@ static void a_server_that_will_not_do_is_refused(void **state)
         int err;
         const char *word;
     } cases[] = {
-        {INFO_OF("7.0.15", "slave", "aaaa", "noeviction"), PS_E_READ_ONLY, "no master"},
+        {INFO_OF("7.0.15", "slave", "aaaa", "noeviction"), PS_E_READ_ONLY, "not a master"},
         {INFO_OF("7.0.15", "master", "aaaa", "allkeys-lru"), PS_E_INVALID, "set noeviction"},
         {INFO_OF("6.2.7", "master", "aaaa", "noeviction"), PS_E_INVALID, "7.0 or newer"},
         {"redis_mode:cluster\r\n" INFO, PS_E_INVALID, "Redis Cluster"},
-        {"# Server\r\nuptime:1\r\n", PS_E_INVALID, "INFO does not say"},
+        {"# Server\r\nuptime:1\r\n", PS_E_INVALID, "its INFO is not that of Redis 7"},
     };
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {

@@ -49,7 +49,7 @@ static void a_name_is_looked_for_among_the_credentials_of_the_service(void **sta
     assert_int_equal(read_secret(path), PS_E_PERMISSION);
     assert_int_equal(unsetenv("CREDENTIALS_DIRECTORY"), 0);
     assert_int_equal(read_secret("redis-password"), PS_E_NOT_FOUND);
-    assert_non_null(strstr(fault.text, "where systemd starts the program"));
+    assert_non_null(strstr(fault.text, "if systemd starts the program"));
     temp_dir_remove(&dir);
 }
 

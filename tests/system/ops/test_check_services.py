@@ -77,7 +77,7 @@ def test_a_redis_that_will_change_its_name_is_warned_of(check, redis):
 @pytest.mark.parametrize("options, login, word", [
     (("--maxmemory-policy", "allkeys-lru"), "", "set noeviction"),
     (("--cluster-enabled", "yes"), "", "Redis Cluster"),
-    (("--replicaof", "127.0.0.1 1"), "", "no master"),
+    (("--replicaof", "127.0.0.1 1"), "", "not a master"),
     (("--requirepass", "right"), ":wrong@", "WRONGPASS"),
     (("--requirepass", "right"), "", "NOAUTH")], ids=["evicts", "cluster", "replica", "wrong password", "no password"])
 def test_a_redis_that_no_gateway_takes_is_refused_by_name(check, redis, options, login, word):
