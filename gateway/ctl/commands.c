@@ -59,6 +59,7 @@ const struct ctl_command ctl_commands[] = {
     {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_override_list, false},
     {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
+    {"explain",    "REF",                   1, 1, 0,                     "table json", "Shows what refused a request: REF is the member ref of its answer", ctl_explain, false},
     {"watch follow", "USER",                1, 1, TTL | CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE) | REASON, "table ndjson", "Watches a buyer for --ttl (600 s): prints the last answers of the gateway, and then those to come until the watch ends", ctl_watch_follow, false},
     {"watch list", "",                      0, 0, 0,                     "table json", "Lists the buyers who are watched", ctl_watch_list, false},
     {"watch end",  "USER",                  1, 1, REASON,                NULL,         "Ends a watch", ctl_watch_end, false},

@@ -23,6 +23,7 @@ int ctl_sale_act(struct ctl *ctl);
 int ctl_sale_adjust(struct ctl *ctl);
 int ctl_sale_audit(struct ctl *ctl);
 /* orders.c */
+int ctl_explain(struct ctl *ctl);
 int ctl_order_show(struct ctl *ctl);
 int ctl_order_act(struct ctl *ctl);
 int ctl_order_export(struct ctl *ctl);

@@ -494,3 +494,12 @@ def test_every_command_has_a_help_and_is_completed(desk):
     assert offers("penstockctl", "get", "limit", "-o", "") == ["table", "json"]
     assert "compdef" in desk.out("completion", "zsh")
     desk.run("completion", "fish", status=USAGE)
+
+
+def test_explain_shows_what_refused_a_request(desk, gateway):
+    ref = gateway.buy("none", "ann").json["ref"]
+    told = desk.json("explain", ref)
+    assert (told["verdict"], told["status"], told["rule"], told["ref"]) == ("not_found", 404, None, ref)
+    assert "not_found" in desk.out("explain", ref)
+    assert "ref_unknown" in desk.run("explain", "A" * 40, status=REFUSED).stderr
+    assert "REF" in desk.run("explain", status=USAGE).stderr
