@@ -259,32 +259,37 @@ static struct key_hashes hash_keys(const struct adm_admission *admission, enum c
 }
 
 static void note_request(const struct adm_admission *admission, unsigned applies_to,
-                         enum cfg_limit_key kind, uint64_t key, uint64_t chosen_by)
+                         enum cfg_limit_key kind, uint64_t draw)
 {
+    const struct adm_request *request = admission->request;
     const char *target = admission->route != NULL  ? admission->route
                          : admission->sale != NULL ? admission->sale->name
                                                    : "";
+    const struct adm_limit_sampled sampled = {.at_us = admission->now_ns / 1000,
+                                              .key = hash_keys(admission, kind).own,
+                                              .chosen_by = (uint32_t)draw,
+                                              .target = adm_limit_sample_target(target),
+                                              .applies_to = applies_to,
+                                              .has_wide = kind == CFG_LIMIT_KEY_IP &&
+                                                          !ps_address_is_v4(&request->address)};
 
-    adm_limit_sample_note(admission->gates->sample, kind,
-                          &(struct adm_limit_sampled){.at_us = admission->now_ns / 1000,
-                                                      .key = key,
-                                                      .wide = (uint32_t)chosen_by,
-                                                      .target = adm_limit_sample_target(target),
-                                                      .applies_to = applies_to});
+    if (!request->rehearsal)
+        adm_limit_sample_note(admission->gates->sample, kind, &sampled);
 }
 
 /* Once for each gate that the request reaches. */
 static inline void offer_request(const struct adm_admission *admission, unsigned applies_to,
-                                 enum cfg_limit_key kind, const struct key_hashes *hashes)
+                                 enum cfg_limit_key kind)
 {
     struct adm_limit_sample *sample = admission->gates->sample;
-    bool own = kind == CFG_LIMIT_KEY_USER || kind == CFG_LIMIT_KEY_IP;
-    uint64_t by = !own                ? adm_limit_sample_draw(sample, kind)
-                  : hashes->wide != 0 ? hashes->wide
-                                      : hashes->own;
+    const struct adm_request *request = admission->request;
+    uint64_t draw = kind == CFG_LIMIT_KEY_USER ? request->user_hash
+                    : kind == CFG_LIMIT_KEY_IP
+                        ? adm_limit_sample_draw_address(sample, &request->address)
+                        : adm_limit_sample_draw(sample, kind);
 
-    if (PS_UNLIKELY(adm_limit_sample_wants(sample, kind, by)) && !admission->request->rehearsal)
-        note_request(admission, applies_to, kind, hashes->own, by);
+    if (PS_UNLIKELY(adm_limit_sample_wants(sample, kind, draw)))
+        note_request(admission, applies_to, kind, draw);
 }
 
 /* The trial counts whatever the rule decides, and refuses nobody. */
@@ -335,15 +340,14 @@ static enum adm_gate ask_rules(struct adm_admission *admission, unsigned applies
                                enum cfg_limit_key kind)
 {
     const struct adm_limit_set *limits = admission->gates->snapshot->limits;
-    bool any = (limits->kinds & 1u << kind) != 0;
-    struct key_hashes hashes = {0};
 
     if (kind == CFG_LIMIT_KEY_SALE && admission->sale == NULL)
         return ADM_GATE_PASS;
-    if (any || kind != CFG_LIMIT_KEY_SALE) /* the sample needs no hash of a sale */
-        hashes = hash_keys(admission, kind);
-    offer_request(admission, applies_to, kind, &hashes);
-    for (size_t i = 0; any && i < limits->count; i++) {
+    offer_request(admission, applies_to, kind);
+    if ((limits->kinds & 1u << kind) == 0) /* no rule counts by this */
+        return admission->until_ns != 0 ? ADM_GATE_WAIT : ADM_GATE_PASS;
+    struct key_hashes hashes = hash_keys(admission, kind);
+    for (size_t i = 0; i < limits->count; i++) {
         const struct cfg_limit_rule *rule = &limits->rules[i];
         if (rule->key != kind || rule->mode == CFG_LIMIT_OFF ||
             (rule->applies_to & applies_to) == 0 || !is_for(rule, admission))

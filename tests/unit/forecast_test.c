@@ -72,9 +72,10 @@ static void ask(size_t worker, const struct asked *asked)
         adm_limit_sample_note(sample, rule.key,
                               &(struct adm_limit_sampled){.at_us = now_ns / 1000,
                                                           .key = key,
-                                                          .wide = (uint32_t)by,
+                                                          .chosen_by = (uint32_t)by,
                                                           .target = adm_limit_sample_target(sale),
-                                                          .applies_to = asked->applies_to});
+                                                          .applies_to = asked->applies_to,
+                                                          .has_wide = asked->wide != 0});
     if ((asked->applies_to & rule.applies_to) == 0 ||
         (rule.sale[0] != '\0' && strcmp(rule.sale, sale) != 0))
         return;

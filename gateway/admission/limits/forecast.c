@@ -44,7 +44,7 @@ static int by_key(const void *a, const void *b)
 static int by_wide(const void *a, const void *b)
 {
     const struct adm_limit_sampled *x = a, *y = b;
-    int order = compare_numbers(x->wide, y->wide);
+    int order = compare_numbers(x->chosen_by, y->chosen_by);
 
     return order != 0 ? order : compare_times(x, y);
 }
@@ -95,7 +95,7 @@ static size_t play_keys(const struct adm_limit_compiled *rule, struct adm_limit_
         bool buys = (request.applies_to & CFG_LIMIT_ORDER) != 0; /* nothing else waits */
         struct adm_limit_result result = adm_limit_step(rule, cell, request.at_us * 1000,
                                                         buys ? CFG_LIMIT_WAIT_MAX_MS : 0, &cell);
-        bool last = i + 1 == count || (wide ? requests[i + 1].wide != request.wide
+        bool last = i + 1 == count || (wide ? requests[i + 1].chosen_by != request.chosen_by
                                             : requests[i + 1].key != request.key);
         of_key += !result.allowed;
         if (result.allowed)
@@ -121,7 +121,7 @@ static void play_own_keys(const struct cfg_limit_rule *rule, struct adm_limit_sa
     if (rule->key != CFG_LIMIT_KEY_IP)
         return;
     for (size_t i = 0; i < left; i++) /* of IPv4 there is nothing wider */
-        if (view->at[i].wide != (uint32_t)view->at[i].key)
+        if (view->at[i].has_wide)
             view->at[kept++] = view->at[i];
     adm_limit_compile(rule, ADM_LIMIT_WIDE_SCALE, &wide);
     sort(view->at, kept, by_wide);

@@ -17,6 +17,7 @@
 #define LEVEL_MAX 30
 #define SECONDS   64
 #define MARGIN    64
+#define HAS_WIDE  UINT64_C(0x80) /* beside the bits of applies_to */
 
 uint32_t adm_limit_sample_target(const char *name)
 {
@@ -41,10 +42,12 @@ void adm_limit_sample_note(struct adm_limit_sample *sample, enum cfg_limit_key k
     uint32_t level = atomic_load_explicit(&ring->level, memory_order_relaxed);
     struct adm_limit_sample_place *place = &ring->places[written % ADM_LIMIT_SAMPLE_PLACES];
 
-    atomic_store_explicit(&place->when, (uint64_t)request->at_us << 8 | request->applies_to,
+    atomic_store_explicit(&place->when,
+                          (uint64_t)request->at_us << 8 | (request->has_wide ? HAS_WIDE : 0) |
+                              request->applies_to,
                           memory_order_relaxed);
     atomic_store_explicit(&place->key, request->key, memory_order_relaxed);
-    atomic_store_explicit(&place->which, (uint64_t)request->wide << 32 | request->target,
+    atomic_store_explicit(&place->which, (uint64_t)request->chosen_by << 32 | request->target,
                           memory_order_relaxed);
     atomic_store_explicit(&ring->written, written + 1, memory_order_release);
     if (++ring->noted > A_SECOND && level < LEVEL_MAX) {
@@ -77,11 +80,14 @@ int adm_limit_samples_new(size_t workers, int64_t now_ns, struct adm_limit_sampl
 {
     size_t bytes = workers * sizeof(struct adm_limit_sample);
     struct adm_limit_sample *at = aligned_alloc(PS_CACHE_LINE, bytes);
+    struct ps_hash_key key;
 
     if (at == NULL)
         return PS_E_NOMEM;
     memset(at, 0, bytes); /* touched here: no request faults a page in */
+    ps_hash_key_random(&key);
     for (size_t i = 0; i < workers; i++) {
+        memcpy(&at[i].secret, key.byte, sizeof at[i].secret);
         at[i].since_ns = now_ns;
         at[i].second = now_ns / PS_NS_PER_S;
     }
@@ -117,15 +123,16 @@ static struct adm_limit_sampled read_place(const struct adm_limit_sample_place *
     return (struct adm_limit_sampled){.at_us = (int64_t)(when >> 8),
                                       .key =
                                           atomic_load_explicit(&place->key, memory_order_relaxed),
-                                      .wide = (uint32_t)(which >> 32),
+                                      .chosen_by = (uint32_t)(which >> 32),
                                       .target = (uint32_t)which,
-                                      .applies_to = (unsigned)(when & 0xff)};
+                                      .applies_to = (unsigned)(when & (HAS_WIDE - 1)),
+                                      .has_wide = (when & HAS_WIDE) != 0};
 }
 
 /* Above LEVEL_MAX none is: whoever is left then would have been chosen at any level. */
 static bool is_chosen(const struct adm_limit_sampled *request, unsigned level)
 {
-    return level <= LEVEL_MAX && (request->wide & ((UINT64_C(1) << level) - 1)) == 0;
+    return level <= LEVEL_MAX && (request->chosen_by & ((UINT64_C(1) << level) - 1)) == 0;
 }
 
 /* Adds what a ring has. The view has room for a whole ring more. */

@@ -12,20 +12,23 @@
 #define ADM_LIMIT_SAMPLE_H
 
 #include "common/err.h"
+#include "common/text/address.h"
 #include "gateway/config/kinds/limit_rule.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 #define ADM_LIMIT_SAMPLE_NS     (60 * PS_NS_PER_S) /* how far back it goes */
 #define ADM_LIMIT_SAMPLE_PLACES 8192               /* of a ring: more than are noted in a minute */
 
 /* A request at the gate of one kind of key. */
 struct adm_limit_sampled {
-    int64_t at_us;   /* monotonic */
-    uint64_t key;    /* hash of its key; of an address of the /64 */
-    uint32_t wide;   /* by which it was chosen: of an address of IPv6 the hash of its /48 */
-    uint32_t target; /* adm_limit_sample_target of its sale, or of its route */
+    int64_t at_us;      /* monotonic */
+    uint64_t key;       /* hash of its key; of an address of the /64 */
+    uint32_t chosen_by; /* the draw; of an address of IPv6 it stands for the /48 */
+    uint32_t target;    /* adm_limit_sample_target of its sale, or of its route */
     unsigned applies_to;
+    bool has_wide; /* an address of IPv6: the /48 is counted, too */
 };
 
 struct adm_limit_sample; /* one worker's */
@@ -49,16 +52,28 @@ struct adm_limit_sample_ring {
 
 struct adm_limit_sample {
     struct adm_limit_sample_ring rings[4]; /* by enum cfg_limit_key */
+    uint64_t secret;                       /* the same for all workers */
     int64_t second, since_ns;
 };
 
-/* Is a request with this hash to be noted? */
+/* Is a request with this draw to be noted? Of a user the draw is the hash. */
 static inline bool adm_limit_sample_wants(const struct adm_limit_sample *sample,
-                                          enum cfg_limit_key kind, uint64_t hash)
+                                          enum cfg_limit_key kind, uint64_t draw)
 {
-    return (hash & sample->rings[kind].mask) == 0;
+    return (draw & sample->rings[kind].mask) == 0;
 }
-/* What chooses a request where all keys are counted together. */
+/* The draw of an address: of IPv6 that of its /48. Cheaper than its hash, which most need not have.
+ */
+static inline uint64_t adm_limit_sample_draw_address(const struct adm_limit_sample *sample,
+                                                     const struct ps_address *address)
+{
+    bool v4 = ps_address_is_v4(address);
+    uint64_t word = 0;
+
+    memcpy(&word, &address->byte[v4 ? 10 : 0], 6);
+    return ((word ^ sample->secret) * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+}
+/* The draw where all keys are counted together: each request has its own. */
 static inline uint64_t adm_limit_sample_draw(struct adm_limit_sample *sample,
                                              enum cfg_limit_key kind)
 {

@@ -170,6 +170,7 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     assert len(admin.call(200, "get", "/admin/v1/orders", query=f"?sale={sale}&limit=10").lines()) == 2
     admin.call(422, "get", "/admin/v1/orders", query="?sal=x")
     admin.call(200, "get", ADMIN_SALE + "/log", query="?after=0&limit=1000", sale=sale)
+    admin.call(200, "get", ADMIN_SALE + "/log", query="?after=0&type=penstock.desk.head.v1", sale=sale)
 
     # Stock, state, books.
     admin.call(200, "post", adjust, {"delta": -1, "adjust_id": "broken", "reason": "fell"}, sale=sale, sku="a")
@@ -237,6 +238,14 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
         admin.call(422, "put", override, {"value": value}, target=target)
         admin.call(200, "get", override, target=target)
     admin.call(200, "get", "/admin/v1/overrides")
+    watch = "/admin/v1/watches/{user}"
+    admin.call(422, "put", watch, {"ttl_s": 0}, user="ann")
+    admin.call(201, "put", watch, {"ttl_s": 60, "reason": "to see it"}, user="ann")
+    admin.call(200, "put", watch, {"ttl_s": 90}, user="ann")
+    admin.call(200, "get", watch, user="ann")
+    admin.call(200, "get", "/admin/v1/watches")
+    admin.call(204, "delete", watch, user="ann")
+    admin.call(404, "get", watch, user="ann")
     admin.call(404, "put", override, {"value": 1, "ttl_s": 60, "reason": "to see it"}, target="levels")
     admin.call(404, "get", override, target="breaker:redis")
     for target in ("level", "feature:exports", "flow:log", "limit:ip"):
