@@ -201,6 +201,8 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         if (gateway->admin != NULL)
             op_admin_outcome(gateway->admin, mail->handle, (enum oq_outcome)mail->result,
                              mail->ptr);
+    } else if (mail->kind == GW_MAIL_EXPLAIN) {
+        gw_explaining_mail(&gateway->explaining, mail);
     } else if (mail->kind == GW_MAIL_FOLD) {
         gw_keeper_mail(gateway->keeper, mail);
     } else if (gateway->control != NULL)
@@ -249,6 +251,18 @@ static json_t *show_settings(void *ctx)
     return gw_settings_json(gateway->settings);
 }
 
+static int explain(void *ctx, struct exp_question *question, uint64_t handle)
+{
+    return gw_explaining_ask(&((struct gw_gateway *)ctx)->explaining, question, handle);
+}
+
+static void on_explained(void *ctx, uint64_t handle, json_t *answer)
+{
+    const struct gw_gateway *gateway = ctx;
+
+    op_admin_explained(gateway->admin, handle, answer);
+}
+
 static int new_admin(struct gw_gateway *gateway)
 {
     const struct gw_settings *settings = gateway->settings;
@@ -278,6 +292,7 @@ static int new_admin(struct gw_gateway *gateway)
                                  .gather = gather_metrics,
                                  .is_published = is_published,
                                  .drain = begin_drain,
+                                 .explain = explain,
                                  .ctx = gateway,
                                  .settings = show_settings,
                                  .host = settings->admin.host,
@@ -298,6 +313,10 @@ static int new_admin(struct gw_gateway *gateway)
                                           .clock = gateway->clock}};
 
     fill_report(gateway);
+    gateway->explaining = (struct gw_explaining){.workers = &gateway->workers,
+                                                 .control = gateway->mail.control,
+                                                 .on_answer = on_explained,
+                                                 .ctx = gateway};
     return op_admin_new(&deps, gateway->sockets.admin, gateway->sockets.admins, &gateway->admin);
 }
 
@@ -412,6 +431,7 @@ static void stop_parts(struct gw_gateway *gateway)
     gw_workers_tell(&gateway->workers, GW_MAIL_STOP);
     for (size_t i = 0; i < gateway->workers.count; i++)
         gw_worker_join(gateway->workers.at[i]);
+    gw_explaining_done(&gateway->explaining);
     gateway->workers.count = 0;
     clu_stop(gateway->cluster);
     sale_runs_stop(gateway->sales);

@@ -9,6 +9,7 @@
 #include "gateway/breakers.h"
 #include "gateway/cluster/cluster.h"
 #include "gateway/control.h"
+#include "gateway/explaining.h"
 #include "gateway/gateway.h"
 #include "gateway/keeper.h"
 #include "gateway/mail.h"
@@ -47,6 +48,7 @@ struct gw_gateway {
     struct op_auth *auth;
     struct gw_control *control;
     struct op_admin *admin;
+    struct gw_explaining explaining;
     struct ps_metrics_shard *shard;
     struct adm_overload *overload;
     struct ps_uuid start; /* id of this start of the process: the owner of its reservations */

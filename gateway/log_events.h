@@ -83,6 +83,8 @@
       "Find out who wrote to the file or the topic; audit the sales.") \
     X(log_record_not_folded, ERROR, "A record could not be counted: it names an impossible number of units, or memory ran out.", \
       "If memory ran out, the process ends and reads the log again at its next start: free memory. Else audit the sales.") \
+    X(explanation_not_delivered, ERROR, "A worker could not answer what an operator asked: POST /admin/v1/explain got 503.", \
+      "Ask again; report it if it comes again.") \
     X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
       "Report it.") \
     X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \

@@ -25,7 +25,9 @@ enum gw_mail_kind {
     GW_MAIL_SALES, /* any thread -> control: sale_mail */
     GW_MAIL_FOLD,  /* control -> worker -> control: value = what the fold had retired: the worker
                       holds no order now */
-    GW_MAIL_DONE   /* job thread -> control: a job of the control store is done; ptr = job */
+    /* control -> worker: ptr = the exp_case to run; worker -> control: ptr = what is under way */
+    GW_MAIL_EXPLAIN,
+    GW_MAIL_DONE /* job thread -> control: a job of the control store is done; ptr = job */
 };
 
 /* Owners of log tickets: workers by index, then the control thread. */

@@ -5,6 +5,7 @@
 #include "gateway/worker.h"
 
 #include "common/program/log.h"
+#include "gateway/explain/case.h"
 #include "gateway/metrics.h"
 #include "gateway/orders/buy.h"
 #include "gateway/orders/flow.h"
@@ -89,6 +90,11 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
         break;
     case GW_MAIL_FOLD: /* no order is held between two events */
         (void)!ps_mailbox_post(worker->deps.control_mail, mail);
+        break;
+    case GW_MAIL_EXPLAIN:
+        if (worker->explainer == NULL)
+            (void)!exp_explainer_new(&worker->listener, worker->http, &worker->explainer);
+        exp_case_run(mail->ptr, worker->explainer);
         break;
     case GW_MAIL_DRAIN:
         worker->draining = true;
@@ -511,6 +517,7 @@ void gw_worker_join(struct gw_worker *worker)
     uv_loop_close(&worker->loop);
     ord_in_flight_free(worker->orders);
     pub_status_pages_free(worker->status_pages);
+    exp_explainer_free(worker->explainer);
     free(worker);
 }
 

@@ -57,6 +57,7 @@ struct gw_worker {
     struct pub_status_pages *status_pages; /* prepared status pages */
     struct up_worker *shop;                /* connections to the shop */
     struct pub_listener listener;
+    struct exp_explainer *explainer; /* NULL: nothing was to be explained yet */
     struct adm_worker_load *load;
     uv_timer_t tick;             /* while draining: are we done? */
     uint64_t large_heads;        /* refused since the last warning */

@@ -19,6 +19,7 @@
 
 struct op_admin;
 struct clu_cluster;
+struct exp_question;
 struct ord_flow;
 
 /* What the listener needs. Everything outlives it. */
@@ -50,7 +51,10 @@ struct op_deps {
     void (*gather)(void *ctx);
     bool (*is_published)(void *ctx); /* every worker uses the present state */
     void (*drain)(void *ctx);        /* an operator requests the end of the process */
-    void *ctx;                       /* of these four, and of `settings` */
+    /* Asks the workers what this request would get; takes the question over in any case. 0:
+     * op_admin_explained follows. PS_E_BUSY, PS_E_NOMEM. */
+    int (*explain)(void *ctx, struct exp_question *question, uint64_t handle);
+    void *ctx; /* of these five, and of `settings` */
     /* Settings. SIGHUP may change the values. */
     json_t *(*settings)(void *ctx); /* as JSON; NULL: out of memory */
     const char *host;
@@ -75,6 +79,8 @@ bool op_admin_idle(const struct op_admin *admin);
 /* The outcome of a record whose ticket names the control thread as its owner. */
 void op_admin_outcome(struct op_admin *admin, uint64_t handle, enum oq_outcome outcome,
                       struct oq_order *order);
+/* The workers' answer to op_deps.explain; taken over. NULL: out of memory. */
+void op_admin_explained(struct op_admin *admin, uint64_t handle, json_t *answer);
 /* Answers waiting requests with 503 draining and closes. No op_admin_outcome afterwards. The loop
  * must turn until its handles are closed, and the store must have ended the open changes; then the
  * memory is freed. NULL is allowed. */

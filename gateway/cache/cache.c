@@ -285,15 +285,22 @@ static void open_flight(struct cache *cache, struct cache_fill *fill, uint64_t h
     LIST_INSERT_HEAD(&cache->flights[hash % CACHE_FLIGHTS], fill, flight);
 }
 
+/* May a request for which no entry is usable not share its answer with others? */
+static bool is_alone(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
+                     const struct cache_stored *stale)
+{
+    return !cache_asked_may_lead(query->asked, query->route) ||
+           is_marked(cache, key_hash, query->now_ms) ||
+           (stale != NULL && (stale->is.kept.always_ask ||
+                              stale->is.kept.lifetime_ms <= stale->is.kept.initial_age_ms));
+}
+
 /* No entry is usable now. */
 static void fetch_or_wait(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                           struct cache_stored *stale, struct cache_found *found)
 {
     uint64_t hash = 0;
-    bool alone = !cache_asked_may_lead(query->asked, query->route) ||
-                 is_marked(cache, key_hash, query->now_ms) ||
-                 (stale != NULL && (stale->is.kept.always_ask ||
-                                    stale->is.kept.lifetime_ms <= stale->is.kept.initial_age_ms));
+    bool alone = is_alone(cache, query, key_hash, stale);
     struct cache_fill *under_way = alone ? NULL : find_flight(cache, query, key_hash, &hash);
     if (under_way != NULL && query->waiter != NULL) {
         found->ask = CACHE_ASK_WAIT;
@@ -311,14 +318,21 @@ static void fetch_or_wait(struct cache *cache, const struct cache_query *query, 
     }
 }
 
+/* Is a stale entry served while nobody asks the origin for another one? */
+static bool is_asked_behind(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
+                            uint64_t *ret_hash)
+{
+    return cache_asked_may_lead(query->asked, query->route) && !query->asked->only_if_cached &&
+           find_flight(cache, query, key_hash, ret_hash) == NULL;
+}
+
 static void use_stale(struct cache *cache, const struct cache_query *query, uint64_t key_hash,
                       struct cache_stored *stored, struct cache_found *found)
 {
     uint64_t hash;
     give(found, CACHE_ASK_HIT, stored);
     cache->figures.stale_hits++;
-    if (!cache_asked_may_lead(query->asked, query->route) || query->asked->only_if_cached ||
-        find_flight(cache, query, key_hash, &hash) != NULL)
+    if (!is_asked_behind(cache, query, key_hash, &hash))
         return;
     give_fill(cache, query, key_hash, stored, found);
     if (found->fill != NULL) {
@@ -327,24 +341,37 @@ static void use_stale(struct cache *cache, const struct cache_query *query, uint
     }
 }
 
+/* The stored answer for the request (NULL: none), how it may be used, and why it must be asked
+ * for. */
+static struct cache_stored *judge(struct cache *cache, const struct cache_query *query,
+                                  uint64_t key_hash, enum cache_use *ret_use,
+                                  struct cache_found *ret_found)
+{
+    const struct cache_asked *asked = query->asked;
+    struct cache_stored *stored = NULL;
+    *ret_found = (struct cache_found){.ask = CACHE_ASK_FETCH, .fwd = CACHE_FWD_MISS};
+    *ret_use = CACHE_USE_ASK;
+    if (cache_asked_may_hit(asked))
+        stored = find(cache, key_hash, query->key, asked->message);
+    if (stored == NULL)
+        return NULL;
+    *ret_use = cache_kept_use(&stored->is.kept, asked, query->route, query->now_ms);
+    bool is_fresh =
+        !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, query->now_ms) > 0;
+    ret_found->fwd = is_fresh ? CACHE_FWD_REQUEST : CACHE_FWD_STALE;
+    return stored;
+}
+
 void cache_ask(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found)
 {
     const struct cache_asked *asked = query->asked;
     uint64_t key_hash = ps_hash64(&cache->key, query->key.at, query->key.len);
-    *ret_found = (struct cache_found){.ask = CACHE_ASK_FETCH, .fwd = CACHE_FWD_MISS};
+    enum cache_use use;
     pthread_mutex_lock(&cache->lock);
     cache_eviction_asked(cache->eviction, key_hash);
-    struct cache_stored *stored = NULL;
-    enum cache_use use = CACHE_USE_ASK;
-    if (cache_asked_may_hit(asked))
-        stored = find(cache, key_hash, query->key, asked->message);
-    if (stored != NULL) {
-        use = cache_kept_use(&stored->is.kept, asked, query->route, query->now_ms);
+    struct cache_stored *stored = judge(cache, query, key_hash, &use, ret_found);
+    if (stored != NULL)
         cache_eviction_hit(cache->eviction, &stored->node);
-        bool is_fresh =
-            !stored->is.kept.always_ask && cache_kept_ttl_ms(&stored->is.kept, query->now_ms) > 0;
-        ret_found->fwd = is_fresh ? CACHE_FWD_REQUEST : CACHE_FWD_STALE;
-    }
     if (stored != NULL && use == CACHE_USE_FRESH) {
         give(ret_found, CACHE_ASK_HIT, stored);
         cache->figures.hits++;
@@ -356,6 +383,28 @@ void cache_ask(struct cache *cache, const struct cache_query *query, struct cach
     } else {
         fetch_or_wait(cache, query, key_hash, stored, ret_found);
     }
+    pthread_mutex_unlock(&cache->lock);
+}
+
+void cache_look(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found)
+{
+    uint64_t key_hash = ps_hash64(&cache->key, query->key.at, query->key.len), hash;
+    enum cache_use use;
+    pthread_mutex_lock(&cache->lock);
+    struct cache_stored *stored = judge(cache, query, key_hash, &use, ret_found);
+    if (stored != NULL && use == CACHE_USE_FRESH)
+        give(ret_found, CACHE_ASK_HIT, stored);
+    else if (stored != NULL && use == CACHE_USE_STALE)
+        give(ret_found,
+             is_asked_behind(cache, query, key_hash, &hash) ? CACHE_ASK_STALE : CACHE_ASK_HIT,
+             stored);
+    else if (query->asked->only_if_cached)
+        ret_found->ask = CACHE_ASK_ABSENT;
+    else if (!is_alone(cache, query, key_hash, stored) &&
+             find_flight(cache, query, key_hash, &hash) != NULL)
+        ret_found->ask = CACHE_ASK_WAIT;
+    else
+        give(ret_found, CACHE_ASK_FETCH, stored);
     pthread_mutex_unlock(&cache->lock);
 }
 

@@ -132,6 +132,10 @@ struct cache_query {
     struct cache_waiter *waiter;
 };
 void cache_ask(struct cache *cache, const struct cache_query *query, struct cache_found *ret_found);
+/* What cache_ask would answer, with the entry (without a fill); nothing is counted, and nobody
+ * waits. The caller owns the entry. */
+void cache_look(struct cache *cache, const struct cache_query *query,
+                struct cache_found *ret_found);
 /* An entry for this request, of any age, if it may be served stale; NULL: none. The caller owns
  * it. */
 struct cache_entry *cache_stale(struct cache *cache, const struct cache_asked *asked,

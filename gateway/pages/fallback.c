@@ -140,13 +140,21 @@ void page_count_fallback(const struct page_request *page)
     up_route_fell_back(page->route->live, up_worker_index(page->worker->shop), current(page)->kind);
 }
 
+enum ans_verdict page_give_up_verdict(const struct page_request *page,
+                                      struct ans_problem_detail *ret_detail)
+{
+    *ret_detail = (struct ans_problem_detail){.text = text_of(page)};
+    if (page->trouble == UP_TROUBLE_level)
+        ret_detail->policy = cfg_feature_names[feature_of(page->route->doc->class)];
+    return verdict_of(page->trouble);
+}
+
 static enum page_state give_up(struct page_request *page)
 {
-    struct ans_problem_detail detail = {.text = text_of(page)};
+    struct ans_problem_detail detail;
+    enum ans_verdict verdict = page_give_up_verdict(page, &detail);
 
-    if (page->trouble == UP_TROUBLE_level)
-        detail.policy = cfg_feature_names[feature_of(page->route->doc->class)];
-    return page_refuse_as(page, PAGE_END_FAILED, verdict_of(page->trouble), &detail);
+    return page_refuse_as(page, PAGE_END_FAILED, verdict, &detail);
 }
 
 /* --- Which one --- */
@@ -169,18 +177,25 @@ static bool has_time(const struct page_request *page)
     return ps_clock_mono_ns(page->worker->clock) < page->http->arrived_ns + total_ns;
 }
 
+size_t page_next_fallback(struct page_request *page, bool stale)
+{
+    size_t index =
+        up_fallback_next(page->route->doc, page->next_fallback,
+                         &(struct up_fallback_offer){.stale = stale,
+                                                     .sendable = !page->has_parts && has_time(page),
+                                                     .pools = other_pools(page)});
+
+    page->next_fallback = index + 1;
+    return index;
+}
+
 enum page_state page_fall_back(struct page_request *page)
 {
     const struct cfg_route *doc = page->route->doc;
     struct cache_entry *stale = page_find_stale(page);
-    size_t index =
-        up_fallback_next(doc, page->next_fallback,
-                         &(struct up_fallback_offer){.stale = stale != NULL,
-                                                     .sendable = !page->has_parts && has_time(page),
-                                                     .pools = other_pools(page)});
+    size_t index = page_next_fallback(page, stale != NULL);
     char why[PAGE_WHY_MAX];
 
-    page->next_fallback = index + 1;
     if (index == doc->fallback_count || doc->fallbacks[index].kind != CFG_FALLBACK_STALE) {
         cache_entry_drop(stale);
         stale = NULL;

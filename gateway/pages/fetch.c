@@ -20,8 +20,7 @@ struct page_fetch {
 
 /* --- To the shop --- */
 
-/* The hash of the value that the pool's algorithm uses; the same on every gateway. */
-static uint64_t key_of(const struct page_request *page, const struct cfg_pool *pool)
+uint64_t page_balance_key(const struct page_request *page, const struct cfg_pool *pool)
 {
     static const struct ps_hash_key fixed = {{0}};
     const struct srv_request *http = page->http;
@@ -76,7 +75,7 @@ static struct up_exchange *start(const struct page_request *page, const struct u
                            .head = {head.at, head.len},
                            .method = http->head->method,
                            .body_len = empty ? 0 : http->body_len,
-                           .key = key_of(page, pool->doc),
+                           .key = page_balance_key(page, pool->doc),
                            .began_ns = http->arrived_ns,
                            .callbacks = callbacks,
                            .ctx = ctx};

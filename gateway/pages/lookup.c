@@ -6,21 +6,42 @@ int64_t page_now_ms(const struct page_worker *worker)
     return ps_clock_mono_ns(worker->clock) / PS_NS_PER_MS;
 }
 
-bool page_ask(struct page_request *page, struct cache_found *ret_found)
+/* Writes the key into `key`, if the cache applies to this page. */
+static bool is_for_cache(struct page_request *page, struct ps_buf *key)
 {
-    const struct up_route_view *route = page->route;
     const struct srv_request *http = page->http;
     enum ps_http_method method = http->head->method;
     bool has_body = http->in_parts && http->body_len != 0;
+
+    if (page->route->cache == NULL || page->pool == NULL || has_body ||
+        (method != PS_HTTP_GET && method != PS_HTTP_HEAD))
+        return false;
+    page->is_keyed = page_key_put(page, page->pool->pool->name, key);
+    return page->is_keyed;
+}
+
+bool page_ask_look(struct page_request *page, struct ps_buf *key, struct cache_found *ret_found)
+{
+    if (!is_for_cache(page, key))
+        return false;
+    struct cache_asked asked = page_asked(page);
+    cache_look(page->route->cache,
+               &(struct cache_query){.asked = &asked,
+                                     .route = &page->route->doc->cache,
+                                     .key = {key->at, key->len},
+                                     .now_ms = page_now_ms(page->worker)},
+               ret_found);
+    return true;
+}
+
+bool page_ask(struct page_request *page, struct cache_found *ret_found)
+{
+    const struct up_route_view *route = page->route;
     char memory[CACHE_KEY_MAX];
     struct ps_buf key;
 
-    if (route->cache == NULL || page->pool == NULL || has_body ||
-        (method != PS_HTTP_GET && method != PS_HTTP_HEAD))
-        return false;
     ps_buf_init(&key, memory, sizeof memory);
-    page->is_keyed = page_key_put(page, page->pool->pool->name, &key);
-    if (!page->is_keyed)
+    if (!is_for_cache(page, &key))
         return false;
     struct cache_asked asked = page_asked(page);
     page->waiter.worker = up_worker_index(page->worker->shop);

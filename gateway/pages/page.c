@@ -33,30 +33,49 @@ static void put_allow(struct page_request *page, uint32_t methods)
     srv_answer_header(page->http, "Allow", buf.at, buf.len);
 }
 
+bool page_is_served(const struct page_request *page, enum ans_verdict *ret_verdict,
+                    const char **ret_text)
+{
+    const struct srv_request *http = page->http;
+
+    *ret_text = NULL;
+    if (page->route == NULL && page->other != NULL) {
+        *ret_verdict = ANS_V_method_not_allowed;
+    } else if (page->route == NULL) {
+        *ret_verdict = ANS_V_not_found;
+        *ret_text = "no such path";
+    } else if (up_path_has_dots(http->path)) {
+        *ret_verdict = ANS_V_malformed;
+        *ret_text = "the path has a segment of dots";
+    } else if (page->pool != NULL && up_via_loops(http->head, http->base)) {
+        *ret_verdict = ANS_V_loop_detected;
+        *ret_text = "Via names gateways of this program more than twice";
+    } else if (http->oversized || (http->in_parts && http->body_len > page->route->doc->body_max)) {
+        *ret_verdict = ANS_V_too_large;
+        *ret_text = "the body is larger than this route accepts";
+    } else {
+        return true;
+    }
+    return false;
+}
+
 static enum page_state admit(struct page_request *page)
 {
     const struct page_worker *worker = page->worker;
     const struct srv_request *http = page->http;
+    enum ans_verdict verdict;
+    const char *text;
 
-    if (page->route == NULL && page->other != NULL) {
-        put_allow(page, page->other->doc->methods);
-        return page_refuse(page, ANS_V_method_not_allowed, NULL);
+    if (!page_is_served(page, &verdict, &text)) {
+        if (verdict == ANS_V_method_not_allowed)
+            put_allow(page, page->other->doc->methods);
+        return page_refuse(page, verdict, text);
     }
-    if (page->route == NULL)
-        return page_refuse(page, ANS_V_not_found, "no such path");
-    const struct cfg_route *doc = page->route->doc;
-    if (up_path_has_dots(http->path))
-        return page_refuse(page, ANS_V_malformed, "the path has a segment of dots");
-    if (page->pool != NULL && up_via_loops(http->head, http->base))
-        return page_refuse(page, ANS_V_loop_detected,
-                           "Via names gateways of this program more than twice");
-    if (http->oversized || (http->in_parts && http->body_len > doc->body_max))
-        return page_refuse(page, ANS_V_too_large, "the body is larger than this route accepts");
     struct adm_admission admission = {.gates = worker->gates,
                                       .request = page->asked,
                                       .now_ns = http->now_ns,
                                       .wall_ms = ps_clock_wall_ms(worker->clock)};
-    if (adm_admit_page(&admission, doc) == ADM_GATE_PASS)
+    if (adm_admit_page(&admission, page->route->doc) == ADM_GATE_PASS)
         return PAGE_ADMITTED;
     admission.detail.limit = page->asked->limit;
     return page_refuse_as(page, PAGE_END_REFUSED, admission.verdict, &admission.detail);
@@ -64,8 +83,7 @@ static enum page_state admit(struct page_request *page)
 
 /* --- ADMITTED: what does its route say? --- */
 
-/* The index of the split that this request goes to; UP_NONE: none. */
-static size_t choose_split(const struct page_request *page)
+size_t page_split(const struct page_request *page, uint64_t *draws)
 {
     const struct up_route_view *route = page->route;
     const struct srv_request *http = page->http;
@@ -78,7 +96,19 @@ static size_t choose_split(const struct page_request *page)
                                              .client = page->asked->address,
                                              .head = http->head,
                                              .base = http->base},
-                          off, up_route_draws(route->live, up_worker_index(page->worker->shop)));
+                          off, draws);
+}
+
+void page_take_split(struct page_request *page, size_t split)
+{
+    const struct up_route_view *route = page->route;
+
+    page->target = route->own;
+    if (split != UP_NONE) {
+        page->pool = route->splits[split].pool;
+        page->target = route->splits[split].live;
+    }
+    page->sent_to = page->pool;
 }
 
 /* Chooses the pool of the request's split, or the route's own. While the breaker of a split's pool
@@ -86,16 +116,14 @@ static size_t choose_split(const struct page_request *page)
 static void choose_pool(struct page_request *page)
 {
     const struct up_route_view *route = page->route;
-    size_t worker = up_worker_index(page->worker->shop), split = choose_split(page);
+    size_t worker = up_worker_index(page->worker->shop);
+    size_t split = page_split(page, up_route_draws(route->live, worker));
 
-    page->target = route->own;
-    if (split != UP_NONE && up_pool_admits(route->splits[split].pool, worker)) {
-        page->pool = route->splits[split].pool;
-        page->target = route->splits[split].live;
-    } else if (split != UP_NONE) {
+    if (split != UP_NONE && !up_pool_admits(route->splits[split].pool, worker)) {
         up_target_skip(route->splits[split].live, worker);
+        split = UP_NONE;
     }
-    page->sent_to = page->pool;
+    page_take_split(page, split);
 }
 
 static enum page_state choose(struct page_request *page)

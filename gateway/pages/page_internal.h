@@ -17,6 +17,17 @@ struct page_events {
     void (*again)(struct page_request *page);
 };
 
+/* --- page.c, for look.c --- */
+
+/* Is there a route for it, and nothing wrong with it? Else the verdict, and its text or NULL. */
+bool page_is_served(const struct page_request *page, enum ans_verdict *ret_verdict,
+                    const char **ret_text);
+/* The index of the split that this request belongs to; UP_NONE: none. `draws` as
+ * up_switch_pick. */
+size_t page_split(const struct page_request *page, uint64_t *draws);
+/* Sets pool and target: those of the split, or, UP_NONE, the route's own. */
+void page_take_split(struct page_request *page, size_t split);
+
 /* --- reply.c, with page_refuse. Each answers, ends the page and returns PAGE_ENDED. --- */
 
 /* Ends the page and releases what it holds; call it before the answer is sent. */
@@ -29,6 +40,9 @@ enum page_state page_refuse_as(struct page_request *page, enum page_end end,
 enum page_state page_answer_own(struct page_request *page, enum page_end end,
                                 const struct cfg_static *fixed, const char *location,
                                 const char *why);
+/* What page_answer_entry would answer. */
+enum ans_verdict page_entry_verdict(const struct page_request *page,
+                                    const struct cache_entry *entry, int *ret_status);
 /* Answers with the entry, or the requested part of it; takes the entry over. */
 enum page_state page_answer_entry(struct page_request *page, enum page_end end,
                                   struct cache_entry *entry);
@@ -55,6 +69,8 @@ bool page_key_put_named(const struct page_request *page, struct ps_str named, co
 int64_t page_now_ms(const struct page_worker *worker);
 /* Looks the page up. False: the cache does not apply to this page. */
 bool page_ask(struct page_request *page, struct cache_found *ret_found);
+/* What page_ask would find, without effect; `key` gets the key. */
+bool page_ask_look(struct page_request *page, struct ps_buf *key, struct cache_found *ret_found);
 /* The cached entry, of any age; the caller owns it. NULL: none that may be served stale. */
 struct cache_entry *page_find_stale(const struct page_request *page);
 /* May a stale entry be served after a failure of the shop? */
@@ -65,6 +81,8 @@ void page_invalidate(const struct page_request *page, const struct up_answer *an
 
 /* --- fetch.c --- */
 
+/* The hash of the value that the pool's algorithm uses; the same on every gateway. */
+uint64_t page_balance_key(const struct page_request *page, const struct cfg_pool *pool);
 /* Sends the page to `sent_to`. False: *ret_outcome says why. */
 bool page_send(struct page_request *page, enum up_outcome *ret_outcome);
 /* Takes over the result of a look-up: a fill, and maybe an entry to revalidate. The page then
@@ -84,6 +102,12 @@ bool page_is_out(struct page_request *page);
 /* Notes why the pool does not answer; `outcome` as in up_forward and `failed`. */
 void page_note_trouble(struct page_request *page, enum up_outcome outcome);
 enum page_state page_fall_back(struct page_request *page);
+/* The next fallback that can answer, and takes it as the present one; fallback_count: none is
+ * left. `stale`: the cache has an answer. */
+size_t page_next_fallback(struct page_request *page, bool stale);
+/* What is answered when none is left. */
+enum ans_verdict page_give_up_verdict(const struct page_request *page,
+                                      struct ans_problem_detail *ret_detail);
 /* Writes the value of Penstock-Fallback; false: no fallback answers, and nothing is written. */
 #define PAGE_WHY_MAX 48
 bool page_put_why(const struct page_request *page, char ret_text[PAGE_WHY_MAX]);

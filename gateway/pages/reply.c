@@ -113,18 +113,36 @@ static void add_fields(struct page_request *page, const struct cache_entry *entr
     srv_answer_header(page->http, "Via", UP_VIA, sizeof UP_VIA - 1);
 }
 
+static enum cache_part part_of(const struct page_request *page, const struct cache_entry *entry,
+                               uint64_t *ret_first, uint64_t *ret_len)
+{
+    struct cache_asked asked = page_asked(page);
+
+    return cache_part_of(&asked, &entry->kept, entry->etag, entry->body.len, ret_first, ret_len);
+}
+
+static const enum ans_verdict verdict_of_part[] = {[CACHE_PART_WHOLE] = ANS_V_page,
+                                                   [CACHE_PART_NOT_MODIFIED] = ANS_V_not_modified,
+                                                   [CACHE_PART_RANGE] = ANS_V_partial,
+                                                   [CACHE_PART_NO_RANGE] = ANS_V_no_range};
+
+enum ans_verdict page_entry_verdict(const struct page_request *page,
+                                    const struct cache_entry *entry, int *ret_status)
+{
+    uint64_t first, len;
+    enum ans_verdict verdict = verdict_of_part[part_of(page, entry, &first, &len)];
+
+    *ret_status = verdict == ANS_V_page ? entry->kept.status : ans_verdicts[verdict].status;
+    return verdict;
+}
+
 enum page_state page_answer_entry(struct page_request *page, enum page_end end,
                                   struct cache_entry *entry)
 {
-    static const enum ans_verdict verdicts[] = {[CACHE_PART_WHOLE] = ANS_V_page,
-                                                [CACHE_PART_NOT_MODIFIED] = ANS_V_not_modified,
-                                                [CACHE_PART_RANGE] = ANS_V_partial};
     const struct cfg_header_rules *rules = &page->route->doc->response_headers;
-    struct cache_asked asked = page_asked(page);
     uint64_t first, len;
 
-    enum cache_part part =
-        cache_part_of(&asked, &entry->kept, entry->etag, entry->body.len, &first, &len);
+    enum cache_part part = part_of(page, entry, &first, &len);
     page->cached.has_ttl = true;
     page->cached.ttl_s = cache_kept_ttl_ms(&entry->kept, page_now_ms(page->worker)) / 1000;
     add_fields(page, entry, part, first, len);
@@ -132,7 +150,7 @@ enum page_state page_answer_entry(struct page_request *page, enum page_end end,
         cache_entry_drop(entry);
         return page_refuse_as(page, end, ANS_V_no_range, &(struct ans_problem_detail){0});
     }
-    enum ans_verdict verdict = verdicts[part];
+    enum ans_verdict verdict = verdict_of_part[part];
     page->status = part == CACHE_PART_WHOLE ? entry->kept.status : ans_verdicts[verdict].status;
     struct srv_forward head = {
         .status = page->status, .fields = entry->fields, .is_dated = true, .len = (int64_t)len};

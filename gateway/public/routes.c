@@ -288,8 +288,8 @@ static const struct snap_sale *find_sale(struct pub_request *request, struct ps_
         request->order.sale_name = ps_str(request->twin);
         return sale;
     }
-    sale = snapshot_sale(snapshot, name.at, name.len);
-    if (sale == NULL || snap_sale_is_twin(sale)) {
+    sale = snapshot_buyers_sale(snapshot, name.at, name.len);
+    if (sale == NULL) {
         pub_request_refuse(request, ANS_V_not_found, "no such sale");
         return NULL;
     }
@@ -297,14 +297,20 @@ static const struct snap_sale *find_sale(struct pub_request *request, struct ps_
     return sale;
 }
 
+/* NULL: not this method. */
+static route_fn *handler_of(const struct pub_route *route, enum srv_method method)
+{
+    if (method == SRV_GET || method == SRV_HEAD)
+        return route->get;
+    return method == SRV_POST ? route->post : NULL;
+}
+
 static void dispatch(struct pub_request *request)
 {
     const struct pub_route *route = request->api;
     const struct srv_request *http = request->http;
     const struct snap_sale *sale = NULL;
-    route_fn *handler = http->method == SRV_GET || http->method == SRV_HEAD ? route->get
-                        : http->method == SRV_POST                          ? route->post
-                                                                            : NULL;
+    route_fn *handler = handler_of(route, http->method);
     put_cors(request, route);
     if (request->listener->admission_len > 0 && request->client.trusted_peer)
         srv_answer_header(request->http, "Penstock-Admission", request->listener->admission,
@@ -345,6 +351,30 @@ static void judge_mark(struct pub_request *request)
     }
     request->order.asked.rehearsal = true;
     srv_answer_header(request->http, "Penstock-Rehearsal", "?1", 2);
+}
+
+enum pub_asks pub_routes_asks(const struct srv_request *http, struct ps_str *ret_rest)
+{
+    static const struct {
+        route_fn *handler;
+        enum pub_asks asks;
+    } known[] = {{post_order, PUB_ASKS_TO_BUY},  {get_own_orders, PUB_ASKS_ORDERS},
+                 {get_status, PUB_ASKS_STATUS},  {get_order, PUB_ASKS_ORDER},
+                 {get_livez, PUB_ASKS_LIVENESS}, {get_readyz, PUB_ASKS_READINESS},
+                 {NULL, PUB_ASKS_ANOTHER_METHOD}};
+
+    for (size_t i = 0; i < PS_ARRAY_LEN(routes); i++) {
+        if (!matches_path(&routes[i], http->path, ret_rest))
+            continue;
+        if (http->method == SRV_OPTIONS)
+            return PUB_ASKS_OPTIONS;
+        route_fn *handler = handler_of(&routes[i], http->method);
+        size_t k = 0;
+        while (k + 1 < PS_ARRAY_LEN(known) && known[k].handler != handler)
+            k++;
+        return known[k].asks;
+    }
+    return cfg_path_own(http->path) == NULL ? PUB_ASKS_PAGE : PUB_ASKS_NOTHING;
 }
 
 bool pub_routes_on_head(struct srv_request *http, struct pub_listener *listener)

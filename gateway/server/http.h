@@ -10,6 +10,7 @@
 #ifndef SRV_HTTP_H
 #define SRV_HTTP_H
 
+#include "common/http/head.h"
 #include "common/text/address.h"
 #include "common/text/buf.h"
 #include "common/clock.h"
@@ -58,7 +59,6 @@ enum srv_header {
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
 #define SRV_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
 
-struct ps_http_head;
 struct srv_http;
 struct srv_shared_answer;
 
@@ -192,6 +192,17 @@ void srv_http_set_wait(struct srv_http *http, int64_t wait_ns);
  * request, or NULL if the handle is stale: the request is answered or gone. */
 uint64_t srv_suspend(struct srv_request *request);
 struct srv_request *srv_find(struct srv_http *http, uint64_t handle);
+
+/* A request that nobody has sent, read by the rules of this server. */
+struct srv_described {
+    struct ps_http_head head;
+    struct srv_request request; /* what its head says: points into `text` and `head` */
+    int verdict;                /* of a head that would be refused, one of enum ans_verdict ... */
+    const char *why;            /* ... and what is wrong with it */
+};
+/* False: it would be refused. `text` is the whole head. */
+bool srv_request_describe(const struct srv_http *http, struct ps_str text,
+                          struct srv_described *ret_described);
 
 /* The client has authenticated: its connection is trusted from now on. */
 void srv_trust(struct srv_request *request);

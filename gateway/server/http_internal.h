@@ -283,10 +283,10 @@ void srv_readable(struct srv_connection *connection);
 /* Continues with kept bytes: the request before them has been answered, or the connection's turn
  * has come again. */
 void srv_read_kept(struct srv_connection *connection);
-/* Fills the slot's request from its head, which is in the slot. PS_HTTP_NO_RULE, or the rule that
- * it breaks, with details in *ret_text. */
-bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head,
-                      const char **ret_text);
+/* Fills the request from a head that lies at `base`. False: *ret_text says which rule it
+ * breaks. */
+bool srv_request_fill(struct srv_request *request, const struct srv_settings *settings,
+                      const struct ps_http_head *head, const char *base, const char **ret_text);
 static inline char *srv_head_of(struct srv_slot *slot)
 {
     return (char *)slot->rest + slot->http->user_span;

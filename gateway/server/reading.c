@@ -149,12 +149,10 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         srv_refuse(connection, ANS_V_draining, NULL);
         return;
     }
-    if (!srv_request_fill(slot, head, &why)) {
+    if (!srv_request_fill(request, &http->settings, head, srv_head_of(slot), &why)) {
         srv_refuse(connection, ANS_V_malformed, why);
         return;
     }
-    request->head = head;
-    request->base = srv_head_of(slot);
     request->peer = connection->peer;
     request->arrived_ns = http->now_ns;
     request->body = (struct ps_str){srv_body_of(slot), 0};
@@ -372,4 +370,24 @@ void srv_read_kept(struct srv_connection *connection)
     end_reading(connection);
     if (connection->state == SRV_READING && connection->kept_len == 0)
         srv_poll(connection, UV_READABLE);
+}
+
+/* --- A head that nobody has sent --- */
+
+bool srv_request_describe(const struct srv_http *http, struct ps_str text,
+                          struct srv_described *ret_described)
+{
+    struct ps_http_head *head = &ret_described->head;
+
+    ret_described->request = (struct srv_request){0};
+    ret_described->verdict = ANS_V_malformed;
+    ps_http_request_init(head, &http->limits);
+    enum ps_http_step step = ps_http_head_parse(head, text.at, text.len);
+    if (step == PS_HTTP_DONE)
+        return srv_request_fill(&ret_described->request, &http->settings, head, text.at,
+                                &ret_described->why);
+    if (step == PS_HTTP_BAD)
+        ret_described->verdict = verdict_of(&ps_http_rules[head->rule]);
+    ret_described->why = step == PS_HTTP_BAD ? ps_http_rules[head->rule].text : "it has no end";
+    return false;
 }

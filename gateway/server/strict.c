@@ -50,9 +50,10 @@ static const char *keep_field(struct srv_request *request, enum srv_header heade
     return NULL;
 }
 
-static const char *read_fields(struct srv_slot *slot, const struct ps_http_head *head)
+static const char *read_fields(struct srv_request *request, const struct srv_settings *settings,
+                               const struct ps_http_head *head, const char *base)
 {
-    const char *base = srv_head_of(slot), *client_ip = slot->http->settings.client_ip_header;
+    const char *client_ip = settings->client_ip_header;
     struct ps_str client_ip_name = {client_ip, client_ip != NULL ? strlen(client_ip) : 0};
     const char *why = NULL;
 
@@ -60,19 +61,19 @@ static const char *read_fields(struct srv_slot *slot, const struct ps_http_head 
         const struct ps_http_field *field = &head->fields[i];
         struct ps_str value = ps_http_text(base, field->value);
         if (header_of[field->known] > 0)
-            why = keep_field(&slot->request, (enum srv_header)(header_of[field->known] - 1), value);
+            why = keep_field(request, (enum srv_header)(header_of[field->known] - 1), value);
         else if (field->name.len == client_ip_name.len && client_ip_name.len > 0 &&
                  ps_http_same_text(ps_http_text(base, field->name), client_ip_name))
-            why = keep_field(&slot->request, SRV_H_CLIENT_IP, value);
+            why = keep_field(request, SRV_H_CLIENT_IP, value);
     }
     return why;
 }
 
-bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head, const char **ret_text)
+bool srv_request_fill(struct srv_request *request, const struct srv_settings *settings,
+                      const struct ps_http_head *head, const char *base, const char **ret_text)
 {
-    struct srv_request *request = &slot->request;
-    const char *base = srv_head_of(slot);
-
+    request->head = head;
+    request->base = base;
     request->method = (enum srv_method)head->method;
     request->path = head->asterisk        ? PS_STR("*")
                     : head->path.len == 0 ? PS_STR("/")
@@ -81,12 +82,11 @@ bool srv_request_fill(struct srv_slot *slot, const struct ps_http_head *head, co
     if (head->host.len > 0) {
         request->header[SRV_H_HOST] = ps_http_text(base, head->host);
         request->header_lines[SRV_H_HOST] = 1;
-    } else if (slot->http->settings.needs_no_host == NULL ||
-               !slot->http->settings.needs_no_host(request->path)) {
+    } else if (settings->needs_no_host == NULL || !settings->needs_no_host(request->path)) {
         *ret_text = ps_http_rules[PS_HTTP_HOST_MISSING].text;
         return false;
     }
-    *ret_text = read_fields(slot, head);
+    *ret_text = read_fields(request, settings, head, base);
     return *ret_text == NULL;
 }
 

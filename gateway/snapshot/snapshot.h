@@ -40,6 +40,13 @@ struct snapshot {
 /* Sale by name, or NULL. */
 const struct snap_sale *snapshot_sale(const struct snapshot *snapshot, const char *name,
                                       size_t len);
+/* The sale that a buyer's request names: no twin. NULL: there is none. */
+static inline const struct snap_sale *snapshot_buyers_sale(const struct snapshot *snapshot,
+                                                           const char *name, size_t len)
+{
+    const struct snap_sale *sale = snapshot_sale(snapshot, name, len);
+    return sale != NULL && !snap_sale_is_twin(sale) ? sale : NULL;
+}
 /* The sale of a rehearsal that names a sale: the newest twin of that sale, or the twin of this
  * name. NULL: there is none. All other requests get no twin. */
 const struct snap_sale *snapshot_twin(const struct snapshot *snapshot, const char *name,

@@ -42,6 +42,11 @@ static inline bool up_circuit_admits(struct up_circuit *circuit, int64_t in_flig
 {
     return ps_breaker_admits(&circuit->breaker, in_flight > 0 ? (size_t)in_flight : 0);
 }
+/* The same without an effect. */
+static inline bool up_circuit_would_admit(const struct up_circuit *circuit, int64_t in_flight)
+{
+    return ps_breaker_would_admit(&circuit->breaker, in_flight > 0 ? (size_t)in_flight : 0);
+}
 void up_circuit_succeed(struct up_circuit *circuit, int64_t took_ns);
 /* `why` is a literal. */
 void up_circuit_fail(struct up_circuit *circuit, int64_t took_ns, const char *why);

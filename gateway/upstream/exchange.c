@@ -111,63 +111,6 @@ void up_exchange_cancel(struct up_exchange *exchange)
         free_exchange(exchange);
 }
 
-/* --- Picking --- */
-
-static bool was_tried(const struct up_exchange *exchange, const struct up_endpoint *endpoint)
-{
-    for (unsigned i = 0; i < exchange->tries; i++)
-        if (exchange->tried[i] == endpoint)
-            return true;
-    return false;
-}
-
-/* *ret_refused is set if the endpoint's circuit refuses, and left as it is otherwise. */
-static struct up_candidate candidate(const struct up_exchange *exchange,
-                                     const struct up_member *member, int64_t now_ns,
-                                     bool *ret_refused)
-{
-    const struct cfg_pool *doc = exchange->pool->doc;
-    struct up_endpoint *endpoint = member->endpoint;
-    struct up_endpoint_cell *cell = up_cell_of(exchange->worker, endpoint);
-    uint32_t weight = atomic_load_explicit(&endpoint->weight, memory_order_relaxed);
-    uint32_t full = (uint32_t)member->as.weight * UP_WEIGHT_ONE;
-
-    if (was_tried(exchange, endpoint) ||
-        (doc->connections_max > 0 && TAILQ_EMPTY(&cell->idle) &&
-         up_endpoint_connections(endpoint) >= doc->connections_max))
-        weight = 0;
-    if (weight > 0 &&
-        !up_circuit_admits(&cell->circuit,
-                           atomic_load_explicit(&cell->in_flight, memory_order_relaxed))) {
-        weight = 0;
-        *ret_refused = true;
-    }
-    return (struct up_candidate){
-        .hash = endpoint->hash,
-        .weight = weight,
-        .full = full > weight ? full : weight,
-        .in_flight = up_endpoint_in_flight(endpoint),
-        .latency_ns =
-            up_ewma_at(atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed),
-                       now_ns - atomic_load_explicit(&cell->ewma_at_ns, memory_order_relaxed)),
-        .current = &cell->current};
-}
-
-/* NULL: no endpoint may be used; *ret_refused: a circuit refuses one of them. */
-static struct up_endpoint *pick(const struct up_exchange *exchange, bool *ret_refused)
-{
-    const struct up_pool_view *pool = exchange->pool;
-    struct up_pool_cell *cell = pool_cell_of(exchange);
-    struct up_candidate table[CFG_ENDPOINTS_MAX];
-    int64_t now_ns = up_now_ns(exchange->worker);
-
-    for (size_t i = 0; i < pool->member_count; i++)
-        table[i] = candidate(exchange, &pool->members[i], now_ns, ret_refused);
-    size_t place =
-        up_pick(&cell->picker, pool->doc->algorithm, table, pool->member_count, exchange->key);
-    return place == UP_NONE ? NULL : pool->members[place].endpoint;
-}
-
 /* --- The request --- */
 
 /* Of a connection that is made: it has received the whole request. */
@@ -292,7 +235,7 @@ void up_exchange_on_connected(struct up_exchange *exchange)
 static enum up_outcome try(struct up_exchange *exchange)
 {
     bool refused = false;
-    struct up_endpoint *endpoint = pick(exchange, &refused);
+    struct up_endpoint *endpoint = up_exchange_pick(exchange, &refused);
 
     if (endpoint == NULL) {
         up_add(&pool_cell_of(exchange)->no_endpoint, 1);
@@ -358,6 +301,24 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
     end_request(exchange, *ret_outcome);
     free_exchange(exchange);
     return NULL;
+}
+
+void up_forward_look(struct up_worker *worker, const struct up_call *call, struct up_way *ret_way)
+{
+    const struct up_exchange exchange = {.worker = worker,
+                                         .is_look = true,
+                                         .route = call->route,
+                                         .pool = call->pool,
+                                         .key = call->key};
+    bool refused = false;
+
+    *ret_way = (struct up_way){.members = call->pool->member_count};
+    ret_way->outcome = up_gate_look(&exchange, &ret_way->waits);
+    if (ret_way->outcome != UP_OUTCOME_ok)
+        return;
+    ret_way->endpoint = up_exchange_pick_look(&exchange, &ret_way->usable, &refused);
+    if (ret_way->endpoint == NULL)
+        ret_way->outcome = refused ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
 }
 
 void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome)

@@ -89,6 +89,16 @@ struct up_call {
  * included. */
 struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
                                enum up_outcome *ret_outcome);
+/* Where up_forward would send such a request now; nothing is sent or changed. Of the call only
+ * route, pool and key count. */
+struct up_way {
+    enum up_outcome outcome;            /* UP_OUTCOME_ok, or UP_UNSENT_… */
+    bool waits;                         /* first for a place */
+    const struct up_endpoint *endpoint; /* with UP_OUTCOME_ok; lives as long as its table */
+    size_t usable;                      /* endpoints that could be taken */
+    size_t members;                     /* of the pool */
+};
+void up_forward_look(struct up_worker *worker, const struct up_call *call, struct up_way *ret_way);
 /* Sends a part of the request's body. False: no more until `room`. */
 bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool last);
 /* The caller can take more of the answer. */

@@ -75,6 +75,7 @@ struct up_exchange {
     enum up_body body;
     bool is_extra; /* nobody waits for the answer */
     bool fresh;    /* use a new connection: a kept one was closed before it received the request */
+    bool is_look;  /* it only asks which endpoint it would get: nothing may change */
     bool calling;  /* a callback runs */
     bool wants_room; /* the client waits until the endpoint accepts more of the body */
     struct up_worker *worker;
@@ -159,11 +160,22 @@ void up_connection_leave(struct up_connection *connection, bool reusable);
 
 /* UP_OUTCOME_ok: the request has a place, or waits for one; UP_UNSENT_BREAKER, UP_UNSENT_BUSY. */
 enum up_outcome up_gate_enter(struct up_exchange *exchange);
+/* What up_gate_enter would say, without effect; *ret_waits: it would wait for a place. */
+enum up_outcome up_gate_look(const struct up_exchange *exchange, bool *ret_waits);
 /* The head of the answer has arrived. */
 void up_gate_answered(struct up_exchange *exchange);
 /* The exchange has ended. */
 void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome);
 void up_gate_tick(struct up_worker *worker);
+
+/* --- picking.c --- */
+
+/* NULL: no endpoint may be used; *ret_refused is set if a circuit refuses one of them. */
+struct up_endpoint *up_exchange_pick(const struct up_exchange *exchange, bool *ret_refused);
+/* The same for an exchange with `is_look`, with copies of what picking changes; *ret_usable:
+ * endpoints that could be picked. */
+const struct up_endpoint *up_exchange_pick_look(const struct up_exchange *exchange,
+                                                size_t *ret_usable, bool *ret_refused);
 
 /* --- exchange.c: what the gate tells --- */
 

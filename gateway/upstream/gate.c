@@ -47,6 +47,13 @@ bool up_pool_admits(const struct up_pool_view *pool, size_t worker)
     return up_circuit_admits(&cell->circuit, under_way(cell));
 }
 
+bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker)
+{
+    const struct up_pool_cell *cell = &pool->pool->cells[worker];
+
+    return up_circuit_would_admit(&cell->circuit, under_way(cell));
+}
+
 /* --- Waiting --- */
 
 static void stop_waiting(struct up_exchange *exchange)
@@ -195,6 +202,16 @@ enum up_outcome up_gate_enter(struct up_exchange *exchange)
         return UP_OUTCOME_ok;
     up_add(&cell->queue_full, 1);
     return UP_UNSENT_BUSY;
+}
+
+enum up_outcome up_gate_look(const struct up_exchange *exchange, bool *ret_waits)
+{
+    const struct up_pool_cell *cell = cell_of(exchange);
+
+    if (!up_circuit_would_admit(&cell->circuit, under_way(cell)))
+        return UP_UNSENT_BREAKER;
+    *ret_waits = ps_adaptive_limit_is_full(&cell->limit);
+    return !*ret_waits || room_to_wait(exchange) > 0 ? UP_OUTCOME_ok : UP_UNSENT_BUSY;
 }
 
 static void give_place_back(struct up_exchange *exchange, bool measured)

@@ -170,6 +170,8 @@ struct up_table {
 
 /* Does the worker's circuit before the pool let a request through now? The thread of `worker`. */
 bool up_pool_admits(const struct up_pool_view *pool, size_t worker);
+/* The same without an effect. */
+bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker);
 /* Sets up the circuit and the limit of a new pool's cell. gate.c */
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 

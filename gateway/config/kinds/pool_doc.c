@@ -19,8 +19,8 @@
 #define NAME_MAX_LEN 64  /* of a header or a cookie */
 
 #define ALGORITHM_NAME(name) #name,
-static const char *const algorithm_names[CFG_ALGORITHM_COUNT + 1] = {CFG_ALGORITHMS(ALGORITHM_NAME)
-                                                                         NULL};
+const char *const cfg_algorithm_names[CFG_ALGORITHM_COUNT + 1] = {CFG_ALGORITHMS(ALGORITHM_NAME)
+                                                                      NULL};
 
 /* --- Reference counts. --- */
 
@@ -344,7 +344,7 @@ static const struct ps_table health_table = {.title = "health check",
 
 /* clang-format off */
 static const struct ps_member members[] = {
-    {"algorithm", PS_M_ENUM, AT(algorithm), .words = algorithm_names, .fallback = "\"round_robin\"", .text = {"How an endpoint is chosen", "选择端点的算法"}},
+    {"algorithm", PS_M_ENUM, AT(algorithm), .words = cfg_algorithm_names, .fallback = "\"round_robin\"", .text = {"How an endpoint is chosen", "选择端点的算法"}},
     {"hash_by", PS_M_OWN, .flags = PS_M_NULLABLE, .own = &hash_by, .example = "\"cookie:sid\"", .text = {"What consistent_hash hashes; null: the path", "consistent_hash 的依据；null：路径"}},
     {"endpoints", PS_M_LIST, AT(endpoints), .count_at = offsetof(struct cfg_pool, endpoint_count), .max = CFG_ENDPOINTS_MAX, .item = &endpoint_item, .fallback = "[]", .example = "[{\"address\":\"127.0.0.1:9001\"}]", .text = {"Servers of the pool; discovery adds more", "池中的服务器；自动发现的端点与之合并"}},
     {"discovery", PS_M_OBJECT, .size = sizeof(struct cfg_pool), .flags = PS_M_NULLABLE, .table = &discovery_table, .text = {"Where more endpoints come from; null: no discovery", "其他端点的来源；null：无"}},

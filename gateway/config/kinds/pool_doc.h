@@ -31,6 +31,7 @@
 #define CFG_ALGORITHM_ENUM(name) CFG_ALGORITHM_##name,
 enum cfg_algorithm { CFG_ALGORITHMS(CFG_ALGORITHM_ENUM) CFG_ALGORITHM_COUNT };
 #undef CFG_ALGORITHM_ENUM
+extern const char *const cfg_algorithm_names[]; /* by enum cfg_algorithm */
 
 enum cfg_hash_by { CFG_HASH_PATH, CFG_HASH_HEADER, CFG_HASH_COOKIE };
 

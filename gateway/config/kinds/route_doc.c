@@ -21,8 +21,8 @@
 #define BODY_MAX     (INT64_C(1) << 40)
 #define LOCATION_MAX 2048
 
-static const char *const class_names[CFG_ROUTE_CLASSES + 1] = {"core", "important", "normal",
-                                                               "extra", NULL};
+const char *const cfg_route_class_names[CFG_ROUTE_CLASSES + 1] = {"core", "important", "normal",
+                                                                  "extra", NULL};
 
 /* In the order of enum ps_http_method. */
 static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
@@ -346,7 +346,7 @@ static const struct ps_member members[] = {
     {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .example = "\"/p/\"", .text = {"Serves requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
     {"match", PS_M_ENUM, AT(exact), .words = matches, .fallback = "\"prefix\"", .text = {"prefix: every path that begins with it; exact: the path alone", "前缀匹配或精确匹配"}},
     {"methods", PS_M_SET, AT(methods), .words = method_names, .fallback = "[\"GET\",\"HEAD\"]", .text = {"Serves requests with these methods", "匹配的请求方法"}},
-    {"class", PS_M_ENUM, AT(class), .words = class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
+    {"class", PS_M_ENUM, AT(class), .words = cfg_route_class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
     {"pool", PS_M_CHARS, AT(pool), .flags = PS_M_NULLABLE, .format = &ps_format_name, .example = "\"web\"", .text = {"The pool that serves it; a route has exactly one of pool, redirect and answer", "处理请求的池；pool、redirect、answer 三者必居其一"}},
     {"split", PS_M_LIST, AT(splits), .count_at = offsetof(struct cfg_route, split_count), .max = CFG_SPLITS_MAX, .item = &cfg_split_item, .fallback = "[]", .example = "[{\"pool\":\"web2\",\"share\":0.05}]", .text = {"Shares of the requests that go to other pools", "分流到其他池的请求"}},
     {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = {"ms"}, .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},

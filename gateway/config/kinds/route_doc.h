@@ -35,6 +35,7 @@ enum cfg_route_class {
     CFG_ROUTE_EXTRA,
     CFG_ROUTE_CLASSES
 };
+extern const char *const cfg_route_class_names[]; /* by enum cfg_route_class */
 
 struct cfg_header_set {
     char *name, *value;

@@ -276,6 +276,9 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
     assert breakers and all(breaker["name"].startswith(("pool:", "endpoint:")) for breaker in breakers)
 
     admin.call(200, "get", "/admin/v1/flow")
+    admin.call(200, "post", "/admin/v1/explain", {"user": "ann", "ip": "203.0.113.7", "sale": "none", "sku": "phone"})
+    admin.call(200, "post", "/admin/v1/explain", {"ip": "203.0.113.7", "path": "/p/1"})
+    admin.call(422, "post", "/admin/v1/explain", {"ip": "203.0.113.7"})
 
     # Who may, and the end.
     key = admin.call(201, "post", "/admin/v1/rehearsal-keys", {"ttl_s": 3600, "note": "to see it"}).json
