@@ -63,6 +63,13 @@ static bool sale_is_forgettable_here(void *ctx, const char *name)
     return sale != NULL && sale_is_forgettable(sale->run, &sale->stored.doc, &sale->stored.state);
 }
 
+static const char *holder(void *ctx, const struct cfg_kind *kind, const char *name)
+{
+    const struct plans *plans = ((const struct gw_control *)ctx)->deps.plans;
+
+    return plans != NULL ? plans_holder(plans, kind, name) : NULL;
+}
+
 /* Copies the state of a sale here into the next snapshot. PS_E_NOMEM. */
 static int show_run(struct gw_control *control, const char *name)
 {
@@ -180,6 +187,8 @@ static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
 
     control->up_table_changed |= doc->kind->makes_up_table;
     up_membership_put(control->members, from, to);
+    if (doc->kind == &cfg_kind_run && control->deps.plans != NULL)
+        return plans_put(control->deps.plans, from, to);
     if (doc->kind != &cfg_kind_sale)
         return snap_view_put(control->view, control->deps.config, from, to);
     on_sale(control, from, to);
@@ -247,6 +256,8 @@ static void on_tick(uv_timer_t *timer)
     up_registry_tick(control->shop);
     if (up_registry_table(control->shop) != NULL)
         up_returns_tick(&control->returns, up_registry_table(control->shop));
+    if (control->started && control->deps.plans != NULL)
+        plans_tick(control->deps.plans);
     publish_what_changed(control);
 }
 
@@ -322,7 +333,8 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .in_force = in_force,
                                                   .on_changing = on_changing,
                                                   .sale_is_used = sale_is_used,
-                                                  .sale_is_forgettable = sale_is_forgettable_here};
+                                                  .sale_is_forgettable = sale_is_forgettable_here,
+                                                  .holder = holder};
     control->up_table_changed = true;
     err = snap_view_new(&control->view);
     if (err == 0)

@@ -6,6 +6,7 @@
 #include "gateway/breakers.h"
 #include "gateway/config/ref_keys.h"
 #include "gateway/config/store/store.h"
+#include "gateway/plans/plans.h"
 #include "gateway/sales/list.h"
 #include "gateway/snapshot/view.h"
 #include "gateway/upstream/membership.h"
@@ -20,6 +21,7 @@ struct gw_control_deps {
     struct cfg_store *config; /* open */
     struct sale_runs *sales;
     struct oq_fold *fold;
+    struct plans *plans;                  /* may be NULL */
     struct gw_breakers *breakers;         /* learn the pools; may be NULL */
     const struct gw_workers *workers;     /* they receive the snapshots */
     const struct ps_strings *dns_servers; /* of pools; NULL: those of the system */

@@ -270,6 +270,7 @@ static int new_admin(struct gw_gateway *gateway)
                                  .clock = gateway->clock,
                                  .auth = gateway->auth,
                                  .config = gateway->config,
+                                 .plans = gateway->plans,
                                  .view = gateway->control->view,
                                  .known = &gateway->control->sales,
                                  .sales = gateway->sales,
@@ -448,6 +449,7 @@ static void stop_parts(struct gw_gateway *gateway)
     uv_run(&gateway->loop, UV_RUN_DEFAULT);
     uv_loop_close(&gateway->loop);
     gw_control_free(gateway->control); /* ends what is in progress, and reports it to the sales */
+    plans_free(gateway->plans);
     clu_cluster_free(gateway->cluster);
 }
 

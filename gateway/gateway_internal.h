@@ -13,6 +13,7 @@
 #include "gateway/gateway.h"
 #include "gateway/keeper.h"
 #include "gateway/mail.h"
+#include "gateway/plans/plans.h"
 #include "gateway/report.h"
 #include "gateway/sockets.h"
 #include "gateway/state_dir.h"
@@ -47,6 +48,7 @@ struct gw_gateway {
     struct cfg_store *config;
     struct op_auth *auth;
     struct gw_control *control;
+    struct plans *plans;
     struct op_admin *admin;
     struct gw_explaining explaining;
     struct ps_metrics_shard *shard;
@@ -74,6 +76,8 @@ void gw_on_started(void *gateway);
 int gw_open_parts(struct gw_gateway *gateway) PS_MUST_CHECK;
 /* Reads the log back. */
 int gw_open_log(struct gw_gateway *gateway) PS_MUST_CHECK;
+/* plan_host.c: before the control thread's memory. PS_E_NOMEM. */
+int gw_open_plans(struct gw_gateway *gateway) PS_MUST_CHECK;
 /* control.db, tokens, the cluster, the control thread's memory. */
 int gw_open_control(struct gw_gateway *gateway) PS_MUST_CHECK;
 int gw_open_sync(struct gw_gateway *gateway) PS_MUST_CHECK;

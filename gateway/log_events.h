@@ -120,6 +120,11 @@
       "Look at the servers, and at what they have in common: network, database, last release.") \
     X(pool_panic_over, INFO, "Enough endpoints of the pool are usable again.", "") \
     X(override_ended, INFO, "An override of the target has ended, for the gateway it named or (empty) all; the cause is ttl, or the action that ended it. Who had set it.", "") \
+    X(plan_run, INFO, "A run of a plan has another state: waiting_approval, armed, active, ended. With its end.", "") \
+    X(plan_run_trouble, WARN, "A run of a plan is suspended: what somebody else has changed was not taken back. Or it has failed, and nothing was changed. Why says what.", \
+      "Keep or revert a suspended run; run a failed one again when its cause is gone.") \
+    X(plan_change_failed, WARN, "What was due of a run could not be stored (error): it is tried again each second.", \
+      "Look at the disk of state_dir; in a cluster at Redis.") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
       "Fix what why says.") \
     X(sale_opening, INFO, "This gateway writes the first records of a sale.", "") \

@@ -10,6 +10,8 @@ static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired
 static const char *const page_ends[] = {"shop",   "cache",  "own",  "fallback", "refused",
                                         "failed", "broken", "left", NULL};
 static const char *const audit_results[] = {"ok", "violations", "failed", NULL};
+static const char *const plan_ends[] = {"reverted", "expired",    "kept", "cancelled",
+                                        "failed",   "taken_over", NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
 const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
@@ -84,6 +86,11 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_PRESSURE]            = {"penstock_overload_pressure_ratio", "The largest penstock_overload_signal_ratio.", PS_GAUGE_BILLIONTHS, NULL, NULL, NULL},
     [GW_M_OVERRIDES]           = {"penstock_overrides", "Overrides of operators that have not ended, including those for other gateways of the cluster. Kind: level, feature, breaker, flow, fallback, split, limit.", PS_GAUGE_ASKED, "kind", NULL, NULL},
     [GW_M_OVERRIDE_OLDEST]     = {"penstock_override_oldest_seconds", "Age of the oldest override; 0: there is none.", PS_GAUGE_ASKED, NULL, NULL, NULL},
+    [GW_M_PLANS_ACTIVE]        = {"penstock_plans_active", "Runs of plans whose steps are in force, suspended ones included.", PS_GAUGE_ASKED, NULL, NULL, NULL},
+    [GW_M_PLANS_SUSPENDED]     = {"penstock_plans_suspended", "Runs that could not take back all that they have changed: an operator decides (keep, or revert).", PS_GAUGE_ASKED, NULL, NULL, NULL},
+    [GW_M_PLAN_ENDS]           = {"penstock_plan_ends_timestamp_seconds", "When active runs end by themselves, of the 16 that end first; one that is reverted by hand has none.", PS_GAUGE_ASKED, "plan", NULL, NULL},
+    [GW_M_PLAN_RUNS]           = {"penstock_plan_runs_total", "Runs that have ended, at the gateway that ended them. End: reverted, expired (its time was over, or it was not started in time), kept, cancelled, failed (nothing was changed), taken_over.", PS_COUNTER, "end", plan_ends, NULL},
+    [GW_M_PLAN_BREAK_GLASS]    = {"penstock_plan_break_glass_total", "Runs that were started without the approvals that their plan needs.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_BREAKER]             = {"penstock_breaker_state", "Circuits of a breaker by state: redis and each pool of the shop (pool:NAME) have one a worker, kafka one. Those of endpoints: GET /admin/v1/breakers. State: closed, open (forced open, too), half_open.", PS_GAUGE_ASKED, "breaker, state", NULL, NULL},
     [GW_M_BREAKER_OPENINGS]    = {"penstock_breaker_openings_total", "How often closed circuits of a breaker have opened by themselves.", PS_COUNTER_ASKED, "breaker", NULL, NULL},
     [GW_M_UPSTREAM_REQUESTS]   = {"penstock_upstream_requests_total", "Requests to the endpoints of a pool by outcome, retries included. Outcome: ok, error (status 500 and above), refused, connect_timeout, reset, malformed, timeout, broken, client_gone.", PS_COUNTER_ASKED, "pool, outcome", NULL, NULL},

@@ -77,6 +77,11 @@ enum gw_metric {
     GW_M_PRESSURE,           /* penstock_overload_pressure_ratio */
     GW_M_OVERRIDES,          /* penstock_overrides{kind} */
     GW_M_OVERRIDE_OLDEST,    /* penstock_override_oldest_seconds */
+    GW_M_PLANS_ACTIVE,       /* penstock_plans_active */
+    GW_M_PLANS_SUSPENDED,    /* penstock_plans_suspended */
+    GW_M_PLAN_ENDS,          /* penstock_plan_ends_timestamp_seconds{plan} */
+    GW_M_PLAN_RUNS,          /* penstock_plan_runs_total{end}, of enum cfg_run_end from 1 on */
+    GW_M_PLAN_BREAK_GLASS,   /* penstock_plan_break_glass_total */
     GW_M_BREAKER,            /* penstock_breaker_state{breaker,state} */
     GW_M_BREAKER_OPENINGS,   /* penstock_breaker_openings_total{breaker} */
     GW_M_UPSTREAM_REQUESTS,  /* penstock_upstream_requests_total{pool,outcome} */

@@ -186,6 +186,7 @@ static int new_control(struct gw_gateway *gateway, struct ps_fault *fault)
                                   .sales = gateway->sales,
                                   .fold = gateway->fold,
                                   .breakers = &gateway->breakers,
+                                  .plans = gateway->plans,
                                   .workers = &gateway->workers,
                                   .dns_servers = &gateway->settings->upstream.dns_servers,
                                   .on_started = gw_on_started,
@@ -221,7 +222,8 @@ int gw_open_control(struct gw_gateway *gateway)
                                                        .first_path = first,
                                                        .clock = gateway->clock},
                             &gateway->auth, &made_token, &fault)) < 0 ||
-        (err = open_cluster(gateway)) < 0 || (err = new_control(gateway, &fault)) < 0)
+        (err = open_cluster(gateway)) < 0 || (err = gw_open_plans(gateway)) < 0 ||
+        (err = new_control(gateway, &fault)) < 0)
         goto out;
     host = gw_sale_host(gateway->control);
     sale_runs_start(gateway->sales, &host);

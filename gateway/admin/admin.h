@@ -12,6 +12,7 @@
 #include "gateway/upstream/registry.h"
 #include "gateway/answers/readiness.h"
 #include "gateway/config/store/store.h"
+#include "gateway/plans/plans.h"
 #include "gateway/sales/list.h"
 #include "gateway/snapshot/view.h"
 #include "gateway/server/http.h"
@@ -28,6 +29,7 @@ struct op_deps {
     const struct ps_clock *clock;
     struct op_auth *auth;
     struct cfg_store *config;
+    struct plans *plans;
     const struct snap_view *view;  /* the present snapshot */
     const struct sale_list *known; /* the sales in force */
     struct sale_runs *sales;

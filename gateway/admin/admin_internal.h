@@ -189,6 +189,8 @@ void op_no(struct op_request *request, enum ans_verdict verdict, const char *fmt
 /* 503: its deadline has passed. */
 op_request_fn op_late;
 void op_fault(struct op_request *request, enum ans_verdict verdict, const struct ps_fault *fault);
+/* One of the list of faults. Owner: the caller. NULL: out of memory. */
+json_t *op_fault_json(const struct ps_fault *fault);
 /* Answers with the first fault as the problem's detail, and a list of all. */
 void op_faults(struct op_request *request, enum ans_verdict verdict,
                const struct ps_faults *faults);

@@ -127,7 +127,7 @@ void op_fault(struct op_request *request, enum ans_verdict verdict, const struct
     no(request, verdict, sentence(fault, text), fault->path);
 }
 
-static json_t *fault_json(const struct ps_fault *fault)
+json_t *op_fault_json(const struct ps_fault *fault)
 {
     return json_pack("{s:s, s:s}", "pointer", fault->path, "detail", fault->text);
 }
@@ -149,7 +149,7 @@ void op_faults(struct op_request *request, enum ans_verdict verdict, const struc
     text[buf.len] = '\0';
     json_t *problem = json_loads(text, 0, NULL);
     for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
-        err |= json_array_append_new(errors, fault_json(&faults->at[i]));
+        err |= json_array_append_new(errors, op_fault_json(&faults->at[i]));
     err |= json_object_set_new(problem, "errors", errors);
     char *body = op_json_line(ps_json_built(problem, err));
     if (body == NULL) {

@@ -5,6 +5,7 @@
 #include "gateway/admin/parts.h"
 
 #include "gateway/config/store/bundle.h"
+#include "gateway/plans/plans.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,31 +16,37 @@
 /* The query of a change, without the kinds. */
 struct how {
     bool dry_run;
+    bool force; /* also members that runs of plans hold */
+    bool base;  /* as it would be without runs */
     enum cfg_left_out left_out;
 };
 
-/* Reads the query: `kinds` (absent: all); `ret_how`: NULL, or the options of a change; `left_out`
- * is only for PUT. False: answered. */
-static bool read_kinds(struct op_request *request, struct how *ret_how, bool is_put, char *text,
-                       size_t cap)
+/* What is asked of the documents, and so what the query may hold besides the kinds. */
+enum verb { SHOW, LIST_VERSIONS, ROLL_BACK, MAKE_IT_SO };
+
+/* The kinds of the query; without one all. False: answered. */
+static bool read_kinds(struct op_request *request, enum verb verb, struct how *ret_how,
+                       char text[CFG_NAME_MAX + 1])
 {
     static const char *const words[] = {"delete", "drop", "keep", NULL};
-    char left_out[16];
-    int64_t number = 0;
+    static const size_t counts[] = {2, 1, 3, 4};
+    char left_out[16] = "";
+    int64_t dry_run = 0, force = 0, base = 0;
     int word = CFG_LEFT_OUT_DELETE;
-    const struct op_param params[] = {{.name = "kinds", .text = text, .cap = cap},
-                                      {.name = "dry_run", .number = &number, .min = 0, .max = 1},
-                                      {.name = "left_out", .text = left_out, .cap = 16}};
+    struct op_param params[] = {{.name = "kinds", .text = text, .cap = CFG_NAME_MAX + 1},
+                                {.name = "dry_run", .number = &dry_run, .min = 0, .max = 1},
+                                {.name = "force", .number = &force, .min = 0, .max = 1},
+                                {.name = "left_out", .text = left_out, .cap = 16}};
 
-    if (!op_query(request, params,
-                  is_put            ? 3
-                  : ret_how != NULL ? 2
-                                    : 1) ||
-        (is_put && left_out[0] != '\0' &&
-         !op_query_word(request, "left_out", left_out, words, "", &word)))
+    if (verb == SHOW)
+        params[1] = (struct op_param){.name = "base", .number = &base, .min = 0, .max = 1};
+    if (!op_query(request, params, counts[verb]) ||
+        (left_out[0] != '\0' && !op_query_word(request, "left_out", left_out, words, "", &word)))
         return false;
-    if (ret_how != NULL)
-        *ret_how = (struct how){.dry_run = number == 1, .left_out = (enum cfg_left_out)word};
+    *ret_how = (struct how){.dry_run = dry_run == 1,
+                            .force = force == 1,
+                            .base = base == 1,
+                            .left_out = (enum cfg_left_out)word};
     for (const char *at = text[0] != '\0' ? text : NULL; at != NULL;) {
         size_t len = strcspn(at, ",");
         if (cfg_bundle_kind(at, len) == NULL) {
@@ -54,45 +61,70 @@ static bool read_kinds(struct op_request *request, struct how *ret_how, bool is_
 
 /* --- Reading. --- */
 
-static json_t *kind_json(const struct cfg_store *store, const struct cfg_kind *kind)
+/* `base`: as they would be without runs of plans. */
+static json_t *kind_json(const struct op_deps *deps, const struct cfg_kind *kind, bool base)
 {
     json_t *json = json_object();
     const struct cfg_doc *doc = NULL;
     int err = 0;
 
-    while (err == 0 && (doc = cfg_store_next(store, kind, doc)) != NULL)
-        err = json_object_set_new(json, doc->name, cfg_doc_json(doc));
+    while (err == 0 && (doc = cfg_store_next(deps->config, kind, doc)) != NULL) {
+        json_t *document = cfg_doc_json(doc);
+        if (base && document != NULL && !plans_undo(deps->plans, kind, doc->name, document))
+            json_decref(document);
+        else
+            err = json_object_set_new(json, doc->name, document);
+    }
     return ps_json_built(json, err);
 }
 
-static void say_config(struct op_request *request, const char *kinds)
+/* Runs whose steps are in force. */
+static json_t *runs_json(const struct plan_runs *runs)
 {
-    const struct cfg_store *store = request->admin->deps.config;
+    json_t *list = json_array();
+    int err = list == NULL;
+
+    for (size_t i = 0; err == 0 && i < runs->count; i++) {
+        const struct cfg_run *run = runs->at[i]->run;
+        if (run->state == CFG_RUN_ACTIVE || run->state == CFG_RUN_SUSPENDED)
+            err = json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "run", runs->at[i]->name,
+                                                        "plan", run->plan, "state",
+                                                        cfg_run_states[run->state]));
+    }
+    return ps_json_built(list, err);
+}
+
+static void say_config(struct op_request *request, const char *kinds, bool base)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    const struct cfg_store *store = deps->config;
     json_t *documents = json_object();
     int err = 0;
 
     for (const struct cfg_kind *const *kind = cfg_kinds; err == 0 && *kind != NULL; kind++)
         if (!(*kind)->is_private && cfg_kind_is_listed(*kind, kinds))
-            err = json_object_set_new(documents, (*kind)->path, kind_json(store, *kind));
+            err = json_object_set_new(documents, (*kind)->path, kind_json(deps, *kind, base));
     op_etag(request, cfg_store_complete(store));
     op_json(request, ANS_V_ok,
-            json_pack("{s:I, s:o}", "revision", (json_int_t)cfg_store_complete(store), "documents",
+            json_pack("{s:I, s:o, s:o}", "revision", (json_int_t)cfg_store_complete(store), "runs",
+                      runs_json(plans_live(deps->plans)), "documents",
                       ps_json_built(documents, err)));
 }
 
 static void get_config(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
+    struct how how;
 
-    if (read_kinds(request, NULL, false, kinds, sizeof kinds))
-        say_config(request, kinds);
+    if (read_kinds(request, SHOW, &how, kinds))
+        say_config(request, kinds, how.base);
 }
 
 /* --- Changing. --- */
 
 static void answer_config(struct op_request *request, struct op_change *change)
 {
-    say_config(request, change->name);
+    say_config(request, change->name, false);
 }
 
 /* False: answered. A bundle that was read while changes of other gateways were arriving has a
@@ -121,6 +153,7 @@ static const json_t *read_bundle(struct op_request *request, int64_t revision)
         ps_json_fault(&reader, "revision",
                       "is read-only, now %lld: remove it, or leave it unchanged",
                       (long long)revision);
+    (void)ps_json_has(&reader, "runs"); /* shown by reading only */
     const json_t *documents = ps_json_value(&reader, "documents");
     if (documents != NULL && !json_is_object(documents))
         ps_json_fault(&reader, "documents", "must be an object of kinds");
@@ -145,6 +178,28 @@ static void list_kinds(const json_t *documents, char ret_kinds[CFG_NAME_MAX + 1]
     ret_kinds[buf.len] = '\0';
 }
 
+/* PS_E_CONFLICT: it changes what the run of a plan has changed. */
+static int check_runs(const struct op_change *change, enum cfg_refusal *ret_refusal,
+                      struct ps_faults *faults)
+{
+    const struct cfg_doc *from, *to;
+    char pointer[192];
+    int err = 0;
+
+    for (size_t i = 0; (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
+        const struct plan_run *run = plans_find_touched(change->admin->deps.plans, from, to);
+        if (run == NULL)
+            continue;
+        *ret_refusal = CFG_IN_USE;
+        (void)snprintf(pointer, sizeof pointer, "/documents/%s/%.96s", to->kind->path, to->name);
+        err = ps_faults_add(faults, PS_E_CONFLICT, pointer,
+                            "the run %s of \"%s\" has changed it; ?base=1 shows what would be "
+                            "without runs, ?force=1 puts it all the same",
+                            run->name, run->run->plan);
+    }
+    return err;
+}
+
 static void put_bundle(struct op_request *request, const json_t *documents, const char *kinds,
                        const char *action, struct how how)
 {
@@ -161,13 +216,15 @@ static void put_bundle(struct op_request *request, const json_t *documents, cons
     if (change == NULL)
         return;
     int err = cfg_bundle_put(change->change, &bundle, &refusal, &faults);
+    if (err == 0 && !how.force)
+        err = check_runs(change, &refusal, &faults);
     if (err < 0) {
         op_change_refuse(request, change, err, refusal, &faults);
     } else if (how.dry_run) {
         op_say_dry_run(request, change, revision);
     } else if (cfg_change_doc(change->change, 0, &from) == NULL) {
         op_change_free(change);
-        say_config(request, kinds);
+        say_config(request, kinds, false);
     } else {
         change->answer = answer_config;
         (void)snprintf(change->name, sizeof change->name, "%s", kinds);
@@ -182,8 +239,8 @@ static void put_config(struct op_request *request)
     char kinds[CFG_NAME_MAX + 1];
     struct how how;
 
-    if (!read_kinds(request, &how, true, kinds, sizeof kinds) ||
-        !check_revision(request, revision) || (documents = read_bundle(request, revision)) == NULL)
+    if (!read_kinds(request, MAKE_IT_SO, &how, kinds) || !check_revision(request, revision) ||
+        (documents = read_bundle(request, revision)) == NULL)
         return;
     if (kinds[0] == '\0')
         list_kinds(documents, kinds);
@@ -249,9 +306,10 @@ static void look_back(struct op_request *request, const char *kinds, int64_t rev
 static void list_config_versions(struct op_request *request)
 {
     char kinds[CFG_NAME_MAX + 1];
+    struct how how;
 
-    if (read_kinds(request, NULL, false, kinds, sizeof kinds))
-        look_back(request, kinds, 0, (struct how){.dry_run = false});
+    if (read_kinds(request, LIST_VERSIONS, &how, kinds))
+        look_back(request, kinds, 0, how);
 }
 
 static void rollback_config(struct op_request *request)
@@ -262,7 +320,7 @@ static void rollback_config(struct op_request *request)
     char kinds[CFG_NAME_MAX + 1];
     struct how how;
 
-    if (!read_kinds(request, &how, false, kinds, sizeof kinds) || !op_matches(request, now))
+    if (!read_kinds(request, ROLL_BACK, &how, kinds) || !op_matches(request, now))
         return;
     ps_json_reader_init_all(&reader, request->body, "", &faults);
     ps_json_require(&reader, (const char *const[]){"revision", NULL});

@@ -4,7 +4,7 @@
 #include "gateway/admin/documents.h"
 #include "gateway/admin/parts.h"
 
-#include "gateway/admin/json_patch.h"
+#include "common/text/json_patch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,7 +162,7 @@ static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *f
                      : after == NULL ? "delete"
                                      : "change",
                      "version", (json_int_t)to->version, "result", after, "difference",
-                     op_json_difference(before, after));
+                     ps_json_difference(before, after));
     json_decref(before);
     json_decref(after);
     const struct op_kind *kind = added(admin, to->kind);
@@ -170,19 +170,28 @@ static json_t *change_json(const struct op_admin *admin, const struct cfg_doc *f
                                                 kind->show_change(admin, from, to, json) != 0));
 }
 
-void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag)
+int op_show_changes(const struct op_admin *admin, const struct cfg_change *change, json_t *json)
 {
     json_t *changes = json_array();
-    json_t *json = json_pack("{s:b, s:o}", "dry_run", 1, "changes", changes);
     const struct cfg_doc *from, *to;
-    int err = json == NULL;
+    int err = changes == NULL;
 
-    for (size_t i = 0; err == 0 && (to = cfg_change_doc(change->change, i, &from)) != NULL; i++) {
-        const struct op_kind *kind = added(change->admin, to->kind);
-        err = json_array_append_new(changes, change_json(change->admin, from, to));
+    for (size_t i = 0; err == 0 && (to = cfg_change_doc(change, i, &from)) != NULL; i++) {
+        const struct op_kind *kind = added(admin, to->kind);
+        if (to->kind->is_private)
+            continue;
+        err = json_array_append_new(changes, change_json(admin, from, to));
         if (err == 0 && kind->show_dry_run != NULL)
-            err = kind->show_dry_run(change->admin, change->change, json);
+            err = kind->show_dry_run(admin, change, json);
     }
+    return json_object_set_new(json, "changes", ps_json_built(changes, err)) | err;
+}
+
+void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag)
+{
+    json_t *json = json_pack("{s:b}", "dry_run", 1);
+    int err = json == NULL || op_show_changes(change->admin, change->change, json) != 0;
+
     op_change_free(change);
     if (tag > 0)
         op_etag(request, tag);
@@ -376,7 +385,7 @@ static void patch_document(struct op_request *request)
         !check_match(request, &target, true))
         return;
     json_t *have = cfg_doc_json(target.have);
-    json_t *json = have != NULL ? op_json_merge(have, request->body) : NULL;
+    json_t *json = have != NULL ? ps_json_merge(have, request->body) : NULL;
     if (json == NULL)
         op_no(request, ANS_V_internal, "out of memory");
     else

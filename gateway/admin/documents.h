@@ -31,6 +31,9 @@ void op_document_state(struct op_request *request, const struct op_target *targe
                        const char *action, json_t *state, json_t *from, json_t *to);
 /* The query of a change: dry_run alone. False: answered. */
 bool op_read_dry_run(struct op_request *request, bool *ret_dry_run);
+/* Adds to what a dry run says: each document that would change, and how; but private ones. 0 or -1.
+ */
+int op_show_changes(const struct op_admin *admin, const struct cfg_change *change, json_t *json);
 /* Answers a dry run: the documents of the change, and the differences; `tag` is the version or
  * revision in force (0: none). Frees the change. */
 void op_say_dry_run(struct op_request *request, struct op_change *change, int64_t tag);

@@ -209,12 +209,12 @@ static json_t *override_json(const struct op_deps *deps, const struct cfg_overri
 {
     bool own = override->gateway[0] != '\0';
 
-    return json_pack("{s:s, s:s?, s:o, s:o, s:s, s:o, s:o, s:s, s:n}", "target", override->target,
+    return json_pack("{s:s, s:s?, s:o, s:o, s:s, s:o, s:o, s:s, s:s?}", "target", override->target,
                      "gateway", own ? override->gateway : NULL, "value",
                      cfg_override_value_json(override->kind, override->value), "without",
                      without_json(deps, override), "by", by->who, "since",
                      ps_json_of_time(by->at_ms), "until", ps_json_of_time(override->until_ms),
-                     "reason", by->why, "run");
+                     "reason", by->why, "run", override->run[0] != '\0' ? override->run : NULL);
 }
 
 static void list_overrides(struct op_request *request)

@@ -24,6 +24,7 @@ PREFIXES = {
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/config/store": "cfg_", "gateway/config/kinds": "cfg_", "gateway/admission/limits": "adm_", "gateway/ctl": "ctl",
+    "gateway/plans": "plan",
     "gateway/snapshot": "snap",  # `struct snapshot` itself has no underscore
     "gateway/admin": "op_", "gateway/explain": "exp_", "gateway/upstream": "up_", "gateway/cache": "cache",  # `struct cache` itself has no underscore
 }
@@ -55,7 +56,7 @@ CALLS = {
     r"rd_kafka_\w+": ["queue/kafka_", "queue/log_kafka.c", "queue/settle/source_kafka.c"],
     r"MHD_\w+": [],
     r"json_(?:object|array|string|integer|real|boolean|null|pack|unpack|loads|loadb|dumps|decref|incref|deep_copy|equal)\w*":
-        ["common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/explain/", "gateway/snapshot/sale.c",
+        ["common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/explain/", "gateway/plans/", "gateway/snapshot/sale.c",
          "gateway/admission/", "gateway/upstream/", "gateway/settings.c", "gateway/ctl/", "loadtest/"],
     r"uv_\w+": ["common/redis/", "common/program/", "inventory/", "gateway/", "loadtest/"],
 }

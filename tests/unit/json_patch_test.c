@@ -2,7 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/text/json.h"
-#include "gateway/admin/json_patch.h"
+#include "common/text/json_patch.h"
 
 #include <stdlib.h>
 
@@ -44,7 +44,7 @@ static void a_merge_patch_does_what_rfc_7396_says(void **state)
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         json_t *target = parse(cases[i][0]), *patch = parse(cases[i][1]);
-        is(op_json_merge(target, patch), cases[i][2]);
+        is(ps_json_merge(target, patch), cases[i][2]);
         is(target, cases[i][0]); /* which stays as it was */
         json_decref(patch);
     }
@@ -69,7 +69,7 @@ static void a_difference_makes_the_one_of_the_other(void **state)
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
         json_t *from = parse(cases[i][0]), *to = parse(cases[i][1]);
-        is(op_json_difference(from, to), cases[i][2]);
+        is(ps_json_difference(from, to), cases[i][2]);
         json_decref(from);
         json_decref(to);
     }
@@ -79,8 +79,8 @@ static void what_comes_and_goes_is_the_whole(void **state)
 {
     json_t *json = parse("{\"a\":1}");
     (void)state;
-    is(op_json_difference(NULL, json), "[{\"op\":\"add\",\"path\":\"\",\"value\":{\"a\":1}}]");
-    is(op_json_difference(json, NULL), "[{\"op\":\"remove\",\"path\":\"\"}]");
+    is(ps_json_difference(NULL, json), "[{\"op\":\"add\",\"path\":\"\",\"value\":{\"a\":1}}]");
+    is(ps_json_difference(json, NULL), "[{\"op\":\"remove\",\"path\":\"\"}]");
     json_decref(json);
 }
 

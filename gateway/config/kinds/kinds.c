@@ -3,11 +3,23 @@
 
 #include <string.h>
 
-const struct cfg_kind *const cfg_kinds[] = {
-    &cfg_kind_sale,     &cfg_kind_limit,   &cfg_kind_user,          &cfg_kind_range,
-    &cfg_kind_overload, &cfg_kind_feature, &cfg_kind_rehearsal_key, &cfg_kind_cache,
-    &cfg_kind_pool,     &cfg_kind_route,   &cfg_kind_registration,  &cfg_kind_override,
-    &cfg_kind_plan,     &cfg_kind_watch,   &cfg_kind_ref_key,       NULL};
+const struct cfg_kind *const cfg_kinds[] = {&cfg_kind_sale,
+                                            &cfg_kind_limit,
+                                            &cfg_kind_user,
+                                            &cfg_kind_range,
+                                            &cfg_kind_overload,
+                                            &cfg_kind_feature,
+                                            &cfg_kind_rehearsal_key,
+                                            &cfg_kind_cache,
+                                            &cfg_kind_pool,
+                                            &cfg_kind_route,
+                                            &cfg_kind_registration,
+                                            &cfg_kind_override,
+                                            &cfg_kind_plan,
+                                            &cfg_kind_run,
+                                            &cfg_kind_watch,
+                                            &cfg_kind_ref_key,
+                                            NULL};
 
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len)
 {

@@ -47,6 +47,19 @@ int cfg_change_add(struct cfg_change *change, struct cfg_edit edit)
     return 0;
 }
 
+void cfg_change_clear(struct cfg_change *change)
+{
+    struct cfg_job *job = &change->job;
+
+    while (job->edit_count > 0)
+        cfg_doc_free(job->edits[--job->edit_count].doc);
+}
+
+void cfg_change_pass_holds(struct cfg_change *change)
+{
+    change->passes_holds = true;
+}
+
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from)
 {
@@ -125,6 +138,15 @@ static bool has_room(const struct cfg_change *change, const struct cfg_kind *kin
     return count < kind->max;
 }
 
+/* The run that keeps the document from being deleted; NULL: none does. */
+static const char *holder_of(const struct cfg_store *store, const struct cfg_doc *doc)
+{
+    const struct cfg_store_callbacks *callbacks = &store->callbacks;
+
+    return callbacks->holder != NULL ? callbacks->holder(callbacks->ctx, doc->kind, doc->name)
+                                     : NULL;
+}
+
 static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct cfg_doc *have,
                   const char *pointer, enum cfg_refusal *ret_refusal, struct ps_faults *faults)
 {
@@ -138,6 +160,13 @@ static int refuse(struct cfg_change *change, struct cfg_edit *edit, const struct
                             kind->word, kind->instead != NULL ? "; instead " : "",
                             kind->instead != NULL ? kind->instead : "");
         return PS_E_CONFLICT;
+    }
+    const char *holder = edit->doc->json == NULL && !change->passes_holds
+                             ? holder_of(change->store, edit->doc)
+                             : NULL;
+    if (holder != NULL) {
+        *ret_refusal = CFG_IN_USE;
+        return ps_faults_add(faults, PS_E_CONFLICT, pointer, "is in use by run %s", holder);
     }
     if (kind->may_change != NULL)
         *ret_refusal = kind->may_change(change->store, have, edit->doc, pointer, faults);

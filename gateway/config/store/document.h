@@ -162,7 +162,7 @@ extern const struct cfg_kind *const cfg_kinds[];
 extern const struct cfg_kind cfg_kind_sale, cfg_kind_limit, cfg_kind_user, cfg_kind_range,
     cfg_kind_overload, cfg_kind_feature, cfg_kind_rehearsal_key, cfg_kind_cache, cfg_kind_pool,
     cfg_kind_route, cfg_kind_registration, cfg_kind_override, cfg_kind_plan, cfg_kind_watch,
-    cfg_kind_ref_key;
+    cfg_kind_ref_key, cfg_kind_run;
 const struct cfg_kind *cfg_kind_find(const char *path, size_t len); /* NULL: unknown */
 /* Splits "kind/name" into kind and name (the rest of the text). NULL: not a known kind. */
 const struct cfg_kind *cfg_kind_of(const char *text, const char **ret_name);

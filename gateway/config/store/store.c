@@ -57,6 +57,11 @@ bool cfg_store_is_publishing(const struct cfg_store *store)
     return store->publishing;
 }
 
+bool cfg_store_is_own_change(const struct cfg_store *store)
+{
+    return store->is_own_change;
+}
+
 bool cfg_store_is_settled(const struct cfg_store *store)
 {
     return !store->dirty && !store->publishing;
@@ -314,6 +319,7 @@ static void apply(struct cfg_store *store, struct cfg_change *change)
 {
     struct cfg_job *job = &change->job;
 
+    store->is_own_change = !change->is_taken;
     for (size_t i = 0; i < job->edit_count; i++) {
         struct cfg_doc *doc = job->edits[i].doc;
         job->edits[i].doc = NULL;
@@ -329,6 +335,7 @@ static void apply(struct cfg_store *store, struct cfg_change *change)
         else if (!change->is_taken && doc->kind->changed != NULL)
             doc->kind->changed(store, doc);
     }
+    store->is_own_change = false;
     cfg_store_reach(store, job->revision);
     if (change->shared)
         cfg_sync_written(store->sync, job->revision);

@@ -37,6 +37,9 @@ struct cfg_store_callbacks {
     bool (*sale_is_used)(void *ctx, const char *sale);
     /* The name was used, but the sale may be deleted (sale_is_forgettable). */
     bool (*sale_is_forgettable)(void *ctx, const char *sale);
+    /* The run that keeps a document from being deleted (borrowed until the next call of the store);
+     * NULL: none does. The function may be NULL. */
+    const char *(*holder)(void *ctx, const struct cfg_kind *kind, const char *name);
 };
 
 /* How many of on_changing's changes of the sale wait behind the one coming into force. */
@@ -90,6 +93,8 @@ bool cfg_store_sale_is_used(const struct cfg_store *store, const char *sale);
 bool cfg_store_sale_is_forgettable(const struct cfg_store *store, const char *sale);
 /* Not all workers have acknowledged what is in force. */
 bool cfg_store_is_publishing(const struct cfg_store *store);
+/* In in_force: this gateway has made the change; else another gateway has, or it was loaded. */
+bool cfg_store_is_own_change(const struct cfg_store *store);
 
 /* --- Changing. --- */
 
@@ -133,6 +138,10 @@ int cfg_change_state(struct cfg_change *change, const struct cfg_kind *kind, con
 /* The i-th document added, and the one that it replaces (NULL: none). NULL: no more. */
 const struct cfg_doc *cfg_change_doc(const struct cfg_change *change, size_t i,
                                      const struct cfg_doc **ret_from);
+/* Takes all documents out of it again. */
+void cfg_change_clear(struct cfg_change *change);
+/* From now on documents are deleted whatever run holds them: the change is that run's own. */
+void cfg_change_pass_holds(struct cfg_change *change);
 /* Adds a private file that the change replaces. PS_E_NOMEM. */
 int cfg_change_file(struct cfg_change *change, const char *path, const char *text) PS_MUST_CHECK;
 /* Sets from and to of its audit line, instead of the documents before and after; takes `from` and

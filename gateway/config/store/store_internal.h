@@ -34,7 +34,8 @@ struct cfg_change {
     size_t room;                    /* for edits */
     char target[CFG_NAME_MAX + 64]; /* of the audit line; "": that of its documents */
     json_t *from, *to;
-    bool has_line; /* from and to were set */
+    bool passes_holds; /* it deletes what its run holds */
+    bool has_line;     /* from and to were set */
     cfg_done_fn *done;
     void *ctx;
     enum cfg_step step;
@@ -61,8 +62,9 @@ struct cfg_store {
     struct ps_heap *ends;               /* when documents end; value: a struct cfg_ended */
     struct cfg_ended_list ended;        /* removed from memory, not yet from control.db */
     int64_t revision;
-    bool dirty;      /* documents have changed since the last publication */
-    bool publishing; /* not yet acknowledged */
+    bool is_own_change; /* the one that comes into force */
+    bool dirty;         /* documents have changed since the last publication */
+    bool publishing;    /* not yet acknowledged */
     STAILQ_HEAD(cfg_changes, cfg_change) changes;
     LIST_HEAD(, cfg_history) looks;
     struct cfg_sync *sync; /* NULL: this gateway is in no cluster */

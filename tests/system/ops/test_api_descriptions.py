@@ -33,7 +33,11 @@ def public(gateway):
 
 @pytest.fixture(scope="module")
 def admin(gateway):
-    return Described("gateway/admin/openapi.yaml", lambda method, path, body, headers: gateway.admin(method, path, body, headers))
+    def ask(method, path, body, headers):
+        token = (headers or {}).pop("Authorization", "").removeprefix("Bearer ")
+        return gateway.admin(method, path, body, headers, token=token or None)
+
+    return Described("gateway/admin/openapi.yaml", ask)
 
 
 def user(name, **more):
@@ -102,6 +106,36 @@ def walk_through_plans(admin):
     first = admin.call(200, "get", PLAN + "/versions", plan="page").json["versions"][-1]["version"]
     admin.call(200, "get", PLAN + "/versions/{version}", version=str(first), plan="page")
     admin.call(200, "post", PLAN + "/rollback", {"version": first}, plan="page")
+    runs, run = PLAN + "/runs", "/admin/v1/runs/{run}"
+    dry = admin.call(200, "post", runs, {"reason": "a look"}, query="?dry_run=1", plan="page").json
+    assert dry["would"] == "start" and dry["overrides"] and dry["levels"], dry
+    admin.call(404, "post", runs, plan="none")
+    admin.call(422, "post", runs, {"ttl_s": 0}, plan="page")
+    admin.call(422, "post", runs, {"break_glass": True}, plan="page")
+    active = admin.call(201, "post", runs, {"reason": "to see it", "ttl_s": 600}, plan="page").json["run"]
+    admin.call(409, "post", runs, plan="page")
+    admin.call(409, "post", run + "/approve", run=active)
+    admin.call(409, "post", run + "/cancel", run=active)
+    admin.call(409, "delete", PLAN, headers=ANY_VERSION, plan="page")
+    admin.call(200, "get", run, run=active)
+    admin.call(200, "get", "/admin/v1/runs", query="?state=active&plan=page&limit=10")
+    admin.call(422, "get", "/admin/v1/runs", query="?state=on")
+    admin.call(404, "get", run, run="none")
+    admin.call(422, "post", run + "/revert", {"hard": True}, run=active)
+    admin.call(200, "post", run + "/revert", {"force": True, "reason": "over"}, run=active)
+    admin.call(409, "post", run + "/keep", run=active)
+    kept = admin.call(201, "post", runs, {"ttl_s": 1}, plan="page").json["run"]
+    admin.call(200, "post", run + "/keep", run=kept)
+    admin.call(200, "put", PLAN, {**plan, "approvals": 1}, headers=ANY_VERSION, plan="page")
+    waiting = admin.call(201, "post", runs, {"force": True}, plan="page").json["run"]
+    admin.call(200, "post", run + "/cancel", run=waiting)
+    waiting = admin.call(201, "post", runs, {"force": True}, plan="page").json["run"]
+    admin.call(409, "post", run + "/approve", run=waiting)
+    other = admin.call(201, "post", "/admin/v1/tokens", {"role": "operator", "note": "bob"}).json
+    approved = admin.call(200, "post", run + "/approve", {}, headers={"Authorization": f"Bearer {other['token']}"}, run=waiting).json
+    assert approved["state"] == "active"
+    admin.call(200, "get", "/admin/v1/config", query="?base=1&kinds=plans")
+    admin.call(200, "post", run + "/revert", run=waiting)
     admin.call(204, "delete", PLAN, headers=ANY_VERSION, plan="page")
     admin.call(404, "get", PLAN, plan="page")
 

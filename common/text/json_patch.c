@@ -1,12 +1,12 @@
 /* Merge patches and differences. Values are copied, never shared: a result that is printed later
  * does not change with its source. */
-#include "gateway/admin/json_patch.h"
+#include "common/text/json_patch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-json_t *op_json_merge(const json_t *target, const json_t *patch)
+json_t *ps_json_merge(const json_t *target, const json_t *patch)
 {
     const char *member;
     json_t *value;
@@ -19,7 +19,7 @@ json_t *op_json_merge(const json_t *target, const json_t *patch)
             (void)json_object_del(merged, member);
             continue;
         }
-        json_t *inner = op_json_merge(json_object_get(merged, member), value);
+        json_t *inner = ps_json_merge(json_object_get(merged, member), value);
         if (json_object_set_new(merged, member, inner) != 0) {
             json_decref(merged);
             return NULL;
@@ -125,7 +125,7 @@ static void compare(struct difference *difference, const char *pointer, const js
     }
 }
 
-json_t *op_json_difference(const json_t *from, const json_t *to)
+json_t *ps_json_difference(const json_t *from, const json_t *to)
 {
     struct difference difference = {.list = json_array()};
     if (difference.list != NULL)

@@ -1,0 +1,346 @@
+"""Plans on one gateway: run, over kills at each step, approvals, and what strangers and mistakes send. Their states in virtual time: tests/unit/plans_test.c."""
+import json
+import time
+from threading import Thread
+
+import pytest
+from penstock import Gateway, rfc3339, wait_until
+
+ANY = {"If-Match": "*"}
+RATE = {"patch": {"kind": "limit", "name": "ip", "with": {"rate": 20}}}
+BLOCK = {"put": {"kind": "block_ip", "name": "203.0.113.0/24", "doc": {"reason": "bots"}}}
+LEVEL = {"override": {"target": "level", "value": 2}}
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    with Gateway() as it:
+        yield it
+
+
+def prepare(gateway, name="page", steps=(RATE, BLOCK, LEVEL), ttl_s=600, **members):
+    answer = gateway.admin("PUT", f"/admin/v1/plans/{name}", {"title": name, "steps": list(steps), "ttl_s": ttl_s, **members}, headers=ANY)
+    if answer.status == 412:
+        answer = gateway.admin("PUT", f"/admin/v1/plans/{name}", {"title": name, "steps": list(steps), "ttl_s": ttl_s, **members})
+    assert answer.status in (200, 201), answer
+    return name
+
+
+def ask(gateway, name="page", query="", token=None, **members):
+    return gateway.admin("POST", f"/admin/v1/plans/{name}/runs{query}", members, token=token)
+
+
+def start(gateway, name="page", **members):
+    answer = ask(gateway, name, **members)
+    assert answer.status == 201, answer
+    assert answer.headers["location"] == f"/admin/v1/runs/{answer.json['run']}"
+    return answer.json["run"]
+
+
+def lay_hand_on(gateway, run, hand, token=None, **members):
+    return gateway.admin("POST", f"/admin/v1/runs/{run}/{hand}", members, token=token)
+
+
+def run_of(gateway, run):
+    return gateway.read(f"/admin/v1/runs/{run}").json
+
+
+def rate(gateway):
+    return gateway.read("/admin/v1/limits/ip").json["rate"]
+
+
+def in_force(gateway):
+    """Is each step in force? All of them, or none."""
+    steps = {rate(gateway) == 20, gateway.admin("GET", "/admin/v1/blocklist/ips/203.0.113.0-24").status == 200,
+             "level" in gateway.overrides()}
+    assert len(steps) == 1, "some steps are in force, and some are not"
+    return steps.pop()
+
+
+def wait_end(gateway, run, end, timeout=15):
+    wait_until(lambda: run_of(gateway, run)["state"] == "ended", timeout, what="the end of the run")
+    assert run_of(gateway, run)["end"] == end, run_of(gateway, run)
+
+
+def token_of(gateway, note):
+    return gateway.admin("POST", "/admin/v1/tokens", {"role": "operator", "note": note}).json["token"]
+
+
+# --- A run. ---
+
+def test_a_run_does_all_of_it_and_takes_all_of_it_back(gateway):
+    prepare(gateway, ttl_s=2)
+    run = start(gateway, reason="a drill")
+    assert in_force(gateway)
+    override = gateway.overrides()["level"]
+    assert override["run"] == run and override["reason"] == "a drill"
+    wait_end(gateway, run, "expired")
+    assert not in_force(gateway)
+    lines = [json.loads(line) for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").text.splitlines()]
+    about = [(line["action"], line["who"]) for line in lines if line["target"] == f"runs/{run}"]
+    assert about == [("plan.start", "first"), ("plan.expire", "system")], about
+
+
+def test_a_dry_run_says_what_would_be_and_changes_nothing(gateway):
+    prepare(gateway, "dry", [RATE, BLOCK, LEVEL], when=[{"gateways_min": 2}, {"signal": "pressure", "above": 1000}])
+    dry = ask(gateway, "dry", "?dry_run=1").json
+    assert dry["would"] == "fail" and [fault["pointer"] for fault in dry["faults"]] == ["/when/0", "/when/1"], dry
+    assert [(each["so"], each["is"]) for each in dry["preconditions"]][0] == (False, 1)
+    assert [change["document"] for change in dry["changes"]] == ["limits/ip", "blocklist/ips/203.0.113.0/24"]
+    assert dry["changes"][0]["difference"] == [{"op": "replace", "path": "/rate", "value": 20}]
+    assert "refused" in dry["changes"][0]["last_minute"]
+    assert dry["overrides"] == [{"step": 2, "override": "level", "value": 2, "replaces": None}]
+    assert [level["level"] for level in dry["levels"]] == [1, 2, 3, 4]
+    refused = ask(gateway, "dry")
+    assert refused.status == 409 and refused.code == "conflict" and refused.json["pointer"] == "/when/0", refused
+    assert not in_force(gateway)
+
+
+def test_what_somebody_changed_meanwhile_is_left_to_an_operator(gateway):
+    prepare(gateway)
+    run = start(gateway)
+    gateway.limit("ip", rate=33)
+    reverted = lay_hand_on(gateway, run, "revert")
+    assert reverted.status == 200 and reverted.json["state"] == "suspended", reverted
+    assert reverted.json["why"].startswith("limits/ip /rate was changed since")
+    assert rate(gateway) == 33 and not gateway.overrides()
+    assert gateway.metric("penstock_plans_suspended") == 1
+    assert lay_hand_on(gateway, run, "revert").status == 409
+    done = lay_hand_on(gateway, run, "revert", force=True)
+    assert done.json["end"] == "reverted" and rate(gateway) == 50
+    assert not in_force(gateway)
+
+
+def test_what_a_run_holds_is_not_deleted_nor_overwritten_by_a_bundle(gateway):
+    prepare(gateway)
+    run = start(gateway)
+    for path in ("/admin/v1/blocklist/ips/203.0.113.0-24", "/admin/v1/plans/page"):
+        refused = gateway.admin("DELETE", path, headers=ANY)
+        assert (refused.status, refused.code) == (409, "in_use") and run in refused.json["detail"], refused
+    bundle = gateway.read("/admin/v1/config?kinds=limits,blocklist/ips").json
+    assert bundle["runs"] == [{"run": run, "plan": "page", "state": "active"}]
+    base = gateway.read("/admin/v1/config?kinds=limits,blocklist/ips&base=1").json["documents"]
+    assert base["limits"]["ip"]["rate"] == 50 and base["blocklist/ips"] == {}
+    assert gateway.admin("PUT", "/admin/v1/config", bundle, headers=ANY).status == 200  # as it is
+    base = {"limits": base["limits"]}
+    refused = gateway.admin("PUT", "/admin/v1/config", {"documents": base}, headers=ANY)
+    assert (refused.status, refused.code) == (409, "in_use"), refused
+    assert gateway.admin("PUT", "/admin/v1/config?force=1", {"documents": base}, headers=ANY).status == 200
+    assert lay_hand_on(gateway, run, "revert").json["end"] == "reverted"
+    assert not in_force(gateway)
+
+
+def test_a_run_waits_for_other_tokens_and_broken_glass_is_counted(gateway):
+    bob, eve = token_of(gateway, "bob"), token_of(gateway, "eve")
+    prepare(gateway, "two", approvals=2)
+    run = start(gateway, "two")
+    assert run_of(gateway, run)["state"] == "waiting_approval"
+    assert lay_hand_on(gateway, run, "approve").status == 409
+    assert lay_hand_on(gateway, run, "approve", token=bob).json["state"] == "waiting_approval"
+    assert lay_hand_on(gateway, run, "approve", token=bob).status == 409
+    assert lay_hand_on(gateway, run, "approve", token=eve).json["state"] == "active"
+    assert in_force(gateway)
+    lay_hand_on(gateway, run, "revert")
+    assert ask(gateway, "two", break_glass=True).json["pointer"] == "/reason"
+    before = gateway.metric("penstock_plan_break_glass_total")
+    run = start(gateway, "two", break_glass=True, reason="it burns")
+    assert in_force(gateway) and gateway.metric("penstock_plan_break_glass_total") == before + 1
+    lay_hand_on(gateway, run, "revert")
+
+
+def test_a_viewer_only_looks(gateway):
+    viewer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer"}).json["token"]
+    prepare(gateway)
+    run = start(gateway)
+    assert ask(gateway, token=viewer).status == 403
+    for hand in ("approve", "cancel", "keep", "revert"):
+        assert lay_hand_on(gateway, run, hand, token=viewer).status == 403
+    assert gateway.admin("GET", f"/admin/v1/runs/{run}", token=viewer).status == 200
+    lay_hand_on(gateway, run, "revert")
+
+
+def test_metrics_count_runs_by_their_end(gateway):
+    prepare(gateway, "counted", [LEVEL])
+    before = gateway.metric('penstock_plan_runs_total{end="kept"}')
+    active = gateway.metric("penstock_plans_active")
+    run = start(gateway, "counted")
+    assert gateway.metric("penstock_plans_active") == active + 1
+    assert gateway.metric('penstock_plan_ends_timestamp_seconds{plan="counted"}') > time.time() + 500
+    assert lay_hand_on(gateway, run, "keep").json["end"] == "kept"
+    assert gateway.metric('penstock_plan_runs_total{end="kept"}') == before + 1
+    assert gateway.metric("penstock_plans_active") == active
+    gateway.end_override("level")
+
+
+# --- Kills. ---
+
+def test_a_kill_at_each_step_leaves_the_run_where_it_was():
+    """kill -9 in each state: what was answered is there after the restart, and goes on from there."""
+    with Gateway() as gateway:
+        def restart():
+            gateway.kill()
+            gateway.start()
+
+        bob = token_of(gateway, "bob")
+        prepare(gateway, approvals=1, start={"at": rfc3339(6)}, ttl_s=5)
+        restart()
+        run = start(gateway)
+        restart()
+        assert run_of(gateway, run)["state"] == "waiting_approval"
+        assert lay_hand_on(gateway, run, "approve", token=bob).json["state"] == "armed"
+        restart()
+        assert run_of(gateway, run)["state"] == "armed" and not in_force(gateway)
+        wait_until(lambda: run_of(gateway, run)["state"] == "active", 15, what="its moment")
+        restart()
+        assert in_force(gateway)
+        wait_end(gateway, run, "expired", 20)
+        restart()
+        assert run_of(gateway, run)["end"] == "expired" and not in_force(gateway)
+        prepare(gateway, "hand", [RATE], ttl_s=None)
+        run = start(gateway, "hand")
+        gateway.limit("ip", rate=33)
+        lay_hand_on(gateway, run, "revert")
+        restart()
+        assert run_of(gateway, run)["state"] == "suspended" and rate(gateway) == 33
+        assert lay_hand_on(gateway, run, "keep").json["end"] == "kept"
+
+
+def test_a_run_that_should_have_ended_while_the_gateway_was_down_ends_at_the_start():
+    with Gateway() as gateway:
+        prepare(gateway, ttl_s=2)
+        run = start(gateway)
+        gateway.kill()
+        time.sleep(2.5)
+        gateway.start()
+        wait_end(gateway, run, "expired", 5)
+        assert not in_force(gateway)
+
+
+def test_kills_while_runs_begin_and_end_leave_all_steps_or_none():
+    """The kill comes at any moment of a change: before it is written, while, and after."""
+    with Gateway() as gateway:
+        prepare(gateway)
+        def begin():
+            try:
+                ask(gateway)
+            except OSError:
+                pass  # its answer is unknown
+
+        for i in range(6):
+            thread = Thread(target=begin)
+            thread.start()
+            time.sleep(0.003 * i)
+            gateway.kill()
+            thread.join()
+            gateway.start()
+            active = gateway.read("/admin/v1/runs?state=active").json["runs"]
+            assert in_force(gateway) == (len(active) == 1), active
+            for run in active:
+                assert lay_hand_on(gateway, run["run"], "revert").json["end"] == "reverted"
+            assert not in_force(gateway)
+
+
+# --- What strangers and mistakes send. ---
+
+def plan_with(steps, **members):
+    return {"title": "t", "ttl_s": 60, "steps": steps, **members}
+
+
+def nested(depth):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("plan, pointer", [
+    (plan_with([]), "/steps"),
+    (plan_with([LEVEL] * 65), "/steps"),
+    (plan_with([7]), "/steps/0"),
+    (plan_with([{"patch": {}, "put": {}}]), "/steps/0"),
+    (plan_with([{"patch": {"kind": "token", "name": "first", "with": {"role": "admin"}}}]), "/steps/0/patch/kind"),
+    (plan_with([{"patch": {"kind": "limit", "name": "../x", "with": {"rate": 1}}}]), "/steps/0/patch/name"),
+    (plan_with([{"patch": {"kind": "limit", "name": "ip", "with": {"rat": 1}}}]), "/steps/0/patch/with/rat"),
+    (plan_with([{"patch": {"kind": "limit", "name": "ip", "with": {"rate": -1}}}]), "/steps/0/patch/with/rate"),
+    (plan_with([{"patch": {"kind": "limit", "name": "ip", "with": nested(50)}}]), "/steps/0/patch/with/a"),
+    (plan_with([LEVEL, {"override": {"target": "nothing:x", "value": 1}}]), "/steps/1/override/target"),
+    (plan_with([LEVEL], ttl_s=None), "/steps/0/override"),
+    (plan_with([RATE, LEVEL, RATE]), "/steps/2/patch"),
+    (plan_with([LEVEL], start={"at": "2020-01-01T00:00:00Z"}), "/start/at"),
+    (plan_with([LEVEL], start={"at": "tomorrow"}), "/start/at"),
+    (plan_with([LEVEL], when=[{}] * 17), "/when"),
+    (plan_with([LEVEL], text="x" * 2049), "/text"),
+    (plan_with([LEVEL], title=""), "/title"),
+    (plan_with([LEVEL], approvals=-1), "/approvals"),
+    (plan_with([{"put": {"kind": "block_user", "name": f"u{i}", "doc": {"reason": "x" * 256}}} for i in range(64)] , text="x" * 3000), "/text"),
+])
+def test_a_plan_that_is_wrong_is_refused_with_its_pointer(gateway, plan, pointer):
+    refused = gateway.admin("PUT", "/admin/v1/plans/wrong", plan)
+    assert refused.status == 422 and refused.json["pointer"] == pointer, refused
+    assert gateway.admin("GET", "/admin/v1/plans/wrong").status == 404
+
+
+def test_the_largest_plan_runs_and_a_larger_one_is_refused(gateway):
+    steps = [{"put": {"kind": "block_user", "name": f"u{i}", "doc": {"reason": "春" * 256}}} for i in range(64)]
+    prepare(gateway, "large", steps)
+    run = start(gateway, "large")
+    assert len(run_of(gateway, run)["changes"]) == 64
+    assert lay_hand_on(gateway, run, "revert").json["end"] == "reverted"
+    assert gateway.admin("GET", "/admin/v1/blocklist/users/u63").status == 404
+    routes = [{"put": {"kind": "route", "name": f"r{i}", "doc": {"path": f"/{i}/", "answer": {"body": "x" * 2000}}}} for i in range(40)]
+    refused = gateway.admin("PUT", "/admin/v1/plans/larger", plan_with(routes))
+    assert refused.status == 422 and refused.json["pointer"] == "/steps", refused
+
+
+@pytest.mark.parametrize("body, pointer", [({"ttl_s": 604801}, "/ttl_s"), ({"ttl_s": "1"}, "/ttl_s"), ({"arm_ttl_s": 0}, "/arm_ttl_s"),
+                                           ({"force": 1}, "/force"), ({"break_glass": True}, "/reason"), ({"steps": []}, "/steps"), ({"reason": 7}, "/reason")])
+def test_a_run_is_asked_for_by_known_members_only(gateway, body, pointer):
+    prepare(gateway)
+    refused = gateway.admin("POST", "/admin/v1/plans/page/runs", body)
+    assert refused.status == 422 and refused.json["pointer"] == pointer, refused
+    assert not in_force(gateway)
+
+
+def test_runs_that_are_no_runs_are_not_found(gateway):
+    for name in ("x", "01a20c9a-8e74-747d-bfe5-0b42ca038689", "a" * 64):
+        assert gateway.admin("GET", f"/admin/v1/runs/{name}").status == 404
+    for name in ("%2e%2e", "a" * 65, "%C3%A9"):
+        assert gateway.admin("GET", f"/admin/v1/runs/{name}").status == 422
+    assert gateway.admin("POST", "/admin/v1/plans/none/runs").status == 404
+    assert gateway.admin("GET", "/admin/v1/runs?after=zzz&limit=1").json == {"runs": [], "next": None}
+    assert gateway.admin("PUT", "/admin/v1/runs/x", {}).status == 405
+    assert gateway.admin("DELETE", "/admin/v1/runs/x").status == 405
+    assert "runs" not in gateway.read("/admin/v1/config").json["documents"]
+
+
+def test_a_second_run_of_a_plan_takes_over_from_the_first_by_force_only(gateway):
+    prepare(gateway)
+    first = start(gateway)
+    refused = ask(gateway)
+    assert (refused.status, refused.code) == (409, "in_use") and first in refused.json["detail"], refused
+    dry = ask(gateway, query="?dry_run=1").json
+    assert dry["would"] == "fail" and {each["run"] for each in dry["conflicts"]} == {first} and len(dry["conflicts"]) == 3, dry
+    second = start(gateway, force=True)
+    assert run_of(gateway, first)["end"] == "taken_over" and in_force(gateway)
+    assert lay_hand_on(gateway, second, "revert").json["end"] == "reverted"
+    assert not in_force(gateway) and rate(gateway) == 50
+
+
+def test_what_became_invalid_since_changes_nothing_at_the_run(gateway):
+    gateway.limit("spare", algorithm="token_bucket", key="user", rate=5, period_s=10)
+    prepare(gateway, "since", [RATE, {"patch": {"kind": "limit", "name": "spare", "with": {"rate": 1}}}])
+    assert gateway.admin("DELETE", "/admin/v1/limits/spare", headers=ANY).status == 204
+    refused = ask(gateway, "since")
+    assert refused.status == 422 and refused.json["pointer"] == "/steps/1/patch/name", refused
+    assert rate(gateway) == 50
+
+
+def test_no_more_runs_wait_than_there_may_be(gateway):
+    prepare(gateway, "many", [LEVEL], start={"signal": "pressure", "above": 1000, "for_s": 0})
+    runs = [start(gateway, "many") for _ in range(64)]
+    refused = ask(gateway, "many")
+    assert refused.status == 409 and refused.code == "conflict", refused
+    for run in runs:
+        assert lay_hand_on(gateway, run, "cancel").json["end"] == "cancelled"
+    page = gateway.read("/admin/v1/runs?plan=many&limit=10").json
+    assert len(page["runs"]) == 10 and page["next"] == page["runs"][-1]["run"]
