@@ -31,7 +31,7 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_REASON]     = {"--reason", "TEXT", "The reason, for the audit log", TEXT, AT(reason), 0, 0},
     [CTL_F_TTL]        = {"--ttl", "SECONDS", "Seconds until it ends by itself", INT, AT(ttl_s), 1, YEARS_10},
     [CTL_F_GATEWAY]    = {"--gateway", "ID", "Only on this gateway of the cluster", TEXT, AT(gateway), 0, 0},
-    [CTL_F_SALE]       = {"--sale", "SALE", "Only orders of this sale", TEXT, AT(sale), 0, 0},
+    [CTL_F_SALE]       = {"--sale", "SALE", "Only this sale; explain: the sale of the order", TEXT, AT(sale), 0, 0},
     [CTL_F_STATE]      = {"--state", "STATE", "Only orders in this state", TEXT, AT(state), 0, 0},
     [CTL_F_AFTER]      = {"--after", "SEQ", "Continues after this sequence number, which an interrupted export printed", INT, AT(after), 0, PS_INT_MAX},
     [CTL_F_LIMIT]      = {"--limit", "N", "At most this many", INT, AT(limit), 1, 1000},
@@ -41,11 +41,22 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_OUT]        = {"--out", "FILE", "Writes the secret to a new file that only you can read, instead of printing it", TEXT, AT(out), 0, 0},
     [CTL_F_INTERVAL]   = {"--interval", "SECONDS", "Seconds between two refreshes (2)", INT, AT(interval_s), 1, 3600},
     [CTL_F_ONCE]       = {"--once", NULL, "Prints one screen and exits", BOOL, AT(once), 0, 0},
+    [CTL_F_USER]       = {"--user", "USER", "The buyer who sends the request", TEXT, AT(user), 0, 0},
+    [CTL_F_IP]         = {"--ip", "IP", "The address from which the request comes", TEXT, AT(ip), 0, 0},
+    [CTL_F_SKU]        = {"--sku", "SKU", "The SKU that is ordered", TEXT, AT(sku), 0, 0},
+    [CTL_F_QUANTITY]   = {"--quantity", "N", "How many units are ordered (1)", INT, AT(quantity), 1, PS_INT_MAX},
+    [CTL_F_METHOD]     = {"--method", "METHOD", "The method of a page's request (GET)", TEXT, AT(method), 0, 0},
+    [CTL_F_PATH]       = {"--path", "PATH", "The path of a page, with its query", TEXT, AT(path), 0, 0},
+    [CTL_F_HEADER]     = {"--header", "HEADER", "A header of a page's request, such as 'Cookie: a=b'; may be repeated", ctl_add_header, AT(headers), 0, 0},
+    [CTL_F_AT]         = {"--at", "TIME", "When the request comes, such as 2026-11-27T10:00:00Z; default: now", TEXT, AT(at), 0, 0},
 };
 
 #define REASON CTL_BIT(CTL_F_REASON)
 #define TTL    CTL_BIT(CTL_F_TTL)
 #define DRY    CTL_BIT(CTL_F_DRY_RUN)
+#define DESCRIBED                                                                                  \
+    (CTL_BIT(CTL_F_USER) | CTL_BIT(CTL_F_IP) | CTL_BIT(CTL_F_SKU) | CTL_BIT(CTL_F_QUANTITY) |      \
+     CTL_BIT(CTL_F_METHOD) | CTL_BIT(CTL_F_PATH) | CTL_BIT(CTL_F_HEADER) | CTL_BIT(CTL_F_AT))
 #define FILES  (CTL_BIT(CTL_F_FILE) | CTL_BIT(CTL_F_PRUNE) | CTL_BIT(CTL_F_KINDS))
 
 const struct ctl_command ctl_commands[] = {
@@ -59,7 +70,7 @@ const struct ctl_command ctl_commands[] = {
     {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_override_list, false},
     {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
-    {"explain",    "REF",                   1, 1, 0,                     "table json", "Shows what refused a request: REF is the member ref of its answer", ctl_explain, false},
+    {"explain",    "[REF]",                 0, 1, CTL_BIT(CTL_F_SALE) | DESCRIBED, "table json", "Shows what refused a request: REF is the member ref of its answer. Without REF shows what a described request would get now, gate by gate: an order (--user, --ip, --sale, --sku) or a page (--ip, --path); nothing is sent or counted", ctl_explain, false},
     {"watch follow", "USER",                1, 1, TTL | CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE) | REASON, "table ndjson", "Watches a buyer for --ttl (600 s): prints the last answers of the gateway, and then those to come until the watch ends", ctl_watch_follow, false},
     {"watch list", "",                      0, 0, 0,                     "table json", "Lists the buyers who are watched", ctl_watch_list, false},
     {"watch end",  "USER",                  1, 1, REASON,                NULL,         "Ends a watch", ctl_watch_end, false},
@@ -190,7 +201,8 @@ static int read_options(struct ctl *ctl, struct line *line)
     for (size_t i = 0; i < CTL_FLAGS; i++)
         if ((mask & CTL_BIT(i)) != 0)
             table[count++] = ctl_flags[i];
-    ctl->options = (struct ctl_options){.ttl_s = -1, .after = -1, .limit = -1, .interval_s = 2};
+    ctl->options = (struct ctl_options){
+        .ttl_s = -1, .after = -1, .limit = -1, .interval_s = 2, .quantity = -1};
     if (ps_flags_read(table, count, line->flag_count, line->flags, &ctl->options, &fault) < 0)
         return ctl_say(CTL_USAGE, "%s %s", fault.path, fault.text);
     return CTL_OK;

@@ -23,7 +23,6 @@ int ctl_sale_act(struct ctl *ctl);
 int ctl_sale_adjust(struct ctl *ctl);
 int ctl_sale_audit(struct ctl *ctl);
 /* orders.c */
-int ctl_explain(struct ctl *ctl);
 int ctl_order_show(struct ctl *ctl);
 int ctl_order_act(struct ctl *ctl);
 int ctl_order_export(struct ctl *ctl);
@@ -36,6 +35,11 @@ int ctl_token_new(struct ctl *ctl);
 int ctl_token_remove(struct ctl *ctl);
 int ctl_nodes(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
+/* explain.c */
+int ctl_explain(struct ctl *ctl);
+/* Adds a value of --header to a struct ctl_headers. */
+int ctl_add_header(const struct ps_flag *flag, const char *value, void *field,
+                   struct ps_fault *fault);
 /* watch.c */
 int ctl_watch_follow(struct ctl *ctl);
 int ctl_watch_list(struct ctl *ctl);

@@ -23,13 +23,20 @@ enum ctl_exit {
     CTL_FAILED,  /* this machine: memory, a file that cannot be written; `diff`: refused */
 };
 
+/* The values of --header, as given. */
+struct ctl_headers {
+    const char *at[16];
+    size_t count;
+};
+
 /* The values of options; absent texts are NULL. They point into argv, the environment or
  * `ctl_context`.
  */
 struct ctl_options {
     const char *admin, *token_file, *output, *file, *kinds, *reason, *gateway, *sale, *state, *id,
-        *note, *pool, *out;
-    int64_t ttl_s, after, limit, interval_s; /* -1: not given */
+        *note, *pool, *out, *user, *ip, *sku, *at, *method, *path;
+    int64_t ttl_s, after, limit, interval_s, quantity; /* -1: not given */
+    struct ctl_headers headers;
     bool prune, dry_run, once, help;
 };
 
@@ -78,6 +85,14 @@ enum ctl_flag {
     CTL_F_OUT,
     CTL_F_INTERVAL,
     CTL_F_ONCE,
+    CTL_F_USER,
+    CTL_F_IP,
+    CTL_F_SKU,
+    CTL_F_QUANTITY,
+    CTL_F_METHOD,
+    CTL_F_PATH,
+    CTL_F_HEADER,
+    CTL_F_AT,
     CTL_FLAGS
 };
 #define CTL_BIT(flag) (UINT64_C(1) << (flag))

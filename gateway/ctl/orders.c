@@ -18,13 +18,6 @@ int ctl_order_show(struct ctl *ctl)
     return ctl_send_and_print(ctl, &call, NULL);
 }
 
-int ctl_explain(struct ctl *ctl)
-{
-    const struct ctl_call call = {.path = "/admin/v1/explain/{}", .args = {ctl->args[0]}};
-
-    return ctl_send_and_print(ctl, &call, NULL);
-}
-
 /* "order confirm": the second word is the last part of the path. */
 int ctl_order_act(struct ctl *ctl)
 {

@@ -13,7 +13,8 @@ import subprocess
 import termios
 
 import pytest
-from penstock import BUILD, Gateway, free_port
+from pages import put_pool, put_route
+from penstock import BUILD, Gateway, free_port, rfc3339
 
 PENSTOCKCTL = BUILD / "gateway" / "ctl" / "penstockctl"
 OK, REFUSED, USAGE, AWAY, FAILED = range(5)
@@ -503,3 +504,53 @@ def test_explain_shows_what_refused_a_request(desk, gateway):
     assert "not_found" in desk.out("explain", ref)
     assert "ref_unknown" in desk.run("explain", "A" * 40, status=REFUSED).stderr
     assert "REF" in desk.run("explain", status=USAGE).stderr
+
+
+def test_explain_shows_what_a_described_order_would_get(desk, gateway):
+    sale = gateway.make_sale(stock=3)
+    order = ("explain", "--user", "ann", "--ip", "203.0.113.7", "--sale", sale, "--sku", "phone")
+    rows = [line.split() for line in desk.out(*order).splitlines()]
+    assert rows[:2] == [["verdict", "accepted"], ["status", "202"]]
+    assert ["GATE", "VERDICT", "RULE", "LEFT", "WHY"] in rows and ["counter", "pass", "-", "3", "-"] in rows
+    question = {"user": "ann", "ip": "203.0.113.7", "sale": sale, "sku": "phone"}
+    assert desk.json(*order) == gateway.admin("POST", "/admin/v1/explain", question).json
+    assert desk.json(*order, "--quantity", 9)["verdict"] == "user_limit"
+    later = gateway.make_sale(opens_in=3600, wait=False)
+    order = ("explain", "--user=ann", "--ip=203.0.113.7", f"--sale={later}", "--sku=phone")
+    assert desk.json(*order)["verdict"] == "not_started"
+    passed = desk.json(*order, "--at", rfc3339(3700))["gates"][0]
+    assert (passed["gate"], passed["verdict"]) == ("phase", "pass")
+    assert "GATE" not in desk.out("explain", "--user", "ann", "--ip", "203.0.113.7", "--sale", "none", "--sku", "phone")
+
+
+def test_explain_shows_what_a_described_page_would_get(desk, gateway):
+    for pool in ("shop", "beta"):
+        put_pool(gateway, pool, "127.0.0.1:9")
+    put_route(gateway, "shop", path="/shop/", pool="shop", methods=["GET"], split=[{"pool": "beta", "share": 1, "by": "header:X-Beta=yes"}])
+    gateway.admin("PUT", "/admin/v1/blocklist/users/bot", {"reason": "bots"})
+    try:
+        page = ("explain", "--ip", "203.0.113.7", "--path", "/shop/1?a=2")
+        question = {"ip": "203.0.113.7", "path": "/shop/1?a=2"}
+        told = desk.json(*page)
+        assert told["page"] == gateway.admin("POST", "/admin/v1/explain", question).json["page"] and told["page"]["pool"] == "shop"
+        for header in ("x-beta:yes", "X-Beta: yes"):
+            assert desk.json(*page, "--header", "X-Other: a: b", "--header", header)["page"]["pool"] == "beta"
+        assert ["page.route", "shop"] in [line.split() for line in desk.out(*page).splitlines()]
+        assert desk.json(*page, "--method", "POST")["verdict"] == "method_not_allowed"
+        assert desk.json(*page, "--user", "bot")["verdict"] == "blocked"
+    finally:
+        for document in ("routes/shop", "pools/shop", "pools/beta", "blocklist/users/bot"):
+            gateway.admin("DELETE", f"/admin/v1/{document}", headers={"If-Match": "*"})
+
+
+def test_explain_refuses_what_describes_no_request(desk):
+    page = ("explain", "--ip", "203.0.113.7", "--path", "/")
+    assert "either REF or" in desk.run("explain", "A" * 40, "--ip", "203.0.113.7", status=USAGE).stderr
+    assert "NAME: VALUE" in desk.run(*page, "--header", "X-Beta", status=USAGE).stderr
+    assert "A twice" in desk.run(*page, "--header", "A: 1", "--header", "A: 2", status=USAGE).stderr
+    assert "16 times" in desk.run(*page, *(f"--header=A{i}: 1" for i in range(17)), status=USAGE).stderr
+    assert "--quantity" in desk.run("explain", "--quantity", "0", status=USAGE).stderr
+    assert "ip" in desk.run("explain", "--path", "/", status=REFUSED).stderr
+    assert "sale and sku, or path" in desk.run("explain", "--ip", "203.0.113.7", status=REFUSED).stderr
+    assert "address" in desk.run("explain", "--ip", "203.0.113.777", "--path", "/", status=REFUSED).stderr
+    assert "at" in desk.run(*page, "--at", "noon", status=REFUSED).stderr
