@@ -40,7 +40,7 @@ def allowed_s(promise_s):
 
 
 class Process:
-    """What may be frozen, and may have died."""
+    """A process that tests may freeze, and that may have died."""
 
     process = None
 
@@ -188,7 +188,7 @@ class Kafka:
         return f"127.0.0.1:{self.port}"
 
     def lead_to(self, other):
-        """From now on the gateways' way ends at another broker; they are reset."""
+        """From now on the gateways reach another broker; their connections are reset."""
         for i in range(GATEWAYS_MAX):
             self.proxy.lead(i, other.fronts[i][0])
             self.proxy.reset(i)
@@ -387,7 +387,7 @@ class Cluster:
         return random.choice(self.living() or self.gateways).port
 
     def routes(self, mode=WELL, delay_ms=0, of="redis"):
-        """What every gateway's way to Redis (or "kafka") is like."""
+        """Sets the network between every gateway and Redis (or "kafka")."""
         for gateway in self.gateways:
             (gateway.redis_route if of == "redis" else gateway.kafka_route)(mode, delay_ms)
 
@@ -399,7 +399,7 @@ class Cluster:
                 self.kafka.proxy.reset(gateway.index)
 
     def lead_to(self, redis, *gateways):
-        """From now on the way of these gateways (default: all) ends at another Redis; they are reset."""
+        """From now on these gateways (default: all) reach another Redis; their connections are reset."""
         for gateway in gateways or self.gateways:
             self.proxy.lead(f"redis-{gateway.index}", redis.port)
             self.proxy.reset(f"redis-{gateway.index}")
@@ -444,7 +444,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def busy_sale(self, stock, rate=200, timeout=90, **document):
-        """A sale and a crowd that buys there; in the end the books must agree with what the crowd was told."""
+        """A sale and a crowd that buys there; at the end all numbers must agree with the crowd's answers."""
         sale = self.make_sale(stock=stock, **document)
         with Crowd(self, sale, rate=rate) as crowd:
             yield sale, crowd
@@ -492,8 +492,8 @@ class Cluster:
         keys = Counter((order["user"], order["idempotency_key"]) for order in orders.values()
                        if order["idempotency_key"] and order["reason"] != "rejected")
         assert not keys or max(keys.values()) == 1, keys.most_common(3)
-        for told in (told for load in loads for told in load.told if told.state == "pending"):
-            order = orders.get(told.order_id)
+        for result in (result for load in loads for result in load.results if result.state == "pending"):
+            order = orders.get(result.order_id)
             assert order is None or order["state"] != "pending", order
         return orders
 

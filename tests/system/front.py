@@ -207,7 +207,7 @@ class NginxWithPages(Nginx):
 
 
 class HAProxyWithPages(HAProxy):
-    """Its reference, told to let pages pass."""
+    """Its reference, changed to let pages pass."""
 
     def environment(self, gateways):
         return {**super().environment(gateways), "PENSTOCK_PAGES": "1"}

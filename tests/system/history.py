@@ -24,7 +24,7 @@ class History:
 
     @contextlib.contextmanager
     def operation(self, f, at, **value):
-        """Yields a function that takes the answer's status and document; where it is not called, nobody knows how it ended."""
+        """Yields a function that takes the answer's status and document; if it is not called, the outcome is unknown."""
         with self.lock:
             self.processes += 1
             process = self.processes
@@ -72,6 +72,6 @@ def judged(f, status, answer, order_id):
     if status == 409 and f != "buy" and answer.get("code") in ENDED:
         state, reason = ENDED[answer["code"]]
         return "fail", {"order_id": order_id, "state": state, "reason": reason, "verdict": answer["code"]}
-    # To confirm may come to pass although the gateway cannot say so yet: 503 is "ask again". A refused buy has bought nothing.
+    # A confirm may still happen although the gateway cannot tell yet: 503 means "ask again". A refused buy has bought nothing.
     known = answer.get("code") and (f == "buy" or status < 500)
     return "fail" if known else "info", {"verdict": answer.get("code") or str(status)}

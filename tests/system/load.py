@@ -10,7 +10,7 @@ from collections import Counter
 RETRY_S = 0.05
 
 
-class Told:
+class Result:
     """What one buyer has received: the last answer, and whether an attempt of theirs got none."""
 
     def __init__(self, user, key):
@@ -72,7 +72,7 @@ class Load:
     def __init__(self, gateway, sale, threads=8, name="b", timeout=10.0, pause=0.0, promise=None, history=None):
         self.gateway, self.sale, self.name, self.timeout, self.history = gateway, sale, name, timeout, history
         self.pause, self.promise = pause, promise
-        self.told = []
+        self.results = []
         self.stopping = threading.Event()
         self.given_up = False
         self.faults = []
@@ -104,33 +104,33 @@ class Load:
     def buy_on_and_on(self, index):
         connection, number = None, 0
         while not self.stopping.is_set():
-            told = Told(f"{self.name}-{index}-{number}", f"key-{self.name}-{index}-{number}")
+            result = Result(f"{self.name}-{index}-{number}", f"key-{self.name}-{index}-{number}")
             number += 1
-            self.told.append(told)
-            request = buy_bytes(self.sale, told.user, told.key)
+            self.results.append(result)
+            request = buy_bytes(self.sale, result.user, result.key)
             while True:
                 try:
                     connection = connection or Connection(self.gateway.port, self.timeout)
-                    told.status, answer = self.ask(connection, told, request)
-                    self.note(told, answer)
+                    result.status, answer = self.ask(connection, result, request)
+                    self.note(result, answer)
                 except OSError:
-                    told.unanswered += 1
-                    told.status = None
-                if connection and (told.status is None or connection.closing):
+                    result.unanswered += 1
+                    result.status = None
+                if connection and (result.status is None or connection.closing):
                     connection.close()
                     connection = None
-                if told.status is not None and told.status != 503 and told.code != "idempotency_in_progress":
+                if result.status is not None and result.status != 503 and result.code != "idempotency_in_progress":
                     break
-                if self.given_up or (self.stopping.is_set() and told.status is not None):
+                if self.given_up or (self.stopping.is_set() and result.status is not None):
                     break
                 time.sleep(RETRY_S * (0.5 + random.random()))
             self.rest(index)
 
-    def ask(self, connection, told, request):
+    def ask(self, connection, result, request):
         if self.history is None:
             status, body = connection.ask(request)
             return status, json.loads(body)
-        with self.history.operation("buy", connection.port, user=told.user, key=told.key, sku="phone", quantity=1) as end:
+        with self.history.operation("buy", connection.port, user=result.user, key=result.key, sku="phone", quantity=1) as end:
             status, body = connection.ask(request)
             end(status, json.loads(body))
         return status, json.loads(body)
@@ -138,21 +138,21 @@ class Load:
     def rest(self, index):
         time.sleep(self.pause)
 
-    def note(self, told, answer):
-        told.code, told.state = answer.get("code"), answer.get("state")
-        if told.status == 202:
-            assert told.order_id in (None, answer["order_id"]) or not told.promised, (told.order_id, answer)
-            told.order_id = answer["order_id"]
-            if told.state == "accepted" and not told.promised:
-                told.promised = True
+    def note(self, result, answer):
+        result.code, result.state = answer.get("code"), answer.get("state")
+        if result.status == 202:
+            assert result.order_id in (None, answer["order_id"]) or not result.promised, (result.order_id, answer)
+            result.order_id = answer["order_id"]
+            if result.state == "accepted" and not result.promised:
+                result.promised = True
                 if self.promise is not None:
-                    self.promise(told)
+                    self.promise(result)
 
     def count(self):
-        return Counter(t.state or t.code or "none" for t in self.told)
+        return Counter(t.state or t.code or "none" for t in self.results)
 
     def promised(self):
-        return sum(t.promised for t in list(self.told))
+        return sum(t.promised for t in list(self.results))
 
 
 def judge(gateway, sale, loads, stock, settled=False):
@@ -167,12 +167,12 @@ def judge(gateway, sale, loads, stock, settled=False):
     living = Counter(order["user"] for order in orders if order["state"] in ("accepted", "confirmed"))
     assert not living or max(living.values()) == 1, living.most_common(3)
     for load in loads:
-        for told in load.told:
-            if told.promised:
-                order = by_id.get(told.order_id)
-                assert order is not None, f"{told.user} was promised {told.order_id}, and it is not there"
-                assert order["user"] == told.user and (order["state"], order["reason"]) in ends, order
-                assert order["idempotency_key"] == told.key
+        for result in load.results:
+            if result.promised:
+                order = by_id.get(result.order_id)
+                assert order is not None, f"{result.user} was promised {result.order_id}, and it is not there"
+                assert order["user"] == result.user and (order["state"], order["reason"]) in ends, order
+                assert order["idempotency_key"] == result.key
     sku = report["skus"][0]
     held = sum(order["quantity"] for order in orders if order["state"] == "accepted")
     confirmed = sum(order["quantity"] for order in orders if order["state"] == "confirmed")
@@ -183,14 +183,14 @@ def judge(gateway, sale, loads, stock, settled=False):
 
 def assert_retries_find_their_orders(gateway, sale, loads, most=200):
     """Buyers who were promised an order, and those who were left without an answer, ask again with their keys."""
-    everybody = [told for load in loads for told in load.told]
+    everybody = [result for load in loads for result in load.results]
     some = [t for t in everybody if t.unanswered][:most] + [t for t in everybody if t.promised][-most:]
     connection = Connection(gateway.port, 10)
-    for told in some:
-        status, body = connection.ask(buy_bytes(sale, told.user, told.key))
+    for result in some:
+        status, body = connection.ask(buy_bytes(sale, result.user, result.key))
         answer = json.loads(body)
-        if told.promised:
-            assert (status, answer["order_id"]) == (202, told.order_id), answer
+        if result.promised:
+            assert (status, answer["order_id"]) == (202, result.order_id), answer
         elif status == 202:  # a unit was left after all, or the order had been made
             assert answer["state"] == "accepted", answer
         else:

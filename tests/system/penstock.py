@@ -325,7 +325,7 @@ class Gateway:
             self.limit(rule, mode="off")
 
     def metric(self, name):
-        """By its name with labels; 0 where it is not told yet."""
+        """A metric by its name with labels; 0 if it is not exposed yet."""
         for line in call(self.admin_port, "GET", "/metrics").text.splitlines():
             if line.split(" ")[0] == name:
                 return float(line.split(" ")[1])

@@ -67,12 +67,12 @@ void fixture_message(struct fixture_message *message, const char *text, int64_t 
     parse(message, all);
 }
 
-static void on_result(struct cache_waiter *waiter, enum cache_result told,
+static void on_result(struct cache_waiter *waiter, enum cache_result result,
                       struct cache_entry *entry)
 {
     struct fixture_waiter *mine = (struct fixture_waiter *)waiter;
-    mine->told++;
-    mine->last = told;
+    mine->calls++;
+    mine->last = result;
     mine->entry = entry;
 }
 

@@ -21,10 +21,10 @@ void fixture_message(struct fixture_message *message, const char *text, int64_t 
 void fixture_request(struct fixture_message *message, const char *text, const char *path,
                      int64_t now_ms);
 
-/* A waiter that remembers what it was told. */
+/* A waiter that records its results. */
 struct fixture_waiter {
     struct cache_waiter is;
-    int told; /* how often */
+    int calls; /* of on_result */
     enum cache_result last;
     struct cache_entry *entry;
 };

@@ -103,7 +103,7 @@ static void a_thousand_wait_for_one_fetch(void **state)
     fixture_answer(first.fill, FRESH, "body", 0);
     fixture_deliver(cache);
     for (size_t i = 0; i < PS_ARRAY_LEN(waiters); i++) {
-        assert_int_equal(waiters[i].told, 1);
+        assert_int_equal(waiters[i].calls, 1);
         assert_int_equal(waiters[i].last, CACHE_RESULT_ENTRY);
         assert_memory_equal(waiters[i].entry->body.at, "body", 4);
         cache_entry_drop(waiters[i].entry);
@@ -135,7 +135,7 @@ static void after_a_failed_fetch_one_more_tries_and_then_all_are_told(void **sta
     cache_fill_fail(second.fill);
     fixture_deliver(cache);
     for (size_t i = 1; i < 3; i++) {
-        assert_int_equal(waiters[i].told, 2);
+        assert_int_equal(waiters[i].calls, 2);
         assert_int_equal(waiters[i].last, CACHE_RESULT_FAILED);
     }
     /* Who comes later begins anew. */
@@ -273,9 +273,9 @@ static void waiters_can_leave_before_and_after_the_fetch(void **state)
     cache_waiter_cancel(&waiters[1].is); /* it has its entry, and is not told yet */
     fixture_deliver(cache);
     cache_waiter_cancel(&waiters[2].is); /* nothing */
-    assert_int_equal(waiters[0].told, 0);
-    assert_int_equal(waiters[1].told, 0);
-    assert_int_equal(waiters[2].told, 1);
+    assert_int_equal(waiters[0].calls, 0);
+    assert_int_equal(waiters[1].calls, 0);
+    assert_int_equal(waiters[2].calls, 1);
     cache_entry_drop(waiters[2].entry);
     fixture_free(cache);
 }

@@ -1016,7 +1016,7 @@ static void sales_come_and_are_forgotten_while_others_go_on(void **state)
 struct reader {
     struct oq_fold *fold;
     atomic_bool *done;
-    _Atomic(int64_t) told;
+    _Atomic(int64_t) retired;
     uint64_t found;
 };
 
@@ -1025,7 +1025,7 @@ static void *read_while_sales_go(void *arg)
     struct reader *reader = arg;
     uint64_t seed = (uint64_t)(uintptr_t)&seed | 1;
     while (!atomic_load(reader->done)) {
-        atomic_store(&reader->told, oq_fold_retired(reader->fold));
+        atomic_store(&reader->retired, oq_fold_retired(reader->fold));
         const struct oq_sale *sale;
         for (size_t i = 0; (sale = oq_fold_sale_at(reader->fold, i)) != NULL; i++) {
             struct oq_order_view view;
@@ -1044,7 +1044,7 @@ static void *read_while_sales_go(void *arg)
                 oq_order_get(one, &view);
         }
     }
-    atomic_store(&reader->told, INT64_MAX);
+    atomic_store(&reader->retired, INT64_MAX);
     return NULL;
 }
 
@@ -1069,9 +1069,10 @@ static void readers_may_look_while_sales_are_forgotten(void **state)
                 of_sale(accepted(id, 5, text_of(user, "u", id), text_of(key, "k", id), 1), name));
             put(&log, of_sale(confirmed(id), name));
             if (i % 64 == 0) {
-                int64_t told = atomic_load(&readers[0].told), other = atomic_load(&readers[1].told);
+                int64_t retired = atomic_load(&readers[0].retired),
+                        other = atomic_load(&readers[1].retired);
                 oq_fold_tidy(log.fold);
-                oq_fold_reclaim(log.fold, told < other ? told : other);
+                oq_fold_reclaim(log.fold, retired < other ? retired : other);
             }
         }
         if (round >= 2) {

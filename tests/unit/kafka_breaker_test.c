@@ -7,13 +7,13 @@
 
 #define SHORT_MS 1
 
-struct told {
+struct reported {
     int times;
     bool available;
     char why[640];
 };
 
-static struct told told;
+static struct reported reported;
 static struct ps_fault fault;
 
 static const struct oq_kafka_settings settings = {
@@ -21,17 +21,17 @@ static const struct oq_kafka_settings settings = {
 
 static void on_state(bool available, const char *why, void *ctx)
 {
-    struct told *to = ctx;
+    struct reported *to = ctx;
     to->times++;
     to->available = available;
     snprintf(to->why, sizeof to->why, "%s", why);
 }
 
-static const struct oq_log_callbacks callbacks = {.on_state = on_state, .ctx = &told};
+static const struct oq_log_callbacks callbacks = {.on_state = on_state, .ctx = &reported};
 
 static void begin(struct oq_kafka_breaker *breaker)
 {
-    told = (struct told){0};
+    reported = (struct reported){0};
     assert_ok(oq_kafka_breaker_init(breaker, &settings, &callbacks));
 }
 
@@ -58,7 +58,7 @@ static void a_log_that_is_well_at_once_opens_without_a_word(void **state)
     struct oq_kafka_breaker breaker;
     begin_well(&breaker);
     oq_kafka_breaker_report(&breaker, false);
-    assert_int_equal(told.times, 0);
+    assert_int_equal(reported.times, 0);
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -68,18 +68,18 @@ static void a_log_that_is_not_ready_in_time_is_open_and_says_why_not(void **stat
     struct oq_kafka_breaker breaker;
     begin(&breaker);
     assert_false(trip(&breaker, "out of reach"));
-    assert_int_equal(told.times, 0); /* oq_kafka_open still waits */
+    assert_int_equal(reported.times, 0); /* oq_kafka_open still waits */
     assert_ok(oq_kafka_breaker_wait(&breaker, SHORT_MS, &fault));
     oq_kafka_breaker_report(&breaker, false);
-    assert_int_equal(told.times, 1);
-    assert_false(told.available);
-    assert_string_equal(told.why, "orders: out of reach");
+    assert_int_equal(reported.times, 1);
+    assert_false(reported.available);
+    assert_string_equal(reported.why, "orders: out of reach");
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED); /* never WELL so far */
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_mend(&breaker);
     oq_kafka_breaker_report(&breaker, false);
-    assert_int_equal(told.times, 2);
-    assert_true(told.available);
+    assert_int_equal(reported.times, 2);
+    assert_true(reported.available);
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -111,8 +111,8 @@ static void each_change_is_told_once(void **state)
     assert_true(trip(&breaker, "all connections are lost"));
     assert_false(trip(&breaker, "still out of reach"));
     oq_kafka_breaker_report(&breaker, false);
-    assert_int_equal(told.times, 1);
-    assert_false(told.available);
+    assert_int_equal(reported.times, 1);
+    assert_false(reported.available);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_report(&breaker, false); /* connected is not well yet */
@@ -120,8 +120,8 @@ static void each_change_is_told_once(void **state)
     oq_kafka_breaker_mend(&breaker);
     oq_kafka_breaker_report(&breaker, false);
     oq_kafka_breaker_report(&breaker, false);
-    assert_int_equal(told.times, 2);
-    assert_true(told.available);
+    assert_int_equal(reported.times, 2);
+    assert_true(reported.available);
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -132,15 +132,15 @@ static void a_view_that_is_behind_counts_only_while_all_else_is_well(void **stat
     begin_well(&breaker);
     oq_kafka_breaker_report(&breaker, true);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_BEHIND);
-    assert_int_equal(told.times, 1);
-    assert_non_null(strstr(told.why, "within 2000 ms"));
+    assert_int_equal(reported.times, 1);
+    assert_non_null(strstr(reported.why, "within 2000 ms"));
     oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
-    assert_int_equal(told.times, 2);
+    assert_int_equal(reported.times, 2);
     (void)trip(&breaker, "out of reach");
     oq_kafka_breaker_report(&breaker, true);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
-    assert_string_equal(told.why, "orders: out of reach");
+    assert_string_equal(reported.why, "orders: out of reach");
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -154,20 +154,20 @@ static void a_log_that_is_not_the_one_that_was_read_is_closed_until_it_is(void *
     begin_well(&breaker);
     oq_kafka_breaker_mismatch(&breaker, &why, err);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
-    assert_string_equal(told.why, "orders: is another one");
+    assert_string_equal(reported.why, "orders: is another one");
     (void)trip(&breaker, "out of reach");
     assert_true(oq_kafka_breaker_may_return(&breaker));
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
     (void)trip(&breaker, "out of reach");
-    assert_string_equal(told.why, "orders: is another one");
-    assert_int_equal(told.times, 1);
+    assert_string_equal(reported.why, "orders: is another one");
+    assert_int_equal(reported.times, 1);
     oq_kafka_breaker_return(&breaker);
     oq_kafka_breaker_mend(&breaker);
     oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
-    assert_int_equal(told.times, 2);
+    assert_int_equal(reported.times, 2);
     (void)trip(&breaker, "out of reach");
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_done(&breaker);
@@ -181,14 +181,14 @@ static void a_log_that_cannot_keep_a_record_stays_lost(void **state)
     int err = ps_fault(&why, PS_E_NOMEM, "orders", "out of memory");
     begin_well(&breaker);
     oq_kafka_breaker_lose(&breaker, &why, err);
-    assert_int_equal(told.times, 1);
+    assert_int_equal(reported.times, 1);
     assert_false(trip(&breaker, "out of reach"));
     oq_kafka_breaker_report(&breaker, false);
     assert_true(breaker.lost);
     assert_int_equal(breaker.circuit.state, PS_BREAKER_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_CLOSED);
-    assert_int_equal(told.times, 1);
-    assert_string_equal(told.why, "orders: out of memory");
+    assert_int_equal(reported.times, 1);
+    assert_string_equal(reported.why, "orders: out of memory");
     oq_kafka_breaker_done(&breaker);
 }
 
@@ -223,10 +223,10 @@ static void forced_open_the_log_is_away_until_the_order_ends(void **state)
     begin_well(&breaker);
     order(&breaker, PS_BREAKER_FORCED_OPEN);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
-    assert_string_equal(told.why, "orders: an operator forced the breaker open");
+    assert_string_equal(reported.why, "orders: an operator forced the breaker open");
     assert_int_equal(shown(&breaker).state, PS_BREAKER_OPEN);
     assert_int_equal(shown(&breaker).force.order, PS_BREAKER_FORCED_OPEN);
-    assert_string_equal(shown(&breaker).why, told.why);
+    assert_string_equal(shown(&breaker).why, reported.why);
     assert_int_equal(shown(&breaker).openings, 0); /* neither the start nor the order is one */
     assert_false(oq_kafka_breaker_may_return(&breaker));
     assert_false(oq_kafka_breaker_obey(&breaker)); /* the same order is not obeyed again */
@@ -250,7 +250,7 @@ static void forced_closed_only_what_must_be_read_back_opens_it(void **state)
     assert_false(fail_call(&breaker));
     oq_kafka_breaker_report(&breaker, false);
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
-    assert_int_equal(told.times, 0);
+    assert_int_equal(reported.times, 0);
     assert_true(trip(&breaker, "a record was not acknowledged"));
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_AWAY);
     oq_kafka_breaker_return(&breaker);
@@ -259,7 +259,7 @@ static void forced_closed_only_what_must_be_read_back_opens_it(void **state)
     assert_int_equal(oq_kafka_breaker_state(&breaker), OQ_LOG_WELL);
     assert_true(fail_call(&breaker));
     assert_false(fail_call(&breaker));
-    assert_string_equal(told.why, "orders: all connections are lost");
+    assert_string_equal(reported.why, "orders: all connections are lost");
     oq_kafka_breaker_done(&breaker);
 }
 

@@ -170,15 +170,15 @@ static void lines_of_a_thread_stay_in_order(void **state)
 }
 
 /* The sum of what the lines tell of dropped ones. */
-static json_int_t dropped_told(char *text)
+static json_int_t dropped_reported(char *text)
 {
-    json_int_t told = 0;
+    json_int_t reported = 0;
     json_t *line;
     while ((line = next_line(&text)) != NULL) {
-        told += json_integer_value(json_object_get(line, "dropped"));
+        reported += json_integer_value(json_object_get(line, "dropped"));
         json_decref(line);
     }
-    return told;
+    return reported;
 }
 
 /* A reader that stands still: callers go on, what found no room is counted, and the lines that find
@@ -210,10 +210,10 @@ static void blocked(int flags)
     ps_log(PS_LOG_INFO, "after");
     ps_log_stop();
     close(ends.writer);
-    json_int_t told = dropped_told(text);
+    json_int_t reported = dropped_reported(text);
     char *rest = read_all(ends.reader);
     assert_non_null(strstr(rest, "\"event\":\"after\""));
-    assert_int_equal(told + dropped_told(rest), dropped);
+    assert_int_equal(reported + dropped_reported(rest), dropped);
 }
 
 static void a_blocked_descriptor_stops_no_caller(void **state)

@@ -20,27 +20,27 @@ static uv_loop_t loop;
 static struct fake fake;
 static struct ps_redis_link *link_now;
 
-/* What the link has told. */
+/* What the link has reported. */
 static struct {
     unsigned ready, away;
     int err;
     char identity[PS_REDIS_IDENTITY_MAX + 1];
     char why[400];
-} told;
+} reported;
 
 static void on_ready(const char *identity, void *ctx)
 {
     (void)ctx;
-    told.ready++;
-    (void)snprintf(told.identity, sizeof told.identity, "%s", identity);
+    reported.ready++;
+    (void)snprintf(reported.identity, sizeof reported.identity, "%s", identity);
 }
 
 static void on_away(int err, const char *why, void *ctx)
 {
     (void)ctx;
-    told.away++;
-    told.err = err;
-    (void)snprintf(told.why, sizeof told.why, "%s", why);
+    reported.away++;
+    reported.err = err;
+    (void)snprintf(reported.why, sizeof reported.why, "%s", why);
 }
 
 /* --- words for the tests --- */
@@ -100,13 +100,13 @@ static void turn(void)
 
 static void run_until_ready(unsigned times)
 {
-    while (told.ready < times)
+    while (reported.ready < times)
         turn();
 }
 
 static void run_until_away(unsigned times)
 {
-    while (told.away < times)
+    while (reported.away < times)
         turn();
 }
 
@@ -156,7 +156,7 @@ static int set_up(void **state)
 {
     (void)state;
     (void)signal(SIGPIPE, SIG_IGN);
-    memset(&told, 0, sizeof told);
+    memset(&reported, 0, sizeof reported);
     assert_int_equal(uv_loop_init(&loop), 0);
     fake_start(&fake, &loop);
     fake_script(&fake, NULL, bulk(INFO));
@@ -183,8 +183,8 @@ static void R10_the_identity_is_asked_for_before_anything_else(void **state)
     open_link();
     assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     run_until_ready(1);
-    assert_string_equal(told.identity, RUN_ID ":aaaa");
-    assert_string_equal(ps_redis_link_identity(link_now), told.identity);
+    assert_string_equal(reported.identity, RUN_ID ":aaaa");
+    assert_string_equal(ps_redis_link_identity(link_now), reported.identity);
     assert_string_equal(fake.seen, "INFO server replication memory\n");
     assert_ok(send_command(&outcome));
     run_until_told(&outcome);
@@ -207,11 +207,11 @@ static void a_wrong_password_is_named_and_nothing_else_is_sent(void **state)
     fake_script(&fake, NULL, "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
     open_with("redis://:secret@127.0.0.1:PORT", &quick);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_PERMISSION);
-    assert_non_null(strstr(told.why, "WRONGPASS"));
-    assert_non_null(strstr(told.why, ps_redis_link_server(link_now)));
-    assert_null(strstr(told.why, "secret"));
-    assert_int_equal(told.ready, 0);
+    assert_int_equal(reported.err, PS_E_PERMISSION);
+    assert_non_null(strstr(reported.why, "WRONGPASS"));
+    assert_non_null(strstr(reported.why, ps_redis_link_server(link_now)));
+    assert_null(strstr(reported.why, "secret"));
+    assert_int_equal(reported.ready, 0);
 }
 
 static void a_server_that_repeats_the_password_is_not_quoted(void **state)
@@ -222,9 +222,9 @@ static void a_server_that_repeats_the_password_is_not_quoted(void **state)
     fake_script(&fake, script, FAKE_SILENT);
     open_with("redis://:secret@127.0.0.1:PORT", &quick);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_PERMISSION);
-    assert_null(strstr(told.why, "secret"));
-    assert_non_null(strstr(told.why, "AUTH"));
+    assert_int_equal(reported.err, PS_E_PERMISSION);
+    assert_null(strstr(reported.why, "secret"));
+    assert_non_null(strstr(reported.why, "AUTH"));
 }
 
 static void a_missing_password_is_named(void **state)
@@ -233,8 +233,8 @@ static void a_missing_password_is_named(void **state)
     fake_script(&fake, NULL, "-NOAUTH Authentication required.\r\n");
     open_link();
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_PERMISSION);
-    assert_non_null(strstr(told.why, "NOAUTH"));
+    assert_int_equal(reported.err, PS_E_PERMISSION);
+    assert_non_null(strstr(reported.why, "NOAUTH"));
 }
 
 static void a_server_that_will_not_do_is_refused(void **state)
@@ -252,16 +252,16 @@ static void a_server_that_will_not_do_is_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(cases); i++) {
-        memset(&told, 0, sizeof told);
+        memset(&reported, 0, sizeof reported);
         fake_script(&fake, NULL, bulk(cases[i].info));
         open_link();
         run_until_away(1);
-        assert_int_equal(told.err, cases[i].err);
-        assert_non_null(strstr(told.why, cases[i].word));
+        assert_int_equal(reported.err, cases[i].err);
+        assert_non_null(strstr(reported.why, cases[i].word));
         ps_redis_link_close(link_now);
         link_now = NULL;
     }
-    assert_int_equal(told.ready, 0);
+    assert_int_equal(reported.ready, 0);
 }
 
 static void the_same_trouble_is_told_once(void **state)
@@ -271,7 +271,7 @@ static void the_same_trouble_is_told_once(void **state)
     open_link();
     while (fake.connections < 6)
         turn();
-    assert_int_equal(told.away, 1);
+    assert_int_equal(reported.away, 1);
     fake_script(&fake, NULL, bulk(INFO_OF("7.0.15", "slave", "aaaa", "noeviction")));
     run_until_away(2);
     fake_script(&fake, NULL, bulk(INFO));
@@ -293,15 +293,15 @@ static void a_port_where_nobody_listens_is_tried_again_and_again(void **state)
     (void)snprintf(url, sizeof url, "redis://127.0.0.1:%d", ntohs(address.sin_port));
     open_with(url, &quick);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_CLOSED);
-    assert_non_null(strstr(told.why, "connection refused"));
+    assert_int_equal(reported.err, PS_E_CLOSED);
+    assert_non_null(strstr(reported.why, "connection refused"));
     for (int times = 0; times < 3; times++) {
         while (ps_redis_link_state(link_now) == PS_REDIS_AWAY)
             turn();
         while (ps_redis_link_state(link_now) == PS_REDIS_TRYING)
             turn();
     }
-    assert_int_equal(told.ready, 0);
+    assert_int_equal(reported.ready, 0);
     close(fd);
 }
 
@@ -310,8 +310,8 @@ static void a_name_that_nobody_knows_is_told(void **state)
     (void)state;
     open_with("redis://no-such-host.invalid:PORT", &quick);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_NOT_FOUND);
-    assert_non_null(strstr(told.why, "no-such-host.invalid"));
+    assert_int_equal(reported.err, PS_E_NOT_FOUND);
+    assert_non_null(strstr(reported.why, "no-such-host.invalid"));
 }
 
 static void a_name_is_looked_up(void **state)
@@ -346,7 +346,7 @@ static void a_connection_cut_in_the_middle_of_a_reply_is_unknown(void **state)
         assert_int_equal(outcome.err, PS_E_UNKNOWN);
         assert_int_equal(outcome.times, 1);
         assert_int_equal(behind.err, PS_E_UNKNOWN);
-        assert_int_equal(told.err, PS_E_CLOSED);
+        assert_int_equal(reported.err, PS_E_CLOSED);
     }
     run_until_ready(PS_ARRAY_LEN(cuts) + 1);
     assert_string_equal(fake.seen, COMMAND COMMAND "INFO server replication memory\n"); /* not sent
@@ -359,11 +359,11 @@ static void what_is_no_redis_is_told(void **state)
                                           "*x\r\n"};
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(garbage); i++) {
-        memset(&told, 0, sizeof told);
+        memset(&reported, 0, sizeof reported);
         fake_script(&fake, NULL, garbage[i]);
         open_link();
         run_until_away(1);
-        assert_int_equal(told.err, PS_E_CORRUPT);
+        assert_int_equal(reported.err, PS_E_CORRUPT);
         ps_redis_link_close(link_now);
         link_now = NULL;
     }
@@ -379,7 +379,7 @@ static void a_reply_that_nobody_asked_for_ends_the_connection(void **state)
     assert_ok(send_command(&outcome));
     run_until_away(1);
     assert_string_equal(outcome.text, "one");
-    assert_int_equal(told.err, PS_E_CORRUPT);
+    assert_int_equal(reported.err, PS_E_CORRUPT);
 }
 
 static void a_reply_that_does_not_come_in_time_is_unknown_and_ends_the_connection(void **state)
@@ -396,7 +396,7 @@ static void a_reply_that_does_not_come_in_time_is_unknown_and_ends_the_connectio
     run_until_told(&second);
     assert_int_equal(first.err, PS_E_UNKNOWN);
     assert_int_equal(second.err, PS_E_UNKNOWN);
-    assert_int_equal(told.err, PS_E_TIMEOUT);
+    assert_int_equal(reported.err, PS_E_TIMEOUT);
     run_until_ready(2);
     assert_int_equal(fake.connections, 2);
 }
@@ -409,10 +409,10 @@ static void a_server_that_takes_connections_and_is_silent_is_left(void **state)
     fake_script(&fake, NULL, NULL);
     open_with("redis://127.0.0.1:PORT", &settings);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_TIMEOUT);
+    assert_int_equal(reported.err, PS_E_TIMEOUT);
     while (fake.connections < 3)
         turn();
-    assert_int_equal(told.ready, 0);
+    assert_int_equal(reported.ready, 0);
 }
 
 static void after_a_time_out_one_command_at_a_time_is_let_through(void **state)
@@ -464,7 +464,7 @@ static void a_demoted_server_is_greeted_anew(void **state)
     run_until_ready(2);
     assert_int_equal(outcome.err, 0);
     assert_int_equal(outcome.type, REDIS_REPLY_ERROR);
-    assert_int_equal(told.err, PS_E_READ_ONLY);
+    assert_int_equal(reported.err, PS_E_READ_ONLY);
 }
 
 static void a_row_of_refusals_opens_the_breaker(void **state)
@@ -475,12 +475,12 @@ static void a_row_of_refusals_opens_the_breaker(void **state)
     open_link();
     run_until_ready(1);
     fake_script(&fake, NULL, "-LOADING Redis is loading the dataset in memory\r\n");
-    while (told.away == 0) {
+    while (reported.away == 0) {
         assert_ok(send_command(&outcome));
         run_until_told(&outcome);
         sent++;
     }
-    assert_int_equal(told.err, PS_E_BUSY);
+    assert_int_equal(reported.err, PS_E_BUSY);
     assert_true(sent > 1 && sent < 20);
     assert_int_equal(send_command(&outcome), PS_E_CLOSED);
     fake_script(&fake, NULL, bulk(INFO));
@@ -498,7 +498,7 @@ static void one_refusal_among_good_replies_does_not(void **state)
         assert_ok(send_command(&outcome));
         run_until_told(&outcome);
     }
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
 }
 
 /* --- slow replies, and orders --- */
@@ -555,7 +555,7 @@ static void mostly_slow_replies_open_the_breaker_and_leave_the_connection(void *
     run_until_told(&outcome);
     assert_int_equal(shown().state, PS_BREAKER_CLOSED);
     assert_string_equal(shown().why, "");
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
     assert_int_equal(fake.connections, 1);
 }
 
@@ -587,7 +587,7 @@ static void an_idle_link_that_was_slow_closes_by_its_own_checks(void **state)
     fake.delay_ms = 0;
     while (shown().state != PS_BREAKER_CLOSED)
         turn();
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
 }
 
 static void order(enum ps_breaker_order what)
@@ -618,7 +618,7 @@ static void forced_open_nothing_goes_through_and_the_link_stays_as_it_is(void **
     assert_int_equal(shown().state, PS_BREAKER_CLOSED);
     assert_ok(send_command(&outcome));
     run_until_told(&outcome);
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
     assert_int_equal(fake.connections, 1);
 }
 
@@ -649,7 +649,7 @@ static void forced_closed_refusals_do_not_stop_commands_but_a_lost_connection_do
         assert_ok(send_command(&outcome));
         run_until_told(&outcome);
     }
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
     fake_script(&fake, NULL, bulk(INFO));
     fake_cut(&fake);
     run_until_away(1);
@@ -671,8 +671,8 @@ static void a_changed_identity_is_another_server(void **state)
     const char *const script[] = {bulk(INFO), bulk(INFO), NULL};
     fake_script(&fake, script, bulk(INFO_OF("7.0.15", "master", "bbbb", "noeviction")));
     run_until_ready(2);
-    assert_int_equal(told.err, PS_E_CONFLICT);
-    assert_string_equal(told.identity, RUN_ID ":bbbb");
+    assert_int_equal(reported.err, PS_E_CONFLICT);
+    assert_string_equal(reported.identity, RUN_ID ":bbbb");
     assert_int_equal(fake.connections, 2);
 }
 
@@ -685,7 +685,7 @@ static void a_master_that_becomes_a_replica_is_noticed(void **state)
     run_until_ready(1);
     fake_script(&fake, NULL, bulk(INFO_OF("7.0.15", "slave", "aaaa", "noeviction")));
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_READ_ONLY);
+    assert_int_equal(reported.err, PS_E_READ_ONLY);
 }
 
 /* --- scripts --- */
@@ -738,7 +738,7 @@ static void closing_answers_what_is_pending(void **state)
     link_now = NULL;
     assert_int_equal(first.err, PS_E_UNKNOWN);
     assert_int_equal(second.err, PS_E_UNKNOWN);
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
 }
 
 /* Answers with another command until the link lets none through. */
@@ -816,7 +816,7 @@ static void sentinels_are_asked_in_turn(void **state)
     fake_script(&fake, script, NULL);
     open_with("redis+sentinel://127.0.0.1:PORT,127.0.0.1:PORT/shop", &quick);
     run_until_ready(1);
-    assert_int_equal(told.away, 0);
+    assert_int_equal(reported.away, 0);
 }
 
 static void a_master_that_no_sentinel_knows_is_told(void **state)
@@ -825,8 +825,8 @@ static void a_master_that_no_sentinel_knows_is_told(void **state)
     fake_script(&fake, NULL, "*-1\r\n");
     open_with("redis+sentinel://127.0.0.1:PORT,127.0.0.1:PORT/shop", &quick);
     run_until_away(1);
-    assert_int_equal(told.err, PS_E_NOT_FOUND);
-    assert_non_null(strstr(told.why, "shop"));
+    assert_int_equal(reported.err, PS_E_NOT_FOUND);
+    assert_non_null(strstr(reported.why, "shop"));
     assert_int_equal(fake.connections, 2);
 }
 
@@ -847,12 +847,12 @@ static void a_sentinel_that_names_a_dead_master_is_not_the_only_one_asked(void *
     (void)snprintf(pattern, sizeof pattern, "redis+sentinel://127.0.0.1:PORT,127.0.0.1:%d/shop",
                    second.port);
     open_with(pattern, &quick);
-    while (told.ready == 0 && fake.connections < 5)
+    while (reported.ready == 0 && fake.connections < 5)
         turn();
     ps_redis_link_close(link_now);
     link_now = NULL;
     fake_stop(&second);
-    assert_int_equal(told.ready, 1);
+    assert_int_equal(reported.ready, 1);
 }
 
 int main(void)

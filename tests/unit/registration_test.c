@@ -9,7 +9,7 @@
 
 #include <sqlite3.h>
 
-static size_t told, left, published; /* since the last look */
+static size_t notified, left, published; /* since the last look */
 
 static int publish(void *ctx, int64_t revision)
 {
@@ -27,7 +27,7 @@ static int in_force(void *ctx, const struct cfg_doc *from, const struct cfg_doc 
     if (doc->kind != &cfg_kind_registration ||
         (from != NULL && to != NULL && cfg_doc_renews(to, from)))
         return 0;
-    told++;
+    notified++;
     left += to != NULL && (to->parsed == NULL || cfg_registration_of(to)->gone);
     return 0;
 }
@@ -44,7 +44,7 @@ static int make(void **state)
 {
     (void)state;
     make_files();
-    told = left = published = 0;
+    notified = left = published = 0;
     open_store();
     return 0;
 }
@@ -112,12 +112,12 @@ static void a_heart_beat_leaves_no_line_no_history_and_no_snapshot(void **state)
 
     (void)state;
     put(A, T0 + 10000, 1, false);
-    assert_int_equal(told, 1);
+    assert_int_equal(notified, 1);
     assert_int_equal(lines_with("\"action\":\"endpoint.register\""), 1);
     size_t before = published;
     for (int i = 1; i <= 5; i++)
         put(A, T0 + 10000 + i, 1, false);
-    assert_int_equal(told, 1);
+    assert_int_equal(notified, 1);
     assert_int_equal(published, before);
     assert_int_equal(lines_with("\"seq\":"), 1);
     const struct cfg_doc *doc = cfg_registration_find(store, A);
@@ -134,7 +134,7 @@ static void another_weight_is_no_heart_beat(void **state)
     (void)state;
     put(A, T0 + 10000, 1, false);
     put(A, T0 + 10000, 2, false);
-    assert_int_equal(told, 2);
+    assert_int_equal(notified, 2);
     assert_int_equal(lines_with("\"action\":\"endpoint.register\""), 2);
 }
 
@@ -147,7 +147,7 @@ static void a_heart_beat_beside_a_change_is_in_its_line(void **state)
     add(change, B, T0 + 20000, 1, false);
     assert_ok(cfg_change_submit(change, NULL, NULL));
     settle();
-    assert_int_equal(told, 2);
+    assert_int_equal(notified, 2);
     assert_int_equal(lines_with("\"seq\":"), 2);
     assert_int_equal(lines_with("{\""
                                 "registrations/" A),
@@ -178,7 +178,7 @@ static void an_end_by_itself_is_told_and_has_a_line(void **state)
     assert_null(cfg_registration_find(store, A));
     cfg_store_tick(store);
     settle();
-    assert_int_equal(told, 3);
+    assert_int_equal(notified, 3);
     assert_int_equal(left, 0);
     assert_int_equal(lines_with("\"action\":\"endpoint.expire\",\"target\":\"registrations/" A), 1);
     const struct cfg_doc *doc = cfg_registration_next(store, "web", NULL);
@@ -192,7 +192,7 @@ static void who_leaves_is_told_at_once_and_forgotten_later(void **state)
     (void)state;
     put(A, T0 + 10000, 1, false);
     put(A, T0 + CFG_REGISTRATION_GONE_MS, 1, true);
-    assert_int_equal(told, 2);
+    assert_int_equal(notified, 2);
     assert_int_equal(left, 1);
     assert_null(cfg_registration_find(store, A));
     assert_null(cfg_registration_next(store, "web", NULL));

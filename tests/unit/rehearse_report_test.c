@@ -91,7 +91,8 @@ static void answered(struct world *world, uint32_t buyer, int status, bool repla
     lt_tally_add(world->tally, &answer);
 }
 
-static void told(struct world *world, uint32_t buyer, uint32_t id, const char *state, bool replayed)
+static void answered_as(struct world *world, uint32_t buyer, uint32_t id, const char *state,
+                        bool replayed)
 {
     char uuid[PS_UUID_LEN + 1], body[200];
     struct ps_uuid order = id_of(id);
@@ -143,9 +144,9 @@ static void kept_promises_are_a_proof(void **state)
     struct world *world = *state;
     log_order(world, 1, "b-1");
     log_order(world, 2, "b-2");
-    told(world, 1, 1, "accepted", false);
-    told(world, 1, 1, "accepted", true);
-    told(world, 2, 2, "pending", false);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 1, "accepted", true);
+    answered_as(world, 2, 2, "pending", false);
     answered(world, 3, 409, false, "{\"code\": \"sold_out\"}");
     judge(world);
     assert_true(world->proof.made && world->proof.ok);
@@ -163,8 +164,8 @@ static void a_promise_that_is_not_in_the_log_is_lost(void **state)
 {
     struct world *world = *state;
     log_order(world, 1, "b-1");
-    told(world, 1, 1, "accepted", false);
-    told(world, 2, 2, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 2, 2, "accepted", false);
     only_fails(world, LT_CHECK_LOST);
     assert_int_equal(world->proof.lost, 1);
 }
@@ -173,7 +174,7 @@ static void another_buyers_order_does_not_keep_a_promise(void **state)
 {
     struct world *world = *state;
     log_order(world, 1, "b-1");
-    told(world, 11, 1, "accepted", false);
+    answered_as(world, 11, 1, "accepted", false);
     only_fails(world, LT_CHECK_LOST);
 }
 
@@ -182,7 +183,7 @@ static void a_promise_must_not_be_taken_back(void **state)
     struct world *world = *state;
     add_record(world, released(1, OQ_REJECTED));
     log_order(world, 1, "b-1"); /* comes too late: void */
-    told(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
     only_fails(world, LT_CHECK_LOST);
 }
 
@@ -191,10 +192,10 @@ static void an_order_may_end_by_expiry(void **state)
     struct world *world = *state;
     log_order(world, 1, "b-1");
     add_record(world, released(1, OQ_EXPIRED));
-    told(world, 1, 1, "accepted", false);
-    told(world, 1, 1, "released", true);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 1, "released", true);
     log_order(world, 2, "b-1"); /* they may buy again then */
-    told(world, 1, 2, "accepted", false);
+    answered_as(world, 1, 2, "accepted", false);
     judge_well(world);
     assert_int_equal(world->proof.sum.released, 1);
 }
@@ -207,9 +208,9 @@ static void an_order_that_lives_must_not_be_called_over(void **state)
         begin(world, 1);
         log_order(world, 1, "b-1");
         if (before[i] != NULL)
-            told(world, 1, 1, before[i], false);
-        told(world, 1, 1, "released", true);
-        told(world, 1, 1, "released", true);
+            answered_as(world, 1, 1, before[i], false);
+        answered_as(world, 1, 1, "released", true);
+        answered_as(world, 1, 1, "released", true);
         only_fails(world, LT_CHECK_LOST);
         assert_int_equal(world->proof.lost, 1);
         assert_int_equal(world->proof.unreported, 0);
@@ -222,7 +223,7 @@ static void sell_one_too_many(struct world *world)
         char user[8];
         (void)snprintf(user, sizeof user, "b-%u", i);
         log_order(world, i, user);
-        told(world, i, i, "accepted", false);
+        answered_as(world, i, i, "accepted", false);
     }
 }
 
@@ -256,8 +257,8 @@ static void a_buyer_with_two_is_found(void **state)
     struct world *world = *state;
     log_order(world, 1, "b-1");
     add_record(world, accepted(2, 1, "b-1", "", 1)); /* under a cap of 10 */
-    told(world, 1, 1, "accepted", false);
-    told(world, 1, 2, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 2, "accepted", false);
     only_fails(world, LT_CHECK_TWICE);
     assert_int_equal(world->proof.twice, 1);
 }
@@ -282,7 +283,7 @@ static void sell(struct world *world, uint32_t id, uint32_t buyer, uint8_t wish)
     event.sku = ps_str(skus[(buyer + wish) % 2].name);
     add_record(world, event);
     wished = wish;
-    told(world, buyer, id, "accepted", false);
+    answered_as(world, buyer, id, "accepted", false);
     wished = 0;
 }
 
@@ -329,11 +330,11 @@ static void an_order_of_something_else_keeps_no_promise(void **state)
     struct world *world = *state;
     begin_wide(world);
     add_record(world, accepted(1, 1, "b-1", "", 1)); /* of "sku", and the wish was "other" */
-    told(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
     only_fails(world, LT_CHECK_LOST);
     begin_wide(world);
     add_record(world, accepted(1, 1, "b-2", "", 2)); /* two, and the wish was one */
-    told(world, 2, 1, "accepted", false);
+    answered_as(world, 2, 1, "accepted", false);
     only_fails(world, LT_CHECK_LOST);
     assert_non_null(strstr(world->proof.checks[LT_CHECK_LOST].text, "; the first: 01900000-"));
     assert_non_null(strstr(world->proof.checks[LT_CHECK_LOST].text, " of b-2"));
@@ -344,12 +345,12 @@ static void who_lost_the_answer_and_found_the_order_is_counted(void **state)
     struct world *world = *state;
     log_order(world, 1, "b-1");
     log_order(world, 2, "b-2");
-    told(world, 1, 1, "accepted", true);
+    answered_as(world, 1, 1, "accepted", true);
     judge_well(world);
     assert_int_equal(world->proof.orders, 2);
     assert_int_equal(world->proof.found_again, 1);
     assert_int_equal(world->proof.unreported, 1);
-    told(world, 1, 1, "accepted", false); /* they only clicked twice */
+    answered_as(world, 1, 1, "accepted", false); /* they only clicked twice */
     judge_well(world);
     assert_int_equal(world->proof.found_again, 0);
 }
@@ -360,7 +361,7 @@ static void a_pending_order_may_become_anything(void **state)
     log_order(world, 1, "b-1");
     add_record(world, released(2, OQ_REJECTED));
     for (uint32_t i = 1; i <= 3; i++)
-        told(world, i, i, "pending", false);
+        answered_as(world, i, i, "pending", false);
     log_order(world, 4, "b-4"); /* whose answer was lost */
     judge_well(world);
     assert_int_equal(world->proof.pending_accepted, 1);
@@ -376,8 +377,8 @@ static void what_was_said_to_be_decided_must_be(void **state)
     log_order(world, 2, "b-2");
     add_record(world, confirmed(1));
     add_record(world, released(2, OQ_CANCELLED));
-    told(world, 1, 1, "accepted", false);
-    told(world, 2, 2, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 2, 2, "accepted", false);
     struct lt_decision list[] = {{.order_id = id_of(1), .confirm = true, .said = true},
                                  {.order_id = id_of(2), .said = true},
                                  {.order_id = id_of(2), .confirm = true}};
@@ -556,10 +557,10 @@ static void answers_in_time_are_counted_by_verdict(void **state)
     struct world *world = *state;
     json_int_t within_ms = 0, accepted_count = 0, sold_out = -1, admitted = 0;
     world->tally->in_time_ns = 2 * PS_NS_PER_MS;
-    told(world, 1, 1, "accepted", false);
-    told(world, 2, 2, "pending", false);
+    answered_as(world, 1, 1, "accepted", false);
+    answered_as(world, 2, 2, "pending", false);
     world->tally->in_time_ns = 2 * PS_NS_PER_MS - 1;
-    told(world, 3, 3, "accepted", false);
+    answered_as(world, 3, 3, "accepted", false);
     answered(world, 4, 409, false, "{\"code\":\"sold_out\"}");
     world->tally->in_time_ns = 250 * PS_NS_PER_MS;
     make_report(world);
@@ -584,7 +585,7 @@ static int set_up_report(void **state)
     (void)set_up(state);
     struct world *world = *state;
     log_order(world, 1, "b-1");
-    told(world, 1, 1, "accepted", false);
+    answered_as(world, 1, 1, "accepted", false);
     answered(world, 2, 409, false, "{\"code\":\"sold_out\"}");
     answered(world, 3, 429, false, "{\"code\":\"user_rate\"}");
     answered(world, 4, 503, false, "{\"code\":\"shed\"}");

@@ -112,10 +112,10 @@ void net_stall(int64_t ms)
 
 size_t net_events(void)
 {
-    size_t told = events_told;
+    size_t count = events_told;
 
     events_told = 0;
-    return told;
+    return count;
 }
 
 size_t net_open(void)
@@ -294,16 +294,16 @@ static uint32_t ready(const struct end *end)
 
 static int tell(unsigned poller, struct epoll_event *events, int most)
 {
-    int told = 0;
+    int count = 0;
 
-    for (unsigned i = 0; i < top && told < most; i++) {
+    for (unsigned i = 0; i < top && count < most; i++) {
         const struct end *end = &ends[(i + first_told) % top];
         uint32_t is = news(end, poller);
         if (is != 0)
-            events[told++] = (struct epoll_event){.events = is, .data = end->data[poller]};
+            events[count++] = (struct epoll_event){.events = is, .data = end->data[poller]};
     }
-    events_told += (size_t)told;
-    return told;
+    events_told += (size_t)count;
+    return count;
 }
 
 /* --- What libc has: for the gateway and libuv. --- */
@@ -343,12 +343,12 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
 
 int epoll_pwait(int epfd, struct epoll_event *events, int most, int timeout, const sigset_t *mask)
 {
-    int told = tell(find(epfd)->order, events, most);
+    int count = tell(find(epfd)->order, events, most);
 
     (void)mask;
-    if (told == 0 && timeout > 0)
+    if (count == 0 && timeout > 0)
         now_ns += timeout * PS_NS_PER_MS;
-    return told;
+    return count;
 }
 
 int epoll_wait(int epfd, struct epoll_event *events, int most, int timeout)

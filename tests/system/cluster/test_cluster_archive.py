@@ -1,4 +1,4 @@
-"""A cluster's sale that is over: the leader archives it, every gateway lets go of it, and one that was away knows it when it comes back."""
+"""A cluster's ended sale: the leader archives it, every gateway frees it, and a gateway that was away learns of it when it returns."""
 from archives import lines_of
 from cluster import PATIENT, Cluster, merged
 from penstock import wait_until

@@ -59,7 +59,7 @@ def report(cluster, sale, at=0):
 
 
 def wait_named(cluster, sale, words):
-    """Every gateway's audit says so, once what is under way has come to rest."""
+    """Every gateway's audit reports it, once pending work has ended."""
     for at in range(2):
         found = wait_until(lambda: (r := report(cluster, sale, at)) and not r["ok"] and r, 60, what="a violation")
         assert any(v["rule"] == "cut" and words in v["text"] for v in found["violations"]), found
@@ -128,8 +128,8 @@ def test_units_in_doubt_without_an_entry_are_named(cluster):
 def test_a_busy_sale_is_audited_without_a_false_alarm(cluster):
     with cluster.busy_sale(100000, rate=300) as (sale, crowd):
         for turn in range(12):
-            told = len(crowd.told)
-            wait_until(lambda: len(crowd.told) >= told + 100, 60, what="more buyers")
+            reached = len(crowd.results)
+            wait_until(lambda: len(crowd.results) >= reached + 100, 60, what="more buyers")
             found = report(cluster, sale, turn % 2)
             assert found["ok"], found
 
@@ -137,8 +137,8 @@ def test_a_busy_sale_is_audited_without_a_false_alarm(cluster):
 def test_a_busy_sale_that_is_counted_anew_breaks_no_promise(cluster):
     with cluster.busy_sale(100000, rate=300) as (sale, crowd):
         for turn in range(3):
-            told = len(crowd.told)
-            wait_until(lambda: len(crowd.told) >= told + 100, 60, what="more buyers")
+            reached = len(crowd.results)
+            wait_until(lambda: len(crowd.results) >= reached + 100, 60, what="more buyers")
             before = cluster.epoch(sale)
             answer = cluster[turn % 2].admin("POST", f"/admin/v1/sales/{sale}/rebuild", {}, timeout=30)
             assert answer.status == 200 and cluster.epoch(sale) != before, answer

@@ -296,9 +296,9 @@ def spoil_held(path):
 def test_a_spill_that_cannot_be_used_is_refused_and_its_orders_are_kept(cluster, spoil, words):
     """Exit 1 with the file's name; when it is right again its orders are accepted."""
     sale, gateway = cluster.make_sale(stock=STOCK), cluster[1]
-    told = spill_at(gateway, sale, 3, f"spill-{sale}")
+    ids = spill_at(gateway, sale, 3, f"spill-{sale}")
     time.sleep(3)  # what was on its way to Kafka is decided
-    told = [gateway.buy(sale, f"t{i}", timeout=20).json["order_id"] for i in range(3)]
+    ids = [gateway.buy(sale, f"t{i}", timeout=20).json["order_id"] for i in range(3)]
     gateway.kill()
     gateway.kafka_route(WELL)
     with contextlib.closing(sqlite3.connect(gateway.state / "spill.db")) as db:
@@ -314,7 +314,7 @@ def test_a_spill_that_cannot_be_used_is_refused_and_its_orders_are_kept(cluster,
     cluster.restart(gateway)
 
     def accepted():
-        answers = [gateway.admin("GET", f"/admin/v1/orders/{order_id}") for order_id in told]
+        answers = [gateway.admin("GET", f"/admin/v1/orders/{order_id}") for order_id in ids]
         return all(answer.status == 200 and answer.json["state"] == "accepted" for answer in answers)
 
     wait_until(accepted, 60, 0.2, "the drain")

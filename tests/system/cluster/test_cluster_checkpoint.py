@@ -50,7 +50,7 @@ def start(cluster, *gateways):
 
 
 def assert_agree(cluster, sale):
-    """The audits of all agree with each other and with Redis, and nothing is held that no order holds."""
+    """All audits agree with each other and with Redis, and only orders hold units."""
     cluster.wait_rest(sale)
     assert len({cluster.numbers(sale, gateway) for gateway in cluster.gateways}) == 1
     shown = [{order["order_id"]: (order["state"], order["reason"]) for order in gateway.orders(sale)} for gateway in cluster.gateways]
@@ -67,9 +67,9 @@ def test_a_gateway_starts_from_its_checkpoint_while_the_others_sell_cancel_and_r
         decide(cluster, left[0], "cancel")
         decide(cluster, left[1], "confirm")
         fill(cluster, sale, "away")
-        told = seen(first, LOADED)
+        before = seen(first, LOADED)
         start(cluster, first)
-        assert seen(first, LOADED) == told + 1 and seen(first, REFUSED) == 0
+        assert seen(first, LOADED) == before + 1 and seen(first, REFUSED) == 0
         assert strangers(first) == 0, "it has read what its checkpoint has"
         assert states(first, left[:2]) == {left[0]: ("released", "cancelled"), left[1]: ("confirmed", None)}
         decide(cluster, left[2], "cancel", at=first)  # of before the checkpoint
@@ -96,7 +96,7 @@ def test_stock_that_is_raised_and_orders_that_are_cancelled_meanwhile_are_for_sa
 
 @pytest.mark.parametrize("ends", ["stop", "kill"])
 def test_all_gateways_start_from_their_checkpoints_at_once_with_effects_that_redis_lacks(cluster, ends):
-    """What is decided while Redis is away is in the log, in the fold and in the checkpoint, and Redis learns of it all the same."""
+    """What is decided while Redis is away is in the log, in the fold and in the checkpoint, and Redis still gets it."""
     sale = cluster.make_sale(stock=30)
     left = fill(cluster, sale, "before", 24)
     cluster.wait_rest(sale)
@@ -216,9 +216,9 @@ def test_a_checkpoint_that_is_torn_or_of_another_topic_is_thrown_away_and_named(
     for wrong, why in ((None, "another record is in its place"), (whole[:-7], "digest does not match"), (b"", "it is incomplete")):
         if wrong is not None:
             file.write_bytes(wrong)
-        told = seen(gateway, REFUSED), seen(gateway, LOADED)
+        before = seen(gateway, REFUSED), seen(gateway, LOADED)
         start(cluster, gateway)
-        assert (seen(gateway, REFUSED), seen(gateway, LOADED)) == (told[0] + 1, told[1])
+        assert (seen(gateway, REFUSED), seen(gateway, LOADED)) == (before[0] + 1, before[1])
         assert why in gateway.log_lines()
         assert gateway.admin("GET", f"/admin/v1/sales/{sale}").status == 200
         assert_agree(cluster, sale)
@@ -258,11 +258,11 @@ def test_a_checkpoint_that_was_written_with_a_counter_in_memory_is_not_used_with
             for kind, said in (("memory", LOADED), ("redis", REFUSED), ("redis", LOADED), ("memory", LOADED)):
                 assert gateway.stop() == 0
                 gateway.configure({**gateway.settings, "store": {"kind": kind, "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}})
-                told = {words: gateway.log_path.read_text().count(words) for words in (LOADED, REFUSED)}
+                before = {words: gateway.log_path.read_text().count(words) for words in (LOADED, REFUSED)}
                 gateway.start()
                 wait_until(lambda: gateway.sale(sale)["state"] == "open" and gateway.buy(sale, f"{kind}-{said}").status == 202, what="a sale")
                 now = {words: gateway.log_path.read_text().count(words) for words in (LOADED, REFUSED)}
-                assert now == {words: told[words] + (words == said) for words in told}, (kind, now)
+                assert now == {words: before[words] + (words == said) for words in before}, (kind, now)
             assert "it was written with a counter in memory" in gateway.log_path.read_text()
             gateway.assert_books(sale)
     finally:

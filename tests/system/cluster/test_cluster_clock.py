@@ -41,7 +41,7 @@ def test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others(cluster, cl
 
 @pytest.mark.soak
 def test_no_order_is_expired_by_a_keeper_whose_clock_is_wrong(cluster, clocks):
-    """Whoever has the keeper's lease, with his clock an hour ahead, back or right: unpaid orders of five seconds expire, others do not."""
+    """Whoever has the keeper's lease, with its clock an hour ahead, back or right: unpaid orders of five seconds expire, others do not."""
     long = cluster.make_sale(stock=10, opens_in=-2 * HOUR, reservation_ttl_s=1800)
     kept = [cluster.sure_buy(cluster[i], long, f"u{i}").json["order_id"] for i in range(3)]
     clocks[0].jump(HOUR)

@@ -366,7 +366,7 @@ def test_one_buyers_clicks_at_all_gateways_at_once_are_one_order(calm):
 
 @pytest.mark.soak
 def test_unpaid_orders_expire_once_whoever_is_alive(cluster):
-    """The keeper's lease moves on; a payment that comes too late hears so at every gateway."""
+    """The keeper's lease changes hands; every gateway refuses a payment that comes too late."""
     sale = cluster.make_sale(stock=30, reservation_ttl_s=5)
     ids = [cluster.sure_buy(cluster[i % 3], sale, f"u{i}").json["order_id"] for i in range(12)]
     assert settle(cluster[1], ids[0], "confirm") == 200
@@ -485,7 +485,7 @@ def test_a_redis_without_memory_refuses_and_recovers(cluster):
 
 
 def test_units_that_somebody_adds_in_redis_are_found_by_the_audit(calm):
-    """Not prevented, but told: the log gives away more than there is (I1)."""
+    """Not prevented, but reported: the log sells more units than exist (I1)."""
     sale = calm.make_sale(stock=3)
     for i in range(3):
         assert calm.sure_buy(calm[i], sale, f"u{i}").status == 202

@@ -1,4 +1,4 @@
-"""Kafka that is away, slow, forgetful or not fit to keep orders: nothing is accepted that it has not, nothing that it has is lost."""
+"""Kafka that is away, slow, loses data or is unfit to keep orders: every accepted order is in Kafka, and none is lost."""
 import errno
 import time
 
@@ -19,7 +19,7 @@ def pending(load):
 
 def wait_accepted(cluster, crowd, sale, timeout=90):
     """Until every order that was answered `pending` is accepted or void, and most are accepted."""
-    ids = [told.order_id for told in crowd.told if told.state == "pending"]
+    ids = [result.order_id for result in crowd.results if result.state == "pending"]
     assert ids
     cluster.wait_rest(sale, timeout)
     became = states(cluster.living()[0], ids[-200:])
@@ -68,7 +68,7 @@ def test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards(cluster,
     sale = cluster.make_sale(stock=STOCK)
     with Crowd(cluster, sale, rate=150) as crowd:
         promised_more(crowd, 100)
-        first = next(told.order_id for told in crowd.told if told.promised)
+        first = next(result.order_id for result in crowd.results if result.promised)
         if how == "cut":
             cluster.routes(CUT, of="kafka")
         else:

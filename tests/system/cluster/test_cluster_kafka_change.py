@@ -17,7 +17,7 @@ def closed(gateway, words):
 
 
 def assert_promises_nothing(gateway, sale, order_id, seconds):
-    """Buyers may be told that they must wait, or to come again."""
+    """Buyers may get `pending`, or an answer that asks them to come again."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         answer = gateway.buy(sale, f"stranger-{time.monotonic_ns()}")

@@ -24,7 +24,7 @@ def test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt(cluster)
             promised_more(crowd, 150)
             cluster.restart(victim)
         promised_more(crowd, 150)
-    assert any(told.unanswered for told in crowd.told)
+    assert any(result.unanswered for result in crowd.results)
     cluster.judge(sale, [crowd], STOCK)
     assert_retries_find_their_orders(cluster[0], sale, [crowd])
     cluster.judge(sale, [crowd], STOCK)
@@ -110,29 +110,29 @@ def test_the_whole_cluster_killed_at_once_comes_back_with_every_promise(cluster)
 def spill_at(gateway, sale, count, name):
     """Orders that only this gateway's disk has."""
     gateway.kafka_route(CUT)
-    told = []
+    ids = []
 
     def spilled():
-        answer = gateway.buy(sale, f"{name}-{len(told)}", key=f"{name}-{len(told)}")
+        answer = gateway.buy(sale, f"{name}-{len(ids)}", key=f"{name}-{len(ids)}")
         if answer.status == 202:
             assert answer.json["state"] == "pending", answer  # R5
-            told.append(answer.json["order_id"])
-        return len(told) >= count
+            ids.append(answer.json["order_id"])
+        return len(ids) >= count
 
     wait_until(spilled, 60, what="spilled orders")
-    return told
+    return ids
 
 
 def test_orders_spilled_by_a_gateway_that_restarts_are_accepted(cluster):
     """F3, R5, R13: the restarted gateway drains what it finds on its disk; nobody else does."""
     sale = cluster.make_sale(stock=50)
-    told = spill_at(cluster[0], sale, 5, "spill")
+    ids = spill_at(cluster[0], sale, 5, "spill")
     cluster[0].kill()
     cluster[0].kafka_route(WELL)
     cluster.restart(cluster[0])
-    wait_until(lambda: set(states(cluster[1], told).values()) == {("accepted", None)}, 60, what="the drain")
+    wait_until(lambda: set(states(cluster[1], ids).values()) == {("accepted", None)}, 60, what="the drain")
     cluster.wait_rest(sale)
-    assert cluster.numbers(sale) == (50 - len(told), len(told), 0, 50)
+    assert cluster.numbers(sale) == (50 - len(ids), len(ids), 0, 50)
 
 
 @pytest.mark.soak
@@ -141,11 +141,11 @@ def test_orders_spilled_by_a_gateway_that_stays_away_become_void_and_stay_so(clu
     """F3, R3, R5, I1: void after two minutes, the units are on sale again; what is drained later changes nothing."""
     stock = 20
     sale = cluster.make_sale(stock=stock)
-    told = spill_at(cluster[0], sale, 5, "spill")
+    ids = spill_at(cluster[0], sale, 5, "spill")
     time.sleep(1)  # a heartbeat says that it has spilled
     cluster[0].kill()
     time.sleep(60)
-    assert doubts(cluster[1], sale) == len(told), "given up too early"
+    assert doubts(cluster[1], sale) == len(ids), "given up too early"
     wait_until(lambda: doubts(cluster[1], sale) == 0, 120, 0.5, "the end of patience")
     assert cluster.numbers(sale) == (stock, 0, 0, stock)
     sold = [cluster.sure_buy(cluster[1], sale, f"u{i}").json["order_id"] for i in range(stock)]
@@ -159,7 +159,7 @@ def test_orders_spilled_by_a_gateway_that_stays_away_become_void_and_stay_so(clu
     cluster.wait_rest(sale)
     for gateway in cluster.gateways:
         assert set(states(gateway, sold).values()) == {("accepted", None)}
-        assert set(states(gateway, told).values()) <= {("released", "rejected"), None}
+        assert set(states(gateway, ids).values()) <= {("released", "rejected"), None}
     assert cluster.numbers(sale) == (0, stock, 0, stock)
 
 

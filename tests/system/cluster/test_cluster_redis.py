@@ -1,4 +1,4 @@
-"""Redis that is away, slow, empty, somebody else, or lost in the middle of being filled: the counter is only a cache, and every promise
+"""Redis that is away, slow, empty, replaced by another, or lost while it is filled: the counter is only a cache, and every promise
 stands in the log."""
 import contextlib
 import random

@@ -25,7 +25,7 @@ ASKERS = 4  # at each gateway, so that one who waits for an answer of the time b
 
 
 class Askers:
-    """New buyers at one gateway, all the time, until one is told `accepted` who asked after `since`."""
+    """New buyers at one gateway, all the time, until a buyer who asked after `since` gets `accepted`."""
 
     def __init__(self, gateway, sale, name):
         self.gateway, self.sale, self.name = gateway, sale, name

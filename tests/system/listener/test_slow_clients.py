@@ -33,7 +33,7 @@ def descriptors():
 
 
 def connect(port, count):
-    """`count` connections that block nobody."""
+    """`count` non-blocking connections."""
     all_of_them = []
     for _ in range(count):
         s = socket.create_connection(("127.0.0.1", port), 10)
@@ -60,7 +60,7 @@ def ends(sockets, heard, wait=0.0):
 
 
 def drip(sockets, text, most):
-    """One piece a second on each connection until all are cut; what each was told."""
+    """Sends one piece a second on each connection until all are closed; returns what each received."""
     left, heard, started, turn = set(sockets), {}, time.monotonic(), 0
     while left:
         assert time.monotonic() - started < most, f"{len(left)} connections outlive their deadline"
@@ -85,7 +85,7 @@ class Pace:
 
 
 def pace_of(load, orders):
-    """With nobody else there."""
+    """Without other load."""
     pace = Pace(load)
     wait_until(lambda: load.promised() >= pace.before + orders, 30, what="orders")
     return pace.now()
@@ -122,13 +122,13 @@ def test_a_byte_a_second_is_cut_at_its_deadline_and_buyers_do_not_notice(what):
                 start, text, deadline = buy_bytes(sale, "slow", "k")[:-20], [b" "], 2.0
             for s in slow:
                 s.send(start)
-            told = drip(slow, text, most=30)
+            answers = drip(slow, text, most=30)
             lasted = time.monotonic() - began
             assert pace.now() > alone / 10, (pace.now(), alone)
         assert lasted >= deadline, "cut before the deadline"
         if what == "body":  # a request had begun: it is told why
-            assert all(data.startswith(b"HTTP/1.1 408 ") and b"request_timeout" in data for data in told), told[:2]
-        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.told)
+            assert all(data.startswith(b"HTTP/1.1 408 ") and b"request_timeout" in data for data in answers), answers[:2]
+        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.results)
         judge(gateway, sale, [load], STOCK)
         assert not [o for o in gateway.orders(sale) if o["user"] == "slow"]
         for s in slow:
@@ -150,7 +150,7 @@ def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
         page = f"http://127.0.0.1:{gateway.port}/v1/sales/{sale}" + ("/orders" if attack == "slow bodies" else "")
         with Load(gateway, sale, threads=2, timeout=2.0) as load:
             alone, memory, pace = pace_of(load, 200), memory_kib(gateway), Pace(load)
-            with open(tmp_path / "told", "w") as out:
+            with open(tmp_path / "output", "w") as out:
                 attacker = subprocess.Popen([*first, "slowhttptest", *ATTACKS[attack], "-c", "1000", "-r", "500", "-i", "1", "-l", "8", "-p", "2", "-u", page], stdout=out)
                 open_at_once = 0
                 while attacker.poll() is None:
@@ -158,12 +158,12 @@ def test_slowhttptest_disturbs_no_buyer(attack, tmp_path):
                     time.sleep(0.1)
             assert pace.now() > alone / 10, (pace.now(), alone)
             assert memory_kib(gateway) - memory < 1000 * 48 + 16 * 1024
-        told = re.sub(r"\x1b\[[0-9;]*m", "", (tmp_path / "told").read_text())
-        assert attacker.returncode == 0, told
+        output = re.sub(r"\x1b\[[0-9;]*m", "", (tmp_path / "output").read_text())
+        assert attacker.returncode == 0, output
         # They have come: with ranges each gets its answer at once, the others stay.
-        assert open_at_once > 500 or total(gateway, "penstock_answers_total") + total(gateway, "penstock_http_refused_total") > load.promised() + 500, (open_at_once, told)
-        assert set(re.findall(r"service available: +(\w+)", told)) == {"YES"}, told
-        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.told)
+        assert open_at_once > 500 or total(gateway, "penstock_answers_total") + total(gateway, "penstock_http_refused_total") > load.promised() + 500, (open_at_once, output)
+        assert set(re.findall(r"service available: +(\w+)", output)) == {"YES"}, output
+        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.results)
         wait_until(lambda: connections(gateway) <= 1, 30, what="their end")
         judge(gateway, sale, [load], STOCK)
 
@@ -199,7 +199,7 @@ def test_thousands_of_idle_connections_cost_buyers_nothing_and_memory_little():
             wait_until(lambda: load.promised() > orders + 300, 60, what="orders beside them")
             assert memory_kib(gateway) - before < count * 48 + 16 * 1024
             assert not ends(idle + begun, {})
-        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.told)
+        assert set(load.count()) == {"accepted"} and not any(t.unanswered for t in load.results)
         for s in idle + begun:
             s.close()
         wait_until(lambda: connections(gateway) <= 1, 30, what="their end")

@@ -736,7 +736,7 @@ def test_the_operators_readyz_says_more(gateway):
     assert "[+]log ok" in answer.text and "backlog" in answer.text
 
 
-# --- Lasting. ---
+# --- Durability. ---
 
 def test_all_that_was_answered_survives_a_kill():
     """DC5."""

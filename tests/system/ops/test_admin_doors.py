@@ -1,4 +1,4 @@
-"""The doors of the admin listener. Whoever fills them with silence, halves and garbage keeps no operator out. Beside the port there may be a
+"""The listeners of the admin API. Clients that send nothing, partial requests or garbage keep no operator out. Beside the port there may be a
 Unix socket."""
 import contextlib
 import grp
@@ -125,8 +125,8 @@ def test_the_unix_socket_is_used_as_documented(gateway, tmp_path, page):
     sale = gateway.make_sale()
     (tmp_path / "header").write_text(f"Authorization: Bearer {gateway.token}\n")
     script = next(line for line in commands(page, "console").splitlines() if "--unix-socket" in line)
-    told = paste(script, tmp_path, {"/root/admin.header": tmp_path / "header", "/run/penstock/admin.sock": gateway.settings["admin"]["unix"]["path"]})
-    assert f'"sale":"{sale}"' in told
+    output = paste(script, tmp_path, {"/root/admin.header": tmp_path / "header", "/run/penstock/admin.sock": gateway.settings["admin"]["unix"]["path"]})
+    assert f'"sale":"{sale}"' in output
 
 
 def test_operators_may_use_a_unix_socket(gateway):
@@ -153,8 +153,8 @@ def test_wrong_tokens_on_the_socket_slow_nobody_on_the_port(gateway):
     for _ in range(12):
         with connect_unix(gateway) as s:
             s.sendall(SAID["a wrong token"])
-            told = s.recv(4096)
-    assert told.startswith(b"HTTP/1.1 429 "), told
+            reply = s.recv(4096)
+    assert reply.startswith(b"HTTP/1.1 429 "), reply
     assert gateway.admin("GET", "/admin/v1/tokens", token="pst_" + "x" * 43).status == 401
     assert gateway.admin("GET", "/admin/v1/tokens").status == 200
 

@@ -99,10 +99,10 @@ def test_a_dry_run_tells_the_difference_and_changes_nothing(gateway, kind):
     have = gateway.admin("GET", path)
     answer = gateway.admin("PATCH", path + "?dry_run=1", change, {**etag(have), **PATCH})
     assert answer.status == 200, answer
-    [told] = answer.json["changes"]
+    [entry] = answer.json["changes"]
     (name, value), = change.items()
-    assert told["action"] == "change" and told["result"][name] == value
-    assert {"op": told["difference"][0]["op"], "path": "/" + name, "value": value} in told["difference"]
+    assert entry["action"] == "change" and entry["result"][name] == value
+    assert {"op": entry["difference"][0]["op"], "path": "/" + name, "value": value} in entry["difference"]
     assert gateway.admin("DELETE", path + "?dry_run=1", headers=etag(have)).json["changes"][0]["action"] == "delete"
     assert gateway.admin("GET", path).json == have.json
 

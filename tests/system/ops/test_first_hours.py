@@ -1,4 +1,4 @@
-"""What operators stumble over in their first hours with a gateway, and what it says then."""
+"""Mistakes that operators make in their first hours with a gateway, and its answers."""
 import contextlib
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What Prometheus gets: names as it wants them, every class of answers timed, units of open sales, and no series that cannot move."""
+"""What Prometheus scrapes: valid names, every class of answers timed, units of open sales, and no series that cannot move."""
 import subprocess
 import time
 

@@ -1,4 +1,4 @@
-"""The Debian package: lintian has nothing to say, what is in it works where it lies, and it comes and goes without harm."""
+"""The Debian package: lintian finds nothing, its files work where they are installed, and installing and removing it does no harm."""
 import os
 import pathlib
 import re

@@ -154,9 +154,9 @@ def test_an_odd_spelling_of_the_path_gets_nothing_past_the_cache(front, gateways
 
 
 def test_the_log_has_the_request_id_that_the_buyer_was_told(front, gateways, shop):
-    told = buy(front.port, bearer(shop.token(), **{"X-Request-Id": "mine"})).headers["x-request-id"]
-    assert told != "mine" and gateways.asked[0].values("X-Request-Id") == [told]
-    wait_until(lambda: told in front.log(), what="the line of the request")
+    request_id = buy(front.port, bearer(shop.token(), **{"X-Request-Id": "mine"})).headers["x-request-id"]
+    assert request_id != "mine" and gateways.asked[0].values("X-Request-Id") == [request_id]
+    wait_until(lambda: request_id in front.log(), what="the line of the request")
 
 
 @pytest.mark.parametrize("where", ["orders", "status", "rehearsal"])

@@ -122,8 +122,8 @@ echo '{"sale": "lamp"}' >build/rehearsal.json""")
     running = checkout.start()
     out = read_until(running, "Serving")
     assert "overload level 4" in out and "Waiting for level 0" in out and "Still level" not in out, out
-    told = checkout.paste(commands("README.md"))
-    assert '"state":"confirmed"' in told and '"ok":true' in told
+    output = checkout.paste(commands("README.md"))
+    assert '"state":"confirmed"' in output and '"ok":true' in output
     for part in ("reviews", "recommendations"):
         assert len(call(checkout.port("8080"), "GET", f"/{part}/lamp").json) > 1, part
     os.killpg(running.pid, signal.SIGINT)
@@ -174,8 +174,8 @@ def test_a_cluster_runs_for_an_ordinary_user_behind_a_proxy(checkout):
     out = read_until(running, "Serving")
     assert "The books agree." in out, out
     page = commands("docs/cluster.md")
-    told = checkout.paste(page)
-    assert '"state":"accepted"' in told, told
+    output = checkout.paste(page)
+    assert '"state":"accepted"' in output, output
     wait_until(lambda: '"held":1' in checkout.paste(page.splitlines()[-1]), what="the order at gateway 2")
     os.killpg(running.pid, signal.SIGINT)
     running.communicate(timeout=120)

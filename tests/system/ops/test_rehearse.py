@@ -1,4 +1,4 @@
-"""The load tool as an operator meets it: what it is told wrong it says at once, and it leaves nothing behind."""
+"""The load tool as an operator uses it: it reports wrong options at once, and it leaves nothing behind."""
 import json
 import os
 import pathlib
@@ -112,9 +112,9 @@ def test_what_clients_saw_is_written_and_judged(gateway, tmp_path):
 
     def lie(about, **value):
         number = next(i for i, line in enumerate(lines) if line["type"] == "ok" and about(line))
-        told = [dict(line) for line in lines]
-        told[number] = {**told[number], "value": {**told[number]["value"], **value}}
-        history.write_text("".join(json.dumps(line) + "\n" for line in told))
+        changed = [dict(line) for line in lines]
+        changed[number] = {**changed[number], "value": {**changed[number]["value"], **value}}
+        history.write_text("".join(json.dumps(line) + "\n" for line in changed))
         done = check(gateway, history, sale)
         assert done.returncode == 1 and f"line {number + 1}" in done.stdout.replace("lines", "line").replace("and ", "line "), done
         return done.stdout
@@ -186,14 +186,14 @@ def test_visitors_of_pages_are_counted_apart_from_buyers(gateway, tmp_path):
     report = tmp_path / "report.json"
     done = rehearse(gateway, "--pages", "/livez=3,/nowhere/at/all=1", "--pages-rate", "2000", "--connections", "20", "--json", report, "--html", tmp_path / "r.html")
     assert done.returncode == 0 and "Pages:   2,000 requests: " in done.stdout, done
-    told = json.loads(report.read_text())
-    pages = told["pages"]
+    data = json.loads(report.read_text())
+    pages = data["pages"]
     assert pages["offered"] == pages["answered"] == 2000 and pages["answers"].keys() == {"http_200", "not_found"}, pages
     assert 1400 < pages["answers"]["http_200"] < 1600 and pages["latency_ms"]["all"]["count"] == 2000
     assert [(path["path"], path["offered"] > 400) for path in pages["paths"]] == [("/livez", True), ("/nowhere/at/all", True)]
     page = (tmp_path / "r.html").read_text()
     assert "Pages beside the sale" in page and '<th scope="row">/livez</th>' in page and f"http_200 {pages['answers']['http_200']:,}" in page
-    assert "not_found" not in told["answers"] and told["answers"]["accepted"] == 10
+    assert "not_found" not in data["answers"] and data["answers"]["accepted"] == 10
 
 
 def test_the_text_says_what_the_cache_did_for_visitors(gateway):

@@ -401,7 +401,7 @@ def test_sighup_changes_the_log_level(gateway):
 
 
 def quiet_since(gateway):
-    """A line of a warning has come, and none of what was told before it."""
+    """A warning was logged, and no earlier one was repeated."""
     sale, missing = gateway.make_sale(), f"no-{uuid.uuid4().hex[:8]}"
     gateway.limit("of-no-sale", algorithm="token_bucket", key="user", rate=1, period_s=10, mode="off", sale=missing, allow_unknown=True)
     wait_until(lambda: missing in gateway.log_path.read_text(), what="a warning")

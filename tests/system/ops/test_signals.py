@@ -133,8 +133,8 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_for_ever(tmp_path):
         gateway.no_limits()
         sale = gateway.make_sale(stock=10)
         disk.hang_syncs()
-        told = gateway.buy(sale, "ann", key="k")
-        assert told.json["state"] == "pending", told
+        bought = gateway.buy(sale, "ann", key="k")
+        assert bought.json["state"] == "pending", bought
         term(gateway)
         assert gateway.process.wait(30) == 1  # it could not write all it had
         assert "log_not_flushed" in gateway.log()
@@ -210,7 +210,7 @@ def test_sighup_under_load_disturbs_nobody():
                 gateway.configure({"logging": {"level": ("info", "debug")[turn % 2]}})
                 gateway.process.send_signal(signal.SIGHUP)
                 time.sleep(0.03)
-        assert not any(told.unanswered for told in load.told)
+        assert not any(result.unanswered for result in load.results)
         assert set(load.count()) == {"accepted"}
         judge(gateway, sale, [load], STOCK)
 

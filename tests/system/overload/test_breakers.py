@@ -1,4 +1,4 @@
-"""The circuit breakers before Redis and Kafka as operators see and force them: what buyers are told meanwhile, and that it ends."""
+"""The circuit breakers before Redis and Kafka as operators see and override them: the answers to buyers meanwhile, and the end."""
 import contextlib
 import time
 from datetime import datetime, timezone
@@ -103,7 +103,7 @@ def test_forced_open_before_redis_every_buyer_is_refused_at_once_and_the_rest_go
     line = audit_lines(gateway, "override.put")[-1]
     assert (line["target"], line["why"], line["from"], line["to"]["value"]) == ("overrides/breaker:redis", "Redis is moved", None, "open")
 
-    # It is looked at each 100 ms: what is over by then is not told.
+    # The state is read each 100 ms: an opening that ends sooner is not reported.
     wait_until(lambda: '"event":"breaker_opened","breaker":"redis"' in gateway.log_path.read_text(), what="the opening in the log")
     gateway.end_override("breaker:redis")
     assert (shown(gateway, "redis")["override"], shown(gateway, "redis")["state"]) == (None, "closed")

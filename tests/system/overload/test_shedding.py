@@ -146,8 +146,8 @@ def test_only_trusted_proxies_are_told_the_level_and_only_under_overload(gateway
     sale = gateway.make_sale(stock=1000000, per_user_cap=100000)
     assert "penstock-admission" not in gateway.buy(sale, "early").headers
     with overloaded(gateway, sale):
-        told = wait_until(lambda: gateway.buy(sale, "asker", timeout=30).headers.get("penstock-admission"), 30)
-    levels = dict(member.split("=") for member in told.split(", "))
+        admission = wait_until(lambda: gateway.buy(sale, "asker", timeout=30).headers.get("penstock-admission"), 30)
+    levels = dict(member.split("=") for member in admission.split(", "))
     assert list(levels) == ["order", "order_state", "status", "other"]
     assert 0 < float(levels["order"]) <= 1 and all(len(level) == 4 for level in levels.values())
     wait_until(lambda: "penstock-admission" not in gateway.buy(sale, "late").headers, 30)

@@ -159,7 +159,7 @@ def test_a_trusted_proxys_overrides_reach_the_shop_where_nothing_is_kept(shop):
 
 
 def test_a_field_that_connection_names_is_written_anew(shop):
-    """F30: The shop is told in any case by which scheme and host the gateway was asked."""
+    """F30: The shop always learns by which scheme and host the gateway was asked."""
     with gateway_of(shop, True) as gateway:
         said = {"Connection": "close, X-Forwarded-Proto, X-Forwarded-Host", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
         page = body(get(gateway.port, next(paths), **said)).decode().splitlines()

@@ -140,7 +140,7 @@ def metrics(gateway, pool, source):
 
 
 def test_metrics_tell_the_state_of_a_discovery_by_pool_and_source(gateway, shops, folder):
-    path = folder / "told.json"
+    path = folder / "list.json"
     pool = put_pool(gateway, {"file": path.name})
     wait_until(lambda: metrics(gateway, pool, "file")[0] == ["failed"], what="its failure")
     states, success, failures = metrics(gateway, pool, "file")

@@ -263,10 +263,10 @@ def test_an_archive_is_handed_to_a_command_and_only_its_good_end_counts(tmp_path
         sale, ids = sell(gateway)
         end(gateway, sale)
         not_archived(gateway, sale, "status 3")
-        command.write_text(f'#!/bin/sh\ncp "$1" {kept}\necho "$2" >> {tmp_path}/told\n')
+        command.write_text(f'#!/bin/sh\ncp "$1" {kept}\necho "$2" >> {tmp_path}/archived\n')
         wait_archived(gateway, sale)
         assert_archived(gateway, sale, ids)
-        assert (tmp_path / "told").read_text() == f"{sale}\n"
+        assert (tmp_path / "archived").read_text() == f"{sale}\n"
         assert lines_of(kept)[2] == record_of(gateway, sale)["sha256"]
 
 

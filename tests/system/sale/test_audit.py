@@ -50,8 +50,8 @@ def test_a_sale_counted_anew_among_buyers_breaks_no_promise(gateway):
     sale = gateway.make_sale(stock=100000)
     with Load(gateway, sale) as load:
         for turn in range(4):
-            told = len(load.told)
-            wait_until(lambda: len(load.told) > told + 100, 60, what="more buyers")
+            reached = len(load.results)
+            wait_until(lambda: len(load.results) > reached + 100, 60, what="more buyers")
             before = gateway.sale(sale)
             answer = gateway.admin("POST", f"/admin/v1/sales/{sale}/rebuild", {"reason": f"turn {turn}"})
             assert answer.status == 200 and before["state"] == "open", answer

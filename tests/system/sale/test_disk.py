@@ -116,20 +116,20 @@ def test_a_kill_after_a_failed_commit_leaves_one_truth(disk, healed_first):
         sale = gateway.make_sale(stock=10)
         gateway.buy(sale, "ann")
         disk.fail_syncs()
-        told = gateway.buy(sale, "bob", key="b")
-        assert told.json["state"] == "pending", told
+        bought = gateway.buy(sale, "bob", key="b")
+        assert bought.json["state"] == "pending", bought
         if healed_first:
             disk.heal()
         gateway.kill()
         disk.heal()
         gateway.start()
-        order = gateway.public("GET", f"/v1/orders/{told.json['order_id']}", user="bob")
+        order = gateway.public("GET", f"/v1/orders/{bought.json['order_id']}", user="bob")
         mine = gateway.buy(sale, "bob", key="b").json
         assert mine["state"] == "accepted", mine
         if order.status == 200:  # the commit was there after all
-            assert order.json["state"] == "accepted" and mine["order_id"] == told.json["order_id"]
+            assert order.json["state"] == "accepted" and mine["order_id"] == bought.json["order_id"]
         else:
-            assert order.status == 404 and mine["order_id"] != told.json["order_id"]
+            assert order.status == 404 and mine["order_id"] != bought.json["order_id"]
         gateway.assert_books(sale)
         assert sku(gateway, sale)["held"] == 2
 
@@ -171,14 +171,14 @@ def test_a_disk_that_hangs_makes_orders_pending_and_then_accepted(disk):
     with make(disk, {"log": {"ack_timeout_ms": 200}}) as gateway:
         sale = gateway.make_sale(stock=10)
         disk.hang_syncs()
-        told = [gateway.buy(sale, f"u{i}", key="k") for i in range(3)]
-        assert [t.json["state"] for t in told] == ["pending"] * 3, told
+        answers = [gateway.buy(sale, f"u{i}", key="k") for i in range(3)]
+        assert [t.json["state"] for t in answers] == ["pending"] * 3, answers
         assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
         again = gateway.buy(sale, "u0", key="k")
-        assert (again.status, again.json["order_id"], again.json["state"]) == (202, told[0].json["order_id"], "pending")
+        assert (again.status, again.json["order_id"], again.json["state"]) == (202, answers[0].json["order_id"], "pending")
         assert again.headers["idempotency-replayed"] == "true"
         disk.heal()
-        for i, t in enumerate(told):
+        for i, t in enumerate(answers):
             wait_until(lambda: gateway.public("GET", f"/v1/orders/{t.json['order_id']}", user=f"u{i}").json["state"] == "accepted")
         gateway.assert_books(sale)
 
@@ -227,9 +227,9 @@ def test_faults_under_load_lose_no_promise_and_no_unit(disk):
         gateway.kill()
         gateway.start()
         judge(gateway, sale, [load], stock)
-        pending = [t for t in load.told if t.status == 202 and not t.promised]
-        for told in pending:
-            order = gateway.public("GET", f"/v1/orders/{told.order_id}", user=told.user)
+        pending = [t for t in load.results if t.status == 202 and not t.promised]
+        for result in pending:
+            order = gateway.public("GET", f"/v1/orders/{result.order_id}", user=result.user)
             assert order.status == 404 or order.json["state"] in ("accepted", "released"), order
         assert_retries_find_their_orders(gateway, sale, [load])
 

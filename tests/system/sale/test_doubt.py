@@ -187,11 +187,11 @@ def test_an_order_in_doubt_is_not_called_unknown_after_its_gateways_clock_was_ho
             assert gateway.buy(sale, "ann").json["state"] == "accepted"
             clock.jump(0)
             disk.hang_syncs()
-            told = gateway.buy(sale, "bob").json
-            assert told["state"] == "pending", told
-            answer = gateway.admin("POST", f"/admin/v1/orders/{told['order_id']}/confirm")
+            order = gateway.buy(sale, "bob").json
+            assert order["state"] == "pending", order
+            answer = gateway.admin("POST", f"/admin/v1/orders/{order['order_id']}/confirm")
             assert (answer.status, answer.code) == (503, "order_pending"), answer
             disk.heal()
-            wait_until(lambda: gateway.admin("POST", f"/admin/v1/orders/{told['order_id']}/confirm").status == 200, 20, what="the confirmation")
+            wait_until(lambda: gateway.admin("POST", f"/admin/v1/orders/{order['order_id']}/confirm").status == 200, 20, what="the confirmation")
     finally:
         redis.end()

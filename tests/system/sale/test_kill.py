@@ -40,7 +40,7 @@ def test_what_was_accepted_before_a_kill_is_there_once_after_the_restart():
             for _ in range(3):
                 kill_under_load(gateway, load)
             wait_until(lambda: load.promised() >= 800, 30, what="orders after the last restart")
-        assert any(told.unanswered for told in load.told)
+        assert any(result.unanswered for result in load.results)
         judge(gateway, sale, [load], stock)
         assert_retries_find_their_orders(gateway, sale, [load])
         judge(gateway, sale, [load], stock)
@@ -74,16 +74,16 @@ def test_what_was_pending_at_a_kill_is_accepted_or_never_was(tmp_path):
                 gateway.start()
         wait_until(lambda: gateway.sale(sale)["skus"][0]["in_doubt"] == 0, what="the end of every doubt")
         ids = {order["order_id"] for order in judge(gateway, sale, [load], stock)}
-        pending = [told for told in load.told if told.state == "pending"]
-        assert any(told.order_id in ids for told in pending)
-        for told in pending:
-            order = gateway.public("GET", f"/v1/orders/{told.order_id}", user=told.user)
-            if told.order_id in ids:
+        pending = [result for result in load.results if result.state == "pending"]
+        assert any(result.order_id in ids for result in pending)
+        for result in pending:
+            order = gateway.public("GET", f"/v1/orders/{result.order_id}", user=result.user)
+            if result.order_id in ids:
                 assert order.json["state"] == "accepted", order
             else:
                 assert order.status == 404, order
-            again = gateway.buy(sale, told.user, key=told.key, timeout=30)
-            assert again.status == 202 and (again.json["order_id"] == told.order_id) == (told.order_id in ids), again
+            again = gateway.buy(sale, result.user, key=result.key, timeout=30)
+            assert again.status == 202 and (again.json["order_id"] == result.order_id) == (result.order_id in ids), again
         wait_until(lambda: gateway.sale(sale)["skus"][0]["in_doubt"] == 0, what="the end of every doubt")
         judge(gateway, sale, [load], stock)
 

@@ -85,9 +85,9 @@ def test_two_workers_that_are_killed_in_the_middle_store_and_confirm_each_order_
     rows = assert_results(database)
     assert len(rows) >= len(stored) - 5
     assert {order["state"] for order in stored.values()} <= {"confirmed", "released"}
-    for told in load.told:
-        if told.promised:
-            assert stored[told.order_id]["user"] == told.user
+    for result in load.results:
+        if result.promised:
+            assert stored[result.order_id]["user"] == result.user
     assert database.query("SELECT count(*) FROM penstock_dead_letters") == [("0",)]
 
 

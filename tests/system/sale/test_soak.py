@@ -18,7 +18,7 @@ FINAL = {"order_expired": "released", "order_cancelled": "released", "order_conf
 
 
 class Settlement(threading.Thread):
-    """Pays some orders and cancels others. What it was told for certain must be so for ever."""
+    """Pays some orders and cancels others. A definite answer must stay true for ever."""
 
     def __init__(self, gateway, seed):
         super().__init__(daemon=True)
@@ -28,9 +28,9 @@ class Settlement(threading.Thread):
         self.ended = threading.Event()
         self.strange = []
 
-    def take(self, told):
+    def take(self, result):
         if len(self.queue) < 1000:
-            self.queue.append(told.order_id)
+            self.queue.append(result.order_id)
 
     def run(self):
         while not self.ended.is_set():
