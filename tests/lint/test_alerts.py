@@ -47,6 +47,10 @@ def cluster(job, members):
         yield {"series": f"penstock_cluster_members{labels}", "values": f"{seen}x10"}
         yield {"series": f'penstock_answers_total{{job="{job}", instance="{job}-{number}", verdict="unauthenticated"}}', "values": "0x10"}
         yield {"series": f'penstock_override_oldest_seconds{labels}', "values": "0x10"}
+        yield {"series": f'penstock_plans_suspended{labels}', "values": "0x10"}
+        yield {"series": f'penstock_plan_break_glass_total{labels}', "values": "0x10"}
+        for end, values in (("failed", "0x10"), ("reverted", "0+1x10")):
+            yield {"series": f'penstock_plan_runs_total{{job="{job}", instance="{job}-{number}", end="{end}"}}', "values": values}
         yield {"series": f'penstock_route_returns_total{{job="{job}", instance="{job}-{number}", route="product", cause="errors"}}', "values": "0x10"}
 
 
@@ -95,6 +99,28 @@ def test_an_alert_fires_once_for_an_override_that_is_older_than_a_day(tmp_path):
              "exp_annotations": {"summary": "penstock: an override has been in force for more than a day; is it still needed?",
                                  "runbook_url": "docs/troubleshooting.md#penstockoverrideforgotten"}}
     checks = [{"eval_time": f"{minute}m", "alertname": "PenstockOverrideForgotten", "exp_alerts": [fires] if minute == 6 else []} for minute in (0, 5, 6)]
+    assert_plan(tmp_path, series, checks)
+
+
+@pytest.mark.parametrize("name, end, alert, severity, summary", [
+    ("penstock_plan_runs_total", {"end": "failed"}, "PenstockPlanFailed", "page", "gw-1: a run of a plan was due and has changed nothing"),
+    ("penstock_plan_break_glass_total", {}, "PenstockBreakGlass", "ticket", "gw-1: a plan was run without the approvals that it needs")])
+def test_an_alert_fires_for_a_run_of_a_plan_that_fails_or_is_not_approved(tmp_path, name, end, alert, severity, summary):
+    labels = {"job": "penstock", "instance": "gw-1", **end}
+    series = [{"series": name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}", "values": "0 0 0 1x20"}]
+    fires = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
+    if alert == "PenstockPlanFailed":
+        fires["exp_annotations"]["description"] = "GET /admin/v1/runs?state=ended lists it; why says what was missing."
+    checks = [{"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": [fires] if minute == 5 else []} for minute in (2, 5, 20)]
+    assert_plan(tmp_path, series, checks)
+
+
+def test_an_alert_fires_once_for_a_run_of_a_plan_that_is_suspended_until_somebody_decides(tmp_path):
+    series = [{"series": f'penstock_plans_suspended{{job="penstock", instance="gw-{n}"}}', "values": "0x3 1x5 0x5"} for n in (1, 2)]
+    fires = {"exp_labels": {"job": "penstock", "severity": "ticket"},
+             "exp_annotations": {"summary": "penstock: a run of a plan could not take back all that it has changed",
+                                 "runbook_url": "docs/troubleshooting.md#penstockplansuspended"}}
+    checks = [{"eval_time": f"{minute}m", "alertname": "PenstockPlanSuspended", "exp_alerts": [fires] if minute == 5 else []} for minute in (3, 5, 12)]
     assert_plan(tmp_path, series, checks)
 
 
