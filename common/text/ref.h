@@ -1,22 +1,33 @@
 /* The reference of a refusal: 40 characters that tell an operator everything about it, and nobody
- * else anything. It is base64url over 30 bytes:
+ * else anything. It is base64url over 30 bytes, numbers from their lowest byte on:
  *
  *   0      the key's id
- *   1-8    tag: SipHash-2-4 of the text under the key's `tag_key`
- *   9-29   text, encrypted by ChaCha20 under `text_key` with the tag as its nonce
+ *   1-8    place, XORed with SipHash-2-4 of the encrypted text under the key's `tag_key`
+ *   9-29   text, XORed with its pad
  *
- * The tag depends on every bit of the text, so two references share no byte but the key's id, and a
- * forgery opens once in 2^64. The text is 168 bits, from the lowest bit of its first byte on:
+ * The place is where the pad is, which no other reference of the key has:
  *
- *   32  milliseconds since the key is used
- *   13  counter of the worker        3  level of the degrade ladder
- *   16  gateway: hash of its name    8  worker
+ *    8  index in the batch            8  worker
+ *   32  milliseconds from the key's beginning to the batch's
+ *   16  gateway: hash of its name
+ *
+ * A worker draws its pads in batches: 256 times 24 bytes of ChaCha20 under `text_key`, the nonce
+ * being the place with index 0. The text is 168 bits:
+ *
+ *   24  milliseconds since the batch's beginning, plus 2^23
  *   16  verdict: hash of its name    4  what kind of rule refused, 20: hash of its name
- *    8  admission, per cent         24  hash of the user, 0: not known
+ *   24  hash of the user, 0: not known
  *   24  revision of the documents, its lowest bits
+ *    8  admission, per cent          3  level of the degrade ladder
+ *   45  zeros
+ *
+ * The place looks random, since the hash of a text encrypted once does. Whoever changes a bit gets
+ * another pad, so the zeros are lost: a forgery opens once in 2^45. Two gateways whose names have
+ * one hash, or a clock set back before a restart, may use a pad twice, once in a while; who has
+ * both references and knows the pair learns in which bits the texts differ.
  *
  * Names are hashed, not numbered, so that a reference outlives an upgrade and a change of the
- * rules: who opens it compares with the names that there are. Any thread. */
+ * rules: who opens it compares with the names that there are. */
 #ifndef PS_REF_H
 #define PS_REF_H
 
@@ -49,15 +60,28 @@ enum ps_ref_rule {
 
 struct ps_ref {
     int64_t at_ms;    /* wall clock; not before the key's from_ms */
-    uint32_t counter; /* these four: as many bits as above are kept */
-    uint8_t worker;
-    uint16_t gateway, verdict;
+    uint8_t worker;   /* sealed: the pads' */
+    uint16_t gateway; /* the same */
+    uint16_t verdict;
     enum ps_ref_rule rule_kind;
     uint32_t rule; /* its name's hash */
     uint8_t level;
     uint8_t admission; /* per cent */
     uint32_t user;
     int64_t revision; /* opened: its lowest bits, see ps_ref_revision */
+};
+
+/* A worker's pads, drawn ahead. One thread. */
+#define PS_REF_BATCH 256
+struct ps_ref_pads {
+    uint16_t gateway;
+    uint8_t worker;
+    bool are_drawn;
+    uint32_t next;       /* index */
+    int64_t batch_ms;    /* wall clock: the batch's beginning; no two batches have the same */
+    uint64_t place;      /* of index 0 */
+    uint8_t tag_key[16]; /* of the key that they were drawn with */
+    uint64_t at[PS_REF_BATCH][3];
 };
 
 /* Hashes of names. The same on every machine; not secret, since nobody sees them. */
@@ -85,8 +109,11 @@ static inline uint32_t ps_ref_user(struct ps_str name)
 /* The whole revision, from the present one: the newest that ends in the same bits. */
 int64_t ps_ref_revision(const struct ps_ref *ref, int64_t present);
 
-/* Writes PS_REF_LEN characters. */
-void ps_ref_seal(const struct ps_ref_key *key, const struct ps_ref *ref, char ret_text[PS_REF_LEN]);
+/* Nothing is drawn yet. `gateway`: ps_ref_gateway. */
+void ps_ref_pads_init(struct ps_ref_pads *pads, uint16_t gateway, uint8_t worker);
+/* Writes PS_REF_LEN characters. A field that is too large loses its highest bits. */
+void ps_ref_seal(struct ps_ref_pads *pads, const struct ps_ref_key *key, const struct ps_ref *ref,
+                 char ret_text[PS_REF_LEN]);
 /* Opens a reference sealed with one of these keys that is not older than PS_REF_OPEN_MS.
  * PS_E_NOT_FOUND: it is none of these, whatever it is. */
 int ps_ref_open(const struct ps_ref_key *keys, size_t key_count, int64_t now_ms, struct ps_str text,

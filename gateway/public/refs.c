@@ -7,8 +7,7 @@
 
 void pub_refs_init(struct pub_refs *refs, const char *gateway, uint32_t worker)
 {
-    *refs =
-        (struct pub_refs){.gateway = ps_ref_gateway(ps_str(gateway)), .worker = (uint8_t)worker};
+    ps_ref_pads_init(&refs->pads, ps_ref_gateway(ps_str(gateway)), (uint8_t)worker);
     for (size_t i = 0; i < ANS_VERDICT_COUNT; i++)
         refs->verdicts[i] = ps_ref_verdict(ps_str(ans_verdicts[i].name));
 }
@@ -49,9 +48,6 @@ void pub_refs_seal(struct pub_request *request, enum ans_verdict verdict,
     const struct ps_ref_key *key = cfg_ref_key_now(&gates->snapshot->ref_keys, wall_ms);
     struct ps_ref ref = {
         .at_ms = wall_ms,
-        .counter = listener->refs.counter,
-        .worker = listener->refs.worker,
-        .gateway = listener->refs.gateway,
         .verdict = listener->refs.verdicts[verdict],
         .level = (uint8_t)atomic_load_explicit(&gates->overload->level, memory_order_relaxed),
         .admission = admission_of(request),
@@ -60,9 +56,8 @@ void pub_refs_seal(struct pub_request *request, enum ans_verdict verdict,
 
     if (key == NULL)
         return;
-    listener->refs.counter++;
     name_rule(request, verdict, detail->policy, &ref);
-    ps_ref_seal(key, &ref, request->ref);
+    ps_ref_seal(&listener->refs.pads, key, &ref, request->ref);
     request->has_ref = true;
     detail->ref = (struct ps_str){request->ref, sizeof request->ref};
     detail->ref_in_head = request->client.trusted_peer;

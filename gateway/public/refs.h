@@ -9,10 +9,8 @@ struct pub_request;
 
 /* What is the same for all of a worker's. */
 struct pub_refs {
-    uint16_t gateway;
-    uint8_t worker;
-    uint32_t counter;
     uint16_t verdicts[ANS_VERDICT_COUNT]; /* their hashes */
+    struct ps_ref_pads pads;
 };
 
 /* `gateway`: its name. */

@@ -86,9 +86,11 @@ static struct ps_ref_key key_now(void)
 
 static void seal(char ret_text[PS_REF_LEN])
 {
+    static struct ps_ref_pads pads;
     const struct ps_ref_key key = key_now();
 
-    ps_ref_seal(&key, &(struct ps_ref){.at_ms = now_ms(), .worker = 9}, ret_text);
+    ps_ref_pads_init(&pads, 0, 9);
+    ps_ref_seal(&pads, &key, &(struct ps_ref){.at_ms = now_ms()}, ret_text);
 }
 
 static int open_ref(const char text[PS_REF_LEN])

@@ -17,7 +17,6 @@ static struct ps_ref_key key;
 static struct ps_ref sample(void)
 {
     return (struct ps_ref){.at_ms = T0 + 90000000,
-                           .counter = 5,
                            .level = 2,
                            .gateway = 0xabcd,
                            .worker = 3,
@@ -38,6 +37,16 @@ static int make(void **state)
     return 0;
 }
 
+static struct ps_ref_pads pads;
+
+/* As the first of a worker. */
+static void seal_first(const struct ps_ref_key *with, const struct ps_ref *ref,
+                       char ret_text[PS_REF_LEN])
+{
+    ps_ref_pads_init(&pads, ref->gateway, ref->worker);
+    ps_ref_seal(&pads, with, ref, ret_text);
+}
+
 static struct ps_str str(const char text[PS_REF_LEN])
 {
     return (struct ps_str){text, PS_REF_LEN};
@@ -51,7 +60,6 @@ static int open_at(int64_t now_ms, const char text[PS_REF_LEN], struct ps_ref *r
 static void assert_same(const struct ps_ref *one, const struct ps_ref *other)
 {
     assert_int_equal(one->at_ms, other->at_ms);
-    assert_int_equal(one->counter, other->counter);
     assert_int_equal(one->level, other->level);
     assert_int_equal(one->gateway, other->gateway);
     assert_int_equal(one->worker, other->worker);
@@ -70,15 +78,14 @@ static void a_reference_is_what_its_layout_says(void **state)
     char text[PS_REF_LEN];
 
     (void)state;
-    ps_ref_seal(&key, &ref, text);
-    assert_memory_equal(text, "B22Wo_YvUixDgPynbJLjFFWy7rW_LlRQauZXhDUW", PS_REF_LEN);
+    seal_first(&key, &ref, text);
+    assert_memory_equal(text, "B44WF_U6ToIkEsDPNx-iiIeYAOr90otWHa0YXlJD", PS_REF_LEN);
 }
 
 static void a_reference_opens_to_what_was_sealed(void **state)
 {
     const struct ps_ref none = {.at_ms = T0}, some = sample(),
                         all = {.at_ms = T0 + 31 * DAY_MS,
-                               .counter = 0x1fff,
                                .level = PS_REF_LEVEL_MAX,
                                .gateway = 0xffff,
                                .worker = 0xff,
@@ -94,9 +101,49 @@ static void a_reference_opens_to_what_was_sealed(void **state)
     for (size_t i = 0; i < PS_ARRAY_LEN(refs); i++) {
         char text[PS_REF_LEN];
         struct ps_ref opened;
-        ps_ref_seal(&key, refs[i], text);
+        seal_first(&key, refs[i], text);
         assert_ok(open_at(T0, text, &opened));
         assert_same(&opened, refs[i]);
+    }
+}
+
+/* Through batches, a key's change, hours of quiet, and a clock that is set back. */
+static void each_of_a_workers_references_opens_to_what_was_sealed(void **state)
+{
+    static const int64_t steps[] = {0, 1, -700, 5 * 3600000, -DAY_MS, DAY_MS + 1};
+    struct ps_ref ref = sample();
+    struct ps_ref_key keys[2] = {key};
+
+    (void)state;
+    ps_ref_key_new(8, T0 + 1000, INT64_MAX, &keys[1]);
+    ps_ref_pads_init(&pads, ref.gateway, ref.worker);
+    for (size_t i = 0; i < 6 * 600; i++) {
+        char text[PS_REF_LEN];
+        struct ps_ref opened;
+        if (i % 600 == 300)
+            ref.at_ms += steps[i / 600];
+        ref.user = (uint32_t)i;
+        ps_ref_seal(&pads, &keys[i / 150 % 2], &ref, text);
+        assert_ok(ps_ref_open(keys, 2, T0, str(text), &opened));
+        if (steps[i / 600] == -DAY_MS || i / 600 == 5) /* the time alone is wrong then */
+            opened.at_ms = ref.at_ms;
+        assert_same(&opened, &ref);
+    }
+}
+
+/* A pad used twice would show in which bits two texts differ. */
+static void no_two_references_have_one_pad(void **state)
+{
+    enum { COUNT = 2000 };
+    static char texts[COUNT][PS_REF_LEN];
+    const struct ps_ref ref = sample();
+
+    (void)state;
+    ps_ref_pads_init(&pads, ref.gateway, ref.worker);
+    for (size_t i = 0; i < COUNT; i++) {
+        ps_ref_seal(&pads, &key, &ref, texts[i]);
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(texts[i] + 12, texts[k] + 12, PS_REF_LEN - 12);
     }
 }
 
@@ -106,10 +153,11 @@ static void what_is_too_large_for_its_bits_leaves_the_others_alone(void **state)
     char text[PS_REF_LEN];
 
     (void)state;
-    ref.counter |= 0xffffe000;
+    ref.user |= 0xff000000;
+    ref.level |= 0xf8;
     ref.rule |= 0xfff00000;
     ref.revision |= INT64_C(0x7f) << 24;
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     assert_ok(open_at(T0, text, &opened));
     const struct ps_ref kept = sample();
     assert_same(&opened, &kept);
@@ -122,7 +170,7 @@ static void a_reference_with_any_character_changed_does_not_open(void **state)
     struct ps_ref opened;
 
     (void)state;
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     for (size_t i = 0; i < PS_REF_LEN; i++) {
         const char right = text[i];
         for (int other = CHAR_MIN; other <= CHAR_MAX; other++) {
@@ -143,7 +191,7 @@ static void a_reference_has_one_length(void **state)
 
     (void)state;
     memset(text, 'A', sizeof text);
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     for (size_t len = 0; len < sizeof text; len++)
         assert_int_equal(ps_ref_open(&key, 1, T0, (struct ps_str){text, len}, &opened),
                          len == PS_REF_LEN ? 0 : PS_E_NOT_FOUND);
@@ -157,7 +205,7 @@ static void a_key_of_another_cluster_opens_nothing(void **state)
     char text[PS_REF_LEN];
 
     (void)state;
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     ps_ref_key_new(key.id, key.from_ms, key.until_ms, &others[0]);
     ps_ref_key_new((uint16_t)(key.id + 1), key.from_ms, key.until_ms, &others[1]);
     assert_int_equal(ps_ref_open(others, 2, T0, str(text), &opened), PS_E_NOT_FOUND);
@@ -176,7 +224,7 @@ static void a_reference_opens_for_thirty_days(void **state)
     char text[PS_REF_LEN];
 
     (void)state;
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     assert_ok(open_at(ref.at_ms + 30 * DAY_MS, text, &opened));
     assert_int_equal(open_at(ref.at_ms + 30 * DAY_MS + 1, text, &opened), PS_E_NOT_FOUND);
 }
@@ -192,7 +240,7 @@ static void each_of_many_keys_opens_its_own(void **state)
         const struct ps_ref ref = {.at_ms = keys[i].from_ms + 1, .worker = (uint8_t)i};
         char text[PS_REF_LEN];
         struct ps_ref opened;
-        ps_ref_seal(&keys[i], &ref, text);
+        seal_first(&keys[i], &ref, text);
         assert_ok(ps_ref_open(keys, PS_ARRAY_LEN(keys), ref.at_ms, str(text), &opened));
         assert_same(&opened, &ref);
     }
@@ -205,7 +253,7 @@ static void a_clock_before_the_key_counts_as_its_beginning(void **state)
     char text[PS_REF_LEN];
 
     (void)state;
-    ps_ref_seal(&key, &ref, text);
+    seal_first(&key, &ref, text);
     assert_ok(open_at(T0, text, &opened));
     assert_int_equal(opened.at_ms, T0);
 }
@@ -215,14 +263,14 @@ static void references_of_one_moment_share_no_byte_but_the_key_id(void **state)
 {
     enum { COUNT = 4096, BYTES = 30 };
     static uint8_t raw[COUNT][BYTES];
-    struct ps_ref ref = sample();
+    const struct ps_ref ref = sample();
     size_t same[BYTES] = {0};
 
     (void)state;
+    ps_ref_pads_init(&pads, ref.gateway, ref.worker);
     for (size_t i = 0; i < COUNT; i++) {
         char text[PS_REF_LEN];
-        ref.counter = (uint32_t)i;
-        ps_ref_seal(&key, &ref, text);
+        ps_ref_seal(&pads, &key, &ref, text);
         assert_int_equal(sodium_base642bin(raw[i], BYTES, text, PS_REF_LEN, NULL, NULL, NULL,
                                            sodium_base64_VARIANT_URLSAFE_NO_PADDING),
                          0);
@@ -282,6 +330,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_reference_is_what_its_layout_says, make),
         cmocka_unit_test_setup(a_reference_opens_to_what_was_sealed, make),
+        cmocka_unit_test_setup(each_of_a_workers_references_opens_to_what_was_sealed, make),
+        cmocka_unit_test_setup(no_two_references_have_one_pad, make),
         cmocka_unit_test_setup(what_is_too_large_for_its_bits_leaves_the_others_alone, make),
         cmocka_unit_test_setup(a_reference_with_any_character_changed_does_not_open, make),
         cmocka_unit_test_setup(a_reference_has_one_length, make),
