@@ -3,8 +3,9 @@ import random
 import time
 
 import pytest
+from cluster import Redis
 from pages import change_route, gateway_before, put_pool, put_route
-from penstock import ANY_VERSION, call, rfc3339, wait_until, window_s
+from penstock import ANY_VERSION, ENFORCE, Gateway, call, rfc3339, wait_until, window_s
 from upstreams import Reply, Upstream
 
 
@@ -42,6 +43,7 @@ def no_limits(gateway):
 
 
 def test_an_order_that_would_be_accepted_passes_every_gate_and_takes_nothing(gateway):
+    """EX1."""
     sale = gateway.make_sale(stock=3)
     answer = order(gateway, sale)
     assert (answer["verdict"], answer["status"], answer["page"]) == ("accepted", 202, None)
@@ -116,7 +118,7 @@ def test_a_buyer_with_an_order_is_told_so(gateway):
 
 
 def test_what_is_explained_is_what_happens(gateway):
-    """Requests at random, each explained first: the verdict of the explanation is the code of the answer."""
+    """EX1: Requests at random, each explained first: the verdict of the explanation is the code of the answer."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -137,6 +139,37 @@ def test_what_is_explained_is_what_happens(gateway):
             assert expected["verdict"] == got.code, (seed, question, expected, got)
         seen.add(expected["verdict"])
     assert {"accepted", "replayed", "blocked", "not_started", "not_found", "sold_out"} <= seen
+
+
+def test_an_order_that_redis_counts_is_explained_as_it_is_answered(tmp_path):
+    """EX1: The counts are Redis's, and asking leaves them as they are. While Redis is away, the answer says so in time."""
+    redis = Redis(tmp_path).start()
+    store = {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{redis.port}/0"}}
+    try:
+        with Gateway(settings={**ENFORCE, "store": store}) as gateway:
+            gateway.no_limits()
+            sale, other = gateway.make_sale(stock=3, per_user_cap=2), gateway.make_sale()
+
+            def counted():
+                keys = sorted(key for key in redis.ask("KEYS", f"ps:{{{sale}}}:*").split() if key.endswith((":stock", ":user")))
+                return {key: redis.ask("--no-raw", "HGETALL", key) for key in keys}
+
+            assert [key.rpartition(":")[2] for key in counted()] == ["stock"]
+            for user, quantity in (("ann", 1), ("ann", 1), ("ann", 1), ("bob", 2), ("bob", 1), ("cem", 1)):
+                before = counted()
+                expected = order(gateway, sale, user=user, quantity=quantity)
+                assert counted() == before
+                assert last(expected)["gate"] in ("counter", "sku_sold_out", "sold_out")
+                got = buy(gateway, sale, user, quantity=quantity)
+                assert (expected["status"], expected["verdict"]) == (got.status, "accepted" if got.status == 202 else got.code), (expected, got)
+            redis.end()
+            began = time.monotonic()
+            answer = order(gateway, other)
+            assert (answer["verdict"], answer["status"], last(answer)["gate"]) == ("store_unavailable", 503, "counter"), answer
+            assert time.monotonic() - began < 2
+            assert buy(gateway, other).code == "store_unavailable"
+    finally:
+        redis.end()
 
 
 # --- a page ---
@@ -197,6 +230,7 @@ def test_a_kept_answer_is_told_from_one_that_must_be_fetched(pages):
 
 
 def test_asking_for_a_page_sends_and_counts_nothing(pages):
+    """EX1."""
     asked = [server.connections for server in pages.servers.values()]
     figures = pages.admin("GET", "/metrics").text
     for _ in range(30):
@@ -225,7 +259,7 @@ def served_by(gateway, before):
 
 
 def test_what_is_explained_of_pages_is_what_happens(pages):
-    """Pages at random, while overrides come and go: verdict, status, cache and the server that is asked are those that were explained."""
+    """EX1: Pages at random, while overrides come and go: verdict, status, cache and the server that is asked are those that were explained."""
     seed = random.randrange(1 << 32)
     print("seed", seed)
     chance = random.Random(seed)
