@@ -74,6 +74,7 @@ def test_what_a_sale_says_is_explained(gateway):
 
 
 def test_the_blocklist_and_limits_are_explained_by_the_rule_that_refused(gateway):
+    """EX2."""
     sale = gateway.make_sale()
     assert gateway.admin("PUT", "/admin/v1/blocklist/users/mallory", {"reason": "bot"}).status == 201
     opened(gateway, gateway.buy(sale, "mallory"), "blocked")
@@ -185,7 +186,7 @@ def test_the_access_log_has_the_reference(gateway):
 
 
 def test_nothing_is_readable_in_a_reference(gateway):
-    """Of two at one moment no byte but the key's id is the same, but by accident: one in 256."""
+    """EX2: Of two at one moment no byte but the key's id is the same, but by accident: one in 256."""
     refs = [base64.urlsafe_b64decode(gateway.buy("none", "gina").json["ref"]) for _ in range(200)]
     assert len({ref[0] for ref in refs}) == 1 and len(set(refs)) == len(refs)
     for byte in range(1, 30):
@@ -194,6 +195,7 @@ def test_nothing_is_readable_in_a_reference(gateway):
 
 
 def test_what_does_not_open_is_one_and_the_same_404(gateway):
+    """EX2."""
     ref = gateway.public("GET", "/none").json["ref"]
     with Gateway() as stranger:
         foreign = stranger.public("GET", "/none").json["ref"]
@@ -206,6 +208,7 @@ def test_what_does_not_open_is_one_and_the_same_404(gateway):
 
 
 def test_a_reference_needs_a_token_of_a_viewer_and_no_other_query(gateway):
+    """EX2."""
     ref = gateway.public("GET", "/none").json["ref"]
     assert call(gateway.admin_port, "GET", f"/admin/v1/explain/{ref}").status == 401
     token = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "note": "desk"}).json["token"]
@@ -217,6 +220,7 @@ def test_a_reference_needs_a_token_of_a_viewer_and_no_other_query(gateway):
 
 
 def test_a_restart_keeps_the_keys_and_tells_nobody_of_them(tmp_path):
+    """EX2."""
     with Gateway(tmp_path) as gateway:
         ref = gateway.public("GET", "/none").json["ref"]
         gateway.stop()
