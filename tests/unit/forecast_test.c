@@ -129,6 +129,7 @@ static void few_requests_are_counted_exactly(void **state)
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
         bool window = all[i] == CFG_LIMIT_FIXED_WINDOW || all[i] == CFG_LIMIT_SLIDING_WINDOW;
+        (void)end(NULL);
         assert_int_equal(begin(NULL), 0);
         set_rule(all[i], CFG_LIMIT_KEY_USER, 2, window ? 2 : 4);
         pass(50, 50, 10);
@@ -139,8 +140,6 @@ static void few_requests_are_counted_exactly(void **state)
         assert_int_equal(says.refused, truth.refused);
         assert_true(truth.refused > 100);
         assert_int_equal(says.took_ns / S, 50);
-        if (i + 1 < PS_ARRAY_LEN(all))
-            (void)end(NULL);
     }
 }
 
@@ -216,6 +215,7 @@ static void what_all_share_is_sampled_within_the_stated_error(void **state)
                                                    CFG_LIMIT_SLIDING_WINDOW};
     (void)state;
     for (size_t i = 0; i < PS_ARRAY_LEN(all); i++) {
+        (void)end(NULL);
         assert_int_equal(begin(NULL), 0);
         set_rule(all[i], CFG_LIMIT_KEY_GLOBAL, 5000, 5000);
         pass(20, 20000, 4000);
@@ -224,8 +224,6 @@ static void what_all_share_is_sampled_within_the_stated_error(void **state)
         assert_true(says.error > 0 && says.error < truth.refused / 10);
         assert_near(says.seen, truth.seen, truth.seen / 20);
         assert_near(says.refused, truth.refused, says.error);
-        if (i + 1 < PS_ARRAY_LEN(all))
-            (void)end(NULL);
     }
 }
 
