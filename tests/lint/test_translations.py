@@ -9,7 +9,7 @@ import re
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORDS = re.compile(r'("(?:reason|note|body)"\s*:\s*)"[^"]*"')
+WORDS = re.compile(r'("(?:reason|note|body|title|text)"\s*:\s*)"[^"]*"')
 
 
 def load():
