@@ -32,7 +32,7 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_TTL]        = {"--ttl", "SECONDS", "Seconds until it ends by itself", INT, AT(ttl_s), 1, YEARS_10},
     [CTL_F_GATEWAY]    = {"--gateway", "ID", "Only on this gateway of the cluster", TEXT, AT(gateway), 0, 0},
     [CTL_F_SALE]       = {"--sale", "SALE", "Only this sale; explain: the sale of the order", TEXT, AT(sale), 0, 0},
-    [CTL_F_STATE]      = {"--state", "STATE", "Only orders in this state", TEXT, AT(state), 0, 0},
+    [CTL_F_STATE]      = {"--state", "STATE", "Only orders, or runs, in this state", TEXT, AT(state), 0, 0},
     [CTL_F_AFTER]      = {"--after", "SEQ", "Continues after this sequence number, which an interrupted export printed", INT, AT(after), 0, PS_INT_MAX},
     [CTL_F_LIMIT]      = {"--limit", "N", "At most this many", INT, AT(limit), 1, 1000},
     [CTL_F_ID]         = {"--id", "ID", "Makes the call safe to repeat: calls with the same id count once", TEXT, AT(id), 0, 0},
@@ -48,12 +48,15 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_METHOD]     = {"--method", "METHOD", "The method of a page's request (GET)", TEXT, AT(method), 0, 0},
     [CTL_F_PATH]       = {"--path", "PATH", "The path of a page, with its query", TEXT, AT(path), 0, 0},
     [CTL_F_HEADER]     = {"--header", "HEADER", "A header of a page's request, such as 'Cookie: a=b'; may be repeated", ctl_add_header, AT(headers), 0, 0},
+    [CTL_F_FORCE]      = {"--force", NULL, "run: takes over what other runs have changed; runs revert: also takes back what somebody has changed since", BOOL, AT(force), 0, 0},
+    [CTL_F_BREAK_GLASS] = {"--break-glass", NULL, "Runs the plan without the approvals that it needs; this is counted, and an alert fires", BOOL, AT(break_glass), 0, 0},
     [CTL_F_AT]         = {"--at", "TIME", "When the request comes, such as 2026-11-27T10:00:00Z; default: now", TEXT, AT(at), 0, 0},
 };
 
 #define REASON CTL_BIT(CTL_F_REASON)
 #define TTL    CTL_BIT(CTL_F_TTL)
 #define DRY    CTL_BIT(CTL_F_DRY_RUN)
+#define FORCE  CTL_BIT(CTL_F_FORCE)
 #define DESCRIBED                                                                                  \
     (CTL_BIT(CTL_F_USER) | CTL_BIT(CTL_F_IP) | CTL_BIT(CTL_F_SKU) | CTL_BIT(CTL_F_QUANTITY) |      \
      CTL_BIT(CTL_F_METHOD) | CTL_BIT(CTL_F_PATH) | CTL_BIT(CTL_F_HEADER) | CTL_BIT(CTL_F_AT))
@@ -70,6 +73,13 @@ const struct ctl_command ctl_commands[] = {
     {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_override_list, false},
     {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
+    {"run",        "PLAN",                  1, 1, TTL | FORCE | CTL_BIT(CTL_F_BREAK_GLASS) | DRY | REASON, "table json", "Runs a plan, or arms it if it has a start; with --dry-run status 1 if it would fail", ctl_run, false},
+    {"runs list",  "",                      0, 0, CTL_BIT(CTL_F_STATE),  "table json", "Lists runs of plans, oldest first; ended ones are kept for 30 days", ctl_runs_list, false},
+    {"runs get",   "RUN",                   1, 1, 0,                     "table json", "Shows a run and what it has changed", ctl_runs_get, false},
+    {"runs approve", "RUN",                 1, 1, REASON,                "table json", "Approves a run that another token has started", ctl_runs_act, false},
+    {"runs revert", "RUN",                  1, 1, FORCE | REASON,        "table json", "Ends a run and takes back what it has changed; status 1 if something is left, since somebody has changed it meanwhile", ctl_runs_act, false},
+    {"runs cancel", "RUN",                  1, 1, REASON,                "table json", "Ends a run that is armed or waits for approval", ctl_runs_act, false},
+    {"runs keep",  "RUN",                   1, 1, REASON,                "table json", "Ends a run and leaves everything as it is", ctl_runs_act, false},
     {"explain",    "[REF]",                 0, 1, CTL_BIT(CTL_F_SALE) | DESCRIBED, "table json", "Shows what refused a request: REF is the member ref of its answer. Without REF shows what a described request would get now, gate by gate: an order (--user, --ip, --sale, --sku) or a page (--ip, --path); nothing is sent or counted", ctl_explain, false},
     {"watch follow", "USER",                1, 1, TTL | CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE) | REASON, "table ndjson", "Watches a buyer for --ttl (600 s): prints the last answers of the gateway, and then those to come until the watch ends", ctl_watch_follow, false},
     {"watch list", "",                      0, 0, 0,                     "table json", "Lists the buyers who are watched", ctl_watch_list, false},

@@ -35,6 +35,11 @@ int ctl_token_new(struct ctl *ctl);
 int ctl_token_remove(struct ctl *ctl);
 int ctl_nodes(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
+/* runs.c */
+int ctl_run(struct ctl *ctl);
+int ctl_runs_list(struct ctl *ctl);
+int ctl_runs_get(struct ctl *ctl);
+int ctl_runs_act(struct ctl *ctl);
 /* explain.c */
 int ctl_explain(struct ctl *ctl);
 /* Adds a value of --header to a struct ctl_headers. */

@@ -37,7 +37,7 @@ struct ctl_options {
         *note, *pool, *out, *user, *ip, *sku, *at, *method, *path;
     int64_t ttl_s, after, limit, interval_s, quantity; /* -1: not given */
     struct ctl_headers headers;
-    bool prune, dry_run, once, help;
+    bool prune, dry_run, once, help, force, break_glass;
 };
 
 /* The gateway that is called, and the command. */
@@ -92,6 +92,8 @@ enum ctl_flag {
     CTL_F_METHOD,
     CTL_F_PATH,
     CTL_F_HEADER,
+    CTL_F_FORCE,
+    CTL_F_BREAK_GLASS,
     CTL_F_AT,
     CTL_FLAGS
 };

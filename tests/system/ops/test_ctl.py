@@ -258,6 +258,48 @@ def test_an_override_is_set_listed_and_ended(desk, gateway):
     assert gateway.overrides() == {}
 
 
+def test_a_plan_is_run_listed_reverted_and_kept(desk, gateway):
+    gateway.limit("planned", **RULE)
+    steps = [{"patch": {"kind": "limit", "name": "planned", "with": {"rate": 2}}}, {"override": {"target": "feature:exports", "value": "off"}}]
+    assert gateway.admin("PUT", "/admin/v1/plans/slow", {"title": "It is slow", "steps": steps, "ttl_s": 600}).status == 201
+    desk.run("run", "slow", status=USAGE)
+    would = desk.out("run", "slow", "--dry-run")
+    assert re.search(r"would +start", would) and "limits/planned" in would and gateway.overrides() == {}
+    desk.run("run", "none", "--reason", "a test", status=REFUSED)
+    run = desk.json("run", "slow", "--reason", "a test", "--ttl", 300)["run"]
+    assert gateway.read("/admin/v1/limits/planned").json["rate"] == 2 and gateway.overrides()["feature:exports"]["run"] == run
+    assert [one["run"] for one in desk.json("runs", "list", "--state", "active")] == [run] and run in desk.out("runs", "list")
+    assert re.search(r"limits/planned +- +/rate +1 +2", desk.out("runs", "get", run))
+    assert run in desk.run("run", "slow", "--reason", "again", status=REFUSED).stderr
+    desk.run("run", "slow", "--dry-run", status=REFUSED)
+    later = desk.json("run", "slow", "--reason", "again", "--force")["run"]
+    assert desk.json("runs", "get", run)["end"] == "taken_over"
+    gateway.limit("planned", **RULE | {"rate": 7})
+    suspended = desk.run("runs", "revert", later, "--reason", "it is over", status=REFUSED)
+    assert re.search(r"state +suspended", suspended.stdout) and "--force" in suspended.stderr
+    assert desk.json("runs", "revert", later, "--force")["end"] == "reverted" and gateway.read("/admin/v1/limits/planned").json["rate"] == 1
+    kept = desk.json("run", "slow", "--reason", "for good")["run"]
+    assert desk.json("runs", "keep", kept)["end"] == "kept" and gateway.read("/admin/v1/limits/planned").json["rate"] == 2
+    desk.out("override", "end", "feature:exports")
+    desk.run("runs", "revert", kept, status=REFUSED)
+
+
+def test_a_run_is_approved_by_another_token_cancelled_or_started_without_approval(desk, gateway, tmp_path):
+    steps = [{"override": {"target": "feature:exports", "value": "off"}}]
+    assert gateway.admin("PUT", "/admin/v1/plans/two", {"title": "Two", "steps": steps, "ttl_s": 600, "approvals": 1}).status == 201
+    desk.out("token", "new", "operator", "--out", "other.token", "--note", "the other")
+    first, second = (desk.json("run", "two", "--reason", "a test")["run"] for _ in range(2))
+    desk.run("runs", "approve", first, status=REFUSED)
+    assert desk.json("runs", "approve", first, "--token-file", tmp_path / "other.token")["state"] == "active"
+    assert desk.json("runs", "cancel", second)["end"] == "cancelled"
+    desk.out("runs", "revert", first)
+    desk.run("run", "two", "--break-glass", status=USAGE)
+    third = desk.json("run", "two", "--break-glass", "--reason", "it burns")
+    assert third["state"] == "active" and third["break_glass"] is True
+    desk.out("runs", "revert", third["run"])
+    assert gateway.overrides() == {}
+
+
 def test_a_sale_is_opened_paused_adjusted_audited_and_ended(desk, gateway):
     sale = gateway.make_sale(opens_in=3600, stock=5)
     assert sale in desk.out("sale", "list")
