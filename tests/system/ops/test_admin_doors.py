@@ -120,7 +120,7 @@ def test_a_crowd_keeps_no_operator_out(gateway, door, said):
 # --- The Unix socket. ---
 
 
-@pytest.mark.parametrize("page", ["docs/operations.md", "docs/zh/operations.md"])
+@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/zh/deploy.md"])
 def test_the_unix_socket_is_used_as_documented(gateway, tmp_path, page):
     sale = gateway.make_sale()
     (tmp_path / "header").write_text(f"Authorization: Bearer {gateway.token}\n")

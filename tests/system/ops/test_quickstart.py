@@ -52,6 +52,7 @@ def test_a_quickstart_whose_first_token_is_no_longer_known_takes_another_file(ch
     running = checkout.start("--exit")
     assert "The proof holds." in running.communicate(timeout=120)[0]
     first, kept = checkout.root / ".penstock/admin.token", checkout.root.parent / "kept.token"
+    kept.touch(0o600)
     kept.write_text(first.read_text())
     first.write_text("pst_" + "x" * 43 + "\n")
     running = checkout.start("--exit")

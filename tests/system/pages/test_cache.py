@@ -266,6 +266,7 @@ def test_what_may_not_be_kept_is_not_served_in_a_row(gateway, shop):
     shop.freeze()
     socks = crowd(gateway, 50)
     wait_until(lambda: figures(gateway)["waiting"] == 49, what="49 who wait")
+    wait_until(lambda: shop.requests, what="the request of the first")
     first, = shop.requests
     shop.serve = met
     shop.thaw()
