@@ -68,6 +68,7 @@ static int64_t cache_version;
 static struct gw_settings settings;
 static struct gw_counter *counter;
 static struct adm_limit_table *limits;
+static struct adm_limit_samples samples;
 static struct oq_fold *fold;
 static struct ord_flow *flow;
 static struct adm_overload_shared overload;
@@ -218,6 +219,7 @@ static void start(void)
     const struct gw_counter_deps deps = {
         .settings = &settings, .clock = &virtual, .start = &own, .on_fenced = on_fenced};
     MUST(gw_counter_open(&deps, &counter) == 0 && adm_limit_table_new(1, &limits) == 0 &&
+         adm_limit_samples_new(1, ps_clock_mono_ns(&virtual), &samples) == 0 &&
          oq_fold_new(&fold) == 0 && gw_flow_new(&settings, 1, &flow) == 0);
 }
 
@@ -290,6 +292,7 @@ void world_open(void)
                                         .clock = &virtual,
                                         .counter = counter,
                                         .limits = limits,
+                                        .samples = &samples,
                                         .loads = &load,
                                         .breakers = &breakers,
                                         .overload = &overload,
