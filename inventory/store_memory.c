@@ -181,8 +181,8 @@ static bool mem_sale_sku_sold_out(const struct inv_sale *head, uint32_t sku)
 
 /* --- orders --- */
 
-static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
-                       const struct inv_reservation *reservation, struct inv_reply_to to)
+static int ask(struct inv_store *head, struct inv_sale *sale_head,
+               const struct inv_reservation *reservation, bool reserves, struct inv_answer *ret)
 {
     struct mem_store *store = (struct mem_store *)head;
     struct mem_sale *sale = (struct mem_sale *)sale_head;
@@ -191,28 +191,25 @@ static int mem_reserve(struct inv_store *head, struct inv_sale *sale_head,
     int err = 0;
     lock_place(sale, &place);
     if (inv_ledger_epoch(sale->ledger) != reservation->epoch)
-        *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
+        *ret = (struct inv_answer){.result = INV_FENCED};
+    else if (reserves)
+        err = inv_ledger_reserve(sale->ledger, reservation, &place, store->clock, ret);
     else
-        err = inv_ledger_reserve(sale->ledger, reservation, &place, store->clock, to.ret_answer);
+        err = inv_ledger_judge(sale->ledger, reservation, &place, ret);
     unlock_place(sale, &place);
     return err;
 }
 
-static int mem_judge(struct inv_store *head, struct inv_sale *sale_head,
+static int mem_reserve(struct inv_store *head, struct inv_sale *sale,
+                       const struct inv_reservation *reservation, struct inv_reply_to to)
+{
+    return ask(head, sale, reservation, true, to.ret_answer);
+}
+
+static int mem_judge(struct inv_store *head, struct inv_sale *sale,
                      const struct inv_reservation *reservation, struct inv_reply_to to)
 {
-    struct mem_store *store = (struct mem_store *)head;
-    struct mem_sale *sale = (struct mem_sale *)sale_head;
-    struct inv_place place =
-        place_of(store, &reservation->order_id, reservation->user, reservation->key);
-    int err = 0;
-    lock_place(sale, &place);
-    if (inv_ledger_epoch(sale->ledger) != reservation->epoch)
-        *to.ret_answer = (struct inv_answer){.result = INV_FENCED};
-    else
-        err = inv_ledger_judge(sale->ledger, reservation, &place, to.ret_answer);
-    unlock_place(sale, &place);
-    return err;
+    return ask(head, sale, reservation, false, to.ret_answer);
 }
 
 static int mem_lower(struct inv_store *head, struct inv_sale *sale_head,
