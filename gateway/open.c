@@ -218,10 +218,12 @@ int gw_open_control(struct gw_gateway *gateway)
     gateway->settings->bounds.listeners[1].port = gateway->sockets.admin_port;
     gateway->settings->bounds.gateway = gateway->dir.gateway_id;
     cfg_store_set_bounds(gateway->config, &gateway->settings->bounds);
-    if ((err = op_auth_open(&(struct op_auth_settings){.tokens_path = tokens,
-                                                       .first_path = first,
-                                                       .clock = gateway->clock},
-                            &gateway->auth, &made_token, &fault)) < 0 ||
+    if ((err = op_auth_open(
+             &(struct op_auth_settings){.tokens_path = tokens,
+                                        .first_path = first,
+                                        .given_dir = gateway->settings->admin.token_dir,
+                                        .clock = gateway->clock},
+             &gateway->auth, &made_token, &fault)) < 0 ||
         (err = open_cluster(gateway)) < 0 || (err = gw_open_plans(gateway)) < 0 ||
         (err = new_control(gateway, &fault)) < 0)
         goto out;

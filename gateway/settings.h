@@ -20,6 +20,7 @@ struct gw_settings {
         int64_t port;
         struct ps_strings hosts; /* served besides the listen address and localhost */
         bool metrics_open;
+        char *token_dir; /* NULL = none */
         struct {
             char *path;  /* NULL: no such socket */
             char *mode;  /* octal */

@@ -7,6 +7,7 @@
  * addresses cannot make it grow. A new peer replaces the one not seen for longest; a locked peer is
  * replaced only if its whole set is locked. */
 #include "gateway/admin/auth.h"
+#include "gateway/admin/given.h"
 #include "common/text/id.h"
 #include "common/program/log.h"
 #include "common/program/private_file.h"
@@ -59,6 +60,8 @@ struct op_auth {
     int64_t lock_ns;
     struct adm_limit_compiled rate; /* for each peer's requests with a valid token */
     struct token_list tokens;
+    struct op_token given[OP_GIVEN_MAX]; /* of admin.token_dir: as they were at the start */
+    size_t given_count;
     struct token_list prepared; /* .at NULL = no change is being made */
     char *prepared_text;
     struct ps_hash_key key;
@@ -279,6 +282,14 @@ static int64_t or_default(int64_t value, int64_t fallback)
     return value != 0 ? value : fallback;
 }
 
+static bool has_given_admin(const struct op_auth *auth)
+{
+    for (size_t i = 0; i < auth->given_count; i++)
+        if (auth->given[i].role == OP_ROLE_ADMIN)
+            return true;
+    return false;
+}
+
 int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_auth,
                  bool *ret_first, struct ps_fault *fault)
 {
@@ -304,8 +315,15 @@ int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_a
         err = ps_fault(fault, PS_E_NOMEM, settings->tokens_path, "out of memory");
         goto fail;
     }
+    if (settings->given_dir != NULL)
+        err = op_given_read(settings->given_dir, ps_clock_wall_ms(auth->clock), auth->given,
+                            &auth->given_count, fault);
+    if (err != 0)
+        goto fail;
     err = load_tokens(auth, fault);
-    if (err == PS_E_NOT_FOUND) {
+    if (err == PS_E_NOT_FOUND && has_given_admin(auth)) {
+        err = 0;
+    } else if (err == PS_E_NOT_FOUND) {
         first = true;
         err = make_first(auth, settings->first_path, fault);
     }
@@ -398,6 +416,10 @@ static const struct op_token *match(const struct op_auth *auth, struct ps_str se
         if (sodium_memcmp(auth->tokens.at[i].hash, hash, sizeof hash) == 0)
             found = &auth->tokens.at[i];
     }
+    for (size_t i = 0; i < auth->given_count; i++) {
+        if (sodium_memcmp(auth->given[i].hash, hash, sizeof hash) == 0)
+            found = &auth->given[i];
+    }
     return found;
 }
 
@@ -437,17 +459,21 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
 
 size_t op_auth_count(const struct op_auth *auth)
 {
-    return auth->tokens.count;
+    return auth->given_count + auth->tokens.count;
 }
 
 const struct op_token *op_auth_at(const struct op_auth *auth, size_t index)
 {
-    return &auth->tokens.at[index];
+    return index < auth->given_count ? &auth->given[index]
+                                     : &auth->tokens.at[index - auth->given_count];
 }
 
 const struct op_token *op_auth_find(const struct op_auth *auth, const char *id, size_t len)
 {
-    return find(&auth->tokens, id, len);
+    const struct token_list given = {(struct op_token *)(uintptr_t)auth->given, auth->given_count};
+    const struct op_token *token = find(&given, id, len);
+
+    return token != NULL ? token : find(&auth->tokens, id, len);
 }
 
 /* Copies the list, so that it can be changed. */
@@ -511,9 +537,11 @@ static bool has_lasting_admin(const struct token_list *list)
 
 int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len)
 {
-    const struct op_token *token = find(&auth->tokens, id, len);
+    const struct op_token *token = op_auth_find(auth, id, len);
     if (token == NULL)
         return PS_E_NOT_FOUND;
+    if (token >= auth->given && token < auth->given + auth->given_count)
+        return PS_E_READ_ONLY;
     size_t index = (size_t)(token - auth->tokens.at);
     int err = begin_change(auth);
     if (err != 0)
@@ -521,7 +549,7 @@ int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len)
     struct token_list *list = &auth->prepared;
     list->count--;
     memmove(&list->at[index], &list->at[index + 1], (list->count - index) * sizeof *list->at);
-    if (!has_lasting_admin(list)) {
+    if (!has_lasting_admin(list) && !has_given_admin(auth)) {
         op_auth_end_change(auth, false);
         return PS_E_CONFLICT;
     }

@@ -53,6 +53,8 @@ struct op_token {
 struct op_auth_settings {
     const char *tokens_path; /* "…/tokens.json" */
     const char *first_path;  /* "…/admin.token" */
+    const char *given_dir;   /* admin.token_dir; NULL: none. Its tokens are valid besides the
+                              * others; with its admin-token no first token is made */
     int64_t failures;        /* 0 = 10; wrong tokens a minute */
     int64_t lock_s;          /* 0 = 60 */
     int64_t requests_per_s;  /* of one peer address, 0 = 1000; burst: twice that */
@@ -62,8 +64,8 @@ struct op_auth_settings {
 struct op_auth;
 
 /* Start-up: blocks. *ret_first (may be NULL): a first token was created. PS_E_INVALID: tokens.json
- * is malformed; PS_E_PERMISSION: its mode or owner; PS_E_FULL, PS_E_READ_ONLY, PS_E_IO.
- * The fault names the file. */
+ * is malformed, or a file of given_dir; PS_E_PERMISSION: its mode or owner; PS_E_FULL,
+ * PS_E_READ_ONLY, PS_E_IO. The fault names the file. */
 int op_auth_open(const struct op_auth_settings *settings, struct op_auth **ret_auth,
                  bool *ret_first, struct ps_fault *fault) PS_MUST_CHECK;
 void op_auth_free(struct op_auth *auth); /* NULL is allowed */
@@ -108,7 +110,8 @@ void op_token_read_pools(struct ps_json_reader *reader, enum op_role role, bool 
 int op_auth_prepare_new(struct op_auth *auth, const struct op_token *wanted,
                         const struct op_token **ret_token,
                         char ret_secret[OP_TOKEN_LEN + 1]) PS_MUST_CHECK;
-/* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token without expiry would be left. */
+/* PS_E_NOT_FOUND; PS_E_CONFLICT: no admin token without expiry would be left; PS_E_READ_ONLY: it
+ * is one of given_dir. */
 int op_auth_prepare_delete(struct op_auth *auth, const char *id, size_t len) PS_MUST_CHECK;
 /* The new tokens.json; borrowed until the change is ended. */
 const char *op_auth_prepared_text(const struct op_auth *auth);

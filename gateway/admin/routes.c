@@ -110,6 +110,20 @@ static bool host_is(struct ps_str host, const char *name)
     return strlen(name) == host.len && strncasecmp(name, host.at, host.len) == 0;
 }
 
+/* On all addresses of the machine, no list could name the gateway's own: a pod gets its address
+ * when it starts. A page that rebinds a name to this address sends that name, so any address will
+ * do. */
+static bool is_own_address(const struct op_deps *deps, struct ps_str host)
+{
+    static const struct ps_address any_v4 = {{[10] = 0xff, [11] = 0xff}}, any_v6 = {0};
+    struct ps_address own, asked;
+
+    if (ps_address_parse(deps->host, strlen(deps->host), false, &own) < 0)
+        return false;
+    return (memcmp(&own, &any_v4, sizeof own) == 0 || memcmp(&own, &any_v6, sizeof own) == 0) &&
+           ps_address_parse(host.at, host.len, false, &asked) == 0;
+}
+
 static bool host_served(const struct op_deps *deps, struct ps_str host)
 {
     static const char *const always[] = {"localhost", "127.0.0.1", "[::1]"};
@@ -126,7 +140,7 @@ static bool host_served(const struct op_deps *deps, struct ps_str host)
             return true;
     bool v6 = strchr(deps->host, ':') != NULL;
     (void)snprintf(own, sizeof own, v6 ? "[%s]" : "%s", deps->host);
-    if (host_is(host, own))
+    if (host_is(host, own) || is_own_address(deps, host))
         return true;
     for (size_t i = 0; i < deps->hosts->count; i++)
         if (host_is(host, deps->hosts->at[i]))

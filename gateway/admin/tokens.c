@@ -171,6 +171,11 @@ static void delete_token(struct op_request *request)
         op_no(request, ANS_V_not_found, "no such token");
         return;
     }
+    if (err == PS_E_READ_ONLY) {
+        op_no(request, ANS_V_conflict,
+              "it is in a file of admin.token_dir: delete that file and restart the gateway");
+        return;
+    }
     if (err == PS_E_CONFLICT) {
         op_no(request, ANS_V_conflict, "no admin token without expiry would be left");
         return;

@@ -433,6 +433,109 @@ static void a_bad_tokens_file_is_refused_by_name(void **state)
     assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_PERMISSION);
 }
 
+/* --- admin.token_dir. --- */
+
+#define GIVEN "0123456789abcdef0123456789abcdef"
+
+static void give(const char *name, const char *text)
+{
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%s", temp.path, name);
+    (void)unlink(path);
+    write_file(path, text);
+    assert_int_equal(chmod(path, 0640), 0);
+    settings.given_dir = temp.path;
+}
+
+static void a_given_token_is_valid_beside_the_others(void **state)
+{
+    (void)state;
+    give("viewer-token", "viewer-" GIVEN "\n");
+    give("operator-token", "operator-" GIVEN); /* no line end */
+    open_again();
+    assert_int_equal(op_auth_count(auth), 3);
+    assert_int_equal(check("viewer-" GIVEN, "10.0.0.1"), OP_AUTH_OK);
+    assert_int_equal(who->role, OP_ROLE_VIEWER);
+    assert_string_equal(who->id, "viewer-token");
+    assert_int_equal(check("operator-" GIVEN, "10.0.0.1"), OP_AUTH_OK);
+    assert_int_equal(who->role, OP_ROLE_OPERATOR);
+    assert_int_equal(check(first_secret(), "10.0.0.1"), OP_AUTH_OK);
+    assert_int_equal(check(GIVEN, "10.0.0.1"), OP_AUTH_WRONG);
+    assert_ptr_equal(op_auth_find(auth, "viewer-token", 12), op_auth_at(auth, 0));
+    assert_string_equal(op_auth_at(auth, 2)->id, "first");
+    char *kept = read_file(settings.tokens_path);
+    assert_null(strstr(kept, "viewer-token")); /* written nowhere */
+    free(kept);
+}
+
+static void a_given_admin_replaces_the_first_token(void **state)
+{
+    (void)state;
+    bool first = true;
+    char secret[OP_TOKEN_LEN + 1];
+    const struct op_token *token;
+    op_auth_free(auth);
+    auth = NULL;
+    assert_int_equal(unlink(settings.tokens_path), 0);
+    assert_int_equal(unlink(settings.first_path), 0);
+    give("admin-token", GIVEN "\n");
+    assert_ok(op_auth_open(&settings, &auth, &first, NULL));
+    assert_false(first);
+    assert_int_equal(access(settings.first_path, F_OK), -1);
+    assert_int_equal(check(GIVEN, "10.0.0.1"), OP_AUTH_OK);
+    assert_int_equal(who->role, OP_ROLE_ADMIN);
+    /* Others can be made and deleted, it cannot. */
+    assert_int_equal(op_auth_prepare_delete(auth, "admin-token", 11), PS_E_READ_ONLY);
+    assert_ok(op_auth_prepare_new(
+        auth, &(struct op_token){.role = OP_ROLE_ADMIN, .expires_at_ms = INT64_MAX}, &token,
+        secret));
+    assert_null(strstr(op_auth_prepared_text(auth), "admin-token"));
+    op_auth_end_change(auth, true);
+    assert_int_equal(check(secret, "10.0.0.1"), OP_AUTH_OK);
+    assert_ok(op_auth_prepare_delete(auth, who->id, strlen(who->id)));
+    op_auth_end_change(auth, true);
+    assert_int_equal(check(GIVEN, "10.0.0.1"), OP_AUTH_OK);
+}
+
+static void a_bad_given_token_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"", "no secret"},
+        {"\n" GIVEN, "no secret"},
+        {"too-short", "fewer than 32"},
+        {GIVEN " and more", "character that no token has"},
+        {GIVEN "\x7f", "character that no token has"},
+        {"\xe4\xbd\xa0" GIVEN, "character that no token has"},
+    };
+    struct op_auth *other = NULL;
+    struct ps_fault fault;
+    char longest[1024];
+    for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
+        give("viewer-token", bad[i].text);
+        assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+        assert_string_equal(fault.path, "admin.token_dir");
+        assert_non_null(strstr(fault.text, "viewer-token"));
+        assert_non_null(strstr(fault.text, bad[i].says));
+    }
+    memset(longest, 'a', sizeof longest - 1);
+    longest[sizeof longest - 1] = '\0';
+    give("viewer-token", longest);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+    give("viewer-token", GIVEN);
+    give("admin-token", GIVEN "\n");
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "the same token"));
+    assert_int_equal(chmod(temp_file(&temp, "viewer-token"), 0644), 0);
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_PERMISSION);
+    settings.given_dir = "/nonexistent";
+    assert_int_equal(op_auth_open(&settings, &other, NULL, &fault), PS_E_NOT_FOUND);
+    assert_non_null(strstr(fault.text, "/nonexistent has no file admin-token"));
+    assert_null(other);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop)
 
 int main(void)
@@ -458,6 +561,9 @@ int main(void)
         TEST(each_peer_has_a_rate_of_its_own),
         TEST(many_peers_do_not_free_a_locked_one),
         TEST(a_bad_tokens_file_is_refused_by_name),
+        TEST(a_given_token_is_valid_beside_the_others),
+        TEST(a_given_admin_replaces_the_first_token),
+        TEST(a_bad_given_token_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 at once, and written down."""
 import concurrent.futures
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -185,6 +186,35 @@ def test_only_known_hosts_are_served():
             assert status(host) == 421, host
         assert status("evil.example", "/metrics") == 421
         assert status("evil.example", "/livez") == 200
+
+
+def test_on_all_addresses_any_address_is_its_own_and_a_name_is_not():
+    """As a pod is probed and scraped: by an address that no settings file can name."""
+    with Gateway(settings={"admin": {"host": "0.0.0.0"}}) as one:
+        for host in ("10.244.1.7:8090", "127.0.0.2", "[fd00::7]:8090", "localhost"):
+            assert one.admin("GET", "/metrics", headers={"Host": host}).status == 200, host
+        for host in ("evil.example", "10.244.1.7.evil.example", "10.244.1", "[fd00::7", "0x7f000001", ""):
+            assert one.admin("GET", "/metrics", headers={"Host": host}).status in (400, 421), host
+
+
+def test_tokens_of_a_directory_are_the_same_on_each_gateway(tmp_path):
+    """With admin-token no first token is made; the API shows them and cannot delete them."""
+    secrets = {role: f"{role}-{'0123456789abcdef' * 2}" for role in ("viewer", "admin")}
+    for role, secret in secrets.items():
+        (tmp_path / f"{role}-token").write_text(secret + "\n")
+        (tmp_path / f"{role}-token").chmod(0o640)
+    with Gateway(settings={"admin": {"token_dir": str(tmp_path)}}) as one:
+        admin = functools.partial(one.admin, token=secrets["admin"])
+        assert not (one.state / "admin.token").exists() and not (one.state / "tokens.json").exists()
+        listed = admin("GET", "/admin/v1/tokens").json["tokens"]
+        assert [(t["id"], t["role"], t["note"]) for t in listed] == [(f"{role}-token", role, "of admin.token_dir") for role in secrets]
+        assert one.admin("GET", "/admin/v1/sales", token=secrets["viewer"]).status == 200
+        assert one.admin("GET", "/admin/v1/tokens", token=secrets["viewer"]).status == 403
+        no = admin("DELETE", "/admin/v1/tokens/viewer-token", headers={"If-Match": "*"})
+        assert (no.status, no.code) == (409, "conflict") and "admin.token_dir" in no.text
+        made = admin("POST", "/admin/v1/tokens", {"role": "operator"}).json
+        assert admin("DELETE", f"/admin/v1/tokens/{made['id']}", headers={"If-Match": "*"}).status == 204
+        assert [line["who"] for line in admin("GET", "/admin/v1/audit-log").lines()][-1] == "admin-token"
 
 
 def test_paths_and_methods(gateway):
