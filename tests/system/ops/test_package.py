@@ -68,6 +68,14 @@ def test_the_programs_and_manuals_run_where_they_lie(files):
         run("groff", "-mandoc", "-z", "-Tutf8", "-", input=run("zcat", page))
 
 
+def test_shells_complete_penstockctl_and_the_shipped_plans_are_there(files):
+    share = files / "usr/share"
+    run("bash", "-c", f". {share}/bash-completion/completions/penstockctl && complete -p penstockctl")
+    assert (share / "zsh/vendor-completions/_penstockctl").read_text().startswith("#compdef penstockctl")
+    assert (share / "man/man1/penstockctl.1.gz").exists()
+    assert {path.name for path in (files / DOCUMENTS / "deploy/plans").iterdir()} == {path.name for path in (ROOT / "deploy/plans").iterdir()}
+
+
 def test_nothing_of_the_operators_is_in_it(files):
     """No conffile: /etc/penstock is written by whoever operates, and asked about by no upgrade."""
     assert not (files / "etc").exists() and not (files / "var").exists()
