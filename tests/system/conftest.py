@@ -7,13 +7,14 @@ from settle import Sqlite, init
 # A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
 # are soak: `tests/run long`. Of what HAProxy and nginx do in front of gateways, test_proxies runs whole.
 CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_edges", "test_cluster_kafka", "test_cluster_kafka_change", "test_cluster_kill",
-                 "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_cluster_twin", "test_pairs", "test_settle_kafka")
+                 "test_cluster_plans", "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_cluster_twin", "test_pairs", "test_settle_kafka")
 BY_DEFAULT = {
     "test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt",
     "test_an_empty_redis_is_filled_from_the_log_under_load",
     "test_orders_are_pending_while_kafka_is_away_and_accepted_afterwards",
     "test_a_sale_made_through_one_gateway_is_sold_by_all_and_changes_everywhere",
     "test_an_override_of_the_level_and_of_a_feature_holds_everywhere_until_its_end",
+    "test_the_successor_of_a_killed_leader_ends_a_run_in_time",
     "test_confirm_and_cancel_mean_the_same_at_every_gateway_for_ever",
     "test_admission_resumes_within_two_seconds_of_the_return_of_redis_with_its_data",
     "test_a_gateway_whose_clock_jumps_sells_and_settles_as_the_others",
