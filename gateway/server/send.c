@@ -200,7 +200,7 @@ void srv_writable(struct srv_connection *connection)
         } else {
             srv_poll_waiting(connection);
         }
-        if (slot->state == SRV_SLOT_ANSWERING)
+        if (slot->state == SRV_SLOT_ANSWERING && http->settings.on_room != NULL)
             http->settings.on_room(&slot->request, http->settings.ctx);
     } else if (connection->close) {
         end_connection(connection);

@@ -212,6 +212,26 @@ bool srv_answer_part(struct srv_request *request, struct ps_str part)
     return has_room(connection);
 }
 
+size_t srv_answer_unsent(const struct srv_request *request)
+{
+    const struct srv_slot *slot = (const struct srv_slot *)request;
+
+    return slot->connection != NULL ? slot->connection->unsent_len : 0;
+}
+
+bool srv_answer_is_left(const struct srv_request *request)
+{
+    return ((const struct srv_slot *)request)->state == SRV_SLOT_LEFT;
+}
+
+void srv_answer_bound(struct srv_request *request, int bytes)
+{
+    const struct srv_connection *connection = slot_of(request)->connection;
+
+    if (connection != NULL)
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 /* The answer is incomplete and stays so. */
 static void break_answer(struct srv_slot *slot)
 {
