@@ -336,7 +336,7 @@ int gw_control_new(const struct gw_control_deps *deps, struct gw_control **ret_c
                                                   .sale_is_forgettable = sale_is_forgettable_here,
                                                   .holder = holder};
     control->up_table_changed = true;
-    err = snap_view_new(&control->view);
+    err = snap_view_new(deps->workers->count, &control->view);
     if (err == 0)
         err = new_shop(control);
     if (err == 0)

@@ -120,6 +120,8 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
     ps_metric_observe_ns(listener->shard,
                          rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
                          took_ns);
+    if (request->figures != NULL)
+        snap_figures_add(request->figures, listener->gates->worker, verdict, took_ns);
     if (class == ANS_CLASS_ORDER)
         ps_times_add(&listener->load->orders, took_ns);
     if (listener->access_is_on)

@@ -50,11 +50,12 @@ struct pub_request {
     struct pub_client client;
     char twin[PS_NAME_MAX +
               1]; /* the sale of a rehearsal: order.sale_name is not the one of the path */
-    const struct pub_route *api; /* the path is of the API; NULL: it is not */
-    const char *api_path;        /* the path as the API describes it */
-    struct ps_str rest;          /* the variable part of the path */
-    struct page_request page;    /* if it is not of the API */
-    char ref[PS_REF_LEN];        /* of its refusal, with has_ref */
+    const struct pub_route *api;  /* the path is of the API; NULL: it is not */
+    const char *api_path;         /* the path as the API describes it */
+    struct ps_str rest;           /* the variable part of the path */
+    struct page_request page;     /* if it is not of the API */
+    struct snap_figures *figures; /* of the sale in which it asks to buy; NULL: it does not */
+    char ref[PS_REF_LEN];         /* of its refusal, with has_ref */
     bool has_ref;
     const char *rule; /* the limit or feature that refused it; valid while it is counted; NULL: the
                          verdict says it */

@@ -104,6 +104,7 @@ static void post_order(struct pub_request *request, const struct snap_sale *sale
                        struct ps_str rest)
 {
     (void)rest;
+    request->figures = sale->figures;
     if (!srv_strict_json(request->http->header[SRV_H_CONTENT_TYPE])) {
         pub_request_refuse(request, ANS_V_unsupported_media_type, NULL);
         return;

@@ -7,6 +7,7 @@
 #define SNAP_SALE_H
 
 #include "gateway/config/kinds/sale_doc.h"
+#include "gateway/snapshot/sale_figures.h"
 #include "inventory/store.h"
 #include "queue/fold.h"
 
@@ -49,6 +50,7 @@ struct snap_sale {
     int64_t epoch;
     bool fenced;
     bool unserved;
+    struct snap_figures *figures; /* NULL: it has no counter yet, or memory was short */
     uint32_t index; /* below snapshot.index_end, of no other sale: for tables of workers */
     size_t sku_count;
     struct snap_sku *skus;     /* in the order of the counter's and the fold's index */

@@ -20,6 +20,8 @@ struct snap_view {
     size_t sale_count, room;
     size_t twin_count; /* of the sales */
     struct snap_sale *retired;
+    size_t workers;
+    struct snap_figures *free_figures;
     uint32_t *free_indexes;
     size_t free_count;
     uint32_t index_end;
@@ -33,7 +35,7 @@ struct snap_view {
         up_table_changed; /* since the last one */
 };
 
-int snap_view_new(struct snap_view **ret_view)
+int snap_view_new(size_t workers, struct snap_view **ret_view)
 {
     struct snap_view *view = calloc(1, sizeof *view);
     if (view == NULL || adm_blocklist_new(&view->blocklist) < 0 ||
@@ -42,6 +44,7 @@ int snap_view_new(struct snap_view **ret_view)
         free(view);
         return PS_E_NOMEM;
     }
+    view->workers = workers;
     view->sales_changed = view->limits_changed = true;
     view->blocklist_changed = view->up_table_changed = true;
     *ret_view = view;
@@ -71,8 +74,13 @@ void snap_view_free(struct snap_view *view)
     if (view == NULL)
         return;
     snapshot_free_retired(view->retired);
-    for (size_t i = 0; i < view->sale_count; i++)
+    for (size_t i = 0; i < view->sale_count; i++) {
+        snap_figures_free(view->sales[i]->figures);
         snap_sale_free(view->sales[i]);
+    }
+    struct snap_figures *figures;
+    while ((figures = snap_figures_pop(&view->free_figures)) != NULL)
+        snap_figures_free(figures);
     free(view->sales);
     free(view->free_indexes);
     if (view->limits_changed)
@@ -102,6 +110,8 @@ static void drop_sale(struct snap_view *view, size_t place)
     struct snap_sale *sale = view->sales[place];
     view->free_indexes[view->free_count++] = sale->index;
     view->twin_count -= snap_sale_is_twin(sale);
+    if (sale->figures != NULL)
+        snap_figures_push(&view->free_figures, sale->figures);
     retire(view, sale);
     view->sale_count--;
     memmove(&view->sales[place], &view->sales[place + 1],
@@ -133,6 +143,7 @@ int snap_view_put_sale(struct snap_view *view, const char *name, const struct cf
                                     .unserved = old->unserved};
         snap_sale_set_run(sale, &run);
         sale->index = old->index;
+        sale->figures = old->figures;
         view->twin_count -= snap_sale_is_twin(old);
         retire(view, old);
     } else {
@@ -148,6 +159,25 @@ int snap_view_put_sale(struct snap_view *view, const char *name, const struct cf
     return 0;
 }
 
+/* A sale has figures from its first counter until it is archived. Out of memory: nothing is
+ * counted.
+ */
+static void follow_figures(struct snap_view *view, struct snap_sale *sale)
+{
+    bool needed = sale->counter != NULL && !sale->archived;
+
+    if (needed && sale->figures == NULL) {
+        sale->figures = snap_figures_pop(&view->free_figures);
+        if (sale->figures == NULL)
+            sale->figures = snap_figures_new(view->workers);
+        else
+            snap_figures_reset(sale->figures);
+    } else if (!needed && sale->figures != NULL) {
+        snap_figures_push(&view->free_figures, sale->figures);
+        sale->figures = NULL;
+    }
+}
+
 int snap_view_set_run(struct snap_view *view, const char *name, const struct snap_sale_run *run)
 {
     bool there;
@@ -160,6 +190,7 @@ int snap_view_set_run(struct snap_view *view, const char *name, const struct sna
     if (copy == NULL)
         return PS_E_NOMEM;
     snap_sale_set_run(copy, run);
+    follow_figures(view, copy);
     retire(view, view->sales[place]);
     view->sales[place] = copy;
     view->sales_changed = true;

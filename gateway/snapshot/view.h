@@ -10,9 +10,10 @@
 
 struct snap_view;
 
-/* PS_E_NOMEM. */
-int snap_view_new(struct snap_view **ret_view) PS_MUST_CHECK;
-void snap_view_free(struct snap_view *view); /* NULL is allowed */
+/* For that many workers. PS_E_NOMEM. */
+int snap_view_new(size_t workers, struct snap_view **ret_view) PS_MUST_CHECK;
+/* After the last request of every worker. NULL is allowed. */
+void snap_view_free(struct snap_view *view);
 
 /* A version of a document came into force (cfg_store_callbacks.in_force). Does nothing for kinds
  * that workers get in another form, or not at all. PS_E_NOMEM: the previous one stays. */

@@ -29,7 +29,7 @@ static int begin(void **state)
     assert_ok(adm_limit_table_new(1, &gates.limits));
     assert_ok(adm_limit_samples_new(1, 0, &samples));
     gates.sample = samples.at;
-    assert_ok(snap_view_new(&view));
+    assert_ok(snap_view_new(1, &view));
     return 0;
 }
 

@@ -51,7 +51,7 @@ static int open_store(struct ps_fault *fault)
         .publish = publish, .in_force = in_force, .sale_is_used = is_used};
     int err = cfg_store_open(&settings, &store, fault);
     if (err == 0) {
-        assert_ok(snap_view_new(&view));
+        assert_ok(snap_view_new(1, &view));
         assert_ok(cfg_store_start(store, &callbacks));
         assert_ok(publish(NULL, cfg_store_revision(store)));
     }

@@ -31,7 +31,7 @@ static void open_store(void)
     static const struct cfg_bounds bounds = {.networks = {&loopback, 1}, .gateway = "gw-1"};
 
     assert_ok(ps_cidr_parse("127.0.0.0/8", 11, &loopback));
-    assert_ok(snap_view_new(&view));
+    assert_ok(snap_view_new(1, &view));
     assert_ok(cfg_store_open(&settings, &store, NULL));
     cfg_store_set_bounds(store, &bounds);
     assert_ok(cfg_store_start(store, &callbacks));

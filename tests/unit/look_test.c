@@ -140,7 +140,7 @@ static int set_up(void **state)
     assert_ok(adm_limit_samples_new(1, clock_.mono_ns, &samples));
     assert_ok(oq_fold_new(&fold));
     assert_ok(inv_store_memory_new(&clock_.clock, &store));
-    assert_ok(snap_view_new(&view));
+    assert_ok(snap_view_new(1, &view));
     open_sale();
     adm_shed_init(&shed);
     ps_adaptive_limit_init(&log_limit, &places);

@@ -32,7 +32,7 @@ static void publish(void)
 static int make(void **state)
 {
     (void)state;
-    assert_ok(snap_view_new(&view));
+    assert_ok(snap_view_new(1, &view));
     return 0;
 }
 

@@ -66,7 +66,7 @@ static int begin(void **state)
     (void)state;
     assert_ok(ps_metrics_new(gw_metric_table, GW_M_COUNT, 1, &metrics));
     assert_ok(pub_status_pages_new(&listener.status_pages));
-    assert_ok(snap_view_new(&view));
+    assert_ok(snap_view_new(1, &view));
     listener.clock = &ps_clock_system;
     listener.gates = &gates;
     listener.load = &load;

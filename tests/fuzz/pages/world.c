@@ -260,7 +260,7 @@ static void new_snapshot(void)
 {
     const struct up_registry_deps deps = {.clock = &virtual, .worker_count = 1, .caches = caches};
 
-    MUST(up_registry_new(&deps, &registry) == 0 && snap_view_new(&view) == 0);
+    MUST(up_registry_new(&deps, &registry) == 0 && snap_view_new(1, &view) == 0);
     struct up_table *table = up_registry_build(registry, NULL);
     MUST(table != NULL);
     snap_view_set_up_table(view, table);
