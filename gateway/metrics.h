@@ -68,6 +68,8 @@ enum gw_metric {
     GW_M_REAPED,             /* penstock_cluster_reaped_total */
     GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
+    GW_M_EVENT_READERS,      /* penstock_event_readers */
+    GW_M_EVENT_ENDS,         /* penstock_event_readers_total{end}, of enum op_events_end */
     GW_M_OVERLOAD_LEVEL,     /* penstock_overload_level */
     GW_M_FEATURE_OFF,        /* penstock_feature_off{feature} */
     GW_M_FEATURE_USES,       /* penstock_feature_uses_total{feature} */

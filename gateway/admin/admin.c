@@ -4,28 +4,51 @@
  * Operators can always connect: a connection that has sent a valid token is kept, and of the others
  * the longest silent one makes room for a new one. */
 #include "gateway/admin/audit_internal.h"
+#include "gateway/admin/events.h"
 #include "gateway/admin/parts.h"
 #include "gateway/admin/task.h"
 
 #include <stdlib.h>
 
-#define REQUESTS    64 /* at once; each reserves 1 MiB for a body, used only if there is one */
-#define CONNECTIONS 128
+/* At once, beside the readers of events; each reserves 1 MiB for a body, used only if there is one.
+ */
+#define REQUESTS    (64 + OP_READERS_MAX)
+#define CONNECTIONS (128 + OP_READERS_MAX)
 
-#define OPEN_AT_REST 3 /* itself and two handles */
+#define OPEN_AT_REST 4 /* itself and three handles */
 
 /* Metrics are printed in the order of their table; the order of the others does not matter. */
-static const struct op_part *const parts[] = {
-    &op_ops_part,       &op_scrape_part,         &op_tokens_part,
-    &op_watches_part,   &op_documents_part,      &op_sales_part,
-    &op_schema_part,    &op_pools_part,          &op_endpoints_part,
-    &op_switching_part, &op_caches_part,         &op_overload_part,
-    &op_ladder_part,    &op_limits_part,         &op_overrides_part,
-    &op_runs_part,      &op_breakers_part,       &op_flow_part,
-    &op_explain_part,   &op_config_part,         &op_adjust_part,
-    &op_audit_part,     &op_audit_schedule_part, &op_rebuild_part,
-    &op_export_part,    &op_orders_part,         &op_standby_part,
-    &op_refs_part,      &op_rehearsal_keys_part, NULL};
+static const struct op_part *const parts[] = {&op_ops_part,
+                                              &op_scrape_part,
+                                              &op_tokens_part,
+                                              &op_watches_part,
+                                              &op_documents_part,
+                                              &op_sales_part,
+                                              &op_schema_part,
+                                              &op_pools_part,
+                                              &op_endpoints_part,
+                                              &op_switching_part,
+                                              &op_caches_part,
+                                              &op_overload_part,
+                                              &op_ladder_part,
+                                              &op_limits_part,
+                                              &op_overrides_part,
+                                              &op_runs_part,
+                                              &op_breakers_part,
+                                              &op_flow_part,
+                                              &op_explain_part,
+                                              &op_config_part,
+                                              &op_adjust_part,
+                                              &op_audit_part,
+                                              &op_audit_schedule_part,
+                                              &op_rebuild_part,
+                                              &op_export_part,
+                                              &op_orders_part,
+                                              &op_standby_part,
+                                              &op_refs_part,
+                                              &op_rehearsal_keys_part,
+                                              &op_events_part,
+                                              NULL};
 
 static void on_wake(uv_async_t *async)
 {
@@ -42,6 +65,7 @@ static void on_wake(uv_async_t *async)
 static void free_all(struct op_admin *admin)
 {
     op_audit_free(admin->audit);
+    op_events_free(admin->events);
     ps_pool_free(admin->outcomes);
     free(admin);
 }
@@ -55,6 +79,11 @@ static void on_refused(int verdict, void *ctx)
 {
     struct op_admin *admin = ctx;
     ps_metric_add(admin->deps.shard, GW_M_ADMIN_REFUSED, (size_t)verdict, 1);
+}
+
+static void on_cut(struct srv_request *http, void *ctx)
+{
+    op_events_cut(((struct op_admin *)ctx)->events, http);
 }
 
 static struct srv_settings http_settings(const struct op_deps *deps)
@@ -71,6 +100,7 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     settings.user_size = sizeof(struct op_request);
     settings.on_request = op_handle;
     settings.on_refused = on_refused;
+    settings.on_cut = on_cut;
     return settings;
 }
 
@@ -92,6 +122,8 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
     if (err == 0)
         err = op_audit_new(admin, &admin->audit);
     if (err == 0)
+        err = op_events_new(admin, &admin->events);
+    if (err == 0)
         op_audit_schedule(admin->audit);
     if (err == 0)
         err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, &admin->http);
@@ -105,6 +137,7 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
     }
     op_reads_init(&admin->reads, deps->loop);
     uv_timer_init(deps->loop, &admin->tick);
+    op_events_start(admin->events);
     admin->wake.data = admin->tick.data = admin;
     *ret_admin = admin;
     return 0;
@@ -130,6 +163,7 @@ void op_admin_free(struct op_admin *admin)
         return;
     while (!TAILQ_EMPTY(&admin->waiting))
         op_no(TAILQ_FIRST(&admin->waiting), ANS_V_draining, NULL);
+    op_events_stop(admin->events);
     http = admin->http;
     admin->http = NULL;
     srv_http_free(http);

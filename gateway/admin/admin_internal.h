@@ -34,6 +34,7 @@
 struct op_request;
 struct op_change;
 struct op_audit;
+struct op_events;
 struct op_task;
 struct op_part;
 typedef void op_request_fn(struct op_request *request);
@@ -54,6 +55,7 @@ struct op_admin {
     } standby;
     struct op_reads reads; /* long ones, on work threads */
     struct op_audit *audit;
+    struct op_events *events;
     struct op_head {
         bool out;                   /* in the log's hands */
         char sale[PS_NAME_MAX + 1]; /* for this one */

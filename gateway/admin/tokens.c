@@ -19,6 +19,23 @@ static void list_tokens(struct op_request *request)
     op_json(request, ANS_V_ok, json_pack("{s:o}", "tokens", ps_json_built(tokens, err)));
 }
 
+/* Who asks: what a console needs to know before it offers anything. */
+static void whoami(struct op_request *request)
+{
+    const struct op_deps *deps = &request->admin->deps;
+    const struct op_token *token = op_auth_find(deps->auth, request->who, strlen(request->who));
+
+    if (token == NULL) {
+        op_no(request, ANS_V_unauthenticated, "the token was removed");
+        return;
+    }
+    op_json(request, ANS_V_ok,
+            json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "token", token->id, "role",
+                      op_role_names[token->role], "note", token->note, "expires_at",
+                      ps_json_of_time(token->expires_at_ms), "gateway", deps->gateway_id, "version",
+                      PENSTOCK_VERSION));
+}
+
 /* False: answered, and the change is freed. */
 static bool put_file(struct op_request *request, struct op_change *change, json_t *from, json_t *to)
 {
@@ -202,6 +219,7 @@ static void delete_token(struct op_request *request)
 /* clang-format off */
 const struct op_part op_tokens_part = {
     .routes = (const struct op_route[]){
+        {"/admin/v1/whoami",    SRV_GET,    OP_ROLE_VIEWER, 0,                          whoami},
         {"/admin/v1/tokens",    SRV_GET,    OP_ROLE_ADMIN,  0,                          list_tokens},
         {"/admin/v1/tokens",    SRV_POST,   OP_ROLE_ADMIN,  OP_CHANGES | OP_NEEDS_BODY, new_token},
         {"/admin/v1/tokens/{}", SRV_DELETE, OP_ROLE_ADMIN,  OP_CHANGES,                 delete_token},
