@@ -2,6 +2,7 @@
 #include "loadtest/curves.h"
 
 #include "common/clock.h"
+#include "loadtest/moments.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -141,7 +142,7 @@ int lt_curves_history(const struct lt_admin *admin, int64_t started_ms, json_t *
 int lt_curves_read(const struct lt_admin *admin, int64_t started_ms, json_t **ret_json,
                    struct ps_fault *fault)
 {
-    json_t *json = NULL, *gateway = NULL, *bundle = NULL;
+    json_t *json = NULL, *gateway = NULL, *bundle = NULL, *plans = NULL;
     struct ps_fault none;
     int err = lt_curves_history(admin, started_ms, &json, fault);
     if (err == 0)
@@ -150,8 +151,10 @@ int lt_curves_read(const struct lt_admin *admin, int64_t started_ms, json_t **re
     bool has_documents =
         err == 0 && lt_admin_get(admin, "/admin/v1/config?kinds=limits,overload,features",
                                  PATIENCE_MS, &bundle, &none) == 0;
+    bool has_plans = err == 0 && lt_moments_read(admin, started_ms, &plans, &none) == 0;
     if (err == 0 &&
-        (json_object_set_new(json, "documents",
+        (json_object_set_new(json, "plans", has_plans ? plans : json_null()) != 0 ||
+         json_object_set_new(json, "documents",
                              has_documents ? json_incref(json_object_get(bundle, "documents"))
                                            : json_null()) != 0 ||
          json_object_update_missing(json, gateway) != 0))

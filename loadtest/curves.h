@@ -26,7 +26,7 @@ json_t *lt_waits_json(const struct lt_waits *waits);
 
 /* What the gateway at `admin` tells of the time from `started_ms` (wall clock) on:
  *
- *   {"version","gateway","settings","documents":{kind:{name:…}},
+ *   {"version","gateway","settings","documents":{kind:{name:…}},"plans":[…] (moments.h),
  *    "step_ms","from_ms","level":[…],"pressure":[…],"order_p50_ms":[…],"order_p99_ms":[…],
  *    "signals":{name:{"unit","threshold","points":[…]}},"answers":{verdict:[…]}}
  *
@@ -35,7 +35,8 @@ json_t *lt_waits_json(const struct lt_waits *waits);
  * errors of lt_admin_call_json. Owner of *ret_json: the caller. */
 int lt_curves_read(const struct lt_admin *admin, int64_t started_ms, json_t **ret_json,
                    struct ps_fault *fault) PS_MUST_CHECK;
-/* Of that, what changes from second to second: all but version, gateway, settings, documents. */
+/* Of that, what changes from second to second: all but version, gateway, settings, documents and
+ * plans. */
 int lt_curves_history(const struct lt_admin *admin, int64_t started_ms, json_t **ret_json,
                       struct ps_fault *fault) PS_MUST_CHECK;
 

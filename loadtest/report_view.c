@@ -5,6 +5,7 @@
 #include "loadtest/report.h"
 
 #include "common/clock.h"
+#include "loadtest/moments.h"
 #include "loadtest/template.h"
 
 #include <ctype.h>
@@ -420,16 +421,18 @@ int lt_report_print(const struct lt_report *report, enum lt_form form, FILE *out
     double axis_ms = json_number_value(json_object_get(chart, "axis_ms"));
     double mark_ms = sold_out_ms(report);
     json_t *rest = json_pack(
-        "{s:b, s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, "
-        "s:f}",
+        "{s:b, s:b, s:s?, s:b, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:f, s:f}",
         "summary", form == LT_SUMMARY, "over_time", 1, "criteria", report->criteria, "crossed",
         report->crossed, "started", started, "outcome", lt_proof_words(report->proof), "loud", loud,
         "length_ms", (json_int_t)(report->plan->length_ns / PS_NS_PER_MS), "told",
         reported_json(report->tally, report->proof), "notes", notes_json(report, form), "curve",
         curve_json(report), "latencies", latencies_json(json_object_get(data, "latency_ms")),
         "visits", visits_json(json_object_get(data, "pages")), "strips",
-        lt_report_strips(data, axis_ms), "saw", gateway_json(report), "split", split_json(data),
-        "mark_ms", mark_ms, "mark_percent", axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
+        lt_report_strips(data, axis_ms), "saw", gateway_json(report), "moments",
+        lt_moments_view(json_object_get(report->gateway, "plans"), axis_ms), "split",
+        split_json(data), "mark_ms", mark_ms, "mark_percent",
+        axis_ms > 0 ? 100 * mark_ms / axis_ms : 0.0);
     int err = json_object_update(data, chart) == 0 && json_object_update(data, rest) == 0
                   ? 0
                   : PS_E_NOMEM;
