@@ -6,6 +6,7 @@
 #include "gateway/check_services.h"
 #include "gateway/gateway.h"
 #include "gateway/print_docs.h"
+#include "gateway/probe.h"
 
 #include <signal.h>
 #include <sodium.h>
@@ -17,7 +18,7 @@
 enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 struct arguments {
-    const char *config, *docs_dir;
+    const char *config, *docs_dir, *probe;
     bool check, services, defaults, schema, version, help;
 };
 
@@ -28,6 +29,7 @@ static const struct ps_flag flags[] = {
     {"--config", "FILE", "read settings from this JSON file", ps_flag_set_text, AT(config), 0, 0},
     {"--check-config", NULL, "say what is wrong with the settings, and end", ps_flag_set_bool, AT(check), 0, 0},
     {"--check-services", NULL, "say whether Redis, Kafka and the state directory of the settings are well, and end", ps_flag_set_bool, AT(services), 0, 0},
+    {"--probe", "live|ready", "ask the gateway that runs with these settings whether it is live, or ready, print one line, and end: 0 if it is, else 1", ps_flag_set_text, AT(probe), 0, 0},
     {"--print-default-config", NULL, "print all settings with their defaults as JSON", ps_flag_set_bool, AT(defaults), 0, 0},
     {"--print-schema", NULL, "print what the file may hold, as JSON Schema 2020-12", ps_flag_set_bool, AT(schema), 0, 0},
     {"--print-docs", "DIR", "write the reference pages into this directory", ps_flag_set_text, AT(docs_dir), 0, 0},
@@ -85,13 +87,52 @@ static int load(const char *path, struct gw_settings *ret_settings)
     return err;
 }
 
+static int serve(struct gw_settings *settings, const char *config)
+{
+    if (ps_log_start(STDERR_FILENO, (enum ps_log_level)settings->logging.level) < 0) {
+        fputs("penstock: cannot start the log\n", stderr);
+        return EXIT_FAILED;
+    }
+    /* libuv's work threads, before they are first used. Name look-ups use at most half of them, and
+     * each may last as long as a name server is silent; operators' reads use two (reads.h). So two
+     * more remain for the files that name endpoints. An environment variable overrides this. */
+    (void)setenv("UV_THREADPOOL_SIZE", "8", 0);
+    int err = gw_gateway_run(settings, config);
+    ps_log_stop();
+    return err < 0 ? EXIT_FAILED : EXIT_WELL;
+}
+
+/* What needs settings. */
+static int run(const struct arguments *arguments, enum gw_probe probe)
+{
+    struct gw_settings settings;
+    int status = EXIT_WELL;
+
+    if (load(arguments->config, &settings) < 0)
+        return EXIT_FAILED;
+    if (arguments->check) {
+        printf("%s: ok\n", arguments->config ? arguments->config : "defaults");
+    } else if (arguments->services) {
+        (void)signal(SIGPIPE, SIG_IGN);
+        status = gw_check_services(&settings, stdout) ? EXIT_WELL : EXIT_FAILED;
+    } else if (arguments->probe != NULL) {
+        status = gw_probe(&settings, probe, stdout) ? EXIT_WELL : EXIT_FAILED;
+    } else {
+        status = serve(&settings, arguments->config);
+    }
+    gw_settings_free(&settings);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments arguments = {0};
-    struct gw_settings settings;
+    enum gw_probe probe = GW_PROBE_LIVE;
     struct ps_fault fault;
     int err = ps_flags_read(flags, PS_ARRAY_LEN(flags), argc, argv, &arguments, &fault);
 
+    if (err == 0 && arguments.probe != NULL)
+        err = gw_probe_parse(arguments.probe, &probe, &fault);
     if (err < 0) {
         fprintf(stderr, "penstock: %s: %s\n%s", fault.path, fault.text, usage);
         return EXIT_USAGE;
@@ -110,7 +151,7 @@ int main(int argc, char **argv)
         return print_docs(arguments.docs_dir);
     /* Somebody tries the program for the first time: do not create /var/lib/penstock. */
     if (arguments.config == NULL && !arguments.check && !arguments.services &&
-        isatty(STDIN_FILENO)) {
+        arguments.probe == NULL && isatty(STDIN_FILENO)) {
         print_help(stderr);
         return EXIT_USAGE;
     }
@@ -118,29 +159,5 @@ int main(int argc, char **argv)
         fputs("penstock: the random generator of the system is not to be had\n", stderr);
         return EXIT_FAILED;
     }
-    if (load(arguments.config, &settings) < 0)
-        return EXIT_FAILED;
-    if (arguments.check) {
-        printf("%s: ok\n", arguments.config ? arguments.config : "defaults");
-        gw_settings_free(&settings);
-        return EXIT_WELL;
-    }
-    if (arguments.services) {
-        (void)signal(SIGPIPE, SIG_IGN);
-        bool well = gw_check_services(&settings, stdout);
-        gw_settings_free(&settings);
-        return well ? EXIT_WELL : EXIT_FAILED;
-    }
-    if (ps_log_start(STDERR_FILENO, (enum ps_log_level)settings.logging.level) < 0) {
-        fputs("penstock: cannot start the log\n", stderr);
-        return EXIT_FAILED;
-    }
-    /* libuv's work threads, before they are first used. Name look-ups use at most half of them, and
-     * each may last as long as a name server is silent; operators' reads use two (reads.h). So two
-     * more remain for the files that name endpoints. An environment variable overrides this. */
-    (void)setenv("UV_THREADPOOL_SIZE", "8", 0);
-    err = gw_gateway_run(&settings, arguments.config);
-    ps_log_stop();
-    gw_settings_free(&settings);
-    return err < 0 ? EXIT_FAILED : EXIT_WELL;
+    return run(&arguments, probe);
 }
