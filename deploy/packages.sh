@@ -5,6 +5,7 @@ PATH=$PATH:/usr/sbin:/sbin # for HAProxy and nginx; an ordinary user's PATH does
 
 packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjansson-dev libuv1-dev libsqlite3-dev
     libsodium-dev libsystemd-dev libzstd-dev libhiredis-dev librdkafka-dev libcurl4-openssl-dev libpq-dev libyaml-dev)
+packages_image=(buildah dpkg-dev file mmdebstrap python3 "${packages_build[@]}") # deploy/image/build
 packages_kafka=(maven default-jre-headless)
 # For each part of tests/run. asan and tsan need the packages of unit and contract, soak those of system.
 packages_unit=(libcmocka-dev "${packages_build[@]}")
