@@ -115,10 +115,24 @@ static void count(const struct plans *plans, const struct cfg_doc *from, const s
         ps_metric_add(plans->deps.shard, GW_M_PLAN_BREAK_GLASS, 0, 1);
 }
 
+/* Keeps the sums of ended runs: thousands of them are not to be walked for each new run. */
+static void sum_ended(struct plan_runs *runs, const struct cfg_doc *from, const struct cfg_doc *to)
+{
+    if (from != NULL && cfg_run_of(from)->state == CFG_RUN_ENDED) {
+        runs->ended--;
+        runs->ended_bytes -= strlen(from->json);
+    }
+    if (to != NULL && to->parsed != NULL && cfg_run_of(to)->state == CFG_RUN_ENDED) {
+        runs->ended++;
+        runs->ended_bytes += strlen(to->json);
+    }
+}
+
 int plans_put(struct plans *plans, const struct cfg_doc *from, const struct cfg_doc *to)
 {
     if (from != NULL && from->parsed == NULL)
         from = NULL;
+    sum_ended(&plans->runs, from, to);
     if (to == NULL || to->parsed == NULL) {
         remove_run(&plans->runs, to != NULL ? to->name : from->name);
         return 0;

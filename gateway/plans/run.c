@@ -56,18 +56,12 @@ static int make_room(const struct plan_world *world, struct cfg_change *change,
                      struct plan_outlook *outlook)
 {
     const struct cfg_doc *doc = NULL;
-    size_t count = 0, bytes = 0;
+    size_t count = world->runs->ended, bytes = world->runs->ended_bytes;
     int err = 0;
 
     if (world->runs->count >= CFG_RUNS_LIVE_MAX)
         return no(outlook, PLAN_NOT_SO, "",
                   "there are as many runs that have not ended as there may be");
-    while ((doc = cfg_store_next(world->store, &cfg_kind_run, doc)) != NULL) {
-        if (cfg_run_of(doc)->state != CFG_RUN_ENDED)
-            continue;
-        count++;
-        bytes += strlen(doc->json);
-    }
     while (err == 0 && (count >= CFG_RUNS_ENDED_MAX || bytes > ENDED_BYTES) &&
            (doc = cfg_store_next(world->store, &cfg_kind_run, doc)) != NULL) {
         struct plan_run *run;

@@ -25,10 +25,11 @@ struct plan_run {
     json_t *changes;        /* changes.h */
     int64_t above_since_ms; /* the signal that it waits for is high; INT64_MAX: it is not */
 };
-/* Runs that have not ended, by name. */
+/* Runs that have not ended, by name; of the ended ones only how many and how long they are. */
 struct plan_runs {
     struct plan_run **at;
     size_t count, room;
+    size_t ended, ended_bytes;
 };
 
 /* PS_E_NOMEM. */

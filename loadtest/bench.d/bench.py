@@ -19,6 +19,7 @@ import time
 import algorithms
 import cluster
 import connections
+import documents
 import instructions
 import overload
 import peers
@@ -120,6 +121,7 @@ def main():
     parser.add_argument("--instructions", action="store_true", help="instead: instructions of a \"no\" with the counter in memory and in Redis, by callgrind")
     parser.add_argument("--rebuild", action="store_true", help="instead: seconds until a counter in Redis that lost everything is rebuilt from Kafka, with 100,000 and 1,000,000 orders")
     parser.add_argument("--restart", action="store_true", help="instead: seconds until a gateway is ready and its memory, with 0.1, 1 and 5 million orders, from a checkpoint and without one")
+    parser.add_argument("--documents", action="store_true", help="instead: what changes, runs of plans and a start cost with many sales, blocks, plans and kept runs, beside few")
     parser.add_argument("--connections", action="store_true", help="instead: memory of idle connections, and buyers' p99 beside hostile ones")
     parser.add_argument("--overload", action="store_true", help="instead: orders in time at 1, 2 and 10 times the capacity, log-bound and CPU-bound, with the overload controller and without")
     parser.add_argument("--peers", action="store_true", help="with --overload: log-bound, beside nginx's limit_req and Envoy's adaptive concurrency before the same gateway")
@@ -157,6 +159,8 @@ def main():
             result = upstream.run(directory, arguments.case or list(upstream.BARS), arguments.rounds, arguments.seconds)
         elif arguments.algorithms:
             result = algorithms.run(directory, arguments.seconds)
+        elif arguments.documents:
+            result = documents.run()
         elif arguments.connections:
             result = connections.run(directory, arguments.rounds, arguments.seconds)
         else:

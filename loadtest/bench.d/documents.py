@@ -1,5 +1,6 @@
-"""What a change and a second of rest cost with few and with many documents, and how long a start with many takes:
-documents.py [--sales N] [--blocks N]."""
+"""What a change and a second of rest cost with few and with many documents, and how long a start with many takes. Then, with plans and the runs that
+are kept of them beside none: what the PUT of a limit, the start and end of a run and a page of runs cost, as a ratio:
+documents.py [--sales N] [--blocks N] [--plans N] [--runs N]."""
 import argparse
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+os.environ.setdefault("PENSTOCK_BUILD", str(ROOT / "build/release"))
 sys.path.insert(0, str(ROOT / "tests/system"))
 from penstock import ANY_VERSION, Gateway  # noqa: E402
 
@@ -65,18 +67,85 @@ def report(gateway, what):
           f" PUT of a block {change(gateway, '/admin/v1/blocklist/users/user-0', lambda n: {'reason': f'r{n}'})}", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--sales", type=int, default=10000)
-    parser.add_argument("--blocks", type=int, default=100000)
-    given = parser.parse_args()
-    for sales, blocks in ((1, 1), (given.sales, given.blocks)):
+# --- Plans. ---
+
+STEPS = [{"patch": {"kind": "limit", "name": "ip", "with": {"rate": 20}}}, {"override": {"target": "level", "value": 2}}]
+ROUNDS, CALLS = 10, 50
+
+
+def keep(gateway, plans, runs):
+    """One plan and one ended run as the gateway wrote them, as often as wanted, under other names."""
+    gateway.admin("PUT", "/admin/v1/plans/plan-0", {"title": "bench", "steps": STEPS, "ttl_s": 600})
+    cycle(gateway, 0)
+    gateway.stop()
+    with sqlite3.connect(gateway.state / "control.db") as db:
+        for kind, count, name in (("plans", plans - 1, "'plan-' || n"), ("runs", runs - 1, "printf('01000000-0000-7000-8000-%012d', n)")):
+            columns = [row[1] for row in db.execute("PRAGMA table_info(documents)")]
+            copied = ", ".join(name if column == "name" else column for column in columns)
+            db.execute(f"WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count})"
+                       f" INSERT INTO documents SELECT {copied} FROM numbers, (SELECT * FROM documents WHERE kind = '{kind}' LIMIT 1)")
+    db.close()
+    print(f"start with {plans} plans and {runs} runs: {start(gateway)}", flush=True)
+
+
+def limit(gateway, n):
+    assert gateway.admin("PATCH", "/admin/v1/limits/user", {"rate": 5 + n % 7}, headers=ANY_VERSION).status == 200
+
+
+def cycle(gateway, n):
+    asked = gateway.admin("POST", "/admin/v1/plans/plan-0/runs", {"reason": "bench"})
+    assert asked.status == 201, asked
+    assert gateway.admin("POST", f"/admin/v1/runs/{asked.json['run']}/revert").json["end"] == "reverted"
+
+
+def page(gateway, n):
+    assert gateway.admin("GET", "/admin/v1/runs?limit=100").status == 200
+
+
+def cost(gateway, call):
+    """Median of the calls in ms, and what one costs the gateway."""
+    took, before = [], cpu_s(gateway)
+    for n in range(CALLS):
+        started = time.monotonic()
+        call(gateway, n)
+        took.append((time.monotonic() - started) * 1e3)
+    return statistics.median(took), (cpu_s(gateway) - before) / CALLS * 1e3
+
+
+def compare_plans(plans, runs):
+    """Rounds in turn, so that what else the machine does hits both alike."""
+    rows = []
+    with Gateway() as without, Gateway() as kept:
+        without.admin("PUT", "/admin/v1/plans/plan-0", {"title": "bench", "steps": STEPS, "ttl_s": 600})
+        keep(kept, plans, runs)
+        print(f"a second of rest: {rest(without)}, with {plans} plans and {runs} runs {rest(kept)}")
+        for what, call in (("PATCH of a limit", limit), ("a run and its revert", cycle), ("a page of 100 runs", page)):
+            rounds = [(cost(without, call), cost(kept, call)) for _ in range(ROUNDS)]
+            few, many = ([statistics.fmean(one[side][figure] for one in rounds) for figure in (0, 1)] for side in (0, 1))
+            rows.append({"what": what, "plans": plans, "runs": runs, "ms": few[0], "ms_kept": many[0], "cpu_ms": few[1], "cpu_ms_kept": many[1],
+                         "ratio": many[1] / few[1]})
+            print(f"{what}: {few[1]:.2f} ms CPU ({few[0]:.1f} ms); with {plans} plans and {runs} runs {many[1]:.2f} ms CPU ({many[0]:.1f} ms): "
+                  f"{many[1] / few[1]:.2f} times the CPU", flush=True)
+    return rows
+
+
+def run(sales=10000, blocks=100000, plans=1000, runs=10000):
+    rows = compare_plans(plans, runs)
+    for few_sales, few_blocks in ((1, 1), (sales, blocks)):
         with Gateway() as gateway:
             gateway.stop()
-            fill(gateway.state / "control.db", sales, blocks)
-            print(f"start with {sales} sales and {blocks} blocks: {start(gateway)}", flush=True)
+            fill(gateway.state / "control.db", few_sales, few_blocks)
+            print(f"start with {few_sales} sales and {few_blocks} blocks: {start(gateway)}", flush=True)
             print(f"a second of rest: {rest(gateway)}", flush=True)
-            report(gateway, f"{sales} sales and {blocks} blocks")
+            report(gateway, f"{few_sales} sales and {few_blocks} blocks")
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name, count in (("sales", 10000), ("blocks", 100000), ("plans", 1000), ("runs", 10000)):
+        parser.add_argument(f"--{name}", type=int, default=count)
+    run(**vars(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -860,6 +860,27 @@ static void a_run_that_has_ended_is_kept_for_thirty_days(void **state)
     assert_null(cfg_store_find(store, &cfg_kind_run, last));
 }
 
+static void ended_runs_are_counted_once_over_a_restart_until_they_are_forgotten(void **state)
+{
+    (void)state;
+    prepare("p", RATE_STEP, ",\"ttl_s\":60");
+    for (int i = 0; i < 3; i++) {
+        start("p");
+        assert_int_equal(plans_live(plans)->ended, i);
+        assert_ok(by_hand(last, i == 1 ? KEEP : REVERT, "ann"));
+        put_rate(50);
+    }
+    size_t bytes = plans_live(plans)->ended_bytes;
+    assert_int_equal(plans_live(plans)->ended, 3);
+    assert_true(bytes > 3 * strlen(cfg_store_find(store, &cfg_kind_plan, "p")->json));
+    restart();
+    assert_int_equal(plans_live(plans)->ended, 3);
+    assert_int_equal(plans_live(plans)->ended_bytes, bytes);
+    pass(CFG_RUN_KEPT_MS / 1000);
+    assert_int_equal(plans_live(plans)->ended, 0);
+    assert_int_equal(plans_live(plans)->ended_bytes, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, drop_all)
 
 int main(void)
@@ -897,6 +918,7 @@ int main(void)
         TEST(what_would_be_without_runs_is_known),
         TEST(there_are_only_so_many_runs_at_once),
         TEST(a_run_that_has_ended_is_kept_for_thirty_days),
+        TEST(ended_runs_are_counted_once_over_a_restart_until_they_are_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
