@@ -5,10 +5,13 @@
 
 #include <stdio.h>
 
+#define PATIENCE_NS (UINT64_C(120) * 1000000000)
+
 uv_loop_t fixture_loop;
 struct redis_server server;
 struct gateway one, two;
 const char *const fixture_skus[SKUS] = {"black", "white"};
+static uint64_t started_ns; /* of the last gateway */
 
 static void on_ready(void *ctx)
 {
@@ -52,6 +55,7 @@ void gateway_start(struct gateway *gateway, uint8_t number, const char *url_text
     settings.link.backoff_max_ms = 50;
     settings.link.check_ms = 20;
     settings.link.command_timeout_ms = 2000;
+    started_ns = uv_hrtime();
     *gateway = (struct gateway){0};
     assert_int_equal(ps_redis_url_parse(url_text, &url, NULL), 0);
     assert_int_equal(inv_redis_new(&url, &settings, &start, &gateway->redis), 0);
@@ -60,8 +64,11 @@ void gateway_start(struct gateway *gateway, uint8_t number, const char *url_text
     inv_store_view_reached(gateway->store, INT64_MAX);
 }
 
+/* Whoever waits for something turns the loop until it has come: a test that waits in vain fails. */
 void turn(void)
 {
+    if (uv_hrtime() - started_ns > PATIENCE_NS)
+        fail_msg("the test has waited too long; the gateway said last: \"%s\"", one.text);
     (void)uv_run(&fixture_loop, UV_RUN_ONCE);
 }
 
