@@ -24,7 +24,9 @@
  * The place looks random, since the hash of a text encrypted once does. Whoever changes a bit gets
  * another pad, so the zeros are lost: a forgery opens once in 2^45. Two gateways whose names have
  * one hash, or a clock set back before a restart, may use a pad twice, once in a while; who has
- * both references and knows the pair learns in which bits the texts differ.
+ * both references and knows the pair learns in which bits the texts differ. Random bits of the
+ * process would prevent that, but the place has no bit left: they would take the gateway's, which
+ * would take the zeros', and a forgery would open once in 2^29.
  *
  * Names are hashed, not numbered, so that a reference outlives an upgrade and a change of the
  * rules: who opens it compares with the names that there are. */
