@@ -121,9 +121,9 @@ enum ans_client {
     X(sale_has_orders, 409, ANS_RETRY_NONE, "The sale has been opened", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "A sale that was opened can be deleted only if nobody has ordered from it, some seconds after its end.", \
       "End it.") \
-    X(in_use, 409, ANS_RETRY_NONE, "Others name it", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "What is to be deleted is named by other documents: a pool or a cache by routes, a route by limit rules. detail names them.", \
-      "Change or delete those first, or all together as a bundle.") \
+    X(in_use, 409, ANS_RETRY_NONE, "In use", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "What is to be deleted or changed is named by other documents (a pool or a cache by routes, a route by limit rules), or a live run of a plan holds it. detail names them.", \
+      "Change or delete those documents first, or all together as a bundle; end the run, or force the change.") \
     X(conflict, 409, ANS_RETRY_NONE, "Conflicts with the present state", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "Not possible in the present state. detail says why.", \
       "Read the document again.") \
