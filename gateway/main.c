@@ -89,6 +89,7 @@ static int load(const char *path, struct gw_settings *ret_settings)
 
 static int serve(struct gw_settings *settings, const char *config)
 {
+    ps_log_format_set((enum ps_log_format)settings->logging.format, "penstock", PENSTOCK_VERSION);
     if (ps_log_start(STDERR_FILENO, (enum ps_log_level)settings->logging.level) < 0) {
         fputs("penstock: cannot start the log\n", stderr);
         return EXIT_FAILED;

@@ -125,6 +125,7 @@ int gw_open_parts(struct gw_gateway *gateway)
     if ((err = gw_state_dir_open(settings->state_dir, &gateway->dir, &fault)) < 0 ||
         (err = gw_sockets_open(settings, gateway->workers.count, &gateway->sockets, &fault)) < 0)
         return gw_state_dir_undo(&gateway->dir, gw_say_fault(&fault, err));
+    ps_log_node_set(gateway->dir.gateway_id);
     if ((err = adm_limit_table_new((size_t)mib, &gateway->limits)) < 0)
         return gw_state_dir_undo(
             &gateway->dir,

@@ -86,7 +86,8 @@ struct gw_settings {
         int64_t timeout_ms;
     } drain;
     struct {
-        int level; /* enum ps_log_level */
+        int level;  /* enum ps_log_level */
+        int format; /* enum ps_log_format */
     } logging;
     struct {
         int64_t every;                    /* of the API; 0: none */

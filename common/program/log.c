@@ -6,7 +6,7 @@
  * only the writer. Should a write block all the same, ps_log_stop leaves the writer behind
  * after its deadline: for that reason ring and semaphore are never freed. */
 #include "common/program/log.h"
-#include "common/text/buf.h"
+#include "common/program/log_line.h"
 #include "common/clock.h"
 #include "common/err.h"
 #include "common/ring.h"
@@ -17,6 +17,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,13 +39,21 @@ static struct {
     _Atomic int64_t give_up_ns; /* monotonic: when the writer must end; INT64_MAX while it runs */
     _Atomic uint64_t dropped;
     _Atomic uint64_t untold; /* dropped lines not yet reported */
+    struct ps_log_style style;
+    char node[PS_LOG_NODE_MAX + 1];
+    _Atomic bool node_is_set;
     struct {
         struct ps_ring *ring;
         sem_t wake;
         pthread_t thread;
         bool left_behind;
     } writer;
-} g = {.least = PS_LOG_INFO, .fd = STDERR_FILENO, .give_up_ns = INT64_MAX};
+} g = {.least = PS_LOG_INFO,
+       .fd = STDERR_FILENO,
+       .give_up_ns = INT64_MAX,
+       .style = {PS_LOG_PENSTOCK, "", "", NULL}};
+
+const char *const ps_log_formats[] = {"penstock", "ecs", NULL};
 
 static void count_dropped(void)
 {
@@ -52,59 +61,16 @@ static void count_dropped(void)
     atomic_fetch_add_explicit(&g.untold, 1, memory_order_relaxed);
 }
 
-static void put_name(struct ps_buf *buf, const char *name)
-{
-    ps_buf_put(buf, ",\"", 2);
-    ps_buf_puts(buf, name);
-    ps_buf_put(buf, "\":", 2);
-}
-
-static void put_field(struct ps_buf *buf, const struct ps_log_field *field)
-{
-    if (field->kind == PS_LOG_FLAG && field->number == 0)
-        return;
-    put_name(buf, field->name);
-    if (field->kind == PS_LOG_INT)
-        ps_buf_put_int(buf, field->number);
-    else if (field->kind == PS_LOG_BOOL || field->kind == PS_LOG_FLAG)
-        ps_buf_puts(buf, field->number ? "true" : "false");
-    else if (field->text == NULL)
-        ps_buf_puts(buf, "null");
-    else
-        ps_buf_put_json(buf, field->text,
-                        field->len == SIZE_MAX ? strlen(field->text) : field->len);
-}
-
+/* Into the line, with the number of lines that were dropped since the last one that said so. */
 static void format_line(struct line *line, enum ps_log_level level, const char *event,
                         const struct ps_log_field *fields)
 {
-    static const char *const levels[] = {"debug", "info", "warn", "error"};
-    char time[PS_TIME_LEN + 1];
-    ps_time_format(ps_clock_wall_ms(&ps_clock_system), time);
-    struct ps_buf buf;
-    ps_buf_init(&buf, line->text, sizeof line->text - 2); /* room for the brace and the newline */
-    ps_buf_puts(&buf, "{\"time\":\"");
-    ps_buf_puts(&buf, time);
-    ps_buf_puts(&buf, "\",\"level\":\"");
-    ps_buf_puts(&buf, levels[level]);
-    ps_buf_puts(&buf, "\",\"event\":\"");
-    ps_buf_puts(&buf, event);
-    ps_buf_puts(&buf, "\"");
-    uint64_t untold = atomic_exchange_explicit(&g.untold, 0, memory_order_relaxed);
-    if (untold > 0) {
-        put_name(&buf, "dropped");
-        ps_buf_put_int(&buf, (int64_t)untold);
-    }
-    for (; fields->kind != PS_LOG_END; fields++) {
-        size_t before = buf.len;
-        put_field(&buf, fields);
-        if (buf.overflow) {
-            buf.len = before;
-            buf.overflow = false;
-        }
-    }
-    memcpy(line->text + buf.len, "}\n", 2);
-    line->len = buf.len + 2;
+    struct ps_log_style style = g.style;
+
+    style.node = atomic_load_explicit(&g.node_is_set, memory_order_acquire) ? g.node : NULL;
+    line->len =
+        ps_log_line(&style, level, event, fields,
+                    atomic_exchange_explicit(&g.untold, 0, memory_order_relaxed), line->text);
 }
 
 /* Writes the line whole, waiting for the descriptor until `give_up_ns` (which may be moved while
@@ -167,6 +133,17 @@ static void *writer_main(void *arg)
         if (atomic_load(&g.give_up_ns) != INT64_MAX)
             return NULL;
     }
+}
+
+void ps_log_format_set(enum ps_log_format format, const char *service, const char *version)
+{
+    g.style = (struct ps_log_style){.format = format, .service = service, .version = version};
+}
+
+void ps_log_node_set(const char *node)
+{
+    (void)snprintf(g.node, sizeof g.node, "%s", node);
+    atomic_store_explicit(&g.node_is_set, true, memory_order_release);
 }
 
 int ps_log_start(int fd, enum ps_log_level least)

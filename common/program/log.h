@@ -8,6 +8,9 @@
 #include "common/defs.h"
 
 enum ps_log_level { PS_LOG_DEBUG, PS_LOG_INFO, PS_LOG_WARN, PS_LOG_ERROR };
+/* The names of a line's members: our own, or those of the Elastic Common Schema. */
+enum ps_log_format { PS_LOG_PENSTOCK, PS_LOG_ECS };
+extern const char *const ps_log_formats[]; /* their names, in order, NULL-terminated */
 
 enum ps_log_kind { PS_LOG_END, PS_LOG_STRING, PS_LOG_INT, PS_LOG_BOOL, PS_LOG_FLAG };
 
@@ -39,6 +42,12 @@ struct ps_log_field {
     ps_log_write(level, event, (struct ps_log_field[]){__VA_ARGS__})
 void ps_log_write(enum ps_log_level level, const char *event, const struct ps_log_field *fields);
 
+/* The format of all lines, and the service that each line of PS_LOG_ECS names. Before ps_log_start;
+ * the texts outlive the log. */
+void ps_log_format_set(enum ps_log_format format, const char *service, const char *version);
+/* The instance of the service, which lines of PS_LOG_ECS name from now on: at most 64 bytes of it,
+ * copied. Once. */
+void ps_log_node_set(const char *node);
 /* Starts the writer. Before start (and after stop) a line is written at once, to stderr or the last
  * descriptor, and waits up to a second for it. SIGPIPE must be ignored by the program. PS_E_NOMEM,
  * PS_E_BUSY: started already. */

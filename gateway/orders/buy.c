@@ -239,7 +239,7 @@ static enum ord_state append_accepted(struct passage *passage)
 {
     struct ord_request *request = passage->request;
     const struct ord_deps *deps = request->deps;
-    char trace[ORD_TRACE_LEN + 1];
+    char trace[PS_TRACEPARENT_LEN + 1];
     struct oq_event event = accepted_event(request, passage->wall_ms);
     struct oq_ticket ticket = {.owner = deps->owner, .kind = ord_flow_stamp(passage->now_ns)};
     int err;

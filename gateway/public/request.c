@@ -4,6 +4,7 @@
 #include "gateway/public/request.h"
 
 #include "common/program/log.h"
+#include "common/text/traceparent.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,12 +41,23 @@ static const char *route_of(const struct pub_request *request)
     return route != NULL ? route->name : NULL;
 }
 
+/* The trace of the request's traceparent; NULL: none, or a malformed one. Into `text`. */
+static const char *trace_id_of(const struct pub_request *request, char text[PS_TRACE_ID_LEN + 1])
+{
+    struct ps_traceparent parent;
+
+    if (ps_traceparent_parse(request->http->header[SRV_H_TRACEPARENT], &parent) < 0)
+        return NULL;
+    *ps_hex_put(text, parent.trace, sizeof parent.trace) = '\0';
+    return text;
+}
+
 static void write_access_log(const struct pub_request *request, enum ans_verdict verdict,
                              int64_t took_ns)
 {
     struct pub_sampling *sampling = sampling_of(request);
     const struct page_request *page = &request->page;
-    char user[17], address[46];
+    char user[17], address[46], trace[PS_TRACE_ID_LEN + 1];
 
     if (sampling->every == 0)
         return;
@@ -56,6 +68,7 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
     ps_address_format(&request->client.address, address);
     ps_log(PS_LOG_INFO, "access",
            PS_F_STRN("request_id", request->http->request_id.at, request->http->request_id.len),
+           PS_F_STR("trace_id", trace_id_of(request, trace)),
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
            PS_F_STR("address", request->listener->access_has_addresses ? address : NULL),
            PS_F_STRN("sale", request->order.sale_name.at, request->order.sale_name.len),

@@ -27,6 +27,8 @@ static int set_up(const struct st_settings *settings)
         perror("penstock-settle: sigaction");
         return -1;
     }
+    ps_log_format_set((enum ps_log_format)settings->log_format, "penstock-settle",
+                      PENSTOCK_VERSION);
     if (sodium_init() < 0 || ps_calls_start() < 0 ||
         ps_log_start(STDERR_FILENO, (enum ps_log_level)settings->log_level) != 0) {
         fputs("penstock-settle: cannot start\n", stderr);

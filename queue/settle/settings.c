@@ -2,6 +2,7 @@
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
 #include "common/program/flags.h"
+#include "common/program/log.h"
 #include "common/program/reference.h"
 #include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
@@ -50,6 +51,7 @@ static const struct ps_member members[] = {
     {"progress_s", PS_M_INT, AT(progress_s), .min = 0, .max = 3600, .unit = {"s"}, .fallback = "10", .text = {"How often to log progress, while there is any; 0 = never", "有进展时，每隔多久记录一次进度；0：不记录"}},
     {"patience_s", PS_M_INT, AT(patience_s), .min = 1, .max = 86400, .unit = {"s"}, .fallback = "30", .text = {"With --once: give up after this time without progress", "使用 --once 时：这么久没有进展就放弃"}},
     {"log_level", PS_M_ENUM, AT(log_level), .words = log_levels, .fallback = "\"info\"", .text = {"The lowest level that is logged", "写进日志的最低级别"}},
+    {"log_format", PS_M_ENUM, AT(log_format), .words = ps_log_formats, .fallback = "\"penstock\"", .text = {"Names of the log's members: penstock, or ecs, those of the Elastic Common Schema for Elasticsearch", "日志字段的命名：penstock，或 ecs（Elastic Common Schema，供 Elasticsearch 使用）"}},
 };
 /* clang-format on */
 const struct ps_table st_settings_table = {.title = "Settings of penstock-settle",

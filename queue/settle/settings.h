@@ -31,7 +31,7 @@ struct st_settings {
     } metrics;
     int64_t progress_s;
     int64_t patience_s;
-    int log_level;
+    int log_level, log_format; /* enum ps_log_level, enum ps_log_format */
 
     const char *docs_dir; /* of ST_DOCS; points into argv */
 };

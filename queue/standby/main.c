@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,8 +20,21 @@ enum { EXIT_WELL, EXIT_FAILED, EXIT_USAGE };
 
 struct arguments {
     const char *gateway, *token_file, *state_dir;
+    enum ps_log_format log_format;
     bool once, version, help;
 };
+
+static int set_format(const struct ps_flag *flag, const char *value, void *field,
+                      struct ps_fault *fault)
+{
+    for (size_t i = 0; ps_log_formats[i] != NULL; i++) {
+        if (strcmp(value, ps_log_formats[i]) == 0) {
+            *(enum ps_log_format *)field = (enum ps_log_format)i;
+            return 0;
+        }
+    }
+    return ps_fault(fault, PS_E_INVALID, flag->name, "\"%s\" is neither penstock nor ecs", value);
+}
 
 #define AT(field) offsetof(struct arguments, field)
 
@@ -29,6 +43,7 @@ static const struct ps_flag flags[] = {
     {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:8090", ps_flag_set_text, AT(gateway), 0, 0},
     {"--token-file", "FILE", "a file whose first line is a token of that gateway with the role admin", ps_flag_set_text, AT(token_file), 0, 0},
     {"--state-dir", "DIR", "where the copy is kept: the state_dir of the gateway that will take over", ps_flag_set_text, AT(state_dir), 0, 0},
+    {"--log-format", "FORMAT", "names of the log's members: penstock, or ecs, those of the Elastic Common Schema", set_format, AT(log_format), 0, 0},
     {"--once", NULL, "exit when everything up to this moment is copied", ps_flag_set_bool, AT(once), 0, 0},
     {"--version", NULL, "print the version", ps_flag_set_bool, AT(version), 0, 0},
     {"--help", NULL, "print this", ps_flag_set_bool, AT(help), 0, 0},
@@ -96,6 +111,7 @@ static int run(const struct arguments *arguments)
     int status = EXIT_FAILED;
 
     (void)umask(077);
+    ps_log_format_set(arguments->log_format, "penstock-standby", PENSTOCK_VERSION);
     if (sigaction(SIGINT, &on_stop, NULL) < 0 || sigaction(SIGTERM, &on_stop, NULL) < 0 ||
         sigaction(SIGPIPE, &ignore, NULL) < 0 || sodium_init() < 0 || ps_calls_start() < 0 ||
         ps_log_start(STDERR_FILENO, PS_LOG_INFO) != 0) {

@@ -211,3 +211,21 @@ class HAProxyWithPages(HAProxy):
 
     def environment(self, gateways):
         return {**super().environment(gateways), "PENSTOCK_PAGES": "1"}
+
+
+class NginxWithEcs(Nginx):
+    """Its reference with the log format for Elasticsearch."""
+
+    def command(self, gateways):
+        command = super().command(gateways)
+        site = (self.where / "site.conf").read_text()
+        assert site.count("penstock.log penstock;") == 2
+        (self.where / "site.conf").write_text(site.replace("penstock.log penstock;", "penstock.log penstock_ecs;"))
+        return command
+
+
+class HAProxyWithEcs(HAProxy):
+    """Its reference, changed to log for Elasticsearch."""
+
+    def environment(self, gateways):
+        return {**super().environment(gateways), "PENSTOCK_LOG_ECS": "1"}

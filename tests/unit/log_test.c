@@ -98,6 +98,46 @@ static void a_line_is_one_json_object(void **state)
     assert_null(next_line(&cursor));
 }
 
+/* Names of ECS have the type of ECS; what it has no name for is below penstock. */
+static void a_line_in_the_format_ecs_has_the_names_of_ecs(void **state)
+{
+    (void)state;
+    struct pipe_ends ends = make_pipe(0);
+    ps_log_format_set(PS_LOG_ECS, "shop", "1.2.3");
+    assert_ok(ps_log_start(ends.writer, PS_LOG_INFO));
+    ps_log(PS_LOG_WARN, "access", PS_F_STR("request_id", "r1"), PS_F_STR("trace_id", "ab"),
+           PS_F_STR("user", NULL), PS_F_STR("address", "192.0.2.1"), PS_F_STR("peer", "unix"),
+           PS_F_STR("method", "GET"), PS_F_INT("status", 409), PS_F_INT("took_us", 7),
+           PS_F_STR("why", "w"), PS_F_STR("error", "e"), PS_F_STR("who", "ann"),
+           PS_F_STR("version", "1.2.3"), PS_F_INT("version", 4), PS_F_STR("verdict", "sold_out"),
+           PS_F_FLAG("rehearsal", false));
+    ps_log_node_set("gw-1");
+    ps_log(PS_LOG_INFO, "slow", PS_F_INT("took_us", INT64_MAX));
+    ps_log_stop();
+    ps_log_format_set(PS_LOG_PENSTOCK, "", "");
+    close(ends.writer);
+    char *cursor = read_all(ends.reader);
+    json_t *line = next_line(&cursor),
+           *want = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:i, "
+                             "s:s, s:s, s:s, s:i, s:s}",
+                             "log.level", "warn", "message", "access", "ecs.version", "8.11.0",
+                             "event.action", "access", "service.name", "shop", "service.version",
+                             "1.2.3", "http.request.id", "r1", "trace.id", "ab", "source.ip",
+                             "192.0.2.1", "source.address", "unix", "http.request.method", "GET",
+                             "http.response.status_code", 409, "event.duration", 7000,
+                             "event.reason", "w", "error.message", "e", "user.name", "ann",
+                             "penstock.version", 4, "penstock.verdict", "sold_out");
+    assert_int_equal(strlen(text_of(line, "@timestamp")), 24);
+    assert_ok(json_object_del(line, "@timestamp"));
+    assert_true(json_equal(line, want));
+    json_decref(want);
+    json_decref(line);
+    line = next_line(&cursor);
+    assert_string_equal(text_of(line, "service.node.name"), "gw-1");
+    assert_int_equal(json_integer_value(json_object_get(line, "event.duration")), INT64_MAX);
+    json_decref(line);
+}
+
 static void what_does_not_fit_in_a_line_is_left_out(void **state)
 {
     (void)state;
@@ -259,6 +299,7 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_one_json_object),
+        cmocka_unit_test(a_line_in_the_format_ecs_has_the_names_of_ecs),
         cmocka_unit_test(what_does_not_fit_in_a_line_is_left_out),
         cmocka_unit_test(before_start_and_after_stop_lines_are_written_at_once),
         cmocka_unit_test(lines_of_a_thread_stay_in_order),

@@ -13,13 +13,13 @@ static void a_good_trace_goes_on_and_a_bad_one_starts_anew(void **state)
                                       "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
                                       "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
                                       "garbage"};
-    char memory[ORD_TRACE_LEN + 1], again[ORD_TRACE_LEN + 1];
+    char memory[PS_TRACEPARENT_LEN + 1], again[PS_TRACEPARENT_LEN + 1];
     struct ps_uuid_source ids;
 
     (void)state;
     ps_uuid_source_init(&ids);
     assert_int_equal(ord_trace_next((struct ps_str){0}, &ids, 1, memory).len, 0);
-    assert_ptr_equal(ord_trace_next((struct ps_str){good, ORD_TRACE_LEN}, &ids, 1, memory).at,
+    assert_ptr_equal(ord_trace_next((struct ps_str){good, PS_TRACEPARENT_LEN}, &ids, 1, memory).at,
                      good);
     for (size_t i = 0; i < PS_ARRAY_LEN(bad); i++) {
         struct ps_str next =

@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from front import HAProxy, HAProxyWithPages, Nginx, NginxWithPages, Pretenders, Shop, tool
+from ecs import read_lines
+from front import HAProxy, HAProxyWithEcs, HAProxyWithPages, Nginx, NginxWithEcs, NginxWithPages, Pretenders, Shop, tool
 from penstock import ROOT, Gateway, call, raw, wait_until
 from upstreams import Reply, Upstream
 
@@ -235,6 +236,32 @@ def test_behind_a_reference_a_browser_with_many_cookies_buys_as_who_its_token_sa
             assert answer.status == 202, answer
             assert [order["user"] for order in gateway.orders("sale")] == ["ann"]
             assert "www-authenticate" not in answer.headers
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize("with_ecs", [HAProxyWithEcs, NginxWithEcs], ids=["haproxy", "nginx"])
+def test_one_query_finds_a_request_in_the_logs_of_the_proxy_and_the_gateway_and_its_order(tmp_path, shop, with_ecs):
+    """Both logs have the names of the Elastic Common Schema, and no query of a URL."""
+    with Gateway(settings={"logging": {"format": "ecs"}, "access_log": {"every": 1}}) as gateway:
+        gateway.make_sale("sale", stock=1)
+        with with_ecs(tmp_path, shop, [gateway.port] * 3) as front:
+            wait_passes(front)
+            answer = call(front.port, "POST", "/v1/sales/sale/orders", {"sku": "phone", "quantity": 1}, bearer(shop.token(), traceparent=f"00-{TRACE}-b7ad6b7169203331-01"))
+            assert answer.status == 202, answer
+            raw(front.port, b'GET /v1/sales/"\\x%22?typed=secret HTTP/1.1\r\nHost: a\r\ntraceparent: 00-"-x\r\nConnection: close\r\n\r\n')
+            request_id = answer.headers["x-request-id"]
+            assert [order["order_id"] for order in gateway.orders("sale", request_id=request_id)] == [answer.json["order_id"]]
+            lines = wait_until(lambda: "x%22" in front.log() and request_id in front.log() and read_lines(front.log() + gateway.log_path.read_text()), what="the lines")
+        found = [line for line in lines if line.get("http.request.id") == request_id]
+        assert [line["service.name"] for line in found] == [f"penstock-{with_ecs.__bases__[0].__name__.lower()}", "penstock"]
+        assert {(line["trace.id"], line["http.response.status_code"], line["event.action"]) for line in found} == {(TRACE, 202, "access")}
+        assert [line["url.path"] for line in found if "url.path" in line] == ["/v1/sales/sale/orders"] and found[0]["source.ip"] == "127.0.0.1"
+        assert 0 < found[1]["event.duration"] < 60e9 and found[0]["event.duration"] % 1000000 == 0
+        none = "-" if with_ecs is HAProxyWithEcs else ""
+        odd = [line for line in read_lines(front.log()) if "x%22" in line.get("url.path", "")]
+        assert [(line["url.path"], line["trace.id"]) for line in odd] == [('/v1/sales/"\\x%22', none)] and "secret" not in front.log()
 
 
 @pytest.fixture(params=[HAProxyWithPages, NginxWithPages], ids=["haproxy", "nginx"])
