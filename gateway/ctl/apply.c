@@ -54,11 +54,13 @@ static int read_bundle(const struct ctl *ctl, json_t **ret_body)
 static int put_bundle(const struct ctl *ctl, const json_t *body, bool dry_run,
                       struct ctl_reply *ret_reply)
 {
+    char query[64];
+    (void)snprintf(query, sizeof query, "?left_out=%s&dry_run=%d&force=%d",
+                   ctl->options.prune ? "drop" : "keep", dry_run, ctl->options.force);
     const struct ctl_call call = {
         .method = "PUT",
-        .path = "/admin/v1/config?left_out={+}{+}{+}{}",
-        .args = {ctl->options.prune ? "drop" : "keep", dry_run ? "&dry_run=1" : "",
-                 ctl->options.kinds != NULL ? "&kinds=" : "", ctl->options.kinds},
+        .path = "/admin/v1/config{+}{+}{}",
+        .args = {query, ctl->options.kinds != NULL ? "&kinds=" : "", ctl->options.kinds},
         .body = body,
         .if_match = "*"};
 

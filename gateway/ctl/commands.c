@@ -48,9 +48,11 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_METHOD]     = {"--method", "METHOD", "The method of a page's request (GET)", TEXT, AT(method), 0, 0},
     [CTL_F_PATH]       = {"--path", "PATH", "The path of a page, with its query", TEXT, AT(path), 0, 0},
     [CTL_F_HEADER]     = {"--header", "HEADER", "A header of a page's request, such as 'Cookie: a=b'; may be repeated", ctl_add_header, AT(headers), 0, 0},
-    [CTL_F_FORCE]      = {"--force", NULL, "run: takes over what other runs have changed; runs revert: also takes back what somebody has changed since", BOOL, AT(force), 0, 0},
+    [CTL_F_FORCE]      = {"--force", NULL, "run: takes over what other runs have changed; runs revert: also takes back what somebody has changed since; apply, config rollback: also changes what runs in force hold", BOOL, AT(force), 0, 0},
     [CTL_F_BREAK_GLASS] = {"--break-glass", NULL, "Runs the plan without the approvals that it needs; this is counted, and an alert fires", BOOL, AT(break_glass), 0, 0},
     [CTL_F_AT]         = {"--at", "TIME", "When the request comes, such as 2026-11-27T10:00:00Z; default: now", TEXT, AT(at), 0, 0},
+    [CTL_F_BASE]       = {"--base", NULL, "As the documents would be without the runs of plans in force: that is what belongs into git", BOOL, AT(base), 0, 0},
+    [CTL_F_WEIGHT]     = {"--weight", "N", "Its share of the requests (1); 0: it gets none", INT, AT(weight), 0, 1000},
 };
 
 #define REASON CTL_BIT(CTL_F_REASON)
@@ -63,14 +65,28 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
 #define FILES  (CTL_BIT(CTL_F_FILE) | CTL_BIT(CTL_F_PRUNE) | CTL_BIT(CTL_F_KINDS))
 
 const struct ctl_command ctl_commands[] = {
-    {"get",        "KIND [NAME]",           1, 2, 0,                     "table json", "Shows documents of a kind, or one of them", ctl_get, false},
+    {"get",        "KIND [NAME [VERSION]]", 1, 3, 0,                     "table json", "Shows documents of a kind, or one of them, or an old version of it", ctl_get, false},
     {"describe",   "KIND",                  1, 1, 0,                     "table json", "Shows the members of a kind's documents", ctl_describe, false},
     {"edit",       "KIND [NAME]",           1, 2, REASON,                NULL,         "Opens a document in $VISUAL or $EDITOR and saves it, unless somebody else changed it in the meantime", ctl_edit, false},
+    {"patch",      "KIND [NAME] PATCH",     2, 3, DRY | REASON,          "table json", "Changes members of a document, whatever its version: PATCH is a merge patch such as '{\"rate\":20}'", ctl_patch, false},
+    {"delete",     "KIND NAME",             2, 2, DRY | REASON,          "table json", "Deletes a document", ctl_delete, false},
     {"diff",       "",                      0, 0, FILES,                 "table json", "Shows what apply would change; status 0: nothing, 1: something, above 1: an error", ctl_diff, false},
-    {"apply",      "",                      0, 0, FILES | DRY | REASON,  "table json", "Changes documents to match the files, all of them or none", ctl_apply, false},
+    {"apply",      "",                      0, 0, FILES | DRY | REASON | FORCE, "table json", "Changes documents to match the files, all of them or none", ctl_apply, false},
     {"rollback",   "KIND [NAME] [VERSION]", 1, 3, DRY | REASON,          "table json", "Restores a version of a document; without VERSION lists its versions", ctl_rollback, false},
+    {"config export", "",                   0, 0, CTL_BIT(CTL_F_KINDS) | CTL_BIT(CTL_F_BASE), NULL, "Prints all documents, or those of --kinds, as one file for apply -f", ctl_config_export, false},
+    {"config versions", "",                 0, 0, CTL_BIT(CTL_F_KINDS),  "table json", "Lists the changes of documents that the gateway remembers, by revision", ctl_config_versions, false},
+    {"config rollback", "REVISION",         1, 1, CTL_BIT(CTL_F_KINDS) | DRY | FORCE | REASON, "table json", "Restores all documents, or those of --kinds, as they were at a revision", ctl_config_rollback, false},
+    {"route resume", "ROUTE",               1, 1, REASON,                "table json", "Resumes the splits of a route that were taken back automatically", ctl_one_call, false},
+    {"cache purge", "CACHE key|prefix|tag VALUE", 3, 3, REASON,          "table json", "Removes answers from a cache: one by its key, those whose keys begin so, or those with a tag", ctl_cache_purge, false},
+    {"endpoint list", "POOL",               1, 1, 0,                     "table json", "Lists the endpoints that have registered themselves in a pool", ctl_one_call, false},
+    {"endpoint show", "POOL ADDRESS",       2, 2, 0,                     "table json", "Shows a registration", ctl_one_call, false},
+    {"endpoint put", "POOL ADDRESS",        2, 2, TTL | CTL_BIT(CTL_F_WEIGHT) | REASON, "table json", "Registers an endpoint, or renews its registration, for --ttl (15 s)", ctl_endpoint_put, false},
+    {"endpoint remove", "POOL ADDRESS",     2, 2, REASON,                NULL,         "Removes a registration", ctl_one_call, false},
+    {"breakers",   "",                      0, 0, 0,                     "table json", "Lists the circuit breakers", ctl_one_call, false},
+    {"flow",       "",                      0, 0, 0,                     "table json", "Shows how many calls may be under way to the log and to Redis, and are", ctl_one_call, false},
     {"top",        "",                      0, 0, CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE), NULL, "Shows a live screen: level and signals, open sales, overrides; q quits", ctl_top, false},
-    {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_override_list, false},
+    {"override list", "",                   0, 0, 0,                     "table json", "Lists overrides, and the values without them", ctl_one_call, false},
+    {"override show", "TARGET",             1, 1, CTL_BIT(CTL_F_GATEWAY), "table json", "Shows an override", ctl_override_show, false},
     {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
     {"run",        "PLAN",                  1, 1, TTL | FORCE | CTL_BIT(CTL_F_BREAK_GLASS) | DRY | REASON, "table json", "Runs a plan, or arms it if it has a start; with --dry-run status 1 if it would fail", ctl_run, false},
@@ -92,16 +108,24 @@ const struct ctl_command ctl_commands[] = {
     {"sale end",   "SALE",                  1, 1, REASON,                "table json", "Ends a sale for good", ctl_sale_act, false},
     {"sale adjust", "SALE SKU DELTA",       3, 3, CTL_BIT(CTL_F_ID) | REASON, "table json", "Changes the stock of an open sale, once for each --id", ctl_sale_adjust, false},
     {"sale audit", "SALE",                  1, 1, 0,                     "table json", "Checks a sale's counter and orders against the log; status 1 if they differ", ctl_sale_audit, false},
-    {"order show", "ORDER",                 1, 1, 0,                     "table json", "Shows an order", ctl_order_show, false},
-    {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Confirms an order: it is paid", ctl_order_act, false},
-    {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_order_act, false},
+    {"sale rebuild", "SALE",                1, 1, REASON,                "table json", "Counts a sale again from the log, if an audit shows that its counter is wrong; buyers get 503 meanwhile", ctl_one_call, false},
+    {"sale log",   "SALE",                  1, 1, CTL_BIT(CTL_F_AFTER),  "ndjson",     "Prints all records of a sale's order log", ctl_sale_log, false},
+    {"order show", "ORDER",                 1, 1, 0,                     "table json", "Shows an order", ctl_one_call, false},
+    {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Confirms an order: it is paid", ctl_one_call, false},
+    {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_one_call, false},
+    {"order batch", "confirm|cancel",       1, 1, CTL_BIT(CTL_F_FILE) | REASON, "table json", "Confirms or cancels the orders whose ids are in the file, one a line; status 1 if some were refused", ctl_order_batch, false},
     {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
     {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Shows who changed what, when and why: the last 100 changes, or those after --after", ctl_audit_show, false},
     {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_GATEWAY), NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; with --sale also against the hashes in that sale's order log (of files: those of --gateway); status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
-    {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_token_list, false},
+    {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_one_call, false},
     {"token new",  "registrar|viewer|operator|admin", 1, 1, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_POOL) | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Creates a token; its secret is printed once, or written to --out", ctl_token_new, false},
-    {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_token_remove, false},
-    {"nodes",      "",                      0, 0, 0,                     "table json", "Lists the gateways of the cluster, as seen by the gateway that is called", ctl_nodes, false},
+    {"token remove", "ID",                  1, 1, REASON,                NULL,         "Removes a token", ctl_one_call, false},
+    {"rehearsal-key list", "",              0, 0, 0,                     "table json", "Lists the keys that sign marks of rehearsals, without their secrets", ctl_one_call, false},
+    {"rehearsal-key new", "",               0, 0, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Creates such a key, for penstock-rehearse --rehearsal-key; its secret is printed once, or written with it to --out", ctl_rehearsal_key_new, false},
+    {"rehearsal-key remove", "KEY",         1, 1, REASON,                NULL,         "Revokes a key: end its rehearsal first", ctl_one_call, false},
+    {"settings",   "",                      0, 0, 0,                     "table json", "Shows the settings of the gateway, without secrets", ctl_one_call, false},
+    {"standby",    "",                      0, 0, 0,                     "table json", "Shows how far the standby follows the gateway's journal", ctl_one_call, false},
+    {"nodes",      "",                      0, 0, 0,                     "table json", "Lists the gateways of the cluster, as seen by the gateway that is called", ctl_one_call, false},
     {"drain",      "",                      0, 0, REASON,                NULL,         "Drains the gateway: it answers pending requests, then ends", ctl_drain, false},
     {"use",        "[CONTEXT]",             0, 1, 0,                     NULL,         "Makes a context current; --admin and --token-file create or change it; without a name lists all", ctl_use, true},
     {"completion", "bash|zsh",              1, 1, 0,                     NULL,         "Prints a shell's completion script", ctl_completion, true},
@@ -178,7 +202,7 @@ static const struct ctl_command *find_command(const struct line *line, int *ret_
 /* Reports an unknown command; for a first word alone ("sale") lists what may follow. */
 static int say_no_command(const struct line *line)
 {
-    const char *names[64] = {NULL};
+    const char *names[PS_ARRAY_LEN(ctl_commands)] = {NULL};
     char list[512] = "";
     size_t count = 0, len = strlen(line->words[0]);
 
@@ -212,7 +236,7 @@ static int read_options(struct ctl *ctl, struct line *line)
         if ((mask & CTL_BIT(i)) != 0)
             table[count++] = ctl_flags[i];
     ctl->options = (struct ctl_options){
-        .ttl_s = -1, .after = -1, .limit = -1, .interval_s = 2, .quantity = -1};
+        .ttl_s = -1, .after = -1, .limit = -1, .interval_s = 2, .quantity = -1, .weight = -1};
     if (ps_flags_read(table, count, line->flag_count, line->flags, &ctl->options, &fault) < 0)
         return ctl_say(CTL_USAGE, "%s %s", fault.path, fault.text);
     return CTL_OK;

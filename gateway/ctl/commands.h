@@ -13,7 +13,17 @@ int ctl_get(struct ctl *ctl);
 int ctl_describe(struct ctl *ctl);
 int ctl_sale_list(struct ctl *ctl);
 int ctl_edit(struct ctl *ctl);
+int ctl_patch(struct ctl *ctl);
+int ctl_delete(struct ctl *ctl);
 int ctl_rollback(struct ctl *ctl);
+/* calls.c: the calls of a table, and those with an option more */
+int ctl_one_call(struct ctl *ctl);
+int ctl_override_show(struct ctl *ctl);
+int ctl_endpoint_put(struct ctl *ctl);
+int ctl_cache_purge(struct ctl *ctl);
+int ctl_config_export(struct ctl *ctl);
+int ctl_config_versions(struct ctl *ctl);
+int ctl_config_rollback(struct ctl *ctl);
 /* apply.c */
 int ctl_apply(struct ctl *ctl);
 int ctl_diff(struct ctl *ctl);
@@ -23,17 +33,14 @@ int ctl_sale_act(struct ctl *ctl);
 int ctl_sale_adjust(struct ctl *ctl);
 int ctl_sale_audit(struct ctl *ctl);
 /* orders.c */
-int ctl_order_show(struct ctl *ctl);
-int ctl_order_act(struct ctl *ctl);
+int ctl_order_batch(struct ctl *ctl);
 int ctl_order_export(struct ctl *ctl);
+int ctl_sale_log(struct ctl *ctl);
 /* desk.c */
-int ctl_override_list(struct ctl *ctl);
 int ctl_override_set(struct ctl *ctl);
 int ctl_override_end(struct ctl *ctl);
-int ctl_token_list(struct ctl *ctl);
 int ctl_token_new(struct ctl *ctl);
-int ctl_token_remove(struct ctl *ctl);
-int ctl_nodes(struct ctl *ctl);
+int ctl_rehearsal_key_new(struct ctl *ctl);
 int ctl_drain(struct ctl *ctl);
 /* runs.c */
 int ctl_run(struct ctl *ctl);

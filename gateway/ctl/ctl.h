@@ -35,9 +35,9 @@ struct ctl_headers {
 struct ctl_options {
     const char *admin, *token_file, *output, *file, *kinds, *reason, *gateway, *sale, *state, *id,
         *note, *pool, *out, *user, *ip, *sku, *at, *method, *path;
-    int64_t ttl_s, after, limit, interval_s, quantity; /* -1: not given */
+    int64_t ttl_s, after, limit, interval_s, quantity, weight; /* -1: not given */
     struct ctl_headers headers;
-    bool prune, dry_run, once, help, force, break_glass;
+    bool prune, dry_run, once, help, force, break_glass, base;
 };
 
 /* The gateway that is called, and the command. */
@@ -95,6 +95,8 @@ enum ctl_flag {
     CTL_F_FORCE,
     CTL_F_BREAK_GLASS,
     CTL_F_AT,
+    CTL_F_BASE,
+    CTL_F_WEIGHT,
     CTL_FLAGS
 };
 #define CTL_BIT(flag) (UINT64_C(1) << (flag))

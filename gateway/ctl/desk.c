@@ -1,4 +1,4 @@
-/* override, token, nodes, drain. */
+/* override, token, rehearsal-key, drain. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define OVERRIDE_COLUMNS "target value without gateway until by reason"
 
 /* Adds the member, unless the value is NULL (not given). Takes ownership of the value. */
 static int set(json_t *body, const char *name, json_t *value)
@@ -27,19 +25,6 @@ static json_t *text_json(const char *text, int *err)
     if (text != NULL && json == NULL)
         *err = -1;
     return json;
-}
-
-/* Prints the member `listed` of a list's answer as a table. */
-static int list(const struct ctl *ctl, const char *path, const char *listed, const char *columns)
-{
-    const struct ctl_call call = {.path = path};
-    struct ctl_reply reply;
-    int exit = ctl_send(ctl, &call, &reply);
-
-    if (exit == CTL_OK)
-        exit = ctl_print(ctl, json_object_get(reply.json, listed), columns);
-    ctl_reply_done(&reply);
-    return exit;
 }
 
 /* Sends a change with the body, which it frees; `err`: the body could not be made. */
@@ -58,11 +43,6 @@ static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int
 }
 
 /* --- override --- */
-
-int ctl_override_list(struct ctl *ctl)
-{
-    return list(ctl, "/admin/v1/overrides", "overrides", OVERRIDE_COLUMNS);
-}
 
 /* A number if the text is one, else a word such as "off". */
 static json_t *value_json(const char *text)
@@ -117,11 +97,6 @@ int ctl_override_end(struct ctl *ctl)
 
 /* --- token --- */
 
-int ctl_token_list(struct ctl *ctl)
-{
-    return list(ctl, "/admin/v1/tokens", "tokens", "id role note pools created_at expires_at");
-}
-
 /* "web,api" as a list; NULL if not given. */
 static json_t *pools_json(const char *text)
 {
@@ -143,31 +118,36 @@ static int make_secret_file(const char *path, int *ret_fd)
     return *ret_fd >= 0 ? CTL_OK : ctl_say(CTL_USAGE, "--out: %s: %s", path, strerror(errno));
 }
 
-static int write_secret(int fd, const char *path, json_t *answer)
+/* Takes the secret out of the answer: a token is a line, a key with its secret the whole answer. */
+static int write_secret(int fd, const char *path, const char *member, json_t *answer)
 {
-    const char *secret = json_string_value(json_object_get(answer, "token"));
-    bool written = secret != NULL && ps_file_write(fd, secret, strlen(secret)) == 0 &&
+    const char *secret = json_string_value(json_object_get(answer, member));
+    char *all = strcmp(member, "token") != 0 ? json_dumps(answer, JSON_INDENT(2)) : NULL;
+    const char *text = all != NULL ? all : secret;
+    bool written = secret != NULL && text != NULL && ps_file_write(fd, text, strlen(text)) == 0 &&
                    ps_file_write(fd, "\n", 1) == 0;
 
+    free(all);
     if (!written)
-        return ctl_say(CTL_FAILED, "%s cannot be written: remove the token and create another one",
+        return ctl_say(CTL_FAILED,
+                       "%s cannot be written: remove it at the gateway and create another "
+                       "one",
                        path);
-    (void)json_object_del(answer, "token");
+    (void)json_object_del(answer, member);
     return CTL_OK;
 }
 
-int ctl_token_new(struct ctl *ctl)
+/* Creates something with a secret, the answer's `member`, which is shown once or goes to --out. */
+static int create(const struct ctl *ctl, const char *path, json_t *body, int err,
+                  const char *member)
 {
-    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/tokens"};
+    const struct ctl_call call = {.method = "POST", .path = path};
     const struct ctl_options *options = &ctl->options;
     struct ctl_reply reply = {0};
-    int fd = -1, err = 0, exit = CTL_OK;
+    int fd = -1, exit = CTL_OK;
 
-    json_t *body = ctl_body(ctl);
-    if (set(body, "role", text_json(ctl->args[0], &err)) != 0 ||
-        set(body, "note", text_json(options->note, &err)) != 0 ||
-        set(body, "ttl_s", options->ttl_s >= 0 ? json_integer(options->ttl_s) : NULL) != 0 ||
-        set(body, "pools", pools_json(options->pool)) != 0)
+    if (set(body, "note", text_json(options->note, &err)) != 0 ||
+        set(body, "ttl_s", options->ttl_s >= 0 ? json_integer(options->ttl_s) : NULL) != 0)
         err = -1;
     if (options->out != NULL && (exit = make_secret_file(options->out, &fd)) != CTL_OK) {
         json_decref(body);
@@ -175,7 +155,7 @@ int ctl_token_new(struct ctl *ctl)
     }
     exit = change(ctl, call, body, err, &reply);
     if (exit == CTL_OK && fd >= 0)
-        exit = write_secret(fd, options->out, reply.json);
+        exit = write_secret(fd, options->out, member, reply.json);
     else if (fd >= 0)
         (void)unlink(options->out);
     if (fd >= 0)
@@ -186,24 +166,23 @@ int ctl_token_new(struct ctl *ctl)
     return exit;
 }
 
-int ctl_token_remove(struct ctl *ctl)
+int ctl_token_new(struct ctl *ctl)
 {
-    const struct ctl_call call = {
-        .method = "DELETE", .path = "/admin/v1/tokens/{}", .args = {ctl->args[0]}, .if_match = "*"};
-    struct ctl_reply reply;
-    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+    json_t *body = ctl_body(ctl);
+    int err = 0;
 
-    if (exit == CTL_OK)
-        ctl_reply_done(&reply);
-    return exit;
+    if (set(body, "role", text_json(ctl->args[0], &err)) != 0 ||
+        set(body, "pools", pools_json(ctl->options.pool)) != 0)
+        err = -1;
+    return create(ctl, "/admin/v1/tokens", body, err, "token");
 }
 
-/* --- nodes, drain --- */
-
-int ctl_nodes(struct ctl *ctl)
+int ctl_rehearsal_key_new(struct ctl *ctl)
 {
-    return list(ctl, "/admin/v1/gateways", "gateways", "gateway this alive heartbeat_age_ms leads");
+    return create(ctl, "/admin/v1/rehearsal-keys", ctl_body(ctl), 0, "secret");
 }
+
+/* --- drain --- */
 
 int ctl_drain(struct ctl *ctl)
 {

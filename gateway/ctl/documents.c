@@ -1,4 +1,4 @@
-/* get, edit, rollback: documents of every kind, one at a time. */
+/* get, edit, patch, delete, rollback: documents of every kind, one at a time. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/files.h"
@@ -77,16 +77,29 @@ static int get_list(const struct ctl *ctl, const struct ctl_kind *kind)
     return exit;
 }
 
+/* False: a usage error was printed. */
+static bool is_version(const char *text)
+{
+    bool is = text[0] != '0' && strspn(text, "0123456789") == strlen(text) && strlen(text) < 17;
+
+    if (!is)
+        (void)ctl_say(CTL_USAGE, "\"%s\" is not a version", text);
+    return is;
+}
+
 int ctl_get(struct ctl *ctl)
 {
     const char *name, *next;
     const struct ctl_kind *kind = read_target(ctl, &name, &next);
+    char version[32] = "";
 
-    if (kind == NULL)
+    if (kind == NULL || (next != NULL && !is_version(next)))
         return CTL_USAGE;
     if (name == NULL && !kind->is_one)
         return get_list(ctl, kind);
-    const struct ctl_call call = call_of(kind, name, NULL, NULL);
+    if (next != NULL)
+        (void)snprintf(version, sizeof version, "/versions/%s", next);
+    const struct ctl_call call = call_of(kind, name, NULL, version);
     return ctl_send_and_print(ctl, &call, NULL);
 }
 
@@ -222,6 +235,70 @@ int ctl_edit(struct ctl *ctl)
     return exit;
 }
 
+/* --- patch, delete --- */
+
+/* Sends a change of any version with the body, which it frees. A dry run prints what would change.
+ */
+static int send_change(const struct ctl *ctl, struct ctl_call call, json_t *body)
+{
+    struct ctl_reply reply;
+
+    call.body = body;
+    call.if_match = "*";
+    int exit = ctl_send(ctl, &call, &reply);
+    json_decref(body);
+    if (exit == CTL_OK && ctl->options.dry_run && !ctl_wants_json(ctl))
+        exit = ctl_print(ctl, json_object_get(reply.json, "changes"), "document action difference");
+    else if (exit == CTL_OK && reply.json != NULL)
+        exit = ctl_print(ctl, reply.json, NULL);
+    else if (exit == CTL_OK)
+        puts("deleted");
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_patch(struct ctl *ctl)
+{
+    const char *name, *next;
+    const struct ctl_kind *kind = read_target(ctl, &name, &next);
+    struct ps_fault fault = {0};
+    json_t *patch = NULL;
+
+    if (kind == NULL)
+        return CTL_USAGE;
+    if (next == NULL)
+        return ctl_say(CTL_USAGE, "usage: penstockctl patch %s%s '{\"member\":value}'", kind->word,
+                       kind->is_one ? "" : " NAME");
+    if (ps_json_parse(next, strlen(next), &patch, &fault) < 0 || !json_is_object(patch)) {
+        json_decref(patch);
+        return ctl_say(CTL_USAGE, "the patch is not a JSON object%s%s",
+                       fault.text[0] != '\0' ? ": " : "", fault.text);
+    }
+    if (ctl->options.reason != NULL &&
+        json_object_set_new(patch, "reason", json_string(ctl->options.reason)) != 0) {
+        json_decref(patch);
+        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
+    }
+    return send_change(ctl, call_of(kind, name, "PATCH", ctl->options.dry_run ? "?dry_run=1" : ""),
+                       patch);
+}
+
+int ctl_delete(struct ctl *ctl)
+{
+    const char *name, *next;
+    const struct ctl_kind *kind = read_target(ctl, &name, &next);
+
+    if (kind == NULL)
+        return CTL_USAGE;
+    if (kind->is_one)
+        return ctl_say(CTL_USAGE, "there is always one %s: edit it, or roll it back", kind->word);
+    json_t *body = ctl_body(ctl);
+    if (body == NULL)
+        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
+    return send_change(ctl, call_of(kind, name, "DELETE", ctl->options.dry_run ? "?dry_run=1" : ""),
+                       body);
+}
+
 /* --- rollback --- */
 
 static int list_versions(const struct ctl *ctl, const struct ctl_kind *kind, const char *name)
@@ -241,7 +318,6 @@ int ctl_rollback(struct ctl *ctl)
 {
     const char *name, *next;
     const struct ctl_kind *kind = read_target(ctl, &name, &next);
-    char *end;
 
     if (kind == NULL)
         return CTL_USAGE;
@@ -249,11 +325,10 @@ int ctl_rollback(struct ctl *ctl)
         return ctl_say(CTL_USAGE, "usage: penstockctl rollback %s NAME [VERSION]", kind->word);
     if (next == NULL)
         return list_versions(ctl, kind, name);
-    long long version = strtoll(next, &end, 10);
-    if (*end != '\0' || version < 1)
-        return ctl_say(CTL_USAGE, "\"%s\" is not a version", next);
+    if (!is_version(next))
+        return CTL_USAGE;
     json_t *body = ctl_body(ctl);
-    if (body == NULL || json_object_set_new(body, "version", json_integer(version)) != 0) {
+    if (body == NULL || json_object_set_new(body, "version", json_integer(atoll(next))) != 0) {
         json_decref(body);
         return ctl_say(CTL_FAILED, "out of memory");
     }

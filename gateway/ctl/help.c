@@ -267,7 +267,7 @@ static void put_arguments(FILE *out, const struct ctl_command *command)
     if (strncmp(command->arguments, "KIND", 4) == 0)
         for (const struct ctl_kind *kind = ctl_kinds; kind->word != NULL; kind++)
             fprintf(out, " %s", kind->word);
-    else if (strchr(command->arguments, '|') != NULL)
+    else if (memchr(command->arguments, '|', strcspn(command->arguments, " ")) != NULL)
         for (const char *c = command->arguments; *c != '\0' && *c != ' '; c++)
             fprintf(out, "%s%c", c == command->arguments ? " " : "", *c == '|' ? ' ' : *c);
 }

@@ -1,7 +1,9 @@
-/* order: single orders, and the export of all orders of a sale. An export requests page by page and
- * prints each at once; if it breaks off, it prints the number after which it can continue. */
+/* order, sale log: many orders at once, and the export of all orders, or records, of a sale. An
+ * export requests page by page and prints each at once; if it breaks off, it prints the number
+ * after which it can continue. */
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
+#include "gateway/ctl/files.h"
 #include "gateway/ctl/print.h"
 
 #include <stdlib.h>
@@ -11,25 +13,94 @@
 #define PAGE  1000
 #define TRIES 10
 
-int ctl_order_show(struct ctl *ctl)
-{
-    const struct ctl_call call = {.path = "/admin/v1/orders/{}", .args = {ctl->args[0]}};
+/* --- Many at once. --- */
 
-    return ctl_send_and_print(ctl, &call, NULL);
+/* The ids of the file, one a line; other white space and empty lines do not count. */
+static json_t *read_ids(const char *text, size_t *ret_count)
+{
+    json_t *ids = json_array();
+
+    *ret_count = 0;
+    for (const char *at = text + strspn(text, " \t\r\n"); *at != '\0' && ids != NULL;
+         at += strspn(at, " \t\r\n")) {
+        size_t len = strcspn(at, " \t\r\n");
+        if (json_array_append_new(ids, json_stringn(at, len)) != 0) {
+            json_decref(ids);
+            return NULL;
+        }
+        at += len;
+        (*ret_count)++;
+    }
+    return ids;
 }
 
-/* "order confirm": the second word is the last part of the path. */
-int ctl_order_act(struct ctl *ctl)
+/* Sends some ids and adds the results to `all`. */
+static int send_batch(const struct ctl *ctl, json_t *ids, json_t *all)
 {
     json_t *body = ctl_body(ctl);
-    const struct ctl_call call = {.method = "POST",
-                                  .path = "/admin/v1/orders/{}/{+}",
-                                  .args = {ctl->args[0], strchr(ctl->command->name, ' ') + 1},
-                                  .body = body};
-    int exit =
-        body != NULL ? ctl_send_and_print(ctl, &call, NULL) : ctl_say(CTL_FAILED, "out of memory");
+    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/orders:batch", .body = body};
+    struct ctl_reply reply = {0};
+    int exit = CTL_FAILED;
 
+    if (body == NULL || json_object_set(body, ctl->args[0], ids) != 0)
+        (void)ctl_say(CTL_FAILED, "out of memory");
+    else
+        exit = ctl_send(ctl, &call, &reply);
     json_decref(body);
+    if (exit == CTL_OK && json_array_extend(all, json_object_get(reply.json, "results")) != 0)
+        exit = ctl_say(CTL_AWAY, "the answer has no results");
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+/* How many of the results are no success. */
+static size_t count_failed(const json_t *results)
+{
+    json_t *result;
+    size_t i, failed = 0;
+
+    json_array_foreach(results, i, result) failed +=
+        json_integer_value(json_object_get(result, "status")) / 100 != 2;
+    return failed;
+}
+
+int ctl_order_batch(struct ctl *ctl)
+{
+    const char *word = ctl->args[0];
+    char *text = NULL;
+    size_t len, count = 0;
+
+    if (strcmp(word, "confirm") != 0 && strcmp(word, "cancel") != 0)
+        return ctl_say(CTL_USAGE, "\"%s\" is neither confirm nor cancel", word);
+    if (ctl->options.file == NULL)
+        return ctl_say(CTL_USAGE, "order batch needs -f FILE with an order's id on each line, or "
+                                  "-f - for standard input");
+    int exit = ctl_file_read(ctl->options.file, &text, &len);
+    if (exit != CTL_OK)
+        return exit;
+    json_t *ids = read_ids(text, &count), *all = json_array();
+    free(text);
+    if (ids == NULL)
+        exit = ctl_say(CTL_USAGE, "%s is not valid UTF-8", ctl->options.file);
+    else if (count == 0)
+        exit = ctl_say(CTL_USAGE, "%s has no id", ctl->options.file);
+    for (size_t at = 0; exit == CTL_OK && at < count; at += PAGE) {
+        json_t *some = json_array();
+        for (size_t i = at; i < count && i < at + PAGE; i++)
+            (void)json_array_append(some, json_array_get(ids, i));
+        exit = send_batch(ctl, some, all);
+        json_decref(some);
+    }
+    size_t failed = count_failed(all);
+    if (json_array_size(all) > 0)
+        (void)ctl_print(ctl, all, "order_id action status code state reason");
+    if (exit != CTL_OK && json_array_size(all) > 0)
+        (void)ctl_say(CTL_REFUSED, "%zu of %zu orders were not sent", count - json_array_size(all),
+                      count);
+    else if (exit == CTL_OK && failed > 0)
+        exit = ctl_say(CTL_REFUSED, "%zu of %zu orders were refused", failed, count);
+    json_decref(ids);
+    json_decref(all);
     return exit;
 }
 
@@ -107,18 +178,12 @@ static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
 }
 
 /* Requests a page; after a 503 it waits as Retry-After says and tries again. */
-static int get_page(const struct ctl *ctl, int64_t after, struct ctl_reply *ret_reply)
+static int get_page(const struct ctl *ctl, struct ctl_call call, struct ctl_reply *ret_reply)
 {
-    const char *state = ctl->options.state;
-    char more[64];
     int exit = CTL_OK;
 
-    (void)snprintf(more, sizeof more, "&limit=%d&after=%lld", PAGE, (long long)after);
-    const struct ctl_call call = {
-        .path = "/admin/v1/orders?sale={}{+}{+}{}",
-        .args = {ctl->options.sale, more, state != NULL ? "&state=" : "", state},
-        .no_json = true,
-        .allow = 503};
+    call.no_json = true;
+    call.allow = 503;
     for (int i = 0; i < TRIES; i++) {
         exit = ctl_send(ctl, &call, ret_reply);
         if (exit != CTL_OK || ret_reply->status != 503)
@@ -130,33 +195,62 @@ static int get_page(const struct ctl *ctl, int64_t after, struct ctl_reply *ret_
     return ctl_say(CTL_REFUSED, "%s answered 503 %d times", ctl->admin, TRIES);
 }
 
+/* All pages from --after on; `page` makes the call for one. */
+static int export(const struct ctl *ctl, const char *words, bool csv,
+                  struct ctl_call (*page)(const struct ctl *ctl, const char *query))
+{
+    int64_t after = ctl->options.after >= 0 ? ctl->options.after : 0, count = 0;
+    size_t lines = PAGE;
+    int exit = CTL_OK;
+
+    while (exit == CTL_OK && lines == PAGE) {
+        char query[64];
+        struct ctl_reply reply;
+        (void)snprintf(query, sizeof query, "limit=%d&after=%lld", PAGE, (long long)after);
+        exit = get_page(ctl, page(ctl, query), &reply);
+        if (exit == CTL_OK)
+            exit = put_page(&reply, csv, &lines);
+        if (exit == CTL_OK) {
+            after = reply.last_seq > after ? reply.last_seq : after;
+            count += (int64_t)lines;
+        }
+        ctl_reply_done(&reply);
+    }
+    if (exit == CTL_OK)
+        fprintf(stderr, "%lld %s; for later ones: --after %lld\n", (long long)count, words,
+                (long long)after);
+    else if (count > 0)
+        fprintf(stderr, "interrupted after %lld %s; continue with --after %lld\n", (long long)count,
+                words, (long long)after);
+    return exit;
+}
+
+static struct ctl_call orders_page(const struct ctl *ctl, const char *query)
+{
+    const char *state = ctl->options.state;
+
+    return (struct ctl_call){
+        .path = "/admin/v1/orders?{+}&sale={}{+}{}",
+        .args = {query, ctl->options.sale, state != NULL ? "&state=" : "", state}};
+}
+
 int ctl_order_export(struct ctl *ctl)
 {
     bool csv = ctl->options.output == NULL || strcmp(ctl->options.output, "csv") == 0;
-    int64_t after = ctl->options.after >= 0 ? ctl->options.after : 0, orders = 0;
-    size_t lines = PAGE;
-    int exit = CTL_OK;
 
     if (ctl->options.sale == NULL)
         return ctl_say(CTL_USAGE, "order export needs --sale SALE");
     if (csv && ctl->options.after < 0)
         put_head();
-    while (exit == CTL_OK && lines == PAGE) {
-        struct ctl_reply reply;
-        exit = get_page(ctl, after, &reply);
-        if (exit == CTL_OK)
-            exit = put_page(&reply, csv, &lines);
-        if (exit == CTL_OK) {
-            after = reply.last_seq > after ? reply.last_seq : after;
-            orders += (int64_t)lines;
-        }
-        ctl_reply_done(&reply);
-    }
-    if (exit == CTL_OK)
-        fprintf(stderr, "%lld orders; for later ones: --after %lld\n", (long long)orders,
-                (long long)after);
-    else if (orders > 0)
-        fprintf(stderr, "interrupted after %lld orders; continue with --after %lld\n",
-                (long long)orders, (long long)after);
-    return exit;
+    return export(ctl, "orders", csv, orders_page);
+}
+
+static struct ctl_call log_page(const struct ctl *ctl, const char *query)
+{
+    return (struct ctl_call){.path = "/admin/v1/sales/{}/log?{+}", .args = {ctl->args[0], query}};
+}
+
+int ctl_sale_log(struct ctl *ctl)
+{
+    return export(ctl, "records", false, log_page);
 }

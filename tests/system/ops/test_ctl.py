@@ -503,7 +503,7 @@ def test_every_command_has_a_help_and_is_completed(desk):
         shell = f". ./c; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _penstockctl; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         return subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=desk.directory, check=True).stdout.split()
 
-    assert offers("penstockctl", "ro") == ["rollback"]
+    assert offers("penstockctl", "rol") == ["rollback"]
     assert offers("penstockctl", "get", "li") == ["limit"]
     assert offers("penstockctl", "apply", "--dr") == ["--dry-run"]
     assert offers("penstockctl", "get", "limit", "-o", "") == ["table", "json"]
@@ -568,3 +568,64 @@ def test_explain_refuses_what_describes_no_request(desk):
     assert "sale and sku, or path" in desk.run("explain", "--ip", "203.0.113.7", status=REFUSED).stderr
     assert "address" in desk.run("explain", "--ip", "203.0.113.777", "--path", "/", status=REFUSED).stderr
     assert "at" in desk.run(*page, "--at", "noon", status=REFUSED).stderr
+
+
+# --- Single changes. ---
+
+
+def test_patch_changes_the_members_it_names_and_delete_deletes(desk, gateway):
+    desk.run("apply", "-f", desk.write("limits/own.json", "limit", RULE, "own"))
+    assert "/rate" in desk.out("patch", "limit", "own", '{"rate":7}', "--dry-run") and limits(gateway)["own"]["rate"] == 1
+    assert desk.json("patch", "limit", "own", '{"rate":7}', "--reason", "a try")["rate"] == 7
+    assert desk.json("get", "limit", "own", 1)["document"]["rate"] == 1
+    for words, status, said in (
+            (("patch", "limit", "own", '{"rate":-1}'), REFUSED, "rate"), (("patch", "limit", "own", "rate=7"), USAGE, "not a JSON object"),
+            (("patch", "limit", "own", "7"), USAGE, "not a JSON object"), (("patch", "limit", "own"), USAGE, "usage:"),
+            (("patch", "limit", "none", '{"rate":7}'), REFUSED, "404"), (("get", "limit", "own", "x"), USAGE, "not a version"),
+            (("delete", "limit", "ip"), REFUSED, "always exists"), (("delete", "overload", "default"), USAGE, "always one"),
+            (("delete", "limit", "none"), REFUSED, "404")):
+        assert said in desk.run(*words, status=status).stderr, words
+    assert "limits/own" in desk.out("delete", "limit", "own", "--dry-run") and "own" in limits(gateway)
+    assert desk.out("delete", "limit", "own", "--reason", "it was a try") == "deleted\n" and "own" not in limits(gateway)
+
+
+def test_apply_changes_what_a_run_holds_only_when_forced(desk, gateway):
+    desk.run("apply", "-f", desk.write("plan.json", "plan", {"title": "t", "ttl_s": 600, "steps": [
+        {"patch": {"kind": "limit", "name": "ip", "with": {"rate": 20}}}]}, "held"))
+    before = desk.json("get", "limit", "ip")
+    run = desk.json("run", "held", "--reason", "a drill")["run"]
+    base = desk.directory / "base.json"
+    base.write_text(desk.out("config", "export", "--kinds", "limits", "--base"))
+    assert json.loads(base.read_text())["documents"]["limits"]["ip"]["rate"] == before["rate"]
+    assert json.loads(desk.out("config", "export", "--kinds", "limits"))["documents"]["limits"]["ip"]["rate"] == 20
+    assert run in desk.run("apply", "-f", base, status=REFUSED).stderr
+    desk.run("apply", "-f", base, "--force")
+    assert desk.json("runs", "revert", run)["end"] == "reverted"
+    desk.run("delete", "plan", "held")
+
+
+def test_a_batch_of_orders_says_which_were_refused(desk, gateway):
+    gateway.make_sale("batch", stock=5)
+    orders = [gateway.buy("batch", f"u{i}", key="k").json["order_id"] for i in range(2)]
+    unknown = [f"01a20eb6-0000-7000-8000-{i:012}" for i in range(1001)]  # more than one call takes
+    (desk.directory / "ids").write_text("\n".join(orders + unknown) + "\n")
+    done = desk.run("order", "batch", "cancel", "-f", "ids", "-o", "json", "--reason", "never paid", status=REFUSED)
+    results = {result["order_id"]: result["status"] for result in json.loads(done.stdout)}
+    assert [results[order] for order in orders] == [200, 200] and [results[order] for order in unknown] == [404] * 1001
+    assert "1001 of 1003 orders were refused" in done.stderr
+    assert desk.run("order", "batch", "cancel", "-f", "-", text="\n".join(orders)).stdout.count("released") == 2
+    assert "no id" in desk.run("order", "batch", "cancel", "-f", "-", text=" \n", status=USAGE).stderr
+    assert "neither confirm nor cancel" in desk.run("order", "batch", "burn", "-f", "ids", status=USAGE).stderr
+    assert "422" in desk.run("order", "batch", "cancel", "-f", "-", text="\x1b[31m", status=REFUSED).stderr
+
+
+def test_exports_of_orders_and_records_continue_where_they_ended(desk, gateway):
+    gateway.make_sale("exported", stock=5)
+    for command in (("order", "export", "--sale", "exported", "-o", "ndjson"), ("sale", "log", "exported")):
+        gateway.buy("exported", f"{command[0]}-1", key="k")
+        first = desk.run(*command)
+        after = re.search(r"--after (\d+)", first.stderr)[1]
+        gateway.buy("exported", f"{command[0]}-2", key="k")
+        more = desk.run(*command, "--after", after)
+        assert f"{command[0]}-1" in first.stdout and f"{command[0]}-2" not in first.stdout
+        assert f"{command[0]}-2" in more.stdout and f"{command[0]}-1" not in more.stdout

@@ -1,0 +1,198 @@
+/* Commands that are one call each: a table of them, and the few with an option more. */
+#include "gateway/ctl/call.h"
+#include "gateway/ctl/commands.h"
+#include "gateway/ctl/print.h"
+
+#include <string.h>
+
+/* `path` takes the command's arguments in their order. */
+struct row {
+    const char *command, *method, *path;
+    const char *listed;  /* the member of the answer that is printed; NULL: all of it */
+    const char *columns; /* NULL: member by member */
+};
+
+/* clang-format off */
+static const struct row rows[] = {
+    {"breakers",             NULL,     "/admin/v1/breakers",               "breakers",       "name state since why override openings"},
+    {"flow",                 NULL,     "/admin/v1/flow",                   "flow",           "name limit in_flight refused latency_ms aim_ms override"},
+    {"settings",             NULL,     "/admin/v1/settings",               NULL,             NULL},
+    {"standby",              NULL,     "/admin/v1/standby",                NULL,             NULL},
+    {"nodes",                NULL,     "/admin/v1/gateways",               "gateways",       "gateway this alive heartbeat_age_ms leads"},
+    {"override list",        NULL,     "/admin/v1/overrides",              "overrides",      "target value without gateway until by reason"},
+    {"token list",           NULL,     "/admin/v1/tokens",                 "tokens",         "id role note pools created_at expires_at"},
+    {"token remove",         "DELETE", "/admin/v1/tokens/{}",              NULL,             NULL},
+    {"rehearsal-key list",   NULL,     "/admin/v1/rehearsal-keys",         "rehearsal_keys", "key note created_at expires_at by"},
+    {"rehearsal-key remove", "DELETE", "/admin/v1/rehearsal-keys/{}",      NULL,             NULL},
+    {"endpoint list",        NULL,     "/admin/v1/pools/{}/endpoints",     "endpoints",      "address weight ttl_s registered_at expires_at by"},
+    {"endpoint show",        NULL,     "/admin/v1/pools/{}/endpoints/{}",  NULL,             NULL},
+    {"endpoint remove",      "DELETE", "/admin/v1/pools/{}/endpoints/{}",  NULL,             NULL},
+    {"route resume",         "POST",   "/admin/v1/routes/{}/resume",       NULL,             NULL},
+    {"sale rebuild",         "POST",   "/admin/v1/sales/{}/rebuild",       NULL,             NULL},
+    {"order show",           NULL,     "/admin/v1/orders/{}",              NULL,             NULL},
+    {"order confirm",        "POST",   "/admin/v1/orders/{}/confirm",      NULL,             NULL},
+    {"order cancel",         "POST",   "/admin/v1/orders/{}/cancel",       NULL,             NULL},
+};
+/* clang-format on */
+
+int ctl_one_call(struct ctl *ctl)
+{
+    const struct row *row = rows;
+    struct ctl_reply reply;
+    json_t *body = NULL;
+
+    while (strcmp(row->command, ctl->command->name) != 0)
+        row++;
+    bool changes = row->method != NULL;
+    struct ctl_call call = {.method = row->method,
+                            .path = row->path,
+                            .args = {ctl->args[0], ctl->args[1]},
+                            .if_match = changes && row->method[0] == 'D' ? "*" : NULL};
+    if (changes && (call.body = body = ctl_body(ctl)) == NULL)
+        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
+    int exit = ctl_send(ctl, &call, &reply);
+    json_decref(body);
+    if (exit == CTL_OK && reply.json != NULL)
+        exit = ctl_print(
+            ctl, row->listed != NULL ? json_object_get(reply.json, row->listed) : reply.json,
+            row->columns);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+/* Sends a change, prints the answer, and frees the body; `err`: it could not be made. */
+static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err)
+{
+    int exit = CTL_USAGE;
+
+    call.body = body;
+    if (body == NULL || err != 0)
+        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
+    else
+        exit = ctl_send_and_print(ctl, &call, NULL);
+    json_decref(body);
+    return exit;
+}
+
+int ctl_override_show(struct ctl *ctl)
+{
+    const char *gateway = ctl->options.gateway;
+    const struct ctl_call call = {
+        .path = "/admin/v1/overrides/{}{+}{}",
+        .args = {ctl->args[0], gateway != NULL ? "?gateway=" : "", gateway}};
+
+    return ctl_send_and_print(ctl, &call, NULL);
+}
+
+int ctl_endpoint_put(struct ctl *ctl)
+{
+    const struct ctl_options *options = &ctl->options;
+    json_t *body = ctl_body(ctl);
+    int err = 0;
+
+    if (options->ttl_s >= 0)
+        err |= json_object_set_new(body, "ttl_s", json_integer(options->ttl_s));
+    if (options->weight >= 0)
+        err |= json_object_set_new(body, "weight", json_integer(options->weight));
+    return change(ctl,
+                  (struct ctl_call){.method = "PUT",
+                                    .path = "/admin/v1/pools/{}/endpoints/{}",
+                                    .args = {ctl->args[0], ctl->args[1]}},
+                  body, err);
+}
+
+int ctl_cache_purge(struct ctl *ctl)
+{
+    static const char *const words[] = {"key", "prefix", "tag", NULL};
+    bool known = false;
+
+    for (size_t i = 0; words[i] != NULL; i++)
+        known |= strcmp(ctl->args[1], words[i]) == 0;
+    if (!known)
+        return ctl_say(CTL_USAGE, "\"%s\" is none of: key, prefix, tag", ctl->args[1]);
+    json_t *body = ctl_body(ctl);
+    int err = json_object_set_new(body, ctl->args[1], json_string(ctl->args[2]));
+    return change(ctl,
+                  (struct ctl_call){.method = "POST",
+                                    .path = "/admin/v1/caches/{}/purge",
+                                    .args = {ctl->args[0]}},
+                  body, err);
+}
+
+/* --- The bundle. --- */
+
+static const char *kinds_query(const struct ctl *ctl)
+{
+    return ctl->options.kinds != NULL ? "&kinds=" : "";
+}
+
+/* As JSON in any case: it is for files, and for apply -f. */
+int ctl_config_export(struct ctl *ctl)
+{
+    const struct ctl_call call = {
+        .path = "/admin/v1/config?base={+}{+}{}",
+        .args = {ctl->options.base ? "1" : "0", kinds_query(ctl), ctl->options.kinds}};
+    struct ctl_reply reply;
+    int exit = ctl_send(ctl, &call, &reply);
+    json_t *documents = json_object_get(reply.json, "documents");
+
+    if (exit == CTL_OK && documents == NULL)
+        exit = ctl_say(CTL_AWAY, "the answer has no documents");
+    if (exit == CTL_OK) {
+        json_t *bundle = json_pack("{s:O}", "documents", documents);
+        exit = bundle != NULL ? ctl_put_json(stdout, bundle, true)
+                              : ctl_say(CTL_FAILED, "out of memory");
+        json_decref(bundle);
+    }
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_config_versions(struct ctl *ctl)
+{
+    const struct ctl_call call = {
+        .path = "/admin/v1/config/versions{+}{}",
+        .args = {ctl->options.kinds != NULL ? "?kinds=" : "", ctl->options.kinds}};
+    struct ctl_reply reply;
+    int exit = ctl_send(ctl, &call, &reply);
+
+    if (exit == CTL_OK)
+        exit = ctl_print(ctl, json_object_get(reply.json, "versions"),
+                         "revision at who action count documents why");
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_config_rollback(struct ctl *ctl)
+{
+    const struct ctl_options *options = &ctl->options;
+    char query[64];
+    char *end;
+    long long revision = strtoll(ctl->args[0], &end, 10);
+
+    if (*end != '\0' || revision < 1)
+        return ctl_say(CTL_USAGE, "\"%s\" is not a revision", ctl->args[0]);
+    (void)snprintf(query, sizeof query, "?dry_run=%d&force=%d", options->dry_run, options->force);
+    const struct ctl_call call = {.method = "POST",
+                                  .path = "/admin/v1/config/rollback{+}{+}{}",
+                                  .args = {query, kinds_query(ctl), options->kinds},
+                                  .if_match = "*"};
+    json_t *body = ctl_body(ctl);
+    struct ctl_call sent = call;
+    struct ctl_reply reply;
+    if (body == NULL || json_object_set_new(body, "revision", json_integer(revision)) != 0) {
+        json_decref(body);
+        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
+    }
+    sent.body = body;
+    int exit = ctl_send(ctl, &sent, &reply);
+    json_decref(body);
+    if (exit == CTL_OK && options->dry_run)
+        exit = ctl_print(ctl, json_object_get(reply.json, "changes"), "document action difference");
+    else if (exit == CTL_OK && ctl_wants_json(ctl))
+        exit = ctl_put_json(stdout, reply.json, true);
+    else if (exit == CTL_OK)
+        printf("the documents are as at revision %lld\n", revision);
+    ctl_reply_done(&reply);
+    return exit;
+}
