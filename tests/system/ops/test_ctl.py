@@ -15,7 +15,7 @@ import termios
 import pytest
 from desk import AWAY, FAILED, OK, PENSTOCKCTL, REFUSED, USAGE, Desk
 from pages import put_pool, put_route
-from penstock import Gateway, free_port, rfc3339
+from penstock import ROOT, Gateway, free_port, rfc3339
 
 RULE = {"algorithm": "token_bucket", "key": "user", "rate": 1, "period_s": 10}
 
@@ -629,3 +629,23 @@ def test_exports_of_orders_and_records_continue_where_they_ended(desk, gateway):
         more = desk.run(*command, "--after", after)
         assert f"{command[0]}-1" in first.stdout and f"{command[0]}-2" not in first.stdout
         assert f"{command[0]}-2" in more.stdout and f"{command[0]}-1" not in more.stdout
+
+
+def test_three_commands_of_the_handbook_say_why_a_buyer_was_refused(tmp_path):
+    """As docs/troubleshooting.md has them: with the reference, for what holds now, and while the buyer tries."""
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    commands = re.search(r"## When one buyer asks why.*?```console\n(.*?)```", page, re.S)[1].splitlines()
+    assert len(commands) == 3 and all(command.startswith("penstockctl ") for command in commands)
+    with Gateway() as own:
+        desk = Desk(tmp_path, own.admin_port, own.state / "admin.token")
+        sale = own.make_sale("spring", stock=50, per_user_cap=50)
+        address = {"X-Forwarded-For": "203.0.113.7"}
+        tries = [own.buy(sale, "u7", key=f"k{i}", headers=address) for i in range(6)]
+        assert tries[-1].code == "user_rate", tries
+        said = [desk.out(*shlex.split(commands[0].replace("B22Wo_YvUixDgPynbJLjFFWy7rW_LlRQauZXhDUW", tries[-1].json["ref"]))[1:])]
+        said.append(desk.out(*shlex.split(commands[1])[1:]))
+        desk.run("watch", "follow", "u7", "--once")
+        own.buy(sale, "u7", key="k7", headers=address)
+        said.append(desk.out(*shlex.split(commands[2])[1:], "--once"))
+        for text in said:
+            assert "user_rate" in text and re.search(r"\buser\b", text), text
