@@ -42,21 +42,30 @@ static int add_run(json_t *moments, const json_t *run, int64_t started_ms)
     return err == 0 ? add(moments, run, "ended", "ended", started_ms) : err;
 }
 
+int lt_moments_add(json_t *moments, const json_t *page, int64_t started_ms)
+{
+    json_t *run;
+    size_t i;
+    int err = 0;
+
+    json_array_foreach(json_object_get(page, "runs"), i, run) if (err == 0) err =
+        add_run(moments, run, started_ms);
+    return err;
+}
+
 /* One page; "" in `after` when it was the last one. */
-static int add_page(const struct lt_admin *admin, int64_t started_ms, char after[128],
-                    json_t *moments, struct ps_fault *fault)
+static int read_page(const struct lt_admin *admin, int64_t started_ms, char after[128],
+                     json_t *moments, struct ps_fault *fault)
 {
     char path[256];
-    json_t *page = NULL, *run;
-    size_t i;
+    json_t *page = NULL;
 
     (void)snprintf(path, sizeof path, "/admin/v1/runs?limit=1000%s%s",
                    after[0] != '\0' ? "&after=" : "", after);
     int err = lt_admin_get(admin, path, PATIENCE_MS, &page, fault);
     if (err < 0)
         return err;
-    json_array_foreach(json_object_get(page, "runs"), i, run) if (err == 0) err =
-        add_run(moments, run, started_ms);
+    err = lt_moments_add(moments, page, started_ms);
     const char *next = json_string_value(json_object_get(page, "next"));
     bool moves = next != NULL && strspn(next, "0123456789abcdef-") == strlen(next);
     (void)snprintf(after, 128, "%s", moves ? next : "");
@@ -99,7 +108,7 @@ int lt_moments_read(const struct lt_admin *admin, int64_t started_ms, json_t **r
     int pages = 0, err = 0;
 
     do
-        err = add_page(admin, started_ms, after, moments, fault);
+        err = read_page(admin, started_ms, after, moments, fault);
     while (err == 0 && after[0] != '\0' && ++pages < PAGES_MAX);
     if (err == 0 && (list = sorted(moments)) == NULL)
         err = ps_fault(fault, PS_E_NOMEM, "", "out of memory");

@@ -14,6 +14,8 @@
  * *ret_json: the caller. */
 int lt_moments_read(const struct lt_admin *admin, int64_t started_ms, json_t **ret_json,
                     struct ps_fault *fault) PS_MUST_CHECK;
+/* Adds those of a page of GET /admin/v1/runs, whatever it says. PS_E_NOMEM. */
+int lt_moments_add(json_t *moments, const json_t *page, int64_t started_ms) PS_MUST_CHECK;
 /* For people: [{"at_ms","words","drawn","percent"}], the place on an axis of `length_ms`; what is
  * not `drawn` was after the axis. A new reference; NULL: out of memory. */
 json_t *lt_moments_view(const json_t *moments, double length_ms);

@@ -2,6 +2,7 @@
 #include "tests/unit/check.h"
 
 #include "common/clock.h"
+#include "loadtest/moments.h"
 #include "loadtest/report.h"
 #include "loadtest/template.h"
 #include "tests/unit/records.h"
@@ -927,6 +928,53 @@ static void counts_are_grouped_by_thousands(void **state)
     assert_string_equal(lt_count(INT64_MIN, text), "-9,223,372,036,854,775,808");
 }
 
+/* --- Moments of plans. --- */
+
+#define STARTED_MS 1900000000000 /* 2030-03-17T17:46:40Z */
+
+/* The moments of a page, as text. */
+static void assert_moments(const char *page, const char *expected)
+{
+    json_t *json = json_loads(page, JSON_DECODE_ANY, NULL), *moments = json_array();
+    assert_non_null(json);
+    assert_ok(lt_moments_add(moments, json, STARTED_MS));
+    char *text = json_dumps(moments, JSON_COMPACT);
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(moments);
+    json_decref(json);
+}
+
+static void moments_of_plans_are_those_since_the_start(void **state)
+{
+    (void)state;
+    assert_moments(
+        "{\"runs\":[{\"run\":\"r\",\"plan\":\"p\",\"state\":\"ended\",\"end\":\"expired\","
+        "\"started\":\"2030-03-17T17:46:41.500Z\",\"ended\":\"2030-03-17T17:46:50Z\"},"
+        "{\"run\":\"s\",\"plan\":\"q\",\"state\":\"suspended\",\"end\":null,"
+        "\"started\":\"2030-03-17T17:46:39Z\",\"since\":\"2030-03-17T17:46:42Z\"}]}",
+        "[{\"at_ms\":1500,\"what\":\"started\",\"plan\":\"p\",\"run\":\"r\",\"end\":null},"
+        "{\"at_ms\":10000,\"what\":\"ended\",\"plan\":\"p\",\"run\":\"r\",\"end\":\"expired\"},"
+        "{\"at_ms\":2000,\"what\":\"suspended\",\"plan\":\"q\",\"run\":\"s\",\"end\":null}]");
+}
+
+static void a_page_of_runs_that_makes_no_sense_has_no_moments(void **state)
+{
+    (void)state;
+    static const char *const pages[] = {
+        "7",
+        "{}",
+        "{\"runs\":7}",
+        "{\"runs\":[7,null,{},[]]}",
+        "{\"runs\":[{\"run\":7,\"plan\":\"p\",\"started\":\"2030-03-17T17:46:41Z\"}]}",
+        "{\"runs\":[{\"run\":\"r\",\"plan\":null,\"started\":\"2030-03-17T17:46:41Z\"}]}",
+        "{\"runs\":[{\"run\":\"r\",\"plan\":\"p\",\"started\":7,\"ended\":\"yesterday\"}]}",
+        "{\"runs\":[{\"run\":\"r\",\"plan\":\"p\",\"state\":9,\"started\":\"2030-03-17T17:46:39Z\"}"
+        "]}"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(pages); i++)
+        assert_moments(pages[i], "[]");
+}
+
 #define JUDGED(test)   cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define REPORTED(test) cmocka_unit_test_setup_teardown(test, set_up_report, tear_down)
 
@@ -972,6 +1020,8 @@ int main(void)
         REPORTED(a_check_without_a_case_is_left_out_for_people),
         REPORTED(a_page_without_a_proof_says_why),
         cmocka_unit_test(how_long_buyers_waited_is_told_slot_by_slot),
+        cmocka_unit_test(moments_of_plans_are_those_since_the_start),
+        cmocka_unit_test(a_page_of_runs_that_makes_no_sense_has_no_moments),
         cmocka_unit_test(a_template_is_filled),
         cmocka_unit_test(counts_are_grouped_by_thousands),
     };
