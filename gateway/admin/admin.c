@@ -98,6 +98,7 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     settings.head_max = SRV_HEAD_MAX;
     settings.body_max = OP_BODY_MAX;
     settings.user_size = sizeof(struct op_request);
+    settings.on_head = op_note_head;
     settings.on_request = op_handle;
     settings.on_refused = on_refused;
     settings.on_cut = on_cut;

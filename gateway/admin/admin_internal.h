@@ -76,6 +76,7 @@ struct op_request {
     json_t *body;                /* NULL = none */
     char who[PS_NAME_MAX + 1];   /* id of the token */
     enum op_role role;           /* of the token; on open routes: viewer */
+    bool is_foreign;             /* a page of another site asks */
     char peer[OP_PEER_LEN];
     char why[CFG_WHY_SIZE];     /* member `reason` of the body; "" = none */
     op_request_fn *run;         /* the route's handler */
@@ -165,6 +166,8 @@ void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
+/* Notes what only the head says, before a body takes its place. False: the body comes whole. */
+bool op_note_head(struct srv_request *http, void *admin);
 void op_handle(struct srv_request *http, void *admin);
 /* False: answered; exports and large audits are turned off. */
 bool op_exports_are_on(struct op_request *request);

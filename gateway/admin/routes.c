@@ -1,6 +1,6 @@
 /* The admin listener's router: routes are rows in the tables of parts. The order of refusals: 421
- * host, then (except for probes) 401 and 429 authentication, 404 path, 405 method, 403 role, 422
- * query of a change, 415 and 422 body; then the handler.
+ * host, then (except for probes) 403 another site, 401 and 429 authentication, 404 path, 405
+ * method, 403 role, 422 query of a change, 415 and 422 body; then the handler.
  *
  * The host is checked because a browser on an operator's machine can be made to send requests to a
  * stranger's name that resolves to this listener (DNS rebinding). Probes are requested by address
@@ -186,6 +186,19 @@ static void deny(struct op_request *request, enum op_auth_result result,
           expired != NULL ? "the token has expired: an admin can make a new one"
                           : "this gateway does not know the token: it was removed, or belongs to "
                             "another gateway");
+}
+
+/* A browser says which site's page asks (Fetch Metadata); a page cannot say otherwise. No page of
+ * another site has any business here, whatever token the browser adds. Programs send nothing. */
+bool op_note_head(struct srv_request *http, void *admin)
+{
+    struct ps_str site = ps_http_find(http->head, http->base, PS_STR("Sec-Fetch-Site"));
+    struct op_request *request = http->user;
+
+    (void)admin;
+    request->is_foreign = site.at != NULL && !ps_http_same_text(site, PS_STR("same-origin")) &&
+                          !ps_http_same_text(site, PS_STR("none"));
+    return false;
 }
 
 /* False: answered. */
@@ -378,6 +391,10 @@ void op_handle(struct srv_request *http, void *ctx)
     bool probe = route != NULL && (route->flags & OP_OPEN) != 0;
     if (!probe && !host_served(deps, http->header[SRV_H_HOST])) {
         op_no(request, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
+        return;
+    }
+    if (!probe && request->is_foreign) {
+        op_no(request, ANS_V_forbidden, "a page of another site asks, as Sec-Fetch-Site says");
         return;
     }
     bool open =

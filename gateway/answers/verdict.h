@@ -71,7 +71,7 @@ enum ans_client {
       "The user or the address is on the blocklist.", \
       "If many buyers get it: an entry covers too wide a range. List the blocklist.") \
     X(forbidden, 403, ANS_RETRY_NONE, "Not allowed with this token", ANS_TO_OPERATORS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
-      "The token's role does not allow this; or a registrar asks for a pool that its token does not name, or for what another token has registered.", \
+      "The token's role does not allow this; or a registrar asks for a pool that its token does not name, or for what another token has registered; or a page of another site asks, as the browser says (Sec-Fetch-Site).", \
       "detail says which: use a token with a higher role, or one that names the pool.") \
     X(not_found, 404, ANS_RETRY_NONE, "Not found", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No such path, sale, SKU or order, or another user's order; for operators also: records that the retention of the log has deleted.", \

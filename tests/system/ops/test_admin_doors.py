@@ -117,6 +117,24 @@ def test_a_crowd_keeps_no_operator_out(gateway, door, said):
     assert gateway.stop() == 0
 
 
+# --- Pages of other sites. ---
+
+
+def test_what_a_page_of_another_site_asks_is_refused_whatever_its_token(gateway):
+    sale = gateway.make_sale()
+    for site in ("cross-site", "same-site", "Cross-Site", "", "anything"):
+        for method, path, body in (("GET", "/admin/v1/sales", None), ("HEAD", "/admin/v1/events", None), ("GET", "/admin/v1/nothing", None), ("GET", "/metrics", None),
+                                   ("POST", f"/admin/v1/sales/{sale}/pause", {"reason": "not me"}), ("OPTIONS", "/admin/v1/sales", None)):
+            answer = gateway.admin(method, path, body, headers={"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"})
+            assert answer.status == 403 and (method == "HEAD" or answer.code == "forbidden"), (site, method, path, answer)
+    assert gateway.sale(sale)["state"] == "open"
+    assert call(gateway.admin_port, "GET", "/admin/v1/sales", headers={"Sec-Fetch-Site": "cross-site"}).status == 403  # not 401: a token is no matter
+    for site in ("same-origin", "none"):
+        assert gateway.admin("GET", "/admin/v1/sales", headers={"Sec-Fetch-Site": site}).status == 200
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/pause", {"reason": "me"}, headers={"Sec-Fetch-Site": site}).status == 200
+    assert call(gateway.admin_port, "GET", "/readyz", headers={"Sec-Fetch-Site": "cross-site"}).status == 200
+
+
 # --- The Unix socket. ---
 
 
