@@ -27,6 +27,8 @@
       "Fix the file; penstock --check-config checks it.") \
     X(state_dir_held, WARN, "Another process holds the state directory (path); the start waits wait_ms for it to end.", \
       "Nothing, after a kill. Else: give each gateway a directory of its own.") \
+    X(state_dir_in_container, WARN, "The state directory (path) lies in an overlay, as the own files of a container do: it is lost with the container.", \
+      "Mount a volume there.") \
     X(admin_in_clear, WARN, "admin.host is not loopback: tokens cross the network unencrypted.", \
       "Put a proxy with TLS before the admin listener, and let only that reach it.") \
     X(drain_timeout, WARN, "The drain took longer than drain.timeout_ms; open requests were cut off.", "") \

@@ -2,11 +2,13 @@
 #include "gateway/sockets.h"
 
 #include "common/program/log.h"
+#include "gateway/admission/cgroup.h"
 #include "gateway/server/http.h"
 #include "gateway/worker.h"
 
 #include <errno.h>
 #include <grp.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,8 +97,11 @@ static int listen_unix(const struct gw_settings *settings, int *ret_fd, struct p
 
 size_t gw_sockets_worker_count(const struct gw_settings *settings)
 {
-    long count = settings->workers > 0 ? (long)settings->workers : sysconf(_SC_NPROCESSORS_ONLN);
+    double count = (double)settings->workers, cpus;
 
+    if (count == 0) /* 0.1 of a processor, and what no file says, is one worker */
+        count = adm_cgroup_cpus("", &cpus, NULL) == 0 ? ceil(cpus)
+                                                      : (double)sysconf(_SC_NPROCESSORS_ONLN);
     return count < 1 ? 1 : count > GW_WORKERS_MAX ? GW_WORKERS_MAX : (size_t)count;
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -27,10 +28,30 @@ char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name)
     return asprintf(&path, "%s/%s", dir->path, name) < 0 ? NULL : path;
 }
 
+static int read_only(const char *path, struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_READ_ONLY, path,
+                    "is on a read-only file system: mount a writable disk there (in a container a "
+                    "volume that belongs to user %u)",
+                    (unsigned)geteuid());
+}
+
+static int forbidden(const char *path, struct ps_fault *fault)
+{
+    return ps_fault(fault, PS_E_PERMISSION, path,
+                    "cannot be used, permission denied: give user %u a directory there (in a "
+                    "container a volume: chown %u its directory)",
+                    (unsigned)geteuid(), (unsigned)geteuid());
+}
+
 static int open_directory(const char *path, int *ret_fd, bool *ret_made, struct ps_fault *fault)
 {
     *ret_made = mkdir(path, 0700) == 0;
     if (!*ret_made && errno != EEXIST) {
+        if (errno == EROFS)
+            return read_only(path, fault);
+        if (errno == EACCES)
+            return forbidden(path, fault);
         if (errno == ENOENT)
             return ps_fault(
                 fault, PS_E_NOT_FOUND, path,
@@ -40,6 +61,8 @@ static int open_directory(const char *path, int *ret_fd, bool *ret_made, struct 
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && errno == ENOTDIR)
         return ps_fault(fault, PS_E_INVALID, path, "is not a directory");
+    if (fd < 0 && errno == EACCES)
+        return forbidden(path, fault);
     if (fd < 0)
         return ps_fault(fault, ps_file_err(errno), path, "cannot be opened: %s", strerror(errno));
     *ret_fd = fd;
@@ -54,14 +77,18 @@ static void say_waiting(void *ctx)
 
 static int check_directory(int fd, const char *path, struct ps_fault *fault)
 {
+    struct statvfs fs;
     struct stat st;
-    if (fstat(fd, &st) != 0)
+    if (fstat(fd, &st) != 0 || fstatvfs(fd, &fs) != 0)
         return ps_fault(fault, ps_file_err(errno), path, "cannot be examined: %s", strerror(errno));
+    if ((fs.f_flag & ST_RDONLY) != 0)
+        return read_only(path, fault);
     if (st.st_uid != geteuid())
         return ps_fault(fault, PS_E_PERMISSION, path,
                         "belongs to user %u, but this program runs as user %u: chown -R %u %s",
                         (unsigned)st.st_uid, (unsigned)geteuid(), (unsigned)geteuid(), path);
-    if ((st.st_mode & 07777) != 0700)
+    /* A directory inherits setgid where it is made, as in a volume of a pod with an fsGroup. */
+    if ((st.st_mode & (07777 & ~S_ISGID)) != 0700)
         return ps_fault(fault, PS_E_PERMISSION, path,
                         "has mode %04o, but must be 0700: chmod 700 %s",
                         (unsigned)(st.st_mode & 07777), path);
@@ -158,6 +185,15 @@ int gw_state_dir_check_fs(const char *path, struct ps_fault *fault)
     return 0;
 }
 
+/* What a container has for its own is removed with it. */
+static void warn_of_container(const char *path)
+{
+    struct statfs fs;
+
+    if (statfs(path, &fs) == 0 && (unsigned)fs.f_type == OVERLAYFS_SUPER_MAGIC)
+        ps_log(PS_LOG_WARN, "state_dir_in_container", PS_F_STR("path", path));
+}
+
 /* The name in gateway.id, which the first start creates. */
 static int find_id(struct gw_state_dir *dir, struct ps_fault *fault)
 {
@@ -211,6 +247,7 @@ int gw_state_dir_open(const char *path, struct gw_state_dir *ret_dir, struct ps_
         err = find_id(&dir, fault);
     if (err != 0)
         return gw_state_dir_undo(&dir, err);
+    warn_of_container(path);
     *ret_dir = dir;
     return 0;
 }

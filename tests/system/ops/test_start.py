@@ -174,6 +174,32 @@ def test_a_state_directory_that_others_may_enter_is_refused(sold, mode):
     assert sold.state.stat().st_mode & 0o7777 == mode
 
 
+def test_a_state_directory_that_is_made_in_a_group_s_directory_is_used(tmp_path):
+    """As in a volume that a pod with an fsGroup gets: setgid is inherited, and opens it to nobody."""
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume").chmod(0o2775)
+    with Gateway(directory=tmp_path, settings={"state_dir": str(tmp_path / "volume/state")}) as gateway:
+        assert gateway.stop() == 0
+        assert (tmp_path / "volume/state").stat().st_mode & 0o7777 == 0o2700
+        gateway.start()
+
+
+def test_a_state_directory_in_an_overlay_is_warned_of(tmp_path):
+    """What a container writes into its own files is removed with it."""
+    for name in ("lower", "memory"):
+        (tmp_path / name).mkdir()
+    with mounted(tmp_path / "memory", "-t", "tmpfs", "none") as done:
+        if not done:
+            pytest.skip("needs the right to mount")
+        for name in ("upper", "work"):
+            (tmp_path / "memory" / name).mkdir()
+        with mounted(tmp_path / "merged", "-t", "overlay", "-o", f"lowerdir={tmp_path}/lower,upperdir={tmp_path}/memory/upper,workdir={tmp_path}/memory/work", "none") as done:
+            assert done
+            with Gateway(directory=tmp_path, settings={"state_dir": str(tmp_path / "merged/state")}) as gateway:
+                gateway.wait_log("state_dir_in_container")
+                assert gateway.stop() == 0
+
+
 def test_a_state_directory_is_used_by_one_gateway(sold, tmp_path):
     sold.start()
     (tmp_path / "second").mkdir()
@@ -244,12 +270,23 @@ def test_a_start_on_a_failing_disk_ends_and_says_so(sold, tmp_path, fault, words
 
 CORES = """#define _GNU_SOURCE
 #include <dlfcn.h>
+#include <sched.h>
 #include <unistd.h>
+int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+    (void)pid, (void)size, (void)set;
+    return -1; /* more processors than the set can hold */
+}
 long sysconf(int name)
 {
     return name == _SC_NPROCESSORS_ONLN ? 300 : ((long (*)(int))dlsym(RTLD_NEXT, "sysconf"))(name);
 }
 """
+
+
+def test_there_is_a_worker_for_each_processor_that_the_process_may_use(tmp_path):
+    with Gateway(directory=tmp_path, settings={"workers": 0}, prefix=["taskset", "1"]).start() as gateway:
+        assert '"workers":1}' in gateway.log()
 
 
 def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
