@@ -3,6 +3,7 @@
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* `path` takes the command's arguments in their order. */
@@ -16,6 +17,7 @@ struct row {
 static const struct row rows[] = {
     {"breakers",             NULL,     "/admin/v1/breakers",               "breakers",       "name state since why override openings"},
     {"flow",                 NULL,     "/admin/v1/flow",                   "flow",           "name limit in_flight refused latency_ms aim_ms override"},
+    {"whoami",               NULL,     "/admin/v1/whoami",                 NULL,             NULL},
     {"settings",             NULL,     "/admin/v1/settings",               NULL,             NULL},
     {"standby",              NULL,     "/admin/v1/standby",                NULL,             NULL},
     {"nodes",                NULL,     "/admin/v1/gateways",               "gateways",       "gateway this alive heartbeat_age_ms leads"},
@@ -37,12 +39,12 @@ static const struct row rows[] = {
 
 int ctl_one_call(struct ctl *ctl)
 {
-    const struct row *row = rows;
+    const struct row *row;
     struct ctl_reply reply;
     json_t *body = NULL;
 
-    while (strcmp(row->command, ctl->command->name) != 0)
-        row++;
+    for (row = rows; strcmp(row->command, ctl->command->name) != 0; row++)
+        assert(row + 1 < rows + PS_ARRAY_LEN(rows)); /* each such command has one */
     bool changes = row->method != NULL;
     struct ctl_call call = {.method = row->method,
                             .path = row->path,

@@ -123,6 +123,7 @@ const struct ctl_command ctl_commands[] = {
     {"rehearsal-key list", "",              0, 0, 0,                     "table json", "Lists the keys that sign marks of rehearsals, without their secrets", ctl_one_call, false},
     {"rehearsal-key new", "",               0, 0, CTL_BIT(CTL_F_NOTE) | TTL | CTL_BIT(CTL_F_OUT) | REASON, "table json", "Creates such a key, for penstock-rehearse --rehearsal-key; its secret is printed once, or written with it to --out", ctl_rehearsal_key_new, false},
     {"rehearsal-key remove", "KEY",         1, 1, REASON,                NULL,         "Revokes a key: end its rehearsal first", ctl_one_call, false},
+    {"whoami",     "",                      0, 0, 0,                     "table json", "Shows whose token is used, and at which gateway", ctl_one_call, false},
     {"settings",   "",                      0, 0, 0,                     "table json", "Shows the settings of the gateway, without secrets", ctl_one_call, false},
     {"standby",    "",                      0, 0, 0,                     "table json", "Shows how far the standby follows the gateway's journal", ctl_one_call, false},
     {"nodes",      "",                      0, 0, 0,                     "table json", "Lists the gateways of the cluster, as seen by the gateway that is called", ctl_one_call, false},

@@ -94,9 +94,14 @@ int ctl_order_batch(struct ctl *ctl)
     size_t failed = count_failed(all);
     if (json_array_size(all) > 0)
         (void)ctl_print(ctl, all, "order_id action status code state reason");
-    if (exit != CTL_OK && json_array_size(all) > 0)
-        (void)ctl_say(CTL_REFUSED, "%zu of %zu orders were not sent", count - json_array_size(all),
-                      count);
+    if (exit == CTL_AWAY)
+        (void)ctl_say(CTL_AWAY,
+                      "of %zu of %zu orders it is not known what became of them: repeat the "
+                      "command, which changes nothing that is done",
+                      count - json_array_size(all), count);
+    else if (exit == CTL_REFUSED)
+        (void)ctl_say(CTL_REFUSED, "nothing has happened to %zu of %zu orders",
+                      count - json_array_size(all), count);
     else if (exit == CTL_OK && failed > 0)
         exit = ctl_say(CTL_REFUSED, "%zu of %zu orders were refused", failed, count);
     json_decref(ids);

@@ -616,7 +616,10 @@ def test_a_batch_of_orders_says_which_were_refused(desk, gateway):
     assert desk.run("order", "batch", "cancel", "-f", "-", text="\n".join(orders)).stdout.count("released") == 2
     assert "no id" in desk.run("order", "batch", "cancel", "-f", "-", text=" \n", status=USAGE).stderr
     assert "neither confirm nor cancel" in desk.run("order", "batch", "burn", "-f", "ids", status=USAGE).stderr
-    assert "422" in desk.run("order", "batch", "cancel", "-f", "-", text="\x1b[31m", status=REFUSED).stderr
+    strange = desk.run("order", "batch", "cancel", "-f", "-", text="\x1b[31m", status=REFUSED).stderr
+    assert "422" in strange and "nothing has happened to 1 of 1 orders" in strange and "\x1b" not in strange
+    away = desk.run("order", "batch", "cancel", "-f", "ids", "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY).stderr
+    assert "of 1003 of 1003 orders it is not known" in away
 
 
 def test_exports_of_orders_and_records_continue_where_they_ended(desk, gateway):

@@ -17,6 +17,7 @@ NOT_FOR_PEOPLE = {
     "livez": "a probe, on the public listener, too",
     "readyz": "a probe, on the public listener, too",
     "metrics": "Prometheus reads it; top shows what matters now",
+    "events": "the stream of the console, without an end; top shows the same state",
     "readJournal": "penstock-standby follows the journal by it",
     "copyControl": "penstock-standby copies control.db by it",
 }
@@ -164,7 +165,7 @@ def ask_about_the_rest(ask, desk, gateway):
     ask("endpoint remove", "web", "127.0.0.1:1")
     ask("cache purge", "store", "prefix", "/p/")
     ask("route resume", "page")
-    for command in ("breakers", "flow", "settings", "nodes", "token list", "rehearsal-key list", "watch list", "audit show", "audit verify", "config versions"):
+    for command in ("breakers", "flow", "whoami", "settings", "nodes", "token list", "rehearsal-key list", "watch list", "audit show", "audit verify", "config versions"):
         ask(command)
     ask("standby", status=None)
     ask("explain", "--user", "u", "--ip", "203.0.113.7", "--sale", "spring", "--sku", "phone")
