@@ -8,6 +8,13 @@
 
 static const uint8_t v4_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
+bool ps_address_is_none(const struct ps_address *address)
+{
+    static const struct ps_address none;
+
+    return memcmp(address, &none, sizeof none) == 0;
+}
+
 bool ps_address_is_v4(const struct ps_address *address)
 {
     return memcmp(address->byte, v4_prefix, sizeof v4_prefix) == 0;

@@ -41,6 +41,8 @@ bool ps_address_is_loopback(const struct ps_address *address);
 /* The address by which limits count: IPv4 whole, IPv6 by /64. */
 void ps_address_limit_key(const struct ps_address *address, struct ps_address *ret_key);
 bool ps_address_is_v4(const struct ps_address *address);
+/* All zero: what stands for the peer of a Unix socket. */
+bool ps_address_is_none(const struct ps_address *address);
 /* To connect to; its length. */
 socklen_t ps_address_socket(const struct ps_address *address, uint16_t port,
                             struct sockaddr_storage *ret_to);
