@@ -69,6 +69,7 @@ static void begin_drain(void *ctx)
     gateway->stage = GW_DELAYING;
     gateway->drain_started_ns = now_ns(gateway);
     atomic_store(&gateway->report.draining, true);
+    gw_workers_tell(&gateway->workers, GW_MAIL_LEAVE);
     sd_notify(0, "STOPPING=1");
     ps_log(PS_LOG_INFO, "draining", PS_F_INT("delay_ms", gateway->settings->drain.delay_ms));
 }
@@ -158,6 +159,7 @@ void gw_on_started(void *ctx)
     struct gw_gateway *gateway = ctx;
 
     atomic_store(&gateway->report.started, true);
+    gw_workers_tell(&gateway->workers, GW_MAIL_OPEN);
     sd_notify(0, "READY=1");
     ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
            PS_F_INT("port", gateway->sockets.port),
@@ -318,7 +320,13 @@ static int new_admin(struct gw_gateway *gateway)
                                                  .control = gateway->mail.control,
                                                  .on_answer = on_explained,
                                                  .ctx = gateway};
-    return op_admin_new(&deps, gateway->sockets.admin, gateway->sockets.admins, &gateway->admin);
+    struct gw_doors doors;
+    int err = gw_sockets_admin(&gateway->sockets, &doors);
+    if (err < 0)
+        return err;
+    err = op_admin_new(&deps, doors.at, doors.count, &gateway->admin);
+    free(doors.at);
+    return err;
 }
 
 static int start_workers(struct gw_gateway *gateway)
@@ -344,9 +352,13 @@ static int start_workers(struct gw_gateway *gateway)
                                         .readiness_ctx = &gateway->report};
     int err = 0;
 
-    for (uint32_t i = 0; err == 0 && i < workers->count; i++)
-        err = gw_worker_new(&deps, i, gateway->sockets.workers[i], gateway->control->snapshot,
-                            &workers->at[i]);
+    for (uint32_t i = 0; err == 0 && i < workers->count; i++) {
+        struct gw_doors doors = {0};
+        err = gw_sockets_deal(&gateway->sockets, workers->count, i, &doors);
+        if (err == 0)
+            err = gw_worker_new(&deps, i, &doors, gateway->control->snapshot, &workers->at[i]);
+        free(doors.at);
+    }
     if (err == 0)
         apply_overrides(gateway); /* before the first buyer comes */
     for (size_t i = 0; err == 0 && i < workers->count; i++)
@@ -439,7 +451,7 @@ static void stop_parts(struct gw_gateway *gateway)
     gw_counter_store_free(gateway->counter, gateway->store); /* answers pending calls */
     op_admin_free(gateway->admin);
     gateway->admin = NULL; /* later outcomes are dropped */
-    gw_sockets_remove(gateway->settings);
+    gw_sockets_remove(gateway->settings, &gateway->sockets);
     gw_control_stop(gateway->control);
     uv_close((uv_handle_t *)&gateway->term, NULL);
     uv_close((uv_handle_t *)&gateway->interrupt, NULL);
@@ -496,8 +508,6 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
                               &gateway->mail.control)) < 0)
         return err;
-    gw_sockets_raise_limit(settings, workers->count);
-    gw_settings_warn(settings);
     /* A failed start ends the process, which closes everything. */
     if ((err = gw_open_parts(gateway)) < 0 || (err = gw_open_log(gateway)) < 0 ||
         (err = gw_open_control(gateway)) < 0 || (err = gw_open_sync(gateway)) < 0)

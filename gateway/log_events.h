@@ -36,12 +36,19 @@
       "Look at the disk. Orders that were answered accepted are safe.") \
     X(fd_limit_low, WARN, "The process may open fewer files (limit) than http.connections needs (wanted).", \
       "Raise LimitNOFILE.") \
+    X(sockets_not_kept, WARN, "The sockets are not in the file-descriptor store of the service manager (why): a restart refuses connections.", \
+      "Set FileDescriptorStoreMax= in the unit to at least sockets.") \
+    X(stored_socket_dropped, INFO, "A socket of an earlier process was in the store of the service manager, and is not used (why): usually because the " \
+      "settings have changed. A new one is opened.", "") \
     X(loopback_is_trusted, WARN, "Any program on this machine can act as any user: trusted_proxies contains loopback.", \
       "Name only the front proxies in trusted_proxies.") \
     X(everybody_is_trusted, WARN, "Anybody who reaches the public listener can act as any user: trusted_proxies contains all addresses.", \
       "Name only the front proxies in trusted_proxies.") \
     X(heads_too_large, WARN, "Requests (refused: how many) got 431; at most one line a minute for each worker.", \
       "Cookies are the usual reason: let the CDN or the proxy drop them, or raise http.head_max_kib.") \
+    X(proxy_header_refused, WARN, "Connections (refused: how many; peer and why of the last) were closed, because listen.proxy_protocol is on and they " \
+      "did not begin with a PROXY header; at most one line a minute for each worker.", \
+      "Let the proxy send the header (send-proxy-v2), or turn listen.proxy_protocol off; name the proxy in trusted_proxies.") \
     X(worker_takes_no_mail, ERROR, "A worker's mailbox is full: it does not run its loop.", \
       "Report it; restart if buyers wait.") \
     X(seed_taken, INFO, "The seed of the settings file is stored: its documents are in force.", "") \

@@ -15,6 +15,8 @@ enum gw_mail_kind {
                       (borrowed, may be NULL) */
     GW_MAIL_SNAPSHOT, /* control -> worker: ptr = struct snapshot, borrowed until acknowledged */
     GW_MAIL_SNAPSHOT_ACK, /* worker -> control: value = the version that is now in use there */
+    GW_MAIL_OPEN,         /* control -> worker: accept connections */
+    GW_MAIL_LEAVE,        /* control -> worker: let every answer close its connection */
     GW_MAIL_DRAIN,        /* control -> worker: stop listening */
     GW_MAIL_STOP,         /* control -> worker: close all and leave the loop */
     /* control -> worker: an order for the breaker before the counter; handle = id, result = enum

@@ -7,6 +7,8 @@
 static const char *const order_events[] = {"accepted", "void", "confirmed", "released", NULL};
 static const char *const mark_reasons[] = {"malformed",  "unknown_key", "expired", "too_long",
                                            "other_user", "forged",      NULL};
+static const char *const proxy_results[] = {"v1",        "v2",        "own",  "left",
+                                            "untrusted", "malformed", "late", NULL};
 static const char *const page_ends[] = {"shop",   "cache",  "own",  "fallback", "refused",
                                         "failed", "broken", "left", NULL};
 static const char *const audit_results[] = {"ok", "violations", "failed", NULL};
@@ -23,6 +25,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_ANSWERS]             = {"penstock_answers_total", "Answers of the public listener by verdict.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_public},
     [GW_M_REFUSED_EARLY]       = {"penstock_http_refused_total", "Requests that the public listener refused before a handler saw them, by verdict.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_early},
     [GW_M_ADMIN_REFUSED]       = {"penstock_admin_http_refused_total", "The same for the admin listener.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_early},
+    [GW_M_PROXY_HEADERS]       = {"penstock_proxy_headers_total", "Connections that had to begin with a PROXY header (listen.proxy_protocol). Result: v1, v2 (an address of that version), own (the proxy's own connection: LOCAL, UNKNOWN, AF_UNIX), left (closed before its end); refused: untrusted (the peer is no trusted proxy), malformed, late (not within a second).", PS_COUNTER, "result", proxy_results, NULL},
     [GW_M_REHEARSAL_ANSWERS]   = {"penstock_rehearsal_answers_total", "Answers to requests with a valid mark of a rehearsal, by verdict; no other series of answers counts them.", PS_COUNTER, "verdict", ans_verdict_names, ans_is_public},
     [GW_M_REHEARSAL_ANSWER_SECONDS] = {"penstock_rehearsal_answer_duration_seconds", "Their durations, as penstock_answer_duration_seconds.", PS_HISTOGRAM_SECONDS, "class", ans_class_names, NULL},
     [GW_M_REHEARSAL_MARKS_REFUSED] = {"penstock_rehearsal_marks_refused_total", "Requests whose mark of a rehearsal was not valid, by reason; they were served as ordinary requests.", PS_COUNTER, "reason", mark_reasons, NULL},

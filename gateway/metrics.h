@@ -7,10 +7,11 @@
 
 /* Row numbers, in the order of gw_metric_table. */
 enum gw_metric {
-    GW_M_ANSWERS,                  /* penstock_answers_total{verdict} */
-    GW_M_REFUSED_EARLY,            /* penstock_http_refused_total{verdict}: by the strict filter */
-    GW_M_ADMIN_REFUSED,            /* penstock_admin_http_refused_total{verdict} */
-    GW_M_REHEARSAL_ANSWERS,        /* penstock_rehearsal_answers_total{verdict} */
+    GW_M_ANSWERS,           /* penstock_answers_total{verdict} */
+    GW_M_REFUSED_EARLY,     /* penstock_http_refused_total{verdict}: by the strict filter */
+    GW_M_ADMIN_REFUSED,     /* penstock_admin_http_refused_total{verdict} */
+    GW_M_PROXY_HEADERS,     /* penstock_proxy_headers_total{result}, of enum srv_proxy_result */
+    GW_M_REHEARSAL_ANSWERS, /* penstock_rehearsal_answers_total{verdict} */
     GW_M_REHEARSAL_ANSWER_SECONDS, /* penstock_rehearsal_answer_duration_seconds{class} */
     GW_M_REHEARSAL_MARKS_REFUSED,  /* penstock_rehearsal_marks_refused_total{reason}, of enum
                                       pub_rehearsal_result */

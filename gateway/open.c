@@ -126,6 +126,8 @@ int gw_open_parts(struct gw_gateway *gateway)
         (err = gw_sockets_open(settings, gateway->workers.count, &gateway->sockets, &fault)) < 0)
         return gw_state_dir_undo(&gateway->dir, gw_say_fault(&fault, err));
     ps_log_node_set(gateway->dir.gateway_id);
+    gw_sockets_raise_limit(settings, gateway->workers.count);
+    gw_settings_warn(settings);
     if ((err = adm_limit_table_new((size_t)mib, &gateway->limits)) < 0)
         return gw_state_dir_undo(
             &gateway->dir,

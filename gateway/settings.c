@@ -8,6 +8,7 @@
 #include "common/program/secret.h"
 #include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/seed.h"
+#include "common/http/proxy.h"
 #include "gateway/server/strict.h"
 #include "queue/log_kafka.h"
 
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+static const char *const proxy_versions[] = {"off", "v1", "v2", "any", NULL};
 static const char *const store_kinds[] = {"memory", "redis", NULL};
 static const char *const log_kinds[] = {"journal", "kafka", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
@@ -102,6 +104,10 @@ static const struct ps_member origin_item = {ITEM, .format = &origin, .example =
 static const struct ps_member members[] = {
     {"listen.host", PS_M_STRING, AT(listen.host), .format = &numeric, .fallback = "\"127.0.0.1\"", .text = {"Address of the public listener (numeric)", "公开监听的地址（数字形式）"}},
     {"listen.port", PS_M_INT, AT(listen.port), .min = 0, .max = 65535, .fallback = "8080", .text = {"Port of the public listener; 0 takes a free one", "公开监听的端口；0：任取一个空闲端口"}},
+    {"listen.proxy_protocol", PS_M_ENUM, AT(listen.proxy_protocol), .words = proxy_versions, .fallback = "\"off\"", .text = {"The PROXY protocol: each connection must begin with a header of this version, from a peer of trusted_proxies or listen.unix, or is closed. The address in it stands for the peer's where the client's is looked for; whose X-User-Id counts is decided by the peer itself", "PROXY 协议：每个连接必须以该版本的头开始，且对端属于 trusted_proxies 或来自 listen.unix，否则关闭。查找客户端地址时，头里的地址代替对端地址；是否采信 X-User-Id 仍由对端本身决定"}},
+    {"listen.unix.path", PS_M_STRING, AT(listen.local.path), .flags = PS_M_NULLABLE, .min = 1, .max = UNIX_PATH_MAX, .format = &absolute, .fallback = "null", .example = "\"/run/penstock/public.sock\"", .text = {"A Unix socket on which the public listener serves too. Who may connect is a trusted proxy: its X-User-Id and X-Forwarded-For are believed. A socket that nobody listens on is replaced; null: none", "公开监听另外使用的 Unix 套接字。能连接的就是受信代理：其 X-User-Id 和 X-Forwarded-For 会被采信。没有程序监听的旧套接字会被替换；null：不用"}},
+    {"listen.unix.mode", PS_M_STRING, AT(listen.local.mode), .format = &octal, .fallback = "\"0660\"", .text = {"Mode of that socket, in octal: who may write may connect", "该套接字的权限，八进制：能写入才能连接"}},
+    {"listen.unix.group", PS_M_STRING, AT(listen.local.group), .flags = PS_M_NULLABLE, .min = 1, .max = 255, .fallback = "null", .example = "\"haproxy\"", .text = {"Group of that socket, by name; null: that of the process", "该套接字所属的组名；null：进程所属的组"}},
     {"admin.host", PS_M_STRING, AT(admin.host), .format = &numeric, .fallback = "\"127.0.0.1\"", .text = {"Address of the admin listener (numeric)", "管理监听的地址（数字形式）"}},
     {"admin.port", PS_M_INT, AT(admin.port), .min = 0, .max = 65535, .fallback = "8090", .text = {"Port of the admin listener; 0 takes a free one", "管理监听的端口；0：任取一个空闲端口"}},
     {"admin.hosts", PS_M_LIST, STRINGS(admin.hosts), .flags = PS_M_RELOADS, .item = &host_item, .fallback = "[]", .example = "[\"ops.example\"]", .text = {"Host names that the admin listener serves besides localhost and its own address (any address, if admin.host is 0.0.0.0 or ::); others get 421", "除 localhost 和自身地址（admin.host 为 0.0.0.0 或 :: 时，任何地址）之外，管理监听还接受的主机名；其余得到 421"}},
@@ -250,6 +256,15 @@ static void check_together(const struct gw_settings *settings, struct ps_faults 
         strcmp(settings->listen.host, settings->admin.host) == 0)
         (void)ps_faults_add(faults, PS_E_INVALID, "admin.port",
                             "the public listener has the same address and port");
+    const char *local = settings->listen.local.path, *admin_local = settings->admin.local.path;
+    if (local != NULL && admin_local != NULL && strcmp(local, admin_local) == 0)
+        (void)ps_faults_add(faults, PS_E_INVALID, "admin.unix.path",
+                            "the public listener has the same socket");
+    if (settings->listen.proxy_protocol != PS_PROXY_OFF && settings->trusted.count == 0 &&
+        local == NULL)
+        (void)ps_faults_add(faults, PS_E_INVALID, "listen.proxy_protocol",
+                            "nobody could connect: trusted_proxies is empty, and there is no "
+                            "listen.unix");
     if (settings->drain.timeout_ms <= settings->drain.delay_ms)
         (void)ps_faults_add(faults, PS_E_INVALID, "drain.timeout_ms",
                             "must be more than drain.delay_ms (%lld)",

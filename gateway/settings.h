@@ -10,22 +10,27 @@
 #include "common/redis/redis_url.h"
 #include "gateway/config/store/document.h"
 
+/* A Unix socket that a listener serves, too. */
+struct gw_unix_socket {
+    char *path;  /* NULL: there is none */
+    char *mode;  /* octal */
+    char *group; /* NULL: that of the process */
+};
+
 struct gw_settings {
     struct {
         char *host;
         int64_t port;
+        struct gw_unix_socket local; /* listen.unix */
+        int proxy_protocol;          /* enum ps_proxy_versions */
     } listen;
     struct {
         char *host;
         int64_t port;
         struct ps_strings hosts; /* served besides the listen address and localhost */
         bool metrics_open;
-        char *token_dir; /* NULL = none */
-        struct {
-            char *path;  /* NULL: no such socket */
-            char *mode;  /* octal */
-            char *group; /* NULL: that of the process */
-        } local;         /* admin.unix */
+        char *token_dir;             /* NULL = none */
+        struct gw_unix_socket local; /* admin.unix */
     } admin;
     struct ps_strings trusted_proxies; /* CIDRs */
     char *client_ip_header;            /* "" = X-Forwarded-For */

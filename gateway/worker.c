@@ -20,9 +20,12 @@
 
 #define TICK_MS      ADM_TICK_MS
 #define TICK_LATE_MS 5 /* by the resolution of timers alone */
+/* Buyers wait in the kernel's queue until the sales are served, since they would be refused; but
+ * whoever asks how this gateway is must learn it even if the start takes longer. */
+#define HOLD_NS PS_NS_PER_S
 /* If a worker's loop has not turned for this long, the watchdog is not fed. */
-#define DEAD_NS        (5 * PS_NS_PER_S)
-#define LARGE_HEADS_NS (60 * PS_NS_PER_S) /* between two warnings */
+#define DEAD_NS      (5 * PS_NS_PER_S)
+#define WARN_EACH_NS (60 * PS_NS_PER_S) /* between two warnings */
 
 static void swap_snapshot(struct gw_worker *worker, const struct snapshot *snapshot)
 {
@@ -96,6 +99,12 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
             (void)!exp_explainer_new(&worker->listener, worker->http, &worker->explainer);
         exp_case_run(mail->ptr, worker->explainer);
         break;
+    case GW_MAIL_OPEN:
+        srv_http_open(worker->http);
+        break;
+    case GW_MAIL_LEAVE:
+        srv_http_leave(worker->http);
+        break;
     case GW_MAIL_DRAIN:
         worker->draining = true;
         srv_drain(worker->http);
@@ -125,7 +134,23 @@ static void warn_of_large_heads(struct gw_worker *worker, int64_t now_ns)
                            "of cookies: let the CDN or the proxy drop them (nothing here reads "
                            "cookies), or raise the setting"));
     worker->large_heads = 0;
-    worker->large_heads_next_ns = now_ns + LARGE_HEADS_NS;
+    worker->large_heads_next_ns = now_ns + WARN_EACH_NS;
+}
+
+/* A proxy that is not set up for it gets no answer at all. */
+static void warn_of_proxies(struct gw_worker *worker, int64_t now_ns)
+{
+    char peer[46] = "unix";
+
+    if (worker->proxies.refused == 0 || now_ns < worker->proxies.next_ns)
+        return;
+    if (!ps_address_is_none(&worker->proxies.peer))
+        ps_address_format(&worker->proxies.peer, peer);
+    ps_log(PS_LOG_WARN, "proxy_header_refused",
+           PS_F_INT("refused", (int64_t)worker->proxies.refused), PS_F_STR("peer", peer),
+           PS_F_STR("why", worker->proxies.why));
+    worker->proxies.refused = 0;
+    worker->proxies.next_ns = now_ns + WARN_EACH_NS;
 }
 
 /* --- the load, as the control thread reads it --- */
@@ -239,13 +264,15 @@ static void on_tick(uv_timer_t *timer)
     note_late_tick(worker, now);
     adm_limit_sample_tick(worker->gates.sample, now);
     warn_of_large_heads(worker, now);
+    warn_of_proxies(worker, now);
     judge_load(worker);
     show_breaker(worker);
     up_worker_tick(worker->shop);
     cache_wakeups_deliver(worker->deps.wakeups, worker->index);
     page_worker_tick(&worker->listener.page_worker);
     atomic_store_explicit(&worker->idle,
-                          worker->draining && srv_http_begun(worker->http) == 0 && !owes(worker),
+                          worker->draining && srv_http_begun(worker->http) == 0 &&
+                              !srv_http_expects(worker->http) && !owes(worker),
                           memory_order_relaxed);
 }
 
@@ -262,10 +289,24 @@ static void on_refused(int verdict, void *ctx)
     worker->large_heads += verdict == ANS_V_headers_too_large;
 }
 
+/* Who may connect to listen.unix is trusted: its mode and group say who. */
 static bool is_trusted(const struct ps_address *peer, void *ctx)
 {
     const struct gw_worker *worker = ctx;
-    return ps_cidrs_have(&worker->deps.settings->trusted, peer);
+    return ps_address_is_none(peer) || ps_cidrs_have(&worker->deps.settings->trusted, peer);
+}
+
+static void on_proxy(enum srv_proxy_result result, const struct ps_address *peer, const char *why,
+                     void *ctx)
+{
+    struct gw_worker *worker = ctx;
+
+    ps_metric_add(worker->shard, GW_M_PROXY_HEADERS, result, 1);
+    if (why == NULL)
+        return;
+    worker->proxies.refused++;
+    worker->proxies.why = why;
+    worker->proxies.peer = *peer;
 }
 
 static bool keeps_idle(void *ctx)
@@ -347,6 +388,9 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .wait_ns = ADM_SHED_WAIT_NS,
         .round_ns = ADM_SHED_ROUND_NS,
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
+        .proxy_versions = (enum ps_proxy_versions)settings->listen.proxy_protocol,
+        .on_proxy = on_proxy,
+        .hold_ns = HOLD_NS,
         .needs_no_host = cfg_path_is_probe,
         .is_trusted = is_trusted,
         .keeps_idle = keeps_idle,
@@ -446,7 +490,7 @@ static int new_shop(struct gw_worker *worker, const struct snapshot *snapshot)
     return err;
 }
 
-int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
+int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, const struct gw_doors *doors,
                   const struct snapshot *snapshot, struct gw_worker **ret_worker)
 {
     struct gw_worker *worker = calloc(1, sizeof *worker);
@@ -474,7 +518,8 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_
         (err = ps_mailbox_new(&worker->loop,
                               2 * settings.requests_max + (size_t)deps->settings->log.queue,
                               on_mail, NULL, worker, &worker->mail)) < 0 ||
-        (err = srv_http_new(&worker->loop, &listen_fd, 1, &settings, &worker->http)) < 0 ||
+        (err = srv_http_new(&worker->loop, doors->at, doors->count, &settings, &worker->http)) <
+            0 ||
         (err = new_orders(worker)) < 0)
         goto fail_parts;
     fill_listener(worker);

@@ -9,7 +9,7 @@
 #include "gateway/mail.h"
 #include "gateway/admission/load.h"
 #include "gateway/public/request.h"
-#include "gateway/settings.h"
+#include "gateway/sockets.h"
 
 struct gw_worker;
 
@@ -62,6 +62,12 @@ struct gw_worker {
     uv_timer_t tick;             /* while draining: are we done? */
     uint64_t large_heads;        /* refused since the last warning */
     int64_t large_heads_next_ns; /* the earliest next one */
+    struct {
+        uint64_t refused; /* since the last warning; the last of them: */
+        const char *why;
+        struct ps_address peer;
+        int64_t next_ns;
+    } proxies;
     bool draining;
     _Atomic(bool) idle; /* draining, and every request that has begun is answered */
 };
@@ -69,7 +75,8 @@ struct gw_worker {
 /* Most connections of one worker at once, including those that only get a 503. */
 size_t gw_worker_connections_max(const struct gw_settings *settings, size_t worker_count);
 
-int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, int listen_fd,
+/* Takes over the sockets of `doors`, unless it fails. */
+int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, const struct gw_doors *doors,
                   const struct snapshot *snapshot, struct gw_worker **ret_worker) PS_MUST_CHECK;
 int gw_worker_start(struct gw_worker *worker) PS_MUST_CHECK;
 /* Any thread. */

@@ -105,7 +105,7 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     return settings;
 }
 
-int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
+int op_admin_new(const struct op_deps *deps, const struct srv_door *doors, size_t door_count,
                  struct op_admin **ret_admin)
 {
     struct srv_settings settings = http_settings(deps);
@@ -127,7 +127,7 @@ int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t liste
     if (err == 0)
         op_audit_schedule(admin->audit);
     if (err == 0)
-        err = srv_http_new(deps->loop, listen_fds, listen_count, &settings, &admin->http);
+        err = srv_http_new(deps->loop, doors, door_count, &settings, &admin->http);
     if (err == 0 && uv_async_init(deps->loop, &admin->wake, on_wake) != 0) {
         srv_http_free(admin->http);
         err = PS_E_IO;

@@ -72,9 +72,8 @@ struct op_deps {
     struct srv_settings http; /* its timeouts and clock; the rest is the listener's */
 };
 
-/* Serves `listen_fds` (bound and listening; owned by the listener afterwards). PS_E_NOMEM, PS_E_IO.
- */
-int op_admin_new(const struct op_deps *deps, const int *listen_fds, size_t listen_count,
+/* Serves `doors`, whose sockets the listener owns afterwards. PS_E_NOMEM, PS_E_IO. */
+int op_admin_new(const struct op_deps *deps, const struct srv_door *doors, size_t door_count,
                  struct op_admin **ret_admin) PS_MUST_CHECK;
 /* True: no request waits for its answer or for its audit line. */
 bool op_admin_idle(const struct op_admin *admin);

@@ -383,7 +383,7 @@ void op_handle(struct srv_request *http, void *ctx)
     request->role = OP_ROLE_VIEWER;
     request->http = http;
     request->on_deadline = op_late;
-    if (memcmp(&http->peer, &(struct ps_address){0}, sizeof http->peer) == 0)
+    if (ps_address_is_none(&http->peer))
         memcpy(request->peer, "unix", sizeof "unix");
     else
         ps_address_format(&http->peer, request->peer);

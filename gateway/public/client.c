@@ -1,4 +1,7 @@
-/* Each proxy appends to X-Forwarded-For on the right, so only the right end was written by somebody
+/* The peer of a connection decides whether its word on the user counts. Its address, or the one
+ * that its PROXY header has instead, is where the search for the client's begins.
+ *
+ * Each proxy appends to X-Forwarded-For on the right, so only the right end was written by somebody
  * we trust: the list is read from the right, past every trusted address, and the first untrusted
  * one is the client. If all are trusted, the leftmost is. */
 #include "gateway/public/client.h"
@@ -52,11 +55,10 @@ static int find_address(const struct srv_request *request, const struct ps_cidrs
 int pub_client_find(const struct srv_request *request, const struct ps_cidrs *trusted,
                     bool use_client_ip_header, struct pub_client *ret_client)
 {
-    struct pub_client client = {.address = request->peer,
-                                .trusted_peer = ps_cidrs_have(trusted, &request->peer)};
+    struct pub_client client = {.address = request->peer, .trusted_peer = request->trusted};
     struct ps_str user = request->header[SRV_H_USER_ID];
 
-    if (client.trusted_peer) {
+    if (request->forwards) {
         int err = find_address(request, trusted, use_client_ip_header, &client.address);
         if (err < 0)
             return err;

@@ -3,7 +3,6 @@
  * connection has ended or a moment has passed; clients wait in the kernel's queue. Connections
  * above the soft limit, or above the cap of their address, are accepted and marked, so that they
  * can be told to come back. */
-#include "gateway/server/address_count.h"
 #include "gateway/server/http_internal.h"
 
 #include <assert.h>
@@ -13,7 +12,8 @@
 #include <unistd.h>
 
 /* Most connections that one listen socket accepts in a turn: so accepting does not starve the
- * accepted ones, and a new connection is read before it might have to make room. */
+ * accepted ones, and a new connection is read before it might have to make room. Of a socket that
+ * servers share each takes one in a turn, so that the busy ones take fewer. */
 #define ACCEPT_BATCH 256
 #define ACCEPT_SHARE 8
 #define PAUSE_NS     (100 * PS_NS_PER_MS)
@@ -35,17 +35,6 @@ static void read_address(const struct sockaddr_storage *from, struct ps_address 
     }
 }
 
-/* Is there room for one more connection from its address? */
-static bool count_address(struct srv_connection *connection)
-{
-    struct srv_http *http = connection->http;
-
-    if (http->addresses == NULL || connection->trusted)
-        return true;
-    connection->counted = srv_address_add(http->addresses, &connection->peer);
-    return connection->counted;
-}
-
 static void add_connection(struct srv_http *http, int fd, const struct sockaddr_storage *from)
 {
     const struct srv_settings *settings = &http->settings;
@@ -63,19 +52,20 @@ static void add_connection(struct srv_http *http, int fd, const struct sockaddr_
     http->handles++;
     TAILQ_INSERT_TAIL(&http->connections, connection, entry);
     read_address(from, &connection->peer);
-    connection->trusted =
+    connection->trusted = connection->forwards =
         settings->is_trusted != NULL && settings->is_trusted(&connection->peer, http->settings.ctx);
     srv_poll(connection, UV_READABLE);
-    if (!count_address(connection)) {
-        srv_refuse(connection, ANS_V_too_many_connections,
-                   "this address has as many connections as one address may have");
+    http->accepted_ns = http->now_ns;
+    if (!srv_count_address(connection))
         return;
-    }
     if (http->places >= settings->connections_soft)
         srv_make_room(http, false);
     connection->placed = true;
     connection->surplus = ++http->places > settings->connections_soft;
-    srv_set_deadline(connection, SRV_DEADLINE_HEAD);
+    if (PS_UNLIKELY(settings->proxy_versions != PS_PROXY_OFF))
+        srv_proxy_begin(connection);
+    else
+        srv_set_deadline(connection, SRV_DEADLINE_HEAD);
 }
 
 static void pause_accepting(struct srv_http *http)
@@ -115,7 +105,7 @@ static void on_listen(uv_poll_t *poll, int status, int events)
 {
     struct srv_listener *listener = poll->data;
     struct srv_http *http = listener->http;
-    size_t most = 1 + http->settings.connections_soft / ACCEPT_SHARE;
+    size_t most = listener->shared ? 1 : 1 + http->settings.connections_soft / ACCEPT_SHARE;
 
     (void)status; /* accept returns the error */
     (void)events;

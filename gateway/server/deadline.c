@@ -35,10 +35,11 @@ void srv_deadline_clear(struct srv_deadline *entry)
     entry->kind = SRV_DEADLINE_NONE;
 }
 
-struct srv_deadline *srv_deadline_next(struct srv_deadlines *deadlines, enum srv_deadline_kind kind,
+struct srv_deadline *srv_deadline_next(const struct srv_deadlines *deadlines,
+                                       enum srv_deadline_kind kind,
                                        const struct srv_deadline *entry)
 {
-    struct srv_deadline *head = &deadlines->list[kind];
+    const struct srv_deadline *head = &deadlines->list[kind];
     struct srv_deadline *next = entry != NULL ? entry->next : head->next;
 
     return next != head ? next : NULL;

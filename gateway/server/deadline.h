@@ -15,6 +15,7 @@ enum srv_deadline_kind {
     SRV_DEADLINE_LINGER,       /* our end is shut down, the client's is not */
     SRV_DEADLINE_IDLE_SHORT,   /* as IDLE, while idle connections are closed early; a head that has
                                   begun gets its own deadline then */
+    SRV_DEADLINE_PROXY,        /* accepted, the PROXY header is not complete */
     SRV_DEADLINE_KINDS,
     SRV_DEADLINE_NONE = SRV_DEADLINE_KINDS
 };
@@ -39,7 +40,8 @@ void srv_deadline_set(struct srv_deadlines *deadlines, struct srv_deadline *entr
                       enum srv_deadline_kind kind, int64_t now_ns);
 void srv_deadline_clear(struct srv_deadline *entry); /* nothing when it has none */
 /* Of this kind: the one that expires first; the one after `entry`. NULL: none. */
-struct srv_deadline *srv_deadline_next(struct srv_deadlines *deadlines, enum srv_deadline_kind kind,
+struct srv_deadline *srv_deadline_next(const struct srv_deadlines *deadlines,
+                                       enum srv_deadline_kind kind,
                                        const struct srv_deadline *entry);
 /* The deadline that expired first, or NULL. It stays in its list. */
 struct srv_deadline *srv_deadline_due(struct srv_deadlines *deadlines, int64_t now_ns);

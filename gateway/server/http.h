@@ -11,6 +11,7 @@
 #define SRV_HTTP_H
 
 #include "common/http/head.h"
+#include "common/http/proxy.h"
 #include "common/text/address.h"
 #include "common/text/buf.h"
 #include "common/clock.h"
@@ -80,9 +81,13 @@ struct srv_request {
     int64_t body_len; /* with in_parts: Content-Length; -1: it is chunked */
     bool oversized; /* the body is larger than body_max and was dropped: answer 404, 405, 413 or the
                        like at once; the connection ends then */
-    struct ps_address peer; /* of the TCP connection; of a Unix socket all zero */
-    int64_t arrived_ns;     /* monotonic: the turn of the loop in which the head was complete */
-    int64_t now_ns;         /* the same clock, when the request is handed over */
+    struct ps_address peer; /* of the TCP connection; of a Unix socket all zero; or what the
+                               connection's PROXY header says instead */
+    bool
+        trusted; /* the connection's own peer is a trusted proxy: what it says of the user counts */
+    bool forwards;      /* so is `peer`: what it says of the client's address counts */
+    int64_t arrived_ns; /* monotonic: the turn of the loop in which the head was complete */
+    int64_t now_ns;     /* the same clock, when the request is handed over */
     int64_t
         waited_ns; /* the longest time that its last bytes may have waited unread until now_ns */
     bool overdue;  /* it waited longer than others: best refuse it, with a short answer */
@@ -102,6 +107,18 @@ typedef void srv_handler_fn(struct srv_request *request, void *ctx);
  * ans_verdict (malformed, too_large, request_timeout, uri_too_long, headers_too_large,
  * too_many_connections, shed, draining). */
 typedef void srv_refused_fn(int verdict, void *ctx);
+
+/* What came of a connection that must begin with a PROXY header. */
+enum srv_proxy_result {
+    SRV_PROXY_V1,
+    SRV_PROXY_V2,
+    SRV_PROXY_OWN,  /* of either version: the connection is the proxy's own, as a health check is */
+    SRV_PROXY_LEFT, /* the client has left before its end */
+    SRV_PROXY_UNTRUSTED,
+    SRV_PROXY_MALFORMED,
+    SRV_PROXY_LATE,
+    SRV_PROXY_RESULTS
+};
 
 struct srv_settings {
     int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
@@ -125,13 +142,21 @@ struct srv_settings {
      * are newer ones. wait_ns 0: always serve in turn. */
     int64_t wait_ns, round_ns;
     const char *client_ip_header; /* NULL = none */
+    /* Each connection of a trusted peer must begin with a PROXY header of these versions, and no
+     * other peer may connect. Not OFF: on_proxy must be set. */
+    enum ps_proxy_versions proxy_versions;
+    int64_t hold_ns; /* accept nobody before srv_http_open, but for this long at most */
     srv_handler_fn *on_request;
     srv_refused_fn *on_refused;
     void *ctx; /* of all callbacks */
+    /* `why` is NULL, or what is wrong with the header. */
+    void (*on_proxy)(enum srv_proxy_result result, const struct ps_address *peer, const char *why,
+                     void *ctx);
     /* May this path be requested without Host, by HTTP/1.0, as simple load balancers do? NULL:
      * no. */
     bool (*needs_no_host)(struct ps_str path);
-    bool (*is_trusted)(const struct ps_address *peer, void *ctx); /* may be NULL */
+    /* `peer` is all zero for a Unix socket. NULL: nobody is trusted. */
+    bool (*is_trusted)(const struct ps_address *peer, void *ctx);
     /* The client of a kept request has left, or the server ends: the owner must forget the request,
      * and its handle is stale. Also called for a request that on_head has seen and that ends before
      * it is handed over. NULL: the owner may continue with the request; its answer is dropped. */
@@ -157,14 +182,25 @@ struct srv_settings {
     const struct ps_clock *clock;
 };
 
-/* `listen_fds` are bound and listening, non-blocking; owned by the server afterwards (on an error
- * they stay the caller's). The strings of `settings` must outlive the server. It starts accepting
+/* A bound and listening socket, non-blocking. */
+struct srv_door {
+    int fd;
+    bool shared; /* other servers accept from it too: this one takes one connection at a time */
+};
+
+/* The sockets of `doors` are owned by the server afterwards (on an error they stay the caller's).
+ * The strings of `settings` must outlive the server. It starts accepting
  * on the loop's next turn. */
-int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
+int srv_http_new(uv_loop_t *loop, const struct srv_door *doors, size_t door_count,
                  const struct srv_settings *settings, struct srv_http **ret_http) PS_MUST_CHECK;
 
-/* Stops listening: accepts what is queued, then closes the listen sockets. From now on every answer
- * closes its connection. */
+/* Accepts from now on, whatever srv_settings.hold_ns says. */
+void srv_http_open(struct srv_http *http);
+/* From now on every answer closes its connection, so that no client sends its next request to a
+ * server that has gone. */
+void srv_http_leave(struct srv_http *http);
+/* Stops listening: accepts what is queued, then closes the listen sockets. Includes srv_http_leave.
+ */
 void srv_drain(struct srv_http *http);
 size_t srv_http_connections(const struct srv_http *http);
 /* Requests that the handler has received and whose answer is not sent yet. */
@@ -172,6 +208,8 @@ size_t srv_in_flight(const struct srv_http *http);
 /* The same, plus requests whose first line has arrived and that are not complete yet, or that are
  * left unread. */
 size_t srv_http_begun(const struct srv_http *http);
+/* A connection is so new that its first request may be on its way. */
+bool srv_http_expects(const struct srv_http *http);
 /* Answers every kept request with 503 draining and closes all connections. Not from within the
  * handler. The memory is freed when the loop has closed the handles. NULL is allowed. */
 void srv_http_free(struct srv_http *http);

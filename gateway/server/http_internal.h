@@ -1,7 +1,7 @@
 /* What the files of server/ share. Each calls those before it: guard.c (how long bytes wait),
  * connection.c (one connection), send.c (bytes out), answer.c (answers), stream.c (bodies in
- * parts), reading.c (bytes in), accept.c (new connections), turn.c (a turn of the loop), server.c
- * (start and end).
+ * parts), proxy.c (PROXY headers), reading.c (bytes in), accept.c (new connections), turn.c (a turn
+ * of the loop), server.c (start and end).
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -37,6 +37,7 @@
 
 enum srv_connection_state {
     SRV_READING,   /* between requests, or a request is not complete */
+    SRV_PROXYING,  /* its PROXY header is not complete: the beginning is in `kept` */
     SRV_WAITING,   /* the handler keeps its request: `slot` */
     SRV_STREAMING, /* the same, and its body is still arriving, in parts */
     SRV_SENDING,   /* `unsent` is not empty: nothing is read */
@@ -99,7 +100,8 @@ struct srv_connection {
     int polled; /* events; 0: none */
     int fd;
     enum srv_connection_state state;
-    bool trusted;
+    bool trusted; /* by its own peer */
+    bool forwards;
     bool surplus; /* accepted above the soft limit, or too many of this address */
     bool placed;  /* counts in srv_http.places */
     bool counted; /* counted for its address */
@@ -107,9 +109,9 @@ struct srv_connection {
     bool linger;  /* and before that; see SRV_LINGERING */
     bool is_ready;
     bool is_unread;
-    struct ps_address peer;
-    struct srv_slot *slot; /* its request; NULL: none has begun */
-    char *kept;            /* bytes behind it */
+    struct ps_address peer; /* or what the PROXY header says */
+    struct srv_slot *slot;  /* its request; NULL: none has begun */
+    char *kept;             /* bytes behind it */
     size_t kept_len;
     STAILQ_HEAD(, srv_segment) unsent;
     size_t unsent_len;
@@ -124,7 +126,7 @@ struct srv_listener {
     struct srv_http *http;
     uv_poll_t poll;
     int fd;
-    bool open;
+    bool open, shared;
 };
 
 /* Which connections the loop reports, how long bytes wait, and what stays unread (guard.c). */
@@ -189,6 +191,7 @@ struct srv_http {
     uv_timer_t timer;
     uv_idle_t busy; /* runs while some are ready or unread: the loop does not sleep */
     struct srv_address_count *addresses; /* NULL: there is no cap */
+    int64_t accepted_ns;                 /* the last connection */
     bool paused;                         /* accepting; it is tried again at accept_ns */
     int64_t accept_ns;
     size_t handles; /* not yet closed, those of connections included */
@@ -271,6 +274,17 @@ bool srv_make_room(struct srv_http *http, bool of_slots);
 void srv_accept_some(struct srv_listener *listener, size_t most);
 /* Begins, or goes on after a pause. */
 void srv_accept_again(struct srv_http *http);
+
+/* --- proxy.c --- */
+
+/* Is there room for one more connection from its address? */
+bool srv_count_address(struct srv_connection *connection);
+/* A new connection must begin with a PROXY header; one of another peer is closed. */
+void srv_proxy_begin(struct srv_connection *connection);
+/* Reads more of the header. True: it is complete, and what follows it may be read now. */
+bool srv_proxy_read(struct srv_connection *connection) PS_MUST_CHECK;
+/* It did not arrive in time. */
+void srv_proxy_late(struct srv_connection *connection);
 
 /* --- turn.c --- */
 

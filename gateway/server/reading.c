@@ -154,6 +154,8 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         return;
     }
     request->peer = connection->peer;
+    request->trusted = connection->trusted;
+    request->forwards = connection->forwards;
     request->arrived_ns = http->now_ns;
     request->body = (struct ps_str){srv_body_of(slot), 0};
     slot->close = !head->keep_alive;
@@ -324,6 +326,9 @@ static void end_reading(struct srv_connection *connection)
 void srv_readable(struct srv_connection *connection)
 {
     struct srv_http *http = connection->http;
+
+    if (PS_UNLIKELY(connection->state == SRV_PROXYING) && !srv_proxy_read(connection))
+        return;
     ssize_t received = recv(connection->fd, http->in, sizeof http->in, 0);
 
     if (received < 0) {

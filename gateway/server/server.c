@@ -13,6 +13,11 @@
 
 #define IDLE_SHORT_MS 1000
 #define LINGER_MS     2000
+#define PROXY_MS      1000
+
+/* A connection accepted less than this ago has probably sent a request: its bytes are on their
+ * way. */
+#define FRESH_NS PS_NS_PER_S
 
 uint64_t srv_suspend(struct srv_request *request)
 {
@@ -60,6 +65,13 @@ size_t srv_http_begun(const struct srv_http *http)
     return ps_pool_used(http->slots) + http->guard.unread_count;
 }
 
+bool srv_http_expects(const struct srv_http *http)
+{
+    return ps_clock_mono_ns(http->settings.clock) - http->accepted_ns < FRESH_NS &&
+           (srv_deadline_next(&http->deadlines, SRV_DEADLINE_HEAD, NULL) != NULL ||
+            srv_deadline_next(&http->deadlines, SRV_DEADLINE_PROXY, NULL) != NULL);
+}
+
 static void free_memory(struct srv_http *http)
 {
     srv_address_count_free(http->addresses);
@@ -98,9 +110,14 @@ static void close_listener(struct srv_listener *listener)
         close(listener->fd);
 }
 
-void srv_drain(struct srv_http *http)
+void srv_http_leave(struct srv_http *http)
 {
     http->draining = true;
+}
+
+void srv_drain(struct srv_http *http)
+{
+    srv_http_leave(http);
     srv_read_clock(http);
     for (size_t i = 0; i < http->listener_count; i++) {
         if (http->listeners[i].open)
@@ -156,6 +173,7 @@ static void set_delays(struct srv_http *http)
     const struct srv_settings *settings = &http->settings;
     int64_t *delay_ns = http->deadlines.delay_ns;
 
+    delay_ns[SRV_DEADLINE_PROXY] = PROXY_MS * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_HEAD] = settings->head_timeout_ms * PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_IDLE] =
         (settings->idle_timeout_ms + settings->head_timeout_ms) * PS_NS_PER_MS;
@@ -169,7 +187,7 @@ static void set_delays(struct srv_http *http)
     delay_ns[SRV_DEADLINE_LINGER] = LINGER_MS * PS_NS_PER_MS;
 }
 
-static int start(struct srv_http *http, uv_loop_t *loop, const int *fds, size_t count)
+static int start(struct srv_http *http, uv_loop_t *loop, const struct srv_door *doors, size_t count)
 {
     srv_deadlines_init(&http->deadlines);
     set_delays(http);
@@ -177,8 +195,9 @@ static int start(struct srv_http *http, uv_loop_t *loop, const int *fds, size_t 
         return PS_E_IO;
     for (size_t i = 0; i < count; i++) {
         struct srv_listener *listener = &http->listeners[i];
-        *listener = (struct srv_listener){.http = http, .fd = fds[i]};
-        if (uv_poll_init(loop, &listener->poll, fds[i]) != 0) {
+        *listener =
+            (struct srv_listener){.http = http, .fd = doors[i].fd, .shared = doors[i].shared};
+        if (uv_poll_init(loop, &listener->poll, doors[i].fd) != 0) {
             for (size_t j = 0; j < i; j++)
                 http->listeners[j].fd = -1; /* the caller owns it */
             return PS_E_IO;
@@ -188,11 +207,20 @@ static int start(struct srv_http *http, uv_loop_t *loop, const int *fds, size_t 
         http->handles++;
         http->listener_count++;
     }
-    srv_accept_again(http);
+    http->paused = http->settings.hold_ns > 0;
+    http->accept_ns = http->now_ns + http->settings.hold_ns;
+    if (!http->paused)
+        srv_accept_again(http);
     return 0;
 }
 
-int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
+void srv_http_open(struct srv_http *http)
+{
+    if (http->paused)
+        srv_accept_again(http);
+}
+
+int srv_http_new(uv_loop_t *loop, const struct srv_door *doors, size_t door_count,
                  const struct srv_settings *settings, struct srv_http **ret_http)
 {
     const size_t align = _Alignof(max_align_t);
@@ -215,7 +243,7 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
     TAILQ_INIT(&http->ready);
     TAILQ_INIT(&http->closed);
     ps_uuid_source_init(&http->ids);
-    http->listeners = calloc(listen_count, sizeof *http->listeners);
+    http->listeners = calloc(door_count, sizeof *http->listeners);
     size_t slot_size =
         sizeof(struct srv_slot) + http->user_span + http->limits.head_max + 1 + settings->body_max;
     if (http->listeners == NULL ||
@@ -228,7 +256,7 @@ int srv_http_new(uv_loop_t *loop, const int *listen_fds, size_t listen_count,
         free_memory(http);
         return err;
     }
-    err = start(http, loop, listen_fds, listen_count);
+    err = start(http, loop, doors, door_count);
     if (err < 0) {
         http->closing = true;
         close_all(http);

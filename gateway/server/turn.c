@@ -16,7 +16,8 @@ static bool is_late(struct srv_connection *connection)
 {
     if (!connection->is_ready &&
         (connection->is_unread || connection->polled != UV_READABLE ||
-         (connection->state != SRV_READING && connection->state != SRV_STREAMING)))
+         (connection->state != SRV_READING && connection->state != SRV_STREAMING &&
+          connection->state != SRV_PROXYING)))
         return true;
     srv_guard_event(connection->http);
     if (connection->is_ready)
@@ -25,7 +26,7 @@ static bool is_late(struct srv_connection *connection)
         srv_readable(connection);
     if (connection->deadline.kind != SRV_DEADLINE_NONE)
         return false;
-    return connection->state == SRV_READING ||
+    return connection->state == SRV_READING || connection->state == SRV_PROXYING ||
            (connection->state == SRV_STREAMING && !connection->slot->paused);
 }
 
@@ -37,6 +38,10 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
     struct srv_slot *slot = connection->slot;
     enum ans_verdict why = ANS_V_request_timeout;
 
+    if (connection->state == SRV_PROXYING) {
+        srv_proxy_late(connection);
+        return;
+    }
     if (kind == SRV_DEADLINE_SEND && settings->on_cut != NULL && slot != NULL &&
         slot->state == SRV_SLOT_ANSWERING)
         settings->on_cut(&slot->request, settings->ctx);

@@ -215,13 +215,13 @@ static void put_earlier(struct ps_buf *buf, const struct up_origin *origin, stru
 /* RFC 7239: an IPv6 address stands in brackets and quotes. A host with a port is quoted, too. */
 static void put_forwarded(struct ps_buf *buf, const struct up_origin *origin, const char *peer)
 {
-    bool v4 = ps_address_is_v4(origin->peer);
+    bool v6 = !ps_address_is_v4(origin->peer) && !ps_address_is_none(origin->peer);
 
     ps_buf_puts(buf, "Forwarded: ");
     put_earlier(buf, origin, PS_STR("Forwarded"));
-    ps_buf_puts(buf, v4 ? "for=" : "for=\"[");
+    ps_buf_puts(buf, v6 ? "for=\"[" : "for=");
     ps_buf_puts(buf, peer);
-    ps_buf_puts(buf, v4 ? ";host=\"" : "]\";host=\"");
+    ps_buf_puts(buf, v6 ? "]\";host=\"" : ";host=\"");
     ps_buf_put(buf, origin->host.at, origin->host.len);
     ps_buf_puts(buf, "\";proto=http\r\n");
 }
@@ -233,16 +233,33 @@ static bool passes_on(const struct up_origin *origin, struct ps_str name)
            !ps_http_is_of_connection(origin->head, origin->base, name);
 }
 
+/* A Unix socket's peer has no address to be appended. */
+static void put_forwarded_for(struct ps_buf *buf, const struct up_origin *origin, const char *peer)
+{
+    size_t before = buf->len, begun;
+
+    ps_buf_puts(buf, "X-Forwarded-For: ");
+    begun = buf->len;
+    put_earlier(buf, origin, PS_STR("X-Forwarded-For"));
+    if (!ps_address_is_none(origin->peer))
+        ps_buf_puts(buf, peer);
+    else if (buf->len > begun)
+        buf->len -= 2;
+    else {
+        buf->len = before;
+        return;
+    }
+    ps_buf_puts(buf, "\r\n");
+}
+
 static void put_who_asks(struct ps_buf *buf, const struct up_origin *origin)
 {
     const struct ps_str host = PS_STR("X-Forwarded-Host"), proto = PS_STR("X-Forwarded-Proto");
-    char peer[46];
+    char peer[46] = "unknown"; /* RFC 7239, section 6.2 */
 
-    ps_address_format(origin->peer, peer);
-    ps_buf_puts(buf, "X-Forwarded-For: ");
-    put_earlier(buf, origin, PS_STR("X-Forwarded-For"));
-    ps_buf_puts(buf, peer);
-    ps_buf_puts(buf, "\r\n");
+    if (!ps_address_is_none(origin->peer))
+        ps_address_format(origin->peer, peer);
+    put_forwarded_for(buf, origin, peer);
     put_forwarded(buf, origin, peer);
     if (!passes_on(origin, host))
         ps_http_put_known(buf, host, origin->host);

@@ -20,13 +20,23 @@ static struct ps_cidrs trusted_loopback_and_ten(void)
     return (struct ps_cidrs){cidrs, 2};
 }
 
+/* On a connection of this peer, which has sent no PROXY header. */
+static void come_from(struct srv_request *request, const char *peer)
+{
+    struct ps_cidrs trusted = trusted_loopback_and_ten();
+
+    request->peer = address(peer);
+    request->trusted = request->forwards = ps_cidrs_have(&trusted, &request->peer);
+}
+
 static void found_is(const char *peer, const char *line, const char *expected)
 {
     struct ps_cidrs trusted = trusted_loopback_and_ten();
-    struct srv_request request = {.peer = address(peer)};
+    struct srv_request request = {0};
     struct pub_client client;
     char text[46];
 
+    come_from(&request, peer);
     if (line != NULL) {
         request.header[SRV_H_FORWARDED_FOR] = (struct ps_str){line, strlen(line)};
         request.header_lines[SRV_H_FORWARDED_FOR] = 1;
@@ -66,21 +76,51 @@ static void what_a_trusted_proxy_wrote_must_be_an_address(void **state)
 static void a_user_is_believed_from_a_trusted_proxy_only(void **state)
 {
     struct ps_cidrs trusted = trusted_loopback_and_ten();
-    struct srv_request request = {.peer = address("127.0.0.1")};
+    struct srv_request request = {0};
     struct pub_client client;
 
     (void)state;
+    come_from(&request, "127.0.0.1");
     request.header[SRV_H_USER_ID] = PS_STR("ann");
     assert_ok(pub_client_find(&request, &trusted, false, &client));
     assert_int_equal(client.identity, PUB_IDENTITY_OK);
-    request.peer = address("198.51.100.9");
+    come_from(&request, "198.51.100.9");
     assert_ok(pub_client_find(&request, &trusted, false, &client));
     assert_int_equal(client.identity, PUB_IDENTITY_UNTRUSTED);
     assert_int_equal(client.user.len, 0);
-    request.peer = address("10.0.0.1");
+    come_from(&request, "10.0.0.1");
     request.header[SRV_H_USER_ID] = PS_STR("a b");
     assert_ok(pub_client_find(&request, &trusted, false, &client));
     assert_int_equal(client.identity, PUB_IDENTITY_BAD);
+}
+
+/* Of a connection whose own peer is trusted, but the address of its PROXY header is a stranger's.
+ */
+static void an_address_in_a_proxy_header_is_where_the_search_begins(void **state)
+{
+    const struct ps_str forged = PS_STR("203.0.113.1");
+    struct ps_cidrs trusted = trusted_loopback_and_ten();
+    struct srv_request request = {.peer = address("198.51.100.9"), .trusted = true};
+    struct pub_client client;
+    char text[46];
+
+    (void)state;
+    request.header[SRV_H_USER_ID] = PS_STR("ann");
+    request.header[SRV_H_FORWARDED_FOR] = request.forwarded_for[0] = forged;
+    request.header_lines[SRV_H_FORWARDED_FOR] = 1;
+    assert_ok(pub_client_find(&request, &trusted, false, &client));
+    ps_address_format(&client.address, text);
+    assert_string_equal(text, "198.51.100.9");
+    assert_int_equal(client.identity, PUB_IDENTITY_OK);
+    request.header[SRV_H_CLIENT_IP] = forged;
+    assert_ok(pub_client_find(&request, &trusted, true, &client));
+    ps_address_format(&client.address, text);
+    assert_string_equal(text, "198.51.100.9");
+    request.peer = address("10.0.0.1");
+    request.forwards = true;
+    assert_ok(pub_client_find(&request, &trusted, false, &client));
+    ps_address_format(&client.address, text);
+    assert_string_equal(text, "203.0.113.1");
 }
 
 #define WALL_MS INT64_C(1800000000000)
@@ -135,6 +175,7 @@ int main(void)
         cmocka_unit_test(x_forwarded_for_is_walked_from_the_right_past_trusted_proxies),
         cmocka_unit_test(an_untrusted_peers_word_is_not_taken),
         cmocka_unit_test(what_a_trusted_proxy_wrote_must_be_an_address),
+        cmocka_unit_test(an_address_in_a_proxy_header_is_where_the_search_begins),
         cmocka_unit_test(a_user_is_believed_from_a_trusted_proxy_only),
         cmocka_unit_test(a_mark_is_believed_for_its_users_its_time_and_its_key_alone),
     };

@@ -376,7 +376,9 @@ void http_fixture_start(struct http_fixture *fixture)
     assert_int_equal(srv_shared_answer_new(200, headers, PS_STR("shared"), &server->shared), 0);
     assert_int_equal(srv_shared_answer_new(304, headers, PS_STR("shared"), &server->unchanged), 0);
     fixture->settings.ctx = server;
-    assert_int_equal(srv_http_new(&server->loop, &fd, 1, &fixture->settings, &server->http), 0);
+    assert_int_equal(srv_http_new(&server->loop, &(struct srv_door){.fd = fd}, 1,
+                                  &fixture->settings, &server->http),
+                     0);
     assert_int_equal(uv_async_init(&server->loop, &server->async, on_async), 0);
     uv_prepare_init(&server->loop, &server->prepare);
     server->async.data = server->prepare.data = server;

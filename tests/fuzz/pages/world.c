@@ -304,7 +304,9 @@ void world_open(void)
                                         .gateway_id = "fuzz",
                                         .readiness = tell_readiness};
     memory_begin(true);
-    MUST(gw_worker_new(&deps, 0, listener, snapshot, &worker) == 0);
+    struct srv_door door = {.fd = listener};
+    MUST(gw_worker_new(&deps, 0, &(struct gw_doors){&door, 1}, snapshot, &worker) == 0);
+    srv_http_open(worker->http);
     memory_begin(false);
     MUST(ps_mailbox_new(&worker->loop, 64, on_control_mail, NULL, NULL, &control_mail) == 0);
     worker->deps.control_mail = control_mail;
