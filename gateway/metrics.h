@@ -70,7 +70,7 @@ enum gw_metric {
     GW_M_ADMIN_CHANGES,      /* penstock_admin_changes_total */
     GW_M_ADMIN_DENIED,       /* penstock_admin_denied_total */
     GW_M_EVENT_READERS,      /* penstock_event_readers */
-    GW_M_EVENT_ENDS,         /* penstock_event_readers_total{end}, of enum op_events_end */
+    GW_M_EVENT_ENDS,         /* penstock_event_reader_ends_total{end}, of enum op_events_end */
     GW_M_OVERLOAD_LEVEL,     /* penstock_overload_level */
     GW_M_FEATURE_OFF,        /* penstock_feature_off{feature} */
     GW_M_FEATURE_USES,       /* penstock_feature_uses_total{feature} */
@@ -118,6 +118,7 @@ enum gw_metric {
     GW_M_PAGES,                /* penstock_pages_total{end}, of enum page_end */
     GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
     GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
+    GW_M_SALE_ANSWERS,         /* penstock_sale_answers_total{sale,verdict} */
     GW_M_AUDIT_OK,             /* penstock_audit_ok{sale} */
     GW_M_AUDIT_VIOLATIONS,     /* penstock_audit_violations{sale} */
     GW_M_AUDIT_SECONDS,        /* penstock_audit_timestamp_seconds{sale} */

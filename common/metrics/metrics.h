@@ -1,9 +1,10 @@
-/* Metrics in Prometheus text format 0.0.4. A module owns a table of its metrics; each thread that
- * counts has a shard of its own (one writer, relaxed readers), and a scrape adds the shards up. No
- * user, IP or SKU is ever a label. */
+/* Metrics in Prometheus text format 0.0.4 and in OpenMetrics 1.0.0. A module owns a table of its
+ * metrics; each thread that counts has a shard of its own (one writer, relaxed readers), and a
+ * scrape adds the shards up. No user, IP or SKU is ever a label. */
 #ifndef PS_METRICS_H
 #define PS_METRICS_H
 
+#include "common/metrics/exemplar.h"
 #include "common/text/buf.h"
 #include "common/defs.h"
 
@@ -72,6 +73,9 @@ void ps_metric_add(struct ps_metrics_shard *shard, size_t row, size_t value_inde
 void ps_metric_set(struct ps_metrics_shard *shard, size_t row, size_t value_index, int64_t value);
 void ps_metric_observe_ns(struct ps_metrics_shard *shard, size_t row, size_t value_index,
                           int64_t ns);
+/* The same; the trace becomes the exemplar of its bucket, if that has no recent one. */
+void ps_metric_observe_traced_ns(struct ps_metrics_shard *shard, size_t row, size_t value_index,
+                                 const struct ps_exemplar *exemplar);
 /* Makes the histogram, which has no label, show these. */
 void ps_metric_set_durations(struct ps_metrics_shard *shard, size_t row,
                              const struct ps_durations *durations);
@@ -84,5 +88,9 @@ typedef void ps_metric_ask_fn(FILE *out, size_t row, void *ctx);
  * when out of memory. Any thread that `ask` allows. */
 char *ps_metrics_print(const struct ps_metrics *metrics, ps_metric_ask_fn *ask, void *ctx,
                        size_t *ret_len);
+/* The same as OpenMetrics: with units and exemplars. Of counters it prints no `_created`, which
+ * would be a series more for each: they begin with the process, or with what they count. */
+char *ps_metrics_print_open(const struct ps_metrics *metrics, ps_metric_ask_fn *ask, void *ctx,
+                            size_t *ret_len);
 
 #endif

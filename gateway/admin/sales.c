@@ -447,10 +447,37 @@ static void print_units(const char *name, const struct sale_units *units, void *
     fprintf(out, line, name, "confirmed", units->confirmed);
 }
 
+struct answers_print {
+    FILE *out;
+    const struct snapshot *snapshot;
+};
+
+static void print_answers(const char *name, const struct sale_units *units, void *ctx)
+{
+    const struct answers_print *print = ctx;
+    const struct snap_sale *sale = snapshot_sale(print->snapshot, name, strlen(name));
+    struct snap_figures_sum sum;
+
+    (void)units;
+    if (sale == NULL || sale->figures == NULL)
+        return;
+    snap_figures_read(sale->figures, &sum);
+    for (size_t i = 0; i < ANS_VERDICT_COUNT; i++)
+        if (sum.answers[i] > 0)
+            fprintf(print->out, "%s{sale=\"%s\",verdict=\"%s\"} %" PRId64 "\n",
+                    gw_metric_table[GW_M_SALE_ANSWERS].name, name, ans_verdict_names[i],
+                    sum.answers[i]);
+}
+
 static void print_sales(FILE *out, enum gw_metric row, const struct op_admin *admin)
 {
-    (void)row;
-    sale_each_open(admin->deps.sales, admin->deps.metrics_sales_max, print_units, out);
+    const struct op_deps *deps = &admin->deps;
+    struct answers_print print = {.out = out, .snapshot = snap_view_last(deps->view)};
+
+    if (row == GW_M_SALE_UNITS)
+        sale_each_open(deps->sales, deps->metrics_sales_max, print_units, out);
+    else if (print.snapshot != NULL)
+        sale_each_open(deps->sales, deps->metrics_sales_max, print_answers, &print);
 }
 
 /* --- The part. --- */
@@ -463,7 +490,7 @@ const struct op_part op_sales_part = {
         {"/admin/v1/sales/{}/resume", SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, resume_sale},
         {"/admin/v1/sales/{}/end",    SRV_POST, OP_ROLE_OPERATOR, OP_CHANGES, end_sale},
         {0}},
-    .rows = (const struct op_rows[]){{GW_M_SALE_UNITS, GW_M_SALE_UNITS, print_sales}, {0}},
+    .rows = (const struct op_rows[]){{GW_M_SALE_UNITS, GW_M_SALE_ANSWERS, print_sales}, {0}},
     .kinds = (const struct op_kind[]){{.kind = &cfg_kind_sale,
                                        .list = list_sales,
                                        .show = show_sale,

@@ -1,6 +1,8 @@
-/* GET /metrics: what is measured all the time, and the rows that parts print at a scrape. */
+/* GET /metrics: what is measured all the time, and the rows that parts print at a scrape. Who names
+ * OpenMetrics in Accept, as Prometheus does, gets it; all others get the older text. */
 #include "gateway/admin/parts.h"
 
+#include "common/http/accept.h"
 #include "common/program/process.h"
 
 #include <inttypes.h>
@@ -67,6 +69,18 @@ static void print_asked(FILE *out, size_t row, void *ctx)
     print_process(out, row, &scrape->process);
 }
 
+/* A client that accepts anything is a person: the older text is the more legible. */
+static bool wants_open_metrics(const struct srv_request *http)
+{
+    struct ps_str accept = {NULL, 0};
+    bool named;
+
+    if (http->head != NULL)
+        accept = ps_http_find(http->head, http->base, PS_STR("Accept"));
+    int open = ps_http_quality(accept, "application/openmetrics-text", "1.0.0", &named);
+    return named && open > 0 && open >= ps_http_quality(accept, "text/plain", "0.0.4", NULL);
+}
+
 static void get_metrics(struct op_request *request)
 {
     const struct op_admin *admin = request->admin;
@@ -82,11 +96,18 @@ static void get_metrics(struct op_request *request)
     ps_metric_set(deps->shard, GW_M_BUILD_INFO, 0, 1);
     ps_metric_set(deps->shard, GW_M_START_SECONDS, 0, deps->started_ms * PS_NS_PER_MS);
     ps_process_read(&scrape.process);
-    text = ps_metrics_print(deps->metrics, print_asked, &scrape, &len);
-    if (text == NULL)
+    bool open = wants_open_metrics(request->http);
+    text = open ? ps_metrics_print_open(deps->metrics, print_asked, &scrape, &len)
+                : ps_metrics_print(deps->metrics, print_asked, &scrape, &len);
+    if (text == NULL) {
         op_no(request, ANS_V_internal, "out of memory");
-    else
-        op_text(request, "text/plain; version=0.0.4; charset=utf-8", text, len);
+        return;
+    }
+    srv_answer_header(request->http, "Vary", "Accept", sizeof "Accept" - 1);
+    op_text(request,
+            open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                 : "text/plain; version=0.0.4; charset=utf-8",
+            text, len);
 }
 
 /* --- The part. --- */

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* While the feature is off, one line of this many is written. */
 #define SAMPLED 100
@@ -122,6 +123,24 @@ static void note_verdict(const struct pub_request *request, enum ans_verdict ver
     adm_watch_note(watch, &entry);
 }
 
+/* A request with a trace that somebody keeps may be the exemplar of its bucket. */
+static void observe(const struct pub_request *request, enum gw_metric row, enum ans_class class,
+                    int64_t took_ns)
+{
+    const struct pub_listener *listener = request->listener;
+    struct ps_str field = request->http->header[SRV_H_TRACEPARENT];
+    struct ps_traceparent parent;
+
+    if (PS_LIKELY(field.at == NULL) || ps_traceparent_parse(field, &parent) < 0 ||
+        (parent.flags & PS_TRACE_SAMPLED) == 0) {
+        ps_metric_observe_ns(listener->shard, row, class, took_ns);
+        return;
+    }
+    struct ps_exemplar exemplar = {.value_ns = took_ns, .at_ms = srv_wall_ms(request->http)};
+    memcpy(exemplar.trace, parent.trace, sizeof exemplar.trace);
+    ps_metric_observe_traced_ns(listener->shard, row, class, &exemplar);
+}
+
 void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
 {
     const struct pub_listener *listener = request->listener;
@@ -130,9 +149,8 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
     enum ans_class class = ans_class_of(verdict);
 
     ps_metric_add(listener->shard, rehearsal ? GW_M_REHEARSAL_ANSWERS : GW_M_ANSWERS, verdict, 1);
-    ps_metric_observe_ns(listener->shard,
-                         rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
-                         took_ns);
+    observe(request, rehearsal ? GW_M_REHEARSAL_ANSWER_SECONDS : GW_M_ANSWER_SECONDS, class,
+            took_ns);
     if (request->figures != NULL)
         snap_figures_add(request->figures, listener->gates->worker, verdict, took_ns);
     if (class == ANS_CLASS_ORDER)

@@ -157,7 +157,7 @@ def test_head_and_options_end_at_once_and_http_1_0_gets_the_bare_stream(gateway)
 
 
 def figure(gateway, end):
-    return gateway.metric(f'penstock_event_readers_total{{end="{end}"}}')
+    return gateway.metric(f'penstock_event_reader_ends_total{{end="{end}"}}')
 
 
 def readers(gateway):

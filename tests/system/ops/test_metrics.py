@@ -1,9 +1,10 @@
 """What Prometheus scrapes: valid names, every class of answers timed, units of open sales, and no series that cannot move."""
+import json
 import subprocess
 import time
 
 import pytest
-from penstock import PATIENT_LOG, Gateway, call, raw
+from penstock import PATIENT_LOG, ROOT, Gateway, call, raw
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,58 @@ def test_counters_by_verdict_have_no_series_that_cannot_move(gateway):
         assert f'penstock_answers_total{{verdict="{verdict}"}}' not in seen
     for verdict in ("accepted", "sold_out", "forbidden", "not_found"):
         assert f'penstock_http_refused_total{{verdict="{verdict}"}}' not in seen
+
+
+# --- OpenMetrics. ---
+
+OPEN = "application/openmetrics-text"
+PROMETHEUS = f"{OPEN};version=1.0.0,{OPEN};version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+PARSE = """
+import json, sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+families = list(text_string_to_metric_families(sys.stdin.read()))
+print(json.dumps([[f.name, f.type, f.unit, [[s.name, s.labels, s.value, s.exemplar and s.exemplar.labels] for s in f.samples]] for f in families]))
+"""
+
+
+@pytest.mark.parametrize("accept, is_open", [
+    (PROMETHEUS, True), (OPEN, True), (f"{OPEN}; version=1.0.0; charset=utf-8", True), (f"text/plain;q=0.2, {OPEN};q=0.3", True), (f"{OPEN}, text/plain", True),
+    ("*/*", False), (None, False), ("", False), ("text/plain", False), (f"{OPEN};q=0, */*", False), (f"{OPEN};version=2.0.0", False), (f"text/plain, {OPEN};q=0.9", False),
+    ("application/*", False), (f"{OPEN};q=high", False), (";,=" * 500, False), ("text/html", False)])
+def test_who_names_open_metrics_gets_them_and_all_others_the_older_text(gateway, accept, is_open):
+    answer = call(gateway.admin_port, "GET", "/metrics", headers={} if accept is None else {"Accept": accept})
+    assert answer.status == 200 and answer.headers["vary"] == "Accept"
+    kind = "application/openmetrics-text; version=1.0.0; charset=utf-8" if is_open else "text/plain; version=0.0.4; charset=utf-8"
+    assert answer.headers["content-type"] == kind and answer.text.endswith("# EOF\n") == is_open
+
+
+def test_the_parser_of_prometheus_reads_open_metrics_with_units_and_exemplars(gateway):
+    gateway.make_sale("traced")
+    trace, unsampled = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b74bf92f3577b34da6"
+    for user, field in (("ann", f"00-{trace}-00f067aa0ba902b7-01"), ("ben", f"00-{unsampled}-00f067aa0ba902b7-00"), ("cat", "00-nothing"), ("dan", None)):
+        assert gateway.buy("traced", user, headers={} if field is None else {"traceparent": field}).status == 202
+    text = call(gateway.admin_port, "GET", "/metrics", headers={"Accept": PROMETHEUS}).text
+    python = subprocess.run([ROOT / "tests/python/fetch"], capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([python, "-c", PARSE], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    families = {name: (kind, unit, samples) for name, kind, unit, samples in json.loads(done.stdout)}
+    assert families["penstock_answers"][0] == "counter" and families["process_cpu_seconds"][:2] == ("counter", "seconds")
+    kind, unit, samples = families["penstock_answer_duration_seconds"]
+    assert (kind, unit) == ("histogram", "seconds")
+    assert {exemplar["trace_id"] for *_, exemplar in samples if exemplar} == {trace}
+    newer, older = ({line.split(" # ")[0].rsplit(" ", 1)[0] for line in lines.splitlines() if line.startswith(("penstock_answer", "process_", "penstock_log"))}
+                    for lines in (text, scrape(gateway)))
+    assert newer == older and len(newer) > 100  # the same series, whichever is scraped
+    gateway.admin("POST", "/admin/v1/sales/traced/end")
+
+
+def test_the_answers_to_each_open_sale_are_counted_apart(gateway):
+    one, other = gateway.make_sale("apart-a", stock=1), gateway.make_sale("apart-b", stock=5)
+    for sale, user in ((one, "ann"), (one, "ben"), (one, "cat"), (other, "ann")):
+        gateway.buy(sale, user)
+    gateway.public("GET", f"/v1/sales/{other}")
+    series = {name: value for name, value in values(gateway).items() if name.startswith("penstock_sale_answers_total") and "apart-" in name}
+    assert series == {f'penstock_sale_answers_total{{sale="{one}",verdict="accepted"}}': 1, f'penstock_sale_answers_total{{sale="{one}",verdict="sold_out"}}': 2,
+                      f'penstock_sale_answers_total{{sale="{other}",verdict="accepted"}}': 1}
+    for sale in (one, other):
+        gateway.admin("POST", f"/admin/v1/sales/{sale}/end")
