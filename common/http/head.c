@@ -529,3 +529,19 @@ enum ps_http_step ps_http_head_parse(struct ps_http_head *head, const char *data
     rule = judge_part(head, data, len);
     return rule == PS_HTTP_NO_RULE ? PS_HTTP_MORE : refuse(head, rule);
 }
+
+bool ps_http_names_etag(struct ps_str field, const char *etag)
+{
+    size_t len = strlen(etag);
+
+    if (field.len == 1 && field.at[0] == '*')
+        return true;
+    for (size_t at = 0; at + len <= field.len; at++) {
+        const char *end = field.at + at + len;
+        bool starts = at == 0 || memchr(", \t/", field.at[at - 1], 4) != NULL;
+        bool ends = at + len == field.len || memchr(", \t", *end, 3) != NULL;
+        if (starts && ends && memcmp(field.at + at, etag, len) == 0)
+            return true;
+    }
+    return false;
+}

@@ -148,4 +148,8 @@ bool ps_http_is_of_connection(const struct ps_http_head *head, const char *data,
  * ps_http_head_parse had it. */
 struct ps_str ps_http_find(const struct ps_http_head *head, const char *data, struct ps_str name);
 
+/* Does the value of If-None-Match name `etag`, which is in quotes: "*", or a list with weak
+ * comparison (RFC 9110, section 13.1.2)? */
+bool ps_http_names_etag(struct ps_str field, const char *etag);
+
 #endif

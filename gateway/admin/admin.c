@@ -48,6 +48,7 @@ static const struct op_part *const parts[] = {&op_ops_part,
                                               &op_refs_part,
                                               &op_rehearsal_keys_part,
                                               &op_events_part,
+                                              &op_console_part,
                                               NULL};
 
 static void on_wake(uv_async_t *async)

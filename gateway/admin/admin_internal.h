@@ -99,7 +99,8 @@ enum {
     OP_QUERY = 8,      /* reads a query; all other routes refuse one */
     OP_EXPORT = 16,    /* turned off under overload: the feature exports */
     OP_REGISTERS = 32, /* a registrar may call it, too */
-    OP_METRICS = 64    /* needs no token if the setting metrics.open is true */
+    OP_METRICS = 64,   /* needs no token if the setting metrics.open is true */
+    OP_PAGE = 128      /* needs no token, but a host that is served */
 };
 
 struct op_route {

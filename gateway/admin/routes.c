@@ -393,12 +393,13 @@ void op_handle(struct srv_request *http, void *ctx)
         op_no(request, ANS_V_misdirected, "this Host is not in admin.hosts of the settings");
         return;
     }
-    if (!probe && request->is_foreign) {
+    bool page = route != NULL && (route->flags & OP_PAGE) != 0; /* judges by itself */
+    if (!probe && !page && request->is_foreign) {
         op_no(request, ANS_V_forbidden, "a page of another site asks, as Sec-Fetch-Site says");
         return;
     }
-    bool open =
-        probe || (route != NULL && (route->flags & OP_METRICS) != 0 && metrics_are_open(deps));
+    bool open = probe || page ||
+                (route != NULL && (route->flags & OP_METRICS) != 0 && metrics_are_open(deps));
     if (!open && !authenticated(request))
         return;
     dispatch(request, route, allow);

@@ -14,6 +14,7 @@
  * an ETag lives longer; and caches may keep the page five times as long. */
 #include "gateway/public/status_page.h"
 
+#include "common/http/head.h"
 #include "gateway/public/request.h"
 
 #include <sodium.h>
@@ -266,24 +267,6 @@ static bool is_same_look(const struct look *a, const struct look *b)
     return a->phase == b->phase && a->exact == b->exact && a->short_ttl == b->short_ttl;
 }
 
-/* True when the If-None-Match field's value names `etag` (quoted): "*", or a list with weak
- * comparison (RFC 9110, 13.1.2). */
-static bool is_listed(struct ps_str field, const char *etag)
-{
-    size_t len = strlen(etag);
-
-    if (field.len == 1 && field.at[0] == '*')
-        return true;
-    for (size_t at = 0; at + len <= field.len; at++) {
-        const char *end = field.at + at + len;
-        bool starts = at == 0 || memchr(", \t/", field.at[at - 1], 4) != NULL;
-        bool ends = at + len == field.len || memchr(", \t", *end, 3) != NULL;
-        if (starts && ends && memcmp(field.at + at, etag, len) == 0)
-            return true;
-    }
-    return false;
-}
-
 void pub_status_page_answer(struct pub_request *request, const struct snap_sale *sale)
 {
     const struct pub_listener *listener = request->listener;
@@ -308,7 +291,7 @@ void pub_status_page_answer(struct pub_request *request, const struct snap_sale 
         pub_request_refuse(request, ANS_V_internal, NULL);
         return;
     }
-    bool same = if_none_match.at != NULL && is_listed(if_none_match, page->etag);
+    bool same = if_none_match.at != NULL && ps_http_names_etag(if_none_match, page->etag);
     pub_request_count(request, same ? ANS_V_not_modified : ANS_V_ok);
     srv_answer_shared(request->http, same ? page->not_modified : page->full);
 }

@@ -1,0 +1,177 @@
+/* Elements, tables, dialogs, notices. Text is always text: nothing here reads HTML.
+ *
+ *   el('p', {class: 'soft', onclick: fn, hidden: true}, 'text', node, [more], null)
+ *   table([{title, cell: row => text or node, number: true}], rows, {caption, empty})
+ *   dialog(title, content, [{label, value, kind}]) -> Promise of the value chosen; null: closed
+ *     kind: 'primary', 'danger' (takes something away) or none. `value` may be a function, run at the
+ *     click: undefined leaves the dialog open (it says what is missing)
+ *   notice('ok' | 'warn' | 'error', text)     at the foot of the page; 'ok' goes by itself
+ *   confirm_change({what, difference, dry_run}) -> Promise of {reason}; null: not confirmed
+ *     what: a sentence; difference: a node, or [{path, from, to}] (undefined: not there);
+ *     dry_run: a node or text with what the gateway said about it, or nothing
+ *   countdown(until, on_end)                  an element that counts down to a time
+ *   say_error(error)                          an ApiError, or anything thrown, as a notice
+ * And all of format.js: number, percent, duration, moment, now. */
+import {duration, moment, now} from './format.js';
+import {add_words, t} from './words.js';
+
+export * from './format.js';
+
+add_words({
+    'dom.cancel': {en: 'Cancel', zh: '取消'},
+    'dom.close': {en: 'Close', zh: '关闭'},
+    'dom.change': {en: 'Make the change', zh: '执行更改'},
+    'dom.reason': {en: 'Reason, for the audit log', zh: '原因（记入审计日志）'},
+    'dom.reason_missing': {en: 'Give a reason: others will read it when they ask why.', zh: '请填写原因，其他人日后会据此了解缘由。'},
+    'dom.nothing': {en: 'Nothing here.', zh: '暂无内容。'},
+    'dom.absent': {en: 'not set', zh: '未设置'},
+    'dom.no_difference': {en: 'This changes nothing.', zh: '没有任何变化。'},
+    'dom.member': {en: 'member', zh: '字段'},
+    'dom.before': {en: 'before', zh: '之前'},
+    'dom.after': {en: 'after', zh: '之后'},
+    'dom.ended': {en: 'ended', zh: '已结束'},
+    'dom.not_reached': {en: 'The gateway does not answer.', zh: '网关没有响应。'},
+});
+
+export function el(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+        if (value === null || value === undefined || value === false)
+            continue;
+        if (typeof value === 'function')
+            made.addEventListener(name.slice(2), value);
+        else if (name === 'value' || name === 'checked' || name === 'selected')
+            made[name] = value;
+        else
+            made.setAttribute(name, value === true ? '' : value);
+    }
+    made.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined && child !== false));
+    return made;
+}
+
+export function table(columns, rows, {caption, empty} = {}) {
+    if (rows.length === 0)
+        return el('p', {class: 'soft'}, empty ?? t('dom.nothing'));
+    const cell = (column, row, i) => el(i === 0 ? 'th' : 'td', {scope: i === 0 ? 'row' : null, class: column.number ? 'number' : null}, column.cell(row) ?? '–');
+    return el('div', {class: 'wide', tabindex: '0', role: 'region', 'aria-label': caption ?? columns.map(column => column.title).join(', ')}, el('table', {},
+        caption ? el('caption', {}, caption) : null,
+        el('thead', {}, el('tr', {}, columns.map(column => el('th', {scope: 'col', class: column.number ? 'number' : null}, column.title)))),
+        el('tbody', {}, rows.map(row => el('tr', {}, columns.map((column, i) => cell(column, row, i)))))));
+}
+
+let dialogs = 0;
+
+export function dialog(title, content, actions = [{label: t('dom.close'), value: null}]) {
+    return new Promise(resolve => {
+        const id = 'dialog-' + ++dialogs, back = document.activeElement;
+        let chosen = null;
+        const button = action => el('button', {type: 'button', class: action.kind ?? null, onclick: () => {
+            const value = typeof action.value === 'function' ? action.value() : action.value;
+            if (value === undefined)
+                return;
+            chosen = value;
+            box.close();
+        }}, action.label);
+        const box = el('dialog', {'aria-labelledby': id}, el('h2', {id}, title), el('div', {class: 'content'}, content), el('div', {class: 'actions'}, actions.map(button)));
+        box.addEventListener('close', () => {
+            box.remove();
+            back?.focus?.();
+            resolve(chosen);
+        });
+        document.body.append(box);
+        box.showModal();
+    });
+}
+
+/* Two regions that exist from the start, so that screen readers notice what is put into them. */
+const notices = el('div', {class: 'notices'}), polite = el('div', {role: 'status'}), urgent = el('div', {role: 'alert'});
+notices.append(polite, urgent);
+document.body.append(notices);
+
+export function notice(kind, text) {
+    const box = el('div', {class: 'notice ' + kind}, el('span', {}, text), el('button', {type: 'button', class: 'quiet', onclick: () => box.remove()}, t('dom.close')));
+    (kind === 'error' ? urgent : polite).append(box);
+    if (kind === 'ok')
+        setTimeout(() => box.remove(), 6000);
+}
+
+export function clear_notices() {
+    polite.replaceChildren();
+    urgent.replaceChildren();
+}
+
+export function error_text(error) {
+    return error?.status === 0 ? t('dom.not_reached') : error?.problem?.detail ?? error?.problem?.title ?? String(error?.message ?? error);
+}
+
+export function say_error(error) {
+    if (error?.name !== 'AbortError' && error?.status !== 401) /* the page goes back to the sign-in */
+        notice('error', error_text(error));
+}
+
+function as_text(value) {
+    return value === undefined ? el('i', {class: 'soft'}, t('dom.absent')) : el('code', {}, typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+export function difference_table(difference) {
+    return table([
+        {title: t('dom.member'), cell: row => el('code', {}, row.path)},
+        {title: t('dom.before'), cell: row => el('del', {}, as_text(row.from))},
+        {title: t('dom.after'), cell: row => el('ins', {}, as_text(row.to))},
+    ], difference, {empty: t('dom.no_difference')});
+}
+
+export async function confirm_change({what, difference, dry_run, kind = 'primary', label}) {
+    const reason = el('input', {type: 'text', name: 'reason', required: true, maxlength: '200', autocomplete: 'off', autofocus: true});
+    const fault = el('p', {class: 'fault', role: 'alert'});
+    const take = () => {
+        if (reason.value.trim() !== '')
+            return {reason: reason.value.trim()};
+        fault.textContent = t('dom.reason_missing');
+        reason.setAttribute('aria-invalid', 'true');
+        reason.focus();
+        return undefined;
+    };
+    const content = [
+        difference instanceof Node ? difference : difference ? difference_table(difference) : null,
+        dry_run ? el('div', {class: 'dry-run'}, dry_run) : null,
+        el('label', {class: 'field'}, el('span', {}, t('dom.reason')), reason), fault,
+    ];
+    reason.addEventListener('keydown', event => {
+        if (event.key === 'Enter' && !event.isComposing)
+            reason.closest('dialog').querySelector('.actions button:last-child').click();
+    });
+    return dialog(what, content, [{label: t('dom.cancel'), value: null}, {label: label ?? t('dom.change'), value: take, kind}]);
+}
+
+/* One clock for all countdowns; those that left the page are forgotten. */
+const counting = new Set();
+let ticking = null;
+
+function tick() {
+    for (const one of counting)
+        if (!one.show() || (one.shown && !one.box.isConnected))
+            counting.delete(one);
+        else
+            one.shown ||= one.box.isConnected;
+    if (counting.size === 0) {
+        clearInterval(ticking);
+        ticking = null;
+    }
+}
+
+export function countdown(until, on_end) {
+    const end = new Date(until).getTime(), box = el('time', {class: 'countdown', datetime: new Date(end).toISOString(), title: moment(end)});
+    const one = {box, shown: false, show() {
+        const left = end - now();
+        box.textContent = left > 0 ? duration(left) : t('dom.ended');
+        if (left <= 0)
+            on_end?.();
+        return left > 0;
+    }};
+    if (one.show()) {
+        counting.add(one);
+        ticking ??= setInterval(tick, 250);
+    }
+    return box;
+}

@@ -1,0 +1,36 @@
+# Writes files into one C file, each as it is and compressed:
+# cmake -DOUT=assets.c -DFILES="a.js;b.css" -DTABLE=ps_console_assets -P embed.cmake
+set(type_html "text/html; charset=utf-8")
+set(type_css "text/css; charset=utf-8")
+set(type_js "text/javascript; charset=utf-8")
+set(type_svg "image/svg+xml")
+
+# Appends a variable with the bytes of FILE to `text`.
+function(embed file name)
+    file(READ ${file} hex HEX)
+    string(REGEX REPLACE "(................................)" "\\1\n" hex "${hex}")
+    string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," hex "${hex}")
+    string(APPEND text "static const unsigned char ${name}[] = {\n${hex}};\n")
+    set(text "${text}" PARENT_SCOPE)
+endfunction()
+
+set(text "/* Made from files by embed.cmake. */\n#include \"common/console/asset.h\"\n\n")
+set(table "const struct ps_asset ${TABLE}[] = {\n")
+foreach(file IN LISTS FILES)
+    get_filename_component(name ${file} NAME)
+    get_filename_component(extension ${file} LAST_EXT)
+    string(MAKE_C_IDENTIFIER "${name}" plain)
+    string(SUBSTRING "${extension}" 1 -1 extension)
+    if(NOT DEFINED type_${extension})
+        message(FATAL_ERROR "${file}: embed.cmake knows no media type for ${extension}")
+    endif()
+    file(SHA256 ${file} digest)
+    string(SUBSTRING "${digest}" 0 16 tag)
+    execute_process(COMMAND gzip -9nc ${file} OUTPUT_FILE ${OUT}.gz COMMAND_ERROR_IS_FATAL ANY)
+    embed(${file} ${plain})
+    embed(${OUT}.gz ${plain}_gz)
+    string(APPEND table "    {\"${name}\", \"${type_${extension}}\", \"\\\"${tag}\\\"\", {(const char *)${plain}, sizeof ${plain}}, "
+        "{(const char *)${plain}_gz, sizeof ${plain}_gz}},\n")
+endforeach()
+file(REMOVE ${OUT}.gz)
+file(WRITE ${OUT} "${text}\n${table}    {0}};\n")
