@@ -1,23 +1,28 @@
-/* Two resources, `/` and `/live.json`. The Host must be this machine's: otherwise a stranger's
- * page, under a name that resolves to loopback, could read them (DNS rebinding). */
+/* The console's first page, as the gateway has it (common/console), and what it shows: the events
+ * of the gateway and its last minutes, asked for with the rehearsal's token, and the buyers'
+ * figures. The Host must be this machine's: otherwise a stranger's page, under a name that resolves
+ * to loopback, could read them (DNS rebinding). */
 #include "loadtest/live.h"
 
 #include "common/clock.h"
+#include "common/console/asset.h"
 #include "common/http/head.h"
 #include "common/http/write.h"
-#include "loadtest/curves.h"
+#include "loadtest/feed.h"
 #include "loadtest/report.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#define CONNECTIONS_MAX 16
+#define CONNECTIONS_MAX 32
+#define STREAMS_MAX     8
 #define HEAD_MAX        8192
+#define UNSENT_MAX      ((size_t)64 * 1024) /* a reader that takes no more is cut */
+#define PATIENCE_MS     2000
 
-static const unsigned char page[] = {
-#include "live.html.inc"
-};
+/* Made by the build from loadtest/console. */
+extern const struct ps_asset lt_console_assets[];
 
 struct connection {
     uv_tcp_t tcp;
@@ -25,10 +30,13 @@ struct connection {
     struct lt_live *live;
     LIST_ENTRY(connection) entry;
     bool closing;
+    bool streams; /* reads events until it leaves */
+    bool waits;   /* for the gateway's answer */
+    bool to_head; /* HEAD: without the body */
     size_t len;
     char in[HEAD_MAX];
-    char head[512];
-    char *body; /* heap: a copy, since the shown text may be replaced while it is sent */
+    char head[HEAD_MAX];
+    char *body; /* heap; NULL: none, or static */
 };
 
 struct lt_live {
@@ -36,13 +44,12 @@ struct lt_live {
     uv_loop_t *loop;
     LIST_HEAD(, connection) connections;
     size_t open; /* handles, the listener included */
-    char *json;
+    struct lt_feed *feed;
+    char *crowd; /* the buyers' figures as JSON */
     struct lt_live_source source;
-    int64_t started_ms; /* wall clock; 0: no second is over yet */
     uv_work_t work;
     bool asking;
-    json_t *answer;      /* of the work thread, while asking */
-    json_t *gateway_saw; /* the last one; NULL: none yet */
+    struct lt_reply reply; /* of the work thread, while asking */
 };
 
 static void on_closed(uv_handle_t *handle)
@@ -59,8 +66,11 @@ static void close_connection(struct connection *connection)
     if (connection->closing)
         return;
     connection->closing = true;
+    connection->streams = connection->waits = false;
     uv_close((uv_handle_t *)&connection->tcp, on_closed);
 }
+
+/* --- Answers. --- */
 
 static void on_written(uv_write_t *write, int status)
 {
@@ -68,30 +78,162 @@ static void on_written(uv_write_t *write, int status)
     close_connection(write->data);
 }
 
-static void send_answer(struct connection *connection, int status, const char *type,
+/* `fields`: header fields, or .len == 0: those of what is not kept. `body` stays in place. */
+static void send_answer(struct connection *connection, int status, struct ps_str fields,
                         struct ps_str body)
 {
     struct ps_buf head;
-    connection->body = malloc(body.len + 1);
+    ps_buf_init(&head, connection->head, sizeof connection->head);
+    ps_http_put_status(&head, status);
+    ps_buf_put(&head, fields.at, fields.len);
+    ps_http_put_length(&head, body.len);
+    ps_buf_puts(&head, "Connection: close\r\n\r\n");
+    bool with_body = !connection->to_head && ps_http_has_body(status) && body.len > 0;
+    uv_buf_t parts[] = {uv_buf_init(connection->head, (unsigned)head.len),
+                        uv_buf_init((char *)(uintptr_t)body.at, (unsigned)body.len)};
+    connection->write.data = connection;
+    if (uv_write(&connection->write, (uv_stream_t *)&connection->tcp, parts, with_body ? 2 : 1,
+                 on_written) < 0)
+        close_connection(connection);
+}
+
+#define NOT_KEPT                                                                                   \
+    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"                               \
+    "Content-Security-Policy: default-src 'none'\r\nCross-Origin-Resource-Policy: same-origin\r\n"
+
+static void refuse(struct connection *connection, int status, struct ps_str why)
+{
+    send_answer(connection, status, PS_STR(NOT_KEPT "Content-Type: text/plain; charset=utf-8\r\n"),
+                why);
+}
+
+/* Copies the text, since what it was made from may change while it is sent. */
+static void send_json(struct connection *connection, int status, const char *text, size_t len)
+{
+    connection->body = malloc(len + 1);
     if (connection->body == NULL) {
         close_connection(connection);
         return;
     }
-    memcpy(connection->body, body.at, body.len);
-    ps_buf_init(&head, connection->head, sizeof connection->head);
-    ps_http_put_status(&head, status);
-    ps_http_put_known(&head, PS_STR("Content-Type"), ps_str(type));
-    ps_http_put_length(&head, body.len);
-    ps_buf_puts(
-        &head, "Cache-Control: no-store\r\nConnection: close\r\nX-Content-Type-Options: nosniff\r\n"
-               "Content-Security-Policy: default-src 'none'; connect-src 'self'; "
-               "script-src 'unsafe-inline'; style-src 'unsafe-inline'\r\n\r\n");
-    uv_buf_t parts[] = {uv_buf_init(connection->head, (unsigned)head.len),
-                        uv_buf_init(connection->body, (unsigned)body.len)};
-    connection->write.data = connection;
-    if (uv_write(&connection->write, (uv_stream_t *)&connection->tcp, parts, 2, on_written) < 0)
+    memcpy(connection->body, text, len);
+    send_answer(connection, status, PS_STR(NOT_KEPT "Content-Type: application/json\r\n"),
+                (struct ps_str){connection->body, len});
+}
+
+static void send_asset(struct connection *connection, const struct ps_asset *asset,
+                       const struct ps_asset_request *asked)
+{
+    char text[PS_ASSET_FIELDS_MAX];
+    struct ps_asset_answer answer;
+    struct ps_buf fields;
+    ps_asset_choose(asset, asked, &answer);
+    ps_buf_init(&fields, text, sizeof text);
+    ps_asset_put_fields(&fields, asset, answer.is_gzip);
+    send_answer(connection, answer.status, (struct ps_str){fields.at, fields.len}, answer.body);
+}
+
+/* --- Events. --- */
+
+struct piece {
+    uv_write_t write;
+    struct connection *connection;
+    char text[];
+};
+
+static void on_piece_written(uv_write_t *write, int status)
+{
+    struct piece *piece = write->data;
+    if (status < 0)
+        close_connection(piece->connection);
+    free(piece);
+}
+
+static void send_piece(struct connection *connection, struct ps_str text)
+{
+    struct piece *piece = malloc(sizeof *piece + text.len);
+    if (piece == NULL ||
+        uv_stream_get_write_queue_size((uv_stream_t *)&connection->tcp) > UNSENT_MAX) {
+        free(piece);
+        close_connection(connection);
+        return;
+    }
+    memcpy(piece->text, text.at, text.len);
+    piece->connection = connection;
+    piece->write.data = piece;
+    uv_buf_t part = uv_buf_init(piece->text, (unsigned)text.len);
+    if (uv_write(&piece->write, (uv_stream_t *)&connection->tcp, &part, 1, on_piece_written) < 0) {
+        free(piece);
+        close_connection(connection);
+    }
+}
+
+static void on_event(struct ps_str event, void *ctx)
+{
+    struct lt_live *live = ctx;
+    struct connection *connection;
+    LIST_FOREACH(connection, &live->connections, entry)
+    if (connection->streams)
+        send_piece(connection, event);
+}
+
+static void begin_stream(struct connection *connection)
+{
+    const struct connection *other;
+    size_t count = 0;
+    LIST_FOREACH(other, &connection->live->connections, entry)
+    count += other->streams;
+    if (count >= STREAMS_MAX) {
+        refuse(connection, 503, PS_STR("too many readers\n"));
+        return;
+    }
+    connection->streams = true;
+    send_piece(connection, PS_STR("HTTP/1.1 200 OK\r\n" NOT_KEPT
+                                  "Content-Type: text/event-stream\r\nConnection: close\r\n\r\n"));
+}
+
+/* --- The gateway's last minutes. --- */
+
+static void ask(uv_work_t *work)
+{
+    struct lt_live *live = work->data;
+    const struct lt_call call = {
+        .method = "GET", .path = "/admin/v1/overload?history_s=600", .patience_ms = PATIENCE_MS};
+    struct ps_fault fault;
+    if (lt_admin_call(live->source.admin, &call, &live->reply, &fault) < 0)
+        live->reply = (struct lt_reply){.status = 0};
+}
+
+static void on_asked(uv_work_t *work, int status)
+{
+    struct lt_live *live = work->data;
+    struct connection *connection;
+    (void)status;
+    live->asking = false;
+    LIST_FOREACH(connection, &live->connections, entry)
+    {
+        if (!connection->waits)
+            continue;
+        connection->waits = false;
+        if (live->reply.status == 200)
+            send_json(connection, 200, live->reply.body, live->reply.len);
+        else
+            refuse(connection, 503, PS_STR("the gateway does not answer\n"));
+    }
+    free(live->reply.body);
+    live->reply = (struct lt_reply){.status = 0};
+}
+
+static void ask_gateway(struct connection *connection)
+{
+    struct lt_live *live = connection->live;
+    connection->waits = true;
+    if (!live->asking)
+        live->asking = uv_queue_work(live->loop, &live->work, ask, on_asked) == 0;
+    if (!live->asking)
         close_connection(connection);
 }
+
+/* --- Requests. --- */
 
 /* Without its port. */
 static bool is_this_machine(struct ps_str host)
@@ -101,22 +243,46 @@ static bool is_this_machine(struct ps_str host)
     return ps_str_is(name, "127.0.0.1") || ps_str_is(name, "localhost");
 }
 
+static void answer_data(struct connection *connection, struct ps_str path)
+{
+    const char *crowd = connection->live->crowd;
+    if (ps_str_is(path, "/crowd"))
+        send_json(connection, 200, crowd, strlen(crowd));
+    else if (connection->to_head)
+        refuse(connection, 405, PS_STR("GET only\n"));
+    else if (ps_str_is(path, "/overload"))
+        ask_gateway(connection);
+    else
+        begin_stream(connection);
+}
+
 static void answer(struct connection *connection, const struct ps_http_head *head)
 {
-    const char *data = connection->in, *json = connection->live->json;
+    const char *data = connection->in;
     struct ps_str path = ps_http_text(data, head->path);
-    const char *text = "text/plain; charset=utf-8";
+    struct ps_str name = path.len > 0 ? (struct ps_str){path.at + 1, path.len - 1} : PS_STR("");
+    const struct ps_asset_request asked = {
+        .accept_encoding = ps_http_find(head, data, PS_STR("Accept-Encoding")),
+        .if_none_match = ps_http_find(head, data, PS_STR("If-None-Match")),
+        .fetch_site = ps_http_find(head, data, PS_STR("Sec-Fetch-Site")),
+        .fetch_mode = ps_http_find(head, data, PS_STR("Sec-Fetch-Mode")),
+        .fetch_dest = ps_http_find(head, data, PS_STR("Sec-Fetch-Dest"))};
+    const struct ps_asset *asset = ps_asset_find(lt_console_assets, name);
+    bool is_data =
+        ps_str_is(path, "/crowd") || ps_str_is(path, "/overload") || ps_str_is(path, "/events");
+    connection->to_head = head->method == PS_HTTP_HEAD;
     if (!is_this_machine(ps_http_text(data, head->host)))
-        send_answer(connection, 421, text, PS_STR("this page is served at 127.0.0.1\n"));
-    else if (head->method != PS_HTTP_GET)
-        send_answer(connection, 405, text, PS_STR("GET only\n"));
-    else if (ps_str_is(path, "/"))
-        send_answer(connection, 200, "text/html; charset=utf-8",
-                    (struct ps_str){(const char *)page, sizeof page});
-    else if (ps_str_is(path, "/live.json"))
-        send_answer(connection, 200, "application/json", ps_str(json));
+        refuse(connection, 421, PS_STR("this page is served at 127.0.0.1\n"));
+    else if (head->method != PS_HTTP_GET && head->method != PS_HTTP_HEAD)
+        refuse(connection, 405, PS_STR("GET and HEAD only\n"));
+    else if (asset == NULL && !is_data)
+        refuse(connection, 404, PS_STR("there is no such file\n"));
+    else if (ps_asset_is_foreign(asset, &asked))
+        refuse(connection, 403, PS_STR("another site may link to this page, but not read it\n"));
+    else if (is_data)
+        answer_data(connection, path);
     else
-        send_answer(connection, 404, text, PS_STR("only / and /live.json exist\n"));
+        send_asset(connection, asset, &asked);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -146,7 +312,7 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
     if (step == PS_HTTP_DONE)
         answer(connection, &head);
     else
-        send_answer(connection, 400, "text/plain; charset=utf-8", PS_STR("malformed\n"));
+        refuse(connection, 400, PS_STR("malformed\n"));
 }
 
 static void on_connection(uv_stream_t *listener, int status)
@@ -170,14 +336,13 @@ int lt_live_new(uv_loop_t *loop, uint16_t port, const struct lt_live_source *sou
 {
     struct lt_live *live = calloc(1, sizeof *live);
     struct sockaddr_in address;
-    char *empty = strdup("{}");
-    if (live == NULL || empty == NULL) {
+    if (live != NULL)
+        live->crowd = strdup("{}");
+    if (live == NULL || live->crowd == NULL) {
         free(live);
-        free(empty);
         return ps_fault(fault, PS_E_NOMEM, "--live", "out of memory");
     }
     live->loop = loop;
-    live->json = empty;
     live->source = *source;
     live->work.data = live;
     live->listener.data = live;
@@ -187,6 +352,8 @@ int lt_live_new(uv_loop_t *loop, uint16_t port, const struct lt_live_source *sou
     int err = uv_tcp_bind(&live->listener, (const struct sockaddr *)&address, 0);
     if (err == 0)
         err = uv_listen((uv_stream_t *)&live->listener, CONNECTIONS_MAX, on_connection);
+    if (err == 0 && (live->feed = lt_feed_new(loop, source->admin, on_event, live)) == NULL)
+        err = UV_ENOMEM;
     if (err == 0) {
         *ret_live = live;
         return 0;
@@ -199,45 +366,21 @@ int lt_live_new(uv_loop_t *loop, uint16_t port, const struct lt_live_source *sou
                     "--live", "port %u: %s", (unsigned)port, uv_strerror(err));
 }
 
-static void ask(uv_work_t *work)
-{
-    struct lt_live *live = work->data;
-    struct ps_fault fault;
-    if (lt_curves_history(live->source.admin, live->started_ms, &live->answer, &fault) < 0)
-        live->answer = NULL; /* the page goes on with what there is */
-}
-
-static void on_asked(uv_work_t *work, int status)
-{
-    struct lt_live *live = work->data;
-    (void)status;
-    live->asking = false;
-    if (live->answer == NULL)
-        return;
-    json_decref(live->gateway_saw);
-    live->gateway_saw = live->answer;
-    live->answer = NULL;
-}
-
 /* The page draws the same timeline as the report, so it comes from there. */
 void lt_live_second(struct lt_live *live, const struct lt_progress *progress)
 {
-    if (live->started_ms == 0)
-        live->started_ms = ps_clock_wall_ms(&ps_clock_system) - progress->elapsed_ns / PS_NS_PER_MS;
     json_t *json = json_pack(
-        "{s:s, s:f, s:I, s:I, s:I, s:I, s:o, s:O?}", "sale", live->source.sale, "elapsed_s",
+        "{s:s, s:f, s:I, s:I, s:I, s:I, s:o}", "sale", live->source.sale, "elapsed_s",
         (double)progress->elapsed_ns / (double)PS_NS_PER_S, "offered",
         (json_int_t)progress->offered, "in_flight", (json_int_t)progress->in_flight, "waiting",
         (json_int_t)progress->waiting, "connected", (json_int_t)progress->connected, "timeline",
-        lt_report_timeline(live->source.tally), "gateway_saw", live->gateway_saw);
+        lt_report_timeline(live->source.tally));
     char *text = json != NULL ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);
-    if (text != NULL) {
-        free(live->json);
-        live->json = text;
-    }
-    if (!live->asking)
-        live->asking = uv_queue_work(live->loop, &live->work, ask, on_asked) == 0;
+    if (text == NULL)
+        return;
+    free(live->crowd);
+    live->crowd = text;
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -250,12 +393,13 @@ void lt_live_free(struct lt_live *live)
     struct connection *connection;
     if (live == NULL)
         return;
+    lt_feed_free(live->feed);
     uv_close((uv_handle_t *)&live->listener, on_listener_closed);
     LIST_FOREACH(connection, &live->connections, entry)
     close_connection(connection);
     while (live->open > 0 || live->asking)
         uv_run(live->loop, UV_RUN_ONCE);
-    json_decref(live->gateway_saw);
-    free(live->json);
+    free(live->reply.body);
+    free(live->crowd);
     free(live);
 }

@@ -1,6 +1,6 @@
-/* A page on loopback that shows the rehearsal while it runs. It is served on the client's loop, one
- * answer a connection. Once a second it shows what the buyers were told so far, and what the
- * gateway sees, which a work thread asks it for. One thread, the loop's. */
+/* A page on loopback that shows the rehearsal while it runs: the console's first page, with what
+ * the buyers were told beside what the gateway sees. It is served on the client's loop, one answer
+ * a connection. One thread, the loop's. */
 #ifndef LT_LIVE_H
 #define LT_LIVE_H
 

@@ -119,7 +119,7 @@ static void what_became_of_orders_is_counted(void **state)
     says(world->text, "rejected                          1         1");
     both_say(world, "3 buyers had an order");
     says(world->text, "3 of 3 units");
-    says(world->page, "<b>3</b>of 3 units");
+    says(world->page, "<b>3</b><span>of 3 units");
     both_say(world, "The latest expiry came 2.5 s after");
     says(world->page, "10 min</span>"); /* the axis of twenty minutes */
     json_t *timeline = json_object_get(world->report, "timeline");

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import urllib.request
 from collections import Counter
 
 import pytest
@@ -364,11 +365,20 @@ def test_a_live_page_shows_the_rehearsal_while_it_runs(gateway):
     running = subprocess.Popen(words_of(gateway, "--quiet", "--over", "60s", "--live", port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         seen = wait_until(lambda: shown(port), what="the live page has seen a second, and the gateway")
-        assert sum(seen["timeline"]["offered"]) > 0 and seen["gateway_saw"]["pressure"] and seen["sale"].startswith("rehearsal-")
+        assert sum(seen["timeline"]["offered"]) > 0 and seen["sale"].startswith("rehearsal-")
+        state = relayed(port)
+        assert state["ready"] and [sale["sale"] for sale in state["sales"]].count(seen["sale"]) == 1
+        assert call(port, "GET", "/overload").json["history"]["points"] >= 0
         page = call(port, "GET", "/")
-        assert page.status == 200 and "live.json" in page.text and "default-src 'none'" in page.headers["content-security-policy"]
-        assert call(port, "GET", "/", headers={"Host": "shop.example"}).status == 421
-        assert call(port, "POST", "/live.json").status == 405 and call(port, "GET", "/else").status == 404
+        assert page.status == 200 and "default-src 'none'" in page.headers["content-security-policy"]
+        for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+            assert call(port, "GET", "/" + name).status == 200, name
+        for path in ("/", "/events", "/overload", "/crowd"):
+            assert call(port, "GET", path, headers={"Host": "shop.example"}).status == 421
+            assert call(port, "GET", path, headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}).status == 403
+            assert call(port, "POST", path).status == 405
+        assert call(port, "GET", "/else").status == 404 and call(port, "GET", "/../live.c").status in (400, 404)
+        assert gateway.token not in page.text + json.dumps(state)
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
         assert running.returncode == 0 and f"http://127.0.0.1:{port}/" in err, (out, err)
@@ -383,7 +393,14 @@ def test_a_live_page_shows_the_rehearsal_while_it_runs(gateway):
 def shown(port):
     """What the page draws; None: it has nothing to draw yet."""
     try:
-        data = call(port, "GET", "/live.json").json
+        data = call(port, "GET", "/crowd").json
     except OSError:
         return None
-    return data if data.get("gateway_saw") else None
+    return data if data.get("timeline") else None
+
+
+def relayed(port):
+    """The next event of the gateway, as the live page gets it."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/events", timeout=30) as answer:
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        return next(json.loads(line[len(b"data: "):]) for line in answer if line.startswith(b"data: {"))
