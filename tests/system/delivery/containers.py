@@ -22,8 +22,8 @@ def run(*words, status=0, **more):
 class Archive:
     """An OCI archive, read without any of the programs that have made it."""
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
+    def __init__(self, path, prefix="./"):
+        self.path, self.prefix = pathlib.Path(path), prefix
         self.tar = tarfile.open(path)
         self.index = json.loads(self.read("index.json"))
         self.manifest = json.loads(self.blob(self.index["manifests"][0]).read())
@@ -31,10 +31,10 @@ class Archive:
         self.config = self.image["config"]
 
     def read(self, name):
-        return self.tar.extractfile("./" + name).read()
+        return self.tar.extractfile(self.prefix + name).read()
 
     def blob(self, descriptor):
-        return self.tar.extractfile("./blobs/" + descriptor["digest"].replace(":", "/"))
+        return self.tar.extractfile(self.prefix + "blobs/" + descriptor["digest"].replace(":", "/"))
 
     @functools.cached_property
     def files(self):

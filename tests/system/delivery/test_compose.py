@@ -190,6 +190,7 @@ def test_with_the_archive_and_the_file_alone_a_sale_is_bought_confirmed_and_prov
         wait_until(lambda: project.healthy("gateway"), 30, 0.2, "health")
         public, admin = "http://127.0.0.1:8080", "http://127.0.0.1:8090/admin/v1"
         token = {"Authorization": "Bearer " + project.copy("gateway", "/var/lib/penstock/admin.token").strip()}
+        assert project.call("PUT", admin + "/overload", {"mode": "off"}, If_Match="*", **token)[0] == 200  # however busy this machine is
         assert project.call("PUT", admin + "/sales/spring", {"open": True, "skus": [{"sku": "phone", "stock": 1}]}, **token)[0] == 201
         status, order = project.call("POST", public + "/v1/sales/spring/orders", {"sku": "phone"}, X_User_Id="ann", Idempotency_Key='"ann-1"')
         assert status == 202 and order["state"] in ("accepted", "pending"), order
@@ -197,4 +198,4 @@ def test_with_the_archive_and_the_file_alone_a_sale_is_bought_confirmed_and_prov
         status, report = project.call("GET", admin + "/sales/spring/audit", **token)
         assert status == 200 and report["ok"] is True, report
         said = project.run("rehearse")
-        assert "2,000" in said or "2000" in said, said
+        assert "2,000 buyers came for 100 units" in said and "0 oversold, 0 lost, 0 sold twice" in said, said
