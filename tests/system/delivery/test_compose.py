@@ -172,8 +172,8 @@ def test_redis_and_its_sentinels_start_with_what_their_commands_write(copy, tmp_
         script.append(begun[name])
     script += ["sleep 3", 'export REDISCLI_AUTH="$(cat /run/secrets/redis-password)"', "redis-cli -h redis-2 info replication", "redis-cli -h redis-1 config get maxmemory-policy",
                "redis-cli -p 26379 sentinel get-master-addr-by-name penstock",
-               "for i in $(seq 150); do redis-cli -p 26379 sentinel replicas penstock | grep redis-2 && break; sleep 0.1; done", "kill $(jobs -p)", "wait || true"]
-    done = subprocess.run(["unshare", "-mn", *([] if os.geteuid() == 0 else ["-r"]), "bash", "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+               "for i in $(seq 150); do redis-cli -p 26379 sentinel replicas penstock | grep redis-2 && break; sleep 0.1; done"]
+    done = subprocess.run(["unshare", "-mn", "--pid", "--fork", "--kill-child", *([] if os.geteuid() == 0 else ["-r"]), "bash", "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60,
                           env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"})
     logs = {name: (tmp_path / f"{name}.log").read_text()[-2000:] for name in begun if (tmp_path / f"{name}.log").exists()}
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
