@@ -30,7 +30,7 @@ def debug_archive(built):
 
 
 @pytest.fixture(scope="session")
-def podman(tmp_path_factory):
+def podman(built, tmp_path_factory):
     with Podman(tmp_path_factory.mktemp("podman")) as p:
         yield p
 

@@ -1,6 +1,7 @@
 """What is in the image, as the archive itself says: only the package and what it depends on, for a user that is not root; and the same twice."""
 import hashlib
 import json
+import os
 import re
 import time
 
@@ -135,3 +136,18 @@ def test_another_checkout_gives_the_same_bytes(built, tmp_path):
     finally:
         run("git", "-C", ROOT, "worktree", "remove", "--force", elsewhere)
     assert sums(built) == sums(tmp_path / "again")
+
+
+@pytest.mark.parametrize("words, says", [(["--source", "x"], "usage: deploy/image/build"), (["--sources", "/no/such/file"], "--sources: name a file"), (["--sources"], "--sources: name a file")])
+def test_build_says_what_is_wrong_and_builds_nothing(tmp_path, words, says):
+    done = run(ROOT / "deploy/image/build", *words, cwd=tmp_path, status=None)
+    assert done.returncode in (1, 2) and says in done.stderr and len(done.stderr.splitlines()) <= 2 and not list(tmp_path.iterdir()), done.stderr
+
+
+def test_packages_that_cannot_be_fetched_are_reported_and_leave_no_image(tmp_path):
+    (tmp_path / "sources").write_text(f"deb [trusted=yes] file://{tmp_path}/nothing bookworm main\n")
+    (tmp_path / "package/DEBIAN").mkdir(parents=True)
+    (tmp_path / "package/DEBIAN/control").write_text("Package: penstock\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@penstock.invalid>\nDepends: libc6 (>= 2.34)\nDescription: none\n")
+    run("dpkg-deb", "-b", tmp_path / "package", tmp_path / "penstock.deb")
+    done = run(ROOT / "deploy/image/rootfs", "--sources", tmp_path / "sources", tmp_path / "root.tar", tmp_path / "penstock.deb", status=1, env={**os.environ, "SOURCE_DATE_EPOCH": "1"})
+    assert "the packages could not be fetched: look after the network and the apt sources" in done.stderr and not (tmp_path / "root.tar").exists()

@@ -292,6 +292,18 @@ def test_there_is_a_worker_for_each_processor_that_the_process_may_use(tmp_path)
         assert '"workers":1}' in gateway.log()
 
 
+def test_a_machine_that_has_cgroup_v2_alone_is_served(tmp_path):
+    """As most have: no hierarchy of v1, and a group without a limit."""
+    alone = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec \"$@\""
+    if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "sh", "-c", alone, "sh", "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        pytest.skip("needs the right to mount")
+    with Gateway(directory=tmp_path, settings={"workers": 0}, prefix=["unshare", "-m", "sh", "-c", alone, "sh"]).start() as gateway:
+        ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
+        assert ready["workers"] == len(os.sched_getaffinity(0))
+        assert 0 < gateway.metric('penstock_overload_signal{signal="memory"}') < 1
+        assert gateway.stop() == 0
+
+
 def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
     with Gateway(directory=tmp_path, settings={"workers": 0}, env=preloaded(tmp_path, CORES)).start(60) as gateway:
         ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
