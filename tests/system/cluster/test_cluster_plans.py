@@ -274,6 +274,25 @@ def test_a_leader_killed_while_a_run_expires_leaves_it_to_its_successor(cluster)
         everywhere(cluster, lambda g: run_of(g, run)["end"] == "expired" and not in_force(g), "the end")
 
 
+def test_a_leader_killed_while_an_armed_run_starts_has_started_all_of_it_or_its_successor_does(cluster):
+    for turn in range(4):
+        at = rfc3339(5)
+        prepare(cluster[0], f"at-{turn}", [RATE, BLOCK], ttl_s=8, start={"at": at})
+        wait_prepared(cluster, f"at-{turn}")
+        run = start(cluster[turn % 3], f"at-{turn}")
+        wait_state(cluster, run, "armed")
+        leader = leader_of(cluster)
+        time.sleep(max(0, seconds(at) - time.time()) + 0.03 * turn)
+        leader.kill()
+        everywhere(cluster, in_force, "the run")
+        began = run_of(cluster.living()[0], run)["started"]
+        assert 0 <= seconds(began) - seconds(at) < allowed_s(3), began
+        cluster.restart(leader)
+        everywhere(cluster, lambda g: run_of(g, run)["started"] == began, "one start")
+        wait_state(cluster, run, "ended")
+        everywhere(cluster, lambda g: run_of(g, run)["end"] == "expired" and not in_force(g), "the end")
+
+
 @pytest.mark.parametrize("first", [0, 2])
 def test_a_run_whose_time_ended_while_every_gateway_was_down_is_ended_by_the_first_that_starts(cluster, first):
     prepare(cluster[0], "night", [RATE, BLOCK, LEVEL], ttl_s=4)
