@@ -11,6 +11,7 @@
 
 #define PATIENCE_MS 3000
 #define PAGES_MAX   20 /* of 1,000 runs */
+#define MOMENTS_MAX 200
 
 /* Adds the moment if it is a time of the rehearsal. */
 static int add(json_t *moments, const json_t *run, const char *member, const char *what,
@@ -19,7 +20,8 @@ static int add(json_t *moments, const json_t *run, const char *member, const cha
     const char *at = json_string_value(json_object_get(run, member));
     int64_t at_ms;
 
-    if (at == NULL || ps_time_parse(at, strlen(at), &at_ms) < 0 || at_ms < started_ms)
+    if (at == NULL || ps_time_parse(at, strlen(at), &at_ms) < 0 || at_ms < started_ms ||
+        json_array_size(moments) >= MOMENTS_MAX)
         return 0;
     bool ends = strcmp(what, "ended") == 0;
     json_t *end = ends ? json_object_get(run, "end") : NULL;

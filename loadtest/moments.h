@@ -5,7 +5,7 @@
 
 #include "loadtest/admin.h"
 
-/* Of the time from `started_ms` (wall clock of the gateways) on, in order:
+/* Of the time from `started_ms` (wall clock of the gateways) on, in order, at most 200:
  *
  *   [{"at_ms":4210,"what":"started"|"suspended"|"ended","plan","run","end"}]
  *
