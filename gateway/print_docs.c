@@ -83,7 +83,8 @@ static void print_metrics(FILE *out)
     fputs("# Metrics\n\n", out);
     ps_reference_paragraph(
         out,
-        "`GET /metrics` on the admin listener answers in the Prometheus text format. No label ever "
+        "`GET /metrics` on the admin listener answers in the Prometheus text format, or in "
+        "OpenMetrics if `Accept` names it ([monitoring](../monitoring.md)). No label ever "
         "holds a user, an address or a SKU. `deploy/prometheus/penstock.rules.yml` has alerts; "
         "[troubleshooting](../troubleshooting.md#each-alert) says what to do about each.");
     ps_reference_metrics(out, gw_metric_table, GW_M_COUNT);

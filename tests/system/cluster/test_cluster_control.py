@@ -5,6 +5,7 @@ import time
 
 import pytest
 from cluster import PATIENT, Cluster, Crowd, allowed_s, promised_more, states
+from events import Reader
 from faults import CONTROL, Disk
 from penstock import ANY_VERSION, rfc3339, wait_until
 from proxy import CUT, WELL
@@ -508,3 +509,27 @@ def test_a_gateway_that_cannot_reach_redis_at_its_start_is_ready_later(cluster):
     cluster[1].redis_route(WELL)
     cluster.wait_ready(cluster[1])
     assert cluster.sure_buy(cluster[1], sale, "u").status == 202
+
+
+# --- events ---
+
+
+def test_the_events_of_any_gateway_have_the_units_of_the_whole_cluster_and_its_own_rates(calm):
+    sale = calm[0].make_sale("watched", stock=50)
+    everywhere(calm, lambda gateway: gateway.admin("GET", f"/admin/v1/sales/{sale}").json.get("state") == "open", "the sale")
+    for user in range(9):
+        wait_until(lambda: calm[1].buy(sale, f"u{user}", key=f"u{user}").status == 202, 60, what="an order")
+    leaders = 0
+    for gateway in calm.gateways:
+        with Reader(gateway) as reader:
+            def seen():
+                state = reader.state()
+                shown = next((one for one in state["sales"] if one["sale"] == sale), None)
+                return state if shown and (shown["units_left"], shown["units_held"]) == (41, 9) else None
+
+            state = wait_until(seen, 60, what="the units of all gateways")
+        assert state["scope"] == {"units": "cluster", "rates": "gateway"}
+        assert len(state["gateways"]) == 3 and all(one["alive"] for one in state["gateways"]) and state["gateways"][0]["this"]
+        leaders += state["gateways"][0]["leads"]
+    assert leaders == 1
+    command(calm[0], sale, "end")
