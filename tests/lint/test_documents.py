@@ -193,10 +193,10 @@ def test_documents_fit_a_terminal():
 
 
 def test_a_block_says_whether_it_can_be_pasted():
-    """sh: beside a quickstart, and a system test pastes it; console: elsewhere."""
+    """sh: beside a quickstart, and a system test pastes it; console: elsewhere; yaml: values, which test_chart renders."""
     marks = {(name, mark) for name, text in documents() for mark in re.findall(r"^ *```(\w*)\n.*?^ *```$", text, re.M | re.S)
              if name.startswith(("README", "docs/"))}
-    assert {mark for _, mark in marks} <= {"sh", "console", "text", "json"}, marks
+    assert {mark for _, mark in marks} <= {"sh", "console", "text", "json", "yaml"}, marks
 
 
 def test_no_document_puts_a_token_on_a_command_line():
