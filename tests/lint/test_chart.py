@@ -1,10 +1,12 @@
 """The chart as it is rendered: valid for Kubernetes whatever the values, and what docs/kubernetes.md says of it. What it starts is started in
 tests/system/delivery."""
+import http.server
 import json
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import yaml
@@ -46,9 +48,10 @@ def gateway(documents):
 
 
 def settings(documents):
-    found = [document for document in documents if document["kind"] == "ConfigMap" and "penstock.json" in document["data"]]
-    assert len(found) == 1
-    return json.loads(found[0]["data"]["penstock.json"])
+    """The gateways'; what is checked before an installation is the same."""
+    found = [json.loads(document["data"]["penstock.json"]) for document in documents if document["kind"] == "ConfigMap" and "penstock.json" in document["data"]]
+    assert found and all(one == found[0] for one in found)
+    return found[0]
 
 
 # --- Valid. ---
@@ -120,7 +123,7 @@ def test_all_settings_pass_as_they_are():
 def test_a_pod_may_do_nothing_but_serve():
     for values in (ALL, SECRET):
         documents = render(values)
-        specs = [gateway(documents), one(documents, "Pod")["spec"]] + ([one(documents, "Job")["spec"]["template"]["spec"]] if values is ALL else [])
+        specs = [gateway(documents), one(documents, "Pod")["spec"]] + [job["spec"]["template"]["spec"] for job in documents if job["kind"] == "Job"]
         for spec in specs:
             assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False
             context = spec["securityContext"]
@@ -184,7 +187,9 @@ def test_the_admin_port_is_in_no_service_that_buyers_use(name):
 def test_services_and_policies_choose_gateways_and_no_jobs():
     documents = render(ALL)
     labels = one(documents, "StatefulSet")["spec"]["template"]["metadata"]["labels"].items()
-    jobs = [one(documents, "Job")["spec"]["template"]["metadata"]["labels"].items(), one(documents, "Pod")["metadata"]["labels"].items()]
+    jobs = [job["spec"]["template"]["metadata"]["labels"].items() for job in documents if job["kind"] == "Job"]
+    jobs.append(one(documents, "Pod")["metadata"]["labels"].items())
+    assert len(jobs) == 3
     selectors = [d["spec"]["selector"] for d in documents if d["kind"] == "Service"]
     selectors += [one(documents, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"], one(documents, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
                   one(documents, "PodMonitor")["spec"]["selector"]["matchLabels"], one(documents, "StatefulSet")["spec"]["selector"]["matchLabels"]]
@@ -220,11 +225,23 @@ def test_several_gateways_are_spread_over_zones_and_nodes():
 
 def test_documents_are_applied_by_a_job_after_each_change():
     documents = render(ALL)
-    job = one(documents, "Job")
+    job = one(documents, "Job", "-documents")
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,post-upgrade,post-rollback"
     command = job["spec"]["template"]["spec"]["containers"][0]["command"]
     assert command[:2] == ["penstockctl", "apply"] and "--prune" in command and "--reason=release shop, revision 1" in command
     assert json.loads(one(documents, "ConfigMap", "-documents")["data"]["bundle.json"]) == {"documents": BUNDLE}
+
+
+def test_settings_are_checked_before_a_pod_is_replaced():
+    """By a job of their own, with a copy of them: the release's own ConfigMap has changed only afterwards."""
+    documents = render(SECRET)
+    job, copy = one(documents, "Job", "-check"), one(documents, "ConfigMap", "-check")
+    for document in (job, copy):
+        assert document["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade,pre-rollback"
+    assert int(copy["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0 and "helm.sh/hook-weight" not in job["metadata"]["annotations"]
+    spec = job["spec"]["template"]["spec"]
+    assert spec["containers"][0]["command"][-1] == "--check-config" and "serviceAccountName" not in spec  # the release's is made later, too
+    assert {volume["name"]: volume for volume in spec["volumes"]}["settings"]["configMap"]["name"] == copy["metadata"]["name"]
 
 
 def test_prometheus_scrapes_with_a_token_and_takes_the_alerts(tmp_path):
@@ -296,6 +313,48 @@ def test_a_wrong_value_is_refused_by_its_path(what):
     values, words = REFUSED[what]
     status, out, err = template(values)
     assert status == 1 and out == "" and all(word in err for word in words), err
+
+
+SECRETS_API = {
+    "/version": {"major": "1", "minor": "31", "gitVersion": "v1.31.0"}, "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": [{"name": "secrets", "singularName": "", "namespaced": True, "kind": "Secret", "verbs": ["get", "list"]}]},
+    "/api/v1/namespaces/sales/secrets": {"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": []},
+    "/api/v1/namespaces/sales/secrets/there": {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "there", "namespace": "sales"}}}
+
+
+class SecretsServer(http.server.BaseHTTPRequestHandler):
+    """An API server that knows one Secret, and nothing of what the chart would install."""
+
+    def do_GET(self):
+        found = SECRETS_API.get(self.path.partition("?")[0])
+        body = json.dumps(found or {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_installation_without_its_secret_is_refused_with_the_command_that_makes_it(tmp_path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SecretsServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a", "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}], "users": [{"name": "a", "user": {}}]}))
+        env = {**environment(), "KUBECONFIG": str(kubeconfig), "HOME": str(tmp_path)}
+
+        def install(name):
+            return helm("install", "shop", CHART, "--namespace", "sales", "--dry-run=server", values={"existingSecret": name}, env=env)
+        status, _, err = install("missing")
+        assert status == 1 and "existingSecret: there is no Secret missing in the namespace sales: kubectl -n sales create secret generic missing" in err
+        status, _, err = install("there")
+        assert status == 1 and "existingSecret" not in err and "openapi" in err, err  # rendered; here is nothing to install into
+        server.shutdown()
 
 
 # --- kustomize. ---

@@ -410,11 +410,8 @@ class Node:
 
     def apply(self, documents, namespace="default"):
         """Config maps, Services and stateful sets; hooks wait for run()."""
-        hooks = [document for document in documents if "helm.sh/hook" in document["metadata"].get("annotations", {})]
         for document in documents:
             kind, name = document["kind"], document["metadata"]["name"]
-            if document in hooks:
-                continue
             if kind == "ConfigMap":
                 self.config_maps[name] = document["data"]
             elif kind == "Secret":

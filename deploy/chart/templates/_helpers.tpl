@@ -95,8 +95,8 @@ app.kubernetes.io/component: gateway
 {{- end -}}
 {{- end -}}
 {{- if and .Values.existingSecret (or .Release.IsInstall .Release.IsUpgrade) -}}
-{{- /* Empty without a cluster to ask, as in helm template: then nothing is known of Secrets either. */ -}}
-{{- if and (lookup "v1" "Namespace" "" .Release.Namespace) (not (lookup "v1" "Secret" .Release.Namespace .Values.existingSecret)) -}}
+{{- /* Without a cluster to ask, as in helm template, the list is empty, too: not even a list without entries. */ -}}
+{{- if and (not (lookup "v1" "Secret" .Release.Namespace .Values.existingSecret)) (lookup "v1" "Secret" .Release.Namespace "") -}}
 {{- fail (printf "existingSecret: there is no Secret %s in the namespace %s: kubectl -n %s create secret generic %s --from-literal=admin-token=$(openssl rand -hex 32) --from-literal=viewer-token=$(openssl rand -hex 32)" .Values.existingSecret .Release.Namespace .Release.Namespace .Values.existingSecret) -}}
 {{- end -}}
 {{- end -}}

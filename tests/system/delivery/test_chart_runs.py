@@ -159,7 +159,7 @@ def test_documents_of_the_values_are_applied_by_a_job(image):
     """The whole bundle, with the release as its reason; one with a fault changes nothing, and the job's log names the member."""
     bundle = {"limits": {"user": {"algorithm": "token_bucket", "key": "user", "rate": 7, "period_s": 1}}}
     with installed(image, {"documents": {"bundle": bundle}}) as (node, documents):
-        status, log = node.run(one(documents, "Job"))
+        status, log = node.run(one(documents, "Job", "-documents"))
         assert status == 0, log
         assert admin(node, "GET", "/admin/v1/limits/user").json["rate"] == 7
         history = admin(node, "GET", "/admin/v1/limits/user/versions").text
@@ -167,7 +167,7 @@ def test_documents_of_the_values_are_applied_by_a_job(image):
         bad = merged(VALUES, {"documents": {"bundle": {"limits": {"user": {**bundle["limits"]["user"], "rate": 8}, "ip": {"rate": "many"}}}}})
         documents = render(bad, namespace="sales")
         node.apply([d for d in documents if d["kind"] == "ConfigMap"])
-        job = one(documents, "Job")
+        job = one(documents, "Job", "-documents")
         job["spec"]["backoffLimit"] = 0
         status, log = node.run(job)
         assert status != 0 and "limits" in log and "rate" in log, log
@@ -204,6 +204,19 @@ def test_helm_test_fails_if_nothing_is_proved(image):
 
 
 # --- What is missing or wrong. ---
+
+def test_settings_that_are_wrong_are_named_before_anything_is_replaced(image):
+    """What no schema can say: the job fails, and its last words, which Kubernetes shows, name the member."""
+    with Node(image) as node:
+        node.secret("tokens", admin_token=ADMIN, redis_password="kept to itself")
+        config = {"store": {"redis": {"password_file": "/run/secrets/penstock/redis-password"}}}
+        for more, status, says in (({}, 0, "ok"), ({"trusted_proxies": ["10.0.0.0/33"]}, 1, "trusted_proxies"),
+                                   ({"store": {"redis": {"password_file": "/run/secrets/penstock/redis"}}}, 1, "store.redis.password_file")):
+            documents = render(merged(VALUES, {"config": merged(config, more)}), namespace="sales")
+            node.apply([document for document in documents if document["kind"] == "ConfigMap"])
+            ended, log = node.run(one(documents, "Job", "-check"))
+            assert ended == status and says in log, log
+
 
 def test_a_missing_secret_is_named_and_nothing_starts(image):
     with Node(image) as node:
