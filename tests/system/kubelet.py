@@ -6,9 +6,7 @@ import asyncio
 import base64
 import contextlib
 import ctypes
-import gzip
 import http.client
-import io
 import itertools
 import json
 import os
@@ -61,23 +59,14 @@ def inside(netns):
 # --- The image. ---
 
 class Image:
-    """An OCI archive, unpacked: its root and its configuration."""
+    """An archive (containers.Archive), unpacked: its root and its configuration."""
 
     def __init__(self, archive, directory):
-        self.root = pathlib.Path(directory) / "root"
+        self.root, self.config = pathlib.Path(directory) / "root", archive.config
         self.root.mkdir()
-        with tarfile.open(archive) as tar:
-            def blob(descriptor):
-                name = descriptor["digest"].replace(":", "/")
-                return tar.extractfile(next(m for m in tar.getmembers() if m.name.removeprefix("./") == f"blobs/{name}")).read()
-            index = json.loads(tar.extractfile(next(m for m in tar.getmembers() if m.name.removeprefix("./") == "index.json")).read())
-            manifest = json.loads(blob(index["manifests"][0]))
-            self.config = json.loads(blob(manifest["config"]))["config"]
-            for layer in manifest["layers"]:
-                data = blob(layer)
-                data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-                with tarfile.open(fileobj=io.BytesIO(data)) as files:
-                    files.extractall(self.root, numeric_owner=True)
+        for layer in archive.manifest["layers"]:
+            with tarfile.open(fileobj=archive.blob(layer), mode="r:*") as files:
+                files.extractall(self.root, numeric_owner=True)
 
 
 def seccomp():

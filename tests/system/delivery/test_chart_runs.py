@@ -1,10 +1,6 @@
 """What the chart renders is started from its manifests, in containers of the image (kubelet.py): a sale is bought, confirmed and proved, documents
 are applied, `helm test` proves a rehearsal and fails without a proof, and a pod that ends drains and refuses nobody."""
 import contextlib
-import json
-import os
-import pathlib
-import subprocess
 import sys
 import threading
 import time
@@ -27,15 +23,8 @@ VALUES = {"existingSecret": "tokens", "config": {
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
-    """$PENSTOCK_IMAGE, if that names an archive, or a new one."""
-    where = tmp_path_factory.mktemp("image")
-    archive = os.environ.get("PENSTOCK_IMAGE")
-    if archive is None:
-        done = subprocess.run([ROOT / "deploy/image/build", where], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        archive, = where.glob("penstock-*[0-9].oci.tar")
-    return Image(archive, where)
+def image(archive, tmp_path_factory):
+    return Image(archive, tmp_path_factory.mktemp("root"))
 
 
 @contextlib.contextmanager
