@@ -174,15 +174,16 @@ static void put_failed(struct ps_buf *buf, struct ps_str body)
             ps_buf_puts(buf, buf->len == 0 ? ": failed: " : ", ");
             ps_buf_put(buf, at + 3, name - 3);
         }
-        at += len + 1;
+        at = stop != NULL ? stop + 1 : end;
     }
 }
 
-static bool print_answer(const char *name, const char *answer, size_t len, const char *where,
-                         FILE *out)
+bool gw_probe_print(enum gw_probe probe, const char *answer, size_t len, const char *where,
+                    FILE *out)
 {
     static const struct ps_http_limits limits = {.head_max = 8192,
                                                  .fields_max = PS_HTTP_FIELDS_MAX};
+    const char *name = probes[probe].name;
     struct ps_http_head head;
     char memory[256];
     struct ps_buf failed;
@@ -218,5 +219,5 @@ bool gw_probe(const struct gw_settings *settings, enum gw_probe probe, FILE *out
         fprintf(out, "not %s: the admin listener at %s %s\n", name, place.text, fault.text);
         return false;
     }
-    return print_answer(name, answer, len, place.text, out);
+    return gw_probe_print(probe, answer, len, place.text, out);
 }

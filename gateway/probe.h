@@ -15,6 +15,11 @@ enum gw_probe { GW_PROBE_LIVE, GW_PROBE_READY };
 int gw_probe_parse(const char *text, enum gw_probe *ret_probe,
                    struct ps_fault *fault) PS_MUST_CHECK;
 
+/* Writes the line for an answer, whatever `where` has sent; its body is that of /readyz?verbose.
+ * True: it is. */
+bool gw_probe_print(enum gw_probe probe, const char *answer, size_t len, const char *where,
+                    FILE *out);
+
 /* Asks the admin listener of these settings: at admin.unix.path if there is one, else at
  * admin.host and admin.port. Writes one line: "live" or "ready", or why not. Blocks for up to
  * GW_PROBE_MS. True: it is. */

@@ -139,6 +139,7 @@ def test_grafana_s_files_are_yaml_and_name_what_is_there(configs):
     grafana = read(COMPOSE / "cluster.yaml", ENV)["services"]["grafana"]
     assert source["url"] == "http://prometheus:9090"
     assert f"../grafana:{provider['options']['path']}:ro" in grafana["volumes"]
+    assert list((ROOT / "deploy/grafana").glob("*.json"))
 
 
 def test_the_topic_is_made_as_deploy_kafka_topic_makes_it():
