@@ -7,7 +7,7 @@ from settle import Sqlite, init
 # A test of three real gateways over a real Redis and Kafka takes some 20 s. So by default one runs for each promise at large; the others
 # are soak: `tests/run long`. Of what HAProxy and nginx do in front of gateways, test_proxies runs whole.
 CLUSTER_FILES = ("test_cluster_bad_input", "test_cluster_clock", "test_cluster_control", "test_cluster_edges", "test_cluster_kafka", "test_cluster_kafka_change", "test_cluster_kill",
-                 "test_cluster_plans", "test_cluster_redis", "test_cluster_resume", "test_cluster_settle", "test_cluster_twin", "test_pairs", "test_settle_kafka")
+                 "test_cluster_plans", "test_cluster_redis", "test_cluster_resume", "test_cluster_rolling", "test_cluster_settle", "test_cluster_twin", "test_pairs", "test_settle_kafka")
 BY_DEFAULT = {
     "test_gateways_killed_under_load_break_no_promise_and_leave_no_doubt",
     "test_an_empty_redis_is_filled_from_the_log_under_load",

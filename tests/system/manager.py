@@ -4,7 +4,6 @@ import array
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -113,11 +112,12 @@ def listening(host="127.0.0.1", port=0, family=socket.AF_INET):
 
 class Clicks:
     """`rate` clicks a second, each on a connection of its own or, with `kept`, on one of so many that are used again as long as they last. A
-    context manager; at its end all have been answered, or not. A click that got no answer is tried again once if `retries`."""
+    context manager; at its end all have been answered, or not. A click that got no answer is tried again once if `retries`, at the next port."""
 
     def __init__(self, request, ports, rate=1000, retries=False, kept=0, patience=30.0):
         self.request, self.ports, self.rate, self.retries, self.kept, self.patience = request, ports, rate, retries, kept, patience
-        self.statuses, self.refused, self.cut, self.again, self.slowest = {}, [], [], 0, 0.0
+        self.statuses, self.refused, self.cut = {}, [], []
+        self.again, self.slowest_again = 0, 0.0  # tried again: how many, and the longest from the first attempt to the answer
         self.made = 0
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
@@ -146,18 +146,15 @@ class Clicks:
             try:
                 status = await asyncio.wait_for(self.ask(number + attempt, idle), self.patience)
                 self.statuses[status] = self.statuses.get(status, 0) + 1
-                self.slowest = max(self.slowest, time.monotonic() - begun)
+                if attempt > 0:
+                    self.slowest_again = max(self.slowest_again, time.monotonic() - begun)
                 return
             except ConnectionRefusedError as refused:
                 why, kind = refused, self.refused
             except (OSError, EOFError, asyncio.TimeoutError) as broken:
                 why, kind = broken, self.cut
             self.again += 1
-            if self.retries and attempt == 0:
-                await asyncio.sleep(self.pause_s)
         kind.append(f"{number}: {why!r}")
-
-    pause_s = 0.0
 
     async def run(self):
         begun, tasks, idle = time.monotonic(), set(), []
@@ -191,6 +188,3 @@ class Clicks:
     def assert_all_answered(self):
         assert not self.refused and not self.cut, (len(self.refused), self.refused[:5], len(self.cut), self.cut[:5], self.statuses)
         assert sum(self.statuses.values()) == self.made
-
-
-KILLS = {"SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
