@@ -79,6 +79,9 @@ class Pretender(BaseHTTPRequestHandler):
     def values(self, name):
         return self.headers.get_all(name) or []
 
+    def value(self, name):
+        return self.headers.get(name)
+
     def log_message(self, *args):
         pass
 
@@ -229,3 +232,69 @@ class HAProxyWithEcs(HAProxy):
 
     def environment(self, gateways):
         return {**super().environment(gateways), "PENSTOCK_LOG_ECS": "1"}
+
+
+class HAProxyWithProxyProtocol(HAProxy):
+    """Its reference, changed to begin each connection with a PROXY header."""
+
+    def environment(self, gateways):
+        return {**super().environment(gateways), "PENSTOCK_SEND_PROXY": "1"}
+
+
+class HAProxyOverUnix(HAProxyWithProxyProtocol):
+    """The same to Unix sockets: `gateways` are their paths."""
+
+    def environment(self, gateways):
+        settings = super().environment([1] * len(gateways))
+        return {**settings, **{f"PENSTOCK_GATEWAY_{number}": f"unix@{path}" for number, path in enumerate(gateways, 1)}}
+
+
+class Varnish(Front):
+    """Its reference before one origin, the first of `gateways`."""
+
+    def command(self, gateways):
+        vcl = (ROOT / "deploy/varnish/penstock.vcl").read_text(encoding="utf-8")
+        assert vcl.count('.port = "8081"') == 1
+        (self.where / "penstock.vcl").write_text(vcl.replace('.port = "8081"', f'.port = "{gateways[0]}"'))
+        return [tool("varnishd"), "-F", "-j", "none", "-n", str(self.where / "varnish"), "-a", f"127.0.0.1:{self.port}", "-f", str(self.where / "penstock.vcl"),
+                "-s", "malloc,16m"]
+
+    def log(self):
+        return self.errors.read_text()
+
+
+class Envoy(Front):
+    """Its reference."""
+
+    def command(self, gateways):
+        python = subprocess.run([ROOT / "tests/python/fetch"], capture_output=True, text=True, check=True).stdout.strip()
+        numbers = subprocess.run(["openssl", "rsa", "-pubin", "-in", self.shop.public, "-noout", "-modulus"], capture_output=True, text=True, check=True).stdout
+        modulus = bytes.fromhex(numbers.strip().partition("=")[2])
+        (self.where / "shop.jwks.json").write_text(json.dumps({"keys": [{"kty": "RSA", "alg": "RS256", "use": "sig", "e": "AQAB", "n": base64url(modulus)}]}))
+        text = (ROOT / "deploy/envoy/envoy.yaml").read_text(encoding="utf-8")
+        changes = [("/etc/envoy/shop.jwks.json", str(self.where / "shop.jwks.json")), ("address: 0.0.0.0, port_value: 80}", f"address: 127.0.0.1, port_value: {self.port}}}"),
+                   ("port_value: 8079", f"port_value: {self.rehearsal}"), ("port_value: 9901", f"port_value: {free_port()}")]
+        changes += [(f"port_value: {8080 + i}", f"port_value: {port}") for i, port in enumerate(gateways)]
+        for ours, there in changes:
+            assert ours in text, ours
+            text = text.replace(ours, there)
+        (self.where / "envoy.yaml").write_text(self.changed(text))
+        program = next((pathlib.Path(python).parent.parent / "lib").glob("python3*/site-packages/envoy/_bin/envoy"))
+        return [str(program), "-c", str(self.where / "envoy.yaml"), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+
+    def changed(self, text):
+        return text
+
+    def log(self):
+        return self.errors.read_text()
+
+
+class EnvoyWithProxyProtocol(Envoy):
+    """Its reference, changed as it says to begin each connection with a PROXY header."""
+
+    def changed(self, text):
+        types = "type.googleapis.com/envoy.extensions.transport_sockets"
+        socket_of = {"name": "envoy.transport_sockets.upstream_proxy_protocol", "typed_config": {
+            "@type": f"{types}.proxy_protocol.v3.ProxyProtocolUpstreamTransport", "config": {"version": "V2"},
+            "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": f"{types}.raw_buffer.v3.RawBuffer"}}}}
+        return text.replace("    type: STATIC\n", f"    type: STATIC\n    transport_socket: {json.dumps(socket_of)}\n", 1)
