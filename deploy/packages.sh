@@ -10,7 +10,7 @@ packages_image=(buildah python3 "${packages_rootfs[@]}") # deploy/image/build
 packages_kafka=(maven default-jre-headless)
 # For each part of tests/run. asan and tsan need the packages of unit and contract, soak those of system.
 packages_unit=(libcmocka-dev "${packages_build[@]}")
-packages_lint=(clang-format curl git groff prometheus python3 python3-pytest python3-venv python3-yaml python3-jsonschema "${packages_unit[@]}")
+packages_lint=(clang-format curl git groff nodejs prometheus python3 python3-pytest python3-venv python3-yaml python3-jsonschema "${packages_unit[@]}")
 packages_contract=(openssl postgresql redis-server "${packages_kafka[@]}" "${packages_unit[@]}")
 packages_fuzz=(clang libclang-rt-14-dev "${packages_unit[@]}")
 packages_system=(chromium curl faketime git golang-github-containers-common haproxy iproute2 jq libnginx-mod-http-js lintian nginx-light openssl podman postgresql prometheus python3 python3-pytest python3-pytest-xdist python3-venv python3-yaml

@@ -4,6 +4,7 @@
  *   t('limits.title')                                            the text in the language of the page
  *   t('limits.of', {name: 'ip'})                                 {name} in the text is replaced
  *   language(), set_language('en' | 'zh'), on_language(fn)       fn runs after a change
+ *   has_word(key)                                                is there a text for it?
  *
  * A key begins with the name of its page. Lint finds keys without a text in a language, keys that no
  * table has, and keys that nobody uses. A key that is put together, t('role.' + role), is found by
@@ -49,6 +50,10 @@ export function set_language(wanted) {
 export function on_language(fn) {
     listeners.add(fn);
     return () => listeners.delete(fn);
+}
+
+export function has_word(key) {
+    return key in words;
 }
 
 export function t(key, values = {}) {

@@ -8,6 +8,7 @@ import {fill, frame} from './frame.js';
 import {language_switch, look_switch} from './look.js';
 import {desk_of} from './desk.js';
 import {show_now} from './now.js';
+import './pages.js';
 import {groups, here, leave, offered, register, show} from './router.js';
 import {open_stream} from './stream.js';
 import {add_words, on_language, t} from './words.js';

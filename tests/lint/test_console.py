@@ -2,6 +2,8 @@
 import gzip
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -105,6 +107,23 @@ def test_nothing_is_inline_and_nothing_comes_from_another_host():
 
 def test_the_first_page_is_small():
     """What it needs, as a browser gets it: below 200 KB."""
-    first = [*(ROOT / "common/console").glob("*.*s*"), *(ROOT / "gateway/console" / name for name in ("index.html", "main.js", "api.js", "router.js", "desk.js"))]
+    first = [*(ROOT / "common/console").glob("*.*s*"), *(ROOT / "gateway/console" / name for name in ("index.html", "main.js", "api.js", "router.js", "desk.js", "pages.js"))]
     size = sum(len(gzip.compress(path.read_bytes())) for path in first if path.suffix in (".js", ".css", ".html", ".svg"))
     assert 20_000 < size < 200_000, size
+
+
+def test_every_module_is_javascript(tmp_path):
+    for path in files(".js"):
+        module = tmp_path / (path.stem + ".mjs")
+        shutil.copy(path, module)
+        done = subprocess.run(["node", "--check", str(module)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_every_import_of_a_module_is_exported_by_it():
+    where = {path.name: path.read_text(encoding="utf-8") for path in files(".js")}
+    exported = {name: set(re.findall(r"^export (?:async )?(?:function|class|const|let) (\w+)", text, re.M)) for name, text in where.items()}
+    exported["dom.js"] |= exported["format.js"]
+    wrong = [f"{name}: {one} from {of}" for name, text in where.items() for names, of in re.findall(r"^import \{([^}]+)\} from '\./(\w+\.js)'", text, re.M)
+             for one in re.split(r",\s*", names.strip()) if one.split(" as ")[0] not in exported.get(of, ())]
+    assert not wrong, wrong
