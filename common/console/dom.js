@@ -2,6 +2,7 @@
  *
  *   el('p', {class: 'soft', onclick: fn, hidden: true}, 'text', node, [more], null)
  *   table([{title, cell: row => text or node, number: true}], rows, {caption, empty})
+ *   wide(label, node)                         what scrolls sideways on a narrow window, also by keyboard
  *   dialog(title, content, [{label, value, kind}]) -> Promise of the value chosen; null: closed
  *     kind: 'primary', 'danger' (takes something away) or none. `value` may be a function, run at the
  *     click: undefined leaves the dialog open (it says what is missing)
@@ -49,11 +50,15 @@ export function el(tag, attributes = {}, ...children) {
     return made;
 }
 
+export function wide(label, node) {
+    return el('div', {class: 'wide', tabindex: '0', role: 'region', 'aria-label': label}, node);
+}
+
 export function table(columns, rows, {caption, empty} = {}) {
     if (rows.length === 0)
         return el('p', {class: 'soft'}, empty ?? t('dom.nothing'));
     const cell = (column, row, i) => el(i === 0 ? 'th' : 'td', {scope: i === 0 ? 'row' : null, class: column.number ? 'number' : null}, column.cell(row) ?? '–');
-    return el('div', {class: 'wide', tabindex: '0', role: 'region', 'aria-label': caption ?? columns.map(column => column.title).join(', ')}, el('table', {},
+    return wide(caption ?? columns.map(column => column.title).join(', '), el('table', {},
         caption ? el('caption', {}, caption) : null,
         el('thead', {}, el('tr', {}, columns.map(column => el('th', {scope: 'col', class: column.number ? 'number' : null}, column.title)))),
         el('tbody', {}, rows.map(row => el('tr', {}, columns.map((column, i) => cell(column, row, i)))))));

@@ -16,7 +16,7 @@ add_words({
     'frame.waiting': {en: 'Waiting for figures', zh: '等待数据'},
     'frame.stale': {en: 'Out of date', zh: '数据已过期'},
     'frame.stale_bar': {en: 'Out of date: what you see is of {at}. {gateway} sends nothing; trying again.', zh: '数据已过期：以下内容停留在 {at}。{gateway} 没有发送数据，正在重试。'},
-    'frame.silent_for': {en: 'For {s}.', zh: '已持续 {s}。'},
+    'frame.silent_for': {en: 'Silent for {s}.', zh: '已静默 {s}。'},
     'frame.stale_never': {en: '{gateway} has sent no figures yet; trying again.', zh: '{gateway} 尚未发送数据，正在重试。'},
     'frame.the_gateway': {en: 'The gateway', zh: '网关'},
 });
@@ -43,7 +43,7 @@ export function frame({stream, gateway, tools, pages, stale = () => ''}) {
         const whole = bar.hidden ? '' : [text, state.why, stale()].filter(Boolean).join(' ');
         if (bar.firstChild.textContent !== whole)
             bar.firstChild.textContent = whole;
-        bar.lastChild.textContent = known ? ' ' + t('frame.silent_for', {s: number(Math.round((Date.now() - state.since) / 1000), 's')}) : '';
+        bar.lastChild.textContent = known && !bar.hidden ? ' ' + t('frame.silent_for', {s: number(Math.round((Date.now() - state.since) / 1000), 's')}) : '';
         main.classList.toggle('is-stale', !state.live && known);
     };
     stream.watch(now => {
@@ -67,7 +67,7 @@ export function frame({stream, gateway, tools, pages, stale = () => ''}) {
             main.focus();
         }}, t('frame.skip'));
         const whole = el('div', {class: pages ? 'frame' : 'frame alone'}, skip,
-            el('header', {class: 'top'}, menu, el('a', {class: 'brand', href: '#/'}, el('img', {src: 'logo.svg', alt: 'Penstock'}), el('span', {}, 'Penstock')), pulse,
+            el('header', {class: 'top'}, menu, el('a', {class: 'brand', href: '#/'}, el('img', {src: 'logo.svg', alt: ''}), el('span', {}, 'Penstock')), pulse,
                 el('div', {class: 'tools'}, tools())),
             bar, nav ?? '', main);
         draw_pages = () => {

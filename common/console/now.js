@@ -9,7 +9,7 @@
  *     span_s           how much of the past the charts show; ten minutes
  *     crowd()          -> {node, end()}: a rehearsal's figures, put first */
 import {chart} from './charts.js';
-import {countdown, duration, el, moment, number, percent} from './dom.js';
+import {countdown, duration, el, moment, number, percent, wide} from './dom.js';
 import {by_group, groups} from './groups.js';
 import {add_words, t} from './words.js';
 
@@ -308,7 +308,7 @@ function signals() {
     const body = el('tbody', {}), rows = new Map();
     const head = [['now.signal'], ['now.value', 'number'], ['now.threshold', 'number'], ['now.share']];
     const node = el('section', {class: 'card'}, el('h2', {}, t('now.signals')),
-        el('div', {class: 'wide'}, el('table', {}, el('thead', {}, el('tr', {}, head.map(([key, kind]) => el('th', {scope: 'col', class: kind}, t(key))))), body)));
+        wide(t('now.signals'), el('table', {}, el('thead', {}, el('tr', {}, head.map(([key, kind]) => el('th', {scope: 'col', class: kind}, t(key))))), body)));
     const make = name => {
         const cells = {value: el('td', {class: 'number'}), threshold: el('td', {class: 'number'}), bar: el('i', {}), share: el('span', {})};
         body.append(el('tr', {}, el('th', {scope: 'row'}, el('code', {}, name)), cells.value, cells.threshold, el('td', {class: 'share'}, el('div', {class: 'bar'}, cells.bar), cells.share)));
@@ -332,7 +332,7 @@ function gateways() {
     const body = el('tbody', {}), more = el('p', {class: 'soft'});
     const head = ['now.gateway', 'now.state', 'now.heartbeat'];
     const node = el('section', {class: 'card'}, el('h2', {}, t('now.gateways')),
-        el('div', {class: 'wide'}, el('table', {}, el('thead', {}, el('tr', {}, head.map(key => el('th', {scope: 'col'}, t(key))))), body)), more);
+        wide(t('now.gateways'), el('table', {}, el('thead', {}, el('tr', {}, head.map(key => el('th', {scope: 'col'}, t(key))))), body)), more);
     return {node, update(state) {
         body.replaceChildren(...state.gateways.map(one => el('tr', {}, el('th', {scope: 'row'}, el('code', {}, one.gateway)),
             el('td', {}, el('span', {class: one.alive ? 'badge' : 'badge on'}, t(one.alive ? 'now.alive' : 'now.silent')), ' ', [one.this && t('now.this'), one.leads && t('now.leads')].filter(Boolean).join(' · ')),
