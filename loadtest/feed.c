@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define AGAIN_MS     500
+#define SILENT_MS    5000 /* an event comes each second */
 #define REQUEST_SIZE 1024
 #define READ_SIZE    ((size_t)16 * 1024)
 #define HEAD_MAX     8192
@@ -19,7 +20,7 @@ struct lt_feed {
     lt_event_fn *on_event;
     void *ctx;
     uv_loop_t *loop;
-    uv_timer_t again;
+    uv_timer_t timer; /* until it connects again, or while it waits for the gateway */
     uv_tcp_t tcp;
     uv_connect_t connect;
     uv_write_t write;
@@ -43,13 +44,18 @@ static void on_tcp_closed(uv_handle_t *handle)
     feed->handles--;
     feed->connected = false;
     if (!feed->ending)
-        uv_timer_start(&feed->again, begin, AGAIN_MS, 0);
+        uv_timer_start(&feed->timer, begin, AGAIN_MS, 0);
 }
 
 static void end(struct lt_feed *feed)
 {
     if (feed->connected && !uv_is_closing((uv_handle_t *)&feed->tcp))
         uv_close((uv_handle_t *)&feed->tcp, on_tcp_closed);
+}
+
+static void on_silence(uv_timer_t *timer)
+{
+    end(timer->data);
 }
 
 /* Passes on the events that are complete. False: one is too long. */
@@ -124,6 +130,8 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf)
     struct lt_feed *feed = stream->data;
     if (got == 0)
         return;
+    if (got > 0)
+        uv_timer_start(&feed->timer, on_silence, SILENT_MS, 0);
     if (got < 0 || !(feed->in_body ? read_body(feed, buf->base, (size_t)got)
                                    : read_head(feed, buf->base, (size_t)got)))
         end(feed);
@@ -165,6 +173,7 @@ static void begin(uv_timer_t *timer)
     feed->connected = true;
     feed->in_body = false;
     feed->head_len = 0;
+    uv_timer_start(timer, on_silence, SILENT_MS, 0);
     if (uv_tcp_connect(&feed->connect, &feed->tcp,
                        (const struct sockaddr *)&feed->admin->target.address, on_connected) < 0)
         end(feed);
@@ -180,10 +189,10 @@ struct lt_feed *lt_feed_new(uv_loop_t *loop, const struct lt_admin *admin, lt_ev
     feed->admin = admin;
     feed->on_event = on_event;
     feed->ctx = ctx;
-    (void)uv_timer_init(loop, &feed->again);
-    feed->again.data = feed;
+    (void)uv_timer_init(loop, &feed->timer);
+    feed->timer.data = feed;
     feed->handles = 1;
-    uv_timer_start(&feed->again, begin, 0, 0);
+    uv_timer_start(&feed->timer, begin, 0, 0);
     return feed;
 }
 
@@ -197,7 +206,7 @@ void lt_feed_free(struct lt_feed *feed)
     if (feed == NULL)
         return;
     feed->ending = true;
-    uv_close((uv_handle_t *)&feed->again, on_timer_closed);
+    uv_close((uv_handle_t *)&feed->timer, on_timer_closed);
     end(feed);
     while (feed->handles > 0)
         uv_run(feed->loop, UV_RUN_ONCE);
