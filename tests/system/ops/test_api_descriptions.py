@@ -158,6 +158,13 @@ def test_both_listeners_do_what_their_descriptions_say(gateway, public, admin):
         described.call(200, "get", "/livez")
         described.call(200, "get", "/readyz", query="?verbose")
     admin.call(200, "get", "/metrics")
+    admin.call(308, "get", "/console")
+    etag = admin.call(200, "get", "/console/").headers["etag"]
+    admin.call(304, "get", "/console/", headers={"If-None-Match": etag})
+    admin.call(403, "get", "/console/", headers={"Sec-Fetch-Site": "cross-site"})
+    for file in ("main.js", "style.css", "logo.svg"):
+        admin.call(200, "get", "/console/{file}", file=file)
+    admin.call(404, "get", "/console/{file}", file="none.js")
 
     # A sale that is not open yet.
     version = admin.call(201, "put", ADMIN_SALE, document, sale=sale).headers["etag"]
