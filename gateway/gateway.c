@@ -13,6 +13,7 @@
 
 #include "common/program/log.h"
 #include "gateway/orders/flow.h"
+#include "gateway/tracing.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/config/store/seed.h"
 
@@ -225,6 +226,7 @@ static void fill_report(struct gw_gateway *gateway)
     gateway->report.breakers = &gateway->breakers.known;
     gateway->report.signals = gateway->overload->signals;
     gateway->report.metrics = gateway->metrics;
+    gateway->report.tracer = gateway->tracer;
 }
 
 static void gather_metrics(void *ctx)
@@ -345,6 +347,7 @@ static int start_workers(struct gw_gateway *gateway)
                                         .fold = gateway->fold,
                                         .metrics = gateway->metrics,
                                         .control_mail = gateway->mail.control,
+                                        .tracer = gateway->tracer,
                                         .wakeups = gateway->control->wakeups,
                                         .worker_count = workers->count,
                                         .gateway_id = gateway->dir.gateway_id,
@@ -389,6 +392,9 @@ static int start_threads(struct gw_gateway *gateway)
     struct ps_fault fault = {0};
     int err = new_overload(gateway);
 
+    if (err == 0)
+        err = gw_tracing_start(settings, gateway->dir.gateway_id, gateway->workers.count,
+                               &gateway->tracer);
     if (err == 0)
         err = gw_breakers_init(&gateway->breakers, &gateway->workers, gateway->log,
                                inv_store_is_shared(gateway->store));
@@ -444,6 +450,7 @@ static void stop_parts(struct gw_gateway *gateway)
     gw_workers_tell(&gateway->workers, GW_MAIL_STOP);
     for (size_t i = 0; i < gateway->workers.count; i++)
         gw_worker_join(gateway->workers.at[i]);
+    gw_tracing_stop(gateway->tracer);
     gw_explaining_done(&gateway->explaining);
     gateway->workers.count = 0;
     clu_stop(gateway->cluster);

@@ -36,6 +36,7 @@ struct gw_gateway {
     struct oq_log *log;
     struct gw_keeper *keeper;
     struct ord_flow *flow;
+    struct ps_tracer *tracer; /* NULL: tracing is off */
     struct ps_metrics *metrics;
     struct gw_mailboxes mail;
     struct gw_workers workers;

@@ -83,6 +83,11 @@
       "Nothing: it falls by itself. GET /admin/v1/overload says what is off. If it happens often: more capacity, or a lower global limit.") \
     X(overload_level_lowered, INFO, "The level of overload has fallen (from, to, cause).", "") \
     X(access, INFO, "A request of a buyer was answered (verdict, took_us); one for a page: by which route, endpoint, what the cache had (hit, miss, stale, request, bypass) and with which status; trouble is why the shop did not answer as it should (refused, reset, malformed, timeout...). An answer that broke off has a second line, with the same request_id (trouble: broken). user is a hash that holds until the next start; trace_id is that of its traceparent; address is there with access_log.addresses. rule is the limit (or the feature of the ladder) that has refused it.", "") \
+    X(traces_not_sent, WARN, "The collector of traces cannot be reached, or is overloaded (why): spans wait, and then are dropped. Buyers notice nothing.", \
+      "Look at the collector of tracing.endpoint. penstock_trace_spans_total counts what is lost.") \
+    X(traces_refused, WARN, "The collector of traces refuses spans (why): those are lost.", \
+      "Check tracing.endpoint and tracing.headers_file; why is what the collector says.") \
+    X(traces_sent, INFO, "The collector takes traces again.", "") \
     X(log_available, INFO, "The log accepts records again.", "") \
     X(log_unavailable, ERROR, "The log accepts no records (why): disk full, read-only or broken; or Kafka is away or slow.", \
       "Make room on the disk or repair it; look at Kafka. It recovers without a restart.") \

@@ -15,6 +15,9 @@ void gw_mail_outcome(const struct oq_ticket *ticket, enum oq_outcome outcome,
                            .ptr = order};
     bool control = ticket->owner == GW_OWNER_CONTROL;
 
+    if (!control)
+        mail.value = (uint64_t)ticket->durable_ns;
+
     /* Expiry and the sweep do not wait for theirs: thousands of them, when a sale's payment time
      * ends, must not displace an outcome that somebody waits for. */
     if (control && ticket->handle == 0)

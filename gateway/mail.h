@@ -12,7 +12,8 @@ struct oq_order;
 /* One list for all mailboxes. */
 enum gw_mail_kind {
     GW_MAIL_ORDER, /* log -> owner of a ticket: handle, result = enum oq_outcome, ptr = the oq_order
-                      (borrowed, may be NULL) */
+                      (borrowed, may be NULL); value: of a worker's ticket its durable_ns, else its
+                      kind */
     GW_MAIL_SNAPSHOT, /* control -> worker: ptr = struct snapshot, borrowed until acknowledged */
     GW_MAIL_SNAPSHOT_ACK, /* worker -> control: value = the version that is now in use there */
     GW_MAIL_OPEN,         /* control -> worker: accept connections */

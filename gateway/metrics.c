@@ -18,6 +18,8 @@ static const char *const event_ends[] = {"left", "slow", "token", "drain", "full
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
 const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
+/* Of enum ps_span_end (common/otlp/tracer.h). */
+static const char *const span_ends[] = {"exported", "dropped", "refused", "failed", NULL};
 static const char *const versions[] = {PENSTOCK_VERSION, NULL};
 
 /* clang-format off */
@@ -87,6 +89,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_FEATURE_OFF]         = {"penstock_feature_off", "1 while the feature is off, by the level or by an operator.", PS_GAUGE, "feature", cfg_feature_names, NULL},
     [GW_M_FEATURE_USES]        = {"penstock_feature_uses_total", "How often a feature was used, or would have been while it was off.", PS_COUNTER, "feature", cfg_feature_names, NULL},
     [GW_M_LOG_LINES_DROPPED]   = {"penstock_log_lines_dropped_total", "Lines of the program's log that were dropped because its queue was full.", PS_COUNTER, NULL, NULL, NULL},
+    [GW_M_TRACE_SPANS]         = {"penstock_trace_spans_total", "Spans of traced requests. End: exported, dropped (too many at once, or the collector is away or slow), refused (by the collector), failed (tried for a minute, or not sent before the end). 0 while tracing.endpoint is null.", PS_COUNTER, "end", span_ends, NULL},
     [GW_M_SIGNAL]              = {"penstock_overload_signal", "Values of the signals of overload, each in its own unit: _ms in milliseconds, requests_in_flight in requests, admitted_rate in orders a second, the others as shares, 0 to 1. A signal that cannot be read is left out.", PS_GAUGE_ASKED, "signal", NULL, NULL},
     [GW_M_SIGNAL_SHARE]        = {"penstock_overload_signal_ratio", "The signals of overload that have a threshold: weight x value / threshold.", PS_GAUGE_ASKED, "signal", NULL, NULL},
     [GW_M_PRESSURE]            = {"penstock_overload_pressure_ratio", "The largest penstock_overload_signal_ratio.", PS_GAUGE_BILLIONTHS, NULL, NULL, NULL},

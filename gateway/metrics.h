@@ -75,6 +75,7 @@ enum gw_metric {
     GW_M_FEATURE_OFF,        /* penstock_feature_off{feature} */
     GW_M_FEATURE_USES,       /* penstock_feature_uses_total{feature} */
     GW_M_LOG_LINES_DROPPED,  /* penstock_log_lines_dropped_total */
+    GW_M_TRACE_SPANS,        /* penstock_trace_spans_total{end}, of enum ps_span_end */
     GW_M_SIGNAL,             /* penstock_overload_signal{signal}; absent ones are left out */
     GW_M_SIGNAL_SHARE,       /* penstock_overload_signal_ratio{signal} */
     GW_M_PRESSURE,           /* penstock_overload_pressure_ratio */

@@ -1,6 +1,7 @@
 /* See report.h. */
 #include "gateway/report.h"
 
+#include "common/otlp/tracer.h"
 #include "common/program/log.h"
 #include "gateway/config/store/store.h"
 #include "gateway/metrics.h"
@@ -123,6 +124,8 @@ void gw_report_metrics(const struct gw_report *report, struct ps_metrics_shard *
                   (int64_t)adm_limit_table_evictions(report->limits));
     ps_metric_set(shard, GW_M_LIMIT_SHARE, 0, share * PS_NS_PER_S / ADM_SHARE_ONE);
     ps_metric_set(shard, GW_M_LOG_LINES_DROPPED, 0, (int64_t)ps_log_dropped());
+    for (enum ps_span_end end = 0; report->tracer != NULL && end < PS_SPAN_ENDS; end++)
+        ps_metric_set(shard, GW_M_TRACE_SPANS, end, ps_tracer_count(report->tracer, end));
 }
 
 /* --- what a heartbeat tells --- */

@@ -14,6 +14,7 @@
 #include "queue/log.h"
 
 struct ord_flow;
+struct ps_tracer;
 struct sale_runs;
 
 /* Its sources; all are set before the first question. */
@@ -31,6 +32,7 @@ struct gw_report {
     const struct cfg_store *config;
     struct adm_share_meter meter; /* private: measures the demand that heartbeats report */
     const struct ps_metrics *metrics;
+    const struct ps_tracer *tracer; /* NULL: tracing is off */
 };
 
 /* `report` is a struct gw_report. Any thread. */

@@ -4,6 +4,7 @@
  * restart. */
 #include "gateway/settings.h"
 
+#include "common/otlp/tracer.h"
 #include "common/program/log.h"
 #include "common/program/secret.h"
 #include "gateway/config/kinds/formats.h"
@@ -164,6 +165,12 @@ static const struct ps_member members[] = {
     {"access_log.normal", PS_M_INT, AT(access_log.pages[CFG_ROUTE_NORMAL]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class normal", "同上，针对等级为 normal 的路由的页面请求"}},
     {"access_log.extra", PS_M_INT, AT(access_log.pages[CFG_ROUTE_EXTRA]), .min = 0, .max = 1000000, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"The same of requests for pages by routes of the class extra", "同上，针对等级为 extra 的路由的页面请求"}},
     {"access_log.addresses", PS_M_BOOL, AT(access_log.addresses), .fallback = "false", .text = {"Lines of the access log name the client's address", "访问日志里写出客户端地址"}},
+    {"tracing.endpoint", PS_M_STRING, AT(tracing.endpoint), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &ps_tracer_url, .fallback = "null", .example = "\"http://127.0.0.1:4318\"", .text = {"A collector of OpenTelemetry that gets traces by OTLP over HTTP; /v1/traces is added. null: no traces", "接收 trace 的 OpenTelemetry 采集器（OTLP/HTTP），自动加上 /v1/traces；null：不产生 trace"}},
+    {"tracing.headers_file", PS_M_STRING, AT(tracing.headers_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .example = "\"otlp-headers\"", .text = {"A file with header fields for the collector, one Name: value a line: a path, or the name of a systemd credential", "发给采集器的请求头所在的文件，每行一个 Name: value：路径，或 systemd 凭据的名称"}},
+    {"tracing.accepted_one_in", PS_M_INT, AT(tracing.accepted_one_in), .min = 0, .max = 1000000, .unit = {"orders", "个订单"}, .fallback = "100", .text = {"One in so many orders is traced; 0 = none. Every answer of status 500 and above and every watched user is traced anyway", "每多少个订单追踪一个；0：不追踪。状态码 500 及以上的应答和被关注的用户总是追踪"}},
+    {"tracing.refused_one_in", PS_M_INT, AT(tracing.refused_one_in), .min = 0, .max = 1000000, .unit = {"answers", "个应答"}, .fallback = "0", .text = {"The same of answers of status 400 to 499", "同上，针对状态码 400 至 499 的应答"}},
+    {"tracing.other_one_in", PS_M_INT, AT(tracing.other_one_in), .min = 0, .max = 1000000, .unit = {"answers", "个应答"}, .fallback = "0", .text = {"The same of all other answers: pages, status pages, look-ups, repeats", "同上，针对其余应答：页面、状态页、查询、重复请求"}},
+    {"tracing.follow_sampled", PS_M_BOOL, AT(tracing.follow_sampled), .fallback = "false", .text = {"Whatever a trusted proxy marks as sampled in traceparent is traced: only if the proxy itself sets that field", "可信代理在 traceparent 里标记为已采样的请求都追踪：仅当该字段由代理自己设置时才可开启"}},
     {"metrics.sales_max", PS_M_INT, AT(metrics.sales_max), .min = 0, .max = 1000, .unit = {"sales", "个活动"}, .fallback = "100", .text = {"Most open sales whose units /metrics shows; each has three series", "/metrics 最多为多少个在售活动显示库存；每个活动三条序列"}},
     {"cors.allow_origins", PS_M_LIST, STRINGS(cors.allow_origins), .item = &origin_item, .fallback = "[]", .example = "[\"https://shop.example\"]", .text = {"Origins that may call the public API from a browser; the status page is open to all", "可以从浏览器调用公开 API 的源；状态页对所有源开放"}},
     {"upstream.allowed_networks", PS_M_LIST, STRINGS(upstream.allowed_networks), .min = 1, .max = NETWORKS_MAX, .item = &network_item, .fallback = "[\"127.0.0.0/8\", \"::1\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"fc00::/7\"]", .example = "[\"10.0.0.0/8\"]", .text = {"Where endpoints of pools may be: others are refused in documents, and left out of what is discovered. 0.0.0.0/0 and ::/0 are all", "池里的服务器可以位于哪些网段：文档里的其他地址被拒绝，服务发现给出的则略去。0.0.0.0/0 和 ::/0 表示全部"}},
@@ -295,6 +302,10 @@ int gw_settings_read(const json_t *document, struct gw_settings *ret_settings,
     check_together(&settings, faults);
     if (read_redis_url(&settings, &fault) < 0)
         add_fault(&fault, faults);
+    if (settings.tracing.headers_file != NULL &&
+        ps_tracer_headers_read(settings.tracing.headers_file, "tracing.headers_file",
+                               &settings.headers, &fault) < 0)
+        add_fault(&fault, faults);
     err = faults->count > before ? PS_E_INVALID : 0;
 out:
     if (err < 0)
@@ -324,6 +335,7 @@ void gw_settings_free(struct gw_settings *settings)
     ps_table_free(&gw_settings_table, settings);
     free(settings->trusted.at);
     free(settings->bounds.networks.at);
+    ps_secret_lines_free(&settings->headers);
     *settings = (struct gw_settings){0};
 }
 

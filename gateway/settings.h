@@ -100,6 +100,12 @@ struct gw_settings {
         bool addresses;
     } access_log;
     struct {
+        char *endpoint;                                        /* NULL: off */
+        char *headers_file;                                    /* NULL: none */
+        int64_t accepted_one_in, refused_one_in, other_one_in; /* 0: none */
+        bool follow_sampled;
+    } tracing;
+    struct {
         int64_t sales_max;
     } metrics;
     struct {
@@ -116,6 +122,7 @@ struct gw_settings {
     struct ps_cidrs trusted;   /* of trusted_proxies */
     struct cfg_bounds bounds;  /* of upstream */
     struct ps_redis_url redis; /* of store.redis.url */
+    struct ps_strings headers; /* of tracing.headers_file */
 };
 
 enum { GW_STORE_MEMORY, GW_STORE_REDIS };

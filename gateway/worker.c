@@ -80,7 +80,7 @@ static void on_mail(const struct ps_mail *mail, void *ctx)
     switch (mail->kind) {
     case GW_MAIL_ORDER:
         ord_buy_outcome(&worker->orders->deps, mail->handle, (enum oq_outcome)mail->result,
-                        mail->ptr);
+                        mail->ptr, (int64_t)mail->value);
         break;
     case GW_MAIL_SNAPSHOT:
         swap_snapshot(worker, mail->ptr);
@@ -405,6 +405,26 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
     };
 }
 
+/* NULL: it is off. */
+static struct ord_tracing *tracing_of(struct gw_worker *worker)
+{
+    return worker->tracing.tracer != NULL ? &worker->tracing : NULL;
+}
+
+static void fill_tracing(struct gw_worker *worker)
+{
+    const struct gw_settings *settings = worker->deps.settings;
+
+    worker->tracing =
+        (struct ord_tracing){.tracer = worker->deps.tracer,
+                             .producer = worker->index,
+                             .rules = {.accepted_one_in = settings->tracing.accepted_one_in,
+                                       .refused_one_in = settings->tracing.refused_one_in,
+                                       .other_one_in = settings->tracing.other_one_in,
+                                       .follow_sampled = settings->tracing.follow_sampled}};
+    ps_span_ids_init(&worker->tracing.ids);
+}
+
 static void fill_gates(struct gw_worker *worker, const struct snapshot *snapshot)
 {
     const struct gw_worker_deps *deps = &worker->deps;
@@ -441,6 +461,7 @@ static void fill_listener(struct gw_worker *worker)
                                              .access_api.every = settings->access_log.every,
                                              .access_is_on = settings->access_log.every > 0,
                                              .access_has_addresses = settings->access_log.addresses,
+                                             .tracing = tracing_of(worker),
                                              .readiness = worker->deps.readiness,
                                              .readiness_ctx = worker->deps.readiness_ctx};
     for (size_t i = 0; i < CFG_ROUTE_CLASSES; i++) {
@@ -472,6 +493,7 @@ static int new_orders(struct gw_worker *worker)
                                       .owner = worker->index,
                                       .ack_timeout_ms = deps->settings->log.ack_timeout_ms,
                                       .held_max = (size_t)deps->settings->http.waiting,
+                                      .tracing = tracing_of(worker),
                                       .caller = pub_order_answers_caller(worker->http),
                                       .on_due = ord_buy_on_due,
                                       .on_overdue = ord_buy_on_overdue};
@@ -508,6 +530,7 @@ int gw_worker_new(const struct gw_worker_deps *deps, uint32_t index, const struc
         goto fail;
     adm_shed_init(&worker->shed);
     fill_gates(worker, snapshot);
+    fill_tracing(worker);
     settings = http_settings(worker);
     settings.ctx = worker;
     if ((err = gw_counter_store(deps->counter, &worker->loop, true, &worker->store)) < 0 ||

@@ -34,6 +34,7 @@ struct gw_worker_deps {
     struct oq_fold *fold;
     struct ps_metrics *metrics;
     struct ps_mailbox *control_mail; /* snapshots are acknowledged there */
+    struct ps_tracer *tracer;        /* NULL: tracing is off */
     struct cache_wakeups *wakeups;   /* of requests that wait for the cache */
     size_t worker_count;             /* that connections are divided by */
     const char *gateway_id;          /* the gateway's name */
@@ -52,7 +53,8 @@ struct gw_worker {
     struct ps_metrics_shard *shard;
     struct ps_uuid_source ids;
     struct adm_shed shed;
-    struct adm_gates gates; /* with this worker's snapshot; replaced between two events */
+    struct adm_gates gates;     /* with this worker's snapshot; replaced between two events */
+    struct ord_tracing tracing; /* .tracer == NULL: off */
     struct ord_in_flight *orders;
     struct pub_status_pages *status_pages; /* prepared status pages */
     struct up_worker *shop;                /* connections to the shop */

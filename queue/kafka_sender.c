@@ -165,6 +165,7 @@ static void on_delivery(rd_kafka_t *handle, const rd_kafka_message_t *message, v
     sender->trip_ns += (oq_now_ns() - flight->since_ns - sender->trip_ns) / 16;
     if (message->err == 0) {
         oq_flight_move(sender->flights, flight, OQ_FLIGHT_ACKED, oq_now_ns());
+        flight->record.ticket.durable_ns = flight->since_ns;
         return;
     }
     bool certain = rd_kafka_message_status(message) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED &&

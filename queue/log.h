@@ -46,6 +46,8 @@ struct oq_ticket {
     uint32_t owner; /* up to OQ_OWNER_MAX */
     uint32_t kind;
     uint64_t handle;
+    /* Set by the log, on a clock of oq_now_ns: since when the record is durable; 0: not known. */
+    int64_t durable_ns;
 };
 
 /* All on the log's thread (during the journal's read-back at start: on the opening thread). They

@@ -98,11 +98,12 @@ static void give_record(struct journal *journal, const struct oq_event *event)
     journal->on.on_record(0, journal->seq, event, journal->on.ctx);
 }
 
-static void report_landed(struct journal *journal)
+static void report_landed(struct journal *journal, int64_t durable_ns)
 {
     count_up(&journal->counters.landed, journal->batch_count);
     for (size_t i = 0; i < journal->batch_count; i++) {
-        const struct oq_record *record = journal->batch[i];
+        struct oq_record *record = journal->batch[i];
+        record->ticket.durable_ns = durable_ns;
         give_record(journal, &record->event);
         journal->on.on_outcome(&record->ticket, &record->event, OQ_LANDED, journal->seq,
                                journal->on.ctx);
@@ -187,8 +188,9 @@ static void commit_batch(struct journal *journal)
         report_failed(journal, unknown ? OQ_UNKNOWN : OQ_REFUSED);
         return;
     }
-    ps_durations_add(&counters->commits, oq_now_ns() - journal->commit_began_ns);
-    report_landed(journal);
+    int64_t durable_ns = oq_now_ns();
+    ps_durations_add(&counters->commits, durable_ns - journal->commit_began_ns);
+    report_landed(journal, durable_ns);
     atomic_store(&journal->unread_since_ns, 0);
     err = ps_db_file_tidy(journal->file, &fault);
     if (err != 0)

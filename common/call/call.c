@@ -93,12 +93,24 @@ static bool add(struct curl_slist **list, const char *name, const char *value)
     return more != NULL;
 }
 
+static bool add_headers(struct curl_slist **list, const struct ps_strings *headers)
+{
+    for (size_t i = 0; headers != NULL && i < headers->count; i++) {
+        struct curl_slist *more = curl_slist_append(*list, headers->at[i]);
+        if (more == NULL)
+            return false;
+        *list = more;
+    }
+    return true;
+}
+
 static bool add_lists(struct ps_caller *caller, const struct ps_call *call, bool has_body)
 {
     return (!has_body || (add(&caller->headers, "Content-Type: application/json", "") &&
                           add(&caller->headers, "Expect:", ""))) &&
            (call->if_match == NULL || add(&caller->headers, "If-Match: ", call->if_match)) &&
            (call->header == NULL || add(&caller->headers, call->header, "")) &&
+           add_headers(&caller->headers, call->headers) &&
            (call->connect_to == NULL || add(&caller->connect_to, "::", call->connect_to));
 }
 
@@ -130,6 +142,8 @@ static bool set_up(struct ps_caller *caller, const struct ps_call *call)
            curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_PROXY, "") == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           /* A name server that is silent holds up neither the next call nor the program's end. */
+           curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, call->connect_ms) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, call->answer_ms) == CURLE_OK &&
            curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_text) == CURLE_OK &&

@@ -1,6 +1,6 @@
-/* Calls of a gateway's admin API by libcurl, one at a time. Connections are kept from call to call.
- * Redirects are not followed; a proxy of the environment is for going out, and is not asked. A room
- * of its own, so that the gateway does not link libcurl. One thread. */
+/* Calls by libcurl, one at a time: of a gateway's admin API, of a collector of traces. Connections
+ * are kept from call to call. Redirects are not followed; a proxy of the environment is for going
+ * out, and is not asked. One thread. */
 #ifndef PS_CALL_H
 #define PS_CALL_H
 
@@ -15,6 +15,7 @@ struct ps_call {
     const char *token;    /* NULL or "": none */
     const char *if_match; /* NULL: none */
     const char *header;   /* one more, "Name: value"; NULL: none */
+    const struct ps_strings *headers; /* more of them; NULL: none */
     const char
         *connect_to; /* connects to this "HOST:PORT", whatever `admin` names; NULL: to that */
     long connect_ms, answer_ms; /* an answer must be there within answer_ms, connecting included */

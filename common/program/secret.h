@@ -13,4 +13,10 @@
 int ps_secret_read(const char *path, const char *setting, size_t max, char *ret_secret,
                    struct ps_fault *fault) PS_MUST_CHECK;
 
+/* The same of each line that is neither empty nor begins with #: at most `lines` of at most `max`
+ * bytes each. Owner of the list: the caller (ps_secret_lines_free). */
+int ps_secret_read_lines(const char *path, const char *setting, size_t max, size_t lines,
+                         struct ps_strings *ret_lines, struct ps_fault *fault) PS_MUST_CHECK;
+void ps_secret_lines_free(struct ps_strings *lines);
+
 #endif

@@ -151,6 +151,8 @@ static enum ord_state judge_reservation(struct passage *passage, int err,
     if (err == 0 && answer->result == INV_RESERVED) {
         request->reserved_at_ms = answer->reserved_at_ms;
         request->pay_by_ms = answer->pay_by_ms;
+        if (request->deps->tracing != NULL)
+            request->trace.reserved_ns = ps_clock_mono_ns(request->deps->clock);
         return judge_phase(passage);
     }
     leave_log(request->deps);
@@ -235,6 +237,19 @@ static struct oq_event accepted_event(const struct ord_request *request, int64_t
                              .request_id = request->request_id};
 }
 
+/* For the record: of the request's span if that is traced, else what the request has. */
+static struct ps_str traceparent_of(struct passage *passage, char memory[PS_TRACEPARENT_LEN + 1])
+{
+    struct ord_request *request = passage->request;
+    struct ps_str own = {0};
+
+    if (request->deps->tracing != NULL)
+        own = ord_tracing_of_order(request, memory);
+    return own.at != NULL
+               ? own
+               : ord_trace_next(request->traceparent, request->deps->ids, passage->wall_ms, memory);
+}
+
 static enum ord_state append_accepted(struct passage *passage)
 {
     struct ord_request *request = passage->request;
@@ -244,7 +259,7 @@ static enum ord_state append_accepted(struct passage *passage)
     struct oq_ticket ticket = {.owner = deps->owner, .kind = ord_flow_stamp(passage->now_ns)};
     int err;
 
-    event.traceparent = ord_trace_next(request->traceparent, deps->ids, passage->wall_ms, trace);
+    event.traceparent = traceparent_of(passage, trace);
     /* before the append: its outcome may arrive at once */
     ticket.handle = ord_request_keep(request);
     ord_in_flight_log(request, passage->now_ns);
@@ -430,9 +445,10 @@ static void answer_refused(struct ord_request *request)
 }
 
 void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outcome outcome,
-                     const struct oq_order *order)
+                     const struct oq_order *order, int64_t durable_ns)
 {
     struct ord_request *request = ord_request_find(deps, handle);
+    int64_t now_ns = ps_clock_mono_ns(deps->clock);
 
     if (inv_store_is_shared(deps->store) && outcome == OQ_LANDED && order != NULL)
         settle_own(deps, order);
@@ -441,7 +457,9 @@ void ord_buy_outcome(const struct ord_deps *deps, uint64_t handle, enum oq_outco
         return;
     }
     ord_in_flight_unlog(request);
-    ps_times_add(&deps->load->log, ps_clock_mono_ns(deps->clock) - request->appended_ns);
+    ps_times_add(&deps->load->log, now_ns - request->appended_ns);
+    request->trace.durable_ns = durable_ns;
+    request->trace.shown_ns = now_ns;
     if (outcome == OQ_REFUSED)
         answer_refused(request);
     else if (outcome != OQ_LANDED || order == NULL)

@@ -8,6 +8,7 @@
 #include "gateway/admission/load.h"
 #include "gateway/orders/order_text.h"
 #include "gateway/orders/search.h"
+#include "gateway/orders/tracing.h"
 
 #include <sys/queue.h>
 #include <uv.h>
@@ -50,6 +51,7 @@ struct ord_request {
     struct inv_answer met; /* REPEATED, COMPARING: the counter's order */
     struct ord_search search;
     int64_t appended_ns; /* LOGGING */
+    struct ord_trace trace;
     TAILQ_ENTRY(ord_request) logging;
 };
 
@@ -81,6 +83,7 @@ struct ord_deps {
     struct inv_store *store;
     struct oq_log *log;
     struct adm_worker_load *load;
+    struct ord_tracing *tracing; /* NULL: off */
     struct ps_uuid_source *ids;
     uint32_t owner;         /* of the tickets of this worker */
     int64_t ack_timeout_ms; /* how long a buyer waits for the log */

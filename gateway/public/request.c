@@ -5,6 +5,7 @@
 
 #include "common/program/log.h"
 #include "common/text/traceparent.h"
+#include "gateway/public/tracing.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 /* While the feature is off, one line of this many is written. */
 #define SAMPLED 100
 
-static const char *method_of(const struct srv_request *http)
+const char *pub_request_method(const struct srv_request *http)
 {
     static const char *const names[] = {
         [SRV_GET] = "GET",         [SRV_HEAD] = "HEAD",       [SRV_POST] = "POST",
@@ -33,8 +34,7 @@ static struct pub_sampling *sampling_of(const struct pub_request *request)
                          : &request->listener->access_api;
 }
 
-/* A page's route by its name, or the API's path as described; NULL: none. */
-static const char *route_of(const struct pub_request *request)
+const char *pub_request_route(const struct pub_request *request)
 {
     if (request->api != NULL)
         return request->api_path;
@@ -73,7 +73,8 @@ static void write_access_log(const struct pub_request *request, enum ans_verdict
            PS_F_STR("user", request->client.identity == PUB_IDENTITY_OK ? user : NULL),
            PS_F_STR("address", request->listener->access_has_addresses ? address : NULL),
            PS_F_STRN("sale", request->order.sale_name.at, request->order.sale_name.len),
-           PS_F_STR("method", method_of(request->http)), PS_F_STR("route", route_of(request)),
+           PS_F_STR("method", pub_request_method(request->http)),
+           PS_F_STR("route", pub_request_route(request)),
            PS_F_STR("endpoint", page->endpoint != NULL ? page->endpoint->is.address : NULL),
            PS_F_STR("cache", page_cache_result(page)), PS_F_STR("trouble", page_trouble(page)),
            PS_F_STR("verdict", ans_verdicts[verdict].name), PS_F_STR("rule", request->rule),
@@ -110,7 +111,7 @@ static void note_verdict(const struct pub_request *request, enum ans_verdict ver
     struct adm_watched entry = {.took_ns = took_ns,
                                 .verdict = (int)verdict,
                                 .status = ans_verdicts[verdict].status,
-                                .method = method_of(request->http),
+                                .method = pub_request_method(request->http),
                                 .path = request->api_path};
 
     if (watch == NULL)
@@ -159,6 +160,8 @@ void pub_request_count(struct pub_request *request, enum ans_verdict verdict)
         write_access_log(request, verdict, took_ns);
     if (PS_UNLIKELY(listener->gates->snapshot->watches != NULL))
         note_verdict(request, verdict, took_ns);
+    if (PS_UNLIKELY(listener->tracing != NULL))
+        pub_tracing_record(request, verdict, took_ns, find_watch(request) != NULL);
 }
 
 /* Everything of a refusal but its answer. */

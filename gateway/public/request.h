@@ -34,8 +34,9 @@ struct pub_listener {
     struct pub_sampling {
         int64_t every, seen;
     } access_api, access_pages[CFG_ROUTE_CLASSES];
-    bool access_is_on;         /* for any of them */
-    bool access_has_addresses; /* its lines name the client's address */
+    struct ord_tracing *tracing; /* NULL: off */
+    bool access_is_on;           /* for any of them */
+    bool access_has_addresses;   /* its lines name the client's address */
     void (*readiness)(void *ctx, struct ans_readiness *ret_readiness);
     void *readiness_ctx;
     /* The share of users that overload admits, for Penstock-Admission; empty: all. */
@@ -71,6 +72,11 @@ static inline bool pub_request_is_rehearsal(const struct pub_request *request)
 {
     return request->order.asked.rehearsal;
 }
+
+/* NULL: another one. */
+const char *pub_request_method(const struct srv_request *http);
+/* A page's route by its name, or the API's path as described; NULL: none. */
+const char *pub_request_route(const struct pub_request *request);
 
 /* Counts an answer and its duration, and writes the access log's line if this request is sampled;
  * every handler calls it once. */

@@ -21,6 +21,10 @@
     X(dead_letter, WARN, "A malformed record was put aside.", "Find out who wrote it.") \
     X(dead_letters_unsent, WARN, "The dead-letter topic did not accept them; the table has them.", "Check the topic.") \
     X(metrics_unwritten, WARN, "The metrics file cannot be replaced.", "Correct the permissions of its directory.") \
+    X(traces_not_sent, WARN, "The collector of traces cannot be reached, or is overloaded (why): spans wait, and then are dropped.", \
+      "Look at the collector of tracing.endpoint.") \
+    X(traces_refused, WARN, "The collector of traces refuses spans (why): those are lost.", "Check tracing.endpoint and tracing.headers_file.") \
+    X(traces_sent, INFO, "The collector takes traces again.", "") \
     X(conflict, DEBUG, "Another worker stored these records first.", "") \
     X(records_lost, ERROR, "Records were deleted before they were read: orders may be missing.", \
       "Follow \"When records are gone\" in queue/settle/README.md.") \

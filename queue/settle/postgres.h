@@ -8,7 +8,7 @@
 
 #include <libpq-fe.h>
 
-#define ST_PG_PARAMS_MAX 17
+#define ST_PG_PARAMS_MAX 18
 
 struct st_pg {
     PGconn *connection;

@@ -2,6 +2,7 @@
  * up: a worker needs no port and no HTTP. The file is replaced by rename, so that no reader sees
  * half of one. */
 #include "queue/settle/report.h"
+#include "common/otlp/tracer.h"
 #include "queue/settle/caller.h"
 
 #include <errno.h>
@@ -37,6 +38,7 @@ const struct ps_metric st_metrics[ST_M_COUNT] = {
     [ST_M_DECISIONS]           = {"penstock_settle_decisions_total", "Decisions by their final result", PS_COUNTER, "result", results, NULL},
     [ST_M_DECISIONS_OPEN]      = {"penstock_settle_decisions_open", "Decisions without a result", PS_GAUGE, NULL, NULL, NULL},
     [ST_M_LAST]                = {"penstock_settle_last_stored_timestamp_seconds", "When a transaction was last stored", PS_GAUGE, NULL, NULL, NULL},
+    [ST_M_TRACE_SPANS]         = {"penstock_settle_trace_spans_total", "Spans of traced orders. End: exported, dropped (too many at once, or the collector is away or slow), refused (by the collector), failed (tried for a minute, or not sent before the end)", PS_COUNTER, "end", ps_span_ends, NULL},
 };
 /* clang-format on */
 

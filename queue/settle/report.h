@@ -19,6 +19,7 @@ enum st_metric {
     ST_M_DECISIONS, /* result */
     ST_M_DECISIONS_OPEN,
     ST_M_LAST,
+    ST_M_TRACE_SPANS, /* of enum ps_span_end */
     ST_M_COUNT
 };
 

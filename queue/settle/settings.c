@@ -1,9 +1,11 @@
 /* Settings from file and flags. Flags are put into the file's document, in their place, and then
  * the whole is read by the table: so both pass the same checks and get the same messages. */
 #include "queue/settle/settings.h"
+#include "common/otlp/tracer.h"
 #include "common/program/flags.h"
 #include "common/program/log.h"
 #include "common/program/reference.h"
+#include "common/program/secret.h"
 #include "queue/log_kafka.h"
 #include "queue/settle/settle_sink.h"
 
@@ -48,6 +50,8 @@ static const struct ps_member members[] = {
     {"batch", PS_M_INT, AT(batch), .min = 1, .max = 10000, .unit = {"records", "条记录"}, .fallback = "1000", .text = {"The largest number of records in one transaction", "一个事务最多包含的记录数"}},
     {"metrics.file", PS_M_STRING, AT(metrics.file), .flags = PS_M_NULLABLE, .min = 1, .max = 4000, .fallback = "null", .example = "\"/var/lib/node_exporter/penstock.prom\"", .text = {"Write metrics to this file, for the textfile collector of node_exporter (NAME.prom)", "把指标写进这个文件，供 node_exporter 的 textfile collector 读取（NAME.prom）"}},
     {"metrics.interval_s", PS_M_INT, AT(metrics.interval_s), .min = 1, .max = 3600, .unit = {"s"}, .fallback = "5", .text = {"How often", "写入的间隔"}},
+    {"tracing.endpoint", PS_M_STRING, AT(tracing.endpoint), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .format = &ps_tracer_url, .fallback = "null", .example = "\"http://127.0.0.1:4318\"", .text = {"A collector of OpenTelemetry that gets spans of the orders whose request was traced, by OTLP over HTTP; /v1/traces is added. null: none", "接收 span 的 OpenTelemetry 采集器（OTLP/HTTP），自动加上 /v1/traces；只含请求被追踪的订单。null：不产生"}},
+    {"tracing.headers_file", PS_M_STRING, AT(tracing.headers_file), .flags = PS_M_NULLABLE, .min = 1, .max = 1024, .fallback = "null", .example = "\"otlp-headers\"", .text = {"A file with header fields for the collector, one Name: value a line: a path, or the name of a systemd credential", "发给采集器的请求头所在的文件，每行一个 Name: value：路径，或 systemd 凭据的名称"}},
     {"progress_s", PS_M_INT, AT(progress_s), .min = 0, .max = 3600, .unit = {"s"}, .fallback = "10", .text = {"How often to log progress, while there is any; 0 = never", "有进展时，每隔多久记录一次进度；0：不记录"}},
     {"patience_s", PS_M_INT, AT(patience_s), .min = 1, .max = 86400, .unit = {"s"}, .fallback = "30", .text = {"With --once: give up after this time without progress", "使用 --once 时：这么久没有进展就放弃"}},
     {"log_level", PS_M_ENUM, AT(log_level), .words = log_levels, .fallback = "\"info\"", .text = {"The lowest level that is logged", "写进日志的最低级别"}},
@@ -269,6 +273,10 @@ static void check_together(struct st_settings *settings, enum st_action action,
         oq_kafka_add_password(&settings->kafka.properties, settings->kafka.sasl_password_file,
                               "kafka.sasl_password_file", &fault) < 0)
         add_fault(&fault, faults);
+    if (settings->tracing.headers_file != NULL &&
+        ps_tracer_headers_read(settings->tracing.headers_file, "tracing.headers_file",
+                               &settings->headers, &fault) < 0)
+        add_fault(&fault, faults);
     (void)!st_source_kafka_check(settings->kafka.properties, "kafka.properties", add_fault, faults);
 }
 
@@ -316,4 +324,5 @@ int st_settings_read(int argc, char *const *argv, struct st_settings *ret_settin
 void st_settings_free(struct st_settings *settings)
 {
     ps_table_free(&st_settings_table, settings);
+    ps_secret_lines_free(&settings->headers);
 }

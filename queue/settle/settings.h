@@ -29,11 +29,16 @@ struct st_settings {
         char *file; /* NULL = none */
         int64_t interval_s;
     } metrics;
+    struct {
+        char *endpoint;     /* NULL: off */
+        char *headers_file; /* NULL: none */
+    } tracing;
     int64_t progress_s;
     int64_t patience_s;
     int log_level, log_format; /* enum ps_log_level, enum ps_log_format */
 
-    const char *docs_dir; /* of ST_DOCS; points into argv */
+    struct ps_strings headers; /* of tracing.headers_file */
+    const char *docs_dir;      /* of ST_DOCS; points into argv */
 };
 
 /* What to do, beside the settings. */

@@ -43,6 +43,14 @@ enum st_change st_order_change(const struct st_order *order)
     return order->was == ST_UNKNOWN ? ST_NEW : ST_STEP;
 }
 
+void st_order_set_trace(struct st_order *order, struct ps_str traceparent)
+{
+    size_t len = traceparent.len < sizeof order->traceparent ? traceparent.len : 0;
+    if (len > 0)
+        memcpy(order->traceparent, traceparent.at, len);
+    order->traceparent[len] = '\0';
+}
+
 int st_schema_check(int64_t version, const char *database, struct ps_fault *fault)
 {
     if (version == 0)

@@ -18,10 +18,11 @@
 #ifndef ST_SETTLE_SINK_H
 #define ST_SETTLE_SINK_H
 
+#include "common/text/traceparent.h"
 #include "queue/settle/settle_source.h"
 
 /* Of the tables that --init makes. */
-#define ST_SCHEMA_VERSION 2
+#define ST_SCHEMA_VERSION 3
 
 /* The known state of an order. Void orders never held stock: they are in a table of their own,
  * which does not concern the shop. */
@@ -54,8 +55,9 @@ struct st_order {
     enum st_state is;          /* == was: nothing has changed */
     enum oq_reason is_reason;
     bool rehearsal; /* its row is, or will be, in the tables of rehearsals; look_up fills it in */
-    int64_t decided_at_ms;         /* of the record that confirmed or released it */
-    const struct st_record *first; /* was ST_UNKNOWN: the record that made it known */
+    int64_t decided_at_ms;                    /* of the record that confirmed or released it */
+    char traceparent[PS_TRACEPARENT_LEN + 1]; /* of a known order, "": none; look_up fills it in */
+    const struct st_record *first;            /* was ST_UNKNOWN: the record that made it known */
 };
 
 /* What look_up fills in: `was` of each. */
@@ -167,20 +169,27 @@ int st_sqlite_open(const char *path, bool make, struct st_sink **ret_sink,
 int st_postgres_open(const char *conninfo, struct st_sink **ret_sink,
                      struct ps_fault *fault) PS_MUST_CHECK;
 
-/* From version 1 to 2, once the tables of rehearsals are made. */
-#define ST_UPGRADE                                                                                 \
+/* Version 3 has the trace of each order. */
+#define ST_ADD_TRACE(orders) "ALTER TABLE " orders " ADD COLUMN traceparent text;"
+/* From version 1, once `orders` has its trace and the tables of rehearsals are made. */
+#define ST_UPGRADE_1                                                                               \
     "INSERT INTO penstock_rehearsal_orders SELECT * FROM orders WHERE rehearsal;"                  \
     "INSERT INTO penstock_rehearsal_decisions SELECT * FROM penstock_decisions WHERE order_id IN"  \
     " (SELECT order_id FROM penstock_rehearsal_orders);"                                           \
     "DELETE FROM penstock_decisions WHERE order_id IN"                                             \
     " (SELECT order_id FROM penstock_rehearsal_orders);"                                           \
     "DELETE FROM orders WHERE rehearsal;"                                                          \
-    "UPDATE penstock_schema SET version = 2;"
+    "UPDATE penstock_schema SET version = 3;"
+#define ST_UPGRADE_2                                                                               \
+    ST_ADD_TRACE("orders")                                                                         \
+    ST_ADD_TRACE("penstock_rehearsal_orders") "UPDATE penstock_schema SET version = 3;"
 
 /* An order's change since look_up: none, a new row of `orders`, the next state of such a row, or
  * void. */
 enum st_change { ST_NOTHING, ST_NEW, ST_STEP, ST_VOIDED };
 enum st_change st_order_change(const struct st_order *order);
+/* Takes the trace that a row of orders holds; what is too long is none. */
+void st_order_set_trace(struct st_order *order, struct ps_str traceparent);
 /* `version` is what the database has, 0 = nothing; `database` is its name. */
 int st_schema_check(int64_t version, const char *database, struct ps_fault *fault) PS_MUST_CHECK;
 /* The state and reason that a row of orders holds. PS_E_CORRUPT. */

@@ -29,7 +29,7 @@ static const char schema[] =
         " reason text CHECK (reason IN ('expired', 'cancelled')),"
         " reserved_at timestamptz NOT NULL, pay_by timestamptz NOT NULL, accepted_at timestamptz NOT NULL, decided_at timestamptz,"
         " idempotency_key text, rehearsal boolean NOT NULL, epoch bigint NOT NULL,"
-        " log_name text NOT NULL, log_partition integer NOT NULL, log_seq bigint NOT NULL);"
+        " log_name text NOT NULL, log_partition integer NOT NULL, log_seq bigint NOT NULL, traceparent text);"
     "CREATE TABLE penstock_void (order_id uuid PRIMARY KEY, sale text NOT NULL, at timestamptz NOT NULL);"
     "CREATE TABLE penstock_offsets (name text NOT NULL, log_partition integer NOT NULL, log_seq bigint NOT NULL, digest bigint,"
         " at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (name, log_partition));"
@@ -43,9 +43,9 @@ static const char schema[] =
     "CREATE INDEX penstock_decisions_open ON penstock_decisions (retry_at) WHERE result IS NULL;"
     REHEARSAL_TABLES
     "CREATE TABLE penstock_schema (version bigint NOT NULL);"
-    "INSERT INTO penstock_schema VALUES (2);";
-/* Version 1 had the orders of rehearsals among the others. */
-static const char upgrade[] = REHEARSAL_TABLES ST_UPGRADE;
+    "INSERT INTO penstock_schema VALUES (3);";
+/* By the version to upgrade. Version 1 had the orders of rehearsals among the others. */
+static const char *const upgrades[] = {NULL, ST_ADD_TRACE("orders") REHEARSAL_TABLES ST_UPGRADE_1, ST_UPGRADE_2};
 
 /* By whether they are of a rehearsal. */
 #define OF_BOTH(sql) {sql("orders", "penstock_decisions"), sql("penstock_rehearsal_orders", "penstock_rehearsal_decisions")}
@@ -61,17 +61,17 @@ static const char sql_epochs[] =
     "SELECT w.n, e.epoch FROM unnest($2::integer[], $3::text[]) WITH ORDINALITY AS w (log_partition, sale, n)"
     " JOIN penstock_epochs e ON e.name = $1 AND e.log_partition = w.log_partition AND e.sale = w.sale";
 static const char sql_orders[] =
-    "SELECT w.n, o.state, o.reason, false FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN orders o USING (order_id)"
-    " UNION ALL SELECT w.n, o.state, o.reason, true FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_rehearsal_orders o USING (order_id)"
-    " UNION ALL SELECT w.n, 'void', NULL, false FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_void v USING (order_id)";
+    "SELECT w.n, o.state, o.reason, false, o.traceparent FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN orders o USING (order_id)"
+    " UNION ALL SELECT w.n, o.state, o.reason, true, o.traceparent FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_rehearsal_orders o USING (order_id)"
+    " UNION ALL SELECT w.n, 'void', NULL, false, NULL FROM unnest($1::uuid[]) WITH ORDINALITY AS w (order_id, n) JOIN penstock_void v USING (order_id)";
 static const char sql_set_epochs[] =
     "INSERT INTO penstock_epochs (name, log_partition, sale, epoch) SELECT $1, * FROM unnest($2::integer[], $3::text[], $4::bigint[])"
     " ON CONFLICT (name, log_partition, sale) DO UPDATE SET epoch = excluded.epoch";
 #define SQL_NEW_ORDERS(orders, decisions) \
     "INSERT INTO " orders " (log_name, order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at," \
-    " idempotency_key, rehearsal, epoch, log_partition, log_seq)" \
+    " idempotency_key, rehearsal, epoch, log_partition, log_seq, traceparent)" \
     " SELECT $1, * FROM unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::timestamptz[]," \
-    " $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::boolean[], $15::bigint[], $16::integer[], $17::bigint[])"
+    " $10::timestamptz[], $11::timestamptz[], $12::timestamptz[], $13::text[], $14::boolean[], $15::bigint[], $16::integer[], $17::bigint[], $18::text[])"
 static const char *const sql_new_orders[] = OF_BOTH(SQL_NEW_ORDERS);
 static const char sql_new_voids[] =
     "INSERT INTO penstock_void (order_id, sale, at) SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])";
@@ -143,8 +143,8 @@ static int postgres_create(struct st_sink *sink, struct ps_fault *fault)
         err = st_pg_run(pg, "SELECT pg_advisory_xact_lock(" INIT_LOCK ")", 0, NULL, fault);
     if (err == 0)
         err = postgres_version(sink, &version, fault);
-    if (err == 0 && version == 1)
-        err = st_pg_run_text(pg, upgrade, fault);
+    if (err == 0 && (version == 1 || version == 2))
+        err = st_pg_run_text(pg, upgrades[version], fault);
     else if (err == 0 && version != 0)
         err = st_schema_check(version, pg->server, fault);
     else if (err == 0)
@@ -245,6 +245,7 @@ static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t coun
         orders[i].was = ST_UNKNOWN;
         orders[i].was_reason = OQ_REASON_NONE;
         orders[i].rehearsal = false;
+        orders[i].traceparent[0] = '\0';
         st_pg_add_id(pg, 0, &orders[i].id);
     }
     st_pg_close_arrays(pg, 0, 1);
@@ -255,6 +256,7 @@ static int look_up_orders(struct st_pg *pg, struct st_order *orders, size_t coun
         struct st_order *order = &orders[strtoull(PQgetvalue(result, i, 0), NULL, 10) - 1];
         const char *state = PQgetvalue(result, i, 1);
         order->rehearsal = strcmp(PQgetvalue(result, i, 3), "t") == 0;
+        st_order_set_trace(order, ps_str(PQgetvalue(result, i, 4)));
         if (strcmp(state, "void") == 0)
             order->was = ST_VOID;
         else if (st_state_parse(state, PQgetvalue(result, i, 2), &order->was, &order->was_reason) !=
@@ -330,6 +332,7 @@ static void add_order(struct st_pg *pg, const struct st_order *order)
     st_pg_add_number(pg, 14, event->epoch);
     st_pg_add_number(pg, 15, order->first->partition);
     st_pg_add_number(pg, 16, order->first->seq);
+    st_pg_add_or_null(pg, 17, event->traceparent);
 }
 
 static int store_new(struct st_pg *pg, const char *name, const struct st_changes *changes,
@@ -337,7 +340,7 @@ static int store_new(struct st_pg *pg, const char *name, const struct st_changes
 {
     size_t rows = 0;
     st_pg_put_string(pg, 0, name);
-    st_pg_open_arrays(pg, 1, 17);
+    st_pg_open_arrays(pg, 1, 18);
     for (size_t i = 0; i < changes->order_count; i++) {
         if (st_order_change(&changes->orders[i]) != ST_NEW ||
             changes->orders[i].rehearsal != rehearsal)
@@ -345,8 +348,8 @@ static int store_new(struct st_pg *pg, const char *name, const struct st_changes
         rows++;
         add_order(pg, &changes->orders[i]);
     }
-    st_pg_close_arrays(pg, 1, 17);
-    return rows > 0 ? st_pg_run_on(pg, sql_new_orders[rehearsal], 17, rows, fault) : 0;
+    st_pg_close_arrays(pg, 1, 18);
+    return rows > 0 ? st_pg_run_on(pg, sql_new_orders[rehearsal], 18, rows, fault) : 0;
 }
 
 static int store_decisions(struct st_pg *pg, const struct st_changes *changes, bool rehearsal,

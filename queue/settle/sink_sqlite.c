@@ -24,8 +24,8 @@
     X(POSITION,    "SELECT log_seq, digest FROM penstock_offsets WHERE name = ?1 AND log_partition = ?2") \
     X(CLAIM,       "UPDATE penstock_offsets SET log_seq = ?4, digest = ?5, at = " NOW " WHERE name = ?1 AND log_partition = ?2 AND log_seq = ?3") \
     X(EPOCH,       "SELECT epoch FROM penstock_epochs WHERE name = ?1 AND log_partition = ?2 AND sale = ?3") \
-    X(ORDER,       "SELECT state, reason, 0 FROM orders WHERE order_id = ?1 UNION ALL SELECT state, reason, 1 FROM penstock_rehearsal_orders WHERE order_id = ?1" \
-                   " UNION ALL SELECT 'void', NULL, 0 FROM penstock_void WHERE order_id = ?1") \
+    X(ORDER,       "SELECT state, reason, 0, traceparent FROM orders WHERE order_id = ?1 UNION ALL SELECT state, reason, 1, traceparent FROM penstock_rehearsal_orders WHERE order_id = ?1" \
+                   " UNION ALL SELECT 'void', NULL, 0, NULL FROM penstock_void WHERE order_id = ?1") \
     X(SET_EPOCH,   "INSERT INTO penstock_epochs (name, log_partition, sale, epoch) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET epoch = excluded.epoch") \
     X(NEW_VOID,    "INSERT INTO penstock_void (order_id, sale, at) VALUES (?1, ?2, ?3)") \
     X(LETTER,      "INSERT INTO penstock_dead_letters (name, log_partition, log_seq, reason, record, at) VALUES (?1, ?2, ?3, ?4, ?5, " NOW ")" \
@@ -37,8 +37,8 @@
 #define OF_BOTH(X, name, sql) \
     X(name, sql("orders", "penstock_decisions")) X(name##_OF_REHEARSAL, sql("penstock_rehearsal_orders", "penstock_rehearsal_decisions"))
 #define SQL_NEW_ORDER(orders, decisions) \
-    "INSERT INTO " orders " (order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at, idempotency_key, rehearsal, epoch, log_name, log_partition, log_seq)" \
-    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
+    "INSERT INTO " orders " (order_id, sale, sku, user_id, quantity, state, reason, reserved_at, pay_by, accepted_at, decided_at, idempotency_key, rehearsal, epoch, log_name, log_partition, log_seq, traceparent)" \
+    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)"
 #define SQL_STEP(orders, decisions) "UPDATE " orders " SET state = ?2, reason = ?3, decided_at = ?4 WHERE order_id = ?1"
 #define SQL_DECIDE(orders, decisions) "INSERT INTO " decisions " (order_id, decision) VALUES (?1, 'confirm') ON CONFLICT DO NOTHING"
 #define SQL_CONFIRM_ALL(orders, decisions) \
@@ -60,7 +60,7 @@
     " reason TEXT CHECK (reason IN ('expired', 'cancelled'))," \
     " reserved_at TEXT NOT NULL, pay_by TEXT NOT NULL, accepted_at TEXT NOT NULL, decided_at TEXT," \
     " idempotency_key TEXT, rehearsal INTEGER NOT NULL, epoch INTEGER NOT NULL," \
-    " log_name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL"
+    " log_name TEXT NOT NULL, log_partition INTEGER NOT NULL, log_seq INTEGER NOT NULL, traceparent TEXT"
 #define DECISION_COLUMNS \
     " order_id " ORDER_ID "," \
     " decision TEXT NOT NULL CHECK (decision IN ('confirm', 'cancel'))," \
@@ -83,10 +83,10 @@ static const char schema[] =
     "CREATE INDEX penstock_decisions_open ON penstock_decisions (retry_at) WHERE result IS NULL;"
     REHEARSAL_TABLES
     "CREATE TABLE penstock_schema (version INTEGER NOT NULL);"
-    "INSERT INTO penstock_schema VALUES (2);";
+    "INSERT INTO penstock_schema VALUES (3);";
 
-/* Version 1 had the orders of rehearsals among the others. */
-static const char upgrade[] = REHEARSAL_TABLES ST_UPGRADE;
+/* By the version to upgrade. Version 1 had the orders of rehearsals among the others. */
+static const char *const upgrades[] = {NULL, ST_ADD_TRACE("orders") REHEARSAL_TABLES ST_UPGRADE_1, ST_UPGRADE_2};
 /* clang-format on */
 
 #define STATEMENT_ENUM(name, sql) name,
@@ -165,8 +165,8 @@ static int create_tables(struct st_sink *sink, struct ps_fault *fault)
     struct ps_db *db = db_of(sink);
     int64_t version;
     int err = sqlite_version(sink, &version, fault);
-    if (err == 0 && version == 1)
-        return ps_db_exec(db, upgrade, fault);
+    if (err == 0 && (version == 1 || version == 2))
+        return ps_db_exec(db, upgrades[version], fault);
     if (err != 0 || version != 0)
         return err != 0 ? err : st_schema_check(version, ps_db_path(db), fault);
     err = ps_db_exec(db, schema, fault);
@@ -277,6 +277,7 @@ static int look_up_order(struct ps_db *db, struct st_order *order, struct ps_fau
         err = ps_fault(fault, PS_E_CORRUPT, ps_db_path(db), "an order has the state \"%s\"",
                        ps_db_text(statement, 0).at);
     order->rehearsal = found > 0 && ps_db_int(statement, 2) != 0;
+    st_order_set_trace(order, found > 0 ? ps_db_text(statement, 3) : (struct ps_str){0});
     ps_db_end_rows(statement);
     return err;
 }
@@ -336,6 +337,7 @@ static int store_new(struct ps_db *db, const char *name, const struct st_order *
     bind_string(statement, 15, name);
     ps_db_bind_int(statement, 16, order->first->partition);
     ps_db_bind_int(statement, 17, order->first->seq);
+    bind_or_null(statement, 18, event->traceparent);
     return ps_db_run(statement, fault);
 }
 

@@ -14,6 +14,7 @@
 #include "common/program/log.h"
 #include "queue/settle/caller.h"
 #include "queue/settle/report.h"
+#include "queue/settle/tracing.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ struct worker {
     struct st_judge judge;
     struct st_batch batch;
     struct st_report report;
+    struct st_tracing tracing;
     struct oq_kafka_property *properties;
     int64_t *position; /* a partition */
     struct trouble database, log, gateway;
@@ -230,6 +232,7 @@ static void note_stored(struct worker *worker, int64_t began_ns)
     st_report_add(&worker->report, ST_M_TRANSACTIONS, ST_STORED, 1);
     st_report_set(&worker->report, ST_M_LAST, ps_clock_wall_ms(&ps_clock_system) / 1000);
     ps_metric_observe_ns(worker->report.shard, ST_M_TRANSACTION_SECONDS, 0, now - began_ns);
+    st_tracing_record(&worker->tracing, judge, began_ns, now);
     worker->progress_ns = now;
 }
 
@@ -371,6 +374,7 @@ static int log_progress(struct worker *worker, bool at_last)
         return err;
     if (open >= 0)
         st_report_set(&worker->report, ST_M_DECISIONS_OPEN, open);
+    st_tracing_report(&worker->tracing, &worker->report);
     st_report_set(&worker->report, ST_M_LAG, st_source_lag(worker->source));
     if (st_report_write(&worker->report, &fault) != 0)
         ps_log(PS_LOG_WARN, "metrics_unwritten", PS_F_STR("where", fault.path),
@@ -511,6 +515,8 @@ static int open_all(struct worker *worker, struct ps_fault *fault)
         st_batch_init(&worker->batch, batch) != 0 ||
         st_report_init(&worker->report, settings->metrics.file) != 0)
         return ps_fault(fault, PS_E_NOMEM, "", "out of memory");
+    if (st_tracing_start(&worker->tracing, settings) != 0)
+        return ps_fault(fault, PS_E_NOMEM, "tracing.endpoint", "out of memory");
     int err = open_sink(worker, fault);
     if (err == 0 && settings->journal != NULL)
         err = st_source_journal_open(settings->journal, &hooks, &worker->source, fault);
@@ -523,6 +529,7 @@ static int open_all(struct worker *worker, struct ps_fault *fault)
 
 static void close_all(struct worker *worker)
 {
+    st_tracing_free(&worker->tracing);
     st_caller_free(worker->caller);
     st_source_close(worker->source);
     st_sink_close(worker->sink);
@@ -551,6 +558,7 @@ int st_worker_run(const struct st_settings *settings, bool once, const volatile 
             PS_LOG_INFO, "started", PS_F_STR("version", PENSTOCK_VERSION),
             PS_F_STR("log", settings->journal != NULL ? settings->journal : settings->kafka.topic));
         err = run_loop(&worker);
+        st_tracing_stop(&worker.tracing);
         int last = log_progress(&worker, true);
         err = err != 0 ? err : last;
     }

@@ -458,6 +458,7 @@ static void tables_of_version_1_are_brought_up_and_their_rehearsals_moved(void *
     commit(0, &(struct st_changes){.orders = orders, .order_count = 2, .auto_confirm = true});
     query("DROP TABLE penstock_rehearsal_orders");
     query("DROP TABLE penstock_rehearsal_decisions");
+    query("ALTER TABLE orders DROP COLUMN traceparent");
     query("UPDATE penstock_schema SET version = 1");
     assert_int_equal(st_sink_check(sink, &fault), PS_E_NOT_FOUND);
     assert_non_null(strstr(fault.text, "version 1"));
@@ -470,6 +471,41 @@ static void tables_of_version_1_are_brought_up_and_their_rehearsals_moved(void *
     assert_string_equal(query("SELECT count(*) FROM penstock_rehearsal_decisions"), "1\n");
     assert_true(look_up(2).rehearsal);
     assert_ok(st_sink_create(sink, &fault));
+}
+
+/* Version 2 had no traces. */
+static void tables_of_version_2_are_brought_up(void **state)
+{
+    struct st_record records[] = {record_of(1, "u"), record_of(2, "v")};
+    struct st_order orders[] = {new_order(&records[0]), new_order(&records[1])};
+    (void)state;
+    records[1].event.rehearsal = orders[1].rehearsal = true;
+    commit(0, &(struct st_changes){.orders = orders, .order_count = 2});
+    query("ALTER TABLE orders DROP COLUMN traceparent");
+    query("ALTER TABLE penstock_rehearsal_orders DROP COLUMN traceparent");
+    query("UPDATE penstock_schema SET version = 2");
+    assert_int_equal(st_sink_check(sink, &fault), PS_E_NOT_FOUND);
+    assert_ok(st_sink_create(sink, &fault));
+    assert_ok(st_sink_check(sink, &fault));
+    assert_true(look_up(2).rehearsal);
+    assert_string_equal(look_up(1).traceparent, "");
+}
+
+static void an_order_keeps_the_trace_of_its_record(void **state)
+{
+    static const char trace[] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    struct st_record records[] = {record_of(1, "u"), record_of(2, "v"), record_of(3, "w")};
+    struct st_order orders[] = {new_order(&records[0]), new_order(&records[1]),
+                                new_order(&records[2])};
+    (void)state;
+    records[0].event.traceparent = ps_str(trace);
+    records[2].event.traceparent = ps_str(trace);
+    records[2].event.rehearsal = orders[2].rehearsal = true;
+    commit(0, &(struct st_changes){.orders = orders, .order_count = 3});
+    assert_string_equal(look_up(1).traceparent, trace);
+    assert_string_equal(look_up(2).traceparent, "");
+    assert_string_equal(look_up(3).traceparent, trace);
+    assert_string_equal(look_up(4).traceparent, "");
 }
 
 static void an_epoch_is_known_by_log_partition_and_sale(void **state)
@@ -782,6 +818,8 @@ static int run_all(void)
         CLAIM(orders_of_rehearsals_are_in_tables_of_their_own),
         CLAIM(what_was_decided_of_rehearsals_is_answered_in_a_table_of_its_own),
         CLAIM(tables_of_version_1_are_brought_up_and_their_rehearsals_moved),
+        CLAIM(tables_of_version_2_are_brought_up),
+        CLAIM(an_order_keeps_the_trace_of_its_record),
         CLAIM(an_epoch_is_known_by_log_partition_and_sale),
         CLAIM(a_dead_letter_keeps_its_bytes),
         CLAIM(a_dead_letter_that_is_read_again_is_there_once),

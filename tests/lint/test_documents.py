@@ -205,11 +205,12 @@ def test_no_document_puts_a_token_on_a_command_line():
 
 
 def test_documents_name_settings_and_metrics_that_exist():
-    """A name in code marks that begins like one of them is one of them, a table of the shop's database, a header of a dead letter, a field of ECS, or a
-    log format of nginx."""
+    """A name in code marks that begins like one of them is one of them, a table of the shop's database, a header of a dead letter, a field of ECS, an
+    attribute of a span, or a log format of nginx."""
     known = {name for page in ("settings", "metrics", "settle") for name in re.findall(r"^- \*\*`([\w.]+)`", source(f"docs/reference/{page}.md"), re.M)}
     known |= set(re.findall(r"CREATE TABLE (\w+)", source("queue/settle/sink_sqlite.c"))) | {f"penstock_{word}" for word in ("reason", "topic", "place")}
     groups = "|".join(sorted({name.split(".")[0] for name in known if "." in name}))
+    known |= set(re.findall(r'"([a-z_]+\.[a-z_.]+)"', source("gateway/public/tracing.c")))  # names of OpenTelemetry
     known |= set(re.findall(r"^([\w.]+) ", source("tests/system/ecs_fields.txt"), re.M)) | set(re.findall(r"^log_format (\w+)", source("deploy/nginx/penstock.conf"), re.M))
     files = re.compile(r"\w+\.(c|h|js|db|id|md|json|token|header|cfg|html|txt)")
     wrong = {f"{name}: {word}" for name, text in documents() if not name.startswith(("CHANGELOG", "docs/reference/"))

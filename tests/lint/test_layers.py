@@ -16,11 +16,11 @@ INNER = {
     "queue/standby": {"queue", "common/call", "common"},
 }
 # Libraries whose files are not those of the folder of their name.
-PLACES = {"call": "common/call", "limits": "gateway/admission/limits", "metrics": "gateway/metrics", "settle": "queue/settle"}
+PLACES = {"call": "common/call", "otlp": "common/otlp", "limits": "gateway/admission/limits", "metrics": "gateway/metrics", "settle": "queue/settle"}
 LOADTEST_QUEUE = {"queue/event.h", "queue/fold.h", "queue/audit.h"}
 
 PREFIXES = {
-    "common": "ps_", "common/call": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
+    "common": "ps_", "common/call": "ps_", "common/otlp": "ps_", "inventory": "inv_", "queue": "oq_", "queue/settle": "st_", "queue/standby": "sb_", "loadtest": "lt_", "gateway": "gw_",
     "gateway/metrics": "gw_", "gateway/server": "srv_", "gateway/answers": "ans_", "gateway/public": "pub_", "gateway/pages": "page_",
     "gateway/admission": "adm_", "gateway/orders": "ord_", "gateway/sales": "sale_", "gateway/cluster": "clu_", "gateway/config": "cfg_",
     "gateway/config/store": "cfg_", "gateway/config/kinds": "cfg_", "gateway/admission/limits": "adm_", "gateway/ctl": "ctl",
@@ -56,7 +56,7 @@ CALLS = {
     r"rd_kafka_\w+": ["queue/kafka_", "queue/log_kafka.c", "queue/settle/source_kafka.c"],
     r"MHD_\w+": [],
     r"json_(?:object|array|string|integer|real|boolean|null|pack|unpack|loads|loadb|dumps|decref|incref|deep_copy|equal)\w*":
-        ["common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/explain/", "gateway/plans/", "gateway/snapshot/sale.c",
+        ["common/otlp/answer.c", "common/text/", "common/program/", "common/table/", "queue/", "gateway/admin/", "gateway/config/", "gateway/explain/", "gateway/plans/", "gateway/snapshot/sale.c",
          "gateway/admission/", "gateway/upstream/", "gateway/settings.c", "gateway/ctl/", "loadtest/"],
     r"uv_\w+": ["common/redis/", "common/program/", "inventory/", "gateway/", "loadtest/"],
 }

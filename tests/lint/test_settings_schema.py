@@ -66,7 +66,7 @@ def test_every_setting_has_an_example_that_is_taken(check, tmp_path, program):
     status, said = check(program, texts)
     assert status == 0, said
     for name, text in texts.items():
-        if program == GATEWAY and "password_file" not in name:
+        if program == GATEWAY and "password_file" not in name and "headers_file" not in name:
             (tmp_path / name).write_text(text)
             done = subprocess.run([ROOT / GATEWAY, "--config", tmp_path / name, "--check-config"], capture_output=True, text=True)
             assert done.returncode == 0, done.stderr

@@ -1,7 +1,10 @@
-"""Servers that get what Penstock and its shippers send: documents for Elasticsearch."""
+"""Servers that get what Penstock and its shippers send: documents for Elasticsearch, spans for a collector of OpenTelemetry."""
 import http.server
 import json
+import subprocess
 import threading
+
+from penstock import ROOT, wait_until
 
 
 class Receiver:
@@ -85,3 +88,23 @@ class Elasticsearch(Receiver):
                 self.got.append((where["_index"], document))
             items.append({verb: {"_index": where["_index"], "_id": where["_id"], "status": 409 if again else 201}})
         return 200, json.dumps({"took": 1, "errors": any(item["create"]["status"] > 299 for item in items), "items": items})
+
+
+class Collector(Receiver):
+    """OTLP over HTTP. `spans()`: those that came, each checked against the protocol's own messages."""
+
+    def take(self, request, body):
+        assert request.path == "/v1/traces" and request.headers["Content-Type"] == "application/json", (request.path, request.headers)
+        self.got.append((body.decode(), dict(request.headers)))
+        return 200, "{}"
+
+    def spans(self):
+        python = subprocess.run([ROOT / "tests/python/fetch"], capture_output=True, text=True, check=True).stdout.strip()
+        text = "".join(body + "\n" for body, _ in self.got)
+        done = subprocess.run([python, ROOT / "tests/python/read_otlp.py"], input=text, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait(self, is_there, timeout=30, what="the spans"):
+        """Until this is true of the spans; returns them."""
+        return wait_until(lambda: (spans := self.spans()) and is_there(spans) and spans, timeout, every=0.3, what=what)

@@ -271,7 +271,7 @@ static enum ans_verdict buy(const struct wish *wish)
         return verdict;
     assert_int_equal(request.state, ORD_LOGGING);
     inv_store_resolve(store, sale.counter, &appended, INV_ACCEPTED);
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL, 0);
     ps_adaptive_limit_drop(&log_limit);
     return ANS_V_accepted;
 }

@@ -249,7 +249,7 @@ static void a_buy_waits_for_the_counter_and_then_for_the_log(void **state)
     assert_int_equal(request.state, ORD_LOGGING);
     assert_int_equal(appended, 1);
     assert_false(answered);
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL, 0);
     assert_int_equal(request.state, ORD_ANSWERED);
     assert_int_equal(verdict, ANS_V_pending);
     assert_int_equal(counter.voided, 0); /* only a record may give the units back */
@@ -282,7 +282,7 @@ static void a_record_that_was_refused_gives_the_units_back(void **state)
     (void)state;
     buy();
     counter_says(INV_RESERVED);
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL, 0);
     assert_int_equal(verdict, ANS_V_log_unavailable);
     assert_int_equal(counter.voided, 1);
 }
@@ -295,7 +295,7 @@ static void a_buyer_waits_for_the_log_no_longer_than_the_deadline(void **state)
     clock_.mono_ns += 1000 * PS_NS_PER_MS;
     uv_run(&loop, UV_RUN_DEFAULT); /* until the timer has fired */
     assert_int_equal(verdict, ANS_V_pending);
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL); /* finds nobody */
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_REFUSED, NULL, 0); /* finds nobody */
     assert_int_equal(counter.voided, 0);
 }
 
@@ -373,7 +373,7 @@ static void what_the_counter_and_the_log_take_is_measured(void **state)
     assert_int_equal(counted_ms(&load.store, 7), 1);
     assert_int_equal(ord_in_flight_oldest_ns(in_flight), clock_.mono_ns);
     clock_.mono_ns += 30 * PS_NS_PER_MS;
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL, 0);
     assert_int_equal(counted_ms(&load.log, 30), 1);
     assert_int_equal(ord_in_flight_oldest_ns(in_flight), 0);
 }
@@ -386,7 +386,7 @@ static void an_order_that_the_log_does_not_show_counts_with_its_whole_wait(void 
     clock_.mono_ns += 1000 * PS_NS_PER_MS;
     uv_run(&loop, UV_RUN_DEFAULT); /* until the timer has fired */
     assert_int_equal(counted_ms(&load.log, 1000), 1);
-    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL);
+    ord_buy_outcome(&in_flight->deps, HANDLE, OQ_UNKNOWN, NULL, 0);
     assert_int_equal(counted_ms(&load.log, 1000), 1); /* and once only */
 }
 

@@ -37,6 +37,32 @@ static void the_first_line_is_the_secret(void **state)
     temp_dir_remove(&dir);
 }
 
+static void each_line_that_counts_is_read(void **state)
+{
+    static const char setting[] = "tracing.headers_file";
+    struct ps_strings lines;
+    (void)state;
+    dir = temp_dir_make();
+    const char *path = kept("lines", "# ours\na: b\r\n\nc: d", 0600);
+    assert_ok(ps_secret_read_lines(path, setting, 8, 2, &lines, &fault));
+    assert_int_equal(lines.count, 2);
+    assert_string_equal(lines.at[0], "a: b");
+    assert_string_equal(lines.at[1], "c: d");
+    ps_secret_lines_free(&lines);
+    assert_int_equal(ps_secret_read_lines(path, setting, 8, 1, &lines, &fault), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "more than 1 line"));
+    assert_int_equal(ps_secret_read_lines(path, setting, 3, 2, &lines, &fault), PS_E_INVALID);
+    assert_non_null(strstr(fault.text, "longer than 3 bytes"));
+    assert_string_equal(fault.path, setting);
+    assert_int_equal(
+        ps_secret_read_lines(kept("empty", "# none\n", 0600), setting, 8, 2, &lines, &fault),
+        PS_E_INVALID);
+    assert_int_equal(
+        ps_secret_read_lines(kept("open", "a: b\n", 0644), setting, 8, 2, &lines, &fault),
+        PS_E_PERMISSION);
+    temp_dir_remove(&dir);
+}
+
 static void a_name_is_looked_for_among_the_credentials_of_the_service(void **state)
 {
     (void)state;
@@ -80,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_line_is_the_secret),
+        cmocka_unit_test(each_line_that_counts_is_read),
         cmocka_unit_test(a_name_is_looked_for_among_the_credentials_of_the_service),
         cmocka_unit_test(what_is_no_secret_is_refused_by_the_name_of_the_setting)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,41 @@
+/* See tracing.h. A collector that is away is logged once, and so is its return. */
+#include "gateway/tracing.h"
+
+#include "common/call/call.h"
+#include "common/program/log.h"
+
+static void on_state(enum ps_tracer_state state, const char *why)
+{
+    if (state == PS_TRACER_WELL)
+        ps_log(PS_LOG_INFO, "traces_sent");
+    else if (state == PS_TRACER_AWAY)
+        ps_log(PS_LOG_WARN, "traces_not_sent", PS_F_STR("why", why));
+    else
+        ps_log(PS_LOG_WARN, "traces_refused", PS_F_STR("why", why));
+}
+
+int gw_tracing_start(const struct gw_settings *settings, const char *gateway_id, size_t workers,
+                     struct ps_tracer **ret_tracer)
+{
+    const struct ps_tracer_settings tracer = {.endpoint = settings->tracing.endpoint,
+                                              .headers = &settings->headers,
+                                              .service = "penstock",
+                                              .version = PENSTOCK_VERSION,
+                                              .instance = gateway_id,
+                                              .producers = workers,
+                                              .on_state = on_state};
+
+    *ret_tracer = NULL;
+    if (settings->tracing.endpoint == NULL)
+        return 0;
+    int err = ps_calls_start();
+    return err < 0 ? err : ps_tracer_new(&tracer, ret_tracer);
+}
+
+void gw_tracing_stop(struct ps_tracer *tracer)
+{
+    if (tracer == NULL)
+        return;
+    ps_tracer_free(tracer);
+    ps_calls_stop();
+}
