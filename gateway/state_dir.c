@@ -37,7 +37,7 @@ static int read_only(const char *path, struct ps_fault *fault)
 {
     return ps_fault(fault, PS_E_READ_ONLY, path,
                     "is on a read-only file system: mount a writable disk there (in a container a "
-                    "volume that belongs to user %u)",
+                    "volume that belongs to user %u), or set state_dir",
                     (unsigned)geteuid());
 }
 

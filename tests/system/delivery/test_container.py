@@ -54,7 +54,7 @@ def test_memory_counts_against_the_limit_of_its_control_group(podman, image, tmp
 
 
 REFUSED = {
-    "no volume": ([], {}, f"penstock: {STATE}: is on a read-only file system: mount a writable disk there (in a container a volume that belongs to user {USER})"),
+    "no volume": ([], {}, f"penstock: {STATE}: is on a read-only file system: mount a writable disk there (in a container a volume that belongs to user {USER}), or set state_dir"),
     "a volume that is read-only": (["-v", "{own}:" + STATE + ":ro"], {}, f"penstock: {STATE}: is on a read-only file system: "),
     "a directory of somebody else": (["-v", "{root}:" + STATE], {}, f"penstock: {STATE}: belongs to user 0, but this program runs as user {USER}: chown -R {USER} {STATE}"),
     "a directory that may not be entered": (["-v", "{closed}:" + STATE], {}, f"penstock: {STATE}: cannot be used, permission denied: give user {USER} a directory there"),

@@ -82,7 +82,7 @@ def test_without_settings_a_terminal_gets_help_and_a_service_starts(tmp_path):
     done = subprocess.run(["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m", "sh", "-c", 'mount -t tmpfs -o ro none /var/lib && exec "$0"', str(PENSTOCK)],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and done.stdout == "" and done.stderr.splitlines() == [
-        "penstock: /var/lib/penstock: cannot be created: its file system is read-only: mount a writable directory there (in a container a volume), or set state_dir"], done
+        f"penstock: /var/lib/penstock: is on a read-only file system: mount a writable disk there (in a container a volume that belongs to user {os.geteuid()}), or set state_dir"], done
 
 
 @pytest.mark.parametrize("host, warned", [("0.0.0.0", True), ("::", True), ("127.0.0.1", False)])

@@ -251,7 +251,7 @@ def test_a_state_directory_that_cannot_be_written_is_refused(sold, tmp_path):
                 path.chmod(0o400)
         text = start_refused(sold)
     if done:
-        assert f"penstock: {sold.state}: cannot be written: its file system is read-only: mount a writable directory there" in text
+        assert f"penstock: {sold.state}: is on a read-only file system: mount a writable disk there" in text
     else:
         assert str(sold.state) in text and ("ermission" in text or "writ" in text), text
 
@@ -298,6 +298,7 @@ def test_a_machine_that_has_cgroup_v2_alone_is_served(tmp_path):
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "sh", "-c", alone, "sh", "true"], stderr=subprocess.DEVNULL).returncode != 0:
         pytest.skip("needs the right to mount")
     with Gateway(directory=tmp_path, settings={"workers": 0}, prefix=["unshare", "-m", "sh", "-c", alone, "sh"]).start() as gateway:
+        gateway.wait_log('"event":"ready"')
         ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
         assert ready["workers"] == len(os.sched_getaffinity(0))
         assert 0 < gateway.metric('penstock_overload_signal{signal="memory"}') < 1
@@ -306,6 +307,7 @@ def test_a_machine_that_has_cgroup_v2_alone_is_served(tmp_path):
 
 def test_a_machine_of_more_cores_than_there_may_be_workers_is_served(tmp_path):
     with Gateway(directory=tmp_path, settings={"workers": 0}, env=preloaded(tmp_path, CORES)).start(60) as gateway:
+        gateway.wait_log('"event":"ready"')
         ready = next(event for event in map(json.loads, gateway.log_path.read_text().splitlines()) if event["event"] == "ready")
         assert ready["workers"] == 256
         assert gateway.buy(gateway.make_sale(stock=1), "ann").json["state"] == "accepted"
