@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SCHEMAS = {".github/workflows/test.yml": "github-workflows", ".github/ISSUE_TEMPLATE/bug.yml": "github-issue-forms",
+SCHEMAS = {".github/workflows/test.yml": "github-workflows", ".github/workflows/release.yml": "github-workflows", ".github/ISSUE_TEMPLATE/bug.yml": "github-issue-forms",
            ".github/ISSUE_TEMPLATE/idea.yml": "github-issue-forms", ".github/ISSUE_TEMPLATE/config.yml": "github-issue-config"}
 
 
