@@ -5,11 +5,11 @@
  * Figures by the second come from counts that were read at the event before. The units of a sale
  * are the cluster's, all rates are this gateway's own. */
 #include "gateway/admin/events.h"
+#include "gateway/admin/ops.h"
 
 #include "common/grow.h"
 #include "common/text/utf8.h"
 #include "gateway/admission/overload.h"
-#include "gateway/cluster/cluster.h"
 #include "gateway/config/kinds/override.h"
 
 #include <math.h>
@@ -343,20 +343,15 @@ static int want_runs(const struct op_state *state, struct list *list)
 
 static int want_gateways(const struct op_state *state, struct list *list)
 {
-    const struct op_deps *deps = &state->admin->deps;
-    struct clu_other other;
-    int err =
-        want(list, json_pack("{s:s, s:b, s:b, s:b, s:n}", "gateway", deps->gateway_id, "this", 1,
-                             "alive", 1, "leads", clu_leads(deps->cluster), "heartbeat_age_ms"));
+    json_t *gateway;
+    int err = 0;
 
-    for (size_t i = 0; err == 0 && clu_other_at(deps->cluster, i, &other); i++) {
-        list->all++;
-        if (i < SHOWN_MAX)
-            err = want(list, json_pack("{s:s, s:b, s:b, s:n, s:I}", "gateway", other.name, "this",
-                                       0, "alive", other.alive, "leads", "heartbeat_age_ms",
-                                       (json_int_t)other.age_ms));
+    for (; err == 0 && op_gateway_at(state->admin, list->all, &gateway); list->all++) {
+        if (list->all < SHOWN_MAX)
+            err = want(list, gateway);
+        else
+            json_decref(gateway);
     }
-    list->all++;
     return err;
 }
 

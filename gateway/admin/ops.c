@@ -1,4 +1,6 @@
 /* Operation: probes, settings, and the end of the process. */
+#include "gateway/admin/ops.h"
+
 #include "gateway/admin/parts.h"
 #include "gateway/cluster/cluster.h"
 
@@ -43,19 +45,32 @@ static void get_settings(struct op_request *request)
 
 /* --- Gateways. --- */
 
+bool op_gateway_at(const struct op_admin *admin, size_t index, json_t **ret_json)
+{
+    const struct op_deps *deps = &admin->deps;
+    struct clu_other other;
+
+    if (index == 0) {
+        *ret_json = json_pack("{s:s, s:b, s:b, s:b, s:n}", "gateway", deps->gateway_id, "this", 1,
+                              "alive", 1, "leads", clu_leads(deps->cluster), "heartbeat_age_ms");
+        return true;
+    }
+    if (!clu_other_at(deps->cluster, index - 1, &other))
+        return false;
+    *ret_json = json_pack("{s:s, s:b, s:b, s:o, s:I}", "gateway", other.name, "this", 0, "alive",
+                          other.alive, "leads",
+                          other.leads_is_known ? json_boolean(other.leads) : json_null(),
+                          "heartbeat_age_ms", (json_int_t)other.age_ms);
+    return true;
+}
+
 static void list_gateways(struct op_request *request)
 {
-    const struct op_deps *deps = &request->admin->deps;
-    struct clu_other other;
-    json_t *list = json_array();
-    int err = json_array_append_new(
-        list, json_pack("{s:s, s:b, s:b, s:n, s:b}", "gateway", deps->gateway_id, "this", 1,
-                        "alive", 1, "heartbeat_age_ms", "leads", clu_leads(deps->cluster)));
+    json_t *list = json_array(), *gateway;
+    int err = 0;
 
-    for (size_t i = 0; err == 0 && clu_other_at(deps->cluster, i, &other); i++)
-        err = json_array_append_new(
-            list, json_pack("{s:s, s:b, s:b, s:I, s:n}", "gateway", other.name, "this", 0, "alive",
-                            other.alive, "heartbeat_age_ms", (json_int_t)other.age_ms, "leads"));
+    for (size_t i = 0; err == 0 && op_gateway_at(request->admin, i, &gateway); i++)
+        err = json_array_append_new(list, gateway);
     list = ps_json_built(list, err);
     op_json(request, ANS_V_ok, list != NULL ? json_pack("{s:o}", "gateways", list) : NULL);
 }

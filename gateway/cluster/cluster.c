@@ -106,9 +106,13 @@ bool clu_other_at(const struct clu_cluster *cluster, size_t index, struct clu_ot
         if (clu_is_own(cluster, &member->start) || !is_last_of_its_name(cluster, member))
             continue;
         if (index-- == 0) {
-            *ret_other = (struct clu_other){.name = member->heartbeat.name,
-                                            .age_ms = member->age_ms,
-                                            .alive = member->age_ms < CLU_ALIVE_MS};
+            *ret_other =
+                (struct clu_other){.name = member->heartbeat.name,
+                                   .age_ms = member->age_ms,
+                                   .alive = member->age_ms < CLU_ALIVE_MS,
+                                   .leads = ps_uuid_equal(&cluster->holder, &member->start),
+                                   .leads_is_known = clu_now_ns(cluster) - cluster->held_ns <
+                                                     CLU_ALIVE_MS * PS_NS_PER_MS};
             return true;
         }
     }
@@ -215,7 +219,7 @@ int clu_cluster_new(const struct clu_settings *settings, struct clu_cluster **re
     cluster->settings = *settings;
     cluster->shared = inv_store_is_shared(settings->store);
     cluster->alone = !view.shared;
-    cluster->disowned_ns = cluster->clock_set_ns = INT64_MIN / 2;
+    cluster->disowned_ns = cluster->clock_set_ns = cluster->held_ns = INT64_MIN / 2;
     atomic_store(&cluster->has_redis, !cluster->shared);
     *ret_cluster = cluster;
     return 0;

@@ -112,6 +112,8 @@ struct clu_other {
     const char *name;
     int64_t age_ms; /* of its last heartbeat */
     bool alive;
+    bool leads;          /* it had the leader's lease when this gateway last asked for that */
+    bool leads_is_known; /* that was within the last three seconds */
 };
 bool clu_other_at(const struct clu_cluster *cluster, size_t index, struct clu_other *ret_other);
 /* Is no other gateway alive? */

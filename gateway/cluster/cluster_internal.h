@@ -50,6 +50,8 @@ struct clu_cluster {
     /* the leader's lease */
     bool leasing;
     int64_t leased_ns, leads_until_ns;
+    struct ps_uuid holder; /* the start that had it at `held_ns`; INT64_MIN / 2: not known */
+    int64_t held_ns;
 };
 
 int64_t clu_now_ns(const struct clu_cluster *cluster);

@@ -75,6 +75,7 @@ static void leave_other_log(struct clu_cluster *cluster, const char *other)
                            "left, delete the key"));
     cluster->sales->on_disowned(cluster->sales_ctx);
     cluster->leads_until_ns = 0;
+    cluster->held_ns = INT64_MIN / 2;
     cluster->member_count = 0;
 }
 

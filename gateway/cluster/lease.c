@@ -35,6 +35,8 @@ static void on_lease(int err, const struct ps_uuid *holder, int64_t ttl_ms, void
     cluster->leasing = false;
     if (cluster->stopped || err < 0)
         return;
+    cluster->holder = *holder;
+    cluster->held_ns = clu_now_ns(cluster);
     cluster->leads_until_ns =
         clu_is_own(cluster, holder) ? cluster->leased_ns + LEASE_MS * PS_NS_PER_MS : 0;
     if (led || !clu_leads(cluster))
