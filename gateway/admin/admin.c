@@ -82,11 +82,6 @@ static void on_refused(int verdict, void *ctx)
     ps_metric_add(admin->deps.shard, GW_M_ADMIN_REFUSED, (size_t)verdict, 1);
 }
 
-static void on_cut(struct srv_request *http, void *ctx)
-{
-    op_events_cut(((struct op_admin *)ctx)->events, http);
-}
-
 static struct srv_settings http_settings(const struct op_deps *deps)
 {
     struct srv_settings settings = deps->http;
@@ -102,7 +97,6 @@ static struct srv_settings http_settings(const struct op_deps *deps)
     settings.on_head = op_note_head;
     settings.on_request = op_handle;
     settings.on_refused = on_refused;
-    settings.on_cut = on_cut;
     return settings;
 }
 

@@ -1,7 +1,8 @@
 /* The readers of events. A timer, which runs only while somebody reads, renders one text a second
- * for all of them. A reader that has not taken the event before gets no other one until it has, so
- * that at most one event waits for it here; the server cuts it if that lasts too long. Its token is
- * looked up again each second.
+ * for all of them. A reader that has not taken the event before gets no other one until it has, and
+ * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken: a
+ * client that reads nothing at all is found out when the buffer there is full. Its token is looked
+ * up again each second.
  *
  * A reader's request stays with the server until it is ended here, also if its client has left. */
 #include "gateway/admin/events.h"
@@ -16,13 +17,14 @@
 #define PERIOD_MS  1000
 #define KERNEL_MAX (32 * 1024) /* the kernel doubles it, for its own use */
 #define FRAME_MAX  128         /* of an event: its lines without the text */
+#define LATE_MAX   10          /* events that a reader may miss in succession */
 
 enum op_events_end { LEFT, SLOW, TOKEN, DRAIN, FULL };
 
 struct reader {
     uint64_t handle; /* of its request */
     char token[PS_NAME_MAX + 1];
-    bool is_slow; /* the server has cut it */
+    unsigned late; /* events in succession that it did not get: it has not taken the last one */
 };
 
 struct op_events {
@@ -96,20 +98,13 @@ static void sweep(struct op_events *events)
         const struct reader *reader = &events->readers[i];
         struct srv_request *http = srv_find(events->admin->http, reader->handle);
         if (http == NULL || srv_answer_is_left(http)) {
-            remove_reader(events, i, reader->is_slow ? SLOW : LEFT);
+            remove_reader(events, i, LEFT);
             if (http != NULL)
                 srv_answer_end(http, true);
         } else if (draining || !token_is_valid(events, reader)) {
             end_reader(events, i, draining ? DRAIN : TOKEN);
         }
     }
-}
-
-void op_events_cut(struct op_events *events, const struct srv_request *http)
-{
-    for (size_t i = 0; i < events->count; i++)
-        if (srv_find(events->admin->http, events->readers[i].handle) == http)
-            events->readers[i].is_slow = true;
 }
 
 /* --- An event. --- */
@@ -131,6 +126,23 @@ static void render(struct op_events *events)
     events->len = buf.overflow ? 0 : buf.len;
 }
 
+/* Cuts a reader that has not taken events for too long. */
+static void send_event(struct op_events *events, size_t index)
+{
+    struct reader *reader = &events->readers[index];
+    struct srv_request *http = srv_find(events->admin->http, reader->handle);
+
+    if (http == NULL)
+        return;
+    if (srv_answer_unsent(http) == 0) {
+        reader->late = 0;
+        (void)srv_answer_part(http, (struct ps_str){events->event, events->len});
+    } else if (++reader->late >= LATE_MAX) {
+        remove_reader(events, index, SLOW);
+        srv_answer_end(http, false);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct op_events *events = timer->data;
@@ -139,11 +151,8 @@ static void on_timer(uv_timer_t *timer)
     if (events->count == 0)
         return;
     render(events);
-    for (size_t i = 0; i < events->count && events->len > 0; i++) {
-        struct srv_request *http = srv_find(events->admin->http, events->readers[i].handle);
-        if (http != NULL && srv_answer_unsent(http) == 0)
-            (void)srv_answer_part(http, (struct ps_str){events->event, events->len});
-    }
+    for (size_t i = events->count; i-- > 0;)
+        send_event(events, i);
 }
 
 /* --- A reader. --- */

@@ -18,8 +18,6 @@ void op_events_start(struct op_events *events);
 /* Ends all streams; its handle calls op_release. */
 void op_events_stop(struct op_events *events);
 void op_events_free(struct op_events *events); /* NULL is allowed */
-/* The server cuts a client that did not take what was sent. */
-void op_events_cut(struct op_events *events, const struct srv_request *http);
 
 /* --- events_text.c --- */
 

@@ -176,9 +176,6 @@ struct srv_settings {
     void (*on_turn)(int64_t turn_ns, void *ctx);
     /* The client has read all parts of the answer so far. NULL: nobody waits for that. */
     void (*on_room)(struct srv_request *request, void *ctx);
-    /* The client of a kept request has not taken its answer in time: its connection is closed when
-     * this returns. May be NULL. */
-    void (*on_cut)(struct srv_request *request, void *ctx);
     const struct ps_clock *clock;
 };
 
@@ -291,8 +288,9 @@ void srv_answer_last(struct srv_request *request, struct ps_str part);
 /* Ends the answer without another part. Not `whole`: resets the connection. */
 void srv_answer_end(struct srv_request *request, bool whole);
 
-/* For answers that have no end. How many bytes the client has not taken yet: while there are some,
- * its owner may leave parts out. */
+/* For answers that have no end. How many bytes the client's kernel has not acknowledged (over a
+ * Unix socket: the client has not read) yet: while there are some, its owner may leave parts out.
+ */
 size_t srv_answer_unsent(const struct srv_request *request);
 /* Has the client left, though the owner still keeps the request? It ends it by srv_answer_end. */
 bool srv_answer_is_left(const struct srv_request *request);

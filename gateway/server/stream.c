@@ -6,7 +6,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* Around the data of a chunk. */
@@ -214,9 +216,12 @@ bool srv_answer_part(struct srv_request *request, struct ps_str part)
 
 size_t srv_answer_unsent(const struct srv_request *request)
 {
-    const struct srv_slot *slot = (const struct srv_slot *)request;
+    const struct srv_connection *connection = ((const struct srv_slot *)request)->connection;
+    int in_kernel = 0;
 
-    return slot->connection != NULL ? slot->connection->unsent_len : 0;
+    if (connection == NULL || ioctl(connection->fd, SIOCOUTQ, &in_kernel) != 0)
+        return 0;
+    return connection->unsent_len + (size_t)in_kernel;
 }
 
 bool srv_answer_is_left(const struct srv_request *request)

@@ -34,18 +34,13 @@ static bool is_late(struct srv_connection *connection)
 static void on_late(struct srv_connection *connection, enum srv_deadline_kind kind)
 {
     bool unread = connection->state == SRV_READING || connection->state == SRV_STREAMING;
-    const struct srv_settings *settings = &connection->http->settings;
-    struct srv_slot *slot = connection->slot;
     enum ans_verdict why = ANS_V_request_timeout;
 
     if (connection->state == SRV_PROXYING) {
         srv_proxy_late(connection);
         return;
     }
-    if (kind == SRV_DEADLINE_SEND && settings->on_cut != NULL && slot != NULL &&
-        slot->state == SRV_SLOT_ANSWERING)
-        settings->on_cut(&slot->request, settings->ctx);
-    if (kind == SRV_DEADLINE_IDLE_SHORT && slot != NULL) {
+    if (kind == SRV_DEADLINE_IDLE_SHORT && connection->slot != NULL) {
         srv_set_deadline(connection, SRV_DEADLINE_HEAD);
         return;
     }
@@ -53,7 +48,7 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
         srv_guard_forget(connection);
         why = ANS_V_shed;
     }
-    if (connection->state == SRV_READING && slot != NULL)
+    if (connection->state == SRV_READING && connection->slot != NULL)
         srv_refuse(connection, why, NULL);
     else
         srv_close(connection, !unread);
