@@ -1,6 +1,8 @@
 """One browser for all tests of a worker; a window of its own for each test."""
 import pytest
 from browser import Console, launch, playwright
+from console_pages import Operator, documents
+from penstock import PATIENT_LOG, Gateway
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,18 @@ def console(browser, gateway):
     yield make
     for one in opened:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def desk_gateway():
+    """With some documents of each kind."""
+    with Gateway(settings=PATIENT_LOG) as one:
+        documents(one)
+        yield one
+
+
+@pytest.fixture()
+def desk(browser, desk_gateway):
+    """An admin's window."""
+    with Operator(browser, desk_gateway) as one:
+        yield one

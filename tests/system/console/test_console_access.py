@@ -1,0 +1,103 @@
+"""Who may do what in the console, in both languages and looks, on a phone, and for those who cannot see it."""
+import re
+
+import pytest
+from browser import PHONE, new_token
+from console_pages import PAGES, Operator
+from penstock import ANY_VERSION
+
+READS = {"GET"}
+# So high that the bar of buttons, which stays in sight, covers nothing.
+TALL = {"width": 1280, "height": 6000}
+
+
+@pytest.mark.slow
+def test_a_viewer_is_offered_nothing_that_the_role_may_not_do(browser, desk_gateway):
+    """Each button of each page is pressed: nothing is sent that changes anything, and nothing is refused."""
+    refused = []
+    with Operator(browser, desk_gateway, new_token(desk_gateway, "viewer")[1]) as desk:
+        desk.page.on("response", lambda answer: refused.append(answer.url) if answer.status in (401, 403) else None)
+        assert not desk.page.get_by_role("link", name="Tokens").count()
+        for path in PAGES:
+            desk.go(path)
+            for i in range(desk.page.locator("main button:visible").count()):
+                button = desk.page.locator("main button:visible").nth(i)
+                if button.count() and button.is_enabled():
+                    button.click()
+                    desk.page.wait_for_function("() => document.querySelector('dialog[open]') || !document.querySelector('main button:disabled')")
+                    if desk.page.locator("dialog[open]").count():
+                        desk.page.keyboard.press("Escape")
+            assert not desk.page.locator('main a[href*="new=1"], main .danger').count(), path
+        changes = [(method, url) for method, url in desk.sent if method not in READS and (method, url) != ("POST", "explain")]
+        assert not changes and not refused, (changes, refused)
+
+
+def test_an_operator_is_offered_no_tokens(browser, desk_gateway):
+    with Operator(browser, desk_gateway, new_token(desk_gateway, "operator")[1]) as desk:
+        assert not desk.page.get_by_role("link", name="Tokens").count()
+        desk.go("tokens")
+        assert "may not open this page" in desk.text()
+        desk.go("limits/ip")
+        assert desk.button("Save…").count()
+
+
+def test_a_token_that_is_removed_leads_back_to_the_sign_in_and_nothing_is_kept(browser, desk_gateway):
+    name, secret = new_token(desk_gateway, "operator")
+    with Operator(browser, desk_gateway, secret) as desk:
+        desk.go("limits/ip")
+        desk.field("/rate").fill("12345")
+        assert desk_gateway.admin("DELETE", f"/admin/v1/tokens/{name}", headers=ANY_VERSION).status == 204
+        desk.page.wait_for_selector("#token")
+        text = desk.page.inner_text("body")
+        assert "no longer takes the token" in text and "12345" not in text and "period_s" not in text
+        kept = desk.page.evaluate("() => JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, history.state])")
+        assert secret not in kept and "12345" not in kept and secret not in desk.page.content(), kept
+        desk.sign_in(new_token(desk_gateway, "operator")[1])
+        desk.go("limits/ip")
+        assert desk.field("/rate").input_value() == "50"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language, look", [("en", "light"), ("en", "dark"), ("zh", "light"), ("zh", "dark")])
+def test_axe_finds_no_violation_of_wcag_aa_on_any_page(browser, desk_gateway, language, look):
+    with Operator(browser, desk_gateway, language=language, look=look, size=TALL) as desk:
+        wrong = {}
+        for path in (*PAGES, "tokens", "limits?new=1", "plans?new=1"):
+            desk.go(path)
+            if found := desk.violations():
+                wrong[path] = found
+            unknown = re.findall(r"\b(?:doc|form|diff|dry|list|history|kind|sales|limits|plans|runs|override|explain|watches|audit|tokens|nav|unit)\.[a-z_]+(?:\.[a-z_]+)*\b", desk.prose())
+            assert not unknown, (path, unknown)
+        assert not wrong, wrong
+
+
+def test_axe_finds_nothing_in_a_dialog_and_in_a_difference(browser, desk_gateway):
+    with Operator(browser, desk_gateway, size=TALL) as desk:
+        desk.go("limits/ip")
+        desk.field("/rate").fill("44")
+        desk.press("Save…")
+        desk.dialog()
+        assert not desk.violations()
+        desk.page.keyboard.press("Escape")
+        answer = desk_gateway.admin("PATCH", "/admin/v1/limits/ip", {"rate": 60, "reason": "theirs"}, ANY_VERSION)
+        assert answer.status == 200
+        desk.press("Save…")
+        desk.page.wait_for_selector(".meanwhile")
+        assert not desk.violations()
+        desk_gateway.limit("ip", rate=50)
+        desk.go("plans/page-slow")
+        desk.press("Run…")
+        desk.dialog()
+        assert not desk.violations()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_page_is_wider_than_a_phone(browser, desk_gateway, language):
+    with Operator(browser, desk_gateway, language=language, size=PHONE) as desk:
+        wide = []
+        for path in (*PAGES, "tokens"):
+            desk.go(path)
+            if desk.page.evaluate("() => document.documentElement.scrollWidth > innerWidth"):
+                wide.append(path)
+        assert not wide
