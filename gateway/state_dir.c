@@ -22,11 +22,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define READ_ONLY                                                                                  \
-    "its file system is read-only: mount a writable directory there (in a container a volume), "   \
-    "or "                                                                                          \
-    "set state_dir"
-
 char *gw_state_dir_file(const struct gw_state_dir *dir, const char *name)
 {
     char *path;
@@ -61,12 +56,6 @@ static int open_directory(const char *path, int *ret_fd, bool *ret_made, struct 
             return ps_fault(
                 fault, PS_E_NOT_FOUND, path,
                 "cannot be created, its parent is not there: mkdir -p \"$(dirname %s)\"", path);
-        if (errno == EROFS)
-            return ps_fault(fault, PS_E_READ_ONLY, path, "cannot be created: " READ_ONLY);
-        if (errno == EACCES)
-            return ps_fault(fault, ps_file_err(errno), path,
-                            "cannot be created by user %u: as root, install -d -m 0700 -o %u %s",
-                            (unsigned)geteuid(), (unsigned)geteuid(), path);
         return ps_fault(fault, ps_file_err(errno), path, "cannot be created: %s", strerror(errno));
     }
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -103,8 +92,6 @@ static int check_directory(int fd, const char *path, struct ps_fault *fault)
         return ps_fault(fault, PS_E_PERMISSION, path,
                         "has mode %04o, but must be 0700: chmod 700 %s",
                         (unsigned)(st.st_mode & 07777), path);
-    if (faccessat(fd, ".", W_OK, AT_EACCESS) != 0 && errno == EROFS)
-        return ps_fault(fault, PS_E_READ_ONLY, path, "cannot be written: " READ_ONLY);
     int err = ps_file_lock(fd, say_waiting, (void *)(uintptr_t)path);
     if (err == PS_E_BUSY)
         return ps_fault(fault, err, path, "is in use by another gateway");
