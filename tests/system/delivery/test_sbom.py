@@ -23,8 +23,10 @@ def python():
 
 
 def in_image(archive):
+    """And what the program carries in itself: the console's charts."""
     status = archive.files and archive.text("/var/lib/dpkg/status")
-    return {(one["Package"], one["Version"]) for one in (dict(re.findall(r"^([A-Za-z-]+): (.*)$", part, re.M)) for part in status.strip().split("\n\n"))}
+    uplot = re.search(r"v([\d.]+)", (ROOT / "common/console/uplot.js").read_text()[:100])[1]
+    return {("uplot", uplot)} | {(one["Package"], one["Version"]) for one in (dict(re.findall(r"^([A-Za-z-]+): (.*)$", part, re.M)) for part in status.strip().split("\n\n"))}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
