@@ -72,7 +72,8 @@ def test_with_many_sales_and_overrides_an_event_has_the_busiest_and_says_how_man
         gateway.limit(f"rule-{'y' * 40}-{i:02}", algorithm="token_bucket", key="ip", rate=1000, period_s=1, burst=1000, applies_to=["order"])
         gateway.override(f"limit:rule-{'y' * 40}-{i:02}", "off", ttl_s=600 + i, reason="\u8fd9\u662f" * 100)
     with Reader(gateway) as reader:
-        reader.next()
+        for _ in range(2):  # the first may be a second old, and not know the sales
+            reader.next()
         for user in range(3):
             gateway.buy(sales[-1], f"u{user}")
         for _ in range(5):  # the second of the orders may be a later one
