@@ -200,15 +200,20 @@ static const struct ctl_command *find_command(const struct line *line, int *ret_
     return NULL;
 }
 
-/* Reports an unknown command; for a first word alone ("sale") lists what may follow. */
+/* Reports an unknown command; for a first word alone ("sale") lists what may follow, and for one
+ * that is no first word suggests one ("sales"). */
 static int say_no_command(const struct line *line)
 {
+    enum { FIRST_MAX = 32 }; /* Of a longer first word only the beginning would be suggested. */
+    char firsts[PS_ARRAY_LEN(ctl_commands)][FIRST_MAX];
     const char *names[PS_ARRAY_LEN(ctl_commands)] = {NULL};
     char list[512] = "";
     size_t count = 0, len = strlen(line->words[0]);
 
     for (const struct ctl_command *row = ctl_commands; row->name != NULL; row++) {
-        names[count++] = row->name;
+        (void)snprintf(firsts[count], FIRST_MAX, "%.*s", (int)strcspn(row->name, " "), row->name);
+        names[count] = firsts[count];
+        count++;
         if (strncmp(row->name, line->words[0], len) == 0 && row->name[len] == ' ') {
             size_t at = strlen(list);
             (void)snprintf(list + at, sizeof list - at, "%s%s", at > 0 ? ", " : "",

@@ -482,7 +482,7 @@ def test_a_context_names_a_gateway_and_its_token_goes_nowhere_else(desk, gateway
 
 
 def test_the_command_line_is_judged_before_anything_is_sent(desk):
-    for words, why in ((["gett"], "did you mean"), (["get"], "usage"), (["get", "limt"], "did you mean"), (["get", "limit", ""], "empty"),
+    for words, why in ((["gett"], "did you mean"), (["sales"], 'did you mean "sale"'), (["frobnicate"], "see penstockctl --help"), (["get"], "usage"), (["get", "limt"], "did you mean"), (["get", "limit", ""], "empty"),
                        (["get", "limit", "--prune"], "--prune"), (["get", "limit", "-o", "xml"], "json"), (["apply"], "-f"),
                        (["get", "limit", "--admin", "ftp://x"], "http://"),
                        (["get", "limit", "--admin", "http://x/?y"], "--admin"), ([], "usage")):
