@@ -42,7 +42,7 @@ add_words({
     'now.lapses_in': {en: 'lapses in', zh: '失效倒计时'},
     'now.no_end': {en: 'until somebody ends it', zh: '直到有人结束'},
     'now.end': {en: 'End', zh: '结束'},
-    'now.take_back': {en: 'Take back', zh: '撤回'},
+    'now.take_back': {en: 'Take back', zh: '还原'},
     'now.cancel': {en: 'Cancel', zh: '取消'},
     'now.state_waiting_approval': {en: 'waits for approval', zh: '等待审批'},
     'now.state_armed': {en: 'armed', zh: '待触发'},

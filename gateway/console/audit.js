@@ -37,7 +37,7 @@ function chain_view(lines) {
         return el('p', {class: 'warning'}, t('audit.no_hash'));
     if (broken.length > 0)
         return el('p', {class: 'fault', role: 'alert'}, t('audit.broken', {seq: broken.map(line => line.one.seq).join(', ')}));
-    return el('p', {class: 'soft'}, t('audit.holds', {count: number(lines.length), unknown: number(unknown)}));
+    return el('p', {class: 'soft'}, t(unknown > 0 ? 'audit.holds_in_part' : 'audit.holds', {count: number(lines.length), unknown: number(unknown)}));
 }
 
 function target_view(target) {

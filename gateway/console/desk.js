@@ -7,16 +7,16 @@ import {add_words, t} from './words.js';
 add_words({
     'desk.end_override': {en: 'End the override of {target}?', zh: '结束对 {target} 的覆盖？'},
     'desk.override_ended': {en: 'The override of {target} has ended.', zh: '对 {target} 的覆盖已结束。'},
-    'desk.take_back': {en: 'Take back what the plan {plan} changed?', zh: '撤回预案 {plan} 所做的更改？'},
-    'desk.taken_back': {en: 'The plan {plan} was taken back.', zh: '预案 {plan} 已撤回。'},
+    'desk.take_back': {en: 'Take back what the plan {plan} changed?', zh: '还原预案 {plan} 所做的更改？'},
+    'desk.taken_back': {en: 'The plan {plan} was taken back.', zh: '预案 {plan} 已还原。'},
     'desk.suspended': {en: 'Somebody changed since what the plan {plan} had set: it is suspended and waits for a decision.', zh: '预案 {plan} 的更改之后又被他人修改，现已挂起，等待决定。'},
     'desk.cancel': {en: 'Cancel the plan {plan} before it begins?', zh: '在预案 {plan} 开始前取消？'},
     'desk.cancelled': {en: 'The plan {plan} was cancelled.', zh: '预案 {plan} 已取消。'},
     
     'desk.by_itself': {en: 'decided by the gateway itself', zh: '由网关自行决定'},
-    'desk.changes': {en: '{n} changes are taken back, each only if it still is as the plan set it.', zh: '将撤回 {n} 项更改，仅限仍保持预案设定值的项目。'},
+    'desk.changes': {en: '{n} changes are taken back, each only if it still is as the plan set it.', zh: '将还原 {n} 项更改，仅限仍保持预案设定值的项目。'},
     'desk.end': {en: 'End it', zh: '结束'},
-    'desk.take_back_button': {en: 'Take it back', zh: '撤回'},
+    'desk.take_back_button': {en: 'Take it back', zh: '还原'},
     'desk.cancel_button': {en: 'Cancel the plan', zh: '取消预案'},
 });
 

@@ -1,7 +1,7 @@
 // Limits: rules with their figures, their trials, and how they are overridden now.
 import {call} from './api.js';
 import {show_kind} from './documents.js';
-import {el} from './dom.js';
+import {el, number} from './dom.js';
 import {KINDS} from './kinds.js';
 import {t} from './words.js';
 import {override_panel} from './override_parts.js';
@@ -9,7 +9,8 @@ import {override_panel} from './override_parts.js';
 const kind = KINDS.limit;
 
 function rate_text({rate, period_s, burst, algorithm}) {
-    return t('limits.rate_text', {rate, period_s}) + (algorithm.endsWith('bucket') && burst !== undefined ? ` · ${t('limits.burst', {burst})}` : '');
+    const text = t('limits.rate_text', {rate: number(rate), period_s: number(period_s)});
+    return text + (algorithm?.endsWith('bucket') && burst !== undefined ? ` · ${t('limits.burst', {burst: number(burst)})}` : '');
 }
 
 function scope(doc) {
@@ -20,10 +21,10 @@ function scope(doc) {
 const columns = [
     {key: 'mode', title: 'limits.mode', cell: doc => el('span', {class: `badge ${doc.mode === 'enforce' ? '' : 'on'}`}, el('code', {}, doc.mode))},
     {key: 'key', title: 'limits.key', cell: doc => el('code', {}, doc.key)},
-    {key: 'rate', title: 'limits.rate', cell: doc => rate_text(doc)},
+    {key: 'rate', title: 'limits.rate', cell: doc => el('span', {class: 'one-line'}, rate_text(doc))},
     {key: 'algorithm', title: 'limits.algorithm', cell: doc => el('code', {}, doc.algorithm)},
     {key: 'applies_to', title: 'limits.applies_to', cell: scope},
-    {key: 'trial', title: 'limits.trial', cell: doc => doc.trial ? t('limits.rate_text', doc.trial) : '–'},
+    {key: 'trial', title: 'limits.trial', cell: doc => doc.trial ? el('span', {class: 'one-line'}, rate_text({...doc.trial, burst: undefined})) : '–'},
 ];
 
 /** Counters of one rule, from the metrics of this gateway. */

@@ -193,7 +193,8 @@ add_words({
     'watches.took': {en: 'Took', zh: '耗时'},
 
     'audit.about': {en: 'Who changed what, before and after, at this gateway. Each line has the SHA-256 of the line before.', zh: '谁在本网关改了什么、改前改后。每一行带有前一行的 SHA-256。'},
-    'audit.holds': {en: 'The chain of these {count} lines holds ({unknown} of them follow a line that is not shown). penstockctl audit verify checks all of it.', zh: '这 {count} 行的链完整（其中 {unknown} 行的前一行未显示）。penstockctl audit verify 可检查全部。'},
+    'audit.holds': {en: 'The chain of these {count} lines holds. penstockctl audit verify checks all of it.', zh: '这 {count} 行的链完整。penstockctl audit verify 可检查全部。'},
+    'audit.holds_in_part': {en: 'The chain of these {count} lines holds ({unknown} of them follow a line that is not shown). penstockctl audit verify checks all of it.', zh: '这 {count} 行的链完整（其中 {unknown} 行的前一行未显示）。penstockctl audit verify 可检查全部。'},
     'audit.broken': {en: 'The chain is broken before line {seq}: a line was changed, removed or moved.', zh: '链在第 {seq} 行之前断开：有行被修改、删除或移动。'},
     'audit.no_hash': {en: 'This browser computes no hashes for a page of plain HTTP from elsewhere: the chain is not verified here. Use penstockctl audit verify.', zh: '浏览器不为远程明文 HTTP 页面计算哈希：此处未验证链。请用 penstockctl audit verify。'},
     'audit.shown': {en: '{shown} of {of} lines', zh: '{of} 行中的 {shown} 行'},
