@@ -1,6 +1,7 @@
 """The images are built once for all tests that want them, and podman's storage is removed at the end."""
 import os
 import pathlib
+import tempfile
 
 import pytest
 from containers import VERSION, Archive, Podman, run
@@ -30,8 +31,9 @@ def debug_archive(built):
 
 
 @pytest.fixture(scope="session")
-def podman(built, tmp_path_factory):
-    with Podman(tmp_path_factory.mktemp("podman")) as p:
+def podman(built):
+    """In a short path: podman wants at most 50 characters, and pytest's are longer where several workers run."""
+    with tempfile.TemporaryDirectory(prefix="podman-", ignore_cleanup_errors=True) as directory, Podman(pathlib.Path(directory)) as p:
         yield p
 
 
