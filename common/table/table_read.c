@@ -161,8 +161,8 @@ static void describe_value(const struct ps_member *member, const json_t *value, 
         (void)snprintf(ret_text, cap, ", not %.15g", json_real_value(value));
     else if (json_is_array(value) && member->type == PS_M_LIST)
         (void)snprintf(ret_text, cap, ", not %zu entries", json_array_size(value));
-    else if (!json_is_string(value) ||
-             !(text || member->type == PS_M_TIME || member->type == PS_M_OWN))
+    else if (!json_is_string(value) || !(text || member->type == PS_M_ENUM ||
+                                         member->type == PS_M_TIME || member->type == PS_M_OWN))
         (void)snprintf(ret_text, cap, ", not %s", type_of(value));
     else if (text && member->format != NULL && json_string_length(value) <= PS_NAME_MAX)
         (void)snprintf(ret_text, cap, ", not \"%s\"", json_string_value(value));

@@ -383,6 +383,7 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"note\":\"a\\nb\"}", "/note",
          "must be a text without control characters of 0 to 5 characters, not \"a?b\""},
         {"{\"colour\":\"gren\"}", "/colour", "must be one of: red, green; did you mean \"green\"?"},
+        {"{\"colour\":\"xyzzy\"}", "/colour", "must be one of: red, green; for example \"green\""},
         {"{\"colour\":7}", "/colour", "must be one of: red, green, not 7; for example \"green\""},
         {"{\"days\":[\"mon\",\"mon\"]}", "/days",
          "must be an array of at least one of, each once: mon, tue, wed, not an array; for "
