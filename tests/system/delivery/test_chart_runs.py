@@ -240,7 +240,7 @@ def test_a_cluster_sells_through_its_service_and_loses_nobody_while_pods_are_rep
                 wait_until(lambda pod=pod: buy(node, "winter", "first-" + pod.name, host=pod.address, port=8080).status == 202, 30, 0.2, "a sale that is open everywhere")
 
             def knock():
-                while not stop.is_set():
+                while not stop.wait(0.005):
                     try:
                         answer = buy(node, "winter", f"user-{len(seen)}", timeout=30)
                         seen.append(answer.status if answer.status == 202 else f"{answer.status} {answer.code}")
