@@ -111,7 +111,11 @@ static void get_ref(struct op_request *request)
     if (!op_query(request, params, PS_ARRAY_LEN(params)))
         return;
     if (cfg_ref_open(request->admin->deps.config, request->arg[0], &ref) < 0) {
-        op_no(request, ANS_V_ref_unknown, NULL);
+        op_no(request, ANS_V_ref_unknown,
+              "a reference has %d characters (A-Z a-z 0-9 - _), opens in its own cluster and for "
+              "%d days: take all of it from the member ref of the refusal, or from the log of the "
+              "proxy",
+              PS_REF_LEN, (int)(PS_REF_OPEN_MS / (24 * 3600 * 1000)));
         return;
     }
     json_t *json = ref_json(request, &ref);

@@ -516,7 +516,9 @@ def test_explain_shows_what_refused_a_request(desk, gateway):
     told = desk.json("explain", ref)
     assert (told["verdict"], told["status"], told["rule"], told["ref"]) == ("not_found", 404, None, ref)
     assert "not_found" in desk.out("explain", ref)
-    assert "ref_unknown" in desk.run("explain", "A" * 40, status=REFUSED).stderr
+    for unknown in ("A" * 40, "nonsense"):
+        told = desk.run("explain", unknown, status=REFUSED).stderr
+        assert "ref_unknown" in told and "40 characters" in told and "member ref" in told, told
     assert "REF" in desk.run("explain", status=USAGE).stderr
 
 

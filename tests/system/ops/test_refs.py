@@ -203,8 +203,10 @@ def test_what_does_not_open_is_one_and_the_same_404(gateway):
     answers = [explain(gateway, text) for text in (foreign, *forged, "A" * 40, ref[:39], ref + "A", "x", "%C3%A9" * 6)]
     for answer in answers:
         assert answer.status == 404, answer
-    told = {(a.json["code"], a.json["title"], a.json.get("detail"), tuple(sorted(a.json))) for a in answers}
-    assert told == {("ref_unknown", "No such reference", None, ("code", "instance", "request_id", "status", "title", "type"))}
+    told = {(a.json["code"], a.json["title"], a.json["detail"], tuple(sorted(a.json))) for a in answers}
+    (code, title, detail, members), = told
+    assert (code, title, members) == ("ref_unknown", "No such reference", ("code", "detail", "instance", "request_id", "status", "title", "type"))
+    assert "40 characters" in detail and "member ref of the refusal" in detail and "log of the proxy" in detail
 
 
 def test_a_reference_needs_a_token_of_a_viewer_and_no_other_query(gateway):
