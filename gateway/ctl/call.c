@@ -115,9 +115,13 @@ static int perform(struct ps_caller *caller, const struct ps_call *call,
     struct ps_fault fault = {0};
     int err = ps_caller_ask(caller, call, &answer, &fault);
 
+    if (err == PS_E_IO || err == PS_E_TIMEOUT)
+        return ctl_say(CTL_AWAY,
+                       "%s (%s): %s; is this the admin listener of a running gateway? --admin URL, "
+                       "PENSTOCK_ADMIN or a context (penstockctl use) names another",
+                       ctl->admin, ctl->admin_from, fault.text);
     if (err < 0)
-        return ctl_say(err == PS_E_IO || err == PS_E_TIMEOUT ? CTL_AWAY : CTL_FAILED, "%s: %s",
-                       call->admin, fault.text);
+        return ctl_say(CTL_FAILED, "%s: %s", ctl->admin, fault.text);
     *ret_reply = (struct ctl_reply){.status = answer->status,
                                     .text = answer->text,
                                     .len = answer->len,
@@ -140,7 +144,7 @@ int ctl_send(const struct ctl *ctl, const struct ctl_call *call, struct ctl_repl
     if (path == NULL || caller == NULL || (call->body != NULL && body == NULL))
         (void)ctl_say(CTL_FAILED, "out of memory");
     else
-        exit = perform(caller,
+        exit = perform(ctl, caller,
                        &(struct ps_call){.admin = ctl->admin,
                                          .method = call->method,
                                          .path = path,

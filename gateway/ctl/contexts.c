@@ -117,11 +117,13 @@ int ctl_context_read(struct ctl *ctl)
     struct ps_fault fault;
     int exit = CTL_OK;
 
+    ctl->admin_from = admin != NULL ? "--admin" : "PENSTOCK_ADMIN";
     admin = admin != NULL ? admin : variable("PENSTOCK_ADMIN");
     token_file = token_file != NULL ? token_file : variable("PENSTOCK_TOKEN_FILE");
     if (admin == NULL) {
         exit = read_current(ctl);
         admin = ctl->context_text[0] != NULL ? ctl->context_text[0] : DEFAULT_ADMIN;
+        ctl->admin_from = ctl->context_text[0] != NULL ? "the current context" : "the default";
         token_file = token_file != NULL ? token_file : ctl->context_text[1];
     }
     if (exit == CTL_OK)

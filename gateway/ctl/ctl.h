@@ -46,6 +46,7 @@ struct ctl {
     const struct ctl_command *command;
     const char *args[CTL_ARGS_MAX + 1]; /* the words after the command, NULL after the last */
     char admin[2048];                   /* http://…, https://… or unix:/path */
+    const char *admin_from;             /* what named it: "--admin" … */
     char token[512];                    /* "" = none */
     char *context_text[2];              /* owned; admin and token file of the context */
 };

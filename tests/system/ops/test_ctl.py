@@ -449,6 +449,17 @@ def test_a_wrong_token_and_none_are_refused_with_the_way_to_name_one(desk):
     assert "chmod 600" in desk.run("get", "limit", "--token-file", "wrong", status=USAGE).stderr
 
 
+def test_who_reaches_no_gateway_reads_what_was_tried_and_how_to_name_another(desk):
+    away, other = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    none = {"PENSTOCK_ADMIN": "", "PENSTOCK_TOKEN_FILE": ""}
+    desk.run("use", "lost", "--admin", other, **none)
+    for words, env, tried in ((["--admin", away], none, f"{away} (--admin)"), ([], {**none, "PENSTOCK_ADMIN": away}, f"{away} (PENSTOCK_ADMIN)"),
+                              ([], none, f"{other} (the current context)"), (["--admin", "unix:/nowhere/a.sock"], {}, "unix:/nowhere/a.sock (--admin)")):
+        line, = desk.run("get", "limit", *words, status=AWAY, **env).stderr.splitlines()
+        assert f"{tried}: " in line and "running gateway?" in line, line
+        assert "--admin URL" in line and "PENSTOCK_ADMIN" in line and "penstockctl use" in line, line
+
+
 def test_a_gateway_that_is_away_is_a_status_of_its_own(desk):
     for command in (["get", "limit"], ["rollback", "limit", "ip"]):
         desk.run(*command, "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY)
