@@ -159,7 +159,7 @@ static void describe_value(const struct ps_member *member, const json_t *value, 
         (void)snprintf(ret_text, cap, ", not %lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
         (void)snprintf(ret_text, cap, ", not %.15g", json_real_value(value));
-    else if (json_is_array(value) && member->type == PS_M_LIST)
+    else if (json_is_array(value) && (member->type == PS_M_LIST || member->type == PS_M_SET))
         (void)snprintf(ret_text, cap, ", not %zu entries", json_array_size(value));
     else if (!json_is_string(value) || !(text || member->type == PS_M_ENUM ||
                                          member->type == PS_M_TIME || member->type == PS_M_OWN))

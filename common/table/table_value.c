@@ -109,26 +109,43 @@ static int word_of(const struct ps_member *member, const json_t *value)
     return -1;
 }
 
-static bool read_set(struct ps_table_at *at, const struct ps_member *member, const json_t *value,
-                     void *object)
+/* The place of an entry of the array `place`, for its faults. */
+static struct ps_table_at entry_at(struct ps_table_at *at, const char *place, size_t index)
 {
-    int64_t bits = 0;
+    struct ps_table_at entry = *at;
 
-    if (!json_is_array(value))
+    entry.outer = at;
+    entry.member = place;
+    entry.index = index;
+    return entry;
+}
+
+static bool read_set(struct ps_table_at *at, const char *place, const struct ps_member *member,
+                     const json_t *value, void *object)
+{
+    const struct ps_member item = {.type = PS_M_ENUM, .size = sizeof(int), .words = member->words};
+    bool may_be_empty = at->of->stored && at->table->dropped != NULL;
+    size_t said = at->of->said, i;
+    int64_t bits = 0;
+    const json_t *element;
+
+    if (!json_is_array(value) || (json_array_size(value) == 0 && !may_be_empty))
         return false;
-    for (size_t i = 0; i < json_array_size(value); i++) {
-        const json_t *element = json_array_get(value, i);
-        int word = word_of(member, element);
-        if (word < 0 && json_is_string(element) &&
-            ps_table_is_dropped(at, json_string_value(element)))
+    json_array_foreach(value, i, element)
+    {
+        struct ps_table_at entry = entry_at(at, place, i);
+        int word = -1;
+        if (json_is_string(element) && ps_table_is_dropped(at, json_string_value(element)))
             continue;
-        if (word < 0 || (bits >> word & 1) != 0)
-            return false;
-        bits |= INT64_C(1) << word;
+        ps_table_read_value(&entry, "", &item, element, &word);
+        if (word >= 0 && (bits >> word & 1) != 0)
+            ps_table_fault(&entry, "", "repeats \"%s\": each word may appear once",
+                           member->words[word]);
+        if (word >= 0)
+            bits |= INT64_C(1) << word;
     }
-    if (bits == 0 && !(at->of->stored && at->table->dropped != NULL))
-        return false;
-    ps_member_set_int(member, object, bits);
+    if (at->of->said == said)
+        ps_member_set_int(member, object, bits);
     return true;
 }
 
@@ -215,10 +232,7 @@ static bool read_list(struct ps_table_at *at, const char *place, const struct ps
     {
         if (entry == NULL)
             break;
-        struct ps_table_at inner = *at; /* its path needs a place of its own */
-        inner.outer = at;
-        inner.member = place;
-        inner.index = i;
+        struct ps_table_at inner = entry_at(at, place, i);
         ps_table_read_value(&inner, "", item, element, entry);
         entry += item->size;
     }
@@ -318,7 +332,7 @@ static bool read_typed(struct ps_table_at *at, const char *place, const struct p
     case PS_M_ENUM:
         return read_enum(at, place, member, value, object);
     case PS_M_SET:
-        return read_set(at, member, value, object);
+        return read_set(at, place, member, value, object);
     case PS_M_OBJECT:
         return read_inner(at, place, member, value, object);
     case PS_M_LIST:

@@ -155,16 +155,16 @@ static void a_bad_rule_is_refused_with_a_pointer_and_changes_nothing(void **unus
          "/limits/user/mode"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
          "to\":[\"tickets\"]}",
-         "/limits/user/applies_to"},
+         "/limits/user/applies_to/0"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
          "to\":\"order\"}",
          "/limits/user/applies_to"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
          "to\":[\"order\",\"order\"]}",
-         "/limits/user/applies_to"},
+         "/limits/user/applies_to/1"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"applies_"
          "to\":[\"order\",7]}",
-         "/limits/user/applies_to"},
+         "/limits/user/applies_to/1"},
         {"{\"algorithm\":\"token_bucket\",\"key\":\"user\",\"rate\":5,\"period_s\":10,\"sale\":\"a "
          "b\"}",
          "/limits/user/sale"},

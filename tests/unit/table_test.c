@@ -385,8 +385,16 @@ static void a_fault_names_the_member_and_says_what_is_allowed(void **unused)
         {"{\"colour\":\"gren\"}", "/colour", "must be one of: red, green; did you mean \"green\"?"},
         {"{\"colour\":\"xyzzy\"}", "/colour", "must be one of: red, green; for example \"green\""},
         {"{\"colour\":7}", "/colour", "must be one of: red, green, not 7; for example \"green\""},
-        {"{\"days\":[\"mon\",\"mon\"]}", "/days",
-         "must be an array of at least one of, each once: mon, tue, wed, not an array; for "
+        {"{\"days\":[\"mon\",\"tue\",\"mon\"]}", "/days/2",
+         "repeats \"mon\": each word may appear once"},
+        {"{\"days\":[\"mon\",\"wend\"]}", "/days/1",
+         "must be one of: mon, tue, wed; did you mean \"wed\"?"},
+        {"{\"days\":[\"mon\",7]}", "/days/1", "must be one of: mon, tue, wed, not 7"},
+        {"{\"days\":[]}", "/days",
+         "must be an array of at least one of, each once: mon, tue, wed, not 0 entries; for "
+         "example [\"mon\"]"},
+        {"{\"days\":\"mon\"}", "/days",
+         "must be an array of at least one of, each once: mon, tue, wed, not a string; for "
          "example [\"mon\"]"},
         {"{\"health\":{\"ms\":0}}", "/health/ms",
          "must be a whole number between 1 and 1000 ms, not 0; for example 500"},

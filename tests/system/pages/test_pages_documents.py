@@ -76,7 +76,7 @@ ROUTE_FAULTS = [
     ({"path": "/livez", "match": "exact"}, ["/path"]),
     ({"path": "/readyz", "match": "exact"}, ["/path"]),
     ({"host": "shop:80"}, ["/host"]),
-    ({"methods": ["FETCH"]}, ["/methods"]),
+    ({"methods": ["FETCH"]}, ["/methods/0"]),
     ({"pool": None}, [""]),
     ({"answer": {}}, [""]),
     ({"first_byte_ms": 2, "total_ms": 1}, ["/first_byte_ms"]),
