@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PENSTOCK "penstock"
-
 const char *const adm_cause_names[] = {"pressure",       "calm", "override",
                                        "override_ended", "mode", NULL};
 
@@ -90,7 +88,7 @@ static void on_audited(int err, const struct ps_fault *fault, void *ctx)
 {
     (void)ctx;
     if (err < 0)
-        ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", PENSTOCK),
+        ps_log(PS_LOG_ERROR, "audit_line_lost", PS_F_STR("who", CFG_BY_GATEWAY),
                PS_F_STR("action", "overload.level"), PS_F_STR("target", "overload/default"),
                PS_F_STR("error", fault->text[0] != '\0' ? fault->text : ps_err_text(err)));
 }
@@ -101,7 +99,7 @@ static void audit_change(const struct adm_overload *overload, const struct adm_l
     const char *reason = override_reason(overload);
     struct cfg_change *entry = cfg_change_new(
         overload->deps.config, &(struct cfg_author){.at_ms = change->at_ms,
-                                                    .who = PENSTOCK,
+                                                    .who = CFG_BY_GATEWAY,
                                                     .peer = "",
                                                     .action = "overload.level",
                                                     .why = reason != NULL ? reason : ""});

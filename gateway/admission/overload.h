@@ -1,6 +1,6 @@
 /* The degrade ladder at work. Each tick: the pressure moves the level (ladder.h); the level and
  * overrides decide which features are off; the workers read the result (features.h). A change of
- * the level is logged and gets an audit entry by "penstock" with its cause. One thread: control. */
+ * the level is logged and gets an audit entry by "system" with its cause. One thread: control. */
 #ifndef ADM_OVERLOAD_H
 #define ADM_OVERLOAD_H
 

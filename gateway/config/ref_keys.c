@@ -40,7 +40,8 @@ static void on_made(int err, const struct ps_fault *fault, void *ctx)
 
 static int submit(struct cfg_ref_rotation *rotation, const char *name, const struct ps_ref_key *key)
 {
-    struct cfg_change *change = cfg_change_own(rotation->store, "system", cfg_kind_ref_key.put);
+    struct cfg_change *change =
+        cfg_change_own(rotation->store, CFG_BY_GATEWAY, cfg_kind_ref_key.put);
     json_t *json = cfg_ref_key_write(key);
     struct ps_faults faults = {0};
     enum cfg_refusal refusal;

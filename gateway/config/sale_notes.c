@@ -1,4 +1,4 @@
-/* A note is a change like an operator's, by "system". */
+/* A note is a change like an operator's, by the gateway itself. */
 #include "gateway/config/sale_notes.h"
 
 /* Adds the sale with the note in its state. */
@@ -35,7 +35,7 @@ int cfg_store_note_sales(struct cfg_store *store, const char *const *sales, size
     static const char *const actions[] = {[CFG_NOTE_OPENING] = "sale.opening",
                                           [CFG_NOTE_OPENED] = "sale.open",
                                           [CFG_NOTE_ARCHIVED] = "sale.archive"};
-    struct cfg_change *change = cfg_change_own(store, "system", actions[note]);
+    struct cfg_change *change = cfg_change_own(store, CFG_BY_GATEWAY, actions[note]);
     int err = change == NULL ? PS_E_NOMEM : 0;
 
     for (size_t i = 0; i < count && err == 0; i++)

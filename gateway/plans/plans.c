@@ -274,7 +274,7 @@ static void do_what_is_due(struct plans *plans, const struct plan_run *run, enum
                    run->run->reason != NULL ? run->run->reason : "");
     struct cfg_change *change =
         cfg_change_new(plans->deps.store, &(struct cfg_author){.at_ms = world.now_ms,
-                                                               .who = "system",
+                                                               .who = CFG_BY_GATEWAY,
                                                                .peer = "",
                                                                .action = plan_due_action(due),
                                                                .why = why});

@@ -164,7 +164,7 @@ static void flush(uv_timer_t *timer)
 
     if (registrations->is_writing || registrations->due.count == 0)
         return;
-    struct cfg_change *change = cfg_change_own(store, "system", "endpoint.renew");
+    struct cfg_change *change = cfg_change_own(store, CFG_BY_GATEWAY, "endpoint.renew");
     take_due(registrations);
     int err = change != NULL ? 0 : PS_E_NOMEM;
     for (size_t i = 0; i < registrations->sent.count && err == 0; i++)

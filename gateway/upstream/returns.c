@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdio.h>
 
-#define PENSTOCK "penstock"
-
 /* --- A return. --- */
 
 static json_t *figures_json(const struct up_tally *tally)
@@ -64,7 +62,7 @@ static json_t *returned_json(const struct cfg_route *route, json_t *entry)
 
 static int submit(struct up_returns *returns, const struct cfg_route *route, json_t *entry)
 {
-    struct cfg_change *change = cfg_change_own(returns->config, PENSTOCK, "route.return");
+    struct cfg_change *change = cfg_change_own(returns->config, CFG_BY_GATEWAY, "route.return");
     char target[PS_NAME_MAX + sizeof "routes/"];
     json_t *state = cfg_route_state(route, returned_json(route, entry));
     int err = change != NULL && state != NULL

@@ -4,7 +4,7 @@
  *
  * This gateway's workers stop sending there at once. Then the return is written into the state of
  * the route's document, so it reaches the gateways of a cluster, survives a restart, and has an
- * audit entry with the figures, by "penstock". The write is retried each second until it succeeds.
+ * audit entry with the figures, by "system". The write is retried each second until it succeeds.
  * The share comes back with another version of the split's element, or by POST …/resume. */
 #ifndef UP_RETURNS_H
 #define UP_RETURNS_H

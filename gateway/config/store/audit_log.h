@@ -17,7 +17,7 @@
 
 struct cfg_audit_entry {
     int64_t at_ms;
-    const char *who;    /* id of the token, or "system" */
+    const char *who;    /* id of the token, "settings", or CFG_BY_GATEWAY */
     const char *peer;   /* address, or "" */
     const char *action; /* "sale.put", "sale.pause", "limit.put", "block.user", "token.new"… */
     const char *target; /* "sales/spring" */

@@ -120,9 +120,9 @@ static const char *const statements[] = {
     [SET_REVISION] = "UPDATE store SET revision = max(revision, ?1)",
     [SHIP] = /* of a kind that may have others: only while operators have changed none */
         "INSERT OR IGNORE INTO documents(" COLUMNS ")"
-        " SELECT ?1, ?2, 1, 1, ?3, ?4, ?7, " NEVER ", ?7, 'penstock', '', ?5, ''"
+        " SELECT ?1, ?2, 1, 1, ?3, ?4, ?7, " NEVER ", ?7, '" CFG_BY_PROGRAM "', '', ?5, ''"
         " WHERE ?6 OR NOT EXISTS"
-            "(SELECT 1 FROM documents WHERE kind = ?1 AND who <> 'penstock')",
+            "(SELECT 1 FROM documents WHERE kind = ?1 AND who <> '" CFG_BY_PROGRAM "')",
     [ADD_LINE] = "INSERT INTO audit(seq, line) VALUES(?1, ?2)",
     [DROP_LINES] = "DELETE FROM audit WHERE seq <= ?1",
 };

@@ -26,10 +26,14 @@
 
 struct cfg_store;
 
+/* Who is no token: the gateway by itself; a document that the program brings. */
+#define CFG_BY_GATEWAY "system"
+#define CFG_BY_PROGRAM "penstock"
+
 /* The author of a version, with the time, the address and the reason. */
 struct cfg_author {
     int64_t at_ms;
-    const char *who;    /* id of a token, "settings", "system", "penstock" (shipped) */
+    const char *who;    /* id of a token, "settings", or one of the above */
     const char *peer;   /* address, or "" */
     const char *action; /* as the audit log names it: "sale.put", "sale.pause" … */
     const char *why;    /* "" = none */
@@ -105,7 +109,7 @@ struct cfg_kind {
     bool is_private; /* it holds secrets, or has routes of its own: no bundle has it, and the routes
                         of documents do not serve it */
     const char *initial_state; /* JSON; NULL: the kind has none */
-    /* Documents that always exist, by "penstock"; ends with a name of NULL.
+    /* Documents that always exist, by CFG_BY_PROGRAM; ends with a name of NULL.
      * NULL: none. */
     const struct cfg_shipped *shipped;
     const char *instead; /* what to do instead of deleting one of them; NULL: nothing */

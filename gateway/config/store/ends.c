@@ -59,7 +59,7 @@ void cfg_store_tick(struct cfg_store *store)
         const char *action =
             ended->kind->ended != NULL ? ended->kind->ended(removed->parsed) : NULL;
         if (action != NULL)
-            cfg_store_say_end(store, removed, "system", action);
+            cfg_store_say_end(store, removed, CFG_BY_GATEWAY, action);
         publishes |= ended->kind->ends_at_once;
         cfg_doc_free(removed);
     }

@@ -51,7 +51,7 @@ static bool is_first_start(const struct cfg_store *store)
 {
     const struct cfg_doc *doc = cfg_store_next_kept(store, cfg_kinds[0], "");
 
-    while (doc != NULL && (doc->kind->is_private || strcmp(doc->by.who, "penstock") == 0))
+    while (doc != NULL && (doc->kind->is_private || strcmp(doc->by.who, CFG_BY_PROGRAM) == 0))
         doc = cfg_store_next_kept(store, doc->kind, doc->name);
     return doc == NULL;
 }

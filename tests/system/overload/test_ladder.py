@@ -254,7 +254,7 @@ def test_an_override_outlives_a_restart_and_its_time_ends_it():
         assert now["changes"][0]["cause"] == "override_ended"
         changes = wait_until(lambda: len(lines := audit_log(gateway, "overload.level")) == 2 and lines, what="the entries")
         assert [(line["who"], line["from"]["level"], line["to"]["level"], line["to"]["cause"]) for line in changes] == [
-            ("penstock", 0, 2, "override"), ("penstock", 2, 0, "override_ended")]
+            ("system", 0, 2, "override"), ("system", 2, 0, "override_ended")]
         versions = gateway.admin("GET", "/admin/v1/overload/versions").json["versions"]
         assert [(one["who"], one["action"]) for one in versions] == [("settings", "config.put"), ("penstock", "overload.put")]
 
@@ -352,7 +352,7 @@ def test_a_real_signal_raises_the_level_step_by_step_and_its_end_lowers_it():
         lines = wait_until(lambda: len(found := audit_log(gateway, "overload.level")) == 8 and found, what="the entries")
         assert [(line["from"]["level"], line["to"]["level"], line["to"]["cause"]) for line in lines] == [
             *((level, level + 1, "pressure") for level in range(4)), *((level, level - 1, "calm") for level in range(4, 0, -1))]
-        assert all(line["who"] == "penstock" and line["target"] == "overload/default" for line in lines)
+        assert all(line["who"] == "system" and line["target"] == "overload/default" for line in lines)
         signal = lines[0]["to"]["signals"]["memory"]
         assert signal["threshold"] == 0.0001 and signal["share"] >= 0.8 and signal["value"] > 0
         assert [change["to"] for change in overload(gateway)["changes"]] == [0, 1, 2, 3, 4, 3, 2, 1]

@@ -144,7 +144,7 @@ def test_a_pool_that_fails_is_left_by_itself_and_the_audit_says_the_figures(gate
     assert entry["new"]["requests"] >= 50 and entry["new"]["failure_share"] == 1 and entry["old"]["failures"] == 0
     assert those_in(gateway, "new", USERS[:200]) == set()  # and nobody meets a failure any more
     line, = audit_log(gateway, "route.return")
-    assert line["who"] == "penstock" and line["target"] == "routes/product"
+    assert line["who"] == "system" and line["target"] == "routes/product"
     assert line["from"]["share"] == 0.5 and line["to"] == entry
     gateway.wait_log("split_returned")
 
