@@ -1,18 +1,7 @@
-/* See tracing.h. A collector that is away is logged once, and so is its return. */
+/* See tracing.h. */
 #include "gateway/tracing.h"
 
 #include "common/call/call.h"
-#include "common/program/log.h"
-
-static void on_state(enum ps_tracer_state state, const char *why)
-{
-    if (state == PS_TRACER_WELL)
-        ps_log(PS_LOG_INFO, "traces_sent");
-    else if (state == PS_TRACER_AWAY)
-        ps_log(PS_LOG_WARN, "traces_not_sent", PS_F_STR("why", why));
-    else
-        ps_log(PS_LOG_WARN, "traces_refused", PS_F_STR("why", why));
-}
 
 int gw_tracing_start(const struct gw_settings *settings, const char *gateway_id, size_t workers,
                      struct ps_tracer **ret_tracer)
@@ -23,7 +12,7 @@ int gw_tracing_start(const struct gw_settings *settings, const char *gateway_id,
                                               .version = PENSTOCK_VERSION,
                                               .instance = gateway_id,
                                               .producers = workers,
-                                              .on_state = on_state};
+                                              .on_state = ps_tracer_log_state};
 
     *ret_tracer = NULL;
     if (settings->tracing.endpoint == NULL)

@@ -24,10 +24,13 @@ struct ps_tracer_settings {
     const struct ps_strings *headers;         /* "Name: value" each */
     const char *service, *version, *instance; /* of the resource */
     size_t producers;                         /* threads that record */
-    /* When the state changes, once each time; on the tracer's thread. `why` is a sentence, "" when
-     * all is well. */
+    /* When the state has changed, on the tracer's thread; to a bad one at most once a minute. `why`
+     * is a sentence, "" when all is well. */
     void (*on_state)(enum ps_tracer_state state, const char *why);
 };
+
+/* An on_state that logs: traces_sent, traces_not_sent, traces_refused. */
+void ps_tracer_log_state(enum ps_tracer_state state, const char *why);
 
 /* Of the setting that names the endpoint. */
 extern const struct ps_format ps_tracer_url;

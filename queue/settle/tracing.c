@@ -2,20 +2,8 @@
  * the click and the payment. */
 #include "queue/settle/tracing.h"
 
-#include "common/program/log.h"
-
 #include <stdio.h>
 #include <unistd.h>
-
-static void on_state(enum ps_tracer_state state, const char *why)
-{
-    if (state == PS_TRACER_WELL)
-        ps_log(PS_LOG_INFO, "traces_sent");
-    else if (state == PS_TRACER_AWAY)
-        ps_log(PS_LOG_WARN, "traces_not_sent", PS_F_STR("why", why));
-    else
-        ps_log(PS_LOG_WARN, "traces_refused", PS_F_STR("why", why));
-}
 
 int st_tracing_start(struct st_tracing *tracing, const struct st_settings *settings)
 {
@@ -26,7 +14,7 @@ int st_tracing_start(struct st_tracing *tracing, const struct st_settings *setti
                                               .version = PENSTOCK_VERSION,
                                               .instance = tracing->instance,
                                               .producers = 1,
-                                              .on_state = on_state};
+                                              .on_state = ps_tracer_log_state};
 
     if (settings->tracing.endpoint == NULL)
         return 0;

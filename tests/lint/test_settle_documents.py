@@ -16,7 +16,7 @@ def test_the_man_page_is_clean():
 
 def test_the_table_of_log_events_has_each_event_of_the_worker_at_its_level():
     coded = {}
-    text = source("queue/settle/worker.c") + source("queue/settle/tracing.c")
+    text = source("queue/settle/worker.c") + source("common/otlp/log_state.c")
     for level, event in re.findall(r'ps_log\(\s*PS_LOG_(\w+),\s*"(\w+)"', text):
         coded[event] = level.lower()
     coded |= {event: "error" for event in re.findall(r'give_up\("(\w+)"', text)}

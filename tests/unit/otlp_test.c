@@ -159,11 +159,12 @@ static void an_answer_says_how_many_spans_it_refuses(void **state)
 
 /* --- A tracer --- */
 
-/* A collector: answers each connection's one request with `answer`, and counts spans. */
+/* A collector: answers each connection's one request with `answer`, in turn with `other` if that is
+ * set, and counts spans. */
 static struct collector {
     int fd;
     pthread_t thread;
-    const char *answer;
+    const char *answer, *other;
     _Atomic int requests, spans;
     _Atomic bool ends;
 } collector;
@@ -187,8 +188,10 @@ static void serve(int fd)
     }
     for (const char *at = request; (at = strstr(at, "\"spanId\"")) != NULL; at++)
         collector.spans++;
+    const char *answer =
+        collector.other != NULL && collector.requests % 2 == 1 ? collector.other : collector.answer;
     collector.requests++;
-    (void)!write(fd, collector.answer, strlen(collector.answer));
+    (void)!write(fd, answer, strlen(answer));
 }
 
 static void *collect(void *arg)
@@ -333,6 +336,25 @@ static void a_collector_that_refuses_is_reported_once_and_what_it_refuses_is_cou
     stop(tracer);
 }
 
+static void a_collector_that_comes_and_goes_is_reported_once_a_minute(void **state)
+{
+    struct ps_tracer *tracer =
+        start("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+
+    (void)state;
+    collector.other = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    for (int i = 1; i <= 6; i++) {
+        record(tracer, 1);
+        while (sum(tracer) < 2 * i)
+            usleep(10000);
+    }
+    assert_int_equal(ps_tracer_count(tracer, PS_SPAN_REFUSED), 6);
+    assert_int_equal(ps_tracer_count(tracer, PS_SPAN_EXPORTED), 6);
+    assert_int_equal(states[PS_TRACER_REFUSED], 1);
+    assert_int_equal(states[PS_TRACER_WELL], 1);
+    stop(tracer);
+}
+
 /* The end waits a second for it, at most. */
 static void without_a_collector_spans_are_dropped_and_the_end_does_not_hang(void **state)
 {
@@ -362,6 +384,7 @@ int main(void)
         cmocka_unit_test(an_answer_says_how_many_spans_it_refuses),
         cmocka_unit_test(each_span_is_counted_once_and_what_fits_arrives),
         cmocka_unit_test(a_collector_that_refuses_is_reported_once_and_what_it_refuses_is_counted),
+        cmocka_unit_test(a_collector_that_comes_and_goes_is_reported_once_a_minute),
         cmocka_unit_test(without_a_collector_spans_are_dropped_and_the_end_does_not_hang),
     };
     if (sodium_init() < 0 || ps_calls_start() < 0)
