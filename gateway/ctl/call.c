@@ -108,7 +108,7 @@ static int judge(const struct ctl *ctl, const struct ctl_call *call, struct ctl_
     return say_refusal(ctl, call, reply);
 }
 
-static int perform(struct ps_caller *caller, const struct ps_call *call,
+static int perform(const struct ctl *ctl, struct ps_caller *caller, const struct ps_call *call,
                    struct ctl_reply *ret_reply)
 {
     struct ps_answer *answer;
@@ -173,6 +173,21 @@ void ctl_reply_done(struct ctl_reply *reply)
     *reply = (struct ctl_reply){0};
 }
 
+int ctl_change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err,
+               struct ctl_reply *ret_reply)
+{
+    int exit = CTL_USAGE;
+
+    *ret_reply = (struct ctl_reply){0};
+    call.body = body;
+    if (body == NULL || err != 0)
+        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
+    else
+        exit = ctl_send(ctl, &call, ret_reply);
+    json_decref(body);
+    return exit;
+}
+
 int ctl_send_and_print(const struct ctl *ctl, const struct ctl_call *call, const char *columns)
 {
     struct ctl_reply reply;
@@ -180,6 +195,17 @@ int ctl_send_and_print(const struct ctl *ctl, const struct ctl_call *call, const
 
     if (exit == CTL_OK && reply.json != NULL)
         exit = ctl_print(ctl, reply.json, columns);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
+int ctl_change_and_print(const struct ctl *ctl, struct ctl_call call, json_t *body, int err)
+{
+    struct ctl_reply reply;
+    int exit = ctl_change(ctl, call, body, err, &reply);
+
+    if (exit == CTL_OK && reply.json != NULL)
+        exit = ctl_print(ctl, reply.json, NULL);
     ctl_reply_done(&reply);
     return exit;
 }

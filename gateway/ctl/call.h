@@ -34,10 +34,18 @@ int ctl_send(const struct ctl *ctl, const struct ctl_call *call,
              struct ctl_reply *ret_reply) PS_MUST_CHECK;
 void ctl_reply_done(struct ctl_reply *reply);
 
+/* A call with a body, which is freed. No body, or `err` not 0: an argument is not valid UTF-8, so
+ * nothing is sent. Else as ctl_send. */
+int ctl_change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err,
+               struct ctl_reply *ret_reply) PS_MUST_CHECK;
+
 /* A call whose answer is only printed: as `columns` say (print.h), or as JSON. */
 int ctl_send_and_print(const struct ctl *ctl, const struct ctl_call *call, const char *columns);
 
-/* {"reason":…} from the options; {} without one. Owner: the caller. NULL: no memory. */
+int ctl_change_and_print(const struct ctl *ctl, struct ctl_call call, json_t *body, int err);
+
+/* {"reason":…} from the options; {} without one. Owner: the caller. NULL: it is not valid UTF-8, or
+ * there is no memory. */
 json_t *ctl_body(const struct ctl *ctl);
 
 #endif

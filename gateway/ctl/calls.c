@@ -41,38 +41,21 @@ int ctl_one_call(struct ctl *ctl)
 {
     const struct row *row;
     struct ctl_reply reply;
-    json_t *body = NULL;
 
     for (row = rows; strcmp(row->command, ctl->command->name) != 0; row++)
         assert(row + 1 < rows + PS_ARRAY_LEN(rows)); /* each such command has one */
     bool changes = row->method != NULL;
-    struct ctl_call call = {.method = row->method,
-                            .path = row->path,
-                            .args = {ctl->args[0], ctl->args[1]},
-                            .if_match = changes && row->method[0] == 'D' ? "*" : NULL};
-    if (changes && (call.body = body = ctl_body(ctl)) == NULL)
-        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
-    int exit = ctl_send(ctl, &call, &reply);
-    json_decref(body);
+    const struct ctl_call call = {.method = row->method,
+                                  .path = row->path,
+                                  .args = {ctl->args[0], ctl->args[1]},
+                                  .if_match = changes && row->method[0] == 'D' ? "*" : NULL};
+    int exit =
+        changes ? ctl_change(ctl, call, ctl_body(ctl), 0, &reply) : ctl_send(ctl, &call, &reply);
     if (exit == CTL_OK && reply.json != NULL)
         exit = ctl_print(
             ctl, row->listed != NULL ? json_object_get(reply.json, row->listed) : reply.json,
             row->columns);
     ctl_reply_done(&reply);
-    return exit;
-}
-
-/* Sends a change, prints the answer, and frees the body; `err`: it could not be made. */
-static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err)
-{
-    int exit = CTL_USAGE;
-
-    call.body = body;
-    if (body == NULL || err != 0)
-        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
-    else
-        exit = ctl_send_and_print(ctl, &call, NULL);
-    json_decref(body);
     return exit;
 }
 
@@ -96,11 +79,11 @@ int ctl_endpoint_put(struct ctl *ctl)
         err |= json_object_set_new(body, "ttl_s", json_integer(options->ttl_s));
     if (options->weight >= 0)
         err |= json_object_set_new(body, "weight", json_integer(options->weight));
-    return change(ctl,
-                  (struct ctl_call){.method = "PUT",
-                                    .path = "/admin/v1/pools/{}/endpoints/{}",
-                                    .args = {ctl->args[0], ctl->args[1]}},
-                  body, err);
+    return ctl_change_and_print(ctl,
+                                (struct ctl_call){.method = "PUT",
+                                                  .path = "/admin/v1/pools/{}/endpoints/{}",
+                                                  .args = {ctl->args[0], ctl->args[1]}},
+                                body, err);
 }
 
 int ctl_cache_purge(struct ctl *ctl)
@@ -114,11 +97,11 @@ int ctl_cache_purge(struct ctl *ctl)
         return ctl_say(CTL_USAGE, "\"%s\" is none of: key, prefix, tag", ctl->args[1]);
     json_t *body = ctl_body(ctl);
     int err = json_object_set_new(body, ctl->args[1], json_string(ctl->args[2]));
-    return change(ctl,
-                  (struct ctl_call){.method = "POST",
-                                    .path = "/admin/v1/caches/{}/purge",
-                                    .args = {ctl->args[0]}},
-                  body, err);
+    return ctl_change_and_print(ctl,
+                                (struct ctl_call){.method = "POST",
+                                                  .path = "/admin/v1/caches/{}/purge",
+                                                  .args = {ctl->args[0]}},
+                                body, err);
 }
 
 /* --- The bundle. --- */
@@ -180,15 +163,9 @@ int ctl_config_rollback(struct ctl *ctl)
                                   .args = {query, kinds_query(ctl), options->kinds},
                                   .if_match = "*"};
     json_t *body = ctl_body(ctl);
-    struct ctl_call sent = call;
     struct ctl_reply reply;
-    if (body == NULL || json_object_set_new(body, "revision", json_integer(revision)) != 0) {
-        json_decref(body);
-        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
-    }
-    sent.body = body;
-    int exit = ctl_send(ctl, &sent, &reply);
-    json_decref(body);
+    int err = json_object_set_new(body, "revision", json_integer(revision));
+    int exit = ctl_change(ctl, call, body, err, &reply);
     if (exit == CTL_OK && options->dry_run)
         exit = ctl_print(ctl, json_object_get(reply.json, "changes"), "document action difference");
     else if (exit == CTL_OK && ctl_wants_json(ctl))

@@ -27,21 +27,6 @@ static json_t *text_json(const char *text, int *err)
     return json;
 }
 
-/* Sends a change with the body, which it frees; `err`: the body could not be made. */
-static int change(const struct ctl *ctl, struct ctl_call call, json_t *body, int err,
-                  struct ctl_reply *ret_reply)
-{
-    int exit = CTL_USAGE;
-
-    call.body = body;
-    if (body == NULL || err != 0)
-        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
-    else
-        exit = ctl_send(ctl, &call, ret_reply);
-    json_decref(body);
-    return exit;
-}
-
 /* --- override --- */
 
 /* A number if the text is one, else a word such as "off". */
@@ -71,7 +56,7 @@ int ctl_override_set(struct ctl *ctl)
         set(body, "ttl_s", json_integer(ctl->options.ttl_s)) != 0 ||
         set(body, "gateway", text_json(ctl->options.gateway, &err)) != 0)
         err = -1;
-    int exit = change(ctl, call, body, err, &reply);
+    int exit = ctl_change(ctl, call, body, err, &reply);
     if (exit != CTL_OK)
         return exit;
     const json_t *shown = json_object_get(reply.json, "override");
@@ -88,7 +73,7 @@ int ctl_override_end(struct ctl *ctl)
         .path = "/admin/v1/overrides/{}{+}{}",
         .args = {ctl->args[0], gateway != NULL ? "?gateway=" : "", gateway}};
     struct ctl_reply reply;
-    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+    int exit = ctl_change(ctl, call, ctl_body(ctl), 0, &reply);
 
     if (exit == CTL_OK)
         ctl_reply_done(&reply);
@@ -153,7 +138,7 @@ static int create(const struct ctl *ctl, const char *path, json_t *body, int err
         json_decref(body);
         return exit;
     }
-    exit = change(ctl, call, body, err, &reply);
+    exit = ctl_change(ctl, call, body, err, &reply);
     if (exit == CTL_OK && fd >= 0)
         exit = write_secret(fd, options->out, member, reply.json);
     else if (fd >= 0)
@@ -188,7 +173,7 @@ int ctl_drain(struct ctl *ctl)
 {
     const struct ctl_call call = {.method = "POST", .path = "/admin/v1/drain"};
     struct ctl_reply reply;
-    int exit = change(ctl, call, ctl_body(ctl), 0, &reply);
+    int exit = ctl_change(ctl, call, ctl_body(ctl), 0, &reply);
 
     if (exit == CTL_OK) {
         puts("the gateway drains and then ends");

@@ -243,10 +243,8 @@ static int send_change(const struct ctl *ctl, struct ctl_call call, json_t *body
 {
     struct ctl_reply reply;
 
-    call.body = body;
     call.if_match = "*";
-    int exit = ctl_send(ctl, &call, &reply);
-    json_decref(body);
+    int exit = ctl_change(ctl, call, body, 0, &reply);
     if (exit == CTL_OK && ctl->options.dry_run && !ctl_wants_json(ctl))
         exit = ctl_print(ctl, json_object_get(reply.json, "changes"), "document action difference");
     else if (exit == CTL_OK && reply.json != NULL)
@@ -292,11 +290,8 @@ int ctl_delete(struct ctl *ctl)
         return CTL_USAGE;
     if (kind->is_one)
         return ctl_say(CTL_USAGE, "there is always one %s: edit it, or roll it back", kind->word);
-    json_t *body = ctl_body(ctl);
-    if (body == NULL)
-        return ctl_say(CTL_USAGE, "--reason is not valid UTF-8");
     return send_change(ctl, call_of(kind, name, "DELETE", ctl->options.dry_run ? "?dry_run=1" : ""),
-                       body);
+                       ctl_body(ctl));
 }
 
 /* --- rollback --- */
@@ -327,15 +322,9 @@ int ctl_rollback(struct ctl *ctl)
         return list_versions(ctl, kind, name);
     if (!is_version(next))
         return CTL_USAGE;
-    json_t *body = ctl_body(ctl);
-    if (body == NULL || json_object_set_new(body, "version", json_integer(atoll(next))) != 0) {
-        json_decref(body);
-        return ctl_say(CTL_FAILED, "out of memory");
-    }
-    struct ctl_call call =
+    const struct ctl_call call =
         call_of(kind, name, "POST", ctl->options.dry_run ? "/rollback?dry_run=1" : "/rollback");
-    call.body = body;
-    int exit = ctl_send_and_print(ctl, &call, NULL);
-    json_decref(body);
-    return exit;
+    json_t *body = ctl_body(ctl);
+    int err = json_object_set_new(body, "version", json_integer(atoll(next)));
+    return ctl_change_and_print(ctl, call, body, err);
 }

@@ -47,15 +47,10 @@ static int print_run(const struct ctl *ctl, json_t *json)
  * leaves something. Takes the body over; `err`: it could not be made. */
 static int send_and_print(const struct ctl *ctl, struct ctl_call call, json_t *body, int err)
 {
-    struct ctl_reply reply = {0};
-    int exit = CTL_USAGE;
+    struct ctl_reply reply;
+    int exit = call.method != NULL ? ctl_change(ctl, call, body, err, &reply)
+                                   : ctl_send(ctl, &call, &reply);
 
-    call.body = body;
-    if (call.method != NULL && (body == NULL || err != 0))
-        (void)ctl_say(CTL_USAGE, "an argument is not valid UTF-8");
-    else
-        exit = ctl_send(ctl, &call, &reply);
-    json_decref(body);
     if (exit != CTL_OK)
         return exit;
     const char *would = json_string_value(json_object_get(reply.json, "would"));

@@ -38,15 +38,12 @@ int ctl_sale_show(struct ctl *ctl)
 /* "sale pause": the second word is the last part of the path. */
 int ctl_sale_act(struct ctl *ctl)
 {
-    json_t *body = ctl_body(ctl);
     const struct ctl_call call = {.method = "POST",
                                   .path = SALE "/{+}",
-                                  .args = {ctl->args[0], strchr(ctl->command->name, ' ') + 1},
-                                  .body = body};
+                                  .args = {ctl->args[0], strchr(ctl->command->name, ' ') + 1}};
     struct ctl_reply reply;
+    int exit = ctl_change(ctl, call, ctl_body(ctl), 0, &reply);
 
-    int exit = body != NULL ? ctl_send(ctl, &call, &reply) : ctl_say(CTL_FAILED, "out of memory");
-    json_decref(body);
     if (exit != CTL_OK)
         return exit;
     if (ctl_wants_json(ctl)) {
@@ -73,19 +70,12 @@ int ctl_sale_adjust(struct ctl *ctl)
         return ctl_say(CTL_USAGE,
                        "--id is needed: calls with the same id count once, so a call can "
                        "be repeated if its outcome is unknown");
+    const struct ctl_call call = {
+        .method = "POST", .path = SALE "/skus/{}/adjust", .args = {ctl->args[0], ctl->args[1]}};
     json_t *body = ctl_body(ctl);
-    if (body == NULL || json_object_set_new(body, "delta", json_integer(delta)) != 0 ||
-        json_object_set_new(body, "adjust_id", json_string(ctl->options.id)) != 0) {
-        json_decref(body);
-        return ctl_say(CTL_USAGE, "--id is not valid UTF-8");
-    }
-    const struct ctl_call call = {.method = "POST",
-                                  .path = SALE "/skus/{}/adjust",
-                                  .args = {ctl->args[0], ctl->args[1]},
-                                  .body = body};
-    int exit = ctl_send_and_print(ctl, &call, NULL);
-    json_decref(body);
-    return exit;
+    int err = json_object_set_new(body, "delta", json_integer(delta));
+    err |= json_object_set_new(body, "adjust_id", json_string(ctl->options.id));
+    return ctl_change_and_print(ctl, call, body, err);
 }
 
 /* An audit that fails is reported as a refusal, so that a script notices it. */

@@ -26,13 +26,10 @@ int ctl_watch_list(struct ctl *ctl)
 
 int ctl_watch_end(struct ctl *ctl)
 {
-    json_t *body = ctl_body(ctl);
-    const struct ctl_call call = {
-        .method = "DELETE", .path = path, .args = {ctl->args[0]}, .body = body};
+    const struct ctl_call call = {.method = "DELETE", .path = path, .args = {ctl->args[0]}};
     struct ctl_reply reply;
-    int exit = ctl_send(ctl, &call, &reply);
+    int exit = ctl_change(ctl, call, ctl_body(ctl), 0, &reply);
 
-    json_decref(body);
     ctl_reply_done(&reply);
     return exit;
 }
@@ -41,17 +38,12 @@ int ctl_watch_end(struct ctl *ctl)
 static int begin(const struct ctl *ctl)
 {
     int64_t ttl_s = ctl->options.ttl_s > 0 ? ctl->options.ttl_s : TTL_S;
+    const struct ctl_call call = {.method = "PUT", .path = path, .args = {ctl->args[0]}};
     json_t *body = ctl_body(ctl);
-    const struct ctl_call call = {
-        .method = "PUT", .path = path, .args = {ctl->args[0]}, .body = body};
     struct ctl_reply reply;
+    int err = json_object_set_new(body, "ttl_s", json_integer(ttl_s));
+    int exit = ctl_change(ctl, call, body, err, &reply);
 
-    if (body == NULL || json_object_set_new(body, "ttl_s", json_integer(ttl_s)) != 0) {
-        json_decref(body);
-        return ctl_say(CTL_FAILED, "out of memory");
-    }
-    int exit = ctl_send(ctl, &call, &reply);
-    json_decref(body);
     ctl_reply_done(&reply);
     return exit;
 }
