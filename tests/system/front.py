@@ -12,7 +12,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from penstock import ROOT, free_port, wait_until
+from penstock import ROOT, call, free_port, wait_until
+
+ORDERS = "/v1/sales/x/orders"
 
 
 def tool(name):
@@ -129,6 +131,26 @@ class Pretenders:
         for server in self.servers[:count]:
             server.die()
         del self.servers[:count]
+
+
+def bearer(token, **more):
+    return {"Authorization": f"Bearer {token}", **more}
+
+
+def buy(port, headers=None, path=ORDERS):
+    return call(port, "POST", path, {"sku": "phone"}, headers, timeout=20)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    return Shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture()
+def gateways():
+    pretenders = Pretenders()
+    yield pretenders
+    pretenders.stop()
 
 
 class Front:

@@ -5,23 +5,11 @@ import tempfile
 import time
 
 import pytest
-from front import Envoy, EnvoyWithProxyProtocol, HAProxy, HAProxyOverUnix, HAProxyWithProxyProtocol, Pretenders, Shop, Varnish
+from front import ORDERS, Envoy, EnvoyWithProxyProtocol, HAProxy, HAProxyOverUnix, HAProxyWithProxyProtocol, Varnish, bearer, buy
+from front import gateways, shop  # noqa: F401 (fixtures)
 from penstock import Gateway, call, free_port, wait_until
 
-ORDERS = "/v1/sales/x/orders"
 SALE_ORDERS = "/v1/sales/sale/orders"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    return Shop(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture()
-def gateways():
-    pretenders = Pretenders()
-    yield pretenders
-    pretenders.stop()
 
 
 @pytest.fixture()
@@ -30,14 +18,6 @@ def envoy(tmp_path, shop, gateways):
         wait_until(lambda: call(proxy.port, "GET", "/v1/sales/x").status == 200, what="a gateway behind the proxy")
         gateways.asked.clear()
         yield proxy
-
-
-def bearer(token, **more):
-    return {"Authorization": f"Bearer {token}", **more}
-
-
-def buy(port, headers=None, path=ORDERS):
-    return call(port, "POST", path, {"sku": "phone"}, headers, timeout=20)
 
 
 FORGED = {"X-User-Id": "mallory", "X-Forwarded-For": "192.0.2.9", "Forwarded": "for=192.0.2.9", "X-Real-IP": "192.0.2.9", "Penstock-Rehearsal": "v1", "X-Request-Id": "mine"}

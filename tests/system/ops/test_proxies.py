@@ -10,16 +10,10 @@ import time
 
 import pytest
 from ecs import read_lines
-from front import HAProxy, HAProxyWithEcs, HAProxyWithPages, Nginx, NginxWithEcs, NginxWithPages, Pretenders, Shop, tool
+from front import ORDERS, HAProxy, HAProxyWithEcs, HAProxyWithPages, Nginx, NginxWithEcs, NginxWithPages, bearer, buy, tool
+from front import gateways, shop  # noqa: F401 (fixtures)
 from penstock import ROOT, Gateway, call, raw, wait_until
 from upstreams import Reply, Upstream
-
-ORDERS = "/v1/sales/x/orders"
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory):
-    return Shop(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(params=[HAProxy, Nginx], ids=["haproxy", "nginx"])
@@ -28,26 +22,11 @@ def kind(request):
 
 
 @pytest.fixture()
-def gateways():
-    pretenders = Pretenders()
-    yield pretenders
-    pretenders.stop()
-
-
-@pytest.fixture()
 def front(kind, tmp_path, shop, gateways):
     with kind(tmp_path, shop, gateways.ports) as proxy:
         wait_until(lambda: call(proxy.port, "GET", "/v1/sales/x").status == 200, what="a gateway behind the proxy")
         gateways.asked.clear()
         yield proxy
-
-
-def bearer(token, **more):
-    return {"Authorization": f"Bearer {token}", **more}
-
-
-def buy(port, headers=None):
-    return call(port, "POST", ORDERS, {"sku": "phone"}, headers, timeout=20)
 
 
 # --- Who buys. ---
