@@ -9,7 +9,12 @@ import {el, moment, number} from './dom.js';
 import {colour, on_look} from './look.js';
 import {tag} from './words.js';
 
-const {uPlot} = globalThis;
+/* The page loads it beside its modules, in any order. */
+const uPlot = globalThis.uPlot ?? await new Promise((resolve, reject) => {
+    const script = document.querySelector('script[src="uplot.js"]');
+    script.addEventListener('load', () => resolve(globalThis.uPlot));
+    script.addEventListener('error', reject);
+});
 
 function stack(ys) {
     const sums = new Array(ys[0]?.length ?? 0).fill(0);

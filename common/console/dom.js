@@ -2,6 +2,7 @@
  *
  *   el('p', {class: 'soft', onclick: fn, hidden: true}, 'text', node, [more], null)
  *   table([{title, cell: row => text or node, number: true}], rows, {caption, empty})
+ *     a row with is_head is the head of those below it
  *   wide(label, node)                         what scrolls sideways on a narrow window, also by keyboard
  *   dialog(title, content, [{label, value, kind}]) -> Promise of the value chosen; null: closed
  *     kind: 'primary', 'danger' (takes something away) or none. `value` may be a function, run at the
@@ -11,10 +12,14 @@
  *     what: a sentence; difference: a node, or [{path, from, to}] (undefined: not there);
  *     dry_run: a node or text with what the gateway said about it, or nothing
  *   countdown(until, on_end)                  an element that counts down to a time
+ *   fill(...nodes)                            puts these on the page before the notices, in place of what was there
  *   say_error(error)                          an ApiError, or anything thrown, as a notice
+ *   said(text)                                what the gateway says in English, in the language of the page:
+ *     as a row of add_said([['{} errors in a row', '连续 {} 次错误'], …]) has it; without one as code
+ *   names(text)                               a text of ours, the names of the API in it as code
  * And all of format.js: number, percent, duration, moment, now. */
 import {duration, moment, now} from './format.js';
-import {add_words, t} from './words.js';
+import {add_words, language, t} from './words.js';
 
 export * from './format.js';
 
@@ -61,7 +66,7 @@ export function table(columns, rows, {caption, empty} = {}) {
     return wide(caption ?? columns.map(column => column.title).join(', '), el('table', {},
         caption ? el('caption', {}, caption) : null,
         el('thead', {}, el('tr', {}, columns.map(column => el('th', {scope: 'col', class: column.number ? 'number' : null}, column.title)))),
-        el('tbody', {}, rows.map(row => el('tr', {}, columns.map((column, i) => cell(column, row, i)))))));
+        el('tbody', {}, rows.map(row => el('tr', {class: row.is_head ? 'head' : null}, columns.map((column, i) => cell(column, row, i)))))));
 }
 
 let dialogs = 0;
@@ -100,13 +105,62 @@ export function notice(kind, text) {
         setTimeout(() => box.remove(), 6000);
 }
 
+export function fill(...nodes) {
+    document.body.querySelectorAll(':scope > :not(.notices, dialog)').forEach(old => old.remove());
+    document.body.prepend(...nodes);
+}
+
 export function clear_notices() {
     polite.replaceChildren();
     urgent.replaceChildren();
 }
 
+/* Rows by their text, or with a pattern where something differs in it. */
+const exact = new Map(), patterns = [];
+
+export function add_said(rows) {
+    for (const [text, translated] of rows)
+        if (text.includes('{}'))
+            patterns.push({of: new RegExp('^' + text.split('{}').map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('(.+?)') + '$', 's'), parts: translated.split('{}')});
+        else
+            exact.set(text, translated);
+}
+
+/* In a Chinese text, what is written in Latin letters is a name; those of things that everybody knows stay. */
+const NAMES = /([[{].*[\]}]|"[^"]*"|[A-Za-z_][\w.:=/{}-]*(?: [a-z]\S*)*)/;
+const KNOWN = /^(Penstock|SKU|JSON|CSV|HTTP|Redis|Kafka|CPU|PSI|SHA-256|CDN|IPv6|Host|KiB|p\d+|.{1,2})$/;
+
+export function names(text) {
+    return language() === 'en' ? text : text.split(NAMES).map((part, i) => i % 2 === 1 && !KNOWN.test(part) ? el('code', {}, part) : part);
+}
+
+function translated(text) {
+    if (exact.has(text))
+        return names(exact.get(text));
+    const [, pointer, rest] = /^(\/\S*): (.*)$/s.exec(text) ?? [];
+    if (pointer)
+        return [el('code', {}, pointer), '：', said(rest)];
+    for (const {of, parts} of patterns) {
+        const found = of.exec(text);
+        if (found)
+            return parts.map((part, i) => i === 0 ? names(part) : [said(found[i]), names(part)]);
+    }
+    return null;
+}
+
+export function said(text) {
+    if (language() === 'en' || !/[A-Za-z]{2}/.test(text ?? ''))
+        return text;
+    return translated(text) ?? el('code', {lang: 'en'}, text);
+}
+
 export function error_text(error) {
-    return error?.status === 0 ? t('dom.not_reached') : error?.problem?.detail ?? error?.problem?.title ?? String(error?.message ?? error);
+    const {title, detail} = error?.problem ?? {};
+    if (error?.status === 0)
+        return t('dom.not_reached');
+    if (language() === 'en' || !detail)
+        return said(detail ?? title ?? String(error?.message ?? error));
+    return translated(detail) ?? [said(title), '：', said(detail)];
 }
 
 export function say_error(error) {

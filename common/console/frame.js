@@ -3,9 +3,8 @@
  *   frame({stream, gateway, tools, pages, stale}) -> {main, draw()}
  *   stream: of stream.js; gateway: () => its name; tools, pages: () => nodes, pages may be missing
  *   stale: what else to say while nothing comes, or nothing
- *   main: the element for the page; draw() puts the frame on the page, anew after a change of language
- *   fill(...nodes): puts these before the notices, in place of what was there */
-import {el, moment, number, set_clock} from './dom.js';
+ *   main: the element for the page; draw() puts the frame on the page, anew after a change of language */
+import {el, fill, moment, number, said, set_clock} from './dom.js';
 import {add_words, t} from './words.js';
 
 add_words({
@@ -23,15 +22,10 @@ add_words({
 
 const PATIENCE_MS = 3000; /* a stream that has just begun is not late */
 
-export function fill(...nodes) {
-    document.body.querySelectorAll(':scope > :not(.notices, dialog)').forEach(old => old.remove());
-    document.body.prepend(...nodes);
-}
-
 export function frame({stream, gateway, tools, pages, stale = () => ''}) {
     const began = performance.now(), main = el('main', {id: 'main', tabindex: '-1'});
     const pulse = el('p', {class: 'pulse'}), bar = el('p', {class: 'stale-bar', role: 'alert', hidden: true}, el('span', {}), el('span', {'aria-hidden': 'true'})); /* the seconds are not read out */
-    let state = {live: false, since: null, why: null}, draw_pages = () => {};
+    let state = {live: false, since: null, why: null}, draw_pages = () => {}, shown = '';
 
     const say = () => {
         const known = state.since !== null, at = stream.last?.at, name = gateway() || t('frame.the_gateway');
@@ -40,9 +34,11 @@ export function frame({stream, gateway, tools, pages, stale = () => ''}) {
             el('span', {class: 'soft'}, (at ? moment(at) + ' · ' : '') + name));
         bar.hidden = state.live || (!known && state.why === null && performance.now() - began < PATIENCE_MS);
         const text = known ? t('frame.stale_bar', {at: moment(at), gateway: name}) : t('frame.stale_never', {gateway: name});
-        const whole = bar.hidden ? '' : [text, state.why, stale()].filter(Boolean).join(' ');
-        if (bar.firstChild.textContent !== whole)
-            bar.firstChild.textContent = whole;
+        const whole = bar.hidden ? [] : [text, state.why, stale()].filter(Boolean), key = whole.join(' ');
+        if (shown !== key) {
+            shown = key;
+            bar.firstChild.replaceChildren(el('span', {}, whole.map(one => [one === state.why ? said(one) : one, ' '])));
+        }
         bar.lastChild.textContent = known && !bar.hidden ? ' ' + t('frame.silent_for', {s: number(Math.round((Date.now() - state.since) / 1000), 's')}) : '';
         main.classList.toggle('is-stale', !state.live && known);
     };

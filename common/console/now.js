@@ -42,7 +42,7 @@ add_words({
     'now.lapses_in': {en: 'lapses in', zh: '失效倒计时'},
     'now.no_end': {en: 'until somebody ends it', zh: '直到有人结束'},
     'now.end': {en: 'End', zh: '结束'},
-    'now.take_back': {en: 'Take back', zh: '还原'},
+    'now.revert': {en: 'Revert', zh: '还原'},
     'now.cancel': {en: 'Cancel', zh: '取消'},
     'now.state_waiting_approval': {en: 'waits for approval', zh: '等待审批'},
     'now.state_armed': {en: 'armed', zh: '待触发'},
@@ -153,7 +153,7 @@ function override_row(one, desk) {
 
 function run_row(one, desk) {
     const begun = one.state === 'active' || one.state === 'suspended', end = begun ? one.until : one.lapses_at;
-    const label = t(begun ? 'now.take_back' : 'now.cancel');
+    const label = t(begun ? 'now.revert' : 'now.cancel');
     const button = desk.end_run && el('button', {type: 'button', class: 'danger', 'aria-label': `${label}: ${one.plan}`, onclick: () => desk.end_run(one)}, label);
     return row(t('now.plan'), [el('code', {}, one.plan), ' ', t('now.state_' + one.state)], [t('now.by_nobody', {who: one.by}), ' · ', moment(one.since)],
         end ? [t(begun ? 'now.ends_in' : 'now.lapses_in'), ' ', countdown(end)] : t('now.no_end'), button);

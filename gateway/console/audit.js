@@ -2,7 +2,7 @@
 // the page computes these hashes again from the bytes that the gateway sent.
 import {call} from './api.js';
 import {differences, difference_view} from './diff.js';
-import {el, moment, notice, number, say_error} from './dom.js';
+import {el, moment, names, notice, number, say_error} from './dom.js';
 import {cells_table, put_again} from './looking.js';
 import {named, page_path} from './kinds.js';
 import {t} from './words.js';
@@ -37,7 +37,7 @@ function chain_view(lines) {
         return el('p', {class: 'warning'}, t('audit.no_hash'));
     if (broken.length > 0)
         return el('p', {class: 'fault', role: 'alert'}, t('audit.broken', {seq: broken.map(line => line.one.seq).join(', ')}));
-    return el('p', {class: 'soft'}, t(unknown > 0 ? 'audit.holds_in_part' : 'audit.holds', {count: number(lines.length), unknown: number(unknown)}));
+    return el('p', {class: 'soft'}, names(t(unknown > 0 ? 'audit.holds_in_part' : 'audit.holds', {count: number(lines.length), unknown: number(unknown)})));
 }
 
 function target_view(target) {

@@ -22,7 +22,7 @@ const columns = [
 ];
 
 async function purge(page) {
-    const answer = await ask({title: t('caches.purge'), text: t('caches.purge.text'), danger: true, fields: [
+    const answer = await ask({title: t('caches.purge_of', {name: page.name}), button: t('caches.purge_now'), text: t('caches.purge.text'), danger: true, fields: [
         {name: 'by', label: t('caches.by'), options: ['key', 'prefix', 'tag'].map(value => ({value, label: t('caches.by_' + value)}))},
         {name: 'what', label: t('caches.what'), hint: t('caches.what.hint'), required: true, max: 4096}]});
     if (answer === null)

@@ -7,16 +7,15 @@ import {add_words, t} from './words.js';
 add_words({
     'desk.end_override': {en: 'End the override of {target}?', zh: '结束对 {target} 的覆盖？'},
     'desk.override_ended': {en: 'The override of {target} has ended.', zh: '对 {target} 的覆盖已结束。'},
-    'desk.take_back': {en: 'Take back what the plan {plan} changed?', zh: '还原预案 {plan} 所做的更改？'},
-    'desk.taken_back': {en: 'The plan {plan} was taken back.', zh: '预案 {plan} 已还原。'},
+    'desk.revert': {en: 'Revert what the plan {plan} changed?', zh: '还原预案 {plan} 所做的更改？'},
+    'desk.reverted': {en: 'The plan {plan} is reverted.', zh: '预案 {plan} 已还原。'},
     'desk.suspended': {en: 'Somebody changed since what the plan {plan} had set: it is suspended and waits for a decision.', zh: '预案 {plan} 的更改之后又被他人修改，现已挂起，等待决定。'},
     'desk.cancel': {en: 'Cancel the plan {plan} before it begins?', zh: '在预案 {plan} 开始前取消？'},
     'desk.cancelled': {en: 'The plan {plan} was cancelled.', zh: '预案 {plan} 已取消。'},
-    
     'desk.by_itself': {en: 'decided by the gateway itself', zh: '由网关自行决定'},
-    'desk.changes': {en: '{n} changes are taken back, each only if it still is as the plan set it.', zh: '将还原 {n} 项更改，仅限仍保持预案设定值的项目。'},
+    'desk.changes': {en: '{n} changes are reverted, each only if it still is as the plan set it.', zh: '将还原 {n} 项更改，仅限仍保持预案设定值的项目。'},
     'desk.end': {en: 'End it', zh: '结束'},
-    'desk.take_back_button': {en: 'Take it back', zh: '还原'},
+    'desk.revert_button': {en: 'Revert', zh: '还原'},
     'desk.cancel_button': {en: 'Cancel the plan', zh: '取消预案'},
 });
 
@@ -26,7 +25,8 @@ async function history() {
     return (await call('GET', '/admin/v1/overload', {query: {history_s: 600}})).body;
 }
 
-async function end_override({target, gateway}) {
+/** Asks why, and ends it; true: it has ended. */
+export async function end_override({target, gateway}) {
     const path = '/admin/v1/overrides/' + part(target), query = gateway ? {gateway} : {};
     try {
         const now = (await call('GET', path, {query})).body;
@@ -35,11 +35,13 @@ async function end_override({target, gateway}) {
             difference: [{path: target, from: now.value, to: now.without ?? t('desk.by_itself')}],
         });
         if (confirmed === null)
-            return;
+            return false;
         await call('DELETE', path, {query, body: confirmed});
         notice('ok', t('desk.override_ended', {target}));
+        return true;
     } catch (error) {
         say_error(error);
+        return false;
     }
 }
 
@@ -48,7 +50,7 @@ async function end_run({run, plan, state}) {
     try {
         const {changes} = (await call('GET', path)).body;
         const confirmed = await confirm_change({
-            what: t(begun ? 'desk.take_back' : 'desk.cancel', {plan}), kind: 'danger', label: t(begun ? 'desk.take_back_button' : 'desk.cancel_button'),
+            what: t(begun ? 'desk.revert' : 'desk.cancel', {plan}), kind: 'danger', label: t(begun ? 'desk.revert_button' : 'desk.cancel_button'),
             dry_run: begun ? el('p', {}, t('desk.changes', {n: number(changes.length)})) : null,
         });
         if (confirmed === null)
@@ -57,7 +59,7 @@ async function end_run({run, plan, state}) {
         if (ended.state === 'suspended')
             notice('warn', t('desk.suspended', {plan}));
         else
-            notice('ok', t(begun ? 'desk.taken_back' : 'desk.cancelled', {plan}));
+            notice('ok', t(begun ? 'desk.reverted' : 'desk.cancelled', {plan}));
     } catch (error) {
         say_error(error);
     }

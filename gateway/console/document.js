@@ -3,9 +3,9 @@
 // somebody else has changed the document meanwhile, both changes are shown and nothing is overwritten.
 import {ApiError, call} from './api.js';
 import {copy, differences, difference_view, equal, set, split, three_way, three_way_view} from './diff.js';
-import {confirm_change, el, notice, number, say_error} from './dom.js';
+import {confirm_change, el, notice, number, said, say_error} from './dom.js';
 import {consequences} from './dry_run.js';
-import {make_form, outgoing} from './form.js';
+import {make_form, no_json, outgoing} from './form.js';
 import {show_history} from './history.js';
 import {api_path, BODY_MAX, bytes_of, has_unsafe_number, offers, page_path, read, schema_of, with_measured} from './kinds.js';
 import {keep_looking, put_again} from './looking.js';
@@ -21,8 +21,7 @@ const unsaved = new Map();
 /** Members that the form does not show: the page shows them, or the dialog of a change asks for them. */
 function hidden(kind, schema) {
     const names = Object.entries(schema.properties).filter(([name, one]) => one.writeOnly && (name === 'reason' || name === kind.named_by));
-    return new Set([...names.map(([name]) => name), ...(kind.keeps_reason ? ['reason'] : []), ...(kind.aside || []),
-                    ...(kind.named_by ? [kind.named_by] : [])]);
+    return new Set([...names.map(([name]) => name), ...(kind.keeps_reason ? ['reason'] : []), ...(kind.named_by ? [kind.named_by] : [])]);
 }
 
 // --- The page. ---
@@ -88,8 +87,9 @@ function leave(page) {
     page.stopped.abort();
     page.stop_looking?.();
     window.removeEventListener('beforeunload', page.hold);
-    if (page.editable && is_changed(page))
-        unsaved.set(draft_key(page), {base: page.base, etag: page.etag, draft: page.form.value()});
+    if (page.editable && is_touched(page))
+        unsaved.set(draft_key(page), {base: page.base, etag: page.etag, draft: page.form.value(), unreadable: page.form.unreadable(),
+                                      raw: page.raw?.value, name: page.name_input?.value});
 }
 
 function back_link(kind, name) {
@@ -100,8 +100,8 @@ function back_link(kind, name) {
 function draw(page, kept) {
     const {root, kind, name, making, schema, editable, ctx} = page;
 
-    page.form = make_form(schema, kept ? kept.draft : page.base, {editable, skip: hidden(kind, schema), names: offers(),
-                                                                  changed: () => say_state(page)});
+    page.form = make_form(schema, kept ? kept.draft : page.base, {editable, skip: hidden(kind, schema), shows_measured: !kind.panel_shows, names: offers(),
+                                                                  unreadable: kept?.unreadable, changed: () => say_state(page)});
     page.heading = el('h1', {tabindex: '-1'}, t('kind.' + kind.word), !kind.single && ' ', !kind.single && (making ? t('doc.new') : el('code', {}, name)));
     page.version = el('p', {class: 'soft version'});
     page.panel = el('div', {class: page.making || !page.extras.panel ? '' : 'card panel'});
@@ -113,16 +113,27 @@ function draw(page, kept) {
                     making && name_field(page), el('h2', {}, t('doc.members')), !editable && may(ctx.role, 'operator') &&
                         el('p', {class: 'warning'}, t('doc.unsafe_number')),
                     mode_switch(page), page.place, editable && buttons(page)].filter(Boolean));
-    page.hold = event => is_changed(page) && event.preventDefault();
+    page.hold = event => is_touched(page) && event.preventDefault();
     window.addEventListener('beforeunload', page.hold);
     if (kept)
-        notice('ok', t('doc.restored'));
+        restore(page, kept);
     say_version(page);
     say_state(page);
     if (!making) {
         say_live(page, page.base);
         page.stop_looking = keep_looking(signal => look(page, signal));
     }
+}
+
+function restore(page, {raw, name}) {
+    if (name !== undefined)
+        page.name_input.value = name;
+    if (raw !== undefined) {
+        switch_mode(page, true);
+        page.raw.value = raw;
+        take_raw(page);
+    }
+    notice('ok', t('doc.restored'));
 }
 
 function name_field(page) {
@@ -170,7 +181,7 @@ function take_raw(page) {
         page.form.put(with_measured(page.schema, value, page.base));
         page.raw_fault.textContent = '';
     } catch (error) {
-        page.raw_fault.textContent = t('form.no_json', {why: error.message});
+        page.raw_fault.textContent = error instanceof SyntaxError ? no_json(error) : error.message;
     }
     say_state(page);
 }
@@ -211,6 +222,16 @@ function is_changed(page) {
     return !equal(body_of(page), outgoing(page.schema, page.base));
 }
 
+/** Is all that was typed JSON? */
+function is_readable(page) {
+    return page.form.is_readable() && !(page.raw && page.raw_fault.textContent !== '');
+}
+
+/** Would something that was typed be lost? */
+function is_touched(page) {
+    return is_changed(page) || !is_readable(page);
+}
+
 function say_state(page) {
     if (!page.editable || !page.state)
         return;
@@ -240,7 +261,7 @@ async function look(page, signal) {
 }
 
 function seen_change(page, found) {
-    if (found !== null && page.editable && !is_changed(page) && page.form.is_readable())
+    if (found !== null && page.editable && !is_touched(page))
         return take_over(page, found);
     if (page.meanwhile.childElementCount === 0)
         page.meanwhile.replaceChildren(el('p', {class: 'card not-normal', role: 'status'}, t(found === null ? 'doc.deleted_meanwhile' : 'doc.changed_meanwhile'), ' ',
@@ -289,7 +310,7 @@ async function save(page) {
     page.says.replaceChildren();
     if (!page.kind.single && name === '')
         return;
-    if (!page.form.is_readable() || page.raw && page.raw_fault.textContent !== '')
+    if (!is_readable(page))
         return notice('error', t('doc.unreadable'));
     if (bytes_of(body) > BODY_MAX)
         return notice('error', t('doc.too_large', {bytes: number(bytes_of(body)), max: number(BODY_MAX)}));
@@ -331,14 +352,14 @@ async function refused(page, error) {
         return show_meanwhile(page);
     const faults = error.problem && error.problem.errors || [];
     const others = page.raw ? faults : page.form.show_faults(faults);
-    say_refusal(page, t('doc.refused', {title: error.problem ? error.problem.title : error.status}),
+    say_refusal(page, [t('doc.refused'), ' ', said(error.problem?.title ?? String(error.status))],
                 others.length > 0 ? others : faults.length === 0 ? [{pointer: '', detail: error.message}] : []);
     return undefined;
 }
 
 function say_refusal(page, text, faults) {
     page.says.replaceChildren(el('div', {class: 'card not-normal refusal', role: 'alert'}, el('p', {}, text), faults.length > 0 &&
-        el('ul', {}, ...faults.map(one => el('li', {}, one.pointer && el('code', {}, one.pointer), one.pointer && ': ', one.detail)))));
+        el('ul', {}, ...faults.map(one => el('li', {}, one.pointer && el('code', {}, one.pointer), one.pointer && ': ', said(one.detail))))));
 }
 
 // --- A change by somebody else. ---

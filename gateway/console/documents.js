@@ -1,6 +1,6 @@
 // A list of documents: what matters of each in columns, looked at anew every few seconds.
 import {show_document} from './document.js';
-import {el, say_error} from './dom.js';
+import {el, names, say_error} from './dom.js';
 import {cells_table, keep_looking, put_again} from './looking.js';
 import {list_page, page_path} from './kinds.js';
 import {may} from './router.js';
@@ -43,7 +43,7 @@ export function show_list(root, ctx, {kind, about, columns, is_part}) {
         }}, t('list.more'))] : []));
         draw();
     };
-    root.append(...[el(is_part ? 'h2' : 'h1', {}, t('kind.all_' + kind.word)), about && el('p', {class: 'soft'}, about),
+    root.append(...[el(is_part ? 'h2' : 'h1', {}, t('kind.all_' + kind.word)), about && el('p', {class: 'soft'}, names(about)),
                     el('div', {class: 'commands'}, el('label', {for: seek.id}, t('list.seek')), seek,
                        may(ctx.role, 'operator') && !kind.fixed && el('a', {class: 'button primary', href: `#/${kind.page}?new=1`}, t('list.new'))),
                     place, more].filter(Boolean));

@@ -1,8 +1,8 @@
 // What a dry run says, for people: the difference of each document, what a limit would have refused,
 // which features a level turns off and how often they were used.
 import {differences, difference_view, patch_differences} from './diff.js';
-import {el, number} from './dom.js';
-import {has_word, t} from './words.js';
+import {el, number, said} from './dom.js';
+import {t} from './words.js';
 
 /** What a changed limit would have refused in the last minute. */
 export function forecast_text({source, seconds, seen, refused, error, one_in}) {
@@ -13,7 +13,7 @@ export function forecast_text({source, seconds, seen, refused, error, one_in}) {
 
 function feature_item({feature, uses_last_minute, while_off}) {
     return el('li', {}, el('code', {}, feature), ' ', t('dry.used', {times: number(uses_last_minute)}), ' ',
-              el('span', {class: 'soft'}, has_word('features.off_' + feature) ? t('features.off_' + feature) : while_off));
+              el('span', {class: 'soft'}, said(while_off)));
 }
 
 /** For each level what it would turn off; `only`: one level. */

@@ -1,10 +1,10 @@
 // Why was this refused? A ref of an answer, or a request that is described, gate by gate.
 import {call} from './api.js';
-import {el, moment, number, percent, say_error} from './dom.js';
+import {el, moment, names, number, percent, said, say_error} from './dom.js';
 import {t} from './words.js';
 
 function field(id, label, more = {}, hint) {
-    return el('div', {class: 'field'}, el('label', {for: id}, label), el('input', {id, type: 'text', autocomplete: 'off', spellcheck: 'false', 'aria-describedby': hint ? `${id}-hint` : null, ...more}),
+    return el('div', {class: 'field'}, el('label', {for: id}, names(label)), el('input', {id, type: 'text', autocomplete: 'off', spellcheck: 'false', 'aria-describedby': hint ? `${id}-hint` : null, ...more}),
               hint && el('p', {class: 'hint', id: `${id}-hint`}, hint));
 }
 
@@ -21,8 +21,8 @@ function rule_view({kind, name, deleted, changed}) {
 }
 
 function refusal_view(found) {
-    return el('div', {}, el('p', {class: 'verdict'}, el('span', {class: 'badge on'}, el('code', {}, found.verdict ?? '?'), found.status !== null && ` ${found.status}`), ' ', found.why),
-              found.remedy && el('p', {}, found.remedy),
+    return el('div', {}, el('p', {class: 'verdict'}, el('span', {class: 'badge on'}, el('code', {}, found.verdict ?? '?'), found.status !== null && ` ${found.status}`), ' ', said(found.why)),
+              found.remedy && el('p', {}, said(found.remedy)),
               facts([['explain.at', moment(found.at)], ['explain.rule', found.rule ? rule_view(found.rule) : t('explain.no_rule')], ['explain.gateway', found.gateway && el('code', {}, found.gateway)],
                      ['explain.level', number(found.level)], ['explain.admission', percent(found.admission)], ['explain.revision', number(found.revision)],
                      ['explain.user_hash', found.user_hash && el('code', {}, found.user_hash)],
@@ -33,7 +33,7 @@ function gate_item(gate) {
     const passes = gate.verdict === 'pass', waits = gate.verdict === 'wait';
     return el('li', {class: passes || waits ? 'gate' : 'gate refuses'}, el('span', {class: `badge ${passes || waits ? '' : 'on'}`}, el('code', {}, gate.verdict)), ' ',
               el('strong', {}, el('code', {}, gate.gate)), gate.rule && [' · ', t('explain.rule'), ' ', el('code', {}, gate.rule)],
-              gate.left !== null && [' · ', t('explain.left', {left: number(gate.left)})], gate.why && el('p', {}, gate.why));
+              gate.left !== null && [' · ', t('explain.left', {left: number(gate.left)})], gate.why && el('p', {}, said(gate.why)));
 }
 
 function page_view(page) {
@@ -75,7 +75,7 @@ function question(title, text, fields, ask) {
             place.replaceChildren();
             say_error(error);
         }
-    }}, el('h2', {}, title), el('p', {class: 'soft'}, text), fields, el('div', {class: 'commands'}, el('button', {type: 'submit', class: 'primary'}, t('explain.ask'))), place);
+    }}, el('h2', {}, names(title)), el('p', {class: 'soft'}, names(text)), el('div', {class: 'row'}, fields), el('div', {class: 'commands'}, el('button', {type: 'submit', class: 'primary'}, t('explain.ask'))), place);
     return form;
 }
 
@@ -98,7 +98,7 @@ async function ask_page(form) {
 
 export function show(root, ctx) {
     const at = id => field(id, t('explain.when'), {name: 'at', placeholder: '2030-11-11T12:00:00Z'}, t('explain.when.hint'));
-    root.append(el('h1', {}, t('nav.explain')), el('p', {class: 'soft'}, t('explain.about')), el('div', {class: 'columns'},
+    root.append(el('h1', {}, t('nav.explain')), el('p', {class: 'soft'}, t('explain.about')), el('div', {class: 'questions'},
         question(t('explain.by_ref'), t('explain.by_ref.text'), [field('explain-ref', t('explain.ref'), {name: 'ref', value: ctx.query.ref ?? '', required: true}),
             field('explain-ref-user', t('explain.user'), {name: 'user'}, t('explain.user.hint'))], ask_ref),
         question(t('explain.by_order'), t('explain.by_order.text'), [field('explain-user', t('explain.user'), {name: 'user', required: true}), field('explain-ip', t('explain.ip'), {name: 'ip', required: true, placeholder: '203.0.113.7'}),
@@ -106,7 +106,7 @@ export function show(root, ctx) {
             field('explain-quantity', t('explain.quantity'), {name: 'quantity', inputmode: 'numeric', value: '1'}), at('explain-at')], ask_order),
         question(t('explain.by_page'), t('explain.by_page.text'), [field('explain-page-ip', t('explain.ip'), {name: 'ip', required: true, placeholder: '203.0.113.7'}), field('explain-page-user', t('explain.user'), {name: 'user'}),
             field('explain-method', t('explain.method'), {name: 'method', placeholder: 'GET'}), field('explain-path', t('explain.path'), {name: 'path', required: true, placeholder: '/p/1'}),
-            el('div', {class: 'field'}, el('label', {for: 'explain-headers'}, t('explain.headers')), el('textarea', {id: 'explain-headers', rows: '3', placeholder: 'Accept-Language: zh', spellcheck: 'false'})),
+            el('div', {class: 'field'}, el('label', {for: 'explain-headers'}, t('explain.headers')), el('textarea', {id: 'explain-headers', rows: '2', placeholder: 'Accept-Language: zh', spellcheck: 'false'})),
             at('explain-page-at')], ask_page)));
     if (ctx.query.ref)
         root.querySelector('form').requestSubmit();

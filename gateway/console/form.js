@@ -2,7 +2,7 @@
 // in place: a member that the schema does not have is listed, kept and sent. The gateway alone judges
 // values, so that what somebody types is sent as it stands; its faults are shown beside their members.
 import {copy, get, is_object, join, set, split, value_view} from './diff.js';
-import {duration, el, moment, now} from './dom.js';
+import {duration, el, moment, names, now, said} from './dom.js';
 import {has_word, t} from './words.js';
 
 let forms = 0;
@@ -65,6 +65,18 @@ function rules(schema, value) {
     return {needed, impossible, way, ways};
 }
 
+function written(schema) {
+    return Object.entries(schema.properties || {}).filter(([, one]) => !one.readOnly);
+}
+
+// Has it objects alone, each with the same few plain members? They are drawn as rows.
+function has_rows(schema) {
+    const all = written(schema).map(([, one]) => one);
+    const names = all.map(one => written(one).map(([name]) => name).join());
+    return all.length > 2 && names[0] !== '' && names.every(one => one === names[0]) && all.every(one => shape(one) === 'members' &&
+        !may_be_null(one) && written(one).every(([, member]) => ['text', 'choice', 'boolean'].includes(shape(member))));
+}
+
 // A value to begin with, where there must be one.
 function first_value(schema) {
     if ('const' in schema)
@@ -97,7 +109,12 @@ function bounds(schema) {
         parts.push(t('form.example', {value: JSON.stringify(schema.examples[0])}));
     if (may_be_null(schema) && shape(schema) === 'text')
         parts.push(t('form.empty_null'));
-    return parts.join(' · ');
+    return parts;
+}
+
+// What stands below a control, but for what is said above all rows.
+function hints(schema, above = []) {
+    return [schema.description, ...bounds(schema)].filter(text => text && !above.includes(text));
 }
 
 function unit_view(unit) {
@@ -192,23 +209,32 @@ function several_control(of, value) {
                    }}), el('code', {}, String(one)))))];
 }
 
+/** Where a text ends to be JSON, as far as the browser says it. */
+export function no_json({message}) {
+    const [, line, column] = /line (\d+) column (\d+)/.exec(message) ?? [];
+    return t('form.no_json') + (line ? ' ' + t('form.no_json_at', {line, column}) : '');
+}
+
 // What has no form of its own. While the text is no JSON, nothing can be saved.
 function json_control(of, value) {
     const {form, parts} = of;
-    const complaint = el('span', {class: 'fault', role: 'alert'});
+    const complaint = el('span', {class: 'fault', role: 'alert'}), pointer = join(parts), typed = form.unreadable.get(pointer);
 
+    if (typed !== undefined)
+        complaint.textContent = t('form.no_json');
     return [el('textarea', attributes(of, {rows: '4', spellcheck: 'false', class: 'json', oninput: event => {
         const text = event.target.value;
         try {
-            form.change(parts, text.trim() === '' ? empty_value(of.schema, false) : JSON.parse(text));
-            form.unreadable.delete(of.id);
+            const member = text.trim() === '' ? empty_value(of.schema, false) : JSON.parse(text);
+            form.unreadable.delete(pointer);
             complaint.textContent = '';
+            form.change(parts, member);
         } catch (error) {
-            form.unreadable.add(of.id);
-            complaint.textContent = t('form.no_json', {why: error.message});
+            form.unreadable.set(pointer, text);
+            complaint.textContent = no_json(error);
             form.changed();
         }
-    }}), value === undefined ? '' : JSON.stringify(value, null, 2)), complaint];
+    }}), typed ?? (value === undefined ? '' : JSON.stringify(value, null, 2))), complaint];
 }
 
 function constant_control(of) {
@@ -286,10 +312,6 @@ function way_choice({form, schema, parts, id}, {way, ways}) {
                  ...ways.map(name => el('option', {value: name, selected: name === way}, name))));
 }
 
-function unknown_members(value, schema, skip) {
-    return Object.keys(value).filter(name => !(name in schema.properties) && !skip.has(name));
-}
-
 function members_box(of, value) {
     const {form, schema, parts} = of;
     const have = is_object(value) ? value : {};
@@ -298,17 +320,34 @@ function members_box(of, value) {
     const all = Object.entries(schema.properties).filter(([name]) => !skip.has(name));
     const wanted = all.filter(([name, one]) => !one.readOnly &&
         (form.editable ? !now.impossible.has(name) || name in have : name in have));
-    const measured = all.filter(([name, one]) => one.readOnly && name in have);
-    const unknown = unknown_members(have, schema, skip);
 
     return [form.editable && now.ways.length > 0 && way_choice(of, now),
-            ...wanted.map(([name, one]) => field(form, one, [...parts, name], {needed: now.needed.has(name)})),
-            measured.length > 0 && el('dl', {class: 'measured', 'aria-label': t('form.read_only')},
+            ...wanted.map(([name, one]) => field(form, one, [...parts, name], {needed: now.needed.has(name), above: of.above})),
+            ...others(form, schema, have, skip)];
+}
+
+// Members that nobody writes here: of the gateway, and those that the schema lacks.
+function others(form, schema, have, skip = new Set()) {
+    const measured = !form.shows_measured ? [] : Object.entries(schema.properties).filter(([name, one]) => one.readOnly && name in have && !skip.has(name));
+    const unknown = Object.keys(have).filter(name => !(name in schema.properties) && !skip.has(name));
+
+    return [measured.length > 0 && el('dl', {class: 'measured', 'aria-label': t('form.read_only')},
                 ...measured.flatMap(([name, one]) => [el('dt', {title: one.description}, el('code', {}, name)),
                                                       el('dd', {}, value_view(have[name]))])),
             unknown.length > 0 && el('div', {class: 'unknown'}, el('p', {}, t('form.unknown')),
                 el('dl', {}, ...unknown.flatMap(name => [el('dt', {}, el('code', {}, name)),
                                                         el('dd', {}, value_view(have[name]))])))];
+}
+
+// What every row would say of a member is said once, above them.
+function rows_box(of, value) {
+    const {form, schema, parts} = of, rows = written(schema);
+    const common = written(rows[0][1]).map(([name, one]) => [name, hints(one).filter(text => rows.every(([, row]) => hints(row.properties[name]).includes(text)))]);
+    const above = common.flatMap(([, texts]) => texts);
+    return [form.editable && el('dl', {class: 'hint'}, common.flatMap(([name, texts]) => texts.length > 0 ? [el('dt', {}, el('code', {}, name)), el('dd', {}, names(texts.join(' · ')))] : [])),
+            el('div', {class: 'rows'}, rows.filter(([name]) => form.editable || get(value, [name]) !== undefined)
+                .map(([name, one]) => field(form, one, [...parts, name], {above}))),
+            ...others(form, schema, is_object(value) ? value : {})];
 }
 
 // One select names what it is; null is one of the answers.
@@ -349,20 +388,20 @@ function is_there(of, value) {
 
 function box_field(of, value) {
     const {form, schema, parts, id} = of;
-    const may_lack = may_be_null(schema);
+    const may_lack = may_be_null(schema), box = shape(schema) === 'members' && has_rows(schema) ? rows_box : BOXES[shape(schema)];
     const here = !may_lack || value !== null && value !== undefined;
     return el('fieldset', {class: 'field box', id, 'data-pointer': join(parts), tabindex: '-1'},
-              el('legend', {}, el('code', {}, of.word)), schema.description && el('p', {class: 'hint'}, schema.description),
-              form.editable && bounds(schema) !== '' && el('p', {class: 'hint'}, bounds(schema)),
+              el('legend', {}, el('code', {}, of.word)), schema.description && el('p', {class: 'hint'}, names(schema.description)),
+              form.editable && bounds(schema).length > 0 && el('p', {class: 'hint'}, names(bounds(schema).join(' · '))),
               el('p', {class: 'fault faults', id: `${id}-faults`}),
               may_lack && (form.editable ? is_there(of, value) : !here && value_view(value === undefined ? undefined : null)),
-              ...(here ? BOXES[shape(schema)](of, value) : []));
+              ...(here ? box(of, value) : []));
 }
 
-function field(form, schema, parts, {needed, word}) {
+function field(form, schema, parts, {needed, word, above}) {
     const id = form.id + join(parts);
     const value = get(form.draft, parts);
-    const of = {form, schema, parts, id, needed, describedby: `${id}-hint ${id}-faults`,
+    const of = {form, schema, parts, id, needed, above, describedby: `${id}-hint ${id}-faults`,
                 word: word || String(parts[parts.length - 1])};
 
     if (shape(schema) in BOXES)
@@ -377,7 +416,7 @@ function field(form, schema, parts, {needed, word}) {
               el(is_group ? 'span' : 'label', is_group ? {class: 'label', id: `${id}-label`} : {for: id}, label,
                  needed && [' ', el('span', {class: 'needed'}, t('form.needed'))]),
               el('div', {class: 'control'}, ...(wrong ? json_control : CONTROLS[shape(schema)])(of, value)),
-              el('p', {class: 'hint', id: `${id}-hint`}, [schema.description, bounds(schema)].filter(Boolean).join(' · ')),
+              el('p', {class: 'hint', id: `${id}-hint`}, names(hints(schema, above).join(' · '))),
               el('p', {class: 'fault faults', id: `${id}-faults`}));
 }
 
@@ -418,7 +457,7 @@ function show_faults(form, faults) {
             others.push(fault);
             continue;
         }
-        says.append(el('span', {}, fault.pointer === place.dataset.pointer ? fault.detail : `${fault.pointer}: ${fault.detail}`));
+        says.append(el('span', {}, fault.pointer !== place.dataset.pointer && [el('code', {}, fault.pointer), ': '], said(fault.detail)));
         const control = document.getElementById(form.id + place.dataset.pointer);
         if (control)
             control.setAttribute('aria-invalid', 'true');
@@ -462,10 +501,11 @@ function schema_at(form, parts) {
     return schema;
 }
 
-// options: `editable`; `skip`, names of members that the page shows itself; `names(member)`, a promise of the
-// names that exist for it, or null; `changed()`.
-export function make_form(schema, value, {editable, skip = new Set(), names = () => null, changed = () => {}}) {
-    const form = {id: `form${++forms}`, schema, draft: copy(value), editable, skip, changed, unreadable: new Set(),
+// options: `editable`; `skip`, names of members that the page shows itself; `shows_measured`: also those that only
+// the gateway sets; `names(member)`, a promise of the names that exist for it, or null; `changed()`;
+// `unreadable`, what was typed and is no JSON, by pointers: unreadable() gives it.
+export function make_form(schema, value, {editable, skip = new Set(), shows_measured = true, names = () => null, changed = () => {}, unreadable = []}) {
+    const form = {id: `form${++forms}`, schema, draft: copy(value), editable, skip, shows_measured, changed, unreadable: new Map(unreadable),
                   node: el('div', {class: 'form'})};
 
     form.change = (parts, member) => {
@@ -485,7 +525,7 @@ export function make_form(schema, value, {editable, skip = new Set(), names = ()
         return list;
     };
     draw(form);
-    return {node: form.node, value: () => form.draft, is_readable: () => form.unreadable.size === 0,
+    return {node: form.node, value: () => form.draft, is_readable: () => form.unreadable.size === 0, unreadable: () => [...form.unreadable],
             // The next value; it is drawn by set_value, when the form is looked at again.
             put(next) {
                 form.draft = next;

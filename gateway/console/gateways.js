@@ -1,6 +1,6 @@
 // The gateways of a cluster, and this one's breakers and flow.
 import {call} from './api.js';
-import {el, moment, number, percent} from './dom.js';
+import {el, moment, number, percent, said} from './dom.js';
 import {cells_table, keep_looking, put_again} from './looking.js';
 import {may} from './router.js';
 import {t} from './words.js';
@@ -21,7 +21,7 @@ function breakers_table(ctx, breakers) {
                   {key: 'failures', title: t('breakers.failures'), numeric: true}, {key: 'slow', title: t('breakers.slow'), numeric: true}, {key: 'openings', title: t('breakers.openings'), numeric: true},
                   {key: 'override', title: t('breakers.override')}],
                  breakers.map(one => ({key: one.name, name: el('code', {}, one.name),
-                     state: [el('span', {class: `badge ${one.state === 'closed' ? '' : 'on'}`}, el('code', {}, one.state)), ' ', moment(one.since), one.why && [' ', one.why]],
+                     state: [el('span', {class: `badge ${one.state === 'closed' ? '' : 'on'}`}, el('code', {}, one.state)), ' ', moment(one.since), one.why && [' ', said(one.why)]],
                      calls: number(one.window.calls), failures: percent(one.window.failure_share), slow: percent(one.window.slow_share), openings: number(one.openings),
                      override: [one.override ? el('code', {}, one.override) : '–', set_link(ctx, `breaker:${one.name}`)]})));
 }

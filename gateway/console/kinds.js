@@ -7,21 +7,21 @@ export const BODY_MAX = 1048576; // bytes that the gateway takes
 
 /* id: of its schema. page: the address of its list, #/page; a document's is #/page/NAME.
  * listed: the member of a list that has the documents, by name, or with `named_by` an array.
- * fixed: there are neither more nor fewer of them. single: there is one, without a name. */
+ * fixed: there are neither more nor fewer of them. single: there is one, without a name.
+ * panel_shows: the panel above the form has what the gateway sets, so the form leaves it out. */
 export const KINDS = {
     sale: {id: 'sale', page: 'sales', api: '/admin/v1/sales', listed: 'sales', named_by: 'sale', word: 'sale'},
     limit: {id: 'limit', page: 'limits', api: '/admin/v1/limits', listed: 'limits', word: 'limit'},
     block_user: {id: 'block_user', page: 'blocklist/users', api: '/admin/v1/blocklist/users', listed: 'users',
-                 named_by: 'user', word: 'block_user', keeps_reason: true},
+                 named_by: 'user', word: 'block_user', keeps_reason: true, panel_shows: true},
     block_ip: {id: 'block_ip', page: 'blocklist/ips', api: '/admin/v1/blocklist/ips', listed: 'ips',
-               named_by: 'range', word: 'block_ip', keeps_reason: true},
-    route: {id: 'route', page: 'routes', api: '/admin/v1/routes', listed: 'routes', word: 'route'},
-    pool: {id: 'pool', page: 'pools', api: '/admin/v1/pools', listed: 'pools', word: 'pool', aside: ['live']},
-    cache: {id: 'cache', page: 'caches', api: '/admin/v1/caches', listed: 'caches', word: 'cache', aside: ['live']},
+               named_by: 'range', word: 'block_ip', keeps_reason: true, panel_shows: true},
+    route: {id: 'route', page: 'routes', api: '/admin/v1/routes', listed: 'routes', word: 'route', panel_shows: true},
+    pool: {id: 'pool', page: 'pools', api: '/admin/v1/pools', listed: 'pools', word: 'pool', panel_shows: true},
+    cache: {id: 'cache', page: 'caches', api: '/admin/v1/caches', listed: 'caches', word: 'cache', panel_shows: true},
     feature: {id: 'feature', page: 'features', api: '/admin/v1/features', listed: 'features', word: 'feature',
-              fixed: true},
-    overload: {id: 'overload', page: 'overload', api: '/admin/v1/overload', word: 'overload', fixed: true, single: true,
-               aside: ['features', 'changes', 'history', 'shedding']},
+              fixed: true, panel_shows: true},
+    overload: {id: 'overload', page: 'overload', api: '/admin/v1/overload', word: 'overload', fixed: true, single: true, panel_shows: true},
     plan: {id: 'plan', page: 'plans', api: '/admin/v1/plans', listed: 'plans', word: 'plan'},
 };
 

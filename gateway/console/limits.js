@@ -1,7 +1,7 @@
 // Limits: rules with their figures, their trials, and how they are overridden now.
 import {call} from './api.js';
 import {show_kind} from './documents.js';
-import {el, number} from './dom.js';
+import {el, names, number} from './dom.js';
 import {KINDS} from './kinds.js';
 import {t} from './words.js';
 import {override_panel} from './override_parts.js';
@@ -15,7 +15,7 @@ function rate_text({rate, period_s, burst, algorithm}) {
 
 function scope(doc) {
     const list = [doc.sale && ['sale', doc.sale], doc.route && ['route', doc.route]].filter(Boolean);
-    return [(doc.applies_to || []).join(', '), ...list.map(([word, name]) => [' · ', word, ' ', el('code', {}, name)])];
+    return [(doc.applies_to || []).map(one => [el('code', {}, one), ' ']), ...list.map(([word, name]) => [' · ', el('code', {}, word), ' ', el('code', {}, name)])];
 }
 
 const columns = [
@@ -40,7 +40,7 @@ async function counters(name) {
 function panel(place, doc, page) {
     Promise.all([counters(page.name), override_panel(page, `limit:${page.name}`)]).then(([counted, override]) =>
         page.put_panel(place, [counted, override.key], () => [
-            el('p', {}, t('limits.counted', Object.fromEntries(Object.entries(counted).map(([key, value]) => [key, value ?? '–'])))), override.node()]))
+            el('p', {}, names(t('limits.counted', Object.fromEntries(Object.entries(counted).map(([key, value]) => [key, value ?? '–']))))), override.node()]))
         .catch(page.say_trouble);
 }
 

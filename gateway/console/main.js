@@ -1,16 +1,11 @@
-/* The console: signs in, draws the frame (state of the stream, pages, switches), shows pages.
+/* The console's sign-in. Everything behind it (signed_in.js) is loaded while somebody enters the token, so that the page
+ * is there at once.
  *
  * Signing out, and a token that the gateway no longer takes, load the page anew: so nothing that was
  * read stays in its memory. */
-import {authorization, on_sign_out, sign_in, sign_out} from './api.js';
-import {clear_notices, el, number} from './dom.js';
-import {fill, frame} from './frame.js';
+import {ApiError, on_sign_out, sign_in} from './api.js';
+import {clear_notices, el, error_text, fill, number} from './dom.js';
 import {language_switch, look_switch} from './look.js';
-import {desk_of} from './desk.js';
-import {show_now} from './now.js';
-import './pages.js';
-import {groups, here, leave, offered, register, show} from './router.js';
-import {open_stream} from './stream.js';
 import {add_words, on_language, t} from './words.js';
 
 add_words({
@@ -19,21 +14,24 @@ add_words({
     'role.operator': {en: 'operator', zh: '操作员'},
     'role.admin': {en: 'admin', zh: '管理员'},
     'main.sign_in': {en: 'Sign in', zh: '登录'},
-    'main.sign_out': {en: 'Sign out', zh: '退出'},
     'main.token': {en: 'Token', zh: '令牌'},
     'main.token_note': {en: 'It stays in the memory of this page, until you close it or sign out.', zh: '令牌只保存在本页面的内存中，关闭页面或退出后即消失。'},
     'main.token_missing': {en: 'Enter a token.', zh: '请输入令牌。'},
     'main.wrong': {en: 'This gateway does not take the token: it is mistyped, was removed or has expired, or belongs to another gateway.', zh: '本网关不接受此令牌：可能输入有误、已被删除、已过期，或属于其他网关。'},
     'main.locked': {en: 'Too many attempts from this address. Try again in {s}.', zh: '此地址尝试次数过多，请在 {s} 后重试。'},
     'main.no_role': {en: 'A token of the role {role} may register servers, but not look at the console.', zh: '角色为 {role} 的令牌只能注册服务器，不能查看控制台。'},
-    'main.not_reached': {en: 'The gateway does not answer.', zh: '网关没有响应。'},
-    'main.failed': {en: 'The gateway could not answer: {why}', zh: '网关未能响应：{why}'},
+    'main.failed': {en: 'The gateway could not answer:', zh: '网关未能响应：'},
     'main.revoked': {en: 'You are signed out: the gateway no longer takes the token. Nothing of it was kept.', zh: '已退出登录：网关不再接受此令牌。页面没有保留任何内容。'},
 });
 
-const body = document.body, SIGNED_OUT = 'revoked';
+const body = document.body, REVOKED = 'revoked'; /* what api.js says of a 401 */
+let end = () => {};
 
-register({path: '', title: 'nav.now', group: '', role: 'viewer', show: (root, ctx) => show_now(root, ctx, desk_of(ctx))});
+function load() {
+    return import('./signed_in.js').catch(() => {
+        throw new ApiError(0, null);
+    });
+}
 
 /* --- Signing in. --- */
 
@@ -46,8 +44,8 @@ function why_not(error) {
     if (error.status === 429)
         return t('main.locked', {s: number(problem?.retry_after_s ?? 60, 's')});
     if (error.status === 0)
-        return t('main.not_reached');
-    return t('main.failed', {why: problem?.detail ?? problem?.title ?? error.status});
+        return error_text(error);
+    return [t('main.failed'), ' ', problem ? error_text(error) : String(error.status)];
 }
 
 function ask_for_token(first_word) {
@@ -65,10 +63,10 @@ function ask_for_token(first_word) {
         try {
             const who = await sign_in(given);
             token.value = '';
-            begin(who);
+            end = (await load()).begin(who);
         } catch (error) {
             button.disabled = false;
-            fault.textContent = why_not(error);
+            fault.replaceChildren(...[why_not(error)].flat(Infinity));
             token.setAttribute('aria-invalid', 'true');
             token.setAttribute('aria-describedby', 'fault');
             token.select();
@@ -86,43 +84,10 @@ function ask_for_token(first_word) {
     token.focus();
 }
 
-/* --- The frame. --- */
-
-function pages_of(role) {
-    const link = page => el('li', {}, el('a', {href: '#/' + page.path, 'aria-current': page.path === here().path ? 'page' : null}, t(page.title)));
-    const list = group => {
-        const pages = offered(role, group);
-        return pages.length === 0 ? null : [group ? el('h2', {id: 'group-' + group}, t('group.' + group)) : null,
-            el('ul', {'aria-labelledby': group ? 'group-' + group : null}, pages.map(link))];
-    };
-    return ['', ...groups].map(list);
-}
-
-function begin(who) {
-    const stream = open_stream({path: '/admin/v1/events', headers: authorization, on_refused: () => sign_out(SIGNED_OUT)});
-    const base = {role: who.role, token_id: who.token, gateway: who.gateway, events: stream};
-    const {main, draw, turn} = frame({stream, gateway: () => who.gateway, pages: () => pages_of(who.role), tools: () => [
-        el('span', {class: 'soft'}, `${who.token} · ${t('role.' + who.role)}`), language_switch(), look_switch(),
-        el('button', {type: 'button', class: 'quiet', onclick: () => sign_out()}, t('main.sign_out'))]});
-
-    draw();
-    show(main, base);
-    addEventListener('hashchange', async () => {
-        scrollTo(0, 0);
-        turn();
-        await show(main, base);
-        main.focus();
-    });
-    on_language(() => {
-        draw();
-        show(main, base);
-    });
-}
-
 /* --- The beginning. --- */
 
 on_sign_out(why => {
-    leave();
+    end();
     clear_notices();
     body.replaceChildren();
     history.replaceState({signed_out: why ?? null}, '');
@@ -131,5 +96,6 @@ on_sign_out(why => {
 
 const word = history.state?.signed_out;
 history.replaceState(null, '');
-ask_for_token(word === SIGNED_OUT ? t('main.revoked') : '');
+ask_for_token(word === REVOKED ? t('main.revoked') : '');
+addEventListener('load', () => load().catch(() => {})); /* signing in tries again */
 on_language(() => body.querySelector('.sign-in') && ask_for_token());

@@ -1,6 +1,6 @@
 // Overload: the signals and their shares now, why the level is what it is, and the document of thresholds.
 import {show_kind} from './documents.js';
-import {el, moment, number} from './dom.js';
+import {el, moment, number, said} from './dom.js';
 import {KINDS} from './kinds.js';
 import {cells_table} from './looking.js';
 import {override_panel} from './override_parts.js';
@@ -10,16 +10,11 @@ function figure(value, unit) {
     return number(value, has_word('unit.' + unit) ? unit : undefined);
 }
 
-// What a signal measures, from the schema: it has the text in the language of the page.
-function source_of(name, one, schema) {
-    return schema.properties.signals.properties[name]?.properties.threshold.description ?? one.source;
-}
-
-function signals_table(signals, schema) {
+function signals_table(signals) {
     return cells_table([{key: 'signal', title: t('overload.signal')}, {key: 'value', title: t('overload.value'), numeric: true}, {key: 'threshold', title: t('overload.threshold'), numeric: true},
-                  {key: 'weight', title: t('overload.weight'), numeric: true}, {key: 'share', title: t('overload.share'), numeric: true}, {key: 'source', title: t('overload.source')}],
-                 Object.entries(signals).map(([name, one]) => ({key: name, signal: el('code', {}, name), value: figure(one.value, one.unit), threshold: figure(one.threshold, one.unit),
-                     weight: number(one.weight), share: figure(one.share, 'share'), source: [source_of(name, one, schema), one.absent && [' (', one.absent, ')']]})));
+                  {key: 'weight', title: t('overload.weight'), numeric: true}, {key: 'share', title: t('overload.share'), numeric: true}],
+                 Object.entries(signals).map(([name, one]) => ({key: name, signal: [el('code', {}, name), one.absent && [' ', el('span', {class: 'soft'}, said(one.absent))]], value: figure(one.value, one.unit), threshold: figure(one.threshold, one.unit),
+                     weight: number(one.weight), share: figure(one.share, 'share')})));
 }
 
 function changes_list(changes) {
@@ -29,9 +24,9 @@ function changes_list(changes) {
 
 function panel(place, doc, page) {
     override_panel(page, 'level').then(overrides => page.put_panel(place, [overrides.key, doc.level, doc.at], () => [
-        el('p', {class: 'figures'}, t('overload.now', {level: doc.level, pressure: figure(doc.pressure, 'share')}), ' ', doc.highest && el('code', {}, doc.highest), ' ', doc.why),
+        el('p', {class: 'figures'}, t('overload.now', {level: doc.level, pressure: figure(doc.pressure, 'share')}), ' ', doc.highest && el('code', {}, doc.highest), doc.since && [' · ', t('overload.since', {at: moment(doc.since)})], doc.why && [': ', said(doc.why)]),
         doc.level !== doc.level_by_pressure && el('p', {class: 'warning'}, t('overload.by_pressure', {level: doc.level_by_pressure})),
-        overrides.node(), signals_table(doc.signals, page.schema), doc.changes.length > 0 && [el('h2', {}, t('overload.changes')), changes_list(doc.changes)]]))
+        overrides.node(), signals_table(doc.signals), doc.changes.length > 0 && [el('h2', {}, t('overload.changes')), changes_list(doc.changes)]]))
         .catch(page.say_trouble);
 }
 

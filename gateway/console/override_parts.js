@@ -1,7 +1,7 @@
 // Overrides as pages show them: a row each with what it would be otherwise, its countdown, its end.
 import {call} from './api.js';
-import {ask} from './ask.js';
-import {countdown, el, moment, notice, say_error} from './dom.js';
+import {end_override} from './desk.js';
+import {countdown, el, moment} from './dom.js';
 import {cells_table} from './looking.js';
 import {may} from './router.js';
 import {t} from './words.js';
@@ -12,21 +12,6 @@ export function override_path(target) {
 
 export function value_code(value) {
     return value === null || value === undefined ? '–' : el('code', {}, String(value));
-}
-
-/** Asks why, and ends it; true: it has ended. */
-export async function end_override({target, gateway}) {
-    const answer = await ask({title: t('override.end'), text: t('override.end.text', {target})});
-    if (answer === null)
-        return false;
-    try {
-        await call('DELETE', override_path(target), {body: {reason: answer.reason}, query: gateway ? {gateway} : undefined});
-        notice('ok', t('override.ended', {target}));
-        return true;
-    } catch (error) {
-        say_error(error);
-        return false;
-    }
 }
 
 export function overrides_table(ctx, overrides, again) {

@@ -1,6 +1,6 @@
 // Overrides: what is set by hand now, and setting one: its target is chosen from what exists.
 import {ApiError, call} from './api.js';
-import {confirm_change, el, notice, say_error} from './dom.js';
+import {confirm_change, el, notice, said, say_error} from './dom.js';
 import {difference_view} from './diff.js';
 import {levels_view} from './dry_run.js';
 import {KINDS, list_page} from './kinds.js';
@@ -85,7 +85,7 @@ async function set_override(what, faults, again) {
         if (!(error instanceof ApiError) || error.status < 400 || error.status >= 500)
             return say_error(error);
         const list = error.problem?.errors ?? [{pointer: '', detail: error.message}];
-        faults.replaceChildren(...list.map(one => el('li', {}, one.pointer && [el('code', {}, one.pointer), ': '], one.detail)));
+        faults.replaceChildren(...list.map(one => el('li', {}, one.pointer && [el('code', {}, one.pointer), ': '], said(one.detail))));
     }
 }
 

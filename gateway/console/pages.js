@@ -1,6 +1,6 @@
 // The pages behind the first one. Each is loaded when it is first opened, with the words of all.
 import {register} from './router.js';
-import {add_words} from './words.js';
+import {add_words, language} from './words.js';
 
 add_words({
     'nav.sales': {en: 'Sales', zh: '活动'},
@@ -8,6 +8,7 @@ add_words({
     'nav.blocklist': {en: 'Blocklist', zh: '黑名单'},
     'nav.routes': {en: 'Routes', zh: '路由'},
     'nav.pools': {en: 'Pools', zh: '池'},
+    'nav.endpoints': {en: 'Endpoints', zh: '服务器'},
     'nav.caches': {en: 'Caches', zh: '缓存'},
     'nav.features': {en: 'Features', zh: '功能'},
     'nav.overload': {en: 'Overload', zh: '过载'},
@@ -39,12 +40,19 @@ const PAGES = [
     ['watches', 'desk', 'viewer', () => import('./watches.js')],
     ['audit', 'desk', 'viewer', () => import('./audit.js')],
     ['tokens', 'system', 'admin', () => import('./tokens.js')],
+    ['endpoints', 'system', 'viewer', () => import('./endpoints.js')],
     ['gateways', 'system', 'viewer', () => import('./gateways.js')],
     ['settings', 'system', 'viewer', () => import('./settings.js')],
 ];
 
+/** The gateway's own words, in the language of the page. */
+export async function load_words() {
+    if (language() === 'zh')
+        await import('./said_zh.js');
+}
+
 for (const [path, group, role, load] of PAGES)
     register({path, title: 'nav.' + path, group, role, show: async (root, ctx) => {
-        const [page] = await Promise.all([load(), import('./page_words.js')]);
+        const [page] = await Promise.all([load(), import('./page_words.js'), load_words()]);
         return page.show(root, ctx);
     }});

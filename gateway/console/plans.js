@@ -2,7 +2,7 @@
 import {ApiError, call} from './api.js';
 import {ask} from './ask.js';
 import {show_kind} from './documents.js';
-import {dialog, el, moment, notice, number, say_error} from './dom.js';
+import {dialog, el, moment, notice, number, said, say_error} from './dom.js';
 import {change_view, levels_view} from './dry_run.js';
 import {api_path, KINDS, named, read, schema_of} from './kinds.js';
 import {outgoing} from './form.js';
@@ -41,13 +41,19 @@ function section(word, list, item) {
     return list.length > 0 && el('section', {}, el('h3', {}, t(word)), el('ul', {class: 'plain'}, list.map(item)));
 }
 
+/** Is it a conflict, or a precondition, which have lists of their own? */
+function is_listed({pointer, detail}, {conflicts, preconditions}) {
+    const [, i] = /^\/when\/(\d+)$/.exec(pointer) ?? [];
+    return i !== undefined && preconditions[i]?.so === false || conflicts.some(one => detail.includes(one.run) && detail.includes(one.member));
+}
+
 /** All that a plan would do, for people. before: the documents in force that it changes, by their names. */
 function plan_dry_view({dry, before}) {
     const level = dry.overrides.find(one => one.override === 'level');
     return el('div', {class: 'plan-dry'},
         el('p', {class: 'would'}, el('span', {class: `badge ${dry.would === 'fail' ? 'on' : ''}`}, el('code', {}, dry.would)), ' ', t('plans.would_' + dry.would)),
         section('plans.preconditions', dry.preconditions, precondition),
-        section('plans.faults', dry.faults, one => el('li', {class: 'fault'}, el('code', {}, one.pointer), ': ', one.detail)),
+        section('plans.faults', dry.faults.filter(one => !is_listed(one, dry)), one => el('li', {class: 'fault'}, el('code', {}, one.pointer), ': ', said(one.detail))),
         section('plans.conflicts', dry.conflicts, one => el('li', {class: 'fault'}, el('code', {}, one.member), ' ', t('plans.conflict', {plan: one.plan}), ' ',
                                                             el('a', {href: `#/runs/${one.run}`}, el('code', {}, one.run)))),
         dry.changes.map(one => change_view(one, before.get(one.document))),
@@ -88,7 +94,7 @@ async function run(page, doc) {
         if (doc.approvals > 0)
             fields.push({name: 'break_glass', label: t('plans.break_glass'), hint: t('plans.break_glass.hint'), check: true});
         const answer = await ask({title: t(doc.start ? 'plans.arm_of' : 'plans.run_of', {name: page.name}), content: plan_dry_view(tried), fields,
-                                  button: t(doc.start ? 'plans.arm' : 'plans.run')});
+                                  button: t(doc.start ? 'plans.arm_now' : 'plans.run_now')});
         if (answer === null)
             return;
         const {body} = await call('POST', `${api_path(kind, page.name)}/runs`, {body: answer});
@@ -104,8 +110,8 @@ function say_refusal(error) {
     const faults = error instanceof ApiError ? error.problem?.errors ?? [] : [];
     if (faults.length === 0)
         return say_error(error);
-    return dialog(t('plans.refused'), el('div', {}, el('p', {}, error.problem.title, ' – ', t('plans.nothing_changed')),
-                  el('ul', {}, faults.map(one => el('li', {}, one.pointer && [el('code', {}, one.pointer), ': '], one.detail)))));
+    return dialog(t('plans.refused'), el('div', {}, el('p', {}, said(error.problem.title), ' – ', t('plans.nothing_changed')),
+                  el('ul', {}, faults.map(one => el('li', {}, one.pointer && [el('code', {}, one.pointer), ': '], said(one.detail))))));
 }
 
 async function draw_panel(place, doc, page) {

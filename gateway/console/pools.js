@@ -3,6 +3,7 @@ import {call} from './api.js';
 import {ask} from './ask.js';
 import {show_kind} from './documents.js';
 import {countdown, el, moment, notice, number, say_error} from './dom.js';
+import {is_used, live_cells, live_columns} from './endpoints.js';
 import {api_path, KINDS} from './kinds.js';
 import {cells_table} from './looking.js';
 import {may} from './router.js';
@@ -11,7 +12,7 @@ import {t} from './words.js';
 const kind = KINDS.pool;
 
 function up(doc) {
-    return (doc.live || []).filter(one => ['up', 'slow_start'].includes(one.state)).length;
+    return (doc.live || []).filter(is_used).length;
 }
 
 const columns = [
@@ -22,18 +23,8 @@ const columns = [
     {key: 'in_flight', title: 'pools.in_flight', numeric: true, cell: doc => number((doc.live || []).reduce((sum, one) => sum + one.in_flight, 0))},
 ];
 
-function ms(value) {
-    return value === null ? '–' : number(value, 'ms');
-}
-
 function live_table(live) {
-    const figures = ['weight_now', 'connections', 'in_flight', 'requests', 'errors'];
-    return cells_table([{key: 'address', title: t('pools.address')}, {key: 'state', title: t('pools.state')}, {key: 'breaker', title: t('pools.breaker')},
-                  ...figures.map(key => ({key, title: t('pools.' + key), numeric: true})), {key: 'p50_ms', title: 'p50', numeric: true}, {key: 'p99_ms', title: 'p99', numeric: true}],
-                 live.map(one => ({key: one.address, address: el('code', {}, one.address),
-                     state: [el('span', {class: `badge ${one.state === 'up' ? '' : 'on'}`}, el('code', {}, one.state)), ' ', moment(one.since), one.why && [' ', one.why]],
-                     breaker: el('code', {}, one.breaker), ...Object.fromEntries(figures.map(key => [key, number(one[key])])),
-                     p50_ms: ms(one.p50_ms), p99_ms: ms(one.p99_ms)})));
+    return cells_table([{key: 'address', title: t('pools.address')}, ...live_columns()], live.map(live_cells));
 }
 
 async function remove(page, address) {

@@ -28,7 +28,7 @@ const columns = [
     {key: 'class', title: 'routes.class', cell: doc => el('code', {}, doc.class)},
     {key: 'serves', title: 'routes.serves', cell: serves},
     {key: 'cache', title: 'routes.cache', cell: doc => doc.cache ? el('code', {}, doc.cache.store) : '–'},
-    {key: 'fallback', title: 'routes.fallback', cell: doc => (doc.fallback || []).map(one => one.kind).join(', ') || '–'},
+    {key: 'fallback', title: 'routes.fallback', cell: doc => (doc.fallback || []).length > 0 ? doc.fallback.map(one => [el('code', {}, one.kind), ' ']) : '–'},
     {key: 'returned', title: 'routes.returned', cell: doc => (doc.returned || []).length > 0 ? el('span', {class: 'badge on'}, t('routes.returned_count', {count: doc.returned.length})) : '–'},
 ];
 

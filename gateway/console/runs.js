@@ -2,7 +2,7 @@
 import {call} from './api.js';
 import {ask} from './ask.js';
 import {difference_view, value_view} from './diff.js';
-import {el, moment, notice, say_error} from './dom.js';
+import {el, moment, notice, said, say_error} from './dom.js';
 import {keep_looking, put_again} from './looking.js';
 import {may} from './router.js';
 import {run_left, run_state, runs_table} from './run_parts.js';
@@ -50,7 +50,7 @@ function change_item(one) {
     const name = one.override ?? `${one.document}${one.path}`;
     return el('li', {}, t('runs.step', {step: one.step + 1}), ' ', one.done && el('span', {class: 'badge'}, t('runs.done_' + one.done)),
               difference_view([{path: name, before: one.was, after: one.set}]),
-              one.left && el('p', {class: 'fault'}, t('runs.left_over', {why: one.left.why}), ' ', value_view(one.left.is)));
+              one.left && el('p', {class: 'fault'}, t('runs.left_over'), ' ', said(one.left.why), '. ', t('runs.is'), ' ', value_view(one.left.is)));
 }
 
 async function act(ctx, run, action, look) {
@@ -93,7 +93,7 @@ function show_run(root, ctx) {
         if (signal?.aborted || text === shown)
             return;
         shown = text;
-        put_again(place, el('div', {}, run.why && el('p', {class: 'warning', role: 'status'}, run.why), facts(run, again),
+        put_again(place, el('div', {}, run.why && el('p', {class: 'warning', role: 'status'}, said(run.why)), facts(run, again),
             run.state === 'waiting_approval' && run.by === ctx.token_id && el('p', {class: 'soft'}, t('runs.others_approve')),
             el('div', {class: 'commands'}, offered(ctx, run).map(action => el('button', {type: 'button', id: `run-${action}`, class: action === 'keep' ? 'danger' : 'primary',
                 onclick: () => act(ctx, run, action, look)}, t('runs.' + action)))),

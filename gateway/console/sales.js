@@ -1,7 +1,7 @@
 // Sales: their units, what an operator does with them, and their documents.
 import {call} from './api.js';
 import {show_kind} from './documents.js';
-import {dialog, el, moment, notice, number, say_error} from './dom.js';
+import {dialog, el, moment, notice, number, said, say_error} from './dom.js';
 import {api_path, KINDS} from './kinds.js';
 import {may} from './router.js';
 import {t} from './words.js';
@@ -24,7 +24,7 @@ export function state_mark(state) {
 }
 
 const columns = [
-    {key: 'state', title: 'sales.state', cell: doc => [state_mark(doc.state), doc.rehearsal && [' ', t('sales.rehearsal')], doc.refused && [' ', el('span', {class: 'fault'}, doc.refused)]]},
+    {key: 'state', title: 'sales.state', cell: doc => [state_mark(doc.state), doc.rehearsal && [' ', t('sales.rehearsal')], doc.refused && [' ', el('span', {class: 'fault'}, said(doc.refused))]]},
     {key: 'opens_at', title: 'sales.opens', cell: doc => doc.opens_at ? moment(doc.opens_at) : '–'},
     {key: 'closes_at', title: 'sales.closes', cell: doc => doc.closes_at ? moment(doc.closes_at) : '–'},
     ...['adjustments', 'available', 'held', 'confirmed'].map(key => ({key, title: 'sales.' + key, numeric: true, cell: doc => sum(doc, key)})),
@@ -84,8 +84,8 @@ function audit_view(audit) {
               cells_table([{key: 'sku', title: 'SKU'}, ...names.map(key => ({key, title: key, numeric: true}))],
                     audit.skus.map(sku => ({key: sku.sku, sku: el('code', {}, sku.sku), ...Object.fromEntries(names.map(key => [key, number(sku[key])]))}))),
               audit.violations.length > 0 && el('ul', {class: 'violations'}, audit.violations.map(one =>
-                  el('li', {}, el('code', {}, one.rule), ' ', one.sku && [el('code', {}, one.sku), ' '], one.order_id && [el('code', {}, one.order_id), ' '], one.text))),
-              audit.notices.length > 0 && [el('h3', {}, t('sales.audit.notices')), el('ul', {}, audit.notices.map(one => el('li', {}, one)))]);
+                  el('li', {}, el('code', {}, one.rule), ' ', one.sku && [el('code', {}, one.sku), ' '], one.order_id && [el('code', {}, one.order_id), ' '], said(one.text)))),
+              audit.notices.length > 0 && [el('h3', {}, t('sales.audit.notices')), el('ul', {}, audit.notices.map(one => el('li', {}, said(one))))]);
 }
 
 async function audit(page, button) {
@@ -115,8 +115,8 @@ function panel(place, doc, page) {
     const operator = may(page.ctx.role, 'operator');
     const was_opened = !['draft', 'scheduled'].includes(doc.state);
     page.put_panel(place, [doc.state, doc.refused, doc.not_archived, doc.skus.map(sku => UNITS.map(key => sku[key]))], () => [
-        el('p', {}, t('sales.state'), ': ', state_mark(doc.state), doc.refused && [' ', el('span', {class: 'fault'}, doc.refused)],
-           doc.not_archived && [' ', el('span', {class: 'warning'}, t('sales.not_archived', {why: doc.not_archived}))]),
+        el('p', {}, t('sales.state'), ': ', state_mark(doc.state), doc.refused && [' ', el('span', {class: 'fault'}, said(doc.refused))],
+           doc.not_archived && [' ', el('span', {class: 'warning'}, t('sales.not_archived'), ' ', said(doc.not_archived))]),
         units_table(page, doc),
         el('div', {class: 'commands'},
            operator && (OFFERED[doc.state] || []).map(action => button(action, () => act(page, action), action === 'end' ? {class: 'danger'} : {})),

@@ -86,6 +86,53 @@ def test_chinese_texts_are_chinese():
     assert not same, same
 
 
+# --- What the gateway says, in Chinese. ---
+
+SAID = re.compile(r"^    \['((?:[^'\\]|\\.)+)', '((?:[^'\\]|\\.)+)'\],$", re.M)
+LITERAL = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+# Literals side by side are one; a macro of <inttypes.h> stands between two of them.
+STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"(?:[\s\\]*(?:PRI\w+)?[\s\\]*"(?:[^"\\\n]|\\.)*")*')
+CONVERSION = re.compile(r"%[-+ #0]*[\d*]*(?:\.[\d*]+)?(?:ll|l|z|h)?[a-zA-Z]|%(?=\s|$)")
+
+
+def unquoted(text):
+    return re.sub(r"\\(.)", r"\1", text)
+
+
+def texts_of_c():
+    """All strings of the gateway, what differs in them cut out."""
+    texts = []
+    for path in (path for folder in ("gateway", "common") for path in (ROOT / folder).rglob("*.[ch]")):
+        for string in STRING.findall(path.read_text(encoding="utf-8")):
+            whole = unquoted("".join(LITERAL.findall(string)))
+            texts.append("%".join(CONVERSION.sub("\0", part) for part in whole.split("%%")))
+    return "\n".join(texts)
+
+
+def said():
+    return {unquoted(english): unquoted(chinese) for english, chinese in SAID.findall((ROOT / "gateway/console/said_zh.js").read_text(encoding="utf-8"))}
+
+
+def test_each_row_of_what_the_gateway_says_is_said_by_the_gateway():
+    of_c = texts_of_c()
+    wrong = [english for english in said() for part in english.split("{}") if len(part.strip(' ;:,."()%')) > 3 and part.strip(' ;:,."()%') not in of_c]
+    assert not wrong, wrong
+
+
+def test_rows_of_what_the_gateway_says_name_all_that_differs():
+    rows = said()
+    assert len(rows) > 300 and len(rows) == (ROOT / "gateway/console/said_zh.js").read_text(encoding="utf-8").count("\n    [")
+    assert not [english for english, chinese in rows.items() if english.count("{}") != chinese.count("{}") or not re.search("[\u4e00-\u9fff]", chinese)]
+
+
+def test_every_verdict_and_every_feature_has_its_row():
+    rows, wanted = said(), []
+    for name, macro in (("gateway/answers/verdict.h", "ANS_VERDICT_TABLE"), ("gateway/config/kinds/feature_doc.h", "CFG_FEATURES")):
+        table = re.search(rf"#define {macro}\(X\)((?:.*\\\n)+.*)", (ROOT / name).read_text(encoding="utf-8"))[1]
+        wanted += [text for text in map(unquoted, LITERAL.findall(table)) if text]
+    assert len(wanted) > 150 and not [text for text in wanted if text not in rows]
+
+
 def test_every_file_of_the_console_is_part_of_the_program():
     listed = {path.name for path in files(".js", ".css", ".html", ".svg")} - {path.name for path in files(".js", ".css", ".html", ".svg") if path.parent.name == "loadtest"}
     built = set()

@@ -7,7 +7,7 @@ from browser import Console
 # Pages that every role sees, and some documents that a new gateway has, or documents() makes.
 PAGES = ("", "sales", "sales/spring", "limits", "limits/ip", "limits/ip?view=history", "blocklist", "blocklist/users/mallory", "blocklist/ips/203.0.113.0%2F24", "routes",
          "routes/page", "pools", "pools/blue", "caches", "caches/default", "features", "features/exports", "overload", "plans", "plans/page-slow", "runs", "overrides", "explain",
-         "watches", "watches/bob", "audit", "gateways", "settings")
+         "watches", "watches/bob", "audit", "endpoints", "gateways", "settings")
 
 
 def documents(gateway, stock=100):

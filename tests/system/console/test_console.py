@@ -123,14 +123,14 @@ def test_an_override_is_shown_with_the_time_that_is_left_and_ended_with_a_reason
     assert "the disk is empty again" in str(last), last
 
 
-def test_a_run_of_a_plan_is_shown_and_taken_back(gateway, console):
+def test_a_run_of_a_plan_is_shown_and_reverted(gateway, console):
     assert gateway.admin("PUT", "/admin/v1/plans/quiet", RUN).status == 201
     run = gateway.admin("POST", "/admin/v1/plans/quiet/runs", {"reason": "of a test"}).json["run"]
     window = console().sign_in().live()
     row = window.page.locator(".not-normal li", has_text="quiet")
-    row.get_by_role("button", name="Take back").click()
+    row.get_by_role("button", name="Revert").click()
     window.page.get_by_role("dialog").get_by_role("textbox").fill("enough")
-    window.page.keyboard.press("Enter")
+    window.page.get_by_role("dialog").get_by_role("button", name="Revert").click()
     row.wait_for(state="detached")
     wait_until(lambda: gateway.admin("GET", f"/admin/v1/runs/{run}").json["end"] == "reverted", what="the end of the run")
 

@@ -91,6 +91,68 @@ def test_axe_finds_nothing_in_a_dialog_and_in_a_difference(browser, desk_gateway
         assert not desk.violations()
 
 
+# Names that are the same in Chinese, and what people have written in the documents of these tests.
+SAME = ("Penstock", "SKU", "JSON", "CSV", "HTTP", "Redis", "Kafka", "CPU", "PSI", "SHA-256", "scripted", "ticket 4711", "a test", "of a test", "made at the first start", "first",
+        "theirs", "The page gives way", "When the page is slow after the opening.", "spring")
+
+
+def english(desk):
+    """What is English on the page, but for names in code, choices of the API, and what is typed."""
+    shown = desk.page.evaluate("""() => {
+        const copy = document.body.cloneNode(true), parts = [];
+        copy.querySelectorAll('code, pre, textarea, option, [lang=en]').forEach(one => one.remove());
+        const walker = document.createTreeWalker(copy, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode())
+            parts.push(walker.currentNode.data);
+        return parts;
+    }""")
+    known = re.compile("|".join(map(re.escape, sorted((*SAME, desk.gateway.admin("GET", "/admin/v1/whoami").json["gateway"]), key=len, reverse=True))))
+    return [text for text in shown if re.search(r"[A-Za-z]{3,}", known.sub("", text))]
+
+
+@pytest.mark.slow
+def test_chinese_pages_have_no_english_but_names_of_the_api(browser, desk_gateway):
+    with Operator(browser, desk_gateway, language="zh") as desk:
+        left = {}
+        for path in (*PAGES, "tokens", "limits?new=1", "plans?new=1"):
+            desk.go(path)
+            if found := english(desk):
+                left[path] = found
+        assert not left, left
+
+
+def test_what_the_gateway_says_is_chinese_in_a_chinese_console(browser, desk_gateway):
+    ref = desk_gateway.buy("spring", "mallory").json["ref"]
+    with Operator(browser, desk_gateway, language="zh") as desk:
+        desk.go("limits/ip")
+        desk.field("/rate").fill("many")
+        desk.field("/period_s").fill("0")
+        desk.press("保存…")
+        desk.page.wait_for_selector('[aria-invalid="true"]')
+        assert desk.text('[data-pointer="/rate"] .faults') == "应为整数，1 至 1000000 requests，而不是字符串；例如 5"
+        assert "有值不符合要求" in desk.text(".says") and not english(desk), english(desk)
+        desk.go(f"explain?ref={ref}")
+        desk.page.get_by_text("用户或地址在黑名单上。").first.wait_for()
+        assert "请查看黑名单" in desk.text(".answer") and not english(desk), english(desk)
+        desk_gateway.override("feature:exports", "off", reason="磁盘将满")
+        desk.go("features")
+        assert "由 first 临时覆盖：磁盘将满" in desk.text() and not english(desk), english(desk)
+        desk_gateway.end_override("feature:exports")
+        desk.go("pools/blue")
+        desk.press("删除…")
+        desk.page.wait_for_selector(".refusal")
+        assert "网关拒绝： 正在使用" in desk.text(".refusal") and not english(desk), english(desk)
+
+
+def test_what_has_no_chinese_yet_is_shown_as_the_gateway_says_it(browser, desk_gateway):
+    with Operator(browser, desk_gateway, language="zh") as desk:
+        desk.page.route("**/admin/v1/runs*", lambda route: route.fulfill(status=409, content_type="application/problem+json", json={
+            "title": "Conflicts with the present state", "status": 409, "code": "conflict", "detail": "a sentence of a newer gateway"}))
+        desk.go("runs")
+        desk.said("与当前状态冲突")
+        assert desk.text('.notices code[lang="en"]') == "a sentence of a newer gateway" and not english(desk), english(desk)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_no_page_is_wider_than_a_phone(browser, desk_gateway, language):

@@ -1,10 +1,11 @@
 """The desk in the desk: sales, plans, overrides, explanations, watches, the audit log, tokens."""
 import contextlib
+import csv
 import re
 
 from browser import new_token
 from console_pages import Operator
-from penstock import ANY_VERSION
+from penstock import ANY_VERSION, wait_until
 
 
 def run_of(desk):
@@ -60,7 +61,7 @@ def test_a_plan_is_tried_run_and_taken_back(desk, desk_gateway):
     assert desk_gateway.read("/admin/v1/limits/ip").json["rate"] == 50
     desk.answer("Close", reason=None)
     desk.press("Run…")
-    desk.answer("Run…", reason="the page is slow")
+    desk.answer("Run now", reason="the page is slow")
     name = run_of(desk)
     assert run(desk_gateway, name)["state"] == "active" and desk_gateway.read("/admin/v1/limits/ip").json["rate"] == 20
     assert re.search(r"ends in 1[45] min", desk.text()), desk.text()
@@ -75,7 +76,7 @@ def test_a_plan_with_a_start_is_armed_and_cancelled(desk, desk_gateway):
         desk.go("plans/later")
         desk.press("Arm…")
         assert "It would wait" in desk.dialog()
-        desk.answer("Arm…", reason="for the opening")
+        desk.answer("Arm now", reason="for the opening")
         name = run_of(desk)
         assert run(desk_gateway, name)["state"] == "armed" and "lapses in" in desk.text()
         desk.press("Cancel the run")
@@ -94,18 +95,31 @@ def test_a_plan_that_cannot_start_says_why_and_changes_nothing(desk, desk_gatewa
         assert "It would fail" in said and "false" in said and "(now: open)" in said, said
         desk.answer("Close", reason=None)
         desk.press("Run…")
-        desk.answer("Run…")
+        desk.answer("Run now")
         desk.page.get_by_text("The run was refused").wait_for()
         assert "/when/0" in desk.dialog()
         desk.answer("Close", reason=None)
         assert not [one for one in desk_gateway.read("/admin/v1/runs?plan=never").json["runs"]]
 
 
+def test_a_conflict_with_another_run_is_said_once(desk, desk_gateway):
+    steps = [{"patch": {"kind": "limit", "name": "polling", "with": {"burst": 9}}}, {"override": {"target": "feature:mirror", "value": "off"}}]
+    with plan(desk_gateway, "first", steps=steps), plan(desk_gateway, "second", steps=steps, when=[{"sale": "spring", "state": "paused"}]):
+        made = desk_gateway.admin("POST", "/admin/v1/plans/first/runs", {"reason": "a test"}).json["run"]
+        desk.go("plans/second")
+        desk.press("Dry run")
+        said = desk.dialog()
+        assert said.count("limits/polling/burst") == 1 and said.count("overrides/feature:mirror") == 1 and "/when/0" not in said, said
+        assert said.count(made) == 2 and said.count("the sale spring is paused") == 1, said
+        desk.answer("Close", reason=None)
+        assert desk_gateway.admin("POST", f"/admin/v1/runs/{made}/revert", {"reason": "a test"}).status == 200
+
+
 def test_what_somebody_has_changed_since_suspends_a_run_until_it_is_decided(desk, desk_gateway):
     with plan(desk_gateway, "slow", steps=[{"patch": {"kind": "limit", "name": "polling", "with": {"burst": 9}}}]):
         desk.go("plans/slow")
         desk.press("Run…")
-        desk.answer("Run…")
+        desk.answer("Run now")
         name = run_of(desk)
         desk_gateway.limit("polling", burst=7)
         desk.press("Revert")
@@ -124,7 +138,7 @@ def test_another_token_approves_and_the_one_that_has_started_is_not_offered_it(b
         desk.go("plans/two")
         desk.press("Run…")
         assert "break glass" in desk.dialog()
-        desk.answer("Run…")
+        desk.answer("Run now")
         name = run_of(desk)
         assert not desk.button("Approve").count() and "other tokens must approve" in desk.text()
         with Operator(browser, desk_gateway, new_token(desk_gateway, "operator")[1]) as other:
@@ -152,7 +166,7 @@ def test_an_override_is_set_on_what_exists_and_ended_by_its_button(desk, desk_ga
     now = desk_gateway.overrides()["limit:status"]
     assert (now["value"], now["reason"]) == ("off", "a rehearsal")
     desk.press("End: limit:status")
-    desk.answer("End", reason="it is over")
+    desk.answer("End it", reason="it is over")
     desk.said("has ended")
     assert "limit:status" not in desk_gateway.overrides()
 
@@ -223,7 +237,7 @@ def test_a_cache_is_purged(desk, desk_gateway):
     desk.go("caches/default")
     desk.press("Purge…")
     desk.page.locator("dialog[open] select").select_option("prefix")
-    desk.answer("Purge…", **{"Path, beginning or tag": "/p/"})
+    desk.answer("Purge", **{"Path, beginning or tag": "/p/"})
     desk.said("is purged")
     assert desk_gateway.read("/admin/v1/audit-log?limit=1").lines()[-1]["action"] == "cache.purge"
 
@@ -242,3 +256,24 @@ def test_a_tokens_secret_is_shown_once(desk, desk_gateway):
     desk.answer("Remove", reason="she has left")
     desk.said("is removed")
     assert desk_gateway.admin("GET", "/admin/v1/sales", token=secret).status == 401
+
+
+def test_every_endpoint_of_every_pool_is_on_one_page_and_in_a_file(desk, desk_gateway):
+    desk_gateway.admin("PUT", "/admin/v1/pools/checked", {"endpoints": [{"address": "127.0.0.1:9"}, {"address": "127.0.0.1:11"}], "health": {"path": "/health", "interval_ms": 100, "timeout_ms": 100}})
+    try:
+        wait_until(lambda: all(one["state"] == "down" for one in desk_gateway.read("/admin/v1/pools/checked").json["live"]), what="the checks")
+        desk.go("endpoints")
+        heads = desk.page.locator("tbody tr.head")
+        heads.filter(has_text="0 / 2").wait_for()
+        assert [name.split()[0] for name in heads.all_inner_texts()] == ["blue", "checked", "green"]
+        assert desk.page.locator("tbody tr:not(.head)").count() == 4 and "check: connection refused" in desk.text() and "/health 100 ms" in heads.nth(1).inner_text()
+        assert "4 endpoints in 3 pools, 2 of them not in use" in desk.text()
+        with desk.page.expect_download() as download:
+            desk.press("Download CSV")
+        rows = list(csv.DictReader(download.value.path().read_text(encoding="utf-8").splitlines()))
+        assert sorted((row["pool"], row["address"], row["state"], row["weight"]) for row in rows) == [
+            ("blue", "127.0.0.1:9", "up", "1"), ("checked", "127.0.0.1:11", "down", "1"), ("checked", "127.0.0.1:9", "down", "1"), ("green", "127.0.0.1:10", "up", "2")]
+        assert rows[1]["why"] == "check: connection refused" and rows[0]["why"] == rows[0]["p99_ms"] == "" and rows[0]["requests"] == "0"
+        assert download.value.suggested_filename.endswith("Z.csv")
+    finally:
+        desk_gateway.admin("DELETE", "/admin/v1/pools/checked", headers=ANY_VERSION)

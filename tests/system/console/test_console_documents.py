@@ -208,6 +208,67 @@ def test_what_was_typed_is_there_again_after_a_look_at_another_page(desk, desk_g
     assert desk.field("/rate").input_value() == "43" and "not saved: 1" in desk.text(".state")
 
 
+def test_text_that_is_no_json_yet_is_there_again_after_a_look_at_another_page(desk, desk_gateway, rule):
+    desk.go(f"limits/{rule}")
+    desk.press("JSON")
+    desk.page.fill(".json.raw", '{\n  "rate": 4')
+    assert "no JSON yet" in desk.text("#raw-fault") and "line 2" in desk.text("#raw-fault")
+    patch(desk_gateway, f"limits/{rule}", {"rate": 51})
+    desk.page.get_by_text("Somebody else has changed this document").wait_for()
+    assert desk.page.input_value(".json.raw") == '{\n  "rate": 4', "a change by somebody else took its place"
+    desk.go("audit")
+    desk.go(f"limits/{rule}")
+    assert desk.page.input_value(".json.raw") == '{\n  "rate": 4' and "no JSON yet" in desk.text("#raw-fault")
+    desk.press("Save…")
+    desk.said("no JSON yet")
+    desk.press("Undo all")
+    desk.press("Form")
+    assert desk.field("/rate").input_value() == "50"
+
+
+def test_what_a_member_has_that_is_no_json_yet_is_there_again(desk, desk_gateway):
+    desk.go("plans/page-slow")
+    desk.field("/steps/0/patch/with").fill('{"rate": ')
+    desk.go("audit")
+    desk.go("plans/page-slow")
+    assert desk.field("/steps/0/patch/with").input_value() == '{"rate": ' and "no JSON yet" in desk.text('[data-pointer="/steps/0/patch/with"]')
+    desk.press("Undo all")
+
+
+def test_leaving_asks_before_text_is_lost_and_signing_out_forgets_it(desk, desk_gateway, rule):
+    desk.go(f"limits/{rule}")
+    desk.press("JSON")
+    desk.page.locator(".json.raw").press_sequentially("x")
+    asked = []
+    desk.page.on("dialog", lambda box: (asked.append(box.type), box.dismiss()))
+    desk.page.evaluate("location.reload()")
+    wait_until(lambda: desk.page.wait_for_timeout(50) or asked, what="the question")
+    assert asked == ["beforeunload"] and "x" in desk.page.input_value(".json.raw")
+    desk.page.get_by_role("button", name="Sign out").click()
+    desk.page.wait_for_selector("#token")
+    desk.sign_in()
+    desk.live()
+    desk.go(f"limits/{rule}")
+    assert asked == ["beforeunload"] and not desk.page.locator(".json.raw").count() and "Nothing is changed" in desk.text(".state")
+
+
+def test_the_form_of_overload_has_a_row_a_signal_and_no_figure_that_the_panel_has(desk, desk_gateway):
+    desk.go("overload")
+    signals = get(desk_gateway, "overload")["signals"]
+    assert desk.page.locator(".editor .rows > fieldset").count() == len(signals) and not desk.page.locator(".editor .measured").count()
+    form = desk.text(".editor")
+    assert form.count("share = weight × value / threshold") == 1 and "source" not in form
+    heights = desk.page.evaluate("() => [...document.querySelectorAll('.rows > fieldset')].map(row => row.getBoundingClientRect().height)")
+    assert max(heights) < 130, heights
+    desk.field("/signals/memory/threshold").fill("0.9")
+    desk.press("Save…")
+    assert "/signals/memory/threshold" in desk.dialog()
+    desk.answer("Make the change")
+    desk.said("is in force")
+    assert get(desk_gateway, "overload")["signals"]["memory"]["threshold"] == 0.9
+    patch(desk_gateway, "overload", {"signals": {"memory": {"threshold": 1}}})
+
+
 def test_a_route_with_every_kind_of_member_is_saved_from_the_form(desk, desk_gateway):
     desk.go("routes/page")
     desk.page.locator('[data-pointer="/request_headers/set"]').get_by_label("Name of a new one").fill("X-Shop")
