@@ -74,7 +74,7 @@ def test_a_start_that_cannot_be_says_in_one_line_what_to_mount(podman, image, tm
         os.chown(places[name], owner, owner)
     config = tmp_path / "penstock.json"
     config.write_text(json.dumps(settings(**more)))
-    done = podman("run", "--rm", *FLAGS, "--image-volume", "ignore", "-v", f"{config}:/etc/penstock/penstock.json:ro", *[flag.format(**places) for flag in flags], image, status=1)
+    done = podman("run", "--rm", *FLAGS, "-v", f"{config}:/etc/penstock/penstock.json:ro", *[flag.format(**places) for flag in flags], image, status=1)
     lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert len(lines) == 1 and says in lines[0], done.stderr
     if case != "no tokens":  # those are read last
