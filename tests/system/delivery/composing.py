@@ -10,7 +10,7 @@ import uuid
 import yaml
 from containers import run
 
-KNOWN = {"image", "pull_policy", "configs", "volumes", "ports", "healthcheck", "read_only", "cap_drop", "security_opt", "ulimits", "stop_grace_period", "restart",
+KNOWN = {"image", "pull_policy", "configs", "volumes", "ports", "healthcheck", "read_only", "cap_drop", "security_opt", "stop_grace_period", "restart",
          "profiles", "entrypoint", "command", "network_mode", "depends_on"}
 
 

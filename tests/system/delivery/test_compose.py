@@ -1,4 +1,5 @@
 """The compose files: they fit the specification, start nothing with a password that somebody knows, and the first one sells."""
+import ipaddress
 import json
 import os
 import re
@@ -67,6 +68,35 @@ def test_a_service_that_serves_waits_for_what_it_needs_to_be_well():
     for name, service in services.items():
         for other, needs in (service["depends_on"].items() if isinstance(service.get("depends_on"), dict) else ()):
             assert needs["condition"] != "service_healthy" or "healthcheck" in services[other], (name, other)
+
+
+def test_a_name_that_must_be_known_while_its_container_is_stopped_has_an_address():
+    """Docker's DNS forgets a stopped container. A Sentinel that waits for the name of the dead master fails nothing over; HAProxy does not start."""
+    file = read(COMPOSE / "cluster.yaml", ENV)
+    given = {name: service["networks"]["inside"]["ipv4_address"] for name, service in file["services"].items() if isinstance(service.get("networks"), dict)}
+    assert {"gateway-1", "gateway-2", "gateway-3", "redis-1", "redis-2", "sentinel-1", "sentinel-2", "sentinel-3"} == set(given)
+    config, = file["networks"]["inside"]["ipam"]["config"]
+    addresses = {ipaddress.ip_address(one) for one in given.values()}
+    assert len(addresses) == len(given) and all(one in ipaddress.ip_network(config["subnet"]) and one not in ipaddress.ip_network(config["ip_range"]) for one in addresses)
+    hosts = [f"{name}:{address}" for name, address in given.items()]
+    assert all(sorted(file["services"][name]["extra_hosts"]) == sorted(hosts) for name in (*given, "haproxy"))
+    assert len(read(COMPOSE / "cluster.yaml", {**ENV, "PENSTOCK_NET": "10.1.2"})["networks"]["inside"]["ipam"]["config"][0]["subnet"].split("10.1.2.")) == 2
+
+
+def test_postgres_is_well_only_when_it_serves_the_network():
+    """Its image first makes the database with a server that listens on a socket alone."""
+    assert {"-h", "127.0.0.1"} <= set(read(COMPOSE / "cluster.yaml", ENV)["services"]["postgres"]["healthcheck"]["test"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_rehearsal_accepts_the_machine_that_it_is_sent_to(name, tmp_path):
+    """It ends because nothing is there, not because it may not."""
+    words = read(COMPOSE / name, ENV)["services"]["rehearse"]["command"]
+    (tmp_path / "token").write_text("x" * 64)
+    (tmp_path / "token").chmod(0o600)
+    words = [str(tmp_path / "token") if word.startswith(("/run/secrets/", "/var/lib/")) else word.replace("gateway-1", "192.0.2.1") for word in words]
+    done = run("unshare", "-n", *([] if os.geteuid() == 0 else ["-r"]), BUILD / "loadtest/penstock-rehearse", *words, status=None, timeout=60)
+    assert done.returncode != 0 and "not this machine" not in done.stderr and ":8090" in done.stderr, done.stderr
 
 
 # --- Secrets. ---
@@ -151,7 +181,7 @@ def test_the_topic_is_made_as_deploy_kafka_topic_makes_it():
 
 
 def test_redis_and_its_sentinels_start_with_what_their_commands_write(copy, tmp_path):
-    """The commands themselves, with the names of the containers on loopback: a replica follows, and a Sentinel knows both."""
+    """The commands themselves, with the names of the containers on loopback: a replica follows, a Sentinel knows both, and SIGTERM ends Redis itself."""
     run(copy / "make-secrets")
     services = read(COMPOSE / "cluster.yaml", ENV)["services"]
     programs = tmp_path / "programs"
@@ -170,16 +200,17 @@ def test_redis_and_its_sentinels_start_with_what_their_commands_write(copy, tmp_
         if address:  # each container has the port for itself
             command = command.replace("bind * -::*", f"bind {address}")
         begun[name] = " ".join(f"{key}='{value}'" for key, value in environment.items()) + f" {shell} {flag} '" + command.replace("'", "'\\''") + f"' >{name}.log 2>&1 &"
-        script.append(begun[name])
+        script += [begun[name], f"{name.replace('-', '_')}=$!"]
     script += ["sleep 3", 'export REDISCLI_AUTH="$(cat /run/secrets/redis-password)"', "redis-cli -h redis-2 info replication", "redis-cli -h redis-1 config get maxmemory-policy",
                "redis-cli -p 26379 sentinel get-master-addr-by-name penstock",
-               "for i in $(seq 150); do redis-cli -p 26379 sentinel replicas penstock | grep redis-2 && break; sleep 0.1; done"]
+               "for i in $(seq 150); do redis-cli -p 26379 sentinel replicas penstock | grep redis-2 && break; sleep 0.1; done", "kill $redis_1", "wait $redis_1"]
     done = subprocess.run(["unshare", "-mn", "--pid", "--fork", "--kill-child", *([] if os.geteuid() == 0 else ["-r"]), "bash", "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True, timeout=60,
                           env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"})
     logs = {name: (tmp_path / f"{name}.log").read_text()[-2000:] for name in begun if (tmp_path / f"{name}.log").exists()}
     assert done.returncode == 0, (done.stdout, done.stderr, logs)
     assert "master_host:redis-1" in done.stdout and "master_link_status:up" in done.stdout and "noeviction" in done.stdout, (done.stdout, logs)
     assert "redis-1\n6379" in done.stdout and "redis-2:6379" in done.stdout, (done.stdout, logs)
+    assert "bye bye" in logs["redis-1"], logs
 
 
 # --- The first form. ---
