@@ -8,13 +8,14 @@ packages_build=(gcc libc6-dev cmake ninja-build pkg-config libc-ares-dev libjans
 packages_rootfs=(ca-certificates dpkg-dev file mmdebstrap "${packages_build[@]}") # deploy/image/Dockerfile
 packages_image=(buildah python3 "${packages_rootfs[@]}") # deploy/image/build
 packages_kafka=(maven default-jre-headless)
-# For each part of tests/run. asan and tsan need the packages of unit and contract, soak those of system.
+# For each part of tests/run. asan and tsan need the packages of unit and contract.
 packages_unit=(libcmocka-dev "${packages_build[@]}")
 packages_lint=(clang-format curl git groff nodejs prometheus python3 python3-pytest python3-venv python3-yaml python3-jsonschema "${packages_unit[@]}")
 packages_contract=(openssl postgresql redis-server "${packages_kafka[@]}" "${packages_unit[@]}")
 packages_fuzz=(clang libclang-rt-14-dev "${packages_unit[@]}")
 packages_system=(chromium curl faketime git golang-github-containers-common haproxy iproute2 jq libnginx-mod-http-js lintian nginx-light openssl podman postgresql prometheus python3 python3-pytest python3-pytest-xdist python3-venv python3-yaml
     python3-jsonschema redis-server redis-sentinel rsyslog rsyslog-elasticsearch runc slowhttptest sqlite3 stunnel4 valgrind varnish wrk zstd "${packages_image[@]}" "${packages_kafka[@]}" "${packages_unit[@]}")
+packages_soak=(docker.io "${packages_system[@]}")
 packages_test=(clang-tidy "${packages_lint[@]}" "${packages_contract[@]}" "${packages_fuzz[@]}" "${packages_system[@]}")
 packages_quickstart=(curl jq python3 "${packages_build[@]}")
 packages_cluster=(redis-server haproxy openssl sqlite3 "${packages_kafka[@]}" "${packages_quickstart[@]}")
