@@ -14,7 +14,7 @@ packages_lint=(clang-format curl git groff nodejs prometheus python3 python3-pyt
 packages_contract=(openssl postgresql redis-server "${packages_kafka[@]}" "${packages_unit[@]}")
 packages_fuzz=(clang libclang-rt-14-dev "${packages_unit[@]}")
 packages_system=(chromium curl faketime git golang-github-containers-common haproxy iproute2 jq libnginx-mod-http-js lintian nginx-light openssl podman postgresql prometheus python3 python3-pytest python3-pytest-xdist python3-venv python3-yaml
-    python3-jsonschema redis-server redis-sentinel rsyslog rsyslog-elasticsearch runc slowhttptest sqlite3 stunnel4 valgrind varnish wrk zstd "${packages_image[@]}" "${packages_kafka[@]}" "${packages_unit[@]}")
+    python3-jsonschema redis-server redis-sentinel rsyslog rsyslog-elasticsearch runc skopeo slowhttptest sqlite3 stunnel4 valgrind varnish wrk zstd "${packages_image[@]}" "${packages_kafka[@]}" "${packages_unit[@]}")
 packages_soak=(docker.io "${packages_system[@]}")
 packages_test=(clang-tidy "${packages_lint[@]}" "${packages_contract[@]}" "${packages_fuzz[@]}" "${packages_system[@]}")
 packages_quickstart=(curl jq python3 "${packages_build[@]}")
