@@ -1,8 +1,9 @@
 /* The readers of events. A timer, which runs only while somebody reads, renders one text a second
  * for all of them. A reader that has not taken the event before gets no other one until it has, and
- * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken: a
- * client that reads nothing at all is found out when the buffer there is full. Its token is looked
- * up again each second.
+ * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken. So a
+ * client that reads nothing keeps its place until its own buffer is full, which may take hours
+ * where events are short: neither a smaller buffer on this side nor the window that the client's
+ * kernel advertises tells it from one that reads. Its token is looked up again each second.
  *
  * A reader's request stays with the server until it is ended here, also if its client has left. */
 #include "gateway/admin/events.h"
