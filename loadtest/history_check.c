@@ -89,17 +89,14 @@ int lt_history_log_add(struct lt_history_log *log, uint32_t partition, int64_t s
     return err;
 }
 
+static int add_placed(int64_t place, const struct oq_event *event, void *log)
+{
+    return lt_history_log_add(log, oq_place_partition(place), oq_place_seq(place), event);
+}
+
 int lt_history_log_add_line(struct lt_history_log *log, const char *line, size_t len)
 {
-    struct oq_event event;
-    void *owner;
-    int64_t place;
-    int err = oq_event_decode_line(line, len, &place, &event, &owner, NULL);
-    if (err < 0)
-        return err;
-    err = lt_history_log_add(log, oq_place_partition(place), oq_place_seq(place), &event);
-    oq_event_release(owner);
-    return err;
+    return oq_event_visit_line(line, len, add_placed, log);
 }
 
 /* --- contradictions --- */

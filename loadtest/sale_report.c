@@ -59,19 +59,17 @@ static void note_expiry(struct lt_sale_log *log, const struct oq_event *event)
         log->latest_expiry_ms = late_ms;
 }
 
-int lt_sale_log_add(const char *line, size_t len, void *ctx)
+static int add_placed(int64_t place, const struct oq_event *event, void *ctx)
 {
     struct lt_sale_log *log = ctx;
-    struct oq_event event;
-    void *owner;
-    int64_t place;
-    int err = oq_event_decode_line(line, len, &place, &event, &owner, NULL);
-    if (err < 0)
-        return err;
-    note_expiry(log, &event);
-    err = oq_audit_add(log->audit, oq_place_partition(place), oq_place_seq(place), &event);
-    oq_event_release(owner);
-    return err;
+
+    note_expiry(log, event);
+    return oq_audit_add(log->audit, oq_place_partition(place), oq_place_seq(place), event);
+}
+
+int lt_sale_log_add(const char *line, size_t len, void *ctx)
+{
+    return oq_event_visit_line(line, len, add_placed, ctx);
 }
 
 /* --- counting --- */

@@ -500,17 +500,14 @@ int oq_audit_add_fault(struct oq_audit *audit, const char *name, const char *sku
     return err == 0 ? oq_find_fault(&sale->findings, "cut", sku, order, NULL, "%s", text) : err;
 }
 
+static int add_placed(int64_t place, const struct oq_event *event, void *audit)
+{
+    return oq_audit_add(audit, oq_place_partition(place), oq_place_seq(place), event);
+}
+
 int oq_audit_add_line(struct oq_audit *audit, const char *line, size_t len)
 {
-    struct oq_event event;
-    void *owner;
-    int64_t seq;
-    int err = oq_event_decode_line(line, len, &seq, &event, &owner, NULL);
-    if (err != 0)
-        return err;
-    err = oq_audit_add(audit, oq_place_partition(seq), oq_place_seq(seq), &event);
-    oq_event_release(owner);
-    return err;
+    return oq_event_visit_line(line, len, add_placed, audit);
 }
 
 /* --- Making, freeing, looking --- */

@@ -589,6 +589,20 @@ int oq_event_decode_line(const char *line, size_t len, int64_t *ret_seq, struct 
     return err;
 }
 
+int oq_event_visit_line(const char *line, size_t len, oq_event_fn *fn, void *ctx)
+{
+    struct oq_event event;
+    void *owner;
+    int64_t seq;
+    int err = oq_event_decode_line(line, len, &seq, &event, &owner, NULL);
+
+    if (err < 0)
+        return err;
+    err = fn(seq, &event, ctx);
+    oq_event_release(owner);
+    return err;
+}
+
 /* --- Closing --- */
 
 bool oq_event_takes(const struct oq_event *event)

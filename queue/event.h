@@ -142,5 +142,9 @@ int oq_event_line(int64_t seq, struct ps_str json, struct ps_buf *buf) PS_MUST_C
 /* Reads such a line (a closing line end is allowed). As oq_event_decode. */
 int oq_event_decode_line(const char *line, size_t len, int64_t *ret_seq, struct oq_event *ret_event,
                          void **ret_owner, struct ps_fault *fault) PS_MUST_CHECK;
+/* Calls `fn` with what such a line holds, for as long as it runs. The decoder's error, or what `fn`
+ * returns. */
+typedef int oq_event_fn(int64_t seq, const struct oq_event *event, void *ctx);
+int oq_event_visit_line(const char *line, size_t len, oq_event_fn *fn, void *ctx) PS_MUST_CHECK;
 
 #endif
