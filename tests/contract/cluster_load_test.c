@@ -82,19 +82,31 @@ static void assert_exact(void)
     assert_int_equal(entries(DECIDED), ORDERS);
 }
 
+/* Redis has lost all; the sale is fenced anew. */
+static void lose_counter(void)
+{
+    redis_do(&server, "FLUSHALL");
+    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
+        turn();
+}
+
+/* Redis stands still: the load goes on once it has SIGCONT. */
+static void begin_load_that_waits(void)
+{
+    begin();
+    hold_log(a, true, false);
+    lose_counter();
+    kill(server.pid, SIGSTOP);
+    hold_log(a, false, false); /* its fences are read back: the load begins */
+    turn_ms(250);
+}
+
 /* --- claims --- */
 
 static void the_log_goes_on_while_a_load_waits_for_redis_R15(void **state)
 {
     (void)state;
-    begin();
-    hold_log(a, true, false);
-    redis_do(&server, "FLUSHALL");
-    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
-        turn();
-    kill(server.pid, SIGSTOP);
-    hold_log(a, false, false); /* its fences are read back: the load begins */
-    turn_ms(250);
+    begin_load_that_waits();
     cancel(0);
     cancel(ORDERS - 1);
     confirm(1);
@@ -138,9 +150,7 @@ static void a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9(void **s
 {
     (void)state;
     begin();
-    redis_do(&server, "FLUSHALL");
-    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
-        turn();
+    lose_counter();
     read_log(a); /* the load may begin any moment */
     stop(a);
     start(a);
@@ -151,14 +161,7 @@ static void a_gateway_that_stops_during_a_load_leaves_nothing_behind_R9(void **s
 static void a_sale_that_is_archived_while_it_is_loaded_ends_the_load(void **state)
 {
     (void)state;
-    begin();
-    hold_log(a, true, false);
-    redis_do(&server, "FLUSHALL");
-    while (shared_topic_count(topic, UINT32_MAX, OQ_FENCED) < 2 * SHARED_PARTITIONS)
-        turn();
-    kill(server.pid, SIGSTOP);
-    hold_log(a, false, false); /* its fences are read back: the load begins */
-    turn_ms(250);
+    begin_load_that_waits();
     archive_sale();
     while (state_at(a, ids[ORDERS - 1]) >= 0)
         turn();

@@ -43,6 +43,16 @@ static void assert_opens_with(int stock)
     assert_int_equal(stock_at(b), stock);
 }
 
+/* `a` has noted the opening, and its log stands still. */
+static void begin_opening_and_hold(void)
+{
+    begin();
+    let_go(a);
+    while (shared_version() < 2)
+        turn();
+    hold_log(a, true, true);
+}
+
 /* --- claims --- */
 
 static void a_stock_is_not_changed_elsewhere_once_its_opening_has_begun(void **state)
@@ -76,11 +86,7 @@ static void a_stock_that_was_changed_elsewhere_before_is_what_it_opens_with(void
 static void that_an_opening_has_begun_is_known_after_a_restart(void **state)
 {
     (void)state;
-    begin();
-    let_go(a);
-    while (shared_version() < 2)
-        turn();
-    hold_log(a, true, true);
+    begin_opening_and_hold();
     while (version_at(b) < 2)
         turn();
     assert_int_equal(fences(), 0);
@@ -174,11 +180,7 @@ static void a_sale_that_another_cluster_has_opened_is_refused_by_name(void **sta
 static void of_two_clusters_that_open_a_sale_at_once_the_log_chooses_one(void **state)
 {
     (void)state;
-    begin();
-    let_go(a);
-    while (shared_version() < 2)
-        turn();
-    hold_log(a, true, true);
+    begin_opening_and_hold();
     assert_int_equal(fences(), 0);
     struct oq_event fence = fence_of(1 << 20);
     fence.first = true;

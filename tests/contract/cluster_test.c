@@ -272,15 +272,21 @@ static void a_gateway_stops_when_its_view_shows_a_higher_fence_R14(void **state)
     assert_int_equal(left(), STOCK);
 }
 
-static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **state)
+/* Its log has a fence and nothing before: `a` refuses the sale. */
+static void start_without_a_beginning(void)
 {
-    (void)state;
     start(a);
     struct oq_event fence = fence_of(5);
     shared_topic_put(topic, 0, &fence);
     know_sale(a, true);
     while (refusal_at(a) == NULL)
         turn();
+}
+
+static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **state)
+{
+    (void)state;
+    start_without_a_beginning();
     assert_non_null(strstr(refusal_at(a), "first fence"));
     turn_ms(500);
     assert_false(is_installed(SALE));
@@ -289,12 +295,7 @@ static void a_sale_whose_beginning_the_log_has_lost_is_refused_by_name(void **st
 static void a_refused_sale_that_is_archived_is_refused_no_more(void **state)
 {
     (void)state;
-    start(a);
-    struct oq_event fence = fence_of(5);
-    shared_topic_put(topic, 0, &fence);
-    know_sale(a, true);
-    while (refusal_at(a) == NULL)
-        turn();
+    start_without_a_beginning();
     assert_int_equal(refused_at(a), 1);
     archive_sale();
     while (refusal_at(a) != NULL)

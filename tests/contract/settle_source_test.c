@@ -536,24 +536,27 @@ static void records_that_are_gone_before_they_were_read_are_an_error(void **stat
     assert_gone(1, 3, 5);
 }
 
+/* Those below `first`, before a source has read any: it says so. */
+static void lose_records(int64_t first)
+{
+    delete_records(first);
+    open_source();
+    assert_int_equal(read_some(source), PS_E_CORRUPT);
+    assert_gone(1, 0, first);
+}
+
 static void a_partition_that_lost_its_beginning_before_it_was_ever_read_is_an_error(void **state)
 {
     (void)state;
     put_orders(1, 8);
-    delete_records(5);
-    open_source();
-    assert_int_equal(read_some(source), PS_E_CORRUPT);
-    assert_gone(1, 0, 5);
+    lose_records(5);
 }
 
 static void a_partition_that_has_lost_all_that_it_had_is_an_error(void **state)
 {
     (void)state;
     put_orders(1, 3);
-    delete_records(3);
-    open_source();
-    assert_int_equal(read_some(source), PS_E_CORRUPT);
-    assert_gone(1, 0, 3);
+    lose_records(3);
 }
 
 /* Deletes records of a journal as those of an archived sale, up to `upto`. */

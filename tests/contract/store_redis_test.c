@@ -686,11 +686,23 @@ static void applied_offsets_only_grow(void **state)
 
 /* --- what is in doubt --- */
 
+/* Two units of the SKU, which nobody confirms. */
+static void lower_in_doubt(void)
+{
+    static struct inv_answer answer;
+    const struct inv_lowering lowering = {
+        .id = numbered(3001), .epoch = EPOCH, .name = PS_STR("away"), .sku = 1, .units = 2};
+    assert_int_equal(inv_store_lower(one.store, one.sale, &lowering,
+                                     (struct inv_reply_to){.ret_answer = &answer}),
+                     INV_PENDING);
+    rest(&one);
+}
+
 static void everything_in_doubt_is_found_page_by_page(void **state)
 {
     (void)state;
     enum { ORDERS = 1500 };
-    struct ps_uuid raise = numbered(3000), lowering = numbered(3001);
+    struct ps_uuid raise = numbered(3000);
     struct inv_answer answer;
     static struct doubts found;
     inv_store_raise(one.store, one.sale, &raise, 0, ORDERS);
@@ -702,14 +714,7 @@ static void everything_in_doubt_is_found_page_by_page(void **state)
                                            (struct inv_reply_to){.ret_answer = &answer}),
                          INV_PENDING);
     }
-    assert_int_equal(
-        inv_store_lower(
-            one.store, one.sale,
-            &(struct inv_lowering){
-                .id = lowering, .epoch = EPOCH, .name = PS_STR("away"), .sku = 1, .units = 2},
-            (struct inv_reply_to){.ret_answer = &answer}),
-        INV_PENDING);
-    rest(&one);
+    lower_in_doubt();
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, ORDERS + 1);
     assert_true(found.pages > 5);
@@ -720,19 +725,11 @@ static void everything_in_doubt_is_found_page_by_page(void **state)
 static void a_lowering_in_doubt_tells_its_name(void **state)
 {
     (void)state;
-    struct ps_uuid raise = numbered(3000), lowering = numbered(3001);
-    struct inv_answer answer;
+    struct ps_uuid raise = numbered(3000);
     static struct doubts found;
     inv_store_raise(one.store, one.sale, &raise, 1, 5);
     rest(&one);
-    assert_int_equal(
-        inv_store_lower(
-            one.store, one.sale,
-            &(struct inv_lowering){
-                .id = lowering, .epoch = EPOCH, .name = PS_STR("away"), .sku = 1, .units = 2},
-            (struct inv_reply_to){.ret_answer = &answer}),
-        INV_PENDING);
-    rest(&one);
+    lower_in_doubt();
     walk_doubts(&one, 0, &found);
     assert_int_equal(found.count, 1);
     assert_true(found.first.lowering);

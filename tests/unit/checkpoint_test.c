@@ -251,6 +251,17 @@ static struct oq_fold *loaded(void)
     return fold;
 }
 
+/* What was written is this fold; frees the text. */
+static void assert_loads(char *then)
+{
+    struct oq_fold *fold = loaded();
+    char *now = text_of_fold(fold);
+    assert_string_equal(now, then);
+    free(now);
+    free(then);
+    oq_fold_free(fold);
+}
+
 static void a_fold_comes_back_as_it_was_and_goes_on_alike(void **state)
 {
     (void)state;
@@ -351,12 +362,7 @@ static void what_goes_on_while_it_is_written_is_not_in_it(void **state)
         assert_ok(oq_cut_write(cut, path(), NULL));
         steps(&log, 500);
         finish(cut, "");
-        struct oq_fold *fold = loaded();
-        char *now = text_of_fold(fold);
-        assert_string_equal(now, then);
-        free(now);
-        free(then);
-        oq_fold_free(fold);
+        assert_loads(then);
         oq_fold_free(log.fold);
     }
 }
@@ -383,12 +389,7 @@ static void the_log_goes_on_beside_the_thread_that_writes(void **state)
         assert_ok(pthread_join(thread, &err));
         assert_null(err);
         finish(cut, "");
-        struct oq_fold *fold = loaded();
-        char *now = text_of_fold(fold);
-        assert_string_equal(now, then);
-        free(now);
-        free(then);
-        oq_fold_free(fold);
+        assert_loads(then);
     }
     oq_fold_free(log.fold);
 }

@@ -441,6 +441,13 @@ static void a_range_of_one_family_blocks_nobody_of_the_other(void **state)
     adm_blocklist_free(list);
 }
 
+static const char *user(int number)
+{
+    static char name[32];
+    (void)snprintf(name, sizeof name, "user-%d", number);
+    return name;
+}
+
 static void a_long_blocklist_finds_each_entry(void **state)
 {
     (void)state;
@@ -448,14 +455,12 @@ static void a_long_blocklist_finds_each_entry(void **state)
     struct adm_blocklist *list = new_list();
     char text[64];
     for (int i = 0; i < COUNT; i++) {
-        (void)snprintf(text, sizeof text, "user-%d", i);
-        put_user(list, text, INT64_MAX);
+        put_user(list, user(i), INT64_MAX);
         (void)snprintf(text, sizeof text, "10.%d.%d.0/24", i / 256, i % 256);
         put_range(list, text, INT64_MAX);
     }
     for (int i = 0; i < COUNT + 100; i++) {
-        (void)snprintf(text, sizeof text, "user-%d", i);
-        assert_int_equal(blocked(list, text, "192.0.2.1", 0), i < COUNT);
+        assert_int_equal(blocked(list, user(i), "192.0.2.1", 0), i < COUNT);
         (void)snprintf(text, sizeof text, "10.%d.%d.9", i / 256, i % 256);
         assert_int_equal(blocked(list, "", text, 0), i < COUNT);
     }
@@ -467,19 +472,12 @@ static void entries_that_go_hide_no_others(void **state)
     (void)state;
     enum { COUNT = 5000 };
     struct adm_blocklist *list = new_list();
-    char text[64];
-    for (int i = 0; i < COUNT; i++) {
-        (void)snprintf(text, sizeof text, "user-%d", i);
-        put_user(list, text, INT64_MAX);
-    }
-    for (int i = 0; i < COUNT; i += 3) {
-        (void)snprintf(text, sizeof text, "user-%d", i);
-        put_user(list, text, 0);
-    }
-    for (int i = 0; i < COUNT; i++) {
-        (void)snprintf(text, sizeof text, "user-%d", i);
-        assert_int_equal(blocked(list, text, "192.0.2.1", 0), i % 3 != 0);
-    }
+    for (int i = 0; i < COUNT; i++)
+        put_user(list, user(i), INT64_MAX);
+    for (int i = 0; i < COUNT; i += 3)
+        put_user(list, user(i), 0);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(blocked(list, user(i), "192.0.2.1", 0), i % 3 != 0);
     adm_blocklist_free(list);
 }
 

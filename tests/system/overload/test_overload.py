@@ -45,16 +45,12 @@ def rehearse(gateway, report, *options, prefix=(), timeout=120):
     return json.loads(report.read_text())
 
 
-class Asker(threading.Thread):
-    """A buyer who keeps asking meanwhile, for each answer that says no to be looked at."""
+class Meanwhile(threading.Thread):
+    """Asks a gateway while its context lasts, and keeps the answers."""
 
-    def __init__(self, gateway, sale):
+    def __init__(self, gateway):
         super().__init__()
-        self.gateway, self.sale, self.answers, self.ended = gateway, sale, [], threading.Event()
-
-    def run(self):
-        while not self.ended.wait(0.01):
-            self.answers.append(self.gateway.buy(self.sale, f"asker-{len(self.answers)}", timeout=30))
+        self.gateway, self.answers, self.ended = gateway, [], threading.Event()
 
     def __enter__(self):
         self.start()
@@ -63,6 +59,18 @@ class Asker(threading.Thread):
     def __exit__(self, *exc):
         self.ended.set()
         self.join()
+
+
+class Asker(Meanwhile):
+    """A buyer who keeps asking, for each answer that says no to be looked at."""
+
+    def __init__(self, gateway, sale):
+        super().__init__(gateway)
+        self.sale = sale
+
+    def run(self):
+        while not self.ended.wait(0.01):
+            self.answers.append(self.gateway.buy(self.sale, f"asker-{len(self.answers)}", timeout=30))
 
 
 def assert_polite(answers):
@@ -146,26 +154,18 @@ def test_ten_times_what_the_disk_can_write_is_shed_before_stock_is_touched(tmp_p
         assert_as_before(gateway)
 
 
-class Payer(threading.Thread):
+class Payer(Meanwhile):
     """A shop that confirms, one after the other, orders that were accepted before the crowd came."""
 
     def __init__(self, gateway, orders):
-        super().__init__()
-        self.gateway, self.orders, self.answers, self.ended = gateway, orders, [], threading.Event()
+        super().__init__(gateway)
+        self.orders = orders
 
     def run(self):
         for order in self.orders:
             if self.ended.wait(0.05):
                 return
             self.answers.append(self.gateway.admin("POST", f"/admin/v1/orders/{order}/confirm", timeout=30))
-
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *exc):
-        self.ended.set()
-        self.join()
 
 
 def test_at_ten_times_its_capacity_a_gateway_sells_on_and_comes_back_by_itself(tmp_path):
