@@ -134,10 +134,10 @@
       "Look at the servers, and at what they have in common: network, database, last release.") \
     X(pool_panic_over, INFO, "Enough endpoints of the pool are usable again.", "") \
     X(override_ended, INFO, "An override of the target has ended, for the gateway it named or (empty) all; the cause is ttl, or the action that ended it. Who had set it.", "") \
-    X(plan_run, INFO, "A run of a plan has another state: waiting_approval, armed, active, ended. With its end.", "") \
-    X(plan_run_trouble, WARN, "A run of a plan is suspended: what somebody else has changed was not taken back. Or it has failed, and nothing was changed. Why says what.", \
+    X(plan_run, INFO, "A run of a plan has a new state (state): waiting_approval, armed, active or ended; then also how it has ended (end).", "") \
+    X(plan_run_trouble, WARN, "A run of a plan is suspended, since somebody else has changed a member meanwhile, which stays as it is; or it has failed, and changed nothing (why).", \
       "Keep or revert a suspended run; run a failed one again when its cause is gone.") \
-    X(plan_change_failed, WARN, "What was due of a run could not be stored (error): it is tried again each second.", \
+    X(plan_change_failed, WARN, "A step of a run that was due could not be stored (error). It is tried again each second.", \
       "Look at the disk of state_dir; in a cluster at Redis.") \
     X(store_error, ERROR, "Redis answered with an error (why): buyers get 503 store_unavailable.", \
       "Fix what why says.") \

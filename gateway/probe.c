@@ -33,7 +33,7 @@ int gw_probe_parse(const char *text, enum gw_probe *ret_probe, struct ps_fault *
             *ret_probe = (enum gw_probe)i;
             return 0;
         }
-    return ps_fault(fault, PS_E_INVALID, "--probe", "live or ready, not \"%s\"", text);
+    return ps_fault(fault, PS_E_INVALID, "--probe", "must be live or ready, not \"%s\"", text);
 }
 
 static int64_t now_ms(void)

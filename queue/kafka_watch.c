@@ -60,7 +60,7 @@ static int find_edges(struct oq_kafka_watch *watch, int64_t edge, int64_t *ret_o
     rd_kafka_topic_partition_list_destroy(list);
     return error == 0
                ? 0
-               : ps_fault(fault, PS_E_IO, topic, "it is not known where its partitions %s: %s",
+               : ps_fault(fault, PS_E_IO, topic, "it does not say where its partitions %s: %s",
                           edge == RD_KAFKA_OFFSET_END ? "end" : "begin", rd_kafka_err2str(error));
 }
 

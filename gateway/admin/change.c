@@ -93,7 +93,7 @@ static void answer_failure(struct op_request *request, const struct op_change *c
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(request, ANS_V_precondition_failed, "it keeps being changed by others: try again");
+        op_no(request, ANS_V_precondition_failed, "others keep changing it: try again");
         return;
     }
     ps_log(PS_LOG_ERROR, "admin_change_failed", PS_F_STR("action", change->action),

@@ -33,7 +33,7 @@ static void get_file(struct op_request *request)
     struct ps_buf buf;
 
     if (http->head == NULL) {
-        op_no(request, ANS_V_malformed, "a file is requested without a body");
+        op_no(request, ANS_V_malformed, "a request for a file must have no body");
         return;
     }
     const struct ps_asset_request asked = {.accept_encoding = field(http, "Accept-Encoding"),

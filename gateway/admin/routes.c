@@ -395,7 +395,8 @@ void op_handle(struct srv_request *http, void *ctx)
     }
     bool page = route != NULL && (route->flags & OP_PAGE) != 0; /* judges by itself */
     if (!probe && !page && request->is_foreign) {
-        op_no(request, ANS_V_forbidden, "a page of another site asks, as Sec-Fetch-Site says");
+        op_no(request, ANS_V_forbidden,
+              "the request is from a page of another site (Sec-Fetch-Site)");
         return;
     }
     bool open = probe || page ||

@@ -178,7 +178,8 @@ static void delete_token(struct op_request *request)
     if (!op_only_reason(request))
         return;
     if (token != NULL && op_if_match(request, TOKEN_VERSION) == OP_MATCH_NONE) {
-        op_no(request, ANS_V_precondition_required, "send If-Match: * or the ETag of its creation");
+        op_no(request, ANS_V_precondition_required,
+              "send If-Match: *, or the ETag that came with the token");
         return;
     }
     if (token != NULL && !op_matches(request, TOKEN_VERSION))
@@ -194,7 +195,8 @@ static void delete_token(struct op_request *request)
         return;
     }
     if (err == PS_E_CONFLICT) {
-        op_no(request, ANS_V_conflict, "no admin token without expiry would be left");
+        op_no(request, ANS_V_conflict,
+              "it is the last admin token that does not expire: make another first");
         return;
     }
     if (err < 0) {

@@ -27,7 +27,7 @@ static int add_line(struct ctl_heads *heads, const char *line, size_t len)
     json_t *json;
 
     if (ps_json_parse(line, len, &json, &fault) < 0)
-        return ctl_say(CTL_AWAY, "a line of the order log is no JSON: %s", fault.text);
+        return ctl_say(CTL_AWAY, "a line of the order log is not valid JSON: %s", fault.text);
     int err = ps_grow(&heads->at, &heads->room, heads->count + 1, sizeof *heads->at);
     if (err == 0) {
         struct ctl_head *head = &heads->at[heads->count++];

@@ -96,8 +96,8 @@ int ctl_order_batch(struct ctl *ctl)
         (void)ctl_print(ctl, all, "order_id action status code state reason");
     if (exit == CTL_AWAY)
         (void)ctl_say(CTL_AWAY,
-                      "of %zu of %zu orders it is not known what became of them: repeat the "
-                      "command, which changes nothing that is done",
+                      "the outcome of %zu of %zu orders is unknown: repeat the command, which "
+                      "changes nothing that is done",
                       count - json_array_size(all), count);
     else if (exit == CTL_REFUSED)
         (void)ctl_say(CTL_REFUSED, "nothing has happened to %zu of %zu orders",

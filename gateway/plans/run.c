@@ -180,7 +180,8 @@ int plan_run_approve(const struct plan_world *world, struct plan_run *run, const
         return ps_fault(fault, PS_E_CONFLICT, "", "it waits for no approval: it is %s",
                         cfg_run_states[is->state]);
     if (strcmp(is->by, who) == 0)
-        return ps_fault(fault, PS_E_CONFLICT, "", "another token than its own must approve it");
+        return ps_fault(fault, PS_E_CONFLICT, "",
+                        "the token that asked for the run cannot approve it: use another");
     for (size_t i = 0; i < is->approved_count; i++)
         if (strcmp(is->approved[i].who, who) == 0)
             return ps_fault(fault, PS_E_CONFLICT, "", "this token has approved it already");

@@ -180,7 +180,8 @@ static int postgres_position(struct st_sink *sink, const char *name, uint32_t pa
                                  .checked = PQgetisnull(result, 0, 1) == 0,
                                  .digest = (uint64_t)strtoll(PQgetvalue(result, 0, 1), NULL, 10)};
     else
-        err = ps_fault(fault, PS_E_CORRUPT, pg->server, "a position is missing");
+        err = ps_fault(fault, PS_E_CORRUPT, pg->server, "the table of positions lacks partition %d",
+                       (int)partition);
     PQclear(result);
     return err;
 }

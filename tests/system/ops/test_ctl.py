@@ -632,7 +632,7 @@ def test_a_batch_of_orders_says_which_were_refused(desk, gateway):
     strange = desk.run("order", "batch", "cancel", "-f", "-", text="\x1b[31m", status=REFUSED).stderr
     assert "422" in strange and "nothing has happened to 1 of 1 orders" in strange and "\x1b" not in strange
     away = desk.run("order", "batch", "cancel", "-f", "ids", "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY).stderr
-    assert "of 1003 of 1003 orders it is not known" in away
+    assert "the outcome of 1003 of 1003 orders is unknown" in away
 
 
 def test_exports_of_orders_and_records_continue_where_they_ended(desk, gateway):
