@@ -439,6 +439,14 @@ def test_drain_ends_the_gateway(tmp_path):
 # --- Who is called. ---
 
 
+@pytest.mark.parametrize("words", ["sale pause x", "sale adjust x phone 5 --id y", "watch end ann", "drain", "delete limit ip", "rollback limit ip 1",
+                                   "config rollback 1", "cache purge default key /", "run x"])
+def test_a_reason_that_is_not_utf_8_is_wrong_usage_and_nothing_is_sent(desk, words):
+    """No gateway listens there: a call would say so."""
+    none = {"PENSTOCK_ADMIN": f"http://127.0.0.1:{free_port()}"}
+    assert "not valid UTF-8" in desk.run(*words.split(), "--reason", "\udcff", status=USAGE, **none).stderr
+
+
 def test_a_wrong_token_and_none_are_refused_with_the_way_to_name_one(desk):
     (desk.directory / "wrong").write_text("no-such-token\n")
     (desk.directory / "wrong").chmod(0o600)
