@@ -12,6 +12,7 @@
 #include "gateway/gateway_internal.h"
 
 #include "common/program/log.h"
+#include "gateway/notify.h"
 #include "gateway/orders/flow.h"
 #include "gateway/tracing.h"
 #include "gateway/orders/order_events.h"
@@ -72,6 +73,7 @@ static void begin_drain(void *ctx)
     atomic_store(&gateway->report.draining, true);
     gw_workers_tell(&gateway->workers, GW_MAIL_LEAVE);
     sd_notify(0, "STOPPING=1");
+    gw_notify_status("Draining: finishes what it has accepted");
     ps_log(PS_LOG_INFO, "draining", PS_F_INT("delay_ms", gateway->settings->drain.delay_ms));
 }
 
@@ -161,6 +163,9 @@ void gw_on_started(void *ctx)
 
     atomic_store(&gateway->report.started, true);
     gw_workers_tell(&gateway->workers, GW_MAIL_OPEN);
+    gw_notify_status("Ready: listens on %s port %u, admin on %s port %u",
+                     gateway->settings->listen.host, (unsigned)gateway->sockets.port,
+                     gateway->settings->admin.host, (unsigned)gateway->sockets.admin_port);
     sd_notify(0, "READY=1");
     ps_log(PS_LOG_INFO, "ready", PS_F_STR("listen", gateway->settings->listen.host),
            PS_F_INT("port", gateway->sockets.port),
@@ -515,6 +520,7 @@ int gw_gateway_run(struct gw_settings *settings, const char *config_path)
         (err = ps_mailbox_new(&gateway->loop, CONTROL_MAIL, on_mail, NULL, gateway,
                               &gateway->mail.control)) < 0)
         return err;
+    gw_notify_status("Starting: reads the order log");
     /* A failed start ends the process, which closes everything. */
     if ((err = gw_open_parts(gateway)) < 0 || (err = gw_open_log(gateway)) < 0 ||
         (err = gw_open_control(gateway)) < 0 || (err = gw_open_sync(gateway)) < 0)

@@ -5,6 +5,7 @@
 #include "common/program/reference.h"
 #include "gateway/check_services.h"
 #include "gateway/gateway.h"
+#include "gateway/notify.h"
 #include "gateway/print_docs.h"
 #include "gateway/probe.h"
 
@@ -72,15 +73,17 @@ static int print_docs(const char *dir)
     return EXIT_FAILED;
 }
 
-static int load(const char *path, struct gw_settings *ret_settings)
+static int load(const char *path, bool to_serve, struct gw_settings *ret_settings)
 {
     struct ps_faults faults = {0};
     int err = gw_settings_load(path, ret_settings, &faults);
 
     for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++) {
         const struct ps_fault *fault = &faults.at[i];
-        fprintf(stderr, "penstock: %s: %s%s%s\n", path ? path : "defaults", fault->path,
-                fault->path[0] ? ": " : "", fault->text);
+        const char *file = path ? path : "defaults", *colon = fault->path[0] ? ": " : "";
+        fprintf(stderr, "penstock: %s: %s%s%s\n", file, fault->path, colon, fault->text);
+        if (i == 0 && to_serve)
+            gw_notify_status("Failed: %s: %s%s%s", file, fault->path, colon, fault->text);
     }
     if (faults.count > PS_FAULTS_KEPT)
         fprintf(stderr, "penstock: and %zu more\n", faults.count - PS_FAULTS_KEPT);
@@ -109,7 +112,8 @@ static int run(const struct arguments *arguments, enum gw_probe probe)
     struct gw_settings settings;
     int status = EXIT_WELL;
 
-    if (load(arguments->config, &settings) < 0)
+    bool to_serve = !arguments->check && !arguments->services && arguments->probe == NULL;
+    if (load(arguments->config, to_serve, &settings) < 0)
         return EXIT_FAILED;
     if (arguments->check) {
         printf("%s: ok\n", arguments->config ? arguments->config : "defaults");

@@ -3,6 +3,7 @@
 
 #include "common/program/log.h"
 #include "gateway/config/store/sync.h"
+#include "gateway/notify.h"
 #include "gateway/orders/order_events.h"
 #include "gateway/sale_host.h"
 
@@ -12,8 +13,11 @@
 
 int gw_say_fault(const struct ps_fault *fault, int err)
 {
-    fprintf(stderr, "penstock: %s%s%s\n", fault->path, fault->path[0] ? ": " : "",
-            fault->text[0] ? fault->text : ps_err_text(err));
+    const char *colon = fault->path[0] ? ": " : "";
+    const char *text = fault->text[0] ? fault->text : ps_err_text(err);
+
+    fprintf(stderr, "penstock: %s%s%s\n", fault->path, colon, text);
+    gw_notify_status("Failed: %s%s%s", fault->path, colon, text);
     return err;
 }
 

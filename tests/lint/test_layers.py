@@ -33,7 +33,7 @@ PREFIXES = {
 FENCES = {
     "ares": ["gateway/upstream/discovery_dns.c"],
     "sqlite3.h": ["common/db/db_internal.h"],
-    "systemd/": ["gateway/gateway.c", "gateway/handover.c"],
+    "systemd/": ["gateway/gateway.c", "gateway/handover.c", "gateway/notify.c"],
     "hiredis": ["common/redis/redis_wire.h"],
     "libpq-fe.h": ["queue/settle/postgres.h"],
     "zstd.h": ["queue/archive_internal.h"],
@@ -47,7 +47,7 @@ FENCES = {
 CALLS = {
     r"ares_\w+": ["gateway/upstream/discovery_dns.c"],
     r"sqlite3_\w+": ["common/db/"],
-    r"sd_(?:notify|watchdog|listen)\w*": ["gateway/gateway.c", "gateway/handover.c"],
+    r"sd_(?:notify|watchdog|listen)\w*": ["gateway/gateway.c", "gateway/handover.c", "gateway/notify.c"],
     r"redis[A-Z]\w+": ["common/redis/"],
     r"PQ[a-z]\w+": ["queue/settle/postgres.c", "queue/settle/sink_postgres.c"],
     r"ZSTD_\w+": ["queue/archive_"],

@@ -341,6 +341,30 @@ def test_systemd_is_told_of_readiness_life_and_the_end(tmp_path):
         assert gateway.process.wait(30) == 0
 
 
+def test_systemd_shows_what_the_gateway_does(tmp_path):
+    """By STATUS=, which `systemctl status` prints."""
+    notified = Notified(tmp_path / "notify")
+    gateway = Gateway(env={"NOTIFY_SOCKET": notified.path}, settings={"drain": {"delay_ms": 500}})
+    with gateway.spawn():
+        notified.wait_for("STATUS=Starting: reads the order log")
+        notified.wait_for(f"STATUS=Ready: listens on 127.0.0.1 port {gateway.port}, admin on 127.0.0.1 port {gateway.admin_port}")
+        term(gateway)
+        notified.wait_for("STATUS=Draining: finishes what it has accepted")
+        assert gateway.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("settings, why", [({"listn": {}}, 'listn: is unknown; did you mean "listen"?'),
+                                           ({"state_dir": "/proc/none\nREADY=1"}, "/proc/none?READY=1: cannot be created"),
+                                           ({"listen": {"host": "192.0.2.1"}}, "listen.host: 192.0.2.1 is no address of this machine")])
+def test_systemd_shows_why_a_start_failed(tmp_path, settings, why):
+    notified = Notified(tmp_path / "notify")
+    gateway = Gateway(env={"NOTIFY_SOCKET": notified.path}, settings=settings).spawn()
+    assert gateway.process.wait(30) == 1
+    status = [line for line in notified.listen(0.5) if line.startswith("STATUS=")][-1]
+    assert status.startswith("STATUS=Failed: ") and why in status, status
+    assert "READY=1" not in notified.heard
+
+
 def test_systemd_hears_nothing_more_of_a_gateway_that_stands_still(tmp_path):
     notified = Notified(tmp_path / "notify")
     gateway = Gateway(env={"NOTIFY_SOCKET": notified.path, "WATCHDOG_USEC": "900000"},

@@ -1,0 +1,11 @@
+/* What `systemctl status` shows of this process: one line, by STATUS= of sd_notify(3). Without a
+ * service manager nothing happens. Any thread. */
+#ifndef GW_NOTIFY_H
+#define GW_NOTIFY_H
+
+#include "common/err.h"
+
+/* Without line breaks, as a fault is: one would begin another message. Cut after 500 bytes. */
+void gw_notify_status(const char *format, ...) PS_PRINTF(1, 2);
+
+#endif
