@@ -30,6 +30,12 @@ void ps_calls_stop(void)
     curl_global_cleanup();
 }
 
+bool ps_call_is_address(const char *text)
+{
+    return strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0 ||
+           strncmp(text, "unix:/", 6) == 0;
+}
+
 struct ps_caller *ps_caller_new(void)
 {
     struct ps_caller *caller = calloc(1, sizeof *caller);

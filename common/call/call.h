@@ -31,6 +31,9 @@ struct ps_answer {
     int64_t last_seq;      /* Penstock-Last-Seq; -1: none */
 };
 
+/* "http://…", "https://…" or "unix:/…": what `admin` of a call may be. */
+bool ps_call_is_address(const char *text);
+
 /* Once in a program, before its other threads. PS_E_IO. */
 int ps_calls_start(void) PS_MUST_CHECK;
 void ps_calls_stop(void);

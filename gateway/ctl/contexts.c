@@ -7,6 +7,7 @@
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
+#include "common/call/call.h"
 #include "common/program/private_file.h"
 #include "common/program/secret.h"
 
@@ -99,8 +100,7 @@ static int take_admin(struct ctl *ctl, const char *admin)
         len--;
     if (len >= sizeof ctl->admin)
         return ctl_say(CTL_USAGE, "--admin is too long");
-    if (strncmp(admin, "http://", 7) != 0 && strncmp(admin, "https://", 8) != 0 &&
-        strncmp(admin, "unix:/", 6) != 0)
+    if (!ps_call_is_address(admin))
         return ctl_say(CTL_USAGE,
                        "--admin \"%s\" is not http://HOST:PORT, https://HOST:PORT or unix:/PATH",
                        admin);

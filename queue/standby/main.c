@@ -36,11 +36,20 @@ static int set_format(const struct ps_flag *flag, const char *value, void *field
     return ps_fault(fault, PS_E_INVALID, flag->name, "\"%s\" is neither penstock nor ecs", value);
 }
 
+static int set_gateway(const struct ps_flag *flag, const char *value, void *field,
+                       struct ps_fault *fault)
+{
+    if (!ps_call_is_address(value))
+        return ps_fault(fault, PS_E_INVALID, flag->name,
+                        "\"%s\" is not http://HOST:PORT, https://HOST:PORT or unix:/PATH", value);
+    return ps_flag_set_text(flag, value, field, fault);
+}
+
 #define AT(field) offsetof(struct arguments, field)
 
 /* clang-format off */
 static const struct ps_flag flags[] = {
-    {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:8090", ps_flag_set_text, AT(gateway), 0, 0},
+    {"--gateway", "URL", "the admin listener of the gateway to follow, such as http://10.0.0.1:8090", set_gateway, AT(gateway), 0, 0},
     {"--token-file", "FILE", "a file whose first line is a token of that gateway with the role admin", ps_flag_set_text, AT(token_file), 0, 0},
     {"--state-dir", "DIR", "where the copy is kept: the state_dir of the gateway that will take over", ps_flag_set_text, AT(state_dir), 0, 0},
     {"--log-format", "FORMAT", "names of the log's members: penstock, or ecs, those of the Elastic Common Schema", set_format, AT(log_format), 0, 0},

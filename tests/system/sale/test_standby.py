@@ -270,6 +270,14 @@ def test_one_program_has_a_state_directory(tmp_path):
         assert "another process" in successor.log() or "another gateway" in successor.log(), successor.log()
 
 
+@pytest.mark.parametrize("address", ["", "10.0.0.1:8090", "unix:socket"])
+def test_an_address_that_is_none_is_refused_by_name(tmp_path, address):
+    """As that of the service is, as long as no drop-in names a gateway."""
+    done = subprocess.run([str(STANDBY), "--gateway", address, "--token-file", str(tmp_path), "--state-dir", str(tmp_path)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f'penstock-standby: --gateway: "{address}" is not http://HOST:PORT, https://HOST:PORT or unix:/PATH\n'), done.stderr
+
+
 def test_a_disk_that_is_full_at_the_standby_disturbs_nobody(tmp_path):
     """F29: A directory that cannot be written stands for it."""
     with Gateway() as gateway, Standby(gateway, tmp_path / "b") as standby:
