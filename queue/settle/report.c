@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *const types[] = {"accepted", "confirmed", "released", "adjusted",
@@ -127,8 +128,9 @@ int st_report_write(struct st_report *report, struct ps_fault *fault)
         return ps_fault(fault, PS_E_NOMEM, report->file, "out of memory");
     /* The folder may be open to others: do not write into an existing file of that name. */
     (void)unlink(name);
-    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    bool written = fd >= 0 && write_all(fd, text, len);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    /* node_exporter is another user than the worker, whose umask may let nobody else read. */
+    bool written = fd >= 0 && fchmod(fd, 0644) == 0 && write_all(fd, text, len);
     if (fd >= 0 && close(fd) != 0)
         written = false;
     free(text);

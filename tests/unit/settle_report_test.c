@@ -42,6 +42,25 @@ static void a_link_in_the_place_of_the_new_file_is_not_followed(void **state)
     temp_dir_remove(&dir);
 }
 
+/* node_exporter runs as another user; the worker's umask lets nobody read its other files. */
+static void others_can_read_the_file(void **state)
+{
+    (void)state;
+    struct temp_dir dir = temp_dir_make();
+    const char *path = temp_file(&dir, "settle.prom");
+    struct st_report report;
+    struct ps_fault fault;
+    struct stat status;
+    mode_t before = umask(077);
+    assert_ok(st_report_init(&report, path));
+    assert_ok(st_report_write(&report, &fault));
+    umask(before);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0644);
+    st_report_done(&report);
+    temp_dir_remove(&dir);
+}
+
 static void a_folder_that_cannot_be_written_is_an_error_that_names_the_file(void **state)
 {
     (void)state;
@@ -58,6 +77,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_file_is_replaced_as_a_whole),
         cmocka_unit_test(a_link_in_the_place_of_the_new_file_is_not_followed),
+        cmocka_unit_test(others_can_read_the_file),
         cmocka_unit_test(a_folder_that_cannot_be_written_is_an_error_that_names_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
