@@ -125,3 +125,14 @@ def test_a_purge_leaves_orders_and_settings(stage, tmp_path):
         path.write_text("")
     stage('act -i "$DEB"; act -P penstock')
     assert all(pathlib.Path(path).exists() for path in kept)
+
+
+def test_a_purge_takes_back_that_services_were_enabled_and_a_removal_does_not(stage, tmp_path):
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir(parents=True)
+    for service in ("penstock.service", "penstock-settle.service", "penstock-standby.service", "other.service"):
+        (wants / service).symlink_to(f"/lib/systemd/system/{service}")
+    stage('act -i "$DEB"; act -r penstock')
+    assert len(list(wants.iterdir())) == 4
+    stage('act -P penstock')
+    assert [path.name for path in wants.iterdir()] == ["other.service"]
