@@ -9,11 +9,12 @@ import {el, moment, number} from './dom.js';
 import {colour, on_look} from './look.js';
 import {tag} from './words.js';
 
-/* The page loads it beside its modules, in any order. */
+/* Loaded by the page, or here, from its template: a script that is made by a script is refused (Trusted Types). */
 const uPlot = globalThis.uPlot ?? await new Promise((resolve, reject) => {
-    const script = document.querySelector('script[src="uplot.js"]');
+    const script = document.importNode(document.querySelector('#uplot').content, true).firstElementChild;
     script.addEventListener('load', () => resolve(globalThis.uPlot));
     script.addEventListener('error', reject);
+    document.head.append(script);
 });
 
 function stack(ys) {

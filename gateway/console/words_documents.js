@@ -263,7 +263,7 @@ add_words({
     'pools.remove.text': {en: 'Removes the registration of {address}. The endpoint may register again.', zh: '移除 {address} 的注册。它可以重新注册。'},
     'pools.removed': {en: 'The registration of {address} is removed.', zh: '{address} 的注册已移除。'},
 
-    'endpoints.about': {en: 'Every server of every pool, as this gateway sees it now. Requests and errors since it joined its pool; times to the first byte in the last 10 s.', zh: '本网关当前所见的每个池的每台服务器。请求和错误自其加入池起累计；时间为最近 10 秒的首字节时间。'},
+    'endpoints.about': {en: 'Every server of every pool, as this gateway sees it now. Requests and errors since it joined; times to the first byte in the last 10 s.', zh: '本网关当前所见的每个池的每台服务器。请求和错误自其加入池起累计；时间为最近 10 秒的首字节时间。'},
     'endpoints.count': {en: '{all} endpoints in {pools} pools, {away} of them not in use.', zh: '{pools} 个池共 {all} 台服务器，其中 {away} 台未使用。'},
     'endpoints.endpoint': {en: 'Pool, endpoint', zh: '池、服务器'},
     'endpoints.check': {en: 'check', zh: '健康检查'},

@@ -124,7 +124,7 @@ def main():
     parser.add_argument("--restart", action="store_true", help="instead: seconds until a gateway is ready and its memory, with 0.1, 1 and 5 million orders, from a checkpoint and without one")
     parser.add_argument("--documents", action="store_true", help="instead: what changes, runs of plans and a start cost with many sales, blocks, plans and kept runs, beside few")
     parser.add_argument("--connections", action="store_true", help="instead: memory of idle connections, and buyers' p99 beside hostile ones")
-    parser.add_argument("--console", action="store_true", help="instead: what open consoles cost the gateway at rest, and the p99 of buyers beside ten")
+    parser.add_argument("--console", action="store_true", help="instead: how soon the console is there, what open consoles cost the gateway at rest, and the p99 of buyers beside ten")
     parser.add_argument("--overload", action="store_true", help="instead: orders in time at 1, 2 and 10 times the capacity, log-bound and CPU-bound, with the overload controller and without")
     parser.add_argument("--peers", action="store_true", help="with --overload: log-bound, beside nginx's limit_req and Envoy's adaptive concurrency before the same gateway")
     parser.add_argument("--shapes", metavar="DIR", type=pathlib.Path, help="with --overload: a step, a spike and a sawtooth up to ten times the capacity, each as a page in DIR")
