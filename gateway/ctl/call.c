@@ -62,7 +62,8 @@ static const char *member(const json_t *json, const char *name)
     return json_string_value(json_object_get(json, name));
 }
 
-/* A problem document (RFC 9457): its detail, and each fault if there are several. */
+/* A problem document (RFC 9457): its detail, and each fault if there are several. A 503 passes by
+ * itself, and what was asked may still happen: as if no answer had come. */
 static int say_refusal(const struct ctl *ctl, const struct ctl_call *call,
                        const struct ctl_reply *reply)
 {
@@ -90,7 +91,7 @@ static int say_refusal(const struct ctl *ctl, const struct ctl_call *call,
                           ? "name a file with a token of this gateway: --token-file FILE"
                           : "no token was sent: --token-file FILE, PENSTOCK_TOKEN_FILE or a "
                             "context name the file that holds one");
-    return CTL_REFUSED;
+    return reply->status == 503 ? CTL_AWAY : CTL_REFUSED;
 }
 
 static int judge(const struct ctl *ctl, const struct ctl_call *call, struct ctl_reply *reply)

@@ -19,7 +19,7 @@ enum ctl_exit {
     CTL_OK,
     CTL_REFUSED, /* the gateway refuses, or a check finds something wrong */
     CTL_USAGE,   /* the command line, or a file that it names, is wrong: nothing was sent */
-    CTL_AWAY,    /* no answer: the gateway was not reached, or the connection broke */
+    CTL_AWAY,    /* no answer: the gateway was not reached, the connection broke, or 503 */
     CTL_FAILED,  /* this machine: memory, a file that cannot be written; `diff`: refused */
 };
 

@@ -14,7 +14,7 @@ static const struct {
     {CTL_OK, "Done."},
     {CTL_REFUSED, "The gateway refused, or a check failed; diff: there are differences."},
     {CTL_USAGE, "The command line, or a file that it names, is invalid: nothing was sent."},
-    {CTL_AWAY, "The gateway was not reached, or the connection broke."},
+    {CTL_AWAY, "The gateway was not reached, the connection broke, or it answers 503: try again."},
     {CTL_FAILED, "Something failed on this machine; diff: the gateway refused."},
 };
 

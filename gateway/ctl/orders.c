@@ -197,7 +197,7 @@ static int get_page(const struct ctl *ctl, struct ctl_call call, struct ctl_repl
         ctl_reply_done(ret_reply);
         (void)sleep(wait_s < 1 ? 1 : wait_s > 30 ? 30 : (unsigned)wait_s);
     }
-    return ctl_say(CTL_REFUSED, "%s answered 503 %d times", ctl->admin, TRIES);
+    return ctl_say(CTL_AWAY, "%s answered 503 %d times", ctl->admin, TRIES);
 }
 
 /* All pages from --after on; `page` makes the call for one. */

@@ -3,6 +3,7 @@ import contextlib
 import csv
 import fcntl
 import hashlib
+import http.server
 import json
 import os
 import pty
@@ -11,6 +12,7 @@ import shlex
 import struct
 import subprocess
 import termios
+import threading
 
 import pytest
 from desk import AWAY, FAILED, OK, PENSTOCKCTL, REFUSED, USAGE, Desk
@@ -474,6 +476,36 @@ def test_a_gateway_that_is_away_is_a_status_of_its_own(desk):
     desk.run("get", "limit", "--admin", "unix:/nowhere/admin.sock", status=AWAY)
     desk.write("d/x.json", "limits", RULE, "x")
     desk.run("diff", "-f", "d", "--admin", f"http://127.0.0.1:{free_port()}", status=AWAY)
+
+
+class Busy(http.server.BaseHTTPRequestHandler):
+    """A gateway that cannot answer now, such as one whose Redis is away."""
+
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        text = json.dumps({"code": "store_unavailable", "detail": "Redis did not confirm it"}).encode()
+        self.send_response(503)
+        self.send_header("Content-Type", "application/problem+json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST = answer
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_gateway_that_cannot_answer_now_is_not_one_that_refuses(desk):
+    """A script, such as the chart's job, asks again, as if the gateway was away."""
+    desk.write("d/x.json", "limits", RULE, "x")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"http://127.0.0.1:{server.server_port}"
+        for command in (["get", "limit"], ["apply", "-f", "d"], ["order", "show", "ord_1"]):
+            said = desk.run(*command, "--admin", at, status=AWAY).stderr
+            assert "503 store_unavailable: Redis did not confirm it" in said
+        server.shutdown()
 
 
 def test_the_unix_socket_answers_as_the_port_does(tmp_path):
