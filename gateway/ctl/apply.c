@@ -1,6 +1,7 @@
 /* apply and diff: compares files with the documents in force. Both send one PUT of a bundle, so
  * that all of it is applied or nothing; a dry run of the PUT returns the differences. They replace
  * any version in force: the files are what the operator wants. */
+#include "common/clock.h"
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/files.h"
@@ -8,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The kinds of --kinds that the files do not have at all: --prune deletes all their documents. */
 static int add_kinds(const struct ctl *ctl, json_t *documents)
@@ -182,16 +184,13 @@ int ctl_diff(struct ctl *ctl)
 
 /* A dry run finds what will change, to be printed after the change: the change answers with the
  * bundle. */
-int ctl_apply(struct ctl *ctl)
+static int apply_once(const struct ctl *ctl, const json_t *body)
 {
     struct ctl_reply would = {0}, done = {0};
-    json_t *body = NULL;
-    int exit = read_bundle(ctl, &body);
-
-    if (exit == CTL_OK)
-        exit = put_bundle(ctl, body, true, &would);
+    int exit = put_bundle(ctl, body, true, &would);
     const json_t *changes = json_object_get(would.json, "changes");
     size_t count = json_array_size(changes);
+
     if (exit == CTL_OK)
         exit = print_changes(ctl, changes);
     if (exit == CTL_OK && !ctl->options.dry_run && count > 0)
@@ -201,6 +200,23 @@ int ctl_apply(struct ctl *ctl)
                ctl->options.dry_run ? " would change" : " changed");
     ctl_reply_done(&would);
     ctl_reply_done(&done);
+    return exit;
+}
+
+/* Repeating it is safe: the same bundle twice changes nothing the second time. */
+int ctl_apply(struct ctl *ctl)
+{
+    json_t *body = NULL;
+    int exit = read_bundle(ctl, &body);
+    const int64_t end_ns = ps_clock_mono_ns(&ps_clock_system) + ctl->options.wait_s * PS_NS_PER_S;
+
+    if (exit == CTL_OK)
+        exit = apply_once(ctl, body);
+    for (unsigned pause_s = 1; exit == CTL_AWAY && ps_clock_mono_ns(&ps_clock_system) < end_ns;
+         pause_s = pause_s < 8 ? 2 * pause_s : 10) {
+        (void)sleep(pause_s);
+        exit = apply_once(ctl, body);
+    }
     json_decref(body);
     return exit;
 }

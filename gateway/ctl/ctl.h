@@ -35,7 +35,7 @@ struct ctl_headers {
 struct ctl_options {
     const char *admin, *token_file, *output, *file, *kinds, *reason, *gateway, *sale, *state, *id,
         *note, *pool, *out, *user, *ip, *sku, *at, *method, *path;
-    int64_t ttl_s, after, limit, interval_s, quantity, weight; /* -1: not given */
+    int64_t ttl_s, after, limit, interval_s, quantity, weight, wait_s; /* -1: not given */
     struct ctl_headers headers;
     bool prune, dry_run, once, help, force, break_glass, base;
 };
@@ -85,6 +85,7 @@ enum ctl_flag {
     CTL_F_POOL,
     CTL_F_OUT,
     CTL_F_INTERVAL,
+    CTL_F_WAIT,
     CTL_F_ONCE,
     CTL_F_USER,
     CTL_F_IP,

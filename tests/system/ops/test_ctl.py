@@ -13,6 +13,7 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 
 import pytest
 from desk import AWAY, FAILED, OK, PENSTOCKCTL, REFUSED, USAGE, Desk
@@ -506,6 +507,30 @@ def test_a_gateway_that_cannot_answer_now_is_not_one_that_refuses(desk):
             said = desk.run(*command, "--admin", at, status=AWAY).stderr
             assert "503 store_unavailable: Redis did not confirm it" in said
         server.shutdown()
+
+
+def test_apply_waits_for_a_gateway_that_is_not_there_yet_and_not_for_one_that_refuses(tmp_path):
+    """As the chart's job does: its pod asks before the gateways are ready, and before the network lets it through."""
+    port = free_port()
+    with Gateway(tmp_path) as other:  # for its token only
+        token = (other.state / "admin.token").read_text()
+    desk = Desk(tmp_path, port, tmp_path / "token")
+    (tmp_path / "token").write_text(token)
+    (tmp_path / "token").chmod(0o600)
+    desk.write("good/x.json", "limits", RULE, "x")
+    desk.write("bad/x.json", "limits", {**RULE, "rate": "many"}, "x")
+    begun = time.monotonic()
+    desk.run("apply", "-f", "good", "--wait", 2, status=AWAY)
+    assert 2 <= time.monotonic() - begun < 20
+    waiting = subprocess.Popen([PENSTOCKCTL, "apply", "-f", "good", "--wait", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=desk.env, cwd=tmp_path)
+    time.sleep(1)
+    with Gateway(tmp_path, {"admin": {"port": port}}) as one:
+        out, err = waiting.communicate(timeout=60)
+        assert waiting.returncode == OK and "1 document changed" in out and "Connection refused" in err, (out, err)
+        begun = time.monotonic()
+        assert "422" in desk.run("apply", "-f", "bad", "--wait", 60, status=REFUSED).stderr and time.monotonic() - begun < 20
+        assert one.process.poll() is None
 
 
 def test_the_unix_socket_answers_as_the_port_does(tmp_path):
