@@ -103,6 +103,13 @@ def test_other_programs_read_the_archive(archive):
         assert said["Labels"]["org.opencontainers.image.version"] == VERSION and said["Os"] == "linux"
 
 
+def test_containerd_names_it_as_a_kubelet_looks_for_it(archive, debug_archive):
+    """Imported without a registry (ctr, k3s, kind), the image of the chart's default values is found."""
+    for one, tag in ((archive, VERSION), (debug_archive, f"{VERSION}-debug")):
+        descriptor, = one.index["manifests"]
+        assert descriptor["annotations"]["io.containerd.image.name"] == f"docker.io/library/penstock:{tag}"
+
+
 def test_every_blob_is_what_its_name_says(archive):
     blobs = [member.name for member in archive.tar.getmembers() if "/sha256/" in member.name and member.isfile()]
     assert len(blobs) == 3
