@@ -232,6 +232,17 @@ def test_documents_are_applied_by_a_job_after_each_change():
     assert json.loads(one(documents, "ConfigMap", "-documents")["data"]["bundle.json"]) == {"documents": BUNDLE}
 
 
+def test_documents_with_a_fault_fail_at_once_and_leave_their_pod_and_its_log():
+    """Kubernetes deletes the pod, and with it the log, of a Job that restarts its container until it gives up. Who is not there yet is asked again by
+    the same pod: some networks let an address through only a moment after its pod has started, so that new pods would be refused one by one."""
+    spec = one(render(ALL), "Job", "-documents")["spec"]
+    wait, = [word for word in spec["template"]["spec"]["containers"][0]["command"] if word.startswith("--wait=")]
+    assert spec["template"]["spec"]["restartPolicy"] == "Never" and 300 <= int(wait.partition("=")[2]) < spec["activeDeadlineSeconds"]
+    rules = {rule["action"]: rule for rule in spec["podFailurePolicy"]["rules"]}
+    assert rules["FailJob"]["onExitCodes"] == {"containerName": spec["template"]["spec"]["containers"][0]["name"], "operator": "In", "values": [1, 2]}
+    assert rules["Ignore"]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+
+
 def test_settings_are_checked_before_a_pod_is_replaced():
     """By a job of their own, with a copy of them: the release's own ConfigMap has changed only afterwards."""
     documents = render(SECRET)
@@ -281,6 +292,16 @@ def test_values_in_documents_render(page):
     assert len(values) == 3 == len(blocks) - 1
     for block in values:
         assert render({**SECRET, **block})
+
+
+@pytest.mark.parametrize("page", ["docs/kubernetes.md", "docs/zh/kubernetes.md"])
+def test_documents_say_what_a_helm_needs_that_knows_no_version(page):
+    """One that `go install` made takes the version of a cluster that it does not ask for 1.20."""
+    status, out, err = helm("template", "shop", CHART)
+    assert status == 1 and out == "" and "incompatible with Kubernetes v1.20.0" in err, err
+    words = re.findall(r"`helm template[^`]*`|`(--kube-version [^`]+)`", (ROOT / page).read_text(encoding="utf-8"))
+    option, = [word for word in words if word]
+    assert helm("template", "shop", CHART, *option.split())[0] == 0
 
 
 # --- What is refused, and how. ---
