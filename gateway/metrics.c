@@ -14,7 +14,7 @@ static const char *const page_ends[] = {"shop",   "cache",  "own",  "fallback", 
 static const char *const audit_results[] = {"ok", "violations", "failed", NULL};
 static const char *const plan_ends[] = {"reverted", "expired",    "kept", "cancelled",
                                         "failed",   "taken_over", NULL};
-static const char *const event_ends[] = {"left", "slow", "token", "drain", "full", NULL};
+static const char *const event_ends[] = {"left", "slow", "token", "drain", "full", "age", NULL};
 static const char *const log_outcomes[] = {"landed", "refused", "unknown", "spilled", NULL};
 const char *const gw_flow_names[GW_FLOW_COUNT + 1] = {"log", "store", NULL};
 const char *const gw_shed_classes[] = {"order", "order_state", "status", "other", NULL};
@@ -84,7 +84,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_ADMIN_CHANGES]       = {"penstock_admin_changes_total", "Changes made through the admin listener.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_ADMIN_DENIED]        = {"penstock_admin_denied_total", "Admin requests without a valid token or role.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_EVENT_READERS]       = {"penstock_event_readers", "Open streams of GET /admin/v1/events.", PS_GAUGE, NULL, NULL, NULL},
-    [GW_M_EVENT_ENDS]          = {"penstock_event_reader_ends_total", "Readers of GET /admin/v1/events by how it ended: left (by themselves), slow (took nothing for ten seconds), token (revoked or expired), drain (of this gateway), full (refused: there were 64 already).", PS_COUNTER, "end", event_ends, NULL},
+    [GW_M_EVENT_ENDS]          = {"penstock_event_reader_ends_total", "Readers of GET /admin/v1/events by how it ended: left (by themselves), slow (took nothing for ten seconds), token (revoked or expired), drain (of this gateway), full (refused: there were 64 already), age (a stream ends after a minute; who reads comes back).", PS_COUNTER, "end", event_ends, NULL},
     [GW_M_OVERLOAD_LEVEL]      = {"penstock_overload_level", "Level of the degrade ladder, 0 to 4.", PS_GAUGE, NULL, NULL, NULL},
     [GW_M_FEATURE_OFF]         = {"penstock_feature_off", "1 while the feature is off, by the level or by an operator.", PS_GAUGE, "feature", cfg_feature_names, NULL},
     [GW_M_FEATURE_USES]        = {"penstock_feature_uses_total", "How often a feature was used, or would have been while it was off.", PS_COUNTER, "feature", cfg_feature_names, NULL},

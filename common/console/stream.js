@@ -2,7 +2,7 @@
  *
  *   open_stream({path, headers: () => ({…}), on_refused: status => …})
  *     -> {subscribe(fn) -> unsubscribe, last, watch(fn) -> unwatch, close()}
- *   subscribe: fn(data) for each event, and at once for the last one
+ *   subscribe: fn(data) for each event but `end`, and at once for the last one
  *   watch: fn({live, since, why}) after each change, and once a second while the stream is silent;
  *     since: ms since 1970 by this browser's clock of the last event, or null; why: what the gateway said
  *   on_refused: a status that trying again will not mend (401, 403); the stream is closed */
@@ -22,10 +22,11 @@ export function open_stream({path, headers = () => ({}), on_refused = () => {}})
         }
     };
     const take = text => {
-        const data = text.split(/\r?\n/).filter(line => line.startsWith('data:')).map(line => line.slice(5).trimStart()).join('\n');
-        if (data === '')
+        const lines = text.split(/\r?\n/);
+        const data = lines.find(line => line.startsWith('data:'));
+        if (data === undefined || lines.includes('event: end')) /* the next answer says what an end means */
             return;
-        stream.last = JSON.parse(data);
+        stream.last = JSON.parse(data.slice(5));
         since = Date.now();
         why = null;
         subscribers.forEach(fn => fn(stream.last));

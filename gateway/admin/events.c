@@ -1,9 +1,8 @@
 /* The readers of events. A timer, which runs only while somebody reads, renders one text a second
  * for all of them. A reader that has not taken the event before gets no other one until it has, and
- * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken. So a
- * client that reads nothing keeps its place until its own buffer is full, which may take hours
- * where events are short: neither a smaller buffer on this side nor the window that the client's
- * kernel advertises tells it from one that reads. Its token is looked up again each second.
+ * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken, so that
+ * a client that reads nothing may look for hours like one that reads. So every stream ends after a
+ * minute: who still reads comes back. A token is looked up again each second.
  *
  * A reader's request stays with the server until it is ended here, also if its client has left. */
 #include "gateway/admin/events.h"
@@ -19,13 +18,15 @@
 #define KERNEL_MAX (32 * 1024) /* the kernel doubles it, for its own use */
 #define FRAME_MAX  128         /* of an event: its lines without the text */
 #define LATE_MAX   10          /* events that a reader may miss in succession */
+#define LIFE_MAX   60          /* events of one stream, missed ones too */
 
-enum op_events_end { LEFT, SLOW, TOKEN, DRAIN, FULL };
+enum op_events_end { LEFT, SLOW, TOKEN, DRAIN, FULL, AGE };
 
 struct reader {
     uint64_t handle; /* of its request */
     char token[PS_NAME_MAX + 1];
     unsigned late; /* events in succession that it did not get: it has not taken the last one */
+    unsigned seen; /* events since it came */
 };
 
 struct op_events {
@@ -127,7 +128,7 @@ static void render(struct op_events *events)
     events->len = buf.overflow ? 0 : buf.len;
 }
 
-/* Cuts a reader that has not taken events for too long. */
+/* Cuts a reader that has not taken events for too long, and ends one that has come long ago. */
 static void send_event(struct op_events *events, size_t index)
 {
     struct reader *reader = &events->readers[index];
@@ -135,7 +136,10 @@ static void send_event(struct op_events *events, size_t index)
 
     if (http == NULL)
         return;
-    if (srv_answer_unsent(http) == 0) {
+    if (++reader->seen > LIFE_MAX) {
+        remove_reader(events, index, AGE);
+        srv_answer_end(http, true);
+    } else if (srv_answer_unsent(http) == 0) {
         reader->late = 0;
         (void)srv_answer_part(http, (struct ps_str){events->event, events->len});
     } else if (++reader->late >= LATE_MAX) {

@@ -190,6 +190,23 @@ def test_a_reader_that_never_reads_is_cut_and_the_others_do_not_notice():
         assert gateway.stop() == 0
 
 
+@pytest.mark.slow
+def test_a_stream_ends_after_a_minute_whether_it_is_read_or_not():
+    with Gateway(settings=PATIENT_LOG) as gateway:  # its events are short
+        began = time.monotonic()
+        with contextlib.closing(socket.create_connection(("127.0.0.1", gateway.admin_port), 30)) as silent, Reader(gateway) as reader:  # default buffers
+            silent.sendall(f"GET {EVENTS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {gateway.token}\r\n\r\n".encode())
+            seen = 0
+            while (event := reader.next()) is not None:
+                assert event["event"] == "state"
+                seen += 1
+            assert 50 <= seen <= 61 and time.monotonic() - began >= 55
+            wait_until(lambda: figure(gateway, "age") == 2, 30, what="the end of the silent one")
+            assert readers(gateway) == 0
+        with Reader(gateway) as again:
+            again.state()
+
+
 def test_of_a_thousand_readers_64_are_served_and_no_operator_is_kept_out(gateway):
     wait_until(lambda: readers(gateway) == 0, what="no reader")
     before, memory = figure(gateway, "full"), resident(gateway)
