@@ -209,7 +209,7 @@ function several_control(of, value) {
                    }}), el('code', {}, String(one)))))];
 }
 
-/** Where a text ends to be JSON, as far as the browser says it. */
+/** Where the JSON is broken, as far as the browser says it. */
 export function no_json({message}) {
     const [, line, column] = /line (\d+) column (\d+)/.exec(message) ?? [];
     return t('form.no_json') + (line ? ' ' + t('form.no_json_at', {line, column}) : '');
@@ -226,7 +226,6 @@ function json_control(of, value) {
         const text = event.target.value;
         try {
             const member = text.trim() === '' ? empty_value(of.schema, false) : JSON.parse(text);
-            form.unreadable.delete(pointer);
             complaint.textContent = '';
             form.change(parts, member);
         } catch (error) {
@@ -252,14 +251,19 @@ function button(word, of, onclick) {
 
 function list_box({form, schema, parts}, value) {
     const items = Array.isArray(value) ? value : [];
-    const redraw = next => {
-        form.change(parts, next);
+    const places = [...items.keys()];
+    // order: the old places; -1: a new item. What is no JSON yet goes with its item.
+    const redraw = order => {
+        const typed = [...form.unreadable], of = i => join([...parts, i]);
+        form.change(parts, order.map(i => i < 0 ? first_value(schema.items) : items[i]));
+        for (const [pointer, text] of typed)
+            order.forEach((i, to) => is_within(pointer, of(i)) && form.unreadable.set(of(to) + pointer.slice(of(i).length), text));
         form.draw_again(parts);
     };
     const move = (i, by) => {
-        const next = [...items];
-        next.splice(i + by, 0, ...next.splice(i, 1));
-        redraw(next);
+        const order = [...places];
+        order.splice(i + by, 0, ...order.splice(i, 1));
+        redraw(order);
     };
     const rows = items.map((one, i) => {
         const word = `${parts[parts.length - 1]} ${i + 1}`;
@@ -267,11 +271,11 @@ function list_box({form, schema, parts}, value) {
                   form.editable && el('div', {class: 'row-actions'},
                       i > 0 && button('form.up', word, () => move(i, -1)),
                       i + 1 < items.length && button('form.down', word, () => move(i, 1)),
-                      button('form.remove', word, () => redraw(items.filter((_, j) => j !== i)))));
+                      button('form.remove', word, () => redraw(places.filter(j => j !== i)))));
     });
     return [items.length > 0 ? el('ol', {class: 'items'}, ...rows) : el('p', {class: 'soft'}, t('form.none')),
             form.editable && (schema.maxItems === undefined || items.length < schema.maxItems) &&
-                button('form.add', parts[parts.length - 1], () => redraw([...items, first_value(schema.items)]))];
+                button('form.add', parts[parts.length - 1], () => redraw([...places, -1]))];
 }
 
 function map_box({form, schema, parts}, value) {
@@ -296,14 +300,11 @@ function map_box({form, schema, parts}, value) {
 
 function way_choice({form, schema, parts, id}, {way, ways}) {
     const choose = event => {
-        const value = get(form.draft, parts) || {};
-        for (const name of ways)
-            delete value[name];
+        const member = name => [...parts, name], remove = name => form.change(member(name), undefined);
+        ways.forEach(remove);
         if (event.target.value !== '')
-            value[event.target.value] = first_value(schema.properties[event.target.value]);
-        for (const name of rules(schema, value).impossible)
-            delete value[name];
-        form.change(parts, value);
+            form.change(member(event.target.value), first_value(schema.properties[event.target.value]));
+        rules(schema, get(form.draft, parts)).impossible.forEach(remove);
         form.draw_again(parts);
     };
     return el('div', {class: 'field'}, el('label', {for: `${id}-way`}, t('form.which')),
@@ -422,6 +423,10 @@ function field(form, schema, parts, {needed, word, above}) {
 
 // --- The form. ---
 
+function is_within(pointer, box) {
+    return pointer === box || pointer.startsWith(box + '/');
+}
+
 // What PUT takes: without the members that only the gateway sets. Others that the schema lacks stay.
 export function outgoing(schema, value, skip = new Set()) {
     const chosen = (schema.anyOf || []).find(one => one.type === (Array.isArray(value) ? 'array' : 'object')) || schema;
@@ -513,6 +518,9 @@ export function make_form(schema, value, {editable, skip = new Set(), shows_meas
             form.draft = member;
         else
             set(form.draft, parts, member);
+        for (const pointer of form.unreadable.keys())
+            if (is_within(pointer, join(parts)))
+                form.unreadable.delete(pointer);
         changed();
     };
     form.draw_again = parts => draw_again(form, parts);
