@@ -69,8 +69,8 @@ async function refresh(page) {
         seen_change(page, found);
 }
 
-function draft_key({kind, name}) {
-    return `${kind.id} ${name}`;
+function draft_key({kind, name, making}) {
+    return `${kind.id} ${making ? '' : name}`;
 }
 
 function restored(page) {
@@ -154,6 +154,8 @@ function switch_mode(page, raw) {
     if (raw === (page.raw !== null))
         return;
     if (raw) {
+        if (!page.form.is_readable())
+            return notice('error', t('doc.unreadable'));
         const text = JSON.stringify(body_of(page), null, 2);
         page.raw = el('textarea', {class: 'json raw', spellcheck: 'false', rows: '24', 'aria-label': t('doc.raw_label'), 'aria-describedby': 'raw-fault',
                                    readonly: !page.editable, oninput: () => take_raw(page)}, text);
@@ -274,17 +276,19 @@ function take_over(page, found, draft = found.doc) {
     page.base = found.doc;
     page.etag = found.etag;
     page.meanwhile.replaceChildren();
-    page.form.set_value(draft);
-    if (page.raw)
-        page.raw.value = JSON.stringify(body_of(page), null, 2);
+    put(page, draft);
     say_version(page);
-    say_state(page);
     say_live(page, found.doc);
 }
 
 function undo_changes(page) {
     page.says.replaceChildren();
-    page.form.set_value(page.base);
+    put(page, page.base);
+}
+
+// In the place of all that was typed.
+function put(page, value) {
+    page.form.set_value(value);
     if (page.raw) {
         page.raw.value = JSON.stringify(body_of(page), null, 2);
         page.raw_fault.textContent = '';
@@ -334,11 +338,12 @@ async function save(page) {
 
 async function send(page, name, document, body) {
     const {status, etag, body: doc} = await call('PUT', api_path(page.kind, name), {body, ifMatch: page.etag});
+    unsaved.delete(draft_key(page));
     notice('ok', t(status === 201 ? 'doc.created' : 'doc.saved', {name: document, version: etag.replaceAll('"', '')}));
     if (!page.making)
         return take_over(page, {doc, etag});
     page.base = doc;
-    page.form.set_value(doc);
+    put(page, doc);
     page.ctx.go(page_path(page.kind, page.extras.saved_name ? page.extras.saved_name(doc, name) : name));
     return undefined;
 }
@@ -377,9 +382,13 @@ async function show_meanwhile(page) {
         return undefined;
     }
     const clean = doc => outgoing(page.schema, doc);
-    const {merged, rows} = three_way(page.making ? {} : clean(page.base), body_of(page), clean(found.doc));
+    const mine = copy(body_of(page)), {merged, rows} = three_way(page.making ? {} : clean(page.base), mine, clean(found.doc));
     const open = new Set(rows.filter(row => row.from === 'conflict').map(row => row.path));
     const go_on = el('button', {type: 'button', class: 'primary', disabled: open.size > 0, onclick: () => {
+        if (!is_readable(page))
+            return notice('error', t('doc.unreadable'));
+        if (!equal(mine, body_of(page))) // typed since this was shown
+            return busy(page, () => show_meanwhile(page));
         if (page.making) {
             page.making = false;
             page.name = name;
@@ -388,6 +397,7 @@ async function show_meanwhile(page) {
         take_over(page, found, with_measured(page.schema, merged, found.doc));
         notice('ok', t('doc.merged'));
         page.save.focus();
+        return undefined;
     }}, t('doc.go_on'));
     const choose = (path, side) => {
         const row = rows.find(one => one.path === path);
@@ -426,8 +436,9 @@ async function remove(page) {
         if (answer === null)
             return;
         await call('DELETE', path, {body: {reason: answer.reason}, ifMatch: page.etag});
+        unsaved.delete(draft_key(page));
         notice('ok', t('doc.gone', {name: page.name}));
-        page.form.set_value(page.base);
+        put(page, page.base);
         page.ctx.go(page.kind.page);
     } catch (error) {
         await refused(page, error);

@@ -5,9 +5,9 @@
  *     title: a key of words.js; group: one of `groups`; null: in no list (reached by links)
  *     role: whoever may less is not offered the page
  *     show puts the page into `root`, an empty <main>, and may return a function that ends it: stops
- *     what it started. It may be async; a page that has ended meanwhile does nothing more to ctx.
+ *     what it started. It may be async.
  *   ctx: {role, token_id, gateway, parts, query, go(path), events: {subscribe(fn) -> unsubscribe, last}}
- *     parts: ['ip']; query: {of: '1'}; go('limits/ip') leads there
+ *     parts: ['ip']; query: {of: '1'}; go('limits/ip') leads there, unless the page has ended
  *     events: once a second what GET /admin/v1/events says; last: the newest, or null
  *   may(ctx.role, 'operator')                 may this role what that role may?
  *   has_page('sales')                         has somebody registered it?
@@ -84,7 +84,7 @@ export async function show(root, base) {
     }
     document.title = t(page.title) + ' · ' + base.gateway + ' · Penstock';
     try {
-        const ended = await page.show(fresh, {...base, parts, query, go});
+        const ended = await page.show(fresh, {...base, parts, query, go: to => mine === visit && go(to)});
         if (mine === visit)
             end = ended ?? null;
         else

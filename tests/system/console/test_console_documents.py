@@ -312,3 +312,114 @@ def test_a_limit_is_changed_by_keyboard_alone(desk, desk_gateway, rule):
     desk.said("is in force")
     assert get(desk_gateway, f"limits/{rule}")["rate"] == 39
     assert desk.page.evaluate("() => document.activeElement !== document.body"), "the focus is lost"
+
+
+def test_text_that_is_no_json_yet_moves_and_goes_with_its_item(desk, desk_gateway):
+    desk.go("plans/page-slow")
+    desk.field("/steps/0/patch/with").fill('{"rate": ')
+    desk.press("Add: steps", '[data-pointer="/steps"]')
+    desk.press("Down: steps 1", '[data-pointer="/steps"]')
+    assert desk.field("/steps/1/patch/with").input_value() == '{"rate": ', "the text did not move with its item"
+    desk.press("Up: steps 2", '[data-pointer="/steps"]')
+    desk.press("Remove: steps 4", '[data-pointer="/steps"]')
+    desk.press("Save…")
+    desk.said("no JSON yet")
+    desk.press("Remove: steps 1", '[data-pointer="/steps"]')
+    desk.press("Save…")
+    assert "/steps/0" in desk.dialog(), "the text of an item that is gone blocks the save"
+    desk.page.keyboard.press("Escape")
+    desk.press("Undo all")
+    desk.field("/steps/0/patch/with").fill('{"rate": ')
+    desk.page.locator('[data-pointer="/steps/0"]').get_by_label("Which").first.select_option("override")
+    desk.page.locator('[data-pointer="/steps/0"]').get_by_label("Which").first.select_option("patch")
+    assert desk.field("/steps/0/patch/with").input_value() == ""
+    desk.press("Undo all")
+
+
+def test_a_member_that_is_no_json_yet_is_not_dropped_by_a_look_at_the_json(desk, desk_gateway):
+    desk.go("plans/page-slow")
+    desk.field("/steps/0/patch/with").fill('{"rate": ')
+    desk.press("JSON")
+    desk.said("no JSON yet")
+    assert desk.field("/steps/0/patch/with").input_value() == '{"rate": ' and not desk.page.locator(".json.raw").count()
+    desk.press("Undo all")
+
+
+def test_text_that_is_no_json_yet_is_dropped_or_mended_before_two_changes_become_one(desk, desk_gateway, rule):
+    desk.go(f"limits/{rule}")
+    desk.press("JSON")
+    mine = {**json.loads(desk.page.input_value(".json.raw")), "burst": 77}
+    desk.page.fill(".json.raw", '{"rate": 4')
+    patch(desk_gateway, f"limits/{rule}", {"rate": 51})
+    desk.press("Show both changes")
+    desk.press("Continue with both")
+    desk.said("no JSON yet")
+    assert desk.page.input_value(".json.raw") == '{"rate": 4', "what was typed is gone"
+    desk.page.fill(".json.raw", json.dumps(mine))
+    desk.press("Continue with both")
+    desk.page.locator(".meanwhile").get_by_text("/burst").wait_for()
+    desk.press("Continue with both")
+    merged = json.loads(desk.page.input_value(".json.raw"))
+    assert (merged["rate"], merged["burst"]) == (51, 77), "what was typed while both were shown is gone"
+    desk.page.fill(".json.raw", '{"rate": 4')
+    patch(desk_gateway, f"limits/{rule}", {"rate": 52})
+    desk.press("Show both changes")
+    desk.press("Drop mine")
+    assert json.loads(desk.page.input_value(".json.raw"))["rate"] == 52 and desk.text("#raw-fault") == ""
+    desk.press("Form")
+    assert desk.field("/rate").input_value() == "52", "the fault of a text that is gone blocks the form"
+
+
+def leave_while_it_is_sent(desk, path, method, button):
+    """Makes a change of this path, and is on another page before the gateway has it."""
+    held = []
+    desk.page.route(f"**/admin/v1/{path}", lambda route: held.append(route) if route.request.method == method else route.continue_())
+    desk.press(button)
+    desk.answer("Make the change")
+    wait_until(lambda: desk.page.wait_for_timeout(50) or held, what="the change")
+    desk.go("audit")
+    held[0].continue_()
+    desk.said("is deleted" if method == "DELETE" else "is in force")
+    desk.settle()
+    assert desk.page.url.endswith("#/audit"), "the user was taken off the page"
+    desk.page.unroute(f"**/admin/v1/{path}")
+
+
+def test_a_change_that_is_sent_is_no_draft_and_keeps_nobody_on_its_page(desk, desk_gateway, rule):
+    desk.go(f"limits/{rule}")
+    desk.field("/rate").fill("44")
+    leave_while_it_is_sent(desk, f"limits/{rule}", "PUT", "Save…")
+    desk.go(f"limits/{rule}")
+    assert desk.field("/rate").input_value() == "44" and "Nothing is changed" in desk.text(".state"), desk.text(".state")
+    desk.go("limits?new=1")
+    desk.page.fill("#document-name", "fresh")
+    desk.field("/rate").fill("9")
+    leave_while_it_is_sent(desk, "limits/fresh", "PUT", "Create…")
+    desk.go("limits?new=1")
+    assert desk.page.input_value("#document-name") == ""
+    desk.go("limits/fresh")
+    leave_while_it_is_sent(desk, "limits/fresh", "DELETE", "Delete…")
+
+
+def test_a_document_that_is_deleted_leaves_no_draft(desk, desk_gateway, rule):
+    desk.go(f"limits/{rule}")
+    desk.press("JSON")
+    desk.page.fill(".json.raw", "{")
+    desk.press("Delete…")
+    desk.answer("Make the change")
+    desk.page.wait_for_url("**/#/limits")
+    desk_gateway.limit(rule, algorithm="token_bucket", key="ip", rate=50, burst=70, period_s=10, mode="shadow")
+    desk.go(f"limits/{rule}")
+    assert not desk.page.locator(".json.raw").count() and "Nothing is changed" in desk.text(".state")
+
+
+def test_the_draft_of_a_new_document_is_not_that_of_a_document_named_null(desk, desk_gateway):
+    desk_gateway.limit("null", algorithm="token_bucket", key="ip", rate=50, burst=70, period_s=10, mode="shadow")
+    desk.go("limits?new=1")
+    desk.page.fill("#document-name", "fresh")
+    desk.field("/rate").fill("9")
+    desk.go("limits/null")
+    assert desk.field("/rate").input_value() == "50" and "Nothing is changed" in desk.text(".state")
+    desk.go("limits?new=1")
+    assert desk.page.input_value("#document-name") == "fresh"
+    desk_gateway.admin("DELETE", "/admin/v1/limits/null", headers=ANY_VERSION)
