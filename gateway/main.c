@@ -81,7 +81,8 @@ static int load(const char *path, bool to_serve, struct gw_settings *ret_setting
     for (size_t i = 0; i < faults.count && i < PS_FAULTS_KEPT; i++) {
         const struct ps_fault *fault = &faults.at[i];
         const char *file = path ? path : "defaults", *colon = fault->path[0] ? ": " : "";
-        fprintf(stderr, "penstock: %s: %s%s%s\n", file, fault->path, colon, fault->text);
+        fprintf(stderr, "%spenstock: %s: %s%s%s\n", ps_log_priority(PS_LOG_ERROR), file,
+                fault->path, colon, fault->text);
         if (i == 0 && to_serve)
             gw_notify_status("Failed: %s: %s%s%s", file, fault->path, colon, fault->text);
     }

@@ -16,7 +16,8 @@ int gw_say_fault(const struct ps_fault *fault, int err)
     const char *colon = fault->path[0] ? ": " : "";
     const char *text = fault->text[0] ? fault->text : ps_err_text(err);
 
-    fprintf(stderr, "penstock: %s%s%s\n", fault->path, colon, text);
+    fprintf(stderr, "%spenstock: %s%s%s\n", ps_log_priority(PS_LOG_ERROR), fault->path, colon,
+            text);
     gw_notify_status("Failed: %s%s%s", fault->path, colon, text);
     return err;
 }

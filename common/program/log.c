@@ -18,7 +18,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,15 +28,17 @@
 #define STOP_NS        (2 * PS_NS_PER_S)
 #define DIRECT_WAIT_NS (1 * PS_NS_PER_S)
 #define POLL_MS        50
+#define PRIORITY_MAX   3
 
 struct line {
     size_t len;
-    char text[PS_LOG_LINE_MAX];
+    char text[PRIORITY_MAX + PS_LOG_LINE_MAX];
 };
 
 static struct {
     _Atomic int least;
     _Atomic int fd;
+    _Atomic int journal;        /* stderr goes to systemd's journal: 1, 0; -1: not known yet */
     _Atomic bool queueing;      /* lines go to the ring */
     _Atomic int64_t give_up_ns; /* monotonic: when the writer must end; INT64_MAX while it runs */
     _Atomic uint64_t dropped;
@@ -50,6 +54,7 @@ static struct {
     } writer;
 } g = {.least = PS_LOG_INFO,
        .fd = STDERR_FILENO,
+       .journal = -1,
        .give_up_ns = INT64_MAX,
        .style = {PS_LOG_PENSTOCK, "", "", NULL}};
 
@@ -61,16 +66,44 @@ static void count_dropped(void)
     atomic_fetch_add_explicit(&g.untold, 1, memory_order_relaxed);
 }
 
+/* systemd names the device and the inode: a program that it starts may have redirected stderr. */
+static bool journal_reads_stderr(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char own[64];
+    struct stat at;
+
+    if (stream == NULL || fstat(STDERR_FILENO, &at) < 0)
+        return false;
+    (void)snprintf(own, sizeof own, "%ju:%ju", (uintmax_t)at.st_dev, (uintmax_t)at.st_ino);
+    return strcmp(stream, own) == 0;
+}
+
+const char *ps_log_priority(enum ps_log_level level)
+{
+    static const char *const priorities[] = {"<7>", "<6>", "<4>", "<3>"}; /* syslog(3) */
+    int journal = atomic_load_explicit(&g.journal, memory_order_relaxed);
+
+    if (journal < 0) {
+        journal = journal_reads_stderr();
+        atomic_store_explicit(&g.journal, journal, memory_order_relaxed);
+    }
+    return journal ? priorities[level] : "";
+}
+
 /* Into the line, with the number of lines that were dropped since the last one that said so. */
 static void format_line(struct line *line, enum ps_log_level level, const char *event,
                         const struct ps_log_field *fields)
 {
     struct ps_log_style style = g.style;
+    const char *priority = ps_log_priority(level);
+    size_t len = strlen(priority);
 
+    memcpy(line->text, priority, len);
     style.node = atomic_load_explicit(&g.node_is_set, memory_order_acquire) ? g.node : NULL;
-    line->len =
-        ps_log_line(&style, level, event, fields,
-                    atomic_exchange_explicit(&g.untold, 0, memory_order_relaxed), line->text);
+    line->len = len + ps_log_line(&style, level, event, fields,
+                                  atomic_exchange_explicit(&g.untold, 0, memory_order_relaxed),
+                                  line->text + len);
 }
 
 /* Writes the line whole, waiting for the descriptor until `give_up_ns` (which may be moved while

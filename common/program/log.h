@@ -56,6 +56,10 @@ void ps_log_level_set(enum ps_log_level least);
 /* Writes out what is queued (at most 2 s) and ends the thread. What other threads log meanwhile may
  * be lost. The threads that start and stop are the same or take turns. */
 void ps_log_stop(void);
+/* What a line on stderr begins with: "<3>" and the like (sd-daemon(3)) where $JOURNAL_STREAM says
+ * that systemd's journal reads stderr, which takes it off and keeps it as the line's priority; else
+ * "". Lines of ps_log have it. Any thread. */
+const char *ps_log_priority(enum ps_log_level level);
 /* Lines without room, or that the descriptor refused. */
 uint64_t ps_log_dropped(void);
 

@@ -51,8 +51,8 @@ static int run_worker(const struct st_settings *settings, enum st_action action)
 static int refuse(const struct ps_faults *faults, int err)
 {
     for (size_t i = 0; i < faults->count && i < PS_FAULTS_KEPT; i++)
-        fprintf(stderr, "penstock-settle: %s%s%s\n", faults->at[i].path,
-                faults->at[i].path[0] != '\0' ? ": " : "", faults->at[i].text);
+        fprintf(stderr, "%spenstock-settle: %s%s%s\n", ps_log_priority(PS_LOG_ERROR),
+                faults->at[i].path, faults->at[i].path[0] != '\0' ? ": " : "", faults->at[i].text);
     return err == PS_E_INVALID ? EXIT_USAGE : EXIT_FAILED;
 }
 

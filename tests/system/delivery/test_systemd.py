@@ -208,6 +208,8 @@ def test_wrong_settings_are_refused_by_a_reload_and_named_in_the_status(serving)
     assert says in serving.status()
     serving.systemctl("restart", "penstock", status=1)
     wait_until(lambda: f'Status: "Failed: /etc/penstock/penstock.json: {says}"' in serving.status(status=3), 10, what="the fault")
+    errors = serving.run("journalctl", "_SYSTEMD_UNIT=penstock.service", "-p", "err", "-o", "cat", "--no-pager")
+    assert f"penstock: /etc/penstock/penstock.json: {says}" in errors.splitlines() and '"level":"info"' not in errors, errors
     serving.config.write_text(good)
     wait_until(lambda: serving.show("ActiveState") == "active", 30, 0.2, "the service without a command")
     serving.systemctl("reload", "penstock")

@@ -1,4 +1,5 @@
 """The log in the format of the Elastic Common Schema, and its way to Elasticsearch by the examples of deploy/logs."""
+import os
 import re
 import socket
 import subprocess
@@ -59,6 +60,22 @@ def test_the_other_programs_log_in_the_same_format(tmp_path, program):
     lines = read_lines(done.stderr)
     assert done.returncode == 1 and lines and {line["service.name"] for line in lines} == {f"penstock-{program}"}, done.stderr
     assert lines[-1]["log.level"] == "error" and lines[-1]["event.reason"], done.stderr
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_journal_of_systemd_gets_the_level_of_each_line_as_its_priority(tmp_path, reads):
+    """By the prefix of sd-daemon(3), only where $JOURNAL_STREAM names the file that is stderr. In a real journal: delivery/test_systemd.py."""
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text('{"listn": {}}')
+    standby = [BUILD / "queue/standby/penstock-standby", "--gateway", "http://127.0.0.1:1", "--token-file", tmp_path / "none", "--state-dir", tmp_path / "none", "--once"]
+    for command, begins in ((standby, "{"), ([BUILD / "gateway/penstock", "--config", wrong], "penstock: ")):
+        with open(tmp_path / "stderr", "w+", encoding="utf-8") as file:
+            at = os.fstat(file.fileno())
+            stream = f"{at.st_dev}:{at.st_ino if reads else at.st_ino + 1}"
+            assert subprocess.run(command, stderr=file, env={**os.environ, "JOURNAL_STREAM": stream}, timeout=60).returncode == 1
+            file.seek(0)
+            lines = file.read().splitlines()
+        assert lines and all(line.startswith(("<3>" if reads else "") + begins) for line in lines), lines
 
 
 def test_a_format_that_does_not_exist_is_named(tmp_path):
