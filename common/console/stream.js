@@ -24,7 +24,7 @@ export function open_stream({path, headers = () => ({}), on_refused = () => {}})
     const take = text => {
         const lines = text.split(/\r?\n/);
         const data = lines.find(line => line.startsWith('data:'));
-        if (data === undefined || lines.includes('event: end')) /* the next answer says what an end means */
+        if (data === undefined || lines.includes('event: end')) /* the next answer's status says why */
             return;
         stream.last = JSON.parse(data.slice(5));
         since = Date.now();

@@ -128,7 +128,7 @@ static void render(struct op_events *events)
     events->len = buf.overflow ? 0 : buf.len;
 }
 
-/* Cuts a reader that has not taken events for too long, and ends one that has come long ago. */
+/* Cuts a reader that has not taken events for too long. The last event of a stream ends it. */
 static void send_event(struct op_events *events, size_t index)
 {
     struct reader *reader = &events->readers[index];
@@ -136,12 +136,14 @@ static void send_event(struct op_events *events, size_t index)
 
     if (http == NULL)
         return;
-    if (++reader->seen > LIFE_MAX) {
+    bool takes = srv_answer_unsent(http) == 0;
+    struct ps_str event = {events->event, takes ? events->len : 0};
+    if (++reader->seen == LIFE_MAX) {
         remove_reader(events, index, AGE);
-        srv_answer_end(http, true);
-    } else if (srv_answer_unsent(http) == 0) {
+        srv_answer_last(http, event);
+    } else if (takes) {
         reader->late = 0;
-        (void)srv_answer_part(http, (struct ps_str){events->event, events->len});
+        (void)srv_answer_part(http, event);
     } else if (++reader->late >= LATE_MAX) {
         remove_reader(events, index, SLOW);
         srv_answer_end(http, false);
