@@ -53,7 +53,21 @@ static int read_bundle(const struct ctl *ctl, json_t **ret_body)
     return exit;
 }
 
-static int put_bundle(const struct ctl *ctl, const json_t *body, bool dry_run,
+/* As ctl_send, but tries again until `end_ns` if no gateway answers. */
+static int send_until(const struct ctl *ctl, const struct ctl_call *call, int64_t end_ns,
+                      struct ctl_reply *ret_reply)
+{
+    int exit = ctl_send(ctl, call, ret_reply);
+
+    for (unsigned pause_s = 1; exit == CTL_AWAY && ps_clock_mono_ns(&ps_clock_system) < end_ns;
+         pause_s = pause_s < 8 ? 2 * pause_s : 10) {
+        (void)sleep(pause_s);
+        exit = ctl_send(ctl, call, ret_reply);
+    }
+    return exit;
+}
+
+static int put_bundle(const struct ctl *ctl, const json_t *body, bool dry_run, int64_t end_ns,
                       struct ctl_reply *ret_reply)
 {
     char query[64];
@@ -66,7 +80,7 @@ static int put_bundle(const struct ctl *ctl, const json_t *body, bool dry_run,
         .body = body,
         .if_match = "*"};
 
-    return ctl_send(ctl, &call, ret_reply);
+    return send_until(ctl, &call, end_ns, ret_reply);
 }
 
 /* --- Differences. --- */
@@ -141,7 +155,7 @@ static const json_t *document_of(const json_t *bundle, const char *path)
     return NULL;
 }
 
-static int print_changes(const struct ctl *ctl, const json_t *changes)
+static int print_changes(const struct ctl *ctl, const json_t *changes, int64_t end_ns)
 {
     struct ctl_reply bundle;
     json_t *change;
@@ -152,7 +166,7 @@ static int print_changes(const struct ctl *ctl, const json_t *changes)
     if (json_array_size(changes) == 0)
         return CTL_OK;
     const struct ctl_call call = {.path = "/admin/v1/config"};
-    int exit = ctl_send(ctl, &call, &bundle);
+    int exit = send_until(ctl, &call, end_ns, &bundle);
     json_array_foreach(changes, i, change) if (exit == CTL_OK)
         print_change(change, document_of(json_object_get(bundle.json, "documents"),
                                          json_string_value(json_object_get(change, "document"))));
@@ -169,10 +183,10 @@ int ctl_diff(struct ctl *ctl)
     int exit = read_bundle(ctl, &body);
 
     if (exit == CTL_OK)
-        exit = put_bundle(ctl, body, true, &would);
+        exit = put_bundle(ctl, body, true, 0, &would);
     const json_t *changes = json_object_get(would.json, "changes");
     if (exit == CTL_OK)
-        exit = print_changes(ctl, changes);
+        exit = print_changes(ctl, changes, 0);
     if (exit == CTL_REFUSED)
         exit = CTL_FAILED;
     else if (exit == CTL_OK && json_array_size(changes) > 0)
@@ -182,41 +196,29 @@ int ctl_diff(struct ctl *ctl)
     return exit;
 }
 
-/* A dry run finds what will change, to be printed after the change: the change answers with the
- * bundle. */
-static int apply_once(const struct ctl *ctl, const json_t *body)
+/* A dry run finds what will change, and prints it before the change: the old values are gone
+ * afterwards. A change whose answer is lost may be sent again: the second time it changes nothing.
+ */
+int ctl_apply(struct ctl *ctl)
 {
+    const int64_t end_ns = ps_clock_mono_ns(&ps_clock_system) + ctl->options.wait_s * PS_NS_PER_S;
     struct ctl_reply would = {0}, done = {0};
-    int exit = put_bundle(ctl, body, true, &would);
-    const json_t *changes = json_object_get(would.json, "changes");
-    size_t count = json_array_size(changes);
+    json_t *body = NULL;
+    int exit = read_bundle(ctl, &body);
 
     if (exit == CTL_OK)
-        exit = print_changes(ctl, changes);
+        exit = put_bundle(ctl, body, true, end_ns, &would);
+    const json_t *changes = json_object_get(would.json, "changes");
+    size_t count = json_array_size(changes);
+    if (exit == CTL_OK)
+        exit = print_changes(ctl, changes, end_ns);
     if (exit == CTL_OK && !ctl->options.dry_run && count > 0)
-        exit = put_bundle(ctl, body, false, &done);
+        exit = put_bundle(ctl, body, false, end_ns, &done);
     if (exit == CTL_OK && ctl->options.output == NULL)
         printf("%zu %s%s\n", count, count == 1 ? "document" : "documents",
                ctl->options.dry_run ? " would change" : " changed");
     ctl_reply_done(&would);
     ctl_reply_done(&done);
-    return exit;
-}
-
-/* Repeating it is safe: the same bundle twice changes nothing the second time. */
-int ctl_apply(struct ctl *ctl)
-{
-    json_t *body = NULL;
-    int exit = read_bundle(ctl, &body);
-    const int64_t end_ns = ps_clock_mono_ns(&ps_clock_system) + ctl->options.wait_s * PS_NS_PER_S;
-
-    if (exit == CTL_OK)
-        exit = apply_once(ctl, body);
-    for (unsigned pause_s = 1; exit == CTL_AWAY && ps_clock_mono_ns(&ps_clock_system) < end_ns;
-         pause_s = pause_s < 8 ? 2 * pause_s : 10) {
-        (void)sleep(pause_s);
-        exit = apply_once(ctl, body);
-    }
     json_decref(body);
     return exit;
 }

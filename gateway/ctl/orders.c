@@ -37,16 +37,11 @@ static json_t *read_ids(const char *text, size_t *ret_count)
 /* Sends some ids and adds the results to `all`. */
 static int send_batch(const struct ctl *ctl, json_t *ids, json_t *all)
 {
+    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/orders:batch"};
     json_t *body = ctl_body(ctl);
-    const struct ctl_call call = {.method = "POST", .path = "/admin/v1/orders:batch", .body = body};
-    struct ctl_reply reply = {0};
-    int exit = CTL_FAILED;
+    struct ctl_reply reply;
+    int exit = ctl_change(ctl, call, body, json_object_set(body, ctl->args[0], ids), &reply);
 
-    if (body == NULL || json_object_set(body, ctl->args[0], ids) != 0)
-        (void)ctl_say(CTL_FAILED, "out of memory");
-    else
-        exit = ctl_send(ctl, &call, &reply);
-    json_decref(body);
     if (exit == CTL_OK && json_array_extend(all, json_object_get(reply.json, "results")) != 0)
         exit = ctl_say(CTL_AWAY, "the answer has no results");
     ctl_reply_done(&reply);
