@@ -32,13 +32,13 @@ def helm(*words, values=None, env=None):
     return done.returncode, done.stdout, done.stderr
 
 
-def template(values=None, release="shop", namespace="sales"):
-    return helm("template", release, CHART, "--namespace", namespace, "--kube-version", KUBE_VERSION, values=values or {})
+def template(values=None, release="shop", namespace="sales", upgrade=False):
+    return helm("template", release, CHART, "--namespace", namespace, "--kube-version", KUBE_VERSION, *(["--is-upgrade"] if upgrade else []), values=values or {})
 
 
-def render(values=None, release="shop", namespace="sales"):
-    """The documents that helm would install."""
-    status, out, err = template(values, release, namespace)
+def render(values=None, release="shop", namespace="sales", upgrade=False):
+    """The documents that helm would install, or take to upgrade."""
+    status, out, err = template(values, release, namespace, upgrade)
     assert status == 0, err
     return [one for one in yaml.safe_load_all(out) if one]
 

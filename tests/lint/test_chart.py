@@ -240,6 +240,8 @@ def test_documents_with_a_fault_fail_at_once_and_leave_their_pod_and_its_log():
     assert spec["template"]["spec"]["restartPolicy"] == "Never" and 300 <= int(wait.partition("=")[2]) < spec["activeDeadlineSeconds"]
     rules = {rule["action"]: rule for rule in spec["podFailurePolicy"]["rules"]}
     assert rules["FailJob"]["onExitCodes"] == {"containerName": spec["template"]["spec"]["containers"][0]["name"], "operator": "In", "values": [1, 2]}
+    upgrade = one(render(ALL, upgrade=True), "Job", "-documents")["spec"]
+    assert upgrade["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2] and upgrade["backoffLimit"] >= 4  # a pod of the revision before may answer
     assert rules["Ignore"]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
 
 
