@@ -5,7 +5,8 @@
 
 #include "common/err.h"
 
-/* Without line breaks, as a fault is: one would begin another message. Cut after 500 bytes. */
+/* The text has no line break, as a fault has none: systemd reads the next line as another
+ * assignment. Cut after 4,000 bytes. */
 void gw_notify_status(const char *format, ...) PS_PRINTF(1, 2);
 
 #endif
