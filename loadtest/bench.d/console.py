@@ -86,7 +86,8 @@ PAINTED = """() => new Promise(resolve => new PerformanceObserver(list => {
     if (painted)
         resolve({painted: painted.startTime, loaded: performance.getEntriesByType('navigation')[0].loadEventEnd});
 }).observe({type: 'paint', buffered: true}))"""
-FIGURES = """() => new Promise(resolve => {
+FIGURES = """() => new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error('no figures within 30 s')), 30000);
     const began = performance.now();
     new MutationObserver(() => document.querySelector('.pulse.live') && resolve(performance.now() - began)).observe(document.body, {subtree: true, childList: true, attributes: true});
     document.querySelector('button[type=submit]').click();

@@ -117,6 +117,7 @@ class Clicks:
     def __init__(self, request, ports, rate=1000, retries=False, kept=0, patience=30.0):
         self.request, self.ports, self.rate, self.retries, self.kept, self.patience = request, ports, rate, retries, kept, patience
         self.statuses, self.refused, self.cut = {}, [], []
+        self.turned_away = 0  # attempts that were refused
         self.again, self.slowest_again = 0, 0.0  # tried again: how many, and the longest from the first attempt to the answer
         self.made = 0
         self.stopping = threading.Event()
@@ -151,6 +152,7 @@ class Clicks:
                 return
             except ConnectionRefusedError as refused:
                 why, kind = refused, self.refused
+                self.turned_away += 1
             except (OSError, EOFError, asyncio.TimeoutError) as broken:
                 why, kind = broken, self.cut
             self.again += 1

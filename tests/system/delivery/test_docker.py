@@ -1,5 +1,6 @@
 """Docker itself and Docker Compose: the archive is loaded, and the commands of docs/deploy.md are pasted. The engine has a storage and a network of its
 own, so that the ports are those of the file and the machine's stay free."""
+import contextlib
 import json
 import os
 import pathlib
@@ -53,9 +54,10 @@ class Engine:
             self.process.kill()
             self.process.wait()
         self.log.close()
-        run("ip", "netns", "del", self.name)
+        run("ip", "netns", "del", self.name, status=None)
         for group in [*pathlib.Path("/sys/fs/cgroup").glob(self.name), *pathlib.Path("/sys/fs/cgroup").glob(f"*/{self.name}")]:  # version 2, and 1
-            group.rmdir()
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
     def __call__(self, *words, **more):
         return run("docker", *words, env=self.env, **more)

@@ -82,7 +82,7 @@ class Machine(Gateway):
         return self.run("journalctl", "-u", service, "-o", "cat", "--no-pager")
 
     def has_restarted(self, times):
-        wait_until(lambda: int(self.show("NRestarts")) == times and self.show("ActiveState") == "active", 60, 0.2, "the restart")
+        wait_until(lambda: int(self.show("NRestarts")) >= times and self.show("ActiveState") == "active", 60, 0.2, "the restart")
 
     @contextlib.contextmanager
     def units(self, texts):
@@ -186,11 +186,12 @@ def test_a_killed_service_is_back_and_only_what_it_had_accepted_asks_again(servi
         serving.has_restarted(before + 1)
         clicks.wait(500)
     clicks.assert_all_answered()
+    assert clicks.turned_away == 0
     serving.assert_books(sale)
 
 
 def test_a_watchdog_ends_a_service_that_stands_still(serving):
-    with serving.units({"penstock.service.d/watchdog.conf": "[Service]\nWatchdogSec=2\n"}):
+    with serving.units({"penstock.service.d/watchdog.conf": "[Service]\nWatchdogSec=10\n"}):
         serving.systemctl("restart", "penstock")
         before = int(serving.show("NRestarts"))
         serving.systemctl("kill", "-s", "STOP", "penstock")
