@@ -72,9 +72,9 @@ struct ps_tracer {
     struct ps_buf text;      /* what is in it */
     size_t head_len;         /* the part that each body begins with */
     int64_t batch, first_ns; /* spans in it, and since when */
-    enum ps_tracer_state state, told;
+    enum ps_tracer_state state, reported;
     char why[sizeof(((struct ps_fault *)NULL)->text)];
-    int64_t quiet_until_ns; /* bad news waits until then */
+    int64_t quiet_until_ns; /* no bad state is reported before */
     _Atomic int64_t counts[PS_SPAN_ENDS];
     _Atomic int64_t end_ns; /* when the thread must end; INT64_MAX while it runs */
     sem_t wake;
@@ -96,17 +96,17 @@ static bool is_ending(const struct ps_tracer *tracer)
     return atomic_load(&tracer->end_ns) != INT64_MAX;
 }
 
-/* Bad news at most once in QUIET_NS, and good news after bad news only: a collector that comes and
- * goes is reported twice a minute, not with each body. */
-static void tell_state(struct ps_tracer *tracer)
+/* Reports a bad state at most once in QUIET_NS, and recovery only after a reported bad state: a
+ * collector that comes and goes is not reported with each body. */
+static void report_state(struct ps_tracer *tracer)
 {
     bool is_bad = tracer->state != PS_TRACER_WELL;
 
-    if (tracer->state == tracer->told || (is_bad && now_ns() < tracer->quiet_until_ns))
+    if (tracer->state == tracer->reported || (is_bad && now_ns() < tracer->quiet_until_ns))
         return;
     if (is_bad)
         tracer->quiet_until_ns = now_ns() + QUIET_NS;
-    tracer->told = tracer->state;
+    tracer->reported = tracer->state;
     tracer->settings.on_state(tracer->state, tracer->why);
 }
 
@@ -114,7 +114,7 @@ static void change_state(struct ps_tracer *tracer, enum ps_tracer_state state, c
 {
     tracer->state = state;
     (void)snprintf(tracer->why, sizeof tracer->why, "%s", why);
-    tell_state(tracer);
+    report_state(tracer);
 }
 
 /* Until `wake_ns`, or the end. */
@@ -289,7 +289,7 @@ static void *thread_main(void *arg)
 
     while (!is_ending(tracer)) {
         sleep_until(tracer, now_ns() + TURN_MS * PS_NS_PER_MS);
-        tell_state(tracer);
+        report_state(tracer);
         collect(tracer);
         if (is_full(tracer) ||
             (tracer->batch > 0 && now_ns() - tracer->first_ns > SEND_MS * PS_NS_PER_MS))

@@ -1,8 +1,8 @@
 /* The readers of events. A timer, which runs only while somebody reads, renders one text a second
  * for all of them. A reader that has not taken the event before gets no other one until it has, and
- * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken, so that
- * a client that reads nothing may look for hours like one that reads. So every stream ends after a
- * minute: who still reads comes back. A token is looked up again each second.
+ * is cut if that lasts too long. What the client's kernel has acknowledged counts as taken, so a
+ * client that reads nothing cannot be told from one that reads. So each stream ends after a minute,
+ * and readers connect again. A token is looked up again each second.
  *
  * A reader's request stays with the server until it is ended here, also if its client has left. */
 #include "gateway/admin/events.h"

@@ -1,5 +1,5 @@
-/* What a worker keeps for its cases, and a case from its question to its end. run.c is what happens
- * in between. */
+/* What a worker keeps for its cases, and a case from its question to its end. run.c and page.c ask
+ * the gates. */
 #include "gateway/explain/case_internal.h"
 
 #include <stdlib.h>

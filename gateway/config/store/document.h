@@ -26,7 +26,8 @@
 
 struct cfg_store;
 
-/* Who is no token: the gateway by itself; a document that the program brings. */
+/* Authors that are not tokens: the gateway acting by itself, and the author of shipped documents.
+ */
 #define CFG_BY_GATEWAY "system"
 #define CFG_BY_PROGRAM "penstock"
 
