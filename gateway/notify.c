@@ -8,7 +8,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-#define STATUS_MAX 4000 /* systemd passes over messages above 4,096 bytes, and broken characters */
+#define STATUS_MAX 4000 /* systemd passes over more than 4,096 bytes, and over half characters */
 
 void gw_notify_status(const char *format, ...)
 {
