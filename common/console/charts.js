@@ -9,13 +9,23 @@ import {el, moment, number} from './dom.js';
 import {colour, on_look} from './look.js';
 import {tag} from './words.js';
 
-/* Loaded by the page, or here, from its template: a script that is made by a script is refused (Trusted Types). */
-const uPlot = globalThis.uPlot ?? await new Promise((resolve, reject) => {
-    const script = document.importNode(document.querySelector('#uplot').content, true).firstElementChild;
-    script.addEventListener('load', () => resolve(globalThis.uPlot));
-    script.addEventListener('error', reject);
-    document.head.append(script);
-});
+const RETRY_MS = 2000;
+let loaded = null;
+
+/* The page loads it, or this does, again until it is there: from a template, as Trusted Types refuses the src of a script element made by code. */
+function uplot_is_there() {
+    return loaded ??= (async () => {
+        while (!globalThis.uPlot)
+            await new Promise(resolve => {
+                const script = document.importNode(document.querySelector('#uplot').content, true).firstElementChild;
+                script.addEventListener('load', resolve);
+                script.addEventListener('error', () => setTimeout(resolve, RETRY_MS));
+                document.head.append(script);
+            });
+    })();
+}
+
+uplot_is_there();
 
 function stack(ys) {
     const sums = new Array(ys[0]?.length ?? 0).fill(0);
@@ -42,7 +52,7 @@ export function chart({title, unit, series, stacked = false, height = 150, span_
     const node = el('figure', {},
         el('div', {class: 'chart-head'}, el('h3', {}, title), at), place,
         el('ul', {class: 'legend'}, names));
-    let xs = [], ys = series.map(() => []), plot = null;
+    let xs = [], ys = series.map(() => []), plot = null, is_ended = false;
 
     const say = index => {
         const i = index ?? xs.length - 1;
@@ -54,7 +64,7 @@ export function chart({title, unit, series, stacked = false, height = 150, span_
     const make = () => {
         plot?.destroy();
         const order = stacked ? [...series].reverse() : series;
-        plot = new uPlot({
+        plot = new globalThis.uPlot({
             width: Math.max(place.clientWidth, 60), height, padding: [6, 2, 0, 0], legend: {show: false}, axes: axes(height),
             cursor: {y: false, drag: {x: false, y: false}, points: {show: !stacked, size: 6}},
             scales: {x: {time: true, range: () => [(xs.at(-1) ?? 0) - span_s, xs.at(-1) ?? 1]}, y: {range}},
@@ -68,7 +78,7 @@ export function chart({title, unit, series, stacked = false, height = 150, span_
     };
     const watcher = new ResizeObserver(() => {
         if (plot === null)
-            make();
+            uplot_is_there().then(() => plot === null && !is_ended && make());
         else if (place.clientWidth > 0 && place.clientWidth !== plot.width)
             plot.setSize({width: place.clientWidth, height});
     });
@@ -83,6 +93,7 @@ export function chart({title, unit, series, stacked = false, height = 150, span_
             say(plot?.cursor.idx);
         },
         end() {
+            is_ended = true;
             watcher.disconnect();
             forget();
             plot?.destroy();

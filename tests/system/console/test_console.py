@@ -298,3 +298,12 @@ def test_a_link_from_another_site_opens_it_and_a_frame_does_not(gateway, browser
         page.get_by_role("link").click()
         page.wait_for_selector("#token")
         context.close()
+
+
+def test_charts_come_when_their_library_has_failed_to_load_at_first(console, gateway):
+    one, failed = console(), []
+    one.page.route("**/uplot.js", lambda route: (failed.append(route), route.abort() if len(failed) == 1 else route.continue_()))
+    one.open()
+    wait_until(lambda: one.page.wait_for_timeout(50) or failed, what="uplot.js to fail")
+    one.sign_in().live()
+    one.page.locator(".canvas canvas").first.wait_for()
