@@ -1,5 +1,5 @@
 // Every server of every pool on one page, as this gateway sees it now, and the same figures as a file.
-import {el, moment, names, number, percent, said} from './dom.js';
+import {el, moment, names, now, number, percent, said} from './dom.js';
 import {KINDS, list_page, page_path} from './kinds.js';
 import {cells_table, keep_looking, put_again} from './looking.js';
 import {t} from './words.js';
@@ -64,13 +64,18 @@ function download(name, text) {
 }
 
 export function show(root, ctx) {
-    const place = el('div', {class: 'card list dense'}), count = el('span', {class: 'soft', role: 'status'});
-    let pools = [], shown = '';
+    const place = el('div', {class: 'card list dense'}), count = el('span', {class: 'soft', role: 'status'}), time = el('time', {class: 'soft'});
+    let pools = [], shown = '', at = '';
     const save = el('button', {type: 'button', disabled: true, onclick: () =>
-        download(`endpoints-${ctx.gateway}-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}Z.csv`, csv(pools))}, t('endpoints.csv'));
+        download(`endpoints-${ctx.gateway}-${at.slice(0, 19).replaceAll(':', '')}Z.csv`, csv(pools))}, t('endpoints.csv'));
     const look = async signal => {
         const found = await all_pools(signal), text = JSON.stringify(found);
-        if (signal.aborted || text === shown)
+        if (signal.aborted)
+            return;
+        at = new Date(now()).toISOString();
+        time.dateTime = at;
+        time.textContent = moment(at);
+        if (text === shown)
             return;
         [pools, shown] = [found, text];
         const all = pools.flatMap(({doc}) => doc.live);
@@ -79,6 +84,6 @@ export function show(root, ctx) {
         put_again(place, pools.length === 0 ? el('p', {class: 'soft'}, t('list.none'))
             : cells_table([{key: 'address', title: t('endpoints.endpoint')}, ...live_columns()], pools.flatMap(({name, doc}) => [pool_cells(name, doc), ...doc.live.map(live_cells)])));
     };
-    root.append(el('h1', {}, t('nav.endpoints')), el('p', {class: 'soft'}, t('endpoints.about')), el('div', {class: 'commands'}, count, save), place);
+    root.append(el('h1', {}, t('nav.endpoints')), el('p', {class: 'soft'}, t('endpoints.about')), el('div', {class: 'commands'}, count, time, save), place);
     return keep_looking(look, LOOK_EVERY_MS);
 }
