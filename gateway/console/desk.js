@@ -25,9 +25,13 @@ async function history() {
     return (await call('GET', '/admin/v1/overload', {query: {history_s: 600}})).body;
 }
 
+export function override_path(target) {
+    return '/admin/v1/overrides/' + part(target).replaceAll('%3A', ':');
+}
+
 /** Asks why, and ends it; true: it has ended. */
 export async function end_override({target, gateway}) {
-    const path = '/admin/v1/overrides/' + part(target), query = gateway ? {gateway} : {};
+    const path = override_path(target), query = gateway ? {gateway} : {};
     try {
         const now = (await call('GET', path, {query})).body;
         const confirmed = await confirm_change({

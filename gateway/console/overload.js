@@ -24,7 +24,7 @@ function changes_list(changes) {
 
 function panel(place, doc, page) {
     override_panel(page, 'level').then(overrides => page.put_panel(place, [overrides.key, doc.level, doc.at], () => [
-        el('p', {class: 'figures'}, t('overload.now', {level: doc.level, pressure: figure(doc.pressure, 'share')}), ' ', doc.highest && el('code', {}, doc.highest), doc.since && [' · ', t('overload.since', {at: moment(doc.since)})], doc.why && [': ', said(doc.why)]),
+        el('p', {class: 'figures'}, t('overload.now', {level: doc.level, pressure: figure(doc.pressure, 'share')}), ' ', doc.highest && el('code', {}, doc.highest), doc.since && [' · ', t('overload.since', {at: moment(doc.since)})], doc.why && [' · ', said(doc.why)]),
         doc.level !== doc.level_by_pressure && el('p', {class: 'warning'}, t('overload.by_pressure', {level: doc.level_by_pressure})),
         overrides.node(), signals_table(doc.signals), doc.changes.length > 0 && [el('h2', {}, t('overload.changes')), changes_list(doc.changes)]]))
         .catch(page.say_trouble);

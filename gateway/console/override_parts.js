@@ -6,10 +6,6 @@ import {cells_table} from './looking.js';
 import {may} from './router.js';
 import {t} from './words.js';
 
-export function override_path(target) {
-    return `/admin/v1/overrides/${encodeURIComponent(target).replaceAll('%3A', ':')}`;
-}
-
 export function value_code(value) {
     return value === null || value === undefined ? '–' : el('code', {}, String(value));
 }

@@ -1,11 +1,12 @@
 // Overrides: what is set by hand now, and setting one: its target is chosen from what exists.
 import {ApiError, call} from './api.js';
+import {override_path} from './desk.js';
 import {confirm_change, el, notice, said, say_error} from './dom.js';
 import {difference_view} from './diff.js';
 import {levels_view} from './dry_run.js';
 import {KINDS, list_page} from './kinds.js';
 import {keep_looking, put_again} from './looking.js';
-import {override_path, overrides_table} from './override_parts.js';
+import {overrides_table} from './override_parts.js';
 import {may} from './router.js';
 import {t} from './words.js';
 

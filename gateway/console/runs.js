@@ -47,10 +47,10 @@ function show_list(root, ctx) {
 // --- One run. ---
 
 function change_item(one) {
-    const name = one.override ?? `${one.document}${one.path}`;
+    const name = one.override ?? `${one.document}${one.path}`, [before, after] = t('runs.left_over').split('{why}');
     return el('li', {}, t('runs.step', {step: one.step + 1}), ' ', one.done && el('span', {class: 'badge'}, t('runs.done_' + one.done)),
               difference_view([{path: name, before: one.was, after: one.set}]),
-              one.left && el('p', {class: 'fault'}, t('runs.left_over'), ' ', said(one.left.why), '. ', t('runs.is'), ' ', value_view(one.left.is)));
+              one.left && el('p', {class: 'fault'}, before, said(one.left.why), after, ' ', value_view(one.left.is)));
 }
 
 async function act(ctx, run, action, look) {

@@ -123,8 +123,7 @@ add_words({
     'runs.done_gone': {en: 'ended by somebody', zh: '已被他人结束'},
     'runs.done_taken': {en: 'taken over by another run', zh: '被另一次运行接管'},
     'runs.done_kept': {en: 'kept', zh: '已保留'},
-    'runs.left_over': {en: 'Left as it is: it', zh: '保持现状：'},
-    'runs.is': {en: 'It is now', zh: '现在是'},
+    'runs.left_over': {en: 'Left as it is: it {why}. It is now', zh: '保持现状：{why}。现在是'},
     'runs.as_it_was': {en: 'The plan as it was', zh: '当时的预案'},
 
     'explain.about': {en: 'Why was somebody refused, or what would they get? Nothing is consumed, and nothing is sent.', zh: '为什么被拒绝，或者会得到什么？不消耗配额，也不发送请求。'},
