@@ -15,11 +15,13 @@
  *   fill(...nodes)                            puts these on the page before the notices, in place of what was there
  *   say_error(error)                          an ApiError, or anything thrown, as a notice
  *   said(text)                                what the gateway says in English, in the language of the page:
- *     as a row of add_said([['{} errors in a row', '连续 {} 次错误'], …]) has it; without one as code
+ *     as a row of add_said([['{} errors in a row', '连续 {} 次错误'], …]) has it; without one as code.
+ *     The first row that fits counts. What stands in its holes goes to the same holes of the other text, in their order:
+ *     {} by said(); {number} digits; {unit} by its word; {words} somebody's own words, as they are
  *   names(text)                               a text of ours, the names of the API in it as code
  * And all of format.js: number, percent, duration, moment, now. */
 import {duration, moment, now} from './format.js';
-import {add_words, language, t} from './words.js';
+import {add_words, has_word, language, t} from './words.js';
 
 export * from './format.js';
 
@@ -115,13 +117,21 @@ export function clear_notices() {
     urgent.replaceChildren();
 }
 
+const HOLE = /\{(|number|unit|words)\}/;
+const HOLES = {
+    '': ['(.+?)', text => said(text)],
+    number: ['(\\d+)', text => text],
+    unit: ['(\\w+)', text => has_word('unit.of_' + text) ? t('unit.of_' + text) : text],
+    words: ['(.+)', text => text],
+};
+
 /* Rows by their text, or with a pattern where something differs in it. */
 const exact = new Map(), patterns = [];
 
 export function add_said(rows) {
     for (const [text, translated] of rows)
-        if (text.includes('{}'))
-            patterns.push({of: new RegExp('^' + text.split('{}').map(part => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('(.+?)') + '$', 's'), parts: translated.split('{}')});
+        if (HOLE.test(text))
+            patterns.push({of: new RegExp('^' + text.split(HOLE).map((part, i) => i % 2 === 1 ? HOLES[part][0] : part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('') + '$', 's'), parts: translated.split(HOLE)});
         else
             exact.set(text, translated);
 }
@@ -143,7 +153,7 @@ function translated(text) {
     for (const {of, parts} of patterns) {
         const found = of.exec(text);
         if (found)
-            return parts.map((part, i) => i === 0 ? names(part) : [said(found[i]), names(part)]);
+            return parts.map((part, i) => i % 2 === 1 ? HOLES[part][1](found[(i + 1) / 2]) : names(part));
     }
     return null;
 }

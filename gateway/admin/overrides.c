@@ -111,10 +111,12 @@ static bool read_target(struct op_request *request, struct cfg_override *ret_ove
     else if (known > 1)
         op_no(request, ANS_V_conflict,
               "the route has several splits to that pool: change its document instead");
+    else if (!read && near == NULL)
+        op_no(request, ANS_V_not_found, "unknown target; it must be %s",
+              cfg_kind_override.name_rule);
     else if (!read)
-        op_no(request, ANS_V_not_found, "unknown target%s%s%s; it must be %s",
-              near != NULL ? "; did you mean \"" : "", near != NULL ? near : "",
-              near != NULL ? "\"?" : "", cfg_kind_override.name_rule);
+        op_no(request, ANS_V_not_found, "unknown target; did you mean \"%s\"?; it must be %s", near,
+              cfg_kind_override.name_rule);
     free_targets(&targets);
     return read;
 }

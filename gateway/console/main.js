@@ -33,6 +33,11 @@ function load() {
     });
 }
 
+/* The gateway's own words, too, if they are not there yet: without them they are shown in English. */
+function load_words() {
+    return load().then(behind => behind.load_words()).catch(() => {});
+}
+
 /* --- Signing in. --- */
 
 function why_not(error) {
@@ -65,6 +70,8 @@ function ask_for_token(first_word) {
             token.value = '';
             end = (await load()).begin(who);
         } catch (error) {
+            if (error.problem)
+                await load_words();
             button.disabled = false;
             fault.replaceChildren(...[why_not(error)].flat(Infinity));
             token.setAttribute('aria-invalid', 'true');
@@ -97,5 +104,5 @@ on_sign_out(why => {
 const word = history.state?.signed_out;
 history.replaceState(null, '');
 ask_for_token(word === REVOKED ? t('main.revoked') : '');
-addEventListener('load', () => load().catch(() => {})); /* signing in tries again */
+addEventListener('load', load_words); /* signing in tries again */
 on_language(() => body.querySelector('.sign-in') && ask_for_token());

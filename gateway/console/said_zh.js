@@ -1,9 +1,11 @@
-// What the gateway says, in Chinese: rows of its own English text and the Chinese one. {} stands for what differs,
-// which is looked up in turn and stays in its order; a more exact row stands before a wider one. Lint finds rows that the gateway no longer
-// says, and verdicts and features without a row. What has no row is shown in English, as code.
+// What the gateway says, in Chinese: a row has its English text, then the Chinese one. What differs in a text is a hole of the
+// row (see said() in dom.js); a Chinese text has the same holes in the same order. The first row that fits counts, so the more
+// exact one comes first. Lint finds rows that the gateway no longer says, and verdicts and features without a row.
 import {add_said} from './dom.js';
 
 add_said([
+    // With the words of an operator: before all others, which might fit those words.
+    ['overridden by {}: {words}', '由 {} 临时覆盖：{words}'],
     // Verdicts: each title, when it is said, and what an operator does (gateway/answers/verdict.h).
     ['Accepted', '已接受'],
     ['The order is in the log: a promise until pay_by.', '订单已写入日志：在 pay_by 之前都有效。'],
@@ -258,11 +260,11 @@ add_said([
     ['not valid JSON: line {}, column {}: {}', '不是有效的 JSON：第 {} 行第 {} 列：{}'],
     ['the name must be {}', '名称应为{}'],
     // What a value is to be, in the words of the table of members.
-    ['a whole number between {} and {} {}', '整数，{} 至 {} {}'],
+    ['a whole number between {} and {} {unit}', '整数，{} 至 {} {unit}'],
     ['a whole number between {} and {}', '整数，{} 至 {}'],
     ['a whole number', '整数'],
     ['a number between 0 and 1 in steps of 0.001', '0 至 1 的数，步长 0.001'],
-    ['a number between {} and {} {}', '数，{} 至 {} {}'],
+    ['a number between {} and {} {unit}', '数，{} 至 {} {unit}'],
     ['a number between {} and {}', '数，{} 至 {}'],
     ['a number', '数'],
     ['true or false', 'true 或 false'],
@@ -287,6 +289,7 @@ add_said([
     ['the run {} of "{}" has changed {}', '运行 {}（预案 {}）已修改 {}'],
     ['the run {} of "{}" has changed it; {}', '运行 {}（预案 {}）已修改它；{}'],
     ['is not so: it is {}', '不成立：当前是 {}'],
+    ['is named by {}', '被引用：{}'],
     ['is in use by run {}', '正由运行 {} 使用'],
     ['its moment has passed already', '时机已经过去'],
     ['there is no such sale', '没有这个活动'],
@@ -300,8 +303,15 @@ add_said([
     ['it is {}: revert it', '当前是 {}：请还原它'],
     ['it has ended already', '它已经结束'],
     ['was changed since; the version in force is by {}', '之后被修改过；当前版本来自 {}'],
+    ['{} was changed since; the version in force is by {}', '{} 之后被修改过；当前版本来自 {}'],
+    ['cannot be taken back: {}', '无法还原：{}'],
+    ['cannot be taken back:{} {}', '无法还原（{}）：{}'],
     ['there is no such override', '没有这个临时覆盖'],
     ['there is no such target: {}', '没有这个对象：{}'],
+    ['unknown target; it must be {}', '没有这个对象；应为{}'],
+    ['unknown target; did you mean "{}"?; it must be {}', '没有这个对象；是否想写 {}？应为{}'],
+    ['a target: level, feature:NAME, breaker:NAME, flow:TARGET, fallback:ROUTE, split:ROUTE:POOL or limit:RULE', '对象之一：level、feature:NAME、breaker:NAME、flow:TARGET、fallback:ROUTE、split:ROUTE:POOL、limit:RULE'],
+    ['the route has several splits to that pool: change its document instead', '此路由有多个切流指向该池：请改为修改其文档'],
     ['there is no such run any more', '这次运行已不存在'],
     ['the route has no fallback: add one to its document first', '此路由没有兜底：请先在文档里添加'],
     ['unknown gateway "{}"; this one is "{}"', '没有网关 {}；本网关是 {}'],
@@ -314,8 +324,16 @@ add_said([
     ['the sale has no counter: it is not open yet', '活动没有计数器：尚未开售'],
     ['the sale has no such SKU', '活动没有这个 SKU'],
     ['only {} units are left', '只剩 {} 件'],
+    ['the sale is not open yet: change the stock in its document', '活动尚未开售：请在其文档里修改库存'],
+    ['the SKU would have more than {} units', 'SKU 的数量会超过 {} 件'],
     ['the gateway does not serve the sale at the moment', '网关目前不提供此活动'],
     ['the sale is over and is being archived', '活动已结束，正在归档'],
+    ['the {} exists: send the version that you change in If-Match', '{} 已存在：请在 If-Match 中写明要修改的版本'],
+    ['limit rule', '限流规则'],
+    ['blocked user', '黑名单用户'],
+    ['blocked range', '黑名单网段'],
+    ['overload document', '过载文档'],
+    ['Redis {} takes no changes: {}', 'Redis {} 不接受修改：{}'],
     ['no such {}', '没有这个 {}'],
     ['nobody watches this user', '没有人在观察此用户'],
     ['it is the last admin token that does not expire: make another first', '这是最后一个不过期的 admin 令牌：请先新建另一个'],
@@ -332,7 +350,7 @@ add_said([
     // Why something is as it is.
     ['the level is {}, it is off from level {} on', '级别为 {}，从级别 {} 起关闭'],
     ['no real sale is open', '没有真实活动在售'],
-    ['overridden by {}: {}', '由 {} 临时覆盖：{}'],
+    ['an override has ended', '临时覆盖已结束'],
     ['{} was at {} of its threshold', '{} 达到阈值的 {} 倍'],
     ['the pressure was low for long enough', '压力已足够久处于低位'],
     ['the mode was changed', '模式被修改'],
@@ -342,7 +360,8 @@ add_said([
     ['{} % of {} answers in {} s were errors', '错误占 {} %：共 {} 个应答，{} 秒内'],
     ['{} times the pool\'s median latency', '时延为池中位数的 {} 倍'],
     ['check: {}', '健康检查：{}'],
-    ['status {}', '状态码 {}'],
+    ['status {number}', '状态码 {number}'],
+    ['drained by its document', '按其文档下线'],
     ['no answer within {} ms', '{} 毫秒内没有应答'],
     ['malformed answer: {}', '应答格式错误：{}'],
     ['forced open', '被强制打开'],

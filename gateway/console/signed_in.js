@@ -14,6 +14,8 @@ add_words({
     'frame.sign_out': {en: 'Sign out', zh: '退出'},
 });
 
+export {load_words};
+
 register({path: '', title: 'nav.now', group: '', role: 'viewer', show: (root, ctx) => show_now(root, ctx, desk_of(ctx))});
 
 function pages_of(role) {
@@ -36,14 +38,15 @@ export function begin(who) {
 
     draw();
     show(main, base);
-    load_words();
+    load_words().catch(() => {});
     addEventListener('hashchange', async () => {
         scrollTo(0, 0);
         turn();
         await show(main, base);
         main.focus();
     });
-    on_language(() => {
+    on_language(async () => {
+        await load_words().catch(() => {}); /* without them the gateway's words are shown in English */
         draw();
         show(main, base);
     });

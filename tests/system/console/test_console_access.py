@@ -2,7 +2,7 @@
 import re
 
 import pytest
-from browser import PHONE, new_token
+from browser import PHONE, Console, new_token
 from console_pages import PAGES, Operator
 from penstock import ANY_VERSION
 
@@ -97,9 +97,9 @@ SAME = ("Penstock", "SKU", "JSON", "CSV", "HTTP", "Redis", "Kafka", "CPU", "PSI"
 
 
 def english(desk):
-    """What is English on the page, but for names in code, choices of the API, and what is typed."""
+    """What is English on the page, sentences that said() could not translate included, but for names in code, choices of the API, and what is typed."""
     shown = desk.page.evaluate("""() => {
-        const copy = document.body.cloneNode(true), parts = [];
+        const copy = document.body.cloneNode(true), parts = [...copy.querySelectorAll('code[lang=en]')].map(one => one.textContent).filter(text => text.replace(/"[^"]*"/g, '').trim().includes(' '));
         copy.querySelectorAll('code, pre, textarea, option, [lang=en]').forEach(one => one.remove());
         const walker = document.createTreeWalker(copy, NodeFilter.SHOW_TEXT);
         while (walker.nextNode())
@@ -129,7 +129,7 @@ def test_what_the_gateway_says_is_chinese_in_a_chinese_console(browser, desk_gat
         desk.field("/period_s").fill("0")
         desk.press("保存…")
         desk.page.wait_for_selector('[aria-invalid="true"]')
-        assert desk.text('[data-pointer="/rate"] .faults') == "应为整数，1 至 1000000 requests，而不是字符串；例如 5"
+        assert desk.text('[data-pointer="/rate"] .faults') == "应为整数，1 至 1000000 个请求，而不是字符串；例如 5"
         assert "有值不符合要求" in desk.text(".says") and not english(desk), english(desk)
         desk.go(f"explain?ref={ref}")
         desk.page.get_by_text("用户或地址在黑名单上。").first.wait_for()
@@ -144,13 +144,69 @@ def test_what_the_gateway_says_is_chinese_in_a_chinese_console(browser, desk_gat
         assert "网关拒绝： 正在使用" in desk.text(".refusal") and not english(desk), english(desk)
 
 
+def refuse(desk, path, sentence):
+    desk.page.route(f"**/admin/v1/{path}", lambda route: route.fulfill(status=409, content_type="application/problem+json", json={
+        "title": "Conflicts with the present state", "status": 409, "code": "conflict", "detail": sentence}))
+
+
 def test_what_has_no_chinese_yet_is_shown_as_the_gateway_says_it(browser, desk_gateway):
+    sentence = "a sentence of a newer gateway"
     with Operator(browser, desk_gateway, language="zh") as desk:
-        desk.page.route("**/admin/v1/runs*", lambda route: route.fulfill(status=409, content_type="application/problem+json", json={
-            "title": "Conflicts with the present state", "status": 409, "code": "conflict", "detail": "a sentence of a newer gateway"}))
+        refuse(desk, "runs*", sentence)
         desk.go("runs")
         desk.said("与当前状态冲突")
-        assert desk.text('.notices code[lang="en"]') == "a sentence of a newer gateway" and not english(desk), english(desk)
+        assert desk.text('.notices code[lang="en"]') == sentence and set(english(desk)) == {sentence}, english(desk)
+
+
+@pytest.mark.parametrize("reason", ["delete 5 entries", "two racks, each half full", "ann: status unknown"])
+def test_the_words_of_an_operator_are_never_translated(browser, desk_gateway, reason):
+    desk_gateway.override("feature:exports", "off", reason=reason)
+    with Operator(browser, desk_gateway, language="zh") as desk:
+        desk.go("features/exports")
+        desk.page.locator(".panel").get_by_text(f"由 first 临时覆盖：{reason}").wait_for()
+    desk_gateway.end_override("feature:exports")
+
+
+REFUSALS = {
+    "the sale is not open yet: change the stock in its document": "活动尚未开售：请在其文档里修改库存",
+    'unknown target; did you mean "limit:ip"?; it must be a target: level, feature:NAME, breaker:NAME, flow:TARGET, fallback:ROUTE, split:ROUTE:POOL or limit:RULE':
+        "没有这个对象；是否想写 limit:ip？应为对象之一：level、feature:NAME、breaker:NAME、flow:TARGET、fallback:ROUTE、split:ROUTE:POOL、limit:RULE",
+    "the limit rule exists: send the version that you change in If-Match": "限流规则 已存在：请在 If-Match 中写明要修改的版本",
+    "cannot be taken back:/rate must not be 0": "无法还原（/rate）：不能为 0",
+}
+
+
+def test_refusals_are_chinese_also_after_a_change_of_the_language_on_the_first_page(browser, desk_gateway):
+    with Operator(browser, desk_gateway) as desk:
+        desk.page.get_by_role("button", name="中文").first.click()
+        desk.live()
+        desk.page.get_by_role("button", name="结束").first.wait_for()
+        for sentence, translated in REFUSALS.items():
+            refuse(desk, "overrides/*", sentence)
+            desk.page.get_by_role("button", name="结束").first.click()
+            desk.said(translated)
+
+
+def test_a_refusal_at_the_sign_in_is_chinese(browser, desk_gateway):
+    console = Console(browser, desk_gateway, locale="zh-CN").open()
+    console.page.route("**/admin/v1/whoami", lambda route: route.fulfill(status=503, content_type="application/problem+json", json={"title": "Overloaded", "status": 503, "detail": "out of memory"}))
+    console.sign_in()
+    console.shows("#fault", "内存不足")
+    console.close()
+
+
+def test_why_the_level_and_an_endpoint_are_as_they_are_is_chinese(browser, desk_gateway):
+    desk_gateway.override("level", 1)
+    desk_gateway.end_override("level")
+    desk_gateway.admin("PUT", "/admin/v1/pools/drained", {"endpoints": [{"address": "127.0.0.1:9", "drain": True}]})
+    with Operator(browser, desk_gateway, language="zh") as desk:
+        desk.go("overload")
+        desk.page.locator(".panel").get_by_text("临时覆盖已结束").wait_for()
+        assert not english(desk), english(desk)
+        desk.go("endpoints")
+        desk.page.get_by_text("按其文档下线").wait_for()
+        assert not english(desk), english(desk)
+    desk_gateway.admin("DELETE", "/admin/v1/pools/drained", headers=ANY_VERSION)
 
 
 @pytest.mark.slow
