@@ -94,6 +94,7 @@ def call(port, method, path, body=None, headers=None, timeout=30):
         if body is not None and not isinstance(body, (bytes, str)):
             body = json.dumps(body)
             headers.setdefault("Content-Type", "application/json")
+        connection.connect()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who refuses a body need not read all of it: the answer is there
             connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
