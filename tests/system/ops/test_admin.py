@@ -768,6 +768,11 @@ def test_the_operators_readyz_says_more(gateway):
 
 # --- Durability. ---
 
+def operators_lines(gateway):
+    """In the last hour of a day a gateway makes a key by itself, at any moment."""
+    return [line for line in gateway.admin("GET", "/admin/v1/audit-log").lines() if line["action"] != "ref_key.new"]
+
+
 def test_all_that_was_answered_survives_a_kill():
     """DC5."""
     with Gateway(settings=PATIENT_LOG) as one:
@@ -780,11 +785,11 @@ def test_all_that_was_answered_survives_a_kill():
         order = buy(one, name, "kim")
         one.admin("POST", f"/admin/v1/orders/{order}/confirm")
         one.admin("POST", f"/admin/v1/sales/{name}/pause")
-        sale, lines = one.sale(name), one.admin("GET", "/admin/v1/audit-log").lines()
+        sale, lines = one.sale(name), operators_lines(one)
         one.kill()
         one.start()
         assert one.sale(name) == sale
-        assert one.admin("GET", "/admin/v1/audit-log").lines() == lines
+        assert operators_lines(one) == lines
         assert one.admin("GET", "/admin/v1/limits/extra", token=secret).status == 200
         assert one.admin("GET", "/admin/v1/blocklist/users/zoe").status == 200
         assert one.admin("POST", f"/admin/v1/orders/{order}/cancel").code == "order_confirmed"

@@ -172,7 +172,7 @@ def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes
     port = free_port()
     with Proxy() as proxy:
         proxy.route("redis", port, redis.port)
-        gateway = start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{port}/0", "command_timeout_ms": 2000}}, **PATIENT_LOG})
+        gateway = start({"store": {"kind": "redis", "redis": {"url": f"redis://127.0.0.1:{port}/0", "command_timeout_ms": 4000}}, **PATIENT_LOG})
         sales = [gateway.make_sale(stock=10000) for _ in range(8)]
         with contextlib.ExitStack() as stack:
             # A worker has two calls of a sale under way, and 20 in 5 s are judged: so many sales do that however slow the machine is.
@@ -185,15 +185,15 @@ def test_a_redis_that_stays_slow_is_spared_by_the_workers_and_the_heartbeat_goes
             proxy.set("redis", late_ms=60)
             time.sleep(3)
             assert shown(gateway, "redis")["openings"] == 0
-            proxy.set("redis", late_ms=1400)
-            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == 0, 30, what="open circuits")
+            proxy.set("redis", late_ms=2500)
+            wait_until(lambda: shown(gateway, "redis")["circuits"]["closed"] == 0, 60, what="open circuits")
             breaker = shown(gateway, "redis")
-            assert "most replies take 1000 ms or more" in breaker["why"] and breaker["window"]["slow_share"] >= 0.8, breaker
+            assert "most replies take 2000 ms or more" in breaker["why"] and breaker["window"]["slow_share"] >= 0.8, breaker
             quick = 0
             for i in range(20):
                 began = time.monotonic()
                 if gateway.buy(sales[0], f"one-{i}").code == "store_unavailable":
-                    quick += time.monotonic() - began < 0.5  # a reply takes 1400 ms
+                    quick += time.monotonic() - began < 0.5  # a reply takes 2500 ms
             assert quick >= 10, quick
             assert "[+]store ok" in gateway.public("GET", "/readyz?verbose").text
             proxy.set("redis")
