@@ -155,6 +155,14 @@ bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns)
     return false;
 }
 
+void ps_adaptive_limit_join(struct ps_adaptive_limit *limit, int64_t now_ns)
+{
+    uint32_t before = atomic_fetch_add_explicit(&limit->in_flight, 1, memory_order_relaxed);
+
+    if (before + 1 >= ps_adaptive_limit_in_force(limit))
+        note_reached(limit, now_ns);
+}
+
 void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit)
 {
     atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);

@@ -94,6 +94,9 @@ static inline bool ps_adaptive_limit_is_full(const struct ps_adaptive_limit *lim
 bool ps_adaptive_limit_has_room(struct ps_adaptive_limit *limit, int64_t now_ns);
 /* May a call be made now? After each `true` call one of the two functions below. Monotonic. */
 bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns) PS_MUST_CHECK;
+/* A call that is under way already counts from now on, even above the limit: it cannot be refused
+ * any more. After it one of the two functions below. */
+void ps_adaptive_limit_join(struct ps_adaptive_limit *limit, int64_t now_ns);
 /* The call was not made after all. */
 void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit);
 /* The call has ended. began_ns: when it was made, maybe later than ps_adaptive_limit_begin. */

@@ -91,45 +91,47 @@ enum gw_metric {
     GW_M_UPSTREAM_REQUESTS,  /* penstock_upstream_requests_total{pool,outcome} */
     GW_M_UPSTREAM_SECONDS,   /* penstock_upstream_first_byte_seconds{pool} */
     GW_M_UPSTREAM_RETRIES,   /* penstock_upstream_retries_total{pool} */
-    GW_M_UPSTREAM_NO_ENDPOINT, /* penstock_upstream_no_endpoint_total{pool} */
-    GW_M_UPSTREAM_CONNECTIONS, /* penstock_upstream_connections{pool} */
-    GW_M_UPSTREAM_IN_FLIGHT,   /* penstock_upstream_in_flight{pool} */
-    GW_M_UPSTREAM_ENDPOINTS,   /* penstock_upstream_endpoints{pool,state} */
-    GW_M_UPSTREAM_EJECTIONS,   /* penstock_upstream_ejections_total{pool,reason} */
-    GW_M_UPSTREAM_PANIC,       /* penstock_upstream_panic{pool} */
-    GW_M_UPSTREAM_OPEN,        /* penstock_upstream_breakers_open{pool} */
-    GW_M_UPSTREAM_LIMIT,       /* penstock_upstream_limit{pool} */
-    GW_M_UPSTREAM_WAITING,     /* penstock_upstream_waiting{pool} */
-    GW_M_UPSTREAM_BUSY,        /* penstock_upstream_busy_total{pool} */
-    GW_M_DISCOVERY_STATE,      /* penstock_discovery_state{pool,source,state} */
-    GW_M_DISCOVERY_SUCCESS,    /* penstock_discovery_success_time_seconds{pool,source} */
-    GW_M_DISCOVERY_FAILURES,   /* penstock_discovery_failures_total{pool,source} */
-    GW_M_ROUTE_FALLBACKS,      /* penstock_route_fallbacks_total{route,kind} */
-    GW_M_ROUTE_SPLIT,          /* penstock_route_split_ratio{route,pool,split} */
-    GW_M_ROUTE_MIRRORS,        /* penstock_route_mirrors_total{route,result} */
-    GW_M_ROUTE_RETURNS,        /* penstock_route_returns_total{route,cause} */
-    GW_M_ROUTE_REQUESTS,       /* penstock_route_requests_total{route,pool,outcome} */
-    GW_M_CACHE_REQUESTS,       /* penstock_cache_requests_total{cache,result} */
-    GW_M_CACHE_ANSWERS,        /* penstock_cache_answers_total{cache,result}, of enum cache_store */
-    GW_M_CACHE_BYTES,          /* penstock_cache_bytes{cache} */
-    GW_M_CACHE_ENTRIES,        /* penstock_cache_entries{cache} */
-    GW_M_CACHE_WAITING,        /* penstock_cache_waiting{cache} */
-    GW_M_CACHE_EVICTIONS,      /* penstock_cache_evictions_total{cache} */
-    GW_M_CACHE_PURGES,         /* penstock_cache_purged_total{cache} */
-    GW_M_PAGES,                /* penstock_pages_total{end}, of enum page_end */
-    GW_M_BUILD_INFO,           /* penstock_build_info{version} 1 */
-    GW_M_SALE_UNITS,           /* penstock_sale_units{sale,state} */
-    GW_M_SALE_ANSWERS,         /* penstock_sale_answers_total{sale,verdict} */
-    GW_M_AUDIT_OK,             /* penstock_audit_ok{sale} */
-    GW_M_AUDIT_VIOLATIONS,     /* penstock_audit_violations{sale} */
-    GW_M_AUDIT_SECONDS,        /* penstock_audit_timestamp_seconds{sale} */
-    GW_M_AUDITS,               /* penstock_audits_total{result}, of enum gw_audit */
-    GW_M_CPU_SECONDS,          /* process_cpu_seconds_total; these are left out where not known */
-    GW_M_RESIDENT_BYTES,       /* process_resident_memory_bytes */
-    GW_M_VIRTUAL_BYTES,        /* process_virtual_memory_bytes */
-    GW_M_OPEN_FDS,             /* process_open_fds */
-    GW_M_MAX_FDS,              /* process_max_fds */
-    GW_M_START_SECONDS,        /* process_start_time_seconds */
+    GW_M_UPSTREAM_NO_ENDPOINT,  /* penstock_upstream_no_endpoint_total{pool} */
+    GW_M_UPSTREAM_CONNECTIONS,  /* penstock_upstream_connections{pool} */
+    GW_M_UPSTREAM_IN_FLIGHT,    /* penstock_upstream_in_flight{pool} */
+    GW_M_UPSTREAM_ENDPOINTS,    /* penstock_upstream_endpoints{pool,state} */
+    GW_M_UPSTREAM_EJECTIONS,    /* penstock_upstream_ejections_total{pool,reason} */
+    GW_M_UPSTREAM_PANIC,        /* penstock_upstream_panic{pool} */
+    GW_M_UPSTREAM_OPEN,         /* penstock_upstream_breakers_open{pool} */
+    GW_M_UPSTREAM_LIMIT,        /* penstock_upstream_limit{pool} */
+    GW_M_UPSTREAM_WAITING,      /* penstock_upstream_waiting{pool} */
+    GW_M_UPSTREAM_BUSY,         /* penstock_upstream_busy_total{pool} */
+    GW_M_UPSTREAM_UPLOADS,      /* penstock_upstream_uploads{pool} */
+    GW_M_UPSTREAM_UPLOADS_FULL, /* penstock_upstream_uploads_full_total{pool} */
+    GW_M_DISCOVERY_STATE,       /* penstock_discovery_state{pool,source,state} */
+    GW_M_DISCOVERY_SUCCESS,     /* penstock_discovery_success_time_seconds{pool,source} */
+    GW_M_DISCOVERY_FAILURES,    /* penstock_discovery_failures_total{pool,source} */
+    GW_M_ROUTE_FALLBACKS,       /* penstock_route_fallbacks_total{route,kind} */
+    GW_M_ROUTE_SPLIT,           /* penstock_route_split_ratio{route,pool,split} */
+    GW_M_ROUTE_MIRRORS,         /* penstock_route_mirrors_total{route,result} */
+    GW_M_ROUTE_RETURNS,         /* penstock_route_returns_total{route,cause} */
+    GW_M_ROUTE_REQUESTS,        /* penstock_route_requests_total{route,pool,outcome} */
+    GW_M_CACHE_REQUESTS,        /* penstock_cache_requests_total{cache,result} */
+    GW_M_CACHE_ANSWERS,    /* penstock_cache_answers_total{cache,result}, of enum cache_store */
+    GW_M_CACHE_BYTES,      /* penstock_cache_bytes{cache} */
+    GW_M_CACHE_ENTRIES,    /* penstock_cache_entries{cache} */
+    GW_M_CACHE_WAITING,    /* penstock_cache_waiting{cache} */
+    GW_M_CACHE_EVICTIONS,  /* penstock_cache_evictions_total{cache} */
+    GW_M_CACHE_PURGES,     /* penstock_cache_purged_total{cache} */
+    GW_M_PAGES,            /* penstock_pages_total{end}, of enum page_end */
+    GW_M_BUILD_INFO,       /* penstock_build_info{version} 1 */
+    GW_M_SALE_UNITS,       /* penstock_sale_units{sale,state} */
+    GW_M_SALE_ANSWERS,     /* penstock_sale_answers_total{sale,verdict} */
+    GW_M_AUDIT_OK,         /* penstock_audit_ok{sale} */
+    GW_M_AUDIT_VIOLATIONS, /* penstock_audit_violations{sale} */
+    GW_M_AUDIT_SECONDS,    /* penstock_audit_timestamp_seconds{sale} */
+    GW_M_AUDITS,           /* penstock_audits_total{result}, of enum gw_audit */
+    GW_M_CPU_SECONDS,      /* process_cpu_seconds_total; these are left out where not known */
+    GW_M_RESIDENT_BYTES,   /* process_resident_memory_bytes */
+    GW_M_VIRTUAL_BYTES,    /* process_virtual_memory_bytes */
+    GW_M_OPEN_FDS,         /* process_open_fds */
+    GW_M_MAX_FDS,          /* process_max_fds */
+    GW_M_START_SECONDS,    /* process_start_time_seconds */
     GW_M_COUNT
 };
 

@@ -115,6 +115,7 @@ struct gw_settings {
         struct ps_strings allowed_networks; /* CIDRs */
         char *static_dir, *endpoint_dir;    /* NULL: none */
         struct ps_strings dns_servers;      /* "ip:port" */
+        int64_t body_gather_kib;            /* 0: no bodies are gathered */
     } upstream;
     json_t *seed; /* a bundle of documents; {}: none */
 

@@ -384,6 +384,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .requests_max = connections + 256,
         .head_max = (size_t)settings->http.head_max_kib * 1024,
         .body_max = SRV_PUBLIC_BODY_MAX,
+        .gather_max = (size_t)settings->upstream.body_gather_kib * 1024,
         .user_size = sizeof(struct pub_request),
         .wait_ns = ADM_SHED_WAIT_NS,
         .round_ns = ADM_SHED_ROUND_NS,

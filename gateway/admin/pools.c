@@ -158,6 +158,10 @@ static int64_t sum_of(const struct up_pool_view *view, enum gw_metric row)
             sum += load(&pool->cells[i].waiting);
         else if (row == GW_M_UPSTREAM_BUSY)
             sum += load(&pool->cells[i].queue_full);
+        else if (row == GW_M_UPSTREAM_UPLOADS)
+            sum += load(&pool->cells[i].uploads.count);
+        else if (row == GW_M_UPSTREAM_UPLOADS_FULL)
+            sum += load(&pool->cells[i].uploads.refused);
     }
     for (size_t i = 0; i < view->member_count; i++) {
         if (row == GW_M_UPSTREAM_CONNECTIONS)
@@ -329,7 +333,7 @@ static void print_discovery(FILE *out, enum gw_metric row, const struct op_admin
 
 const struct op_part op_pools_part = {
     .rows =
-        (const struct op_rows[]){{GW_M_UPSTREAM_REQUESTS, GW_M_UPSTREAM_BUSY, print_pools},
+        (const struct op_rows[]){{GW_M_UPSTREAM_REQUESTS, GW_M_UPSTREAM_UPLOADS_FULL, print_pools},
                                  {GW_M_ROUTE_FALLBACKS, GW_M_ROUTE_REQUESTS, print_pools},
                                  {GW_M_DISCOVERY_STATE, GW_M_DISCOVERY_FAILURES, print_discovery},
                                  {0}},

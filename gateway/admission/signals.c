@@ -184,10 +184,11 @@ static void read_log_backlog(struct adm_signals *signals, enum cfg_signal signal
     set(signals, signal, oq_log_backlog_percent(signals->settings.log) / 100.0);
 }
 
+/* Those above the limit are only told so. */
 static void read_connections(struct adm_signals *signals, enum cfg_signal signal)
 {
     set(signals, signal,
-        (double)signals->sample.connections / (double)signals->settings.connections_max);
+        fmin((double)signals->sample.connections / (double)signals->settings.connections_max, 1));
 }
 
 static void read_admitted_rate(struct adm_signals *signals, enum cfg_signal signal)

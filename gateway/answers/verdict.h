@@ -64,6 +64,9 @@ enum ans_client {
     X(malformed, 400, ANS_RETRY_NONE, "Malformed request", ANS_TO_BOTH, ANS_BY_EITHER, ANS_CLIENT_FINAL, \
       "The request breaks strict HTTP (the connection closes), or its JSON or a header is invalid.", \
       "If nearly all buyers get it: the proxy sends a field twice, or no address in the client address header. detail says which.") \
+    X(body_not_expected, 400, ANS_RETRY_NONE, "This method has no body here", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
+      "A GET, HEAD, DELETE or OPTIONS for a page has a body, and its route does not name the method in body_methods; the connection closes.", \
+      "If the shop reads such bodies: name the method in the route's body_methods.") \
     X(unauthenticated, 401, ANS_RETRY_NONE, "No identity", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "No user, or one named by an untrusted peer; for operators: no token, or a wrong one.", \
       "If nearly all buyers get it: the proxy is not in trusted_proxies or sets no X-User-Id. detail says which.") \
@@ -205,6 +208,9 @@ enum ans_client {
     X(upstream_unavailable, 503, ANS_RETRY_SOON, "No server of the shop can be used", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
       "The route's pool has no usable endpoint, its breaker is open, it has as many requests in progress as it can answer in time, or an operator has taken the route out of service.", \
       "detail says which; GET /admin/v1/pools/{pool} says of each endpoint why, GET /admin/v1/breakers whether somebody has forced one.") \
+    X(uploads_full, 503, ANS_RETRY_SOON, "Too many uploads", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_WAIT, \
+      "As many requests with long bodies are on their way to the route's pool as it may have (uploads of the pool), or an eighth of them are this client's; the connection closes.", \
+      "If many users get it: raise uploads of the pool. If they share an address: a proxy is missing in trusted_proxies, or does not pass on X-Forwarded-For.") \
     X(loop_detected, 508, ANS_RETRY_NONE, "The request goes in a circle", ANS_TO_BUYERS, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The request has passed gateways of this program three times already, as its Via says: a route's pool leads back to the gateway.", \
       "Look where the endpoints of the route's pool lead: a proxy or a load balancer among them sends requests on to a gateway.") \

@@ -20,6 +20,8 @@ static enum up_trouble trouble_of(enum up_outcome outcome)
         return UP_TROUBLE_breaker;
     case UP_UNSENT_BUSY:
         return UP_TROUBLE_busy;
+    case UP_UNSENT_UPLOADS:
+        return UP_TROUBLE_uploads_full;
     case UP_OUTCOME_timeout:
     case UP_OUTCOME_connect_timeout:
         return UP_TROUBLE_deadline;
@@ -58,6 +60,9 @@ static const char *text_of(const struct page_request *page)
                "an operator says so";
     case UP_TROUBLE_busy:
         return "the shop's servers have as many requests as they can answer in time";
+    case UP_TROUBLE_uploads_full:
+        return "as many long bodies are on their way to the shop as may be, in all or of this "
+               "client";
     case UP_TROUBLE_no_endpoint:
         return "no server of the shop is usable now";
     default:
@@ -82,6 +87,8 @@ static enum ans_verdict verdict_of(enum up_trouble trouble)
     switch (trouble) {
     case UP_TROUBLE_level:
         return ANS_V_shed;
+    case UP_TROUBLE_uploads_full:
+        return ANS_V_uploads_full;
     case UP_TROUBLE_deadline:
         return ANS_V_gateway_timeout;
     case UP_TROUBLE_failed:
@@ -174,7 +181,7 @@ static bool has_time(const struct page_request *page)
 {
     int64_t total_ns = page->route->doc->total_ms * PS_NS_PER_MS;
 
-    return ps_clock_mono_ns(page->worker->clock) < page->http->arrived_ns + total_ns;
+    return ps_clock_mono_ns(page->worker->clock) < page->http->now_ns + total_ns;
 }
 
 size_t page_next_fallback(struct page_request *page, bool stale)

@@ -76,7 +76,9 @@ static struct up_exchange *start(const struct page_request *page, const struct u
                            .method = http->head->method,
                            .body_len = empty ? 0 : http->body_len,
                            .key = page_balance_key(page, pool->doc),
-                           .began_ns = http->arrived_ns,
+                           .began_ns = http->now_ns,
+                           .is_upload = http->is_upload,
+                           .client = page->asked->address,
                            .callbacks = callbacks,
                            .ctx = ctx};
     return up_forward(page->worker->shop, &call, ret_outcome);

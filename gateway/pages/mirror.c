@@ -94,7 +94,7 @@ static struct up_exchange *send_copy(const struct page_request *page, struct pag
                                         .method = PS_HTTP_GET,
                                         .key = ps_hash64(&(struct ps_hash_key){{0}}, http->path.at,
                                                          http->path.len),
-                                        .began_ns = http->arrived_ns,
+                                        .began_ns = http->now_ns,
                                         .is_extra = true,
                                         .callbacks = &callbacks,
                                         .ctx = mirror},

@@ -33,6 +33,26 @@ static void put_allow(struct page_request *page, uint32_t methods)
     srv_answer_header(page->http, "Allow", buf.at, buf.len);
 }
 
+/* Routes whose shop reads a body of GET and the like must say so: one that ignores it would read it
+ * as the next request (RFC 9110, section 9.3.1). */
+static bool has_strange_body(const struct page_request *page)
+{
+    const uint32_t usual = 1u << PS_HTTP_POST | 1u << PS_HTTP_PUT | 1u << PS_HTTP_PATCH;
+    const struct srv_request *http = page->http;
+    uint32_t method = 1u << (unsigned)http->method;
+
+    return (http->head == NULL || http->head->framing != PS_HTTP_NO_BODY) &&
+           (method & (usual | page->route->doc->body_methods)) == 0;
+}
+
+static bool is_too_long(const struct page_request *page)
+{
+    const struct ps_http_head *head = page->http->head;
+
+    return page->http->oversized || (head != NULL && head->framing == PS_HTTP_BY_LENGTH &&
+                                     head->body_len > (uint64_t)page->route->doc->body_max);
+}
+
 bool page_is_served(const struct page_request *page, enum ans_verdict *ret_verdict,
                     const char **ret_text)
 {
@@ -50,7 +70,9 @@ bool page_is_served(const struct page_request *page, enum ans_verdict *ret_verdi
     } else if (page->pool != NULL && up_via_loops(http->head, http->base)) {
         *ret_verdict = ANS_V_loop_detected;
         *ret_text = "Via names gateways of this program more than twice";
-    } else if (http->oversized || (http->in_parts && http->body_len > page->route->doc->body_max)) {
+    } else if (has_strange_body(page)) {
+        *ret_verdict = ANS_V_body_not_expected;
+    } else if (is_too_long(page)) {
         *ret_verdict = ANS_V_too_large;
         *ret_text = "the body is larger than this route accepts";
     } else {
@@ -245,6 +267,8 @@ bool page_route(struct page_request *page, struct page_worker *worker, struct sr
                 struct adm_request *asked)
 {
     const struct up_table *table = up_worker_table(worker->shop);
+    enum ans_verdict verdict;
+    const char *text;
 
     page->worker = worker;
     page->http = http;
@@ -259,6 +283,7 @@ bool page_route(struct page_request *page, struct page_worker *worker, struct sr
         page->hold = up_worker_hold(worker->shop);
     if (page->route != NULL)
         page->pool = page->route->pool;
+    http->at_once = !page_is_served(page, &verdict, &text);
     return page->pool != NULL;
 }
 
@@ -470,7 +495,7 @@ void page_worker_tick(struct page_worker *worker)
 
     for (; page != NULL; page = next) {
         next = TAILQ_NEXT(page, link);
-        if (now_ns < page->http->arrived_ns + page->route->doc->total_ms * PS_NS_PER_MS)
+        if (now_ns < page->http->now_ns + page->route->doc->total_ms * PS_NS_PER_MS)
             continue;
         stop_waiting(page);
         advance(page, fail(page, UP_OUTCOME_timeout));

@@ -297,6 +297,22 @@ void srv_new_request_id(struct srv_http *http, char ret_text[PS_UUID_LEN + 1])
     ps_uuid_format(&uuid, ret_text);
 }
 
+enum ans_verdict srv_rule_verdict(const struct ps_http_rule_row *rule)
+{
+    switch (rule->status) {
+    case 413:
+        return ANS_V_too_large;
+    case 505:
+        return ANS_V_version_not_supported;
+    case 414:
+        return ANS_V_uri_too_long;
+    case 431:
+        return ANS_V_headers_too_large;
+    default:
+        return ANS_V_malformed;
+    }
+}
+
 void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text)
 {
     struct srv_http *http = connection->http;

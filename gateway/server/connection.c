@@ -27,6 +27,14 @@ void srv_poll_waiting(struct srv_connection *connection)
 
 /* --- What it holds --- */
 
+void srv_gathered_free(struct srv_slot *slot)
+{
+    free(slot->gathered);
+    slot->http->gathered -= slot->gathered_size;
+    slot->gathered = NULL;
+    slot->gathered_len = slot->gathered_size = 0;
+}
+
 void srv_slot_free(struct srv_slot *slot)
 {
     struct srv_http *http = slot->http;
@@ -35,8 +43,9 @@ void srv_slot_free(struct srv_slot *slot)
         http->settings.on_gone(&slot->request, http->settings.ctx);
     if (slot->state >= SRV_SLOT_SUSPENDED)
         TAILQ_REMOVE(&http->suspended, slot, entry);
-    if (slot->state >= SRV_SLOT_HANDED)
-        http->in_flight--;
+    srv_slot_count(slot, false);
+    if (slot->gathered != NULL)
+        srv_gathered_free(slot);
     ps_pool_give(http->slots, slot);
 }
 

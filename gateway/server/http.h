@@ -54,6 +54,7 @@ enum srv_header {
 };
 
 #define SRV_PUBLIC_BODY_MAX    4096
+#define SRV_GATHERED_MAX       ((size_t)16 * 1024 * 1024)
 #define SRV_HEAD_MAX           ((size_t)10 * 1024) /* usually */
 #define SRV_TARGET_MAX         2048                /* longer: 414 */
 #define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
@@ -78,6 +79,8 @@ struct srv_request {
     const struct ps_http_head *head;
     const char *base;
     bool in_parts;    /* the body comes by on_part; `body` is empty */
+    bool at_once;     /* on_head sets it: hand the request over before any of its body has come */
+    bool is_upload;   /* with in_parts: handed over before its whole body had arrived */
     int64_t body_len; /* with in_parts: Content-Length; -1: it is chunked */
     bool oversized; /* the body is larger than body_max and was dropped: answer 404, 405, 413 or the
                        like at once; the connection ends then */
@@ -136,6 +139,9 @@ struct srv_settings {
     size_t turn_max;  /* requests of one connection served in a turn of the loop; 0: 32 */
     size_t head_max;  /* bytes of a head, request line included: more is 431 */
     size_t body_max;  /* SRV_PUBLIC_BODY_MAX or 1 MiB */
+    /* Bodies in parts of up to this many bytes are gathered before their request is handed over, as
+     * long as all of them together have at most SRV_GATHERED_MAX. 0: none are. */
+    size_t gather_max;
     size_t user_size;
     /* While a round over all connections takes at most round_ns, they are served in turn. While it
      * takes longer, bytes that may have waited longer than wait_ns are left unread as long as there
@@ -200,7 +206,8 @@ void srv_http_leave(struct srv_http *http);
  */
 void srv_drain(struct srv_http *http);
 size_t srv_http_connections(const struct srv_http *http);
-/* Requests that the handler has received and whose answer is not sent yet. */
+/* Requests that the handler has with their whole body, and whose answer has not begun: not those
+ * whose client still sends or reads. */
 size_t srv_in_flight(const struct srv_http *http);
 /* The same, plus requests whose first line has arrived and that are not complete yet, or that are
  * left unread. */
@@ -271,10 +278,11 @@ int srv_shared_answer_new(int status, const char *const *headers, struct ps_str 
 void srv_shared_answer_unref(struct srv_shared_answer *answer); /* NULL is allowed */
 void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *answer);
 
-/* --- Bodies of any length, in parts. A request whose body comes in parts is handed over with its
- * head. Its handler keeps it, and gets the parts; or answers at once, and the connection ends with
- * that. A client that neither sends nor takes 16 KiB within body_timeout_ms is cut. Any of these
- * calls may find that the client has left: then on_gone is called before it returns. --- */
+/* --- Bodies of any length, in parts. A request whose body comes in parts is handed over when a
+ * short body is whole (gather_max), or else with its head, as an upload. Its handler keeps it, and
+ * gets the parts; or answers at once, and the connection of an upload ends with that. A client that
+ * neither sends nor takes 16 KiB within body_timeout_ms is cut. Any of these calls may find that
+ * the client has left: then on_gone is called before it returns. --- */
 
 /* The owner can take more parts of the body. */
 void srv_resume(struct srv_request *request);

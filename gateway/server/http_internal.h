@@ -1,7 +1,7 @@
 /* What the files of server/ share. Each calls those before it: guard.c (how long bytes wait),
  * connection.c (one connection), send.c (bytes out), answer.c (answers), stream.c (bodies in
- * parts), proxy.c (PROXY headers), reading.c (bytes in), accept.c (new connections), turn.c (a turn
- * of the loop), server.c (start and end).
+ * parts), gather.c (requests to the handler), proxy.c (PROXY headers), reading.c (bytes in),
+ * accept.c (new connections), turn.c (a turn of the loop), server.c (start and end).
  *
  * Bytes are received into one buffer of the server and parsed there. A request takes a slot when
  * its head is complete, or when its first bytes must wait for more; the slot keeps the head, the
@@ -80,7 +80,11 @@ struct srv_slot {
     uint64_t discarded; /* bytes of an oversized body */
     bool unread;        /* the body comes in parts, and the last has not arrived */
     bool paused;        /* on_part returned false */
-    bool is_chunked;    /* the answer */
+    bool counts;        /* in srv_http.in_flight */
+    bool gathers;       /* SRV_SLOT_BODY: the body comes in parts, and is gathered first */
+    char *gathered;     /* NULL: nothing was */
+    size_t gathered_len, gathered_size;
+    bool is_chunked; /* the answer */
     bool is_sized;
     uint64_t progress;    /* bytes of a body in parts since its deadline was last set */
     uint64_t answer_left; /* of an answer with a length */
@@ -178,6 +182,7 @@ struct srv_http {
     struct srv_connection_list ready;  /* those that have kept bytes to continue with */
     struct srv_connection_list closed; /* the loop may still report them */
     size_t in_flight;
+    size_t gathered;                /* bytes of memory of all slots' `gathered` */
     size_t user_span;               /* bytes of a slot's `rest` before the head */
     struct ps_http_head parse;      /* of a head that is complete in `in` */
     bool overdue;                   /* the request being read is overdue */
@@ -257,6 +262,15 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
 /* Polls the client of a kept request: for more bytes, or only for its leaving. */
 void srv_poll_waiting(struct srv_connection *connection);
 void srv_slot_free(struct srv_slot *slot);
+/* Frees what was gathered of its body. */
+void srv_gathered_free(struct srv_slot *slot);
+/* From now on its request is in flight, or is not. */
+static inline void srv_slot_count(struct srv_slot *slot, bool counts)
+{
+    if (slot->counts != counts)
+        slot->http->in_flight += counts ? (size_t)1 : (size_t)-1;
+    slot->counts = counts;
+}
 void srv_segment_free(struct srv_segment *segment);
 /* Closes the socket; `reset`: by a reset, so that nothing unread stays in the kernel. Forgets what
  * its request waits for, and calls on_gone. */
@@ -316,6 +330,22 @@ static inline char *srv_body_of(struct srv_slot *slot)
  * many bytes were taken. */
 size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, char *data,
                       size_t len);
+/* Gives a part of a kept request's body to the handler. */
+void srv_give_part(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part,
+                   bool last);
+
+/* --- gather.c --- */
+
+/* Gives the request to the handler. */
+void srv_hand_over(struct srv_connection *connection, struct srv_slot *slot);
+/* A head is complete whose body comes in parts: hands the request over, or begins to gather. `head`
+ * need not stay valid; `len` bytes have arrived after it. */
+void srv_begin_parts(struct srv_connection *connection, struct srv_slot *slot,
+                     const struct ps_http_head *head, size_t len);
+/* Keeps received body bytes of a slot that gathers, and hands the request over when the body is
+ * whole or too long. Returns how many bytes were taken. */
+size_t srv_gather(struct srv_connection *connection, struct srv_slot *slot, const char *data,
+                  size_t len);
 
 /* --- send.c --- */
 
@@ -348,6 +378,8 @@ void srv_fields_end(struct srv_request *request, const struct ps_buf *fields);
 /* Answers with a problem of the server itself and closes the connection; needs no slot. `text` is
  * the detail, or NULL. */
 void srv_refuse(struct srv_connection *connection, enum ans_verdict verdict, const char *text);
+/* The verdict for a broken rule of HTTP. */
+enum ans_verdict srv_rule_verdict(const struct ps_http_rule_row *rule);
 /* "HTTP/1.1 100 Continue" */
 void srv_go_on(struct srv_connection *connection);
 /* Writes the fields of an answer whose body follows in parts. */

@@ -27,48 +27,7 @@ static struct srv_slot *take_slot(struct srv_connection *connection)
     return slot;
 }
 
-/* --- A whole request --- */
-
-static void hand_over(struct srv_connection *connection, struct srv_slot *slot)
-{
-    struct srv_http *http = connection->http;
-    struct srv_request *request = &slot->request;
-
-    srv_set_deadline(connection, SRV_DEADLINE_NONE);
-    request->request_id = request->header[SRV_H_REQUEST_ID];
-    if (request->request_id.at == NULL || !srv_strict_request_id(request->request_id)) {
-        srv_new_request_id(http, slot->request_id);
-        request->request_id = (struct ps_str){slot->request_id, PS_UUID_LEN};
-    }
-    request->now_ns = http->now_ns;
-    request->waited_ns = http->now_ns - http->came_ns;
-    request->overdue = http->overdue;
-    http->guard.load.requests++;
-    http->guard.load.waited_ns += request->waited_ns;
-    slot->close |= request->oversized;
-    slot->state = SRV_SLOT_HANDED;
-    http->in_flight++;
-    http->settings.on_request(request, http->settings.ctx);
-}
-
 /* --- Bodies --- */
-
-/* The verdict for a broken rule of chunks. */
-static enum ans_verdict verdict_of(const struct ps_http_rule_row *rule)
-{
-    switch (rule->status) {
-    case 413:
-        return ANS_V_too_large;
-    case 505:
-        return ANS_V_version_not_supported;
-    case 414:
-        return ANS_V_uri_too_long;
-    case 431:
-        return ANS_V_headers_too_large;
-    default:
-        return ANS_V_malformed;
-    }
-}
 
 /* False: refused. */
 static bool keep_body(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part)
@@ -104,11 +63,11 @@ static size_t read_chunks(struct srv_connection *connection, struct srv_slot *sl
         at += used;
         if (step == PS_HTTP_BAD) {
             const struct ps_http_rule_row *rule = &ps_http_rules[slot->chunks.rule];
-            srv_refuse(connection, verdict_of(rule), rule->text);
+            srv_refuse(connection, srv_rule_verdict(rule), rule->text);
             return len;
         }
         if (step == PS_HTTP_DONE) {
-            hand_over(connection, slot);
+            srv_hand_over(connection, slot);
             return at;
         }
         if (step == PS_HTTP_DATA && !keep_body(connection, slot, part))
@@ -120,6 +79,8 @@ static size_t read_chunks(struct srv_connection *connection, struct srv_slot *sl
 static size_t read_body(struct srv_connection *connection, struct srv_slot *slot, const char *data,
                         size_t len)
 {
+    if (slot->gathers)
+        return srv_gather(connection, slot, data, len);
     if (slot->framing == PS_HTTP_CHUNKED)
         return read_chunks(connection, slot, data, len);
     size_t used = len < slot->body_left ? len : (size_t)slot->body_left;
@@ -127,7 +88,7 @@ static size_t read_body(struct srv_connection *connection, struct srv_slot *slot
     if (!keep_body(connection, slot, (struct ps_str){data, used}))
         return len;
     if (slot->body_left == 0)
-        hand_over(connection, slot);
+        srv_hand_over(connection, slot);
     return used;
 }
 
@@ -170,15 +131,7 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     bool in_parts =
         http->settings.on_head != NULL && http->settings.on_head(request, http->settings.ctx);
     if (in_parts && head->framing != PS_HTTP_NO_BODY) {
-        request->in_parts = slot->unread = true;
-        request->body_len = head->framing == PS_HTTP_CHUNKED ? -1 : (int64_t)head->body_len;
-        if (head->expects_continue && len == 0)
-            srv_go_on(connection);
-        hand_over(connection, slot);
-        if (connection->state == SRV_WAITING) {
-            connection->state = SRV_STREAMING;
-            srv_set_deadline(connection, SRV_DEADLINE_BODY);
-        }
+        srv_begin_parts(connection, slot, head, len);
         return;
     }
     if (slot->body_left > http->settings.body_max) {
@@ -186,12 +139,12 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         /* A client that waits for 100 Continue has sent nothing yet. A short rest is read, so that
          * the client does not lose the answer. */
         if (slot->body_left > http->settings.body_max + SRV_DISCARD_MAX || head->expects_continue) {
-            hand_over(connection, slot);
+            srv_hand_over(connection, slot);
             return;
         }
     }
     if (head->framing == PS_HTTP_NO_BODY) {
-        hand_over(connection, slot);
+        srv_hand_over(connection, slot);
         return;
     }
     request->head = NULL; /* the next head is parsed into the same place */
@@ -209,7 +162,7 @@ static size_t read_head(struct srv_connection *connection, const char *data, siz
     ps_http_request_init(head, &http->limits);
     enum ps_http_step step = ps_http_head_parse(head, data, len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, srv_rule_verdict(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }
@@ -239,7 +192,7 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
     slot->head_len += used;
     enum ps_http_step step = ps_http_head_parse(head, srv_head_of(slot), slot->head_len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, verdict_of(&ps_http_rules[head->rule]),
+        srv_refuse(connection, srv_rule_verdict(&ps_http_rules[head->rule]),
                    ps_http_rules[head->rule].text);
         return len;
     }
@@ -392,7 +345,7 @@ bool srv_request_describe(const struct srv_http *http, struct ps_str text,
         return srv_request_fill(&ret_described->request, &http->settings, head, text.at,
                                 &ret_described->why);
     if (step == PS_HTTP_BAD)
-        ret_described->verdict = verdict_of(&ps_http_rules[head->rule]);
+        ret_described->verdict = srv_rule_verdict(&ps_http_rules[head->rule]);
     ret_described->why = step == PS_HTTP_BAD ? ps_http_rules[head->rule].text : "it has no end";
     return false;
 }

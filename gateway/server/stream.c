@@ -21,9 +21,8 @@ static struct srv_slot *slot_of(struct srv_request *request)
 
 /* --- The body of a request --- */
 
-/* Gives a part to the handler. */
-static void give_part(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part,
-                      bool last)
+void srv_give_part(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part,
+                   bool last)
 {
     struct srv_http *http = connection->http;
 
@@ -34,6 +33,7 @@ static void give_part(struct srv_connection *connection, struct srv_slot *slot, 
     }
     if (last) {
         slot->unread = false;
+        srv_slot_count(slot, slot->state != SRV_SLOT_ANSWERING);
         connection->state = SRV_WAITING;
         srv_set_deadline(connection, SRV_DEADLINE_NONE);
     }
@@ -51,7 +51,7 @@ static size_t read_sized(struct srv_connection *connection, struct srv_slot *slo
     size_t used = len < slot->body_left ? len : (size_t)slot->body_left;
 
     slot->body_left -= used;
-    give_part(connection, slot, (struct ps_str){data, used}, slot->body_left == 0);
+    srv_give_part(connection, slot, (struct ps_str){data, used}, slot->body_left == 0);
     return used;
 }
 
@@ -84,7 +84,7 @@ size_t srv_read_parts(struct srv_connection *connection, struct srv_slot *slot, 
         at += used;
     }
     if (last || part.len > 0)
-        give_part(connection, slot, part, last);
+        srv_give_part(connection, slot, part, last);
     return at;
 }
 
@@ -182,6 +182,7 @@ static void begin_answer(struct srv_slot *slot, int status, int64_t len)
 {
     assert(slot->state == SRV_SLOT_SUSPENDED);
     slot->state = SRV_SLOT_ANSWERING;
+    srv_slot_count(slot, false);
     slot->is_sized = len >= 0 || !ps_http_has_body(status);
     slot->answer_left = len >= 0 && ps_http_has_body(status) && !slot->to_head ? (uint64_t)len : 0;
     slot->is_chunked = !slot->is_sized && slot->minor == 1 && !slot->to_head;

@@ -91,12 +91,15 @@ static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
 static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
 {
     int64_t end_ns = exchange->first_ns != 0 ? exchange->first_ns : up_now_ns(exchange->worker);
+    int64_t began_ns = exchange->began_ns;
 
+    if (exchange->is_upload) /* the time in which its client sent counts for nobody */
+        began_ns = exchange->place_ns != 0 ? exchange->place_ns : end_ns;
     up_gate_leave(exchange, outcome);
     if (exchange->target != NULL)
         up_target_count(exchange->target, exchange->worker->deps.index,
                         outcome < UP_OUTCOME_COUNT ? outcome : UP_OUTCOME_refused,
-                        end_ns - exchange->began_ns);
+                        end_ns - began_ns);
 }
 
 void up_exchange_cancel(struct up_exchange *exchange)
@@ -166,6 +169,7 @@ static bool send_part(struct up_exchange *exchange, struct ps_str part, bool las
         /* the time in which the client sent the body does not count */
         exchange->first_byte_ns += now_ns - exchange->sent_ns;
         exchange->sent_ns = now_ns;
+        up_gate_sent(exchange);
         set_timer(exchange);
     }
     return room;
@@ -274,6 +278,8 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         .target = call->target,
         .began_ns = now_ns,
         .is_extra = call->is_extra,
+        .is_upload = call->is_upload,
+        .client = call->client,
         .callbacks = call->callbacks,
         .ctx = call->ctx,
         .method = call->method,
@@ -401,14 +407,16 @@ static void note_first_byte(struct up_exchange *exchange)
     int64_t passed_ns = now_ns - atomic_load_explicit(&cell->ewma_at_ns, memory_order_relaxed);
     int64_t ewma_ns = atomic_load_explicit(&cell->ewma_ns, memory_order_relaxed);
 
+    exchange->first_ns = now_ns;
+    up_gate_answered(exchange);
+    if (!is_sent(exchange)) /* its client's time, not the endpoint's */
+        return;
     up_add(&cell->took_ns, took_ns);
     ps_times_add(&cell->times, took_ns);
     ps_durations_add(&pool_cell_of(exchange)->durations, took_ns);
     atomic_store_explicit(&cell->ewma_ns, up_ewma_add(ewma_ns, passed_ns, took_ns),
                           memory_order_relaxed);
     atomic_store_explicit(&cell->ewma_at_ns, now_ns, memory_order_relaxed);
-    exchange->first_ns = now_ns;
-    up_gate_answered(exchange);
 }
 
 static int64_t body_len_of(const struct ps_http_head *head)

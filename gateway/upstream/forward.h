@@ -81,6 +81,8 @@ struct up_call {
     uint64_t key;     /* for the hash algorithms */
     int64_t began_ns; /* deadlines count from here */
     bool is_extra;    /* nobody waits for the answer: it neither queues nor is retried */
+    bool is_upload;   /* its client still sends the body */
+    struct ps_address client;
     const struct up_callbacks *callbacks;
     void *ctx;
 };

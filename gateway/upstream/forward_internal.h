@@ -61,7 +61,8 @@ struct up_hold {
 enum up_exchange_state {
     UP_EXCHANGE_NEW,
     UP_EXCHANGE_WAITING,   /* in the queue before its pool */
-    UP_EXCHANGE_TRYING,    /* has a place in its pool, until the head of an answer arrives */
+    UP_EXCHANGE_TRYING,    /* has a place in its pool, or one for uploads, until the head of an
+                              answer arrives */
     UP_EXCHANGE_ANSWERING, /* the answer has begun */
     UP_EXCHANGE_ANSWERED,  /* its endpoint has sent the end of the answer */
     UP_EXCHANGE_OVER       /* cancelled or counted: freed when the callback under way returns */
@@ -89,6 +90,7 @@ struct up_exchange {
     enum ps_http_method method;
     int64_t body_len;
     uint64_t key;
+    struct ps_address client;
     /* Deadlines. The first byte's is the pool's: it includes the queue and all tries, but not the
      * time in which the client sends its body. */
     int64_t first_byte_ns, total_ns;
@@ -98,7 +100,9 @@ struct up_exchange {
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* in the same table: no references */
     /* gate.c */
-    int64_t place_ns; /* when it got its place */
+    bool is_upload;
+    struct up_upload upload;
+    int64_t place_ns; /* when it got its place among those who wait for an answer; 0: it has none */
     int64_t wait_until_ns;
     TAILQ_ENTRY(up_exchange) waiting;
     char *first; /* of the body: what arrived before the connection was made */
@@ -162,6 +166,9 @@ void up_connection_leave(struct up_connection *connection, bool reusable);
 enum up_outcome up_gate_enter(struct up_exchange *exchange);
 /* What up_gate_enter would say, without effect; *ret_waits: it would wait for a place. */
 enum up_outcome up_gate_look(const struct up_exchange *exchange, bool *ret_waits);
+/* The whole body of an upload is sent: from now on it takes a place, whether one is free or not,
+ * since the shop has the request. */
+void up_gate_sent(struct up_exchange *exchange);
 /* The head of the answer has arrived. */
 void up_gate_answered(struct up_exchange *exchange);
 /* The exchange has ended. */

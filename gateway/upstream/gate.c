@@ -8,7 +8,11 @@
  * oldest. A simulation of 100 answers a second shows why: with 1.5 times the requests that can be
  * answered and a queue of one second, half of those that are answered wait for 1.0 s if the oldest
  * goes first (none less than 0.3 s), and for 15 ms if the newest does. Below that load the queue is
- * short, and the order hardly matters. */
+ * short, and the order hardly matters.
+ *
+ * A request takes a place when it can be answered: with its whole body. An upload, whose client
+ * still sends, has one of the places for uploads (uploads.h) until its answer begins, and from the
+ * end of its body one of the others, too: then the shop is to answer, and is measured. */
 #include "gateway/upstream/forward_internal.h"
 
 #define FLOOR   8
@@ -186,11 +190,28 @@ static void on_timer(uv_timer_t *timer)
 
 /* --- In and out --- */
 
+/* While the circuit is half open, uploads take the places of probes from each other only. */
+static enum up_outcome enter_upload(struct up_exchange *exchange)
+{
+    struct up_pool_cell *cell = cell_of(exchange);
+    int64_t count = atomic_load_explicit(&cell->uploads.count, memory_order_relaxed);
+
+    if (!up_circuit_admits(&cell->circuit, under_way(cell) + count))
+        return UP_UNSENT_BREAKER;
+    if (!up_uploads_begin(&cell->uploads, &exchange->upload, &exchange->client,
+                          ps_adaptive_limit_in_force(&cell->limit), exchange->pool->doc->uploads))
+        return UP_UNSENT_UPLOADS;
+    exchange->state = UP_EXCHANGE_TRYING;
+    return UP_OUTCOME_ok;
+}
+
 enum up_outcome up_gate_enter(struct up_exchange *exchange)
 {
     struct up_pool_cell *cell = cell_of(exchange);
     int64_t now_ns = exchange->began_ns;
 
+    if (exchange->is_upload)
+        return enter_upload(exchange);
     exchange->place_ns = now_ns;
     if (!up_circuit_admits(&cell->circuit, under_way(cell)))
         return UP_UNSENT_BREAKER;
@@ -218,12 +239,23 @@ static void give_place_back(struct up_exchange *exchange, bool measured)
 {
     struct up_pool_cell *cell = cell_of(exchange);
 
+    up_uploads_end(&cell->uploads, &exchange->upload);
+    if (exchange->place_ns == 0) /* an upload that is answered before its end */
+        return;
     if (measured)
         ps_adaptive_limit_end(&cell->limit, exchange->place_ns, up_now_ns(exchange->worker));
     else
         ps_adaptive_limit_drop(&cell->limit);
     if (atomic_load_explicit(&cell->waiting, memory_order_relaxed) > 0)
         set_timer(exchange->worker, up_now_ns(exchange->worker));
+}
+
+void up_gate_sent(struct up_exchange *exchange)
+{
+    if (!exchange->is_upload || exchange->state != UP_EXCHANGE_TRYING)
+        return;
+    exchange->place_ns = up_now_ns(exchange->worker);
+    ps_adaptive_limit_join(&cell_of(exchange)->limit, exchange->place_ns);
 }
 
 void up_gate_answered(struct up_exchange *exchange)
@@ -235,7 +267,8 @@ void up_gate_answered(struct up_exchange *exchange)
 void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome)
 {
     struct up_pool_cell *cell = cell_of(exchange);
-    int64_t took_ns = up_now_ns(exchange->worker) - exchange->place_ns;
+    int64_t now_ns = up_now_ns(exchange->worker);
+    int64_t took_ns = exchange->place_ns != 0 ? now_ns - exchange->place_ns : 0;
 
     if (exchange->state == UP_EXCHANGE_WAITING)
         stop_waiting(exchange);

@@ -15,6 +15,7 @@
 #include "gateway/upstream/balance.h"
 #include "gateway/upstream/circuit.h"
 #include "gateway/upstream/outlier.h"
+#include "gateway/upstream/uploads.h"
 
 #include <sys/queue.h>
 
@@ -46,6 +47,7 @@ enum up_outcome {
     UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* no endpoint may be used */
     UP_UNSENT_BREAKER,                        /* the pool's, or those of all endpoints, are open */
     UP_UNSENT_BUSY,     /* no place is free, and the request may not wait any longer */
+    UP_UNSENT_UPLOADS,  /* there are as many uploads as may be, in all or of its client */
     UP_UNSENT_TOO_LARGE /* the head, with what the route adds to it */
 };
 #undef UP_OUTCOME_ENUM
@@ -108,6 +110,7 @@ struct up_pool_cell {
     struct up_circuit circuit;
     struct ps_adaptive_limit limit; /* of requests that wait for the head of their answer */
     _Atomic(int64_t) waiting;       /* requests that wait for a place */
+    struct up_uploads uploads;      /* requests whose clients still send */
 } PS_ALIGNED;
 
 /* A pool, by name, through all versions of its document. */

@@ -311,6 +311,7 @@ static void on_prepare(uv_prepare_t *prepare)
     atomic_fetch_add(&server->fixture->turns, 1);
     atomic_store(&server->fixture->connections, srv_http_connections(server->http));
     atomic_store(&server->fixture->in_flight, srv_in_flight(server->http));
+    atomic_store(&server->fixture->begun, srv_http_begun(server->http));
 }
 
 static void on_async(uv_async_t *async)

@@ -19,7 +19,7 @@ struct http_fixture {
     atomic_size_t handled;                    /* requests that reached the handler */
     atomic_size_t refused[ANS_VERDICT_COUNT]; /* as told by the server */
     atomic_size_t connections;                /* as of the last turn of the loop */
-    atomic_size_t in_flight;
+    atomic_size_t in_flight, begun;
     atomic_size_t turns;           /* of the loop */
     atomic_size_t longest_turn_us; /* as told by the server */
     atomic_size_t gone;            /* kept requests whose client has left, as told by the server */

@@ -755,7 +755,7 @@ static void what_comes_in_time_is_served_by_a_thread_that_is_late(void **state)
     assert_true(http_wait(&fixture.connections, 5));
     http_send_text(head, "GET /x HTTP/1.1\r\n");
     http_send_text(body, "POST /parts HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\na");
-    assert_true(http_wait(&fixture.in_flight, 1));
+    assert_true(http_wait(&fixture.begun, 2));
     http_send_text(busy, GET("/gate"));
     assert_true(http_wait(&fixture.at_gate, 1));
     http_send_text(kept, GET("/x"));

@@ -132,7 +132,8 @@ static void a_pool_has_its_defaults(void **state)
               "\"health\":null,\"outlier\":{\"consecutive_errors\":5,\"success_share_min\":0.5,"
               "\"latency_factor\":0,\"requests_min\":20,\"eject_ms\":10000,"
               "\"ejected_share_max\":0.5},\"panic_share\":0.5,\"slow_start_ms\":0,"
-              "\"drain_ms\":30000,\"connections_max\":0,\"queue_max\":0,\"retry_budget\":0.2}");
+              "\"drain_ms\":30000,\"connections_max\":0,\"queue_max\":0,\"uploads\":0.25,"
+              "\"retry_budget\":0.2}");
 }
 
 static void a_health_check_has_its_defaults(void **state)
@@ -245,6 +246,7 @@ static void each_fault_of_a_pool_has_its_pointer(void **state)
         {"{@,'panic_share':-1,'slow_start_ms':-1,'drain_ms':-1,'retry_budget':2}",
          {"/panic_share", "/slow_start_ms", "/drain_ms", "/retry_budget"}},
         {"{@,'connections_max':-1,'queue_max':'x'}", {"/connections_max", "/queue_max"}},
+        {"{@,'uploads':1.01}", {"/uploads"}},
         {"{@,'name':'web'}", {"/name"}},
     };
     (void)state;
@@ -280,7 +282,8 @@ static void a_route_has_its_defaults(void **state)
     assert_is(&cfg_kind_route, "{\"path\":\"/p/\",\"pool\":\"web\"}",
               "{\"host\":null,\"path\":\"/p/\",\"match\":\"prefix\",\"methods\":[\"GET\",\"HEAD\"],"
               "\"class\":\"normal\",\"pool\":\"web\",\"split\":[],\"first_byte_ms\":1000,"
-              "\"total_ms\":10000,\"body_max\":1048576,\"request_headers\":{\"set\":{},"
+              "\"total_ms\":10000,\"body_max\":1048576,\"body_methods\":null,\"request_headers\":{"
+              "\"set\":{},"
               "\"remove\":[]},\"response_headers\":{\"set\":{},\"remove\":[]},\"cache\":null,"
               "\"fallback\":[],\"redirect\":null,\"answer\":null,\"mirror\":null}");
 }
@@ -360,6 +363,8 @@ static void each_fault_of_a_route_has_its_pointer(void **state)
          {"/split/0/return/p99_above"}},
         {"{@,'first_byte_ms':20000}", {"/first_byte_ms"}},
         {"{@,'total_ms':0,'body_max':-1}", {"/total_ms", "/body_max"}},
+        {"{@,'body_methods':['DELETE']}", {"/body_methods"}},
+        {"{@,'body_methods':['TRACE','GET','GET']}", {"/body_methods/0", "/body_methods/2"}},
         {"{@,'request_headers':{'set':{'a b':'x'}}}", {"/request_headers/set/a b"}},
         {"{@,'request_headers':{'set':{'HOST':'x'}}}", {"/request_headers/set/HOST"}},
         {"{@,'request_headers':{'set':{'X-Forwarded-Proto':'x'}}}",

@@ -503,7 +503,10 @@ static void rules_hold_from_the_next_sample_on(void **state)
     tick();
     loads[0].connections = 1000;
     tick();
-    assert_near(adm_signals_now(signals)->pressure, 1, 1e-9);
+    assert_near(adm_signals_now(signals)->pressure, 0.5, 1e-9);
+    loads[0].connections = 1500; /* those above the limit do not count */
+    tick();
+    assert_near(adm_signals_now(signals)->pressure, 0.5, 1e-9);
     rules[CFG_SIGNAL_CONNECTIONS] = (struct cfg_signal_rule){.threshold = 0.5, .weight = 1};
     adm_signals_set_rules(signals, rules);
     tick();

@@ -2,7 +2,8 @@
  * the largest ratio (unless the document says otherwise) the gateway begins to turn features off.
  *
  * Weights below 1 are for figures that can be high for long on a machine that answers everybody in
- * time: alone they must neither raise the level nor keep it up. Work of other programs on the same
+ * time: alone they must neither raise the level nor keep it up. Connections are one: clients who
+ * send nothing cost memory, not time, and anybody can open many. Work of other programs on the same
  * processors shows in the loop's delay; a lack of memory shows in memory_pressure. */
 #include "gateway/config/kinds/overload_doc.h"
 
@@ -14,7 +15,7 @@
 /*    signal, name, unit, threshold, weight, source */
 #define SIGNALS(X) \
     X(LOOP_DELAY, loop_delay_ms, "ms", 20, 1, "How long an event waits for its worker: 99th percentile over the time of all workers", "事件等到其 worker 处理的时间：所有 worker 的 99 分位") \
-    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests not answered yet, except those that a leaky bucket holds", "尚未应答的请求，不含漏桶中等待的") \
+    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests whose answer has not begun, except those that a leaky bucket holds and those whose client still sends", "尚未开始应答的请求，不含漏桶中等待的和客户端仍在发送的") \
     X(STORE_LATENCY, store_latency_ms, "ms", 50, 1, "From a request to a shared counter (Redis) to its reply: 99th percentile; 0 without requests", "向共享计数器（Redis）请求到应答的时间：99 分位；无请求时为 0") \
     X(LOG_LATENCY, log_latency_ms, "ms", 250, 1, "From an order's append until the log shows it: 99th percentile, or the age of the oldest order that waits; 0 without orders", "订单从写入到日志可见的时间：99 分位，或最久等待者的时长；无订单时为 0") \
     X(LOG_BACKLOG, log_backlog, "share", 0.5, 1, "Records that wait for the log, as a share of log.queue", "等待写入日志的记录占 log.queue 的比例") \
@@ -23,7 +24,7 @@
     X(CPU_PRESSURE, cpu_pressure, "share", 0, 1, "Share of the last 10 s in which a task waited for a processor (PSI, some)", "最近 10 秒内有任务等待 CPU 的时间比例（PSI some）") \
     X(MEMORY, memory, "share", 1, 0.7, "Memory in use, without page cache that the kernel can drop, as a share of the cgroup's limit, or of the machine", "已用内存（不含可回收的页缓存），占 cgroup 上限或整机的比例") \
     X(MEMORY_PRESSURE, memory_pressure, "share", 0.2, 1, "Share of the last 10 s in which a task waited for memory (PSI, some)", "最近 10 秒内有任务等待内存的时间比例（PSI some）") \
-    X(CONNECTIONS, connections, "share", 1, 1, "Open connections of buyers, as a share of http.connections", "买家侧打开的连接数，占 http.connections 的比例") \
+    X(CONNECTIONS, connections, "share", 1, 0.5, "Open connections of buyers, as a share of http.connections", "买家侧打开的连接数，占 http.connections 的比例") \
     X(ADMITTED_RATE, admitted_rate, "1/s", 0, 1, "Orders that passed all gates in the last second", "最近一秒通过全部闸门的订单数")
 
 #define SIGNAL(signal, name, unit, threshold, weight, source, zh) [CFG_SIGNAL_##signal] = {#name, unit, source, {threshold, weight}},

@@ -360,6 +360,7 @@ static const struct ps_member members[] = {
     {"drain_ms", PS_M_INT, AT(drain_ms), .min = 0, .max = 3600000, .unit = {"ms"}, .fallback = "30000", .text = {"After this time the connections of a drained or removed endpoint are closed", "排空或移除的端点，其连接在此时长后关闭"}},
     {"connections_max", PS_M_INT, AT(connections_max), .min = 0, .max = COUNT_MAX, .unit = {"connections", "个连接"}, .fallback = "0", .text = {"Connections to each endpoint, over all workers; 0: no limit", "到每个端点的连接数，所有 worker 合计；0：不限"}},
     {"queue_max", PS_M_INT, AT(queue_max), .min = 0, .max = COUNT_MAX, .unit = {"requests", "个请求"}, .fallback = "0", .text = {"Requests that may wait for a connection; 0: none waits", "可排队等待连接的请求数；0：不排队"}},
+    {"uploads", PS_M_NUMBER, AT(uploads), .max = 1, .fallback = "0.25", .text = {"Requests whose clients still send a body longer than upstream.body_gather_kib, as a share of the pool's places; of these at most 1/8 for one client. 0: none", "客户端仍在发送超过 upstream.body_gather_kib 的正文的请求，占池的位置数的比例；其中每个客户端最多 1/8。0：不允许"}},
     {"retry_budget", PS_M_NUMBER, AT(retry_budget), .max = 1, .fallback = "0.2", .text = {"Retries as a share of requests", "重试占请求的比例"}},
     {"live", PS_M_LIST, .flags = PS_M_MEASURED, .text = {"The present state of each endpoint", "各端点的当前状态"}},
     {"panic", PS_M_BOOL, .flags = PS_M_MEASURED, .text = {"True: all endpoints are used, because too few are usable", "可用端点过少，正在使用全部端点"}},

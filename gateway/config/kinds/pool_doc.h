@@ -5,7 +5,7 @@
  *    "discovery":null,
  *    "health":{"path":"/","host":null,"interval_ms":1000,"timeout_ms":500,"healthy_after":2,"unhealthy_after":3,"expect":[200]},
  *    "outlier":{"consecutive_errors":5,"success_share_min":0.5,"latency_factor":0,"requests_min":20,"eject_ms":10000,"ejected_share_max":0.5},
- *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"retry_budget":0.2}
+ *    "panic_share":0.5,"slow_start_ms":0,"drain_ms":30000,"connections_max":0,"queue_max":0,"uploads":0.25,"retry_budget":0.2}
  *
  * An absent member has the value shown, except `health`, whose default is null: no health checks,
  * only the outcomes of requests are judged. consistent_hash uses "path", "header:NAME" or
@@ -85,6 +85,7 @@ struct cfg_pool {
     int64_t drain_ms;        /* then the connections of a drained or removed endpoint are closed */
     int64_t connections_max; /* to each endpoint, over all workers; 0: no limit */
     int64_t queue_max;       /* requests that wait for a place; 0: none waits */
+    double uploads;          /* requests whose clients still send, as a share of the places */
     double retry_budget;     /* retries as a share of requests */
     _Atomic(unsigned) refs;  /* private */
 };

@@ -319,6 +319,8 @@ static void check_route(struct ps_table_at *at, void *object)
         *c = (char)tolower((unsigned char)*c);
     check_path(at, route);
     cfg_splits_check(at, route);
+    if ((route->body_methods & ~route->methods) != 0)
+        ps_table_fault(at, "body_methods", "has a method that the route does not serve");
     if (route->first_byte_ms > route->total_ms)
         ps_table_fault(at, "first_byte_ms", "must be at most total_ms (%lld)",
                        (long long)route->total_ms);
@@ -352,6 +354,7 @@ static const struct ps_member members[] = {
     {"first_byte_ms", PS_M_INT, AT(first_byte_ms), .min = 1, .max = DEADLINE_MAX, .unit = {"ms"}, .fallback = "1000", .text = {"An endpoint's answer must begin by then; at most total_ms", "端点须在此时限内开始应答；不超过 total_ms"}},
     {"total_ms", PS_M_INT, AT(total_ms), .min = 1, .max = 6 * DEADLINE_MAX, .unit = {"ms"}, .fallback = "10000", .text = {"The answer must be complete by then", "应答须在此时限内完成"}},
     {"body_max", PS_M_INT, AT(body_max), .min = 0, .max = (double)BODY_MAX, .unit = {"bytes", "字节"}, .fallback = "1048576", .text = {"The largest body of a request", "请求正文的最大长度"}},
+    {"body_methods", PS_M_SET, AT(body_methods), .flags = PS_M_NULLABLE, .words = method_names, .example = "[\"DELETE\"]", .text = {"Methods whose requests may have a body, beside POST, PUT and PATCH. A body with another method is refused: a server that ignores it would take it for the next request. null: none", "除 POST、PUT、PATCH 之外，请求可以带正文的方法。其他方法带正文的请求被拒绝：忽略正文的服务器会把它当成下一个请求。null：没有"}},
     HEADERS(request_headers, "requests", "请求"),
     HEADERS(response_headers, "answers", "应答"),
     {"cache", PS_M_OBJECT, AT(cache), .flags = PS_M_NULLABLE, .table = &cache_table, .text = {"How answers are cached; null: not cached", "如何缓存应答；null：不缓存"}},

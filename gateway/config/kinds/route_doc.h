@@ -1,7 +1,7 @@
 /* The kind `routes`: how a request is answered that is not for the API of sales.
  *
  *   {"host":null,"path":"/p/","match":"prefix","methods":["GET","HEAD"],"class":"normal",
- *    "pool":"web","split":[],"first_byte_ms":1000,"total_ms":10000,"body_max":1048576,
+ *    "pool":"web","split":[],"first_byte_ms":1000,"total_ms":10000,"body_max":1048576,"body_methods":null,
  *    "request_headers":{"set":{},"remove":[]},"response_headers":{"set":{},"remove":[]},
  *    "cache":null,"fallback":[],"redirect":null,"answer":null,"mirror":null}
  *
@@ -106,7 +106,9 @@ struct cfg_route {
     size_t split_count;
     struct cfg_split *splits;
     int64_t first_byte_ms, total_ms;
-    int64_t body_max; /* bytes of a request */
+    int64_t body_max;      /* bytes of a request */
+    uint32_t body_methods; /* bits as `methods`: those whose requests may have a body, beside POST,
+                              PUT and PATCH, which always may */
     struct cfg_header_rules request_headers, response_headers;
     struct cfg_route_cache cache;
     size_t fallback_count;

@@ -1,16 +1,19 @@
 """How loaded the gateway says it is: one sample for metrics and admin API, a history of ten minutes, and figures that show what really
 happens to it: orders, a slow log, time in which it could not run, a CPU quota. What cannot be read is absent, never 0."""
+import contextlib
 import math
 import pathlib
 import re
 import signal
+import socket
 import time
 
 import pytest
 from faults import Disk, processor
 from load import Load
-from penstock import Gateway, call, free_port, wait_until
+from penstock import Gateway, call, free_port, seeds, wait_until
 from proxy import Proxy
+from upstreams import Upstream
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
          "memory", "memory_pressure", "connections", "admitted_rate"}
@@ -130,6 +133,70 @@ def test_connections_and_requests_are_counted_by_every_worker(gateway):
     with Load(gateway, gateway.make_sale(stock=100000), threads=12, pause=0.01):
         wait_until(lambda: gateway.metric("penstock_connections") >= 12, what="all connections")
         wait_until(lambda: values(gateway)["connections"] == pytest.approx(12 / 20000, abs=2e-4), what="their share")
+
+
+def held(gateway, count, data):
+    """So many clients, each of which has sent this and does nothing more."""
+    stack = contextlib.ExitStack()
+    for _ in range(count):
+        sock = stack.enter_context(socket.socket())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", gateway.port))
+        sock.sendall(data)
+    return stack
+
+
+def only(name, **rule):
+    """The ladder follows this signal alone."""
+    signals = {**{other: {"threshold": 0} for other in NAMES}, name: rule}
+    return {"seed": seeds({"overload": {"default": {"signals": signals}}})}
+
+
+def signal_of(gateway, name):
+    return overload(gateway)["signals"][name]
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /v1/sales/s HTTP/1.1\r\nHost: x\r\nX-Half: "], ids=["nothing", "half a head"])
+def test_clients_who_hold_all_connections_do_not_raise_the_level(data):
+    """They cost memory and no time: the others are served as before."""
+    http = {"connections": 400, "connections_per_address": 0, "head_timeout_ms": 60000}
+    with Gateway(settings={"workers": 1, "http": http, **only("connections")}) as gateway:
+        gateway.no_limits()
+        sale = gateway.make_sale(stock=1000)
+        with held(gateway, 390, data):
+            wait_until(lambda: signal_of(gateway, "connections")["value"] > 0.9, what="the connections")
+            for number in range(20):
+                assert gateway.buy(sale, f"ann-{number}").status == 202
+                assert gateway.public("GET", f"/v1/sales/{sale}").status == 200
+                time.sleep(0.1)
+            assert signal_of(gateway, "connections")["share"] < 0.6 and overload(gateway)["level"] == 0
+        with held(gateway, 700, data):  # those above the limit are told so, and count no more
+            wait_until(lambda: signal_of(gateway, "connections")["value"] == 1, what="the connections")
+            time.sleep(1)
+            assert overload(gateway)["level"] == 0 and signal_of(gateway, "connections")["share"] == 0.5
+
+
+def test_a_request_is_in_flight_while_the_shop_has_it_and_not_while_its_client_sends_or_reads():
+    """Thirty of each, where so many would raise the level."""
+    page = {"path": "/", "pool": "web", "methods": ["GET", "POST"], "first_byte_ms": 30000, "total_ms": 60000}
+    with Upstream(lambda request: b"b" * (1 << 20)) as shop, \
+            Gateway(settings={"workers": 1, **only("requests_in_flight", threshold=25)}) as gateway:
+        gateway.no_limits()
+        assert gateway.admin("PUT", "/admin/v1/pools/web", {"endpoints": [{"address": shop.address}]}).status == 201
+        assert gateway.admin("PUT", "/admin/v1/routes/all", page).status == 201
+        readers = b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n"
+        for length in (1000, 1000000):  # gathered, and an upload
+            sender = b"POST /form HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.%d\r\nContent-Length: " + b"%d\r\n\r\nb" % length
+            with held(gateway, 30, readers), contextlib.ExitStack() as senders:
+                for number in range(30):
+                    senders.enter_context(held(gateway, 1, sender.replace(b"%d", b"%d" % number)))
+                wait_until(lambda: signal_of(gateway, "requests_in_flight")["value"] == 0, what="the answers that begin")
+                time.sleep(1)
+                assert signal_of(gateway, "requests_in_flight")["value"] == 0 and overload(gateway)["level"] == 0
+        shop.freeze()
+        with held(gateway, 30, readers):
+            wait_until(lambda: signal_of(gateway, "requests_in_flight")["value"] >= 30 and overload(gateway)["level"] > 0, what="those that wait")
+        shop.thaw()
 
 
 def test_time_in_which_no_worker_runs_is_loop_delay(gateway):

@@ -22,7 +22,7 @@ IN_TIME = {"first_byte_ms": FIRST_BYTE_MS, "total_ms": TOTAL_MS}  # where deadli
 def route(gateway, servers, name="all", pool=None, **more):
     """It leads everything to these servers, as a pool of this name."""
     pool = {"endpoints": [{"address": server.address} for server in servers], "outlier": {"consecutive_errors": 0, "success_share_min": 0}, **(pool or {})}
-    for path, document in ((f"pools/{name}", pool), ("routes/all", {"path": "/", "pool": name, "methods": ALL, **PATIENT_ROUTE, **more})):
+    for path, document in ((f"pools/{name}", pool), ("routes/all", {"path": "/", "pool": name, "methods": ALL, "body_methods": ["DELETE"], **PATIENT_ROUTE, **more})):
         answer = gateway.admin("PUT", "/admin/v1/" + path, document)
         if answer.status == 428:
             answer = gateway.admin("PUT", "/admin/v1/" + path, document, ANY_VERSION)

@@ -38,9 +38,9 @@ def put_sorry_route(gateway, body="sorry\n"):
 def test_a_body_that_no_route_takes_is_refused(gateway, route, body):
     """F30."""
     put_route(gateway, "rules", path="/rules", match="exact", methods=["GET", "POST"], **route)
-    for method in (b"GET", b"POST"):
+    for method, status in ((b"GET", b"400"), (b"POST", b"413")):
         back = raw(gateway.port, method + b" /rules HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (len(body) or 100000) + body)
-        assert back.startswith(b"HTTP/1.1 413 ") and b"Connection: close" in back, back
+        assert back.startswith(b"HTTP/1.1 %s " % status) and b"Connection: close" in back, back
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
     back = raw(gateway.port, b"POST /rules HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + 3 * chunk + b"0\r\n\r\n")
     assert back.startswith(b"HTTP/1.1 413 "), back
@@ -81,8 +81,21 @@ def test_a_route_that_goes_while_a_body_arrives_serves_it_to_its_end(gateway, sh
     put_pool(gateway, "web", shop)
     put_sorry_route(gateway)
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
-        client.sendall(b"POST /p/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234")
+        client.sendall(b"POST /p/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n01234")
         wait_until(lambda: shop.requests, what="the head at the shop")
+        assert gateway.admin("DELETE", "/admin/v1/routes/product", headers={"If-Match": "*"}).status == 204
+        client.sendall(b"56789" + b"x" * 99990)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert shop.requests[0].body == b"0123456789" + b"x" * 99990
+
+
+def test_a_route_that_goes_while_a_body_is_gathered_serves_it_to_its_end(gateway, shop):
+    """PG8: F31."""
+    put_pool(gateway, "web", shop)
+    put_sorry_route(gateway)
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as client:
+        client.sendall(b"POST /p/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234")
+        time.sleep(0.2)
         assert gateway.admin("DELETE", "/admin/v1/routes/product", headers={"If-Match": "*"}).status == 204
         client.sendall(b"56789")
         assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
