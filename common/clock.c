@@ -60,6 +60,19 @@ void ps_clock_manual_init(struct ps_clock_manual *manual, int64_t mono_ns, int64
     };
 }
 
+int64_t ps_steady_look(struct ps_steady *steady, int64_t wall_ms, int64_t mono_ns)
+{
+    int64_t offset_ms = wall_ms - mono_ns / PS_NS_PER_MS;
+    int64_t moved_ms = steady->known ? offset_ms - steady->offset_ms : 0;
+    bool jumped = moved_ms <= -PS_JUMP_MS || moved_ms >= PS_JUMP_MS;
+
+    if (!steady->known || jumped)
+        steady->since_ns = mono_ns;
+    steady->known = true;
+    steady->offset_ms = offset_ms;
+    return jumped ? moved_ms : 0;
+}
+
 static int64_t floor_div(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);

@@ -36,6 +36,19 @@ struct ps_clock_manual {
 };
 void ps_clock_manual_init(struct ps_clock_manual *manual, int64_t mono_ns, int64_t wall_ms);
 
+/* The wall clock against the monotonic one. A machine whose wall clock is wrong is put right
+ * sooner or later, and then that clock jumps. So what cannot be undone waits until the wall clock
+ * has gone on evenly for a while. One thread. */
+#define PS_JUMP_MS 2000 /* clocks that are kept right by NTP move less between two looks */
+struct ps_steady {
+    bool known;
+    int64_t offset_ms; /* wall minus monotonic clock, as last seen */
+    int64_t since_ns;  /* of the monotonic clock: the first look, or the last jump */
+};
+/* Call it at least every second. By how many ms the wall clock has jumped since the last look; 0:
+ * it has not. */
+int64_t ps_steady_look(struct ps_steady *steady, int64_t wall_ms, int64_t mono_ns);
+
 /* RFC 3339. Out: always UTC with milliseconds and 'Z', 24 bytes and a NUL. In: any offset, 0-9
  * digits of a second (cut to ms); no offset, a leap second or a date that does not exist is
  * PS_E_INVALID. */

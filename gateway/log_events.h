@@ -101,7 +101,7 @@
       "Ask again; report it if it comes again.") \
     X(outcome_not_delivered, ERROR, "A worker did not receive the outcome of a record; its buyer was answered pending.", \
       "Report it.") \
-    X(wall_clock_jumped, WARN, "The clock was set by by_ms: nothing expires for 60 s.", "Check time synchronisation.") \
+    X(wall_clock_jumped, WARN, "The clock was set by by_ms: no order expires, and no sale is archived by the time alone, for the times it says.", "Check time synchronisation.") \
     X(expiry_stalled, ERROR, "The clock has been set repeatedly since since_ms: nothing has expired since then, and unpaid orders keep their units.", "Fix time synchronisation: let one program set the clock, and let it slew. Due orders expire a minute after the last step.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: out of memory.", "Free memory and restart.") \
     X(sale_archived, INFO, "A sale that is over is in its archive, and this gateway has freed it; discarded: a rehearsal, without an archive.", "") \

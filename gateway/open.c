@@ -83,7 +83,9 @@ static int new_sales(struct gw_gateway *gateway)
                                             .make_dir = settings->archive.dir == NULL,
                                             .key = gateway->archive_key,
                                             .command = settings->archive.command,
-                                            .after_ms = settings->log.archive_after_h * 3600000},
+                                            .after_ms = settings->log.archive_after_h * 3600000,
+                                            .rest_ms = settings->clock.archive_rest_s * 1000},
+                                .expiry_rest_ms = settings->clock.expiry_rest_s * 1000,
                                 .is_calm = is_calm,
                                 .ctx = gateway},
         &gateway->sales);
@@ -215,12 +217,15 @@ int gw_open_control(struct gw_gateway *gateway)
 
     if (control_path == NULL || audit_path == NULL || tokens == NULL || first == NULL)
         goto out;
-    if ((err = cfg_store_open(&(struct cfg_writer_settings){.path = control_path,
-                                                            .audit_path = audit_path,
-                                                            .mailbox = gateway->mail.control,
-                                                            .mail_kind = GW_MAIL_DONE,
-                                                            .clock = gateway->clock},
-                              &gateway->config, &fault)) < 0)
+    if ((err = cfg_store_open(
+             &(struct cfg_writer_settings){.path = control_path,
+                                           .audit_path = audit_path,
+                                           .mailbox = gateway->mail.control,
+                                           .mail_kind = GW_MAIL_DONE,
+                                           .clock = gateway->clock,
+                                           .rest_ms =
+                                               gateway->settings->clock.archive_rest_s * 1000},
+             &gateway->config, &fault)) < 0)
         goto out;
     gateway->settings->bounds.listeners[0].port = gateway->sockets.port; /* as bound */
     gateway->settings->bounds.listeners[1].port = gateway->sockets.admin_port;

@@ -84,6 +84,10 @@ struct gw_settings {
         char *command; /* NULL: none */
     } archive;
     struct {
+        int64_t archive_rest_s;
+        int64_t expiry_rest_s;
+    } clock;
+    struct {
         int64_t mib;
     } limits_table;
     struct {

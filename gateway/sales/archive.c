@@ -1,6 +1,6 @@
 /* Archives a sale that is over. A sale is due if this gateway leads, the sale has been over for
- * archive.after_ms by every clock, and for some seconds nothing of it has been held, in doubt or in
- * progress. Then, one sale at a time and only while the gateway is calm:
+ * archive.after_ms by every clock (is_due), and for some seconds nothing of it has been held, in
+ * doubt or in progress. Then, one sale at a time and only while the gateway is calm:
  *
  *   the archive is written, read back and audited (archive_job.c, a thread of its own)
  *   -> the fold still has the archive's numbers
@@ -88,6 +88,7 @@ static int64_t ended_ms(struct sale_run *run, const struct sale_decided *decided
     return ended < closes_ms ? ended : closes_ms;
 }
 
+/* By the wall clock. */
 static bool is_over_long_enough(struct sale_run *run, const struct sale_decided *decided)
 {
     const struct sale_runs *runs = run->runs;
@@ -100,6 +101,25 @@ static bool is_over_long_enough(struct sale_run *run, const struct sale_decided 
     if (decided->doc->rehearsal && after_ms > REHEARSAL_MS)
         after_ms = REHEARSAL_MS;
     return end_ms != INT64_MAX && now_ms >= end_ms && now_ms - end_ms >= after_ms;
+}
+
+/* An archive is final, so the wall clock alone does not decide that a sale is over: it must have
+ * said so for archive.rest_ms of this process without a jump. What an operator has ended is over by
+ * any clock. */
+static bool is_due(struct sale_run *run, const struct sale_decided *decided, int64_t now_ns)
+{
+    struct sale_archive *archive = &run->archive;
+    const struct sale_runs *runs = run->runs;
+    bool was = archive->clock_says_due;
+
+    archive->clock_says_due = is_over_long_enough(run, decided);
+    if (!was)
+        archive->due_ns = now_ns;
+    if (archive->due_ns < runs->steady.since_ns)
+        archive->due_ns = runs->steady.since_ns;
+    return archive->clock_says_due &&
+           (decided->state->ended ||
+            now_ns - archive->due_ns >= runs->settings.archive.rest_ms * PS_NS_PER_MS);
 }
 
 /* Is nothing of it held, in doubt, or in progress? */
@@ -329,7 +349,7 @@ static void look(struct sale_run *run, const struct sale_decided *decided, int64
     size_t orders = run->view.log_sale != NULL ? oq_sale_order_count(run->view.log_sale) : 0;
     bool may = clu_leads(run->runs->cluster) && sale_log_takes_all(run->runs->log);
 
-    archive->due = is_over_long_enough(run, decided);
+    archive->due = is_due(run, decided, now_ns);
     if (run->view.log_sale == NULL || oq_sale_partitions(run->view.log_sale) == 0)
         return;
     if (archive->discard) {

@@ -1,13 +1,13 @@
 /* Every sale's orders are read once, in the order of the log, into a heap ordered by when each must
  * be paid. An order expires when two clocks agree that `pay_by` is 2 s past: the wall clock, in
  * which pay_by is written, and the monotonic clock, by which this run has measured the time. When
- * the wall clock jumps against the monotonic one, nothing expires for 60 s, so that a wrong clock
- * that is corrected at once does no harm. A clock that jumps again within each minute is logged as
- * an error, since nothing expires meanwhile.
+ * the wall clock jumps against the monotonic one, nothing expires for `clock.expiry_rest_s`, so
+ * that a wrong clock that is corrected at once does no harm. A clock that jumps again within each
+ * such rest is logged as an error, since nothing expires meanwhile.
  *
  * No clock of this machine says how long it was off. So an order that the log has at the start
- * keeps at least the time that it had when the newest order was reserved, and at least 60 s. It
- * expires too early only if the clock was ahead then and stays ahead for that minute; it expires
+ * keeps at least the time that it had when the newest order was reserved, and at least such a rest.
+ * It expires too early only if the clock was ahead then and stays ahead for so long; it expires
  * too late by as long as nobody has bought.
  *
  * Expiry is a record like any other: the first record wins, so an earlier confirm in the log
@@ -23,14 +23,13 @@
 
 #include <stdlib.h>
 
-#define READ_NS      (250 * PS_NS_PER_MS)
-#define GRACE_MS     2000
-#define AGAIN_NS     (5 * PS_NS_PER_S)
-#define JUMP_MS      2000
-#define JUMP_REST_MS 60000
-#define STALLED_NS   (300 * PS_NS_PER_S)
-#define ORDERS_MAX   ((size_t)1 << 32)
-#define READ_MAX     20000
+#define READ_NS    (250 * PS_NS_PER_MS)
+#define GRACE_MS   2000
+#define AGAIN_NS   (5 * PS_NS_PER_S)
+#define LOOK_MS    60000 /* a wall clock that runs slower is read again after so long */
+#define STALLED_NS (300 * PS_NS_PER_S)
+#define ORDERS_MAX ((size_t)1 << 32)
+#define READ_MAX   20000
 /* Buyers come first in the log's queue. Each turn expires one step more than the last one, half as
  * many while more than WAITING_MAX records wait there, and few again when none are due. (Additive
  * increase, multiplicative decrease, as in TCP: RFC 5681.) */
@@ -52,8 +51,6 @@ struct sale_expiry {
     size_t sale_count;
     int64_t read_ns;
     int batch; /* expiries of this turn */
-    bool clock_known;
-    int64_t offset_ms; /* wall minus monotonic clock, as last seen */
     int64_t rest_until_ns;
     int64_t rests_since_ns; /* the first of the jumps that each came before the pause was over */
     /* the start */
@@ -170,7 +167,7 @@ static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wal
     early_ms = view.pay_by_ms + GRACE_MS - wall_ms;
     if (early_ms > 0) {
         /* The wall clock runs slower, or is in the past and may be corrected. */
-        again_ns = now_ns + PS_NS_PER_MS * (early_ms < JUMP_REST_MS ? early_ms : JUMP_REST_MS);
+        again_ns = now_ns + PS_NS_PER_MS * (early_ms < LOOK_MS ? early_ms : LOOK_MS);
     } else if (sale_append_released(runs->log, order, OQ_EXPIRED,
                                     ps_clock_wall_ms(runs->settings.clock), &nobody) == 0) {
         ps_metric_add(runs->shard, GW_M_EXPIRED, 0, !view.rehearsal);
@@ -182,24 +179,17 @@ static bool expire_order(struct sale_expiry *expiry, uint64_t value, int64_t wal
     return taken;
 }
 
-static void note_jump(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_ns)
+static void note_jump(struct sale_expiry *expiry, int64_t moved, int64_t now_ns)
 {
-    int64_t offset = wall_ms - now_ns / PS_NS_PER_MS;
-    int64_t moved = offset - expiry->offset_ms;
+    const struct sale_settings *settings = &expiry->runs->settings;
 
-    expiry->offset_ms = offset;
-    if (!expiry->clock_known) { /* the first reading of Redis's clock is no jump */
-        expiry->clock_known = true;
-        return;
-    }
-    if (moved > -JUMP_MS && moved < JUMP_MS)
-        return;
     if (now_ns >= expiry->rest_until_ns)
         expiry->rests_since_ns = now_ns;
-    expiry->rest_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
+    expiry->rest_until_ns = now_ns + settings->expiry_rest_ms * PS_NS_PER_MS;
     if (now_ns - expiry->rests_since_ns < STALLED_NS)
         ps_log(PS_LOG_WARN, "wall_clock_jumped", PS_F_INT("by_ms", moved),
-               PS_F_STR("why", "nothing expires for 60 s"));
+               PS_F_INT("expires_nothing_for_ms", settings->expiry_rest_ms),
+               PS_F_INT("archives_nothing_for_ms", settings->archive.rest_ms));
     else
         ps_log(PS_LOG_ERROR, "expiry_stalled", PS_F_INT("by_ms", moved),
                PS_F_INT("since_ms", (now_ns - expiry->rests_since_ns) / PS_NS_PER_MS),
@@ -226,7 +216,7 @@ static bool note_start(struct sale_expiry *expiry, int64_t now_ns)
         if (last.reserved_at_ms > expiry->newest_ms)
             expiry->newest_ms = last.reserved_at_ms;
     }
-    expiry->old_until_ns = now_ns + JUMP_REST_MS * PS_NS_PER_MS;
+    expiry->old_until_ns = now_ns + expiry->runs->settings.expiry_rest_ms * PS_NS_PER_MS;
     return true;
 }
 
@@ -260,13 +250,14 @@ static void expire_due(struct sale_expiry *expiry, int64_t wall_ms, int64_t now_
 
 void sale_expiry_tick(struct sale_expiry *expiry)
 {
-    const struct sale_runs *runs = expiry->runs;
-    int64_t now_ns = sale_now_ns(runs);
+    struct sale_runs *runs = expiry->runs;
+    int64_t now_ns = sale_now_ns(runs), moved_ms;
     int64_t wall_ms = clu_earlier_ms(runs->cluster, ps_clock_wall_ms(runs->settings.clock));
 
     if (!clu_has_view(runs->cluster) || wall_ms == INT64_MIN) /* what time it is */
         return;
-    note_jump(expiry, wall_ms, now_ns);
+    if ((moved_ms = ps_steady_look(&runs->steady, wall_ms, now_ns)) != 0)
+        note_jump(expiry, moved_ms, now_ns);
     if (!expiry->started && !(expiry->started = note_start(expiry, now_ns)))
         return;
     ps_metric_set(runs->shard, GW_M_EXPIRY_PAUSED, 0, now_ns < expiry->rest_until_ns);

@@ -112,7 +112,9 @@ struct sale_settings {
         const char *key;     /* the file of the archives' key */
         const char *command; /* run with each archive; NULL = none */
         int64_t after_ms;    /* how long a sale must be over */
+        int64_t rest_ms;     /* and seem to be so by a clock that goes on evenly */
     } archive;
+    int64_t expiry_rest_ms;     /* nothing expires so long after a jump of the wall clock */
     bool (*is_calm)(void *ctx); /* may work that can wait be done now? NULL: always */
     void *ctx;
 };

@@ -28,7 +28,9 @@ struct sale_slot {
 /* archive.c: how far the archive of one sale is. */
 struct sale_archive {
     enum { SALE_ARCHIVE_IDLE, SALE_ARCHIVE_WRITING, SALE_ARCHIVE_APPENDING } stage;
-    bool due;              /* it is over for long enough */
+    bool due; /* it is over for long enough */
+    bool clock_says_due;
+    int64_t due_ns;        /* since when the wall clock says so */
     bool discard;          /* a rehearsal: at once, without an archive */
     bool noting;           /* the host writes the note */
     int64_t look_ns;       /* not before */
@@ -154,6 +156,7 @@ struct sale_runs {
     struct sale_loader *loader; /* NULL once stopped */
     struct sale_expiry *expiry;
     struct sale_archives *archives;
+    struct ps_steady steady; /* the earlier of this machine's and Redis's clock */
 };
 
 /* Which sale a line of the program's log is about. */

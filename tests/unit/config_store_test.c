@@ -405,8 +405,33 @@ static void what_ends_by_itself_leaves_nothing(void **state)
     assert_true(find(&cfg_kind_user, "bob")->version > version);
     clock_.wall_ms = T0 + 9000;
     open_again();
+    assert_false(blocked("eve"));
+    cfg_store_tick(store);
     assert_null(cfg_store_last(store, &cfg_kind_user, "eve"));
     assert_true(blocked("bob"));
+}
+
+/* F15, F21 */
+static void what_ends_is_removed_only_by_a_clock_that_goes_on_evenly(void **state)
+{
+    (void)state;
+    settings.rest_ms = 5000;
+    assert_ok(put(&cfg_kind_user, "eve", "{\"ttl_s\":9}"));
+    open_again();
+    for (int jump = 1; jump <= 3; jump++) { /* the clock goes days ahead and comes back */
+        clock_.wall_ms = T0 + jump % 2 * INT64_C(700000000);
+        cfg_store_tick(store);
+        clock_.mono_ns += 4 * PS_NS_PER_S;
+        clock_.wall_ms += 4000;
+        cfg_store_tick(store);
+        assert_non_null(cfg_store_last(store, &cfg_kind_user, "eve"));
+        assert_int_equal(find(&cfg_kind_user, "eve") != NULL, jump == 2);
+    }
+    clock_.mono_ns += PS_NS_PER_S;
+    clock_.wall_ms += 1000;
+    cfg_store_tick(store);
+    assert_null(cfg_store_last(store, &cfg_kind_user, "eve"));
+    settings.rest_ms = 0;
 }
 
 static json_t *history;
@@ -832,6 +857,7 @@ static void a_file_of_schema_2_is_read_and_goes_on(void **state)
     assert_int_equal(cfg_rule_of(find(&cfg_kind_limit, "user"))->rate, 6);
     assert_string_equal(find(&cfg_kind_limit, "user")->by.who, "upgrade");
     assert_int_equal(cfg_rule_of(find(&cfg_kind_limit, "tickets"))->applies_to, 0);
+    cfg_store_tick(store); /* another of them has ended */
     assert_int_equal(cfg_store_count(store, &cfg_kind_user), 2);
     const struct cfg_doc *bob = find(&cfg_kind_user, "b\xc3\xb6"
                                                      "b");
@@ -1092,6 +1118,7 @@ int main(void)
         TEST(a_deleted_sale_is_gone_and_its_versions_go_on),
         TEST(a_document_never_moves_anothers_version),
         TEST(what_ends_by_itself_leaves_nothing),
+        TEST(what_ends_is_removed_only_by_a_clock_that_goes_on_evenly),
         TEST(every_version_is_kept_with_who_and_why),
         TEST(of_a_document_the_last_100_versions_are_kept),
         TEST(every_change_has_its_line),

@@ -244,22 +244,17 @@ void cfg_db_close(struct cfg_db *db)
 
 int cfg_db_forget_old(struct cfg_db *db, int64_t now_ms, struct ps_fault *fault)
 {
-    struct ps_fault none;
-    char over[200], sql[640];
+    char over[160], sql[512];
 
     (void)snprintf(over, sizeof over,
-                   "ends_at_ms <= %" PRId64 " OR (json IS NULL AND kind LIKE 'blocklist/%%'"
-                   " AND at_ms < %" PRId64 ")",
-                   now_ms, now_ms - FORGET_MS);
+                   "json IS NULL AND kind LIKE 'blocklist/%%' AND at_ms < %" PRId64,
+                   now_ms - FORGET_MS);
     (void)snprintf(sql, sizeof sql,
-                   "BEGIN IMMEDIATE; DELETE FROM history WHERE (kind, name) IN"
+                   "DELETE FROM history WHERE (kind, name) IN"
                    " (SELECT kind, name FROM documents WHERE %s);"
-                   "DELETE FROM documents WHERE %s; COMMIT;",
+                   "DELETE FROM documents WHERE %s",
                    over, over);
-    int err = ps_db_exec(db->db, sql, fault);
-    if (err < 0 && ps_db_in_transaction(db->db))
-        (void)!ps_db_exec(db->db, "ROLLBACK", &none);
-    return err;
+    return ps_db_exec(db->db, sql, fault);
 }
 
 struct ps_db_file *cfg_db_file(struct cfg_db *db)

@@ -1,5 +1,8 @@
-/* Documents that end by themselves: a heap has the times, the tick removes them from memory, and
- * the next change removes them from control.db and from Redis. */
+/* Documents that end by themselves. None is in force after its end (cfg_store_is_in_force). A heap
+ * has the times, the tick removes them from memory, and the next change removes them from
+ * control.db and from Redis. A document whose end is only its deletion, such as a key, stays until
+ * the wall clock has gone on evenly for `rest_ms`: one that is put right brings it back into force.
+ */
 #include "gateway/config/store/store_internal.h"
 
 #include "common/program/log.h"
@@ -40,18 +43,33 @@ void cfg_store_say_end(struct cfg_store *store, const struct cfg_doc *doc, const
                PS_F_STR("target", target), PS_F_STR("error", ps_err_text(err)));
 }
 
+/* Until when the wall clock is not believed, by this clock; in the past: it is believed. */
+static int64_t rests_until_ms(const struct cfg_store *store, int64_t now_ms)
+{
+    int64_t even_ns =
+        store->steady.known ? ps_clock_mono_ns(store->clock) - store->steady.since_ns : 0;
+
+    return now_ms + store->rest_ms - even_ns / PS_NS_PER_MS;
+}
+
 void cfg_store_tick(struct cfg_store *store)
 {
     int64_t now_ms = ps_clock_wall_ms(store->clock);
+    (void)ps_steady_look(&store->steady, now_ms, ps_clock_mono_ns(store->clock));
+    int64_t rests_ms = rests_until_ms(store, now_ms);
     bool publishes = false;
     uint64_t value;
 
     while (ps_heap_take(store->ends, now_ms, &value)) {
         struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
         const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
-        if (doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
+        bool stays = doc != NULL && cfg_doc_ends_at_ms(doc) <= now_ms &&
+                     !ended->kind->ends_at_once && rests_ms > now_ms;
+        if (stays && ps_heap_put(store->ends, rests_ms, value) == 0)
+            continue;
+        if (stays || doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
             cfg_store_tell(store, doc, NULL) < 0) {
-            free(ended); /* another version ends later */
+            free(ended); /* another version ends later; or without memory, the next start sees it */
             continue;
         }
         struct cfg_doc *removed = cfg_map_remove(cfg_store_map(store, ended->kind), ended->name);
@@ -80,5 +98,10 @@ void cfg_change_add_ended(struct cfg_change *change)
         STAILQ_REMOVE_HEAD(&store->ended, next);
         STAILQ_INSERT_TAIL(&change->job.ended, ended, next);
         change->job.ended_count++;
+    }
+    int64_t now_ms = ps_clock_wall_ms(store->clock);
+    if (!store->has_forgotten && rests_until_ms(store, now_ms) <= now_ms) {
+        store->has_forgotten = true;
+        change->job.forget_ms = now_ms;
     }
 }

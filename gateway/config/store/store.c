@@ -551,6 +551,7 @@ int cfg_store_open(const struct cfg_writer_settings *settings, struct cfg_store 
     if (store == NULL)
         return ps_fault(fault, PS_E_NOMEM, settings->path, "out of memory");
     store->clock = settings->clock;
+    store->rest_ms = settings->rest_ms;
     store->kinds = cfg_kinds;
     STAILQ_INIT(&store->changes);
     STAILQ_INIT(&store->ended);

@@ -61,6 +61,9 @@ struct cfg_store {
     struct cfg_map maps[CFG_KINDS_MAX]; /* by kinds */
     struct ps_heap *ends;               /* when documents end; value: a struct cfg_ended */
     struct cfg_ended_list ended;        /* removed from memory, not yet from control.db */
+    struct ps_steady steady;            /* the wall clock */
+    int64_t rest_ms;                    /* nothing is removed for so long after a jump of it */
+    bool has_forgotten;                 /* cfg_db_forget_old was done in this run */
     int64_t revision;
     bool is_own_change; /* the one that comes into force */
     bool dirty;         /* documents have changed since the last publication */

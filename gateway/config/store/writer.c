@@ -122,6 +122,8 @@ static int put_all(struct cfg_writer *writer, const struct cfg_job *job, struct 
     STAILQ_FOREACH(ended, &job->ended, next)
     if (err == 0)
         err = cfg_db_forget(writer->db, ended->kind->path, ended->name, fault);
+    if (err == 0 && job->forget_ms != 0)
+        err = cfg_db_forget_old(writer->db, job->forget_ms, fault);
     for (size_t i = 0; i < job->edit_count && err == 0; i++)
         err = cfg_db_put(writer->db, job->edits[i].doc, job->edits[i].after, fault);
     if (err == 0 && job->edit_count > 0)
@@ -318,8 +320,6 @@ int cfg_writer_open(const struct cfg_writer_settings *settings, cfg_db_take_fn *
         err = cfg_db_lock(settings->path, settings->vfs, &writer->file_lock, fault);
     if (err == 0)
         err = cfg_db_open(settings->path, settings->vfs, writer->file_lock, &writer->db, fault);
-    if (err == 0)
-        err = cfg_db_forget_old(writer->db, ps_clock_wall_ms(settings->clock), fault);
     if (err == 0)
         err = cfg_db_load(writer->db, ps_clock_wall_ms(settings->clock), take, ctx, ret_revision,
                           fault);

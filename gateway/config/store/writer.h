@@ -31,6 +31,7 @@ struct cfg_writer_settings {
     struct ps_mailbox *mailbox; /* of the thread that submits */
     uint32_t mail_kind;         /* of the mail: ptr = the job, result = job->err */
     const struct ps_clock *clock;
+    int64_t rest_ms; /* nothing that has ended is deleted so long after a jump of the wall clock */
 };
 
 /* A version to be written, and the one that it follows. */
@@ -55,6 +56,7 @@ struct cfg_job {
     size_t edit_count;           /* not 0 without a line */
     struct cfg_ended_list ended; /* removed first */
     size_t ended_count;
+    int64_t forget_ms;           /* 0, or cfg_db_forget_old as of this time */
     char *line;                  /* of the audit log; NULL: there is none */
     char *file_path, *file_text; /* a private file to replace with it; NULL: none */
     int64_t revision;

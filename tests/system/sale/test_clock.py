@@ -12,7 +12,7 @@ def clock(tmp_path):
     return Clock(tmp_path)
 
 
-def make(clock, **settings):
+def make(clock, /, **settings):
     gateway = Gateway(env=clock.env, settings={**PATIENT_LOG, **settings}).start()
     gateway.no_limits()
     return gateway
@@ -148,6 +148,80 @@ def test_a_restart_under_another_time_keeps_order_and_books(clock, seconds):
         gateway.start()
         assert [o["order_id"] for o in gateway.orders(sale)] == ids
         gateway.assert_books(sale)
+
+
+AT_ONCE = {"log": {**PATIENT_LOG["log"], "archive_after_h": 0}}
+DAYS = 8 * 24 * HOUR
+
+
+def make_paid(gateway, **sale):
+    """A sale that goes on for an hour, with a paid order."""
+    name = gateway.make_sale(stock=5, opens_in=-2 * HOUR, closes_at=rfc3339(HOUR), **sale)
+    order = gateway.buy(name, "ann").json["order_id"]
+    assert gateway.admin("POST", f"/admin/v1/orders/{order}/confirm").status == 200
+    return name
+
+
+def is_archived(gateway, sale):
+    return gateway.admin("GET", f"/admin/v1/sales/{sale}").json["state"] == "archived"
+
+
+@pytest.mark.parametrize("starts", [False, True], ids=["while it runs", "at a start"])
+def test_a_clock_that_is_days_ahead_for_a_moment_archives_nothing(clock, starts):
+    """F15, F21: An archive is final, so the wall clock alone does not decide it."""
+    with make(clock, **AT_ONCE) as gateway:
+        sale = make_paid(gateway)
+        if starts:
+            gateway.kill()
+        clock.jump(DAYS)
+        if starts:
+            gateway.start()
+        for _ in range(8):
+            time.sleep(1)
+            assert not is_archived(gateway, sale)
+        clock.jump(0)
+        wait_until(lambda: gateway.buy(sale, "bob").status == 202, what="the sale goes on")
+        gateway.assert_books(sale)
+
+
+def test_each_jump_begins_the_rest_of_a_sale_anew_and_what_stays_due_is_archived(clock):
+    with make(clock, **AT_ONCE, clock={"archive_rest_s": 8}) as gateway:
+        sale = make_paid(gateway)
+        for days in range(1, 4):
+            clock.jump(days * DAYS)
+            wait_until(lambda: jumps(gateway) == days, what="a jump noticed")
+            last = time.monotonic()
+            time.sleep(4)
+            assert not is_archived(gateway, sale)
+        wait_until(lambda: is_archived(gateway, sale), 30, what="an archive")
+        assert time.monotonic() - last >= 8
+        clock.jump(0)
+        wait_until(lambda: jumps(gateway) == 4, what="a jump noticed")
+        assert gateway.buy(sale, "bob").code == "ended"  # whatever its document says
+
+
+def test_what_an_operator_has_ended_needs_no_clock(clock):
+    with make(clock, **AT_ONCE) as gateway:
+        sale = make_paid(gateway)
+        assert gateway.admin("POST", f"/admin/v1/sales/{sale}/end", {}).status == 200
+        wait_until(lambda: is_archived(gateway, sale), 30, what="an archive")
+
+
+def test_a_start_days_ahead_deletes_no_document_that_is_in_force_by_the_right_time(clock):
+    """F21: A block of an hour is not in force days later, but it stays until the clock is believed."""
+    with make(clock) as gateway:
+        sale = gateway.make_sale(stock=5, opens_in=-2 * HOUR, closes_at=rfc3339(30 * 24 * HOUR))
+        assert gateway.admin("PUT", "/admin/v1/blocklist/users/eve", {"ttl_s": HOUR}).status < 300
+        assert gateway.buy(sale, "eve").code == "blocked"
+        gateway.kill()
+        clock.jump(DAYS)
+        gateway.start()
+        assert gateway.buy(sale, "eve", key="a").status == 202
+        gateway.limit("other", algorithm="token_bucket", key="user", rate=10, period_s=1, burst=1, mode="shadow")  # a change
+        gateway.kill()
+        clock.jump(0)
+        gateway.start()
+        assert gateway.buy(sale, "eve", key="b").code == "blocked"
 
 
 def expired_since(gateway, ttl_s=5):
