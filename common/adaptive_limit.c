@@ -93,6 +93,7 @@ static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, in
     limit->period_paused = false;
     limit->period_begun = in_flight;
     limit->period_ended = 0;
+    limit->period_dropped = load(&limit->dropped);
 }
 
 /* Notices a queue that is far too long before its calls end: a period lasts as long as the aim;
@@ -102,17 +103,17 @@ static void start_period(struct ps_adaptive_limit *limit, uint32_t in_flight, in
 static void end_period(struct ps_adaptive_limit *limit, uint32_t in_flight, int64_t now_ns)
 {
     int64_t aim_ns = load(&limit->aim_ns), past_ns = now_ns - limit->period_ns;
+    uint32_t ended = limit->period_ended + load(&limit->dropped) - limit->period_dropped;
 
     if (!limit->period_paused && now_ns - limit->ended_ns > aim_ns / 4) {
         limit->period_paused = true;
         limit->period_end_ns = now_ns + aim_ns / 4;
         return;
     }
-    bool grows = in_flight > limit->period_begun + 3 * limit->period_ended;
+    bool grows = in_flight > limit->period_begun + 3 * ended;
     if (!limit->probing && (grows || load(&limit->reached_ns) != 0) &&
-        limit->period_begun > limit->settings.floor &&
-        limit->period_begun / 4 > limit->period_ended) {
-        double in_aim = (double)limit->period_ended * (double)aim_ns / (double)past_ns;
+        limit->period_begun > limit->settings.floor && limit->period_begun / 4 > ended) {
+        double in_aim = (double)ended * (double)aim_ns / (double)past_ns;
         double half = (in_flight < limit->measured ? in_flight : limit->measured) / 2.0;
         double next = fmax(fmax(half, in_aim), limit->settings.floor);
         if (next < limit->measured) {
@@ -151,8 +152,8 @@ bool ps_adaptive_limit_begin(struct ps_adaptive_limit *limit, int64_t now_ns)
         note_reached(limit, now_ns);
     if (before < most)
         return true;
-    ps_adaptive_limit_drop(limit); /* another thread was faster */
-    return false;
+    atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);
+    return false; /* another thread was faster */
 }
 
 void ps_adaptive_limit_join(struct ps_adaptive_limit *limit, int64_t now_ns)
@@ -165,6 +166,7 @@ void ps_adaptive_limit_join(struct ps_adaptive_limit *limit, int64_t now_ns)
 
 void ps_adaptive_limit_drop(struct ps_adaptive_limit *limit)
 {
+    atomic_fetch_add_explicit(&limit->dropped, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&limit->in_flight, 1, memory_order_relaxed);
 }
 

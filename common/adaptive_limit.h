@@ -24,7 +24,8 @@
  *     takes longer, the limit stays at its floor, whose calls find out when that ends.
  *
  * If what is under way would take four times the aim, at the rate at which calls end, the limit is
- * halved at once: the calls themselves would say so much later.
+ * halved at once: the calls themselves would say so much later. Calls that were not made after all
+ * count as ended there: the service did not have them.
  *
  * A limit that was not reached shows that the service keeps up. It is not raised above `initial`,
  * comes down to four times what was used, and not below twice of it while the answers come before
@@ -59,6 +60,7 @@ struct ps_adaptive_limit {
     _Atomic(int64_t) aim_ns;
     /* private */
     struct ps_adaptive_limit_settings settings;
+    _Atomic(uint32_t) dropped;   /* calls; modulo 2^32 */
     _Atomic(int64_t) reached_ns; /* when this window's limit was reached; 0 = it was not */
     uint32_t measured;           /* the limit, also while its floor is tried */
     bool probing;
@@ -67,6 +69,7 @@ struct ps_adaptive_limit {
     int64_t window_ns, window_end_ns; /* ends at the first call after this */
     int64_t period_ns, period_end_ns;
     uint32_t period_begun, period_ended; /* calls */
+    uint32_t period_dropped;             /* `dropped` at its start */
     bool period_paused;
     int64_t ended_ns; /* when a call ended last */
     uint32_t most;    /* in flight in it */

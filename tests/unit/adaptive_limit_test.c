@@ -520,6 +520,29 @@ static void a_call_that_was_not_made_frees_its_place(void **state)
     assert_int_equal(limit.median_ns, 0);
 }
 
+/* As those who ask for what is sold out come and go: they have a place, and then need none. */
+static void calls_that_are_not_made_do_not_show_that_the_service_is_slow(void **state)
+{
+    (void)state;
+    start_calls();
+    for (uint32_t i = 0; i < 200; i++) {
+        uint32_t others = i % 2 == 0 ? 20 : 90;
+        int64_t began_ns = now_ns;
+        while (limit.in_flight < others)
+            assert_true(ps_adaptive_limit_begin(&limit, now_ns));
+        while (limit.in_flight > others)
+            ps_adaptive_limit_drop(&limit);
+        for (int k = 0; k < 10; k++) { /* each of them leaves, and another one comes */
+            ps_adaptive_limit_drop(&limit);
+            assert_true(ps_adaptive_limit_begin(&limit, now_ns));
+        }
+        assert_true(ps_adaptive_limit_begin(&limit, now_ns));
+        now_ns += MS(20);
+        ps_adaptive_limit_end(&limit, began_ns, now_ns);
+        assert_true(limit.limit >= 100);
+    }
+}
+
 static void a_pinned_limit_is_in_force_until_it_is_unpinned(void **state)
 {
     (void)state;
@@ -587,6 +610,7 @@ int main(void)
         cmocka_unit_test(what_times_out_brings_a_limit_down_that_was_not_reached),
         cmocka_unit_test(it_stays_between_floor_and_ceiling),
         cmocka_unit_test(a_call_that_was_not_made_frees_its_place),
+        cmocka_unit_test(calls_that_are_not_made_do_not_show_that_the_service_is_slow),
         cmocka_unit_test(a_pinned_limit_is_in_force_until_it_is_unpinned),
         cmocka_unit_test(many_threads_never_pass_the_limit),
     };
