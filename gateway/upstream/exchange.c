@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAMING_MAX 64 /* bytes that follow the fields of a head */
+#define FRAMING_MAX    64 /* bytes that follow the fields of a head */
+#define SENDING_MAX_NS (24 * 3600 * PS_NS_PER_S)
 
 static int64_t earlier(int64_t a, int64_t b)
 {
@@ -123,15 +124,19 @@ static bool is_sent(const struct up_exchange *exchange)
 }
 
 /* A connection attempt may use half of the time that is left to the first byte; the other half is
- * for another endpoint. */
+ * for another endpoint. While the client sends its body, time runs only if the endpoint does not
+ * take what has come: a client that is too slow is ended by the server. */
 static void set_timer(struct up_exchange *exchange)
 {
     int64_t now_ns = up_now_ns(exchange->worker), at_ns = exchange->total_ns;
     int64_t half_ns = (exchange->first_byte_ns - now_ns) / 2;
+    int64_t stall_ns = exchange->route->total_ms * PS_NS_PER_MS;
 
     if (exchange->connection->state == UP_CONNECTING)
         at_ns = earlier(now_ns + earlier(half_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
-    else if (exchange->state == UP_EXCHANGE_TRYING && is_sent(exchange))
+    else if (!is_sent(exchange))
+        at_ns = now_ns + (exchange->wants_room ? stall_ns : SENDING_MAX_NS);
+    else if (exchange->state == UP_EXCHANGE_TRYING)
         at_ns = earlier(exchange->first_byte_ns, at_ns);
     up_connection_set_timer(exchange->connection, at_ns);
 }
@@ -168,6 +173,7 @@ static bool send_part(struct up_exchange *exchange, struct ps_str part, bool las
         int64_t now_ns = up_now_ns(exchange->worker);
         /* the time in which the client sent the body does not count */
         exchange->first_byte_ns += now_ns - exchange->sent_ns;
+        exchange->total_ns += now_ns - exchange->sent_ns;
         exchange->sent_ns = now_ns;
         up_gate_sent(exchange);
         set_timer(exchange);
@@ -195,7 +201,11 @@ bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool las
 
     exchange->body = last && !waits ? UP_BODY_WHOLE : UP_BODY_SOME;
     bool room = waits ? keep_part(exchange, part, last) : send_part(exchange, part, last);
-    exchange->wants_room = !room;
+    if (exchange->wants_room == room) {
+        exchange->wants_room = !room;
+        if (!waits)
+            set_timer(exchange);
+    }
     return room;
 }
 
@@ -214,6 +224,7 @@ void up_exchange_on_room(struct up_exchange *exchange)
     if (!exchange->wants_room)
         return;
     exchange->wants_room = false;
+    set_timer(exchange);
     exchange->calling = true;
     exchange->callbacks->room(exchange->ctx);
     (void)end_call(exchange);

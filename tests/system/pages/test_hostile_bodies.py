@@ -33,6 +33,14 @@ class Shop(Upstream):
             connection.reply(request, self.answer(request))
 
 
+class Silent(Shop):
+    """It reads a head and then nothing."""
+
+    def converse(self, connection):
+        self.remember(connection.head())
+        connection.sleep(60)
+
+
 @contextlib.contextmanager
 def gateway_before(shop, settings=None, pool=None, **members):
     with Gateway(settings={"workers": 1, **(settings or {})}) as one:
@@ -257,6 +265,43 @@ def test_a_shop_that_stalls_once_it_has_an_upload_is_to_blame(shop):
         assert {answer_of(sock) for sock in socks} <= {504, 503}
         wait_until(lambda: breaker(gateway, f"pool:{POOL}")["state"] != "closed", what="the breaker that opens")
     shop.thaw()
+
+
+def test_an_upload_that_takes_longer_than_the_shop_may_is_no_fault_of_the_shop(shop):
+    """40 clients who send 20 kB each second for 10 s, where the shop has 2 s for everything; and 40 who then send no more."""
+    seen = []
+    with gateway_before(shop, settings={"http": {"body_timeout_ms": 3000}}, first_byte_ms=1000, total_ms=2000) as gateway, contextlib.ExitStack() as stack:
+        with background((visit, gateway, seen)):
+            socks = [stack.enter_context(begin(gateway, "POST", LONG, f"203.0.113.{number}")) for number in range(40)]
+            silent = [stack.enter_context(begin(gateway, "POST", LONG, f"192.0.2.{number}")) for number in range(20)]
+            for _ in range(10):
+                time.sleep(1)
+                for sock in socks:
+                    sock.sendall(b"b" * (LONG // 10 - 1))
+            for sock in socks:
+                sock.sendall(b"b" * 9)
+            assert [answer_of(sock) for sock in socks] == [200] * len(socks)
+            assert {answer_of(sock) for sock in silent} <= {0, None}  # cut
+        assert len(seen) > 50 and set(seen) == {200}, {status: seen.count(status) for status in seen}
+        assert_unharmed(gateway, shop)
+        assert 'outcome="timeout"} 0' in call(gateway.admin_port, "GET", "/metrics").text
+
+
+def test_a_shop_that_does_not_take_an_upload_is_to_blame():
+    """It reads nothing: what does not fit into the kernel's buffers waits."""
+    with Silent() as silent, gateway_before(silent, first_byte_ms=500, total_ms=1000, body_max=64 << 20) as gateway, contextlib.ExitStack() as stack:
+        socks = []
+        for number in range(24):
+            sock = stack.enter_context(begin(gateway, "POST", 32 << 20, f"203.0.113.{number}"))
+            sock.setblocking(False)
+            socks.append(sock)
+        ended = time.monotonic() + 8
+        while time.monotonic() < ended and breaker(gateway, f"pool:{POOL}")["state"] == "closed":
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    sock.send(b"b" * 65536)
+            time.sleep(0.01)
+        assert breaker(gateway, f"pool:{POOL}")["state"] != "closed"
 
 
 @pytest.mark.slow
