@@ -167,7 +167,8 @@ static void on_turn(int64_t turn_ns, void *ctx)
 
     ps_times_add(&load->turns, turn_ns);
     publish(&load->connections, (int64_t)srv_http_connections(worker->http));
-    publish(&load->in_flight, (int64_t)srv_in_flight(worker->http));
+    publish(&load->in_flight, (int64_t)srv_in_flight(worker->http) -
+                                  (int64_t)worker->listener.page_worker.waiting_count);
     publish(&load->held, (int64_t)ord_in_flight_held(worker->orders));
     publish(&load->log_oldest_ns, ord_in_flight_oldest_ns(worker->orders));
 }

@@ -182,6 +182,7 @@ static enum page_state look_up(struct page_request *page)
         return page_answer_entry(page, PAGE_END_CACHE, found.entry);
     case CACHE_ASK_WAIT:
         TAILQ_INSERT_TAIL(&page->worker->waiting, page, link);
+        page->worker->waiting_count++;
         page_keep(page);
         return PAGE_WAITING;
     case CACHE_ASK_ABSENT:
@@ -300,6 +301,7 @@ static void stop_waiting(struct page_request *page)
     if (page->waiter.cache == NULL) /* its fetch has ended, or it never waited */
         return;
     TAILQ_REMOVE(&page->worker->waiting, page, link);
+    page->worker->waiting_count--;
     cache_waiter_cancel(&page->waiter);
 }
 
@@ -311,6 +313,7 @@ static void on_result(struct cache_waiter *waiter, enum cache_result result,
     const struct cache_message message = {page->http->head, page->http->base};
 
     TAILQ_REMOVE(&page->worker->waiting, page, link);
+    page->worker->waiting_count--;
     if (result == CACHE_RESULT_ENTRY && cache_vary_fits(entry->vary, message)) {
         page->cached = (struct cache_status){.fwd = CACHE_FWD_MISS, .collapsed = true};
         (void)page_answer_entry(page, PAGE_END_CACHE, entry);

@@ -66,6 +66,7 @@ struct page_worker {
     const struct page_events *events;
     struct page_fetch_list fetches;
     struct page_list waiting; /* the oldest first */
+    size_t waiting_count;
     struct page_mirrors mirrors;
 };
 

@@ -2,9 +2,12 @@
  * the largest ratio (unless the document says otherwise) the gateway begins to turn features off.
  *
  * Weights below 1 are for figures that can be high for long on a machine that answers everybody in
- * time: alone they must neither raise the level nor keep it up. Connections are one: clients who
- * send nothing cost memory, not time, and anybody can open many. Work of other programs on the same
- * processors shows in the loop's delay; a lack of memory shows in memory_pressure. */
+ * time: alone they must neither raise the level nor keep it up. Clients who send nothing cost
+ * memory, not time, and anybody can open many connections. A few clients who ask for nothing useful
+ * can keep all processors busy: as long as the loops take turns in time, others wait for less than
+ * a millisecond, and without pages they would not get them sooner. What hurts shows in the loop's
+ * delay, also work of other programs on the same processors; a lack of memory shows in
+ * memory_pressure. */
 #include "gateway/config/kinds/overload_doc.h"
 
 #include <stdio.h>
@@ -15,11 +18,11 @@
 /*    signal, name, unit, threshold, weight, source */
 #define SIGNALS(X) \
     X(LOOP_DELAY, loop_delay_ms, "ms", 20, 1, "How long an event waits for its worker: 99th percentile over the time of all workers", "事件等到其 worker 处理的时间：所有 worker 的 99 分位") \
-    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests whose answer has not begun, except those that a leaky bucket holds and those whose client still sends", "尚未开始应答的请求，不含漏桶中等待的和客户端仍在发送的") \
+    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests whose answer has not begun, except those that a leaky bucket holds, that wait for another request's page, or whose client still sends", "尚未开始应答的请求，不含漏桶中等待的、等待另一请求取回页面的和客户端仍在发送的") \
     X(STORE_LATENCY, store_latency_ms, "ms", 50, 1, "From a request to a shared counter (Redis) to its reply: 99th percentile; 0 without requests", "向共享计数器（Redis）请求到应答的时间：99 分位；无请求时为 0") \
     X(LOG_LATENCY, log_latency_ms, "ms", 250, 1, "From an order's append until the log shows it: 99th percentile, or the age of the oldest order that waits; 0 without orders", "订单从写入到日志可见的时间：99 分位，或最久等待者的时长；无订单时为 0") \
     X(LOG_BACKLOG, log_backlog, "share", 0.5, 1, "Records that wait for the log, as a share of log.queue", "等待写入日志的记录占 log.queue 的比例") \
-    X(PROCESS_CPU, process_cpu, "share", 1, 1, "Processor time of this process in the last second, as a share of its cgroup's quota, or of the machine", "最近一秒本进程的 CPU 时间，占其 cgroup 配额或整机的比例") \
+    X(PROCESS_CPU, process_cpu, "share", 1, 0.5, "Processor time of this process in the last second, as a share of its cgroup's quota, or of the machine", "最近一秒本进程的 CPU 时间，占其 cgroup 配额或整机的比例") \
     X(MACHINE_CPU, machine_cpu, "share", 1, 0.5, "Processor time of the whole machine in the last second, as a share", "最近一秒整机的 CPU 使用率") \
     X(CPU_PRESSURE, cpu_pressure, "share", 0, 1, "Share of the last 10 s in which a task waited for a processor (PSI, some)", "最近 10 秒内有任务等待 CPU 的时间比例（PSI some）") \
     X(MEMORY, memory, "share", 1, 0.7, "Memory in use, without page cache that the kernel can drop, as a share of the cgroup's limit, or of the machine", "已用内存（不含可回收的页缓存），占 cgroup 上限或整机的比例") \

@@ -13,7 +13,7 @@ from faults import Disk, processor
 from load import Load
 from penstock import Gateway, call, free_port, seeds, wait_until
 from proxy import Proxy
-from upstreams import Upstream
+from upstreams import Reply, Upstream
 
 NAMES = {"loop_delay_ms", "requests_in_flight", "store_latency_ms", "log_latency_ms", "log_backlog", "process_cpu", "machine_cpu", "cpu_pressure",
          "memory", "memory_pressure", "connections", "admitted_rate"}
@@ -197,6 +197,33 @@ def test_a_request_is_in_flight_while_the_shop_has_it_and_not_while_its_client_s
         with held(gateway, 30, readers):
             wait_until(lambda: signal_of(gateway, "requests_in_flight")["value"] >= 30 and overload(gateway)["level"] > 0, what="those that wait")
         shop.thaw()
+
+
+def test_those_who_wait_for_another_requests_page_are_not_in_flight():
+    """They cost nothing: 200 connections that ask for a slow page, where 25 would raise the level."""
+    with Upstream(lambda request: Reply(200, "page", {"Cache-Control": "max-age=60"})) as shop, \
+            Gateway(settings={"workers": 1, **only("requests_in_flight", threshold=25)}) as gateway:
+        gateway.no_limits()
+        page = {"path": "/", "pool": "web", "cache": {"store": "pages"}, "first_byte_ms": 30000, "total_ms": 60000}
+        for path, document in (("caches/pages", {}), ("pools/web", {"endpoints": [{"address": shop.address}]}), ("routes/all", page)):
+            assert gateway.admin("PUT", f"/admin/v1/{path}", document).status == 201
+        shop.freeze()
+        with held(gateway, 200, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"):
+            wait_until(lambda: gateway.metric("penstock_connections") >= 200, what="all of them")
+            time.sleep(1)
+            assert 1 <= signal_of(gateway, "requests_in_flight")["value"] < 5 and overload(gateway)["level"] == 0
+        shop.thaw()
+
+
+def test_busy_processors_alone_do_not_raise_the_level():
+    """What hurts others is the loop's delay, which is not judged here."""
+    with processor(0.05) as prefix, Gateway(prefix=prefix, settings=only("process_cpu")) as gateway:
+        gateway.no_limits()
+        with Load(gateway, gateway.make_sale(stock=1), threads=24, timeout=30):
+            wait_until(lambda: values(gateway)["process_cpu"] > 0.8, 30, what="the share")
+            time.sleep(3)
+            assert overload(gateway)["level"] == 0 and max(series(gateway, "process_cpu")) > 0.8
+        gateway.kill()
 
 
 def test_time_in_which_no_worker_runs_is_loop_delay(gateway):
