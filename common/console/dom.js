@@ -6,7 +6,7 @@
  *   wide(label, node)                         what scrolls sideways on a narrow window, also by keyboard
  *   dialog(title, content, [{label, value, kind}]) -> Promise of the value chosen; null: closed
  *     kind: 'primary', 'danger' (takes something away) or none. `value` may be a function, run at the
- *     click: undefined leaves the dialog open (it says what is missing)
+ *     click: undefined leaves the dialog open (it says what is missing). Enter in a field is the last action
  *   notice('ok' | 'warn' | 'error', text)     at the foot of the page; 'ok' goes by itself
  *   confirm_change({what, difference, dry_run}) -> Promise of {reason}; null: not confirmed
  *     what: a sentence; difference: a node, or [{path, from, to}] (undefined: not there);
@@ -85,6 +85,14 @@ export function dialog(title, content, actions = [{label: t('dom.close'), value:
             box.close();
         }}, action.label);
         const box = el('dialog', {'aria-labelledby': id}, el('h2', {id}, title), el('div', {class: 'content'}, content), el('div', {class: 'actions'}, actions.map(button)));
+        /* Without preventDefault the same key would press what has the focus once the dialog is gone. */
+        box.addEventListener('keydown', event => {
+            if (event.key !== 'Enter' || event.isComposing || event.defaultPrevented || !event.target.matches('input:not([type=checkbox])'))
+                return;
+            event.preventDefault();
+            if (actions.length > 1 && !event.repeat)
+                box.querySelector(':scope > .actions button:last-child').click();
+        });
         box.addEventListener('close', () => {
             box.remove();
             back?.focus?.();
@@ -206,10 +214,6 @@ export async function confirm_change({what, difference, dry_run, kind = 'primary
         dry_run ? el('div', {class: 'dry-run'}, dry_run) : null,
         el('label', {class: 'field'}, el('span', {}, t('dom.reason')), reason), fault,
     ];
-    reason.addEventListener('keydown', event => {
-        if (event.key === 'Enter' && !event.isComposing)
-            reason.closest('dialog').querySelector('.actions button:last-child').click();
-    });
     return dialog(what, content, [{label: t('dom.cancel'), value: null}, {label: label ?? t('dom.change'), value: take, kind}]);
 }
 

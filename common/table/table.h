@@ -97,12 +97,19 @@ struct ps_member {
 /* The same of a list of strings, which is a struct ps_strings. */
 #define PS_AT_STRINGS(type, field) PS_AT(type, field.at), .count_at = offsetof(type, field.count)
 
+/* What an object inside means. */
+struct ps_group {
+    const char *name; /* "signals.loop_delay_ms" */
+    const char *text[PS_LANGUAGES];
+};
+
 /* Rows whose names begin alike up to a dot stand together: they are one object. */
 struct ps_table {
     const char *title; /* of the schema */
     const struct ps_member *members;
     size_t count;
-    size_t size; /* of the struct */
+    size_t size;                   /* of the struct */
+    const struct ps_group *groups; /* up to a name of NULL; NULL: nothing is said of them */
     /* A union: the enum at `tag_at` says to which rows it belongs (`when`). It is a row itself, the
      * first one, or, where rows are choices, follows from the one that is there. */
     bool has_tag;

@@ -294,6 +294,31 @@ static json_t *member_schema(const struct ps_member *member, enum ps_language la
     return ps_json_built(json, err);
 }
 
+/* NULL: nothing is said of the object. */
+static const char *group_text(const struct ps_table *table, const char *name, size_t len,
+                              enum ps_language language)
+{
+    for (const struct ps_group *group = table->groups; group != NULL && group->name != NULL;
+         group++)
+        if (strlen(group->name) == len && memcmp(group->name, name, len) == 0)
+            return group->text[language];
+    return NULL;
+}
+
+static json_t *members_schema(const struct ps_table *table, size_t first, size_t end, size_t lead,
+                              enum ps_language language);
+
+static json_t *group_schema(const struct ps_table *table, size_t first, size_t end, size_t lead,
+                            enum ps_language language)
+{
+    json_t *json = members_schema(table, first, end, lead, language);
+    const char *text = group_text(table, table->members[first].name, lead - 1, language);
+
+    return text == NULL || json == NULL
+               ? json
+               : ps_json_built(json, set(json, "description", json_string(text)));
+}
+
 static json_t *members_schema(const struct ps_table *table, size_t first, size_t end, size_t lead,
                               enum ps_language language)
 {
@@ -306,7 +331,7 @@ static json_t *members_schema(const struct ps_table *table, size_t first, size_t
         next = ps_table_group(table, i, end, lead, &len);
         bool group = ps_table_is_group(member, lead, len);
         err = json_object_setn_new(properties, member->name + lead, len,
-                                   group ? members_schema(table, i, next, lead + len + 1, language)
+                                   group ? group_schema(table, i, next, lead + len + 1, language)
                                          : member_schema(member, language));
         if (err == 0 && !group && (member->flags & PS_M_REQUIRED) != 0 && member->when == 0)
             err = json_array_append_new(required, json_stringn(member->name + lead, len));

@@ -51,6 +51,15 @@ int op_limit_forecast(const struct op_admin *admin, const struct cfg_limit_rule 
     return adm_forecast(deps->samples, rule, share, now_ns, &ret_forecast->says);
 }
 
+/* What `error` does not cover. NULL: nothing. */
+static const char *not_known(const struct adm_forecast *says)
+{
+    return says->one_key_dominates ? "most of it is one key's, for which one_in keys are counted"
+           : says->may_miss_keys   ? "one key in one_in was looked at: another one that sends very "
+                                     "much is not counted"
+                                   : NULL;
+}
+
 json_t *op_limit_forecast_json(const struct op_admin *admin, const struct cfg_limit_rule *rule)
 {
     struct op_forecast forecast;
@@ -58,11 +67,11 @@ json_t *op_limit_forecast_json(const struct op_admin *admin, const struct cfg_li
     if (op_limit_forecast(admin, rule, &forecast) < 0)
         return NULL;
     const struct adm_forecast *says = &forecast.says;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "source",
-                     forecast.from_trial ? "trial" : "sample", "seconds",
-                     (json_int_t)((says->took_ns + PS_NS_PER_S / 2) / PS_NS_PER_S), "seen",
-                     (json_int_t)says->seen, "refused", (json_int_t)says->refused, "error",
-                     (json_int_t)says->error, "one_in", (json_int_t)says->one_in);
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:s?}", "source", forecast.from_trial ? "trial" : "sample",
+        "seconds", (json_int_t)((says->took_ns + PS_NS_PER_S / 2) / PS_NS_PER_S), "seen",
+        (json_int_t)says->seen, "refused", (json_int_t)says->refused, "error",
+        (json_int_t)says->error, "one_in", (json_int_t)says->one_in, "not_known", not_known(says));
 }
 
 /* Adds what the rule of a dry run would have refused; a rule that is deleted refuses nothing. */

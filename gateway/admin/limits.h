@@ -15,7 +15,8 @@ struct op_forecast {
  * requests, and has counted for ten seconds. PS_E_NOMEM. */
 int op_limit_forecast(const struct op_admin *admin, const struct cfg_limit_rule *rule,
                       struct op_forecast *ret_forecast) PS_MUST_CHECK;
-/* The same as JSON: {"source","seconds","seen","refused","error","one_in"}. NULL: out of memory. */
+/* The same as JSON: {"source","seconds","seen","refused","error","one_in","not_known"}. NULL: out
+ * of memory. */
 json_t *op_limit_forecast_json(const struct op_admin *admin, const struct cfg_limit_rule *rule);
 
 #endif

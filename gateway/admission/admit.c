@@ -606,8 +606,10 @@ enum adm_gate adm_admit(struct adm_admission *admission)
 enum adm_gate adm_admit_look(struct adm_admission *admission)
 {
     for (size_t i = 0; i < PS_ARRAY_LEN(gates); i++) {
+        bool of_counter = gates[i].run == sold_out_gate || gates[i].run == sku_sold_out_gate;
         adm_look_begin(admission->look, gates[i].name);
-        enum adm_gate step = gates[i].run(admission);
+        enum adm_gate step =
+            of_counter && admission->look->before_opening ? ADM_GATE_PASS : gates[i].run(admission);
         adm_look_end(admission->look, admission, step);
         if (step == ADM_GATE_WAIT) {
             int64_t waits_ms = (admission->until_ns - admission->now_ns) / PS_NS_PER_MS;

@@ -25,6 +25,7 @@ struct adm_note {
 struct adm_look {
     void (*note)(const struct adm_note *note, void *ctx);
     void *ctx;
+    bool before_opening; /* the sale has no counter yet: its units are all there */
     /* Private. */
     const char *gate; /* that is asked now */
     bool noted;       /* it has noted a rule */

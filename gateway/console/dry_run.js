@@ -5,10 +5,10 @@ import {el, number, said} from './dom.js';
 import {t} from './words.js';
 
 /** What a changed limit would have refused in the last minute. */
-export function forecast_text({source, seconds, seen, refused, error, one_in}) {
+export function forecast_text({source, seconds, seen, refused, error, one_in, not_known}) {
     const figures = {seconds, seen: number(seen), refused: number(refused), error: number(error), one_in};
     const how = source === 'trial' ? 'dry.by_trial' : one_in === 1 ? 'dry.by_all' : 'dry.by_sample';
-    return `${t('dry.refused', figures)} ${t(how, figures)}`;
+    return [t('dry.refused', figures), ' ', t(how, figures), not_known ? [' ', said(not_known)] : null];
 }
 
 function feature_item({feature, uses_last_minute, while_off}) {

@@ -4,6 +4,9 @@
 import {add_said} from './dom.js';
 
 add_said([
+    ['most of it is one key\'s, for which one_in keys are counted', '大部分来自同一个键，按 one_in 个键计算'],
+    ['one key in one_in was looked at: another one that sends very much is not counted', '每 one_in 个键只看一个：其余键中发送量极大的不在其中'],
+    ['as planned: the sale has not opened yet', '按计划库存：活动尚未开售'],
     // With the words of an operator: before all others, which might fit those words.
     ['overridden by {}: {words}', '由 {} 临时覆盖：{words}'],
     // Verdicts: each title, when it is said, and what an operator does (gateway/answers/verdict.h).

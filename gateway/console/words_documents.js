@@ -160,7 +160,7 @@ add_words({
     'dry.refused': {en: 'In the last {seconds} s it would have refused {refused} of {seen} requests at this gateway.', zh: '在本网关，过去 {seconds} 秒的 {seen} 次请求中会拒绝 {refused} 次。'},
     'dry.by_trial': {en: 'Counted exactly by its trial.', zh: '由试运行精确计数。'},
     'dry.by_all': {en: 'Counted over all requests.', zh: '按全部请求计数。'},
-    'dry.by_sample': {en: 'Estimated from a sample (one key in {one_in}): at most {error} off, with 95 % confidence.', zh: '由抽样估计（每 {one_in} 个键取一个）：95% 置信度下误差不超过 {error}。'},
+    'dry.by_sample': {en: 'Sampled, one in {one_in}: at most {error} off, with 95 % confidence.', zh: '抽样（每 {one_in} 个取一个）：95% 置信度下误差不超过 {error}。'},
     'dry.levels': {en: 'What each level turns off', zh: '各级别关掉什么'},
     'dry.level': {en: 'Level {level}: {count} features off', zh: '级别 {level}：关掉 {count} 项功能'},
     'dry.level_nothing': {en: 'It turns nothing off.', zh: '不关掉任何功能。'},

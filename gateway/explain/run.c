@@ -5,7 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define WHY_MAX 256
+#define WHY_MAX (CFG_WHY_SIZE + 512) /* an override says its reason, too */
 
 /* --- what a gate has said --- */
 

@@ -65,6 +65,32 @@ static void on_judged(uint64_t handle, int err, const struct inv_answer *answer,
         look_at_repeat(look);
 }
 
+/* The counter is made at the opening, with the units of the document; nobody has any of them. */
+static void judge_at_opening(struct ord_look *look, const struct snap_sale *sale)
+{
+    static const struct ans_problem_detail planned = {
+        .text = "as planned: the sale has not opened yet"};
+    const struct ord_request *request = &look->request;
+    int64_t quantity = request->asked.quantity;
+    enum ans_verdict verdict = ANS_V_accepted;
+
+    look->left = sale->skus[request->asked.sku_index].stock;
+    if (quantity > request->cap || (request->sku_cap > 0 && quantity > request->sku_cap))
+        verdict = ANS_V_user_limit;
+    else if (quantity > look->left)
+        verdict = ANS_V_sold_out;
+    end_look(look, verdict, verdict == ANS_V_accepted ? &planned : NULL);
+}
+
+/* It is asked about a moment of the sale that is still to come, and nothing has opened the sale. */
+static bool is_before_opening(const struct ord_look *look, const struct snap_sale *sale)
+{
+    int64_t now_ms = ps_clock_wall_ms(look->request.deps->clock);
+
+    return sale->counter == NULL && !sale->unserved && now_ms < sale->opens_at_ms &&
+           look->wall_ms >= sale->opens_at_ms;
+}
+
 void ord_buy_look(struct ord_look *look, const struct snap_sale *sale)
 {
     struct ord_request *request = &look->request;
@@ -79,6 +105,7 @@ void ord_buy_look(struct ord_look *look, const struct snap_sale *sale)
     struct inv_answer answer;
 
     look->left = -1;
+    look->look->before_opening = is_before_opening(look, sale);
     switch (adm_admit_look(&admission)) {
     case ADM_GATE_DENY:
         look->on_verdict(look, admission.verdict);
@@ -91,6 +118,10 @@ void ord_buy_look(struct ord_look *look, const struct snap_sale *sale)
     }
     look->counter = sale->counter;
     ord_judge_terms(request, sale);
+    if (look->look->before_opening) {
+        judge_at_opening(look, sale);
+        return;
+    }
     struct inv_reservation reservation = ord_judge_reservation(request, sale->ttl_ms);
     int result = inv_store_judge(
         request->deps->store, sale->counter, &reservation,

@@ -115,7 +115,7 @@ bool page_is_out(struct page_request *page)
     const struct page_worker *worker = page->worker;
     enum cfg_feature feature = feature_of(doc->class);
 
-    if (page->route->is_out)
+    if (page->route->out != NULL)
         page->trouble = UP_TROUBLE_override;
     else if (feature != CFG_FEATURE_COUNT &&
              !adm_feature_on(worker->gates->overload, worker->shard, feature))

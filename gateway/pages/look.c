@@ -232,7 +232,8 @@ static void follow(struct page_look *look)
         return;
     if (page_is_out(page)) {
         look->verdict = page_give_up_verdict(page, &detail);
-        note(look, "class", ADM_GATE_DENY, detail.text);
+        note(look, "class", ADM_GATE_DENY,
+             look->route->out != NULL ? look->route->out : detail.text);
         fall_back(look);
         return;
     }

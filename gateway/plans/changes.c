@@ -180,10 +180,11 @@ static json_t *summary(const struct plan_run *run)
 {
     const struct cfg_run *is = run->run;
 
-    return json_pack("{s:s, s:s, s:s?, s:s?, s:O}", "plan", is->plan, "state",
+    return json_pack("{s:s, s:s, s:s?, s:s?, s:b, s:b, s:O}", "plan", is->plan, "state",
                      cfg_run_states[is->state], "end",
                      is->end != CFG_END_NONE ? cfg_run_ends[is->end] : NULL, "why", is->why,
-                     "changes", run->changes);
+                     "break_glass", (int)is->break_glass, "force", (int)is->force, "changes",
+                     run->changes);
 }
 
 void plan_run_line(struct cfg_change *change, const struct plan_run *run,

@@ -67,6 +67,7 @@ void up_table_drop(struct up_table *table)
         cache_drop(table->routes[i].cache);
         free(table->routes[i].fallback);
         free(table->routes[i].splits);
+        free(table->routes[i].out);
         cfg_route_drop(table->routes[i].doc);
     }
     free(table->pools);

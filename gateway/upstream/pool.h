@@ -158,7 +158,7 @@ struct up_route_view {
     struct up_route *live;                /* its figures, which outlive versions of its document */
     struct up_target *own;                /* those of the route's own pool; route_figures.h */
     struct cache *cache;                  /* NULL: none */
-    bool is_out;                          /* by an override: its fallbacks answer */
+    char *out; /* by what override its fallbacks answer, for people; NULL: the pool answers */
 };
 
 struct up_table {

@@ -271,6 +271,23 @@ static uint32_t share_of(const struct cfg_store *store, const struct cfg_route *
     return (uint32_t)cfg_overridden(store, CFG_OVERRIDE_SPLIT, of, (int)split->per_mille);
 }
 
+/* Who has turned its pool off, and until when. PS_E_NOMEM. */
+static int note_override(const struct cfg_store *store, struct up_route_view *route)
+{
+    const struct cfg_doc *doc = cfg_override_find(store, CFG_OVERRIDE_FALLBACK, route->doc->name);
+    char until[PS_TIME_LEN + 1];
+
+    if (doc == NULL)
+        return 0;
+    ps_time_format(cfg_override_of(doc)->until_ms, until);
+    const char *run = cfg_override_of(doc)->run, *why = doc->by.why;
+    return asprintf(&route->out, "the override %s of %s%s, until %s%s%s",
+                    cfg_override_of(doc)->target, run[0] != '\0' ? "the run " : "",
+                    run[0] != '\0' ? run : doc->by.who, until, why[0] != '\0' ? ": " : "", why) < 0
+               ? PS_E_NOMEM
+               : 0;
+}
+
 static int fill_route(const struct up_registry *registry, const struct cfg_store *store,
                       const struct up_table *table, const struct cfg_doc *doc,
                       struct up_route_view *ret_route)
@@ -292,7 +309,8 @@ static int fill_route(const struct up_registry *registry, const struct cfg_store
             (struct up_split_view){.as = &route->splits[i],
                                    .pool = pool_of(table, route->splits[i].pool, route),
                                    .per_mille = share_of(store, route, &route->splits[i])};
-    ret_route->is_out = cfg_override_find(store, CFG_OVERRIDE_FALLBACK, route->name) != NULL;
+    if (note_override(store, ret_route) < 0)
+        return PS_E_NOMEM;
     if (registry->deps.caches != NULL && route->cache.store[0] != '\0')
         ret_route->cache = caches_find(registry->deps.caches, route->cache.store);
     if (ret_route->cache != NULL)

@@ -238,6 +238,19 @@ static void a_gateway_of_a_cluster_forecasts_with_its_share(void **state)
     assert_near(says.refused, 2000 - 20 * 25 - 25, 3);
 }
 
+static void what_is_sampled_is_never_said_to_be_exact(void **state)
+{
+    (void)state;
+    set_rule(CFG_LIMIT_TOKEN_BUCKET, CFG_LIMIT_KEY_USER, 1000, 1000);
+    pass(40, 20000, 20000); /* nobody reaches that */
+    struct adm_forecast says = forecast();
+    assert_int_equal(says.refused, 0);
+    assert_true(says.one_in > 1 && says.error >= 3 * says.one_in);
+    assert_true(says.may_miss_keys && !says.one_key_dominates);
+    rule.mode = CFG_LIMIT_OFF; /* which refuses nothing for certain */
+    assert_int_equal(forecast().error, 0);
+}
+
 /* The level falls again, and what was noted before counts by the level of now's minute. */
 static void after_a_storm_the_sample_becomes_exact_again(void **state)
 {
@@ -260,6 +273,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_the_rules_own_requests_count, begin, end),
         cmocka_unit_test_setup_teardown(requests_older_than_a_minute_do_not_count, begin, end),
         cmocka_unit_test_setup_teardown(many_keys_are_sampled_within_the_stated_error, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_sampled_is_never_said_to_be_exact, begin, end),
         cmocka_unit_test_setup_teardown(what_all_share_is_sampled_within_the_stated_error, begin,
                                         end),
         cmocka_unit_test_setup_teardown(a_gateway_of_a_cluster_forecasts_with_its_share, begin,

@@ -3,7 +3,12 @@
  *
  * The error is that of the sum of a simple random sample of keys (W. G. Cochran, "Sampling
  * Techniques", 3rd ed., 1977, chapter 9, with the variance of each key estimated by its own
- * square): with p = 2^-level and r_k refused requests of key k, sqrt((1 - p) * sum(r_k^2)) / p. */
+ * square): with p = 2^-level and r_k refused requests of key k, sqrt((1 - p) * sum(r_k^2)) / p.
+ *
+ * Where nothing was refused in the sample that formula says 0, although keys outside of it may be.
+ * So the error is at least 3 / p ("rule of three": J. A. Hanley and A. Lippman-Hand, "If nothing
+ * goes wrong, is everything all right?", JAMA 249, 1983), and a key that sends very much may be
+ * missing all the same: `may_miss_keys`. */
 #include "gateway/admission/limits/forecast.h"
 
 #include "gateway/admission/limits/limit_set.h"
@@ -70,13 +75,14 @@ static void sort(struct adm_limit_sampled *requests, size_t count,
 }
 
 struct refused {
-    double all, squares; /* of each key's number */
+    double all, squares, most; /* of each key's number */
 };
 
 static void add_key(struct refused *refused, double of_key)
 {
     refused->all += of_key;
     refused->squares += of_key * of_key;
+    refused->most = of_key > refused->most ? of_key : refused->most;
 }
 
 /* --- Users and addresses. --- */
@@ -217,11 +223,17 @@ int adm_forecast(const struct adm_limit_samples *samples, const struct cfg_limit
     else
         play_together(rule, share, &view, &refused);
     free(view.at);
-    *ret_forecast = (struct adm_forecast){
-        .took_ns = now_ns - view.from_ns,
-        .seen = seen,
-        .refused = (int64_t)(refused.all * one_in + 0.5),
-        .error = (int64_t)ceil(2 * one_in * sqrt(refused.squares * (1 - 1 / one_in))),
-        .one_in = (int64_t)one_in};
+    bool by_key = rule->key == CFG_LIMIT_KEY_USER || rule->key == CFG_LIMIT_KEY_IP;
+    double error = 2 * one_in * sqrt(refused.squares * (1 - 1 / one_in));
+    if (one_in > 1 && rule->mode != CFG_LIMIT_OFF && error < 3 * one_in)
+        error = 3 * one_in;
+    *ret_forecast = (struct adm_forecast){.took_ns = now_ns - view.from_ns,
+                                          .seen = seen,
+                                          .refused = (int64_t)(refused.all * one_in + 0.5),
+                                          .error = (int64_t)ceil(error),
+                                          .may_miss_keys = error > 0 && by_key,
+                                          .one_key_dominates =
+                                              error > 0 && by_key && refused.most * 2 > refused.all,
+                                          .one_in = (int64_t)one_in};
     return 0;
 }

@@ -88,11 +88,17 @@ static const struct ps_member members[] = {
     {"highest", PS_M_STRING, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"The signal with the highest share", "对应的信号"}},
     {"history", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"The last minutes, with ?history", "最近几分钟的数据，需带 ?history"}},
 };
+#define SIGNAL_GROUP(signal, name, unit, threshold, weight, source, zh) {"signals." #name, {source, zh}},
+static const struct ps_group groups[] = {
+    {"signals", {"What is measured each tick, and from what value on it hurts buyers", "每个周期测量的信号，以及从多大的值开始影响买家"}},
+    SIGNALS(SIGNAL_GROUP)
+    {0}};
 /* clang-format on */
 static const struct ps_table table = {.title = "overload",
                                       .members = members,
                                       .count = PS_ARRAY_LEN(members),
                                       .size = sizeof(struct cfg_overload),
+                                      .groups = groups,
                                       .check = check_ladder};
 
 const struct cfg_kind cfg_kind_overload = {

@@ -367,6 +367,9 @@ static const struct ps_member members[] = {
     {"panic_since", PS_M_TIME, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"Since when all endpoints are used", "起始时间"}},
     {"discovered", PS_M_FREE, .flags = PS_M_MEASURED | PS_M_NULLABLE, .text = {"The result of the last discovery", "自动发现的结果"}},
 };
+static const struct ps_group groups[] = {
+    {"outlier", {"When an endpoint whose answers fail, or are slow, is not used for a while", "应答失败或过慢的端点何时被暂时停用"}},
+    {0}};
 /* clang-format on */
 
 static void check_pool(struct ps_table_at *at, void *object)
@@ -385,6 +388,7 @@ static const struct ps_table pool_table = {.title = "pool",
                                            .members = members,
                                            .count = PS_ARRAY_LEN(members),
                                            .size = sizeof(struct cfg_pool),
+                                           .groups = groups,
                                            .check = check_pool};
 
 static void pool_free(void *parsed)

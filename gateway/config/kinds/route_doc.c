@@ -339,13 +339,21 @@ static void check_route(struct ps_table_at *at, void *object)
 
 static const char *const matches[] = {"prefix", "exact", NULL};
 
+/* As check_path, which says what is wrong; what depends on `match` is not in it. */
+static const struct ps_format path_format = {
+    .rule = {"a path as requests have it: percent-encoded, without a query, and without . and .. "
+             "as segments",
+             "请求中的路径：经百分号编码，不含查询串，且没有 . 和 .. 段"},
+    .pattern = "^(?!/(v1|livez|readyz)(/|$))(?!.*/\\.\\.?(/|$))/"
+               "([A-Za-z0-9\\-._~!$&'()*+,;=:@/]|%(?!00)[0-9A-Fa-f]{2})*$"};
+
 /* clang-format off */
 #define HEADERS(member, what, zh) \
     {#member ".set", PS_M_MAP, AT(member.set), .count_at = offsetof(struct cfg_route, member.set_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_set_item, .fallback = "{}", .example = "{\"X-Shop\":\"spring\"}", .text = {"Fields of " what " that are set; they replace existing ones", zh "中要设置的头字段，替换原值"}}, \
     {#member ".remove", PS_M_LIST, AT(member.remove), .count_at = offsetof(struct cfg_route, member.remove_count), .max = CFG_HEADER_RULES_MAX, .item = &cfg_header_remove_item, .fallback = "[]", .example = "[\"Cookie\"]", .text = {"Fields of " what " that are removed", zh "中要移除的头字段"}}
 static const struct ps_member members[] = {
     {"host", PS_M_STRING, AT(host), .flags = PS_M_NULLABLE, .min = 1, .max = HOST_MAX_LEN, .format = &cfg_format_host, .example = "\"shop.example\"", .text = {"Serves requests for this host; null: for any host", "匹配的主机名；null：任意"}},
-    {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .example = "\"/p/\"", .text = {"Serves requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
+    {"path", PS_M_STRING, AT(path), .flags = PS_M_REQUIRED, .min = 1, .max = PATH_MAX_LEN, .format = &path_format, .example = "\"/p/\"", .text = {"Serves requests for this path; a prefix ends with a slash", "匹配的路径；前缀须以斜杠结尾"}},
     {"match", PS_M_ENUM, AT(exact), .words = matches, .fallback = "\"prefix\"", .text = {"prefix: every path that begins with it; exact: the path alone", "前缀匹配或精确匹配"}},
     {"methods", PS_M_SET, AT(methods), .words = method_names, .fallback = "[\"GET\",\"HEAD\"]", .text = {"Serves requests with these methods", "匹配的请求方法"}},
     {"class", PS_M_ENUM, AT(class), .words = cfg_route_class_names, .fallback = "\"normal\"", .text = {"How important it is: the ladder turns off extra first, core never", "重要程度：降级时先关闭 extra，core 从不关闭"}},
@@ -365,11 +373,16 @@ static const struct ps_member members[] = {
     {"returned", PS_M_LIST, .flags = PS_M_LIVE, .text = {"Splits that were returned to the route's pool", "已自动收回的分流"}},
     {"figures", PS_M_FREE, .flags = PS_M_MEASURED, .text = {"Its requests and answers", "请求与应答的统计"}},
 };
+static const struct ps_group groups[] = {
+    {"request_headers", {"Header fields of requests that the gateway changes before it asks the pool", "转发给池之前对请求头字段的修改"}},
+    {"response_headers", {"Header fields of answers that the gateway changes before clients get them", "返回给客户端之前对应答头字段的修改"}},
+    {0}};
 /* clang-format on */
 static const struct ps_table table = {.title = "route",
                                       .members = members,
                                       .count = PS_ARRAY_LEN(members),
                                       .size = sizeof(struct cfg_route),
+                                      .groups = groups,
                                       .check = check_route};
 
 static int route_state(void *parsed, const json_t *state, struct ps_faults *faults)

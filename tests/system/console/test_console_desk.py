@@ -171,6 +171,25 @@ def test_an_override_is_set_on_what_exists_and_ended_by_its_button(desk, desk_ga
     assert "limit:status" not in desk_gateway.overrides()
 
 
+def test_enter_in_a_reason_does_the_thing_once_and_opens_nothing(desk, desk_gateway):
+    """Also in the dialogs that ask for more than a reason, and where the focus goes back to the button that opened it."""
+    desk_gateway.override("limit:status", "off")
+    desk.go("overrides")
+    desk.press("End: limit:status")
+    desk.page.get_by_role("dialog").get_by_role("textbox").fill("it is over")
+    desk.page.keyboard.press("Enter")
+    desk.said("has ended")
+    assert desk.page.get_by_role("dialog").count() == 0 and "limit:status" not in desk_gateway.overrides()
+    sale = desk_gateway.make_sale()
+    desk.go(f"sales/{sale}")
+    desk.press("Pause")
+    desk.page.get_by_role("dialog").get_by_role("textbox").fill("a test")
+    desk.page.keyboard.press("Enter")
+    wait_until(lambda: desk_gateway.sale(sale)["state"] == "paused")
+    desk.settle()
+    assert desk.page.get_by_role("dialog").count() == 0
+
+
 def test_a_wrong_override_is_refused_beside_the_form(desk, desk_gateway):
     desk.go("overrides")
     desk.page.fill("#override-ttl", "forever")

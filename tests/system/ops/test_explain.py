@@ -98,6 +98,19 @@ def test_the_time_moves_the_phase(gateway):
     assert gate(order(gateway, sale, at=rfc3339(3700)), "phase")["verdict"] == "pass"
 
 
+def test_a_time_after_the_opening_says_what_would_happen_then(gateway):
+    """The counter is made at the opening: until then the units are those of the document, and nobody has any."""
+    sale = gateway.make_sale(stock=2, opens_in=3600, wait=False, per_user_cap=3)
+    then = rfc3339(3700)
+    answer = order(gateway, sale, at=then)
+    assert (answer["verdict"], answer["status"]) == ("accepted", 202), answer
+    assert last(answer)["gate"] == "counter" and last(answer)["left"] == 2 and "as planned" in last(answer)["why"]
+    assert order(gateway, sale, at=then, quantity=3)["verdict"] == "sold_out"
+    assert order(gateway, sale, at=then, quantity=4)["verdict"] == "user_limit"
+    assert order(gateway, sale, at=then, sku="boat")["verdict"] == "not_found"
+    assert order(gateway, sale)["verdict"] == "not_started"
+
+
 def test_the_counter_says_who_has_reached_their_limit_and_what_is_left(gateway):
     sale = gateway.make_sale(stock=3, per_user_cap=2)
     assert last(order(gateway, sale, quantity=3))["verdict"] == "user_limit"
@@ -240,6 +253,22 @@ def test_asking_for_a_page_sends_and_counts_nothing(pages):
     kept = ("penstock_pages_total", "penstock_cache_", "penstock_feature_uses", "penstock_answers_total", "penstock_pool_")
     same = [line for line in figures.splitlines() if line.startswith(kept)]
     assert same == [line for line in pages.admin("GET", "/metrics").text.splitlines() if line.startswith(kept)]
+
+
+def test_a_route_that_a_colleague_has_taken_out_says_who_and_until_when(pages):
+    pages.override("fallback:extra", "on", reason="the till is mended")
+    try:
+        until = pages.overrides()["fallback:extra"]["until"]
+        wait_until(lambda: gate_names(page(pages, "/extra/9"), "class"))
+        why = gate(page(pages, "/extra/9"), "class")["why"]
+        assert why.startswith("the override fallback:extra of ") and f"until {until}" in why and why.endswith(": the till is mended"), why
+        assert get(pages, "/extra/9").headers["penstock-fallback"].endswith("why=override")
+    finally:
+        pages.end_override("fallback:extra")
+
+
+def gate_names(answer, name):
+    return any(gate["gate"] == name for gate in answer["gates"])
 
 
 def test_a_path_of_the_api_is_explained_by_its_gates(pages):

@@ -92,6 +92,9 @@ def test_a_run_waits_for_other_tokens_and_broken_glass_is_counted(gateway):
     before = gateway.metric("penstock_plan_break_glass_total")
     run = start(gateway, "two", break_glass=True, reason="it burns")
     assert in_force(gateway) and gateway.metric("penstock_plan_break_glass_total") == before + 1
+    lines = [json.loads(line) for line in gateway.admin("GET", "/admin/v1/audit-log?limit=1000").text.splitlines()]
+    (line,) = [line for line in lines if line["action"] == "plan.start" and line["target"] == f"runs/{run}"]
+    assert (line["to"]["break_glass"], line["to"]["force"], line["why"]) == (True, False, "it burns"), line
     lay_hand_on(gateway, run, "revert")
 
 

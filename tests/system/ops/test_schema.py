@@ -57,6 +57,8 @@ BAD = [
     ("pool", "bad", POOL | {"discovery": {"srv": "b", "port": 80}}),
     ("pool", "bad", POOL | {"discovery": {"dns": "b"}}),
     ("route", "bad", {"pool": "web"}),
+    *[("route", "bad", {"path": path, "pool": "web"}) for path in ("bad", "/a b/", "/a?b/", "/a/../b/", "/./", "/%0g/", "/%00/", "/v1/", "/v1/x/", "/春/")],
+    ("route", "bad", {"path": "/livez", "match": "exact", "pool": "web"}),
     ("route", "bad", {"path": "/x/", "pool": "web", "fallback": [{"kind": "problem", "status": 503}]}),
     ("route", "bad", {"path": "/x/", "pool": "web", "fallback": [{"kind": "pool"}]}),
     ("plan", "bad", {"title": "x", "steps": [], "ttl_s": 1}),
@@ -118,6 +120,20 @@ def test_what_only_reading_shows_is_marked(validators):
             assert validators[kind].schema["properties"][member]["readOnly"] is True
     assert validators["sale"].schema["properties"]["skus"]["items"]["properties"]["held"]["readOnly"] is True
     assert validators["block_ip"].schema["properties"]["ttl_s"]["writeOnly"] is True
+
+
+def silent(schema, path=""):
+    """The members of a schema, and of objects in it, that do not say what they are."""
+    for name, member in schema.get("properties", {}).items():
+        if not member.get("description"):
+            yield f"{path}/{name}"
+        yield from silent(member, f"{path}/{name}")
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_member_of_a_schema_says_what_it_is(gateway, language):
+    wrong = [f"{kind}{member}" for kind in PLACES for member in silent(gateway.admin("GET", f"/admin/v1/schema/{kind}?language={language}").json)]
+    assert not wrong, wrong
 
 
 def test_a_schema_speaks_chinese_too(gateway):
