@@ -13,7 +13,8 @@
 enum ps_member_type {
     PS_M_BOOL,   /* bool */
     PS_M_TRUE,   /* nothing is stored: true, or left out */
-    PS_M_INT,    /* an integer of 2, 4 or 8 bytes; signed where `min` is below 0 */
+    PS_M_INT,    /* an integer of 2, 4 or 8 bytes; signed where `min` is below 0. Of unit "s" it is
+                    how long, and may be written as text (duration.h) */
     PS_M_NUMBER, /* double */
     PS_M_SHARE,  /* uint32_t, per mille: a number in steps of 0.001 */
     PS_M_TIME,   /* int64_t, milliseconds of the wall clock; INT64_MAX is null */

@@ -4,6 +4,8 @@
 
 #include "common/table/table.h"
 
+#include <string.h>
+
 static inline void *ps_member_field(const struct ps_member *member, const void *object)
 {
     return (char *)(uintptr_t)object + member->offset;
@@ -13,6 +15,12 @@ static inline void *ps_member_field(const struct ps_member *member, const void *
 static inline size_t *ps_member_count(const struct ps_member *member, const void *object)
 {
     return (size_t *)(void *)((char *)(uintptr_t)object + member->count_at);
+}
+
+/* It says how long, in seconds: a text may stand for the number (duration.h). */
+static inline bool ps_member_is_duration(const struct ps_member *member)
+{
+    return member->type == PS_M_INT && member->unit[0] != NULL && strcmp(member->unit[0], "s") == 0;
 }
 
 /* Rows [first, end) are members of one object, behind `lead` bytes of their names. The next one is

@@ -2,6 +2,7 @@
 #include "common/table/table_internal.h"
 
 #include "common/text/buf.h"
+#include "common/text/duration.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,6 +50,9 @@ static void describe_number(const struct ps_member *member, enum ps_language lan
             member->min, member->max, gap, unit);
     else if (*unit != '\0')
         put(buf, language == PS_CHINESE ? "，单位 %s" : " of %s", unit);
+    if (ps_member_is_duration(member))
+        ps_buf_puts(buf, language == PS_CHINESE ? "，或如 \"10m\" 的文本"
+                                                : ", or a text such as \"10m\"");
 }
 
 static void describe_string(const struct ps_member *member, enum ps_language language,
@@ -213,7 +217,10 @@ static json_t *entries_schema(const struct ps_member *member, enum ps_language l
 
 static json_t *number_schema(const struct ps_member *member)
 {
-    json_t *json = typed(member->type == PS_M_INT ? "integer" : "number");
+    bool text = ps_member_is_duration(member);
+    json_t *json = text ? json_pack("{s:[s, s], s:s}", "type", "integer", "string", "pattern",
+                                    PS_DURATION_PATTERN)
+                        : typed(member->type == PS_M_INT ? "integer" : "number");
 
     return ps_json_built(json, set_bounds(json, member, "minimum", "maximum"));
 }
@@ -261,6 +268,8 @@ static json_t *with_null(json_t *schema)
     int err = 0;
 
     /* What is required of an object holds of null, too: all of several choices. */
+    if (json_is_array(type))
+        return ps_json_built(schema, json_array_append_new(type, json_string("null")));
     if (!json_is_string(type) || json_object_get(schema, "oneOf") != NULL)
         return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "type", "null");
     err = set(schema, "type", json_pack("[O, s]", type, "null"));

@@ -313,7 +313,8 @@ static bool read_typed(struct ps_table_at *at, const char *place, const struct p
     case PS_M_TRUE:
         return json_is_true(value);
     case PS_M_INT:
-        if (!ps_json_whole(value, &whole) || !in_bounds(member, (double)whole))
+        if (!(ps_member_is_duration(member) ? ps_json_seconds : ps_json_whole)(value, &whole) ||
+            !in_bounds(member, (double)whole))
             return false;
         ps_member_set_int(member, object, whole);
         return true;

@@ -3,6 +3,8 @@
  * nesting deeper than 2,048 levels. A reader keeps the first fault, or all, and notes what it was
  * asked for, so that a whole object is read with one check at its end. */
 #include "common/text/json.h"
+
+#include "common/text/duration.h"
 #include "common/clock.h"
 #include "common/text/utf8.h"
 
@@ -161,6 +163,31 @@ void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min,
         return;
     }
     *ret = number;
+}
+
+bool ps_json_seconds(const json_t *value, int64_t *ret_s)
+{
+    return json_is_string(value)
+               ? ps_duration_read(json_string_value(value), json_string_length(value), ret_s) == 0
+               : ps_json_whole(value, ret_s);
+}
+
+void ps_json_duration(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
+                      int64_t *ret_s)
+{
+    const json_t *value = ask_member(reader, member);
+    int64_t seconds;
+
+    if (value == NULL)
+        return;
+    if (!ps_json_seconds(value, &seconds))
+        ps_json_fault(reader, member,
+                      "must be a whole number of seconds, or a text such as \"10m\" (s, m, h, d)");
+    else if (seconds < min || seconds > max)
+        ps_json_fault(reader, member, "must be between %lld and %lld seconds", (long long)min,
+                      (long long)max);
+    else
+        *ret_s = seconds;
 }
 
 void ps_json_number(struct ps_json_reader *reader, const char *member, double min, double max,

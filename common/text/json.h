@@ -22,6 +22,9 @@ int ps_json_load(const char *path, size_t max, json_t **ret_json,
  * Schema 5.0 is an integer. */
 bool ps_json_whole(const json_t *value, int64_t *ret);
 
+/* The same in seconds, of a number or of a text (duration.h). */
+bool ps_json_seconds(const json_t *value, int64_t *ret_s);
+
 /* A reader of one object that remembers where it stands and which members it has been asked for, so
  * that unknown members can be refused. Members that are absent leave the output untouched, and so
  * do faulty ones. With ps_json_reader_init errors stick: after the first fault every call does
@@ -45,6 +48,9 @@ bool ps_json_has(struct ps_json_reader *reader, const char *member);
 /* Whole numbers only; outside [min, max] is a fault that names both ends. */
 void ps_json_int(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
                  int64_t *ret);
+/* How long: seconds as a whole number, or a text (duration.h), with the same bounds. */
+void ps_json_duration(struct ps_json_reader *reader, const char *member, int64_t min, int64_t max,
+                      int64_t *ret_s);
 /* Any number, a whole one too, with the same bounds. */
 void ps_json_number(struct ps_json_reader *reader, const char *member, double min, double max,
                     double *ret);

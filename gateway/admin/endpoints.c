@@ -158,7 +158,7 @@ static bool read_wanted(struct op_request *request, const struct endpoint *endpo
     int64_t ttl_s = CFG_REGISTRATION_TTL_S, weight = 1;
 
     ps_json_reader_init_all(&reader, request->body, "", &faults);
-    ps_json_int(&reader, "ttl_s", 1, CFG_REGISTRATION_TTL_MAX_S, &ttl_s);
+    ps_json_duration(&reader, "ttl_s", 1, CFG_REGISTRATION_TTL_MAX_S, &ttl_s);
     ps_json_int(&reader, "weight", 0, CFG_WEIGHT_MAX, &weight);
     if (ps_json_done(&reader) < 0 || faults.count > 0) {
         op_faults(request, ANS_V_invalid, &faults);

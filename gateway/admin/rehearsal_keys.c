@@ -36,7 +36,8 @@ static bool read_wanted(struct op_request *request, int64_t *ret_until_ms, struc
         return false;
     }
     ps_json_reader_init(&reader, request->body, "", &fault);
-    ps_json_int(&reader, "ttl_s", CFG_REHEARSAL_KEY_TTL_MIN_S, CFG_REHEARSAL_KEY_TTL_MAX_S, &ttl_s);
+    ps_json_duration(&reader, "ttl_s", CFG_REHEARSAL_KEY_TTL_MIN_S, CFG_REHEARSAL_KEY_TTL_MAX_S,
+                     &ttl_s);
     ps_json_text(&reader, "note", CFG_REHEARSAL_NOTE_MAX, ret_note);
     if (ps_json_done(&reader) < 0) {
         op_fault(request, ANS_V_invalid, &fault);

@@ -145,8 +145,8 @@ static bool read_asked(struct op_request *request, struct plan_asked *ret_asked)
     if (json_is_null(json_object_get(body, "ttl_s")))
         (void)json_object_del(body, "ttl_s");
     ps_json_reader_init_all(&reader, body, "", &faults);
-    ps_json_int(&reader, "ttl_s", 1, CFG_PLAN_TTL_MAX_S, &ret_asked->ttl_s);
-    ps_json_int(&reader, "arm_ttl_s", 1, CFG_RUN_ARM_MAX_S, &ret_asked->arm_ttl_s);
+    ps_json_duration(&reader, "ttl_s", 1, CFG_PLAN_TTL_MAX_S, &ret_asked->ttl_s);
+    ps_json_duration(&reader, "arm_ttl_s", 1, CFG_RUN_ARM_MAX_S, &ret_asked->arm_ttl_s);
     ps_json_bool(&reader, "force", &ret_asked->force);
     ps_json_bool(&reader, "break_glass", &ret_asked->break_glass);
     (void)ps_json_has(&reader, "reason");

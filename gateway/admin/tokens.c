@@ -94,7 +94,7 @@ static void read_end(struct ps_json_reader *reader, int64_t now_ms, int64_t *ret
         ps_json_fault(reader, "expires_at", "has passed already");
     if (ttl == NULL || json_is_null(ttl))
         return;
-    ps_json_int(reader, "ttl_s", 1, OP_TOKEN_TTL_MAX_S, &ttl_s);
+    ps_json_duration(reader, "ttl_s", 1, OP_TOKEN_TTL_MAX_S, &ttl_s);
     if (*ret_expires_at_ms != INT64_MAX)
         ps_json_fault(reader, "ttl_s", "must be absent beside expires_at: give one of the two");
     else if (ttl_s > 0)
@@ -222,7 +222,7 @@ static void delete_token(struct op_request *request)
 const struct op_part op_tokens_part = {
     .routes = (const struct op_route[]){
         {"/admin/v1/whoami",    SRV_GET,    OP_ROLE_VIEWER, 0,                          whoami},
-        {"/admin/v1/tokens",    SRV_GET,    OP_ROLE_ADMIN,  0,                          list_tokens},
+        {"/admin/v1/tokens",    SRV_GET,    OP_ROLE_OPERATOR, 0,                        list_tokens},
         {"/admin/v1/tokens",    SRV_POST,   OP_ROLE_ADMIN,  OP_CHANGES | OP_NEEDS_BODY, new_token},
         {"/admin/v1/tokens/{}", SRV_DELETE, OP_ROLE_ADMIN,  OP_CHANGES,                 delete_token},
         {0}},

@@ -163,7 +163,7 @@ function text_control(of, value) {
     const control = is_long
         ? el('textarea', attributes(of, {rows: '4', spellcheck: 'false', oninput}), shown)
         : el('input', attributes(of, {type: 'text', value: shown, autocomplete: 'off', spellcheck: 'false', oninput,
-                                      inputmode: types(schema).includes('integer') ? 'numeric' : null,
+                                      inputmode: types(schema).includes('integer') && !types(schema).includes('string') ? 'numeric' : null,
                                       placeholder: schema.default !== undefined ? String(schema.default)
                                           : schema.format === 'date-time' ? '2030-11-11T12:00:00Z' : null,
                                       list: list && list.id}));

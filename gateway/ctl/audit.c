@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int add_line(struct ctl_table *table, const char *line, size_t len)
+static int add_line(const struct ctl *ctl, struct ctl_table *table, const char *line, size_t len)
 {
     static const char *const members[] = {"seq", "at", "who", "peer", "action", "target", "why"};
     struct ps_fault fault;
@@ -17,13 +17,15 @@ static int add_line(struct ctl_table *table, const char *line, size_t len)
 
     if (ps_json_parse(line, len, &json, &fault) < 0)
         return ctl_say(CTL_AWAY, "a line of the answer is not valid JSON: %s", fault.text);
-    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++)
-        ctl_table_add_json(table, json_object_get(json, members[i]));
+    for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
+        const json_t *value = json_object_get(json, members[i]);
+        ctl_table_add_json(table, strcmp(members[i], "who") == 0 ? ctl_who(ctl, value) : value);
+    }
     json_decref(json);
     return CTL_OK;
 }
 
-static int print_lines(const char *text, size_t len)
+static int print_lines(const struct ctl *ctl, const char *text, size_t len)
 {
     struct ctl_table table = {.columns = 7};
     int exit = CTL_OK;
@@ -34,7 +36,7 @@ static int print_lines(const char *text, size_t len)
     for (const char *at = text, *end = text + len; exit == CTL_OK && at < end;) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t line = (size_t)((stop != NULL ? stop : end) - at);
-        exit = add_line(&table, at, line);
+        exit = add_line(ctl, &table, at, line);
         at += line + 1;
     }
     int printed = ctl_table_print(&table, stdout);
@@ -58,7 +60,7 @@ int ctl_audit_show(struct ctl *ctl)
     if (exit == CTL_OK && options->output != NULL && strcmp(options->output, "ndjson") == 0)
         (void)fwrite(reply.text, 1, reply.len, stdout);
     else if (exit == CTL_OK)
-        exit = print_lines(reply.text, reply.len);
+        exit = print_lines(ctl, reply.text, reply.len);
     ctl_reply_done(&reply);
     return exit;
 }

@@ -69,6 +69,35 @@ int ctl_override_show(struct ctl *ctl)
     return ctl_send_and_print(ctl, &call, NULL);
 }
 
+/* Each pool's `live`, with the pool's name. */
+int ctl_endpoints(struct ctl *ctl)
+{
+    const char *pool = ctl->args[0];
+    const struct ctl_call call = {.path = "/admin/v1/pools{+}{}",
+                                  .args = {pool != NULL ? "/" : "", pool}};
+    json_t *all = json_array(), *doc, *one;
+    struct ctl_reply reply;
+    const char *name;
+    size_t i;
+    int exit = ctl_send(ctl, &call, &reply);
+    json_t *pools = pool != NULL && exit == CTL_OK
+                        ? json_pack("{s:O}", pool, reply.json)
+                        : json_incref(json_object_get(reply.json, "pools"));
+
+    json_object_foreach(pools, name, doc) json_array_foreach(json_object_get(doc, "live"), i, one)
+    {
+        (void)json_object_set_new(one, "pool", json_string(name));
+        (void)json_array_append(all, one);
+    }
+    if (exit == CTL_OK)
+        exit = ctl_print(ctl, all,
+                         "pool address state breaker weight_now in_flight errors p99_ms since why");
+    json_decref(pools);
+    json_decref(all);
+    ctl_reply_done(&reply);
+    return exit;
+}
+
 int ctl_endpoint_put(struct ctl *ctl)
 {
     const struct ctl_options *options = &ctl->options;

@@ -3,6 +3,7 @@
  * which options it takes. */
 #include "gateway/ctl/commands.h"
 
+#include "common/text/duration.h"
 #include "common/text/json.h"
 
 #include <ctype.h>
@@ -16,7 +17,23 @@
 #define TEXT      ps_flag_set_text
 #define BOOL      ps_flag_set_bool
 #define INT       ps_flag_set_int
+#define LONG      set_duration
 #define YEARS_10  315360000
+
+/* Seconds, or a text with its unit. */
+static int set_duration(const struct ps_flag *flag, const char *value, void *field,
+                        struct ps_fault *fault)
+{
+    int64_t seconds;
+
+    if (ps_duration_read(value, strlen(value), &seconds) < 0)
+        return ps_flag_set_int(flag, value, field, fault);
+    if (seconds < flag->min || seconds > flag->max)
+        return ps_fault(fault, PS_E_INVALID, flag->name, "\"%s\" is not from %lld to %lld seconds",
+                        value, (long long)flag->min, (long long)flag->max);
+    *(int64_t *)field = seconds;
+    return 0;
+}
 
 /* clang-format off */
 const struct ps_flag ctl_flags[CTL_FLAGS] = {
@@ -29,7 +46,8 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_KINDS]      = {"--kinds", "LIST", "Only these kinds, such as limits,routes", TEXT, AT(kinds), 0, 0},
     [CTL_F_DRY_RUN]    = {"--dry-run", NULL, "Shows what would change, and changes nothing", BOOL, AT(dry_run), 0, 0},
     [CTL_F_REASON]     = {"--reason", "TEXT", "The reason, for the audit log", TEXT, AT(reason), 0, 0},
-    [CTL_F_TTL]        = {"--ttl", "SECONDS", "Seconds until it ends by itself", INT, AT(ttl_s), 1, YEARS_10},
+    [CTL_F_TTL]        = {"--ttl", "TIME", "How long until it ends by itself: seconds, or 90s, 10m, 2h, 1d", LONG, AT(ttl_s), 1, YEARS_10},
+    [CTL_F_ARM_TTL]    = {"--arm-ttl", "TIME", "How long an armed run waits for its moment, or for approvals (1d), as --ttl", LONG, AT(arm_ttl_s), 1, YEARS_10},
     [CTL_F_GATEWAY]    = {"--gateway", "ID", "Only on this gateway of the cluster", TEXT, AT(gateway), 0, 0},
     [CTL_F_SALE]       = {"--sale", "SALE", "Only this sale; explain: the sale of the order", TEXT, AT(sale), 0, 0},
     [CTL_F_STATE]      = {"--state", "STATE", "Only orders, or runs, in this state", TEXT, AT(state), 0, 0},
@@ -39,8 +57,8 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_NOTE]       = {"--note", "TEXT", "The purpose of the token", TEXT, AT(note), 0, 0},
     [CTL_F_POOL]       = {"--pool", "LIST", "The pools in which a registrar may register, such as web,api", TEXT, AT(pool), 0, 0},
     [CTL_F_OUT]        = {"--out", "FILE", "Writes the secret to a new file that only you can read, instead of printing it", TEXT, AT(out), 0, 0},
-    [CTL_F_INTERVAL]   = {"--interval", "SECONDS", "Seconds between two refreshes (2)", INT, AT(interval_s), 1, 3600},
-    [CTL_F_WAIT]       = {"--wait", "SECONDS", "Asks again for this long while the status would be 3 (0)", INT, AT(wait_s), 0, 86400},
+    [CTL_F_INTERVAL]   = {"--interval", "TIME", "How long between two refreshes (2s), as --ttl", LONG, AT(interval_s), 1, 3600},
+    [CTL_F_WAIT]       = {"--wait", "TIME", "Asks again for this long while the status would be 3, as --ttl (0; order export, sale log: 1h while the gateway is overloaded)", LONG, AT(wait_s), 0, 86400},
     [CTL_F_ONCE]       = {"--once", NULL, "Prints one screen and exits", BOOL, AT(once), 0, 0},
     [CTL_F_USER]       = {"--user", "USER", "The buyer who sends the request", TEXT, AT(user), 0, 0},
     [CTL_F_IP]         = {"--ip", "IP", "The address from which the request comes", TEXT, AT(ip), 0, 0},
@@ -70,6 +88,10 @@ const struct ctl_command ctl_commands[] = {
     {"describe",   "KIND",                  1, 1, 0,                     "table json", "Shows the members of a kind's documents", ctl_describe, false},
     {"edit",       "KIND [NAME]",           1, 2, REASON,                NULL,         "Opens a document in $VISUAL or $EDITOR and saves it, unless somebody else changed it in the meantime", ctl_edit, false},
     {"patch",      "KIND [NAME] PATCH",     2, 3, DRY | REASON,          "table json", "Changes members of a document, whatever its version: PATCH is a merge patch such as '{\"rate\":20}'", ctl_patch, false},
+    {"create",     "[KIND NAME DOCUMENT]",  0, 3, DRY | REASON | CTL_BIT(CTL_F_FILE), "table json", "Creates a document from JSON such as '{\"bytes\":67108864}', or, with -f, the documents of the files, one after the other; what exists already is refused and stays", ctl_create, false},
+    {"limit create", "NAME DOCUMENT",       2, 2, DRY | REASON,          "table json", "Creates a limit rule, as create limit", ctl_limit_create, false},
+    {"block user", "USER",                  1, 1, TTL | DRY | REASON,    "table json", "Refuses a user, for --ttl or until the entry is deleted: delete block_user USER", ctl_block, false},
+    {"block ip",   "RANGE",                 1, 1, TTL | DRY | REASON,    "table json", "Refuses an address or a range such as 203.0.113.0/24, as block user", ctl_block, false},
     {"delete",     "KIND NAME",             2, 2, DRY | REASON,          "table json", "Deletes a document", ctl_delete, false},
     {"diff",       "",                      0, 0, FILES,                 "table json", "Shows what apply would change; status 0: nothing, 1: something, above 1: an error", ctl_diff, false},
     {"apply",      "",                      0, 0, FILES | DRY | REASON | FORCE | CTL_BIT(CTL_F_WAIT), "table json", "Changes documents to match the files, all of them or none", ctl_apply, false},
@@ -79,6 +101,7 @@ const struct ctl_command ctl_commands[] = {
     {"config rollback", "REVISION",         1, 1, CTL_BIT(CTL_F_KINDS) | DRY | FORCE | REASON, "table json", "Restores all documents, or those of --kinds, as they were at a revision", ctl_config_rollback, false},
     {"route resume", "ROUTE",               1, 1, REASON,                "table json", "Resumes the splits of a route that were taken back automatically", ctl_one_call, false},
     {"cache purge", "CACHE key|prefix|tag VALUE", 3, 3, REASON,          "table json", "Removes answers from a cache: one by its key, those whose keys begin so, or those with a tag", ctl_cache_purge, false},
+    {"endpoints",  "[POOL]",                0, 1, 0,                     "table json", "Shows the state of each endpoint of a pool, or of all: usable or why not, breaker, errors, latency", ctl_endpoints, false},
     {"endpoint list", "POOL",               1, 1, 0,                     "table json", "Lists the endpoints that have registered themselves in a pool", ctl_one_call, false},
     {"endpoint show", "POOL ADDRESS",       2, 2, 0,                     "table json", "Shows a registration", ctl_one_call, false},
     {"endpoint put", "POOL ADDRESS",        2, 2, TTL | CTL_BIT(CTL_F_WEIGHT) | REASON, "table json", "Registers an endpoint, or renews its registration, for --ttl (15 s)", ctl_endpoint_put, false},
@@ -90,13 +113,13 @@ const struct ctl_command ctl_commands[] = {
     {"override show", "TARGET",             1, 1, CTL_BIT(CTL_F_GATEWAY), "table json", "Shows an override", ctl_override_show, false},
     {"override set", "TARGET VALUE",        2, 2, TTL | CTL_BIT(CTL_F_GATEWAY) | DRY | REASON, "table json", "Overrides a value for a time, such as: level 2, or feature:exports off", ctl_override_set, false},
     {"override end", "TARGET",              1, 1, CTL_BIT(CTL_F_GATEWAY) | REASON, NULL, "Ends an override", ctl_override_end, false},
-    {"run",        "PLAN",                  1, 1, TTL | FORCE | CTL_BIT(CTL_F_BREAK_GLASS) | DRY | REASON, "table json", "Runs a plan, or arms it if it has a start; with --dry-run status 1 if it would fail", ctl_run, false},
+    {"run",        "PLAN",                  1, 1, TTL | CTL_BIT(CTL_F_ARM_TTL) | FORCE | CTL_BIT(CTL_F_BREAK_GLASS) | DRY | REASON, "table json", "Runs a plan, or arms it if it has a start; with --dry-run status 1 if it would fail", ctl_run, false},
     {"runs list",  "",                      0, 0, CTL_BIT(CTL_F_STATE),  "table json", "Lists runs of plans, oldest first; ended ones are kept for 30 days", ctl_runs_list, false},
-    {"runs get",   "RUN",                   1, 1, 0,                     "table json", "Shows a run and what it has changed", ctl_runs_get, false},
-    {"runs approve", "RUN",                 1, 1, REASON,                "table json", "Approves a run that another token has started", ctl_runs_act, false},
-    {"runs revert", "RUN",                  1, 1, FORCE | REASON,        "table json", "Ends a run and takes back what it has changed; status 1 if something is left, since somebody has changed it meanwhile", ctl_runs_act, false},
-    {"runs cancel", "RUN",                  1, 1, REASON,                "table json", "Ends a run that is armed or waits for approval", ctl_runs_act, false},
-    {"runs keep",  "RUN",                   1, 1, REASON,                "table json", "Ends a run and leaves everything as it is", ctl_runs_act, false},
+    {"runs get",   "RUN|PLAN",              1, 1, 0,                     "table json", "Shows a run and what it has changed", ctl_runs_get, false},
+    {"runs approve", "RUN|PLAN",            1, 1, REASON,                "table json", "Approves a run that another token has started", ctl_runs_act, false},
+    {"runs revert", "RUN|PLAN",             1, 1, FORCE | REASON,        "table json", "Ends a run and takes back what it has changed; status 1 if something is left, since somebody has changed it meanwhile", ctl_runs_act, false},
+    {"runs cancel", "RUN|PLAN",             1, 1, REASON,                "table json", "Ends a run that is armed or waits for approval", ctl_runs_act, false},
+    {"runs keep",  "RUN|PLAN",              1, 1, REASON,                "table json", "Ends a run and leaves everything as it is", ctl_runs_act, false},
     {"explain",    "[REF]",                 0, 1, CTL_BIT(CTL_F_SALE) | DESCRIBED, "table json", "Shows what refused a request: REF is the member ref of its answer. Without REF shows what a described request would get now, gate by gate: an order (--user, --ip, --sale, --sku) or a page (--ip, --path); nothing is sent or counted", ctl_explain, false},
     {"watch follow", "USER",                1, 1, TTL | CTL_BIT(CTL_F_INTERVAL) | CTL_BIT(CTL_F_ONCE) | REASON, "table ndjson", "Watches a buyer for --ttl (600 s): prints the last answers of the gateway, and then those to come until the watch ends", ctl_watch_follow, false},
     {"watch list", "",                      0, 0, 0,                     "table json", "Lists the buyers who are watched", ctl_watch_list, false},
@@ -110,12 +133,12 @@ const struct ctl_command ctl_commands[] = {
     {"sale adjust", "SALE SKU DELTA",       3, 3, CTL_BIT(CTL_F_ID) | REASON, "table json", "Changes the stock of an open sale, once for each --id", ctl_sale_adjust, false},
     {"sale audit", "SALE",                  1, 1, 0,                     "table json", "Checks a sale's counter and orders against the log; status 1 if they differ", ctl_sale_audit, false},
     {"sale rebuild", "SALE",                1, 1, REASON,                "table json", "Counts a sale again from the log, if an audit shows that its counter is wrong; buyers get 503 meanwhile", ctl_one_call, false},
-    {"sale log",   "SALE",                  1, 1, CTL_BIT(CTL_F_AFTER),  "ndjson",     "Prints all records of a sale's order log", ctl_sale_log, false},
+    {"sale log",   "SALE",                  1, 1, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_WAIT),  "ndjson",     "Prints all records of a sale's order log", ctl_sale_log, false},
     {"order show", "ORDER",                 1, 1, 0,                     "table json", "Shows an order", ctl_one_call, false},
     {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Confirms an order: it is paid", ctl_one_call, false},
     {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_one_call, false},
     {"order batch", "confirm|cancel",       1, 1, CTL_BIT(CTL_F_FILE) | REASON, "table json", "Confirms or cancels the orders whose ids are in the file, one a line; status 1 if some were refused", ctl_order_batch, false},
-    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
+    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_WAIT), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
     {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Shows who changed what, when and why: the last 100 changes, or those after --after", ctl_audit_show, false},
     {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_GATEWAY), NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; with --sale also against the hashes in that sale's order log (of files: those of --gateway); status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
     {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_one_call, false},
@@ -242,8 +265,14 @@ static int read_options(struct ctl *ctl, struct line *line)
     for (size_t i = 0; i < CTL_FLAGS; i++)
         if ((mask & CTL_BIT(i)) != 0)
             table[count++] = ctl_flags[i];
-    ctl->options = (struct ctl_options){
-        .ttl_s = -1, .after = -1, .limit = -1, .interval_s = 2, .quantity = -1, .weight = -1};
+    ctl->options = (struct ctl_options){.ttl_s = -1,
+                                        .after = -1,
+                                        .limit = -1,
+                                        .interval_s = 2,
+                                        .quantity = -1,
+                                        .weight = -1,
+                                        .wait_s = -1,
+                                        .arm_ttl_s = -1};
     if (ps_flags_read(table, count, line->flag_count, line->flags, &ctl->options, &fault) < 0)
         return ctl_say(CTL_USAGE, "%s %s", fault.path, fault.text);
     return CTL_OK;

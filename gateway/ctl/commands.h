@@ -16,10 +16,15 @@ int ctl_edit(struct ctl *ctl);
 int ctl_patch(struct ctl *ctl);
 int ctl_delete(struct ctl *ctl);
 int ctl_rollback(struct ctl *ctl);
+/* create.c */
+int ctl_create(struct ctl *ctl);
+int ctl_limit_create(struct ctl *ctl);
+int ctl_block(struct ctl *ctl);
 /* calls.c: the calls of a table, and those with an option more */
 int ctl_one_call(struct ctl *ctl);
 int ctl_override_show(struct ctl *ctl);
 int ctl_endpoint_put(struct ctl *ctl);
+int ctl_endpoints(struct ctl *ctl);
 int ctl_cache_purge(struct ctl *ctl);
 int ctl_config_export(struct ctl *ctl);
 int ctl_config_versions(struct ctl *ctl);

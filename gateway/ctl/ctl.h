@@ -35,7 +35,8 @@ struct ctl_headers {
 struct ctl_options {
     const char *admin, *token_file, *output, *file, *kinds, *reason, *gateway, *sale, *state, *id,
         *note, *pool, *out, *user, *ip, *sku, *at, *method, *path;
-    int64_t ttl_s, after, limit, interval_s, quantity, weight, wait_s; /* -1: not given */
+    int64_t ttl_s, arm_ttl_s, after, limit, interval_s, quantity, weight,
+        wait_s; /* -1: not given */
     struct ctl_headers headers;
     bool prune, dry_run, once, help, force, break_glass, base;
 };
@@ -75,6 +76,7 @@ enum ctl_flag {
     CTL_F_DRY_RUN,
     CTL_F_REASON,
     CTL_F_TTL,
+    CTL_F_ARM_TTL,
     CTL_F_GATEWAY,
     CTL_F_SALE,
     CTL_F_STATE,

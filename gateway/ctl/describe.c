@@ -18,6 +18,8 @@ static void add_rule(struct ctl_table *table, const json_t *member)
                  *max = json_object_get(member, "maximum");
     char text[NAME_MAX_LEN];
 
+    if (json_is_array(type)) /* of a number that may be null, or be written as text */
+        type = json_array_get(type, 0);
     if (json_is_true(json_object_get(member, "readOnly")))
         ctl_table_add(table, "read-only");
     else if (words != NULL)

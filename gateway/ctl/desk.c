@@ -49,7 +49,7 @@ int ctl_override_set(struct ctl *ctl)
     int err = 0;
 
     if (ctl->options.ttl_s < 0 || ctl->options.reason == NULL)
-        return ctl_say(CTL_USAGE, "override set needs --ttl SECONDS and --reason TEXT: an override "
+        return ctl_say(CTL_USAGE, "override set needs --ttl TIME and --reason TEXT: an override "
                                   "ends by itself, and the reason tells others why it is set");
     json_t *body = ctl_body(ctl), *value = value_json(ctl->args[1]);
     if (value == NULL || set(body, "value", value) != 0 ||

@@ -6,15 +6,16 @@
 
 #include <string.h>
 
+/* What others name comes first: create -f goes by this order. */
 /* clang-format off */
 const struct ctl_kind ctl_kinds[] = {
     {"sale",       "sales",           "sales",    "sale state opens_at closes_at version", false},
     {"limit",      "limits",          "limits",   "name algorithm key rate period_s mode applies_to", false},
     {"block_user", "blocklist/users", "users",    "user until reason by", false},
     {"block_ip",   "blocklist/ips",   "ips",      "range until reason by", false},
-    {"route",      "routes",          "routes",   "name host path match class pool", false},
     {"pool",       "pools",           "pools",    "name algorithm discovery.kind", false},
     {"cache",      "caches",          "caches",   "name bytes eviction", false},
+    {"route",      "routes",          "routes",   "name host path match class pool", false},
     {"overload",   "overload",        NULL,       NULL, true},
     {"feature",    "features",        "features", "name level state reason uses_last_minute", false},
     {"plan",       "plans",           "plans",    "name title ttl_s approvals", false},

@@ -1,7 +1,7 @@
 /* penstockctl: the operators' program. It knows the admin API, and nothing of a gateway's insides.
  */
 #include "common/call/call.h"
-#include "gateway/ctl/ctl.h"
+#include "gateway/ctl/print.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -14,7 +14,5 @@ int main(int argc, char **argv)
         return ctl_say(CTL_FAILED, "libcurl cannot be initialised");
     int exit = ctl_main(argc, argv);
     ps_calls_stop();
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return exit != CTL_OK ? exit : ctl_say(CTL_FAILED, "standard output cannot be written");
-    return exit;
+    return exit != CTL_OK ? exit : ctl_flush();
 }

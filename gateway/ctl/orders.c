@@ -1,6 +1,7 @@
 /* order, sale log: many orders at once, and the export of all orders, or records, of a sale. An
  * export requests page by page and prints each at once; if it breaks off, it prints the number
  * after which it can continue. */
+#include "common/clock.h"
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/files.h"
@@ -10,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PAGE  1000
-#define TRIES 10
+#define PAGE   1000
+#define TRIES  10
+#define SHED_S INT64_C(3600) /* an overload is waited for so long, without --wait */
 
 /* --- Many at once. --- */
 
@@ -172,27 +174,52 @@ static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
         at += len + 1;
         (*ret_lines)++;
     }
-    if (exit == CTL_OK && (fflush(stdout) != 0 || ferror(stdout)))
-        exit = ctl_say(CTL_FAILED, "standard output cannot be written");
-    return exit;
+    return exit == CTL_OK ? ctl_flush() : exit;
 }
 
-/* Requests a page; after a 503 it waits as Retry-After says and tries again. */
+/* What the gateway says, once. */
+static void say_wait(const struct ctl *ctl, const struct ctl_reply *reply, char said[256])
+{
+    const char *code = json_string_value(json_object_get(reply->json, "code"));
+    const char *detail = json_string_value(json_object_get(reply->json, "detail"));
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "%s%s%s", code != NULL ? code : "503",
+                   detail != NULL ? ": " : "", detail != NULL ? detail : "");
+    if (strcmp(text, said) == 0)
+        return;
+    (void)ctl_say(CTL_AWAY, "%s answers %s; asking again until it ends", ctl->admin, text);
+    memcpy(said, text, sizeof text);
+}
+
+/* Requests a page; after a 503 it says why, waits as Retry-After says and tries again: while the
+ * gateway is overloaded for --wait, else a few times. */
 static int get_page(const struct ctl *ctl, struct ctl_call call, struct ctl_reply *ret_reply)
 {
+    int64_t wait_s = ctl->options.wait_s >= 0 ? ctl->options.wait_s : SHED_S;
+    int64_t end_ns = ps_clock_mono_ns(&ps_clock_system) + wait_s * PS_NS_PER_S;
+    char said[256] = "";
     int exit = CTL_OK;
 
     call.no_json = true;
     call.allow = 503;
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0;; i++) {
         exit = ctl_send(ctl, &call, ret_reply);
         if (exit != CTL_OK || ret_reply->status != 503)
             return exit;
-        int64_t wait_s = ret_reply->retry_after_s;
+        const char *code = json_string_value(json_object_get(ret_reply->json, "code"));
+        bool is_shed = code != NULL && strcmp(code, "shed") == 0;
+        int64_t pause_s = ret_reply->retry_after_s;
+        if (is_shed ? ps_clock_mono_ns(&ps_clock_system) >= end_ns : i + 1 >= TRIES)
+            break;
+        say_wait(ctl, ret_reply, said);
         ctl_reply_done(ret_reply);
-        (void)sleep(wait_s < 1 ? 1 : wait_s > 30 ? 30 : (unsigned)wait_s);
+        (void)sleep(pause_s < 1 ? 1 : pause_s > 30 ? 30 : (unsigned)pause_s);
     }
-    return ctl_say(CTL_AWAY, "%s answered 503 %d times", ctl->admin, TRIES);
+    say_wait(ctl, ret_reply, said);
+    ctl_reply_done(ret_reply);
+    return ctl_say(CTL_AWAY, "gave up: while the gateway is overloaded, penstockctl override set "
+                             "feature:exports on lets an export through");
 }
 
 /* All pages from --after on; `page` makes the call for one. */

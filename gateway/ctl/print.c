@@ -6,8 +6,10 @@
 
 #include <stdarg.h>
 #include <ctype.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #define DEPTH_MAX  8
@@ -182,13 +184,20 @@ static const json_t *find(const json_t *document, const char *path, size_t len)
     return document;
 }
 
-static void add_row(struct ctl_table *table, const char *name, const json_t *document,
-                    const char *columns)
+static bool is_who(const char *name, size_t len)
+{
+    return (len == 2 && strncmp(name, "by", 2) == 0) || (len == 3 && strncmp(name, "who", 3) == 0);
+}
+
+static void add_row(const struct ctl *ctl, struct ctl_table *table, const char *name,
+                    const json_t *document, const char *columns)
 {
     for (const char *at = columns; *at != '\0'; at += strspn(at, " ")) {
         size_t len = strcspn(at, " ");
         if (name != NULL && len == 4 && strncmp(at, "name", 4) == 0)
             ctl_table_add(table, name);
+        else if (is_who(at, len))
+            ctl_table_add_json(table, ctl_who(ctl, find(document, at, len)));
         else
             ctl_table_add_json(table, find(document, at, len));
         at += len;
@@ -210,8 +219,8 @@ static void add_head(struct ctl_table *table, const char *columns)
 }
 
 /* Prints member by member, nested objects too. */
-static void add_members(struct ctl_table *table, const char *outer, const json_t *document,
-                        int depth)
+static void add_members(const struct ctl *ctl, struct ctl_table *table, const char *outer,
+                        const json_t *document, int depth)
 {
     const char *name;
     json_t *value;
@@ -224,13 +233,24 @@ static void add_members(struct ctl_table *table, const char *outer, const json_t
             return;
         }
         if (json_is_object(value) && json_object_size(value) > 0 && depth < DEPTH_MAX) {
-            add_members(table, path, value, depth + 1);
+            add_members(ctl, table, path, value, depth + 1);
         } else {
             ctl_table_add(table, path);
-            ctl_table_add_json(table, value);
+            ctl_table_add_json(table, is_who(name, strlen(name)) ? ctl_who(ctl, value) : value);
         }
         free(path);
     }
+}
+
+int ctl_flush(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO};
+
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CTL_OK;
+    if (poll(&out, 1, 0) == 1 && (out.revents & POLLERR) != 0)
+        _exit(CTL_OK);
+    return ctl_say(CTL_FAILED, "standard output cannot be written");
 }
 
 bool ctl_wants_json(const struct ctl *ctl)
@@ -248,12 +268,12 @@ int ctl_print(const struct ctl *ctl, const json_t *json, const char *columns)
     if (ctl_wants_json(ctl))
         return ctl_put_json(stdout, json, true);
     if (columns == NULL) {
-        add_members(&table, "", json, 0);
+        add_members(ctl, &table, "", json, 0);
     } else {
         add_head(&table, columns);
-        json_array_foreach(json, i, value) add_row(&table, NULL, value, columns);
+        json_array_foreach(json, i, value) add_row(ctl, &table, NULL, value, columns);
         json_object_foreach((json_t *)(uintptr_t)json, name, value)
-            add_row(&table, name, value, columns);
+            add_row(ctl, &table, name, value, columns);
     }
     return ctl_table_print(&table, stdout);
 }

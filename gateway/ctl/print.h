@@ -29,6 +29,13 @@ void ctl_table_add(struct ctl_table *table, const char *text);
 void ctl_table_add_json(struct ctl_table *table, const json_t *value);
 int ctl_table_print(struct ctl_table *table, FILE *out);
 
+/* Flushes standard output. If nobody reads it any more (`| head`), the command ends here, quietly.
+ * An enum ctl_exit. */
+int ctl_flush(void);
+
+/* names.c: the note of the token with this id, or the id. Borrowed. */
+const json_t *ctl_who(const struct ctl *ctl, const json_t *who);
+
 /* Did the options ask for JSON? */
 bool ctl_wants_json(const struct ctl *ctl);
 /* Prints in the format of the options: JSON, or a table. `columns` names members of a document

@@ -1,8 +1,10 @@
 /* run, runs: runs of plans. */
+#include "common/text/id.h"
 #include "gateway/ctl/call.h"
 #include "gateway/ctl/commands.h"
 #include "gateway/ctl/print.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- Printing. --- */
@@ -87,6 +89,8 @@ int ctl_run(struct ctl *ctl)
     err |= set_true(body, "break_glass", options->break_glass);
     if (options->ttl_s >= 0)
         err |= json_object_set_new(body, "ttl_s", json_integer(options->ttl_s));
+    if (options->arm_ttl_s >= 0)
+        err |= json_object_set_new(body, "arm_ttl_s", json_integer(options->arm_ttl_s));
     return send_and_print(ctl, call, body, err);
 }
 
@@ -121,25 +125,73 @@ int ctl_runs_list(struct ctl *ctl)
         exit = add_page(ctl, runs, after);
     while (exit == CTL_OK && after[0] != '\0');
     if (exit == CTL_OK)
-        exit = ctl_print(ctl, runs, "run plan state end since until by reason why");
+        exit = ctl_print(ctl, runs, "plan state end since starts_at until by reason why run");
     json_decref(runs);
     return exit;
 }
 
+/* The run that a word names: its id, or its plan, of which one run has not ended. Heap; NULL: the
+ * reason was printed. */
+static char *find_run(const struct ctl *ctl, const char *word, int *ret_exit)
+{
+    const struct ctl_call call = {.path = "/admin/v1/runs?limit=1000&plan={}", .args = {word}};
+    struct ctl_reply reply;
+    const json_t *run;
+    char *found = NULL;
+    size_t i, live = 0;
+
+    if (strlen(word) == PS_UUID_LEN && strspn(word, "0123456789abcdefABCDEF-") == PS_UUID_LEN)
+        return strdup(word);
+    *ret_exit = ctl_send(ctl, &call, &reply);
+    if (*ret_exit != CTL_OK)
+        return NULL;
+    json_array_foreach(json_object_get(reply.json, "runs"), i, run)
+    {
+        const char *state = json_string_value(json_object_get(run, "state"));
+        const char *id = json_string_value(json_object_get(run, "run"));
+        if (state == NULL || id == NULL || strcmp(state, "ended") == 0)
+            continue;
+        live++;
+        free(found);
+        found = strdup(id);
+    }
+    ctl_reply_done(&reply);
+    if (live == 1)
+        return found;
+    free(found);
+    *ret_exit = ctl_say(CTL_REFUSED,
+                        live == 0 ? "no run of the plan \"%s\" is under way; penstockctl runs list"
+                                  : "more than one run of the plan \"%s\" is under way: name it by "
+                                    "its id; penstockctl runs list",
+                        word);
+    return NULL;
+}
+
 int ctl_runs_get(struct ctl *ctl)
 {
-    const struct ctl_call call = {.path = "/admin/v1/runs/{}", .args = {ctl->args[0]}};
+    int exit = CTL_FAILED;
+    char *run = find_run(ctl, ctl->args[0], &exit);
+    const struct ctl_call call = {.path = "/admin/v1/runs/{}", .args = {run}};
 
-    return send_and_print(ctl, call, NULL, 0);
+    if (run != NULL)
+        exit = send_and_print(ctl, call, NULL, 0);
+    free(run);
+    return exit;
 }
 
 /* "runs approve": the second word is the last part of the path. */
 int ctl_runs_act(struct ctl *ctl)
 {
+    int exit = CTL_FAILED;
+    char *run = find_run(ctl, ctl->args[0], &exit);
     const struct ctl_call call = {.method = "POST",
                                   .path = "/admin/v1/runs/{}/{+}",
-                                  .args = {ctl->args[0], strchr(ctl->command->name, ' ') + 1}};
-    json_t *body = ctl_body(ctl);
+                                  .args = {run, strchr(ctl->command->name, ' ') + 1}};
 
-    return send_and_print(ctl, call, body, set_true(body, "force", ctl->options.force));
+    if (run != NULL) {
+        json_t *body = ctl_body(ctl);
+        exit = send_and_print(ctl, call, body, set_true(body, "force", ctl->options.force));
+    }
+    free(run);
+    return exit;
 }

@@ -91,7 +91,8 @@ static int print_new(const struct ctl *ctl, const json_t *verdicts, int64_t *las
     if (newest > 0)
         *last = newest;
     int printed = lines || table.count == 0 ? CTL_OK : ctl_table_print(&table, stdout);
-    (void)fflush(stdout);
+    if (exit == CTL_OK)
+        exit = ctl_flush();
     return exit != CTL_OK ? exit : printed;
 }
 

@@ -56,7 +56,10 @@ def test_a_role_may_what_it_may_and_no_more(gateway):
     assert (refused.status, refused.code) == (403, "forbidden")
     assert gateway.admin("PUT", "/admin/v1/blocklist/users/x", token=operator).status == 201
     assert gateway.admin("DELETE", "/admin/v1/blocklist/users/x", headers=ANY_VERSION, token=operator).status == 204
-    for method, path in (("GET", "/admin/v1/tokens"), ("POST", "/admin/v1/drain")):
+    assert gateway.admin("GET", "/admin/v1/tokens", token=viewer).status == 403
+    listed = gateway.admin("GET", "/admin/v1/tokens", token=operator)  # whose an id is; no secrets
+    assert listed.status == 200 and all("token" not in one for one in listed.json["tokens"]), listed
+    for method, path in (("POST", "/admin/v1/tokens"), ("POST", "/admin/v1/drain")):
         assert gateway.admin(method, path, token=operator).status == 403
 
 

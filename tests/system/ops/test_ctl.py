@@ -1,6 +1,7 @@
 """penstockctl against a real gateway: what it shows, what it changes, what it refuses to do, and how it ends."""
 import contextlib
 import csv
+import datetime
 import fcntl
 import hashlib
 import http.server
@@ -257,6 +258,116 @@ def test_a_plan_is_run_listed_reverted_and_kept(desk, gateway):
     assert desk.json("runs", "keep", kept)["end"] == "kept" and gateway.read("/admin/v1/limits/planned").json["rate"] == 2
     desk.out("override", "end", "feature:exports")
     desk.run("runs", "revert", kept, status=REFUSED)
+
+
+@pytest.fixture()
+def operator(desk, gateway, tmp_path):
+    """A desk whose token has the role operator."""
+    desk.out("token", "new", "operator", "--out", "op.token", "--note", "li.wei")
+    yield Desk(tmp_path, gateway.admin_port, tmp_path / "op.token")
+
+
+def test_an_operator_makes_what_an_operator_may_make(operator, gateway):
+    rule = json.dumps(RULE)
+    operator.out("limit", "create", "made", rule, "--reason", "a test")
+    refused = operator.run("limit", "create", "made", rule, status=REFUSED)
+    assert "limits/made exists already" in refused.stderr
+    would = operator.out("create", "limit", "other", rule, "--dry-run")
+    assert "limits/other" in would and "other" not in limits(gateway)
+    operator.out("block", "user", "mallory", "--ttl", "10m", "--reason", "a farm")
+    operator.out("block", "ip", "203.0.113.0/24", "--reason", "a farm")
+    blocked = gateway.admin("GET", "/admin/v1/blocklist/users/mallory").json
+    assert blocked["reason"] == "a farm" and blocked["until"] is not None
+    assert gateway.admin("GET", "/admin/v1/blocklist/ips/203.0.113.0-24").json["reason"] == "a farm"
+    operator.run("create", status=USAGE)
+    operator.run("create", "limit", status=USAGE)
+    operator.run("create", "overload", "x", "{}", status=USAGE)
+    assert "not a JSON object" in operator.run("create", "limit", "x", "[]", status=USAGE).stderr
+    assert "/rate" in operator.run("create", "limit", "x", json.dumps(RULE | {"rate": 0}), status=REFUSED).stderr
+    for kind, name in (("block_user", "mallory"), ("block_ip", "203.0.113.0-24")):
+        operator.out("delete", kind, name)
+
+
+def test_create_makes_the_documents_of_files_one_by_one(operator, gateway):
+    operator.write("d/a.json", "routes", {"path": "/made/", "pool": "made"}, "made")
+    operator.write("d/b.json", "pools", {"endpoints": [{"address": "127.0.0.1:9"}]}, "made")
+    assert operator.out("create", "-f", "d").split() == ["pools/made", "is", "created", "routes/made", "is", "created"]
+    assert "pools/made exists already" in operator.run("create", "-f", "d", status=REFUSED).stderr
+    assert re.search(r"^made +127.0.0.1:9 +\w+ +closed ", operator.out("endpoints", "made"), re.M)
+    assert "127.0.0.1:9" in operator.out("endpoints")
+    operator.run("endpoints", "none", status=REFUSED)
+    for kind in ("route", "pool"):
+        operator.out("delete", kind, "made")
+
+
+def test_who_is_shown_by_the_note_of_the_token(operator, desk, gateway):
+    operator.out("override", "set", "level", 2, "--ttl", "10m", "--reason", "a test")
+    for of in (operator, desk):
+        assert "li.wei" in of.out("override", "list") and "li.wei" in of.out("override", "show", "level")
+        assert re.search(r"li\.wei .* override\.put +overrides/level", of.out("audit", "show"))
+    assert desk.json("override", "list")[0]["by"].startswith("t")
+    desk.out("token", "new", "viewer", "--out", "v.token")
+    seen = desk.run("override", "list", "--token-file", "v.token")
+    assert "li.wei" not in seen.stdout and seen.stderr == ""
+    operator.out("override", "end", "level")
+
+
+def test_a_time_is_written_with_its_unit(desk, gateway):
+    for text in ("1h30m", "10", "1w", "0s", "8d", "-5m"):
+        if text != "10":
+            desk.run("override", "set", "level", 1, f"--ttl={text}", "--reason", "a test", status=REFUSED if text == "8d" else USAGE)
+    for text, seconds in (("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("77", 77)):
+        until = desk.json("override", "set", "level", 1, "--ttl", text, "--reason", "a test")["until"]
+        left = (datetime.datetime.fromisoformat(until.replace("Z", "+00:00")) - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
+        assert seconds - 10 < left <= seconds + 1, (text, left)
+    for ttl, status in (("10m", 200), ("600", 422), ("1h30m", 422), ("0s", 422), ("8d", 422), (600, 200)):
+        answer = gateway.admin("PUT", "/admin/v1/overrides/level", {"value": 1, "ttl_s": ttl, "reason": "a test"})
+        assert answer.status == status and (status == 200 or answer.json["pointer"] == "/ttl_s"), answer
+    desk.out("override", "end", "level")
+    for body, status in (({"ttl_s": "1h"}, 201), ({"ttl_s": "60"}, 422)):
+        answer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", **body})
+        assert answer.status == status, answer
+    assert gateway.admin("PUT", "/admin/v1/limits/timed", {**RULE, "period_s": "2m"}).json["period_s"] == 120
+
+
+def test_a_run_is_named_by_its_plan_and_armed_for_a_time(desk, gateway):
+    steps = [{"override": {"target": "feature:exports", "value": "off"}}]
+    plan = {"title": "Far", "steps": steps, "ttl_s": "10m", "start": {"at": rfc3339(3 * 86400)}}
+    assert gateway.admin("PUT", "/admin/v1/plans/far", plan).status == 201
+    assert "/arm_ttl_s" in desk.run("run", "far", "--reason", "a test", status=REFUSED).stderr
+    desk.run("runs", "get", "far", status=REFUSED)
+    run = desk.json("run", "far", "--reason", "a test", "--arm-ttl", "4d")["run"]
+    assert desk.json("runs", "get", "far")["run"] == run and re.search(r"^far +armed ", desk.out("runs", "list"), re.M)
+    second = desk.json("run", "far", "--reason", "a test", "--arm-ttl", "4d")["run"]
+    assert "more than one" in desk.run("runs", "cancel", "far", status=REFUSED).stderr
+    desk.out("runs", "cancel", second)
+    assert desk.json("runs", "cancel", "far")["end"] == "cancelled"
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(desk, gateway):
+    for i in range(1200):
+        assert gateway.admin("PUT", f"/admin/v1/blocklist/users/many-{i}", {"reason": 100 * "x"}).status in (200, 201)
+    done = subprocess.run(f"{shlex.quote(str(PENSTOCKCTL))} get block_user | head -1; echo ${{PIPESTATUS[0]}}", shell=True, executable="/bin/bash",
+                          env=desk.env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split("\n")[0].startswith("USER") and done.stdout.split()[-1] == "0" and done.stderr == "", done
+    full = subprocess.run(f"{shlex.quote(str(PENSTOCKCTL))} get block_user > /dev/full", shell=True, env=desk.env, capture_output=True, text=True, timeout=60)
+    assert full.returncode == FAILED and "standard output cannot be written" in full.stderr
+
+
+def test_an_export_waits_until_the_overload_ends_and_says_why(desk, gateway):
+    sale = gateway.make_sale(stock=3)
+    gateway.buy(sale, "ann")
+    gateway.override("level", 4)
+    try:
+        gave_up = desk.run("order", "export", "--sale", sale, "--wait", "1s", status=AWAY)
+        assert "answers shed: " in gave_up.stderr and "override set feature:exports on" in gave_up.stderr, gave_up
+        timer = threading.Timer(2, lambda: gateway.end_override("level"))
+        timer.start()
+        done = desk.run("order", "export", "--sale", sale)
+        timer.join()
+        assert done.stderr.count("asking again until it ends") == 1 and len(done.stdout.splitlines()) == 2, done
+    finally:
+        gateway.admin("DELETE", "/admin/v1/overrides/level")
 
 
 def test_a_run_is_approved_by_another_token_cancelled_or_started_without_approval(desk, gateway, tmp_path):

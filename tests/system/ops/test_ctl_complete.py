@@ -156,6 +156,11 @@ def ask_about_the_rest(ask, desk, gateway):
     ask("override list")
     ask("override end", "level")
     run = json.loads(ask("run", "quiet", "--reason", "r", "-o", "json"))["run"]
+    ask("create", "cache", "made", '{"bytes":1048576}')
+    ask("limit create", "made", json.dumps(DOCUMENTS["limit"][1]))
+    ask("block user", "trudy", "--ttl", "10m")
+    ask("block ip", "192.0.2.128/25")
+    ask("endpoints")
     ask("runs list")
     ask("runs get", run)
     ask("runs approve", run, status=None)
