@@ -39,6 +39,7 @@ add_words({
     'now.by': {en: 'by {who}: {reason}', zh: '由 {who} 设置：{reason}'},
     'now.by_nobody': {en: 'by {who}', zh: '由 {who} 执行'},
     'now.ends_in': {en: 'ends in', zh: '剩余'},
+    'now.starts_in': {en: 'starts in', zh: '启动倒计时'},
     'now.lapses_in': {en: 'lapses in', zh: '失效倒计时'},
     'now.no_end': {en: 'until somebody ends it', zh: '直到有人结束'},
     'now.end': {en: 'End', zh: '结束'},
@@ -152,11 +153,12 @@ function override_row(one, desk) {
 }
 
 function run_row(one, desk) {
-    const begun = one.state === 'active' || one.state === 'suspended', end = begun ? one.until : one.lapses_at;
+    const begun = one.state === 'active' || one.state === 'suspended', starts = !begun && one.starts_at && one.starts_at < one.lapses_at;
+    const end = begun ? one.until : starts ? one.starts_at : one.lapses_at;
     const label = t(begun ? 'now.revert' : 'now.cancel');
     const button = desk.end_run && el('button', {type: 'button', class: 'danger', 'aria-label': `${label}: ${one.plan}`, onclick: () => desk.end_run(one)}, label);
     return row(t('now.plan'), [el('code', {}, one.plan), ' ', t('now.state_' + one.state)], [t('now.by_nobody', {who: one.by}), ' · ', moment(one.since)],
-        end ? [t(begun ? 'now.ends_in' : 'now.lapses_in'), ' ', countdown(end)] : t('now.no_end'), button);
+        end ? [t(begun ? 'now.ends_in' : starts ? 'now.starts_in' : 'now.lapses_in'), ' ', countdown(end)] : t('now.no_end'), button);
 }
 
 function not_normal(desk) {

@@ -312,14 +312,15 @@ static int by_need(const void *a, const void *b)
     return (x->until_ms > y->until_ms) - (x->until_ms < y->until_ms);
 }
 
-static json_t *run_json(const struct plan_run *run)
+static json_t *run_json(const struct plans *plans, const struct plan_run *run)
 {
     const struct cfg_run *is = run->run;
 
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "run", run->name, "plan", is->plan,
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "run", run->name, "plan", is->plan,
                      "state", cfg_run_states[is->state], "by", is->by, "since",
                      ps_json_of_time(is->since_ms), "until", ps_json_of_time(is->until_ms),
-                     "lapses_at", ps_json_of_time(is->lapses_ms));
+                     "starts_at", ps_json_of_time(plans_starts_ms(plans, run->name)), "lapses_at",
+                     ps_json_of_time(is->lapses_ms));
 }
 
 static int want_runs(const struct op_state *state, struct list *list)
@@ -336,7 +337,7 @@ static int want_runs(const struct op_state *state, struct list *list)
         qsort(runs, count, sizeof(struct plan_run *), by_need);
     list->all = count;
     for (size_t i = 0; err == 0 && i < count && i < SHOWN_MAX; i++)
-        err = want(list, run_json(runs[i]));
+        err = want(list, run_json(plans, runs[i]));
     free(runs);
     return err;
 }

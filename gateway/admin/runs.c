@@ -15,12 +15,15 @@
 /* --- Showing. --- */
 
 /* In a list without the plan and what was changed. */
-static json_t *run_json(const struct cfg_doc *doc, bool whole)
+static json_t *run_json(const struct op_admin *admin, const struct cfg_doc *doc, bool whole)
 {
     json_t *json = cfg_doc_json(doc), *plan = json_object_get(json, "as_it_was");
-    json_t *shown =
-        json_pack("{s:s, s:O?}", "run", doc->name, "title", json_object_get(plan, "title"));
+    json_t *shown = json_pack("{s:s, s:O?, s:o, s:O?}", "run", doc->name, "title",
+                              json_object_get(plan, "title"), "starts_at",
+                              ps_json_of_time(plans_starts_ms(admin->deps.plans, doc->name)),
+                              "lapses_at", json_object_get(json, "lapses"));
 
+    (void)json_object_del(json, "lapses");
     (void)json_object_del(json, "forgotten");
     if (!whole) {
         (void)json_object_del(json, "as_it_was");
@@ -56,7 +59,7 @@ static void list_runs(struct op_request *request)
             continue;
         if (limit-- == 0)
             break;
-        err = json_array_append_new(list, run_json(doc, false));
+        err = json_array_append_new(list, run_json(request->admin, doc, false));
         last = doc;
     }
     list = ps_json_built(list, err);
@@ -85,7 +88,7 @@ static void get_run(struct op_request *request)
     const struct cfg_doc *doc = find_run(request);
 
     if (doc != NULL)
-        op_json(request, ANS_V_ok, run_json(doc, true));
+        op_json(request, ANS_V_ok, run_json(request->admin, doc, true));
 }
 
 /* --- Changes. --- */
@@ -115,7 +118,8 @@ static void answer_run(struct op_request *request, struct op_change *change)
         int len = snprintf(location, sizeof location, "/admin/v1/runs/%s", doc->name);
         srv_answer_header(request->http, "Location", location, (size_t)len);
     }
-    op_json(request, request->created ? ANS_V_created : ANS_V_ok, run_json(doc, true));
+    op_json(request, request->created ? ANS_V_created : ANS_V_ok,
+            run_json(request->admin, doc, true));
 }
 
 static void submit(struct op_request *request, struct op_change *change, const char *run)
@@ -206,8 +210,24 @@ static int show_outlook(json_t *json, struct plan_outlook *outlook)
     return err;
 }
 
-/* The steps as they would be now, whenever they are to be. */
-static void say_dry_run(struct op_request *request, const struct plan_run *asked, int asked_err)
+/* Why the run is not to be had at all, such as that it would lapse before its moment: what its
+ * steps come to does not say it. */
+static void add_faults(struct plan_outlook *to, const struct ps_faults *from)
+{
+    for (size_t i = 0; i < from->count && i < PS_FAULTS_KEPT; i++) {
+        bool known = false;
+        for (size_t j = 0; j < to->faults.count && j < PS_FAULTS_KEPT; j++)
+            known |= strcmp(to->faults.at[j].path, from->at[i].path) == 0;
+        if (!known)
+            (void)ps_faults_add(&to->faults, PS_E_INVALID, from->at[i].path, "%s",
+                                from->at[i].text);
+    }
+}
+
+/* The steps as they would be now, whenever they are to be. `asked_err`: the run is not to be had,
+ * for these faults. */
+static void say_dry_run(struct op_request *request, const struct plan_run *asked, int asked_err,
+                        const struct ps_faults *faults)
 {
     struct op_change *change = op_change_new(request, "plan.start", "runs");
     const struct plan_world world = plans_world(request->admin->deps.plans);
@@ -220,6 +240,7 @@ static void say_dry_run(struct op_request *request, const struct plan_run *asked
     int err = plan_run_copy(asked, &run);
     if (err == 0)
         err = plan_run_begin(&world, run, change->change, &outlook);
+    add_faults(&outlook, faults);
     json_t *json = json_pack("{s:b, s:s}", "dry_run", 1, "would", would(asked, asked_err));
     int failed = json == NULL || (err < 0 && err != PS_E_INVALID);
     if (!failed)
@@ -272,7 +293,7 @@ static void start_run(struct op_request *request)
     int err = plan_run_ask(&world, plan.have, &asked, change->change, &outlook, &run);
     if (dry_run && run != NULL) {
         op_change_free(change);
-        say_dry_run(request, run, err);
+        say_dry_run(request, run, err, &outlook.faults);
     } else if (err < 0) {
         answer_refused(request, change, err, &outlook);
     } else {

@@ -13,7 +13,9 @@ export function run_left(run, again) {
         return run.until ? [t('runs.ends_in'), ' ', countdown(run.until, again)] : t('plans.until_reverted');
     if (run.state === 'ended')
         return run.ended ? moment(run.ended) : '–';
-    return run.lapses ? [t('runs.lapses_in'), ' ', countdown(run.lapses, again)] : '–';
+    if (run.starts_at && run.starts_at < run.lapses_at)
+        return [t('runs.starts_in'), ' ', countdown(run.starts_at, again)];
+    return run.lapses_at ? [t('runs.lapses_in'), ' ', countdown(run.lapses_at, again)] : '–';
 }
 
 export function runs_table(runs, again) {

@@ -8,6 +8,7 @@ add_said([
     ['one key in one_in was looked at: another one that sends very much is not counted', '每 one_in 个键只看一个：其余键中发送量极大的不在其中'],
     ['as planned: the sale has not opened yet', '按计划库存：活动尚未开售'],
     // With the words of an operator: before all others, which might fit those words.
+    ['the override {} of {}, until {}: {words}', '{} 由 {} 设置的 override，到 {} 为止：{words}'],
     ['overridden by {}: {words}', '由 {} 临时覆盖：{words}'],
     // Verdicts: each title, when it is said, and what an operator does (gateway/answers/verdict.h).
     ['Accepted', '已接受'],
@@ -269,6 +270,9 @@ add_said([
     ['not valid JSON: line {}, column {}: {}', '不是有效的 JSON：第 {} 行第 {} 列：{}'],
     ['the name must be {}', '名称应为{}'],
     // What a value is to be, in the words of the table of members.
+    ['{}, or a text such as "10m"', '{}，或如 "10m" 的文本'],
+    ['must be a whole number of seconds, or a text such as "10m" (s, m, h, d)', '必须是整数秒，或如 "10m" 的文本（s、m、h、d）'],
+    ['must be between {} and {} seconds', '必须在 {} 至 {} 秒之间'],
     ['a whole number between {} and {} {unit}', '整数，{} 至 {} {unit}'],
     ['a whole number between {} and {}', '整数，{} 至 {}'],
     ['a whole number', '整数'],
@@ -302,7 +306,7 @@ add_said([
     ['is in use by run {}', '正由运行 {} 使用'],
     ['its moment has passed already', '时机已经过去'],
     ['there is no such sale', '没有这个活动'],
-    ['is too short: the run would lapse before its moment', '太短：运行会在时机到来前失效'],
+    ['{} at {}, after this would lapse at {}', '{} 的时刻为 {}，晚于失效时间 {}'],
     ['it waits for no approval: it is {}', '它不在等待审批：当前是 {}'],
     ['the token that asked for the run cannot approve it: use another', '发起这次运行的令牌不能批准它：请用另一个'],
     ['this token has approved it already', '此令牌已批准过'],

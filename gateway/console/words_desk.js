@@ -103,6 +103,7 @@ add_words({
     'runs.since': {en: 'since', zh: '始于'},
     'runs.flags': {en: 'Flags', zh: '标志'},
     'runs.ends_in': {en: 'ends in', zh: '剩余'},
+    'runs.starts_in': {en: 'starts in', zh: '启动倒计时'},
     'runs.lapses_in': {en: 'lapses in', zh: '失效倒计时'},
     'runs.approve': {en: 'Approve', zh: '批准'},
     'runs.approve.text': {en: 'Approves the run. With the last approval it starts, or waits for its moment.', zh: '批准此次运行。最后一个批准之后它就开始，或等待时机。'},

@@ -90,10 +90,23 @@ static int put_run(struct plan_runs *runs, const struct cfg_doc *doc)
     return 0;
 }
 
-static void say_state(const struct cfg_doc *doc)
+/* It was to start and did not, because nobody approved it or its moment lay behind its lapse: then
+ * it has failed, for whoever counts. A signal that did not come is no failure. */
+static bool is_missed(const struct plans *plans, const struct cfg_doc *from,
+                      const struct cfg_doc *to)
+{
+    bool there;
+    size_t i = place_of(&plans->runs, to->name, &there);
+
+    return cfg_run_of(to)->end == CFG_END_EXPIRED && cfg_run_of(to)->started_ms == INT64_MAX &&
+           !(there && from != NULL && cfg_run_of(from)->state == CFG_RUN_ARMED &&
+             plans->runs.at[i]->plan->start.type == CFG_START_SIGNAL);
+}
+
+static void say_state(const struct cfg_doc *doc, bool is_missed)
 {
     const struct cfg_run *run = cfg_run_of(doc);
-    bool bad = run->state == CFG_RUN_SUSPENDED || run->end == CFG_END_FAILED;
+    bool bad = run->state == CFG_RUN_SUSPENDED || run->end == CFG_END_FAILED || is_missed;
 
     ps_log(bad ? PS_LOG_WARN : PS_LOG_INFO, bad ? "plan_run_trouble" : "plan_run",
            PS_F_STR("plan", run->plan), PS_F_STR("run", doc->name),
@@ -110,7 +123,8 @@ static void count(const struct plans *plans, const struct cfg_doc *from, const s
     if (plans->deps.shard == NULL || !cfg_store_is_own_change(plans->deps.store))
         return;
     if (run->end != CFG_END_NONE)
-        ps_metric_add(plans->deps.shard, GW_M_PLAN_RUNS, run->end - 1, 1);
+        ps_metric_add(plans->deps.shard, GW_M_PLAN_RUNS,
+                      (is_missed(plans, from, to) ? CFG_END_FAILED : run->end) - 1, 1);
     if (from == NULL && run->break_glass)
         ps_metric_add(plans->deps.shard, GW_M_PLAN_BREAK_GLASS, 0, 1);
 }
@@ -140,13 +154,22 @@ int plans_put(struct plans *plans, const struct cfg_doc *from, const struct cfg_
     const struct cfg_run *run = cfg_run_of(to);
     if (from == NULL || cfg_run_of(from)->state != run->state) {
         if (run->state != CFG_RUN_ENDED || from != NULL)
-            say_state(to);
+            say_state(to, is_missed(plans, from, to));
         count(plans, from, to);
     }
     if (run->state != CFG_RUN_ENDED)
         return put_run(&plans->runs, to);
     remove_run(&plans->runs, to->name);
     return 0;
+}
+
+int64_t plans_starts_ms(const struct plans *plans, const char *run)
+{
+    const struct plan_world world = plans_world(plans);
+    bool there;
+    size_t i = place_of(&plans->runs, run, &there);
+
+    return there ? plan_run_starts_ms(&world, plans->runs.at[i]) : INT64_MAX;
 }
 
 const struct plan_runs *plans_live(const struct plans *plans)

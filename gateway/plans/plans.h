@@ -37,6 +37,8 @@ void plans_tick(struct plans *plans);
 
 /* What runs may look at, now. */
 struct plan_world plans_world(const struct plans *plans);
+/* As plan_run_starts_ms, of the run with this name. */
+int64_t plans_starts_ms(const struct plans *plans, const char *run);
 /* Those that have not ended, by name. */
 const struct plan_runs *plans_live(const struct plans *plans);
 /* An id for a new run; ids are in order of time. */

@@ -99,6 +99,31 @@ static bool find_moment(const struct plan_world *world, const struct plan_run *r
     return true;
 }
 
+int64_t plan_run_starts_ms(const struct plan_world *world, const struct plan_run *run)
+{
+    enum cfg_run_state state = run->run->state;
+    int64_t moment_ms;
+
+    return (state == CFG_RUN_WAITING || state == CFG_RUN_ARMED) &&
+                   find_moment(world, run, &moment_ms)
+               ? moment_ms
+               : INT64_MAX;
+}
+
+/* PS_E_INVALID */
+static int refuse_lapse(const struct plan_run *run, int64_t moment_ms, struct plan_outlook *outlook)
+{
+    const struct cfg_plan_start *start = &run->plan->start;
+    bool of_sale = start->type == CFG_START_SALE;
+    char begins[PS_TIME_LEN + 1], lapses[PS_TIME_LEN + 1], text[160];
+
+    ps_time_format(of_sale ? moment_ms + start->before_opening_s * 1000 : moment_ms, begins);
+    ps_time_format(run->run->lapses_ms, lapses);
+    (void)snprintf(text, sizeof text, "%s at %s, after this would lapse at %s",
+                   of_sale ? "opens" : "starts", begins, lapses);
+    return no(outlook, PLAN_INVALID, "/arm_ttl_s", text);
+}
+
 /* It waits for approvals, or for its moment. */
 static int arm(const struct plan_world *world, struct plan_run *run, struct cfg_change *change,
                struct plan_outlook *outlook)
@@ -111,8 +136,7 @@ static int arm(const struct plan_world *world, struct plan_run *run, struct cfg_
     if (moment_ms <= world->now_ms)
         return no(outlook, PLAN_NOT_SO, "/start", "its moment has passed already");
     if (moment_ms != INT64_MAX && moment_ms >= run->run->lapses_ms)
-        return no(outlook, PLAN_INVALID, "/arm_ttl_s",
-                  "is too short: the run would lapse before its moment");
+        return refuse_lapse(run, moment_ms, outlook);
     err = plan_run_look(world, run, outlook);
     if (err < 0)
         return err;

@@ -85,6 +85,9 @@ void plan_outlook_free(struct plan_outlook *outlook);
 int plan_run_ask(const struct plan_world *world, const struct cfg_doc *plan,
                  const struct plan_asked *asked, struct cfg_change *change,
                  struct plan_outlook *outlook, struct plan_run **ret_run) PS_MUST_CHECK;
+/* When a run that waits for approvals or its moment is to start. INT64_MAX: it does not wait, or it
+ * is not known. */
+int64_t plan_run_starts_ms(const struct plan_world *world, const struct plan_run *run);
 /* What a run that was asked for does: CFG_RUN_WAITING, CFG_RUN_ARMED or CFG_RUN_ACTIVE. */
 enum cfg_run_state plan_run_next(const struct plan_run *run);
 /* Its steps, now: changes the documents, sets the overrides, and is active. PS_E_INVALID: the

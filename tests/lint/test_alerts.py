@@ -110,7 +110,7 @@ def test_an_alert_fires_for_a_run_of_a_plan_that_fails_or_is_not_approved(tmp_pa
     series = [{"series": name + "{" + ", ".join(f'{key}="{value}"' for key, value in labels.items()) + "}", "values": "0 0 0 1x20"}]
     fires = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary, "runbook_url": f"docs/troubleshooting.md#{alert.lower()}"}}
     if alert == "PenstockPlanFailed":
-        fires["exp_annotations"]["description"] = "GET /admin/v1/runs?state=ended lists it; why says what was missing."
+        fires["exp_annotations"]["description"] = "GET /admin/v1/runs?state=ended lists it (failed, or expired before it started); why says what was missing."
     checks = [{"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": [fires] if minute == 5 else []} for minute in (2, 5, 20)]
     assert_plan(tmp_path, series, checks)
 

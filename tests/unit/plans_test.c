@@ -550,6 +550,8 @@ static void an_armed_run_lapses(void **state)
     prepare("q", RATE_STEP, ",\"ttl_s\":60,\"start\":{\"at\":\"2030-04-17T17:47:00Z\"}");
     assert_int_equal(ask("q", (struct plan_asked){.reason = ""}), PS_E_INVALID);
     assert_string_equal(outlook.faults.at[0].path, "/arm_ttl_s");
+    assert_non_null(strstr(outlook.faults.at[0].text, "starts at 2030-04-17T17:47:00"));
+    assert_non_null(strstr(outlook.faults.at[0].text, ", after this would lapse at 20"));
 }
 
 static void a_run_that_should_have_ended_while_all_was_down_ends_at_the_start(void **state)

@@ -43,6 +43,51 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(gateway):
     assert not in_force(gateway)
 
 
+def test_a_run_that_would_lapse_before_its_moment_is_refused_with_both_times(gateway):
+    sale = gateway.make_sale(opens_in=2 * 86400, wait=False)
+    prepare(gateway, "far", [LEVEL], start={"sale": sale, "before_opening_s": 60})
+    opens = gateway.sale(sale)["opens_at"]
+    dry = ask(gateway, "far", "?dry_run=1").json
+    refused = ask(gateway, "far")
+    assert refused.status == 422 and refused.json["pointer"] == "/arm_ttl_s", refused
+    for detail in (refused.json["errors"][0]["detail"], dry["faults"][0]["detail"]):
+        assert detail.startswith(f"opens at {opens}, after this would lapse at "), detail
+    assert dry["would"] == "fail" and dry["faults"][0]["pointer"] == "/arm_ttl_s", dry
+    assert ask(gateway, "far", "?dry_run=1", arm_ttl_s="3d").json["would"] == "arm"
+    run = start(gateway, "far", arm_ttl_s="3d")
+    seen = run_of(gateway, run)
+    assert seen["starts_at"] < opens < seen["lapses_at"] and seen["started"] is None, seen
+    lay_hand_on(gateway, run, "cancel")
+    assert run_of(gateway, run)["starts_at"] is None
+
+
+def test_a_dry_run_that_would_fail_always_says_why(gateway):
+    for name, members in {"past": {"start": {"at": rfc3339(-60)}}, "late": {"start": {"at": rfc3339(3 * 86400)}},
+                          "gone": {"start": {"sale": "no-such-sale", "before_opening_s": 0}}, "when": {"when": [{"gateways_min": 2}]}}.items():
+        made = gateway.admin("PUT", f"/admin/v1/plans/{name}", {"title": "x", "steps": [LEVEL], "ttl_s": 9, **members})
+        if made.status == 422:  # what no plan may say
+            continue
+        dry = ask(gateway, name, "?dry_run=1").json
+        assert dry["would"] == "fail" and dry["faults"], (name, dry)
+
+
+def test_a_run_that_lapses_before_its_moment_counts_as_failed(gateway):
+    """The opening moved behind the lapse: the alert fires as for one that failed at its moment. A signal that does not come is no failure."""
+    failed, expired = (f'penstock_plan_runs_total{{end="{end}"}}' for end in ("failed", "expired"))
+    before = [gateway.metric(one) for one in (failed, expired)]
+    sale = gateway.make_sale(opens_in=3600, wait=False)
+    prepare(gateway, "moved", [LEVEL], start={"sale": sale, "before_opening_s": 3598})
+    run = start(gateway, "moved", arm_ttl_s=3)
+    answer = gateway.admin("PATCH", f"/admin/v1/sales/{sale}", {"opens_at": rfc3339(7200)}, headers=ANY)
+    assert answer.status == 200, answer
+    wait_end(gateway, run, "expired")
+    assert [gateway.metric(one) for one in (failed, expired)] == [before[0] + 1, before[1]]
+    prepare(gateway, "calm", [LEVEL], start={"signal": "pressure", "above": 1000, "for_s": 1})
+    run = start(gateway, "calm", arm_ttl_s=1)
+    wait_end(gateway, run, "expired")
+    assert [gateway.metric(one) for one in (failed, expired)] == [before[0] + 1, before[1] + 1]
+
+
 def test_what_somebody_changed_meanwhile_is_left_to_an_operator(gateway):
     prepare(gateway)
     run = start(gateway)
