@@ -1,6 +1,8 @@
 /* Reads queries and the bodies that many routes share. Errors are answered with 422. */
 #include "gateway/admin/admin_internal.h"
 
+#include "common/text/duration.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,13 +37,18 @@ int op_decode(struct ps_str text, char *ret_text, size_t cap, size_t *ret_len)
     return 0;
 }
 
+/* A parameter of seconds may be a text (duration.h), as members are. */
 static bool number_ok(const char *text, const struct op_param *param)
 {
-    char *end;
+    size_t len = strlen(param->name);
+    bool in_seconds = len > 2 && strcmp(param->name + len - 2, "_s") == 0;
+    int64_t number;
+    char none = '\0', *end = &none;
 
     if (text[0] < '0' || text[0] > '9' || strlen(text) > 16)
         return false;
-    int64_t number = strtoll(text, &end, 10);
+    if (!in_seconds || ps_duration_read(text, strlen(text), &number) < 0)
+        number = strtoll(text, &end, 10);
     if (*end != '\0' || number < param->min || number > param->max)
         return false;
     *param->number = number;

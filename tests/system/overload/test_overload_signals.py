@@ -110,7 +110,9 @@ def test_history_has_a_point_a_second_and_as_many_as_were_asked_for(gateway):
         assert history["step_s"] == 1 and history["points"] == asked
         assert {len(history[name]) for name in ("pressure", "level", "shed_share", "order_p50_ms", "order_p99_ms")} == {asked}
         assert set(history["signals"]) == NAMES and {len(points) for points in history["signals"].values()} == {asked}
-    assert gateway.admin("GET", "/admin/v1/overload?history_s=601").status == 422
+    for wrong in ("601", "11m", "1h30m", "m"):
+        assert gateway.admin("GET", f"/admin/v1/overload?history_s={wrong}").status == 422
+    assert gateway.admin("GET", "/admin/v1/overload?history_s=10m").status == 200
     assert gateway.admin("GET", "/admin/v1/overload?history=1").status == 422
 
 
