@@ -18,7 +18,10 @@
 
 bool op_is_archived(const struct sale_entry *sale)
 {
-    return sale->stored.state.archived || sale_view(sale->run)->state == SALE_ARCHIVED;
+    const struct sale_view *view = sale_view(sale->run);
+
+    return sale->stored.state.archived || view->state == SALE_ARCHIVED ||
+           (view->log_sale != NULL && oq_sale_archived(view->log_sale));
 }
 
 int op_archived_init(struct op_archived *archived, const struct op_admin *admin, const char *sale)
@@ -62,8 +65,9 @@ int op_archived_log(struct op_archived *archived)
 struct walk {
     struct oq_fold *fold;
     const struct ps_uuid
-        *id;          /* the only order; NULL: up to ORDERS_AT_ONCE of the user behind `after` */
-    const char *user; /* "": of all */
+        *id;             /* the only order; NULL: up to ORDERS_AT_ONCE of the user behind `after` */
+    const char *user;    /* "": of all */
+    const char *request; /* the id of the request that made it; "": of any */
     int64_t after, left;
     int64_t last; /* the last accepted record taken; 0 = none */
 };
@@ -79,7 +83,8 @@ static int fold_record(int64_t place, struct ps_str text, const struct oq_event 
         wanted = ps_uuid_equal(&event->order_id, walk->id);
     else if (event->type == OQ_ACCEPTED && place > walk->after && walk->left > 0 &&
              oq_fold_order(walk->fold, &event->order_id) == NULL)
-        wanted = walk->user[0] == '\0' || ps_str_is(event->user, walk->user);
+        wanted = (walk->user[0] == '\0' || ps_str_is(event->user, walk->user)) &&
+                 (walk->request[0] == '\0' || ps_str_is(event->request_id, walk->request));
     else if (event->has_order_id)
         wanted = oq_fold_order(walk->fold, &event->order_id) != NULL;
     if (!wanted)
@@ -105,7 +110,10 @@ static bool is_wanted(const struct op_archived *archived, const struct oq_order 
 /* The next orders of the file, up to the limit. *ret_more: there may be more. */
 static int walk_orders(struct op_archived *archived, bool *ret_more)
 {
-    struct walk walk = {.user = archived->user, .after = archived->last, .left = ORDERS_AT_ONCE};
+    struct walk walk = {.user = archived->user,
+                        .request = archived->request,
+                        .after = archived->last,
+                        .left = ORDERS_AT_ONCE};
     const struct oq_order *order;
     int err = oq_fold_new(&walk.fold);
 
@@ -162,7 +170,7 @@ struct look {
 
 static int look_into(struct look *look)
 {
-    struct walk walk = {.id = &look->id, .user = ""};
+    struct walk walk = {.id = &look->id, .user = "", .request = ""};
     struct ps_buf buf;
     int err = oq_fold_new(&walk.fold);
 
@@ -322,6 +330,21 @@ bool op_may_be_archived(const struct op_admin *admin, const struct ps_uuid *id)
         if (may_have(admin->deps.known->at[i], id))
             return true;
     return false;
+}
+
+bool op_is_only_archived(const struct op_admin *admin, const struct ps_uuid *id)
+{
+    bool archived = false;
+
+    for (size_t i = 0; i < admin->deps.known->count; i++) {
+        const struct sale_entry *sale = admin->deps.known->at[i];
+        if (!ord_order_id_fits(id, sale->stored.doc.name))
+            continue;
+        if (!op_is_archived(sale))
+            return false;
+        archived = true;
+    }
+    return archived;
 }
 
 bool op_archived_order(struct op_request *request, const struct ps_uuid *id,

@@ -275,8 +275,8 @@ static void say_failure(struct op_request *request, const struct op_audit *audit
     const struct sale_entry *sale =
         sale_list_find(request->admin->deps.known, audit->sale, strlen(audit->sale));
 
-    if (oq_sale_forgotten(audit->log_sale))
-        op_no(request, ANS_V_fenced, "the sale was archived during the audit: repeat the call");
+    if (oq_sale_forgotten(audit->log_sale) && sale != NULL) /* archived meanwhile */
+        op_archived_audit(request, sale);
     else if (!audit->counter_failed)
         op_no_read(request, audit->err, audit->why);
     else if (sale != NULL && sale_view(sale->run)->state != SALE_SERVING)

@@ -124,6 +124,47 @@ static void start(struct op_request *request, struct lines *lines, size_t line_m
     op_reads_start(&request->admin->reads, &lines->job);
 }
 
+/* --- Records and orders of an archived sale. --- */
+
+static void read_archived(struct lines *lines)
+{
+    struct op_archived archived;
+    uint8_t key[OQ_ARCHIVE_KEY];
+
+    lines->err = op_archived_init(&archived, lines->admin, lines->sale);
+    if (lines->err == 0 && lines->user[0] != '\0') {
+        lines->err = oq_archive_key(lines->admin->deps.archive_key, key, &archived.fault);
+        oq_archive_user(key, ps_str(lines->sale), ps_str(lines->user), archived.user);
+    }
+    archived.after = lines->after;
+    archived.limit = lines->limit;
+    archived.state = lines->state;
+    archived.type = lines->type;
+    archived.request = lines->request;
+    archived.buf = &lines->buf;
+    if (lines->err == 0)
+        lines->err = lines->orders ? op_archived_orders(&archived) : op_archived_log(&archived);
+    lines->count = archived.count;
+    lines->last = archived.last;
+    (void)snprintf(lines->why, sizeof lines->why, "%s", archived.fault.text);
+}
+
+/* If the sale was archived while it was read, part of what was to be read was gone: then it is read
+ * from its archive instead. Places are the same there, so a walk by pages goes on. */
+static void read_again_if_archived(struct lines *lines)
+{
+    const struct oq_sale *log_sale =
+        lines->sale[0] != '\0'
+            ? oq_fold_sale(lines->admin->deps.fold, lines->sale, strlen(lines->sale))
+            : NULL;
+
+    if (log_sale == NULL || !oq_sale_archived(log_sale))
+        return;
+    lines->buf.len = 0;
+    lines->why[0] = '\0';
+    read_archived(lines);
+}
+
 /* --- Records of the log. --- */
 
 /* A line is printed in this program's own form, whoever wrote the record: a foreign record may be
@@ -178,30 +219,7 @@ static void read_log(struct lines *lines)
     (void)snprintf(lines->why, sizeof lines->why, "%s", oq_reader_why(reader));
     oq_reader_free(reader);
     lines->last = after < 0 ? 0 : after;
-}
-
-/* --- Records and orders of an archived sale. --- */
-
-static void read_archived(struct lines *lines)
-{
-    struct op_archived archived;
-    uint8_t key[OQ_ARCHIVE_KEY];
-
-    lines->err = op_archived_init(&archived, lines->admin, lines->sale);
-    if (lines->err == 0 && lines->user[0] != '\0') {
-        lines->err = oq_archive_key(lines->admin->deps.archive_key, key, &archived.fault);
-        oq_archive_user(key, ps_str(lines->sale), ps_str(lines->user), archived.user);
-    }
-    archived.after = lines->after;
-    archived.limit = lines->limit;
-    archived.state = lines->state;
-    archived.type = lines->type;
-    archived.buf = &lines->buf;
-    if (lines->err == 0)
-        lines->err = lines->orders ? op_archived_orders(&archived) : op_archived_log(&archived);
-    lines->count = archived.count;
-    lines->last = archived.last;
-    (void)snprintf(lines->why, sizeof lines->why, "%s", archived.fault.text);
+    read_again_if_archived(lines);
 }
 
 /* Reads where the lines begin, and how many. False: answered, and `lines` is freed. */
@@ -363,6 +381,7 @@ static void read_orders(struct lines *lines)
                                                ? lines->after
                                                : oq_place(partition, 0));
     oq_fold_leave(lines->admin->deps.fold);
+    read_again_if_archived(lines);
 }
 
 /* --- The orders of a request, by its id: from the records of a sale; the fold has no request ids.
@@ -402,7 +421,8 @@ static void read_orders_of_request(struct lines *lines)
 {
     const size_t page = 1000;
     struct oq_reader *reader;
-    int64_t last = lines->after;
+    const int64_t from = lines->after;
+    int64_t last = from;
 
     lines->err = oq_log_reader_new(lines->admin->deps.log, &reader);
     if (lines->err < 0)
@@ -418,6 +438,8 @@ static void read_orders_of_request(struct lines *lines)
     (void)snprintf(lines->why, sizeof lines->why, "%s", oq_reader_why(reader));
     oq_reader_free(reader);
     lines->last = lines->after;
+    lines->after = from;
+    read_again_if_archived(lines);
 }
 
 /* False: answered. */
@@ -479,14 +501,14 @@ static void list_orders(struct op_request *request)
     const struct sale_entry *entry = sale_list_find(request->admin->deps.known, sale, strlen(sale));
     if (entry != NULL && op_is_archived(entry))
         lines->read = read_archived;
+    else if (lines->request[0] != '\0')
+        lines->read = read_orders_of_request;
     if (sale[0] != '\0' && entry == NULL &&
         oq_fold_sale(request->admin->deps.fold, sale, strlen(sale)) == NULL) {
         op_no(request, ANS_V_not_found, "no such sale");
         lines_free(lines);
         return;
     }
-    if (lines->request[0] != '\0')
-        lines->read = read_orders_of_request;
     start(request, lines, ORDER_LINE_MAX);
 }
 

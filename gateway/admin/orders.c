@@ -266,7 +266,8 @@ static enum ans_verdict verdict_of(const struct item *item)
     const struct op_admin *admin = admin_of(item->command);
     const struct oq_order *order = oq_fold_order(admin->deps.fold, &item->id);
 
-    if (order == NULL && may_be_in_doubt(admin, &item->id))
+    if (order == NULL && !op_is_only_archived(admin, &item->id) &&
+        may_be_in_doubt(admin, &item->id))
         return ANS_V_order_pending;
     if (order == NULL)
         return op_may_be_archived(admin, &item->id) ? ANS_V_archived : ANS_V_not_found;
@@ -314,7 +315,12 @@ static void answer(struct op_request *request, const struct order_command *comma
     json_t *results;
 
     if (!command->batch) {
-        enum ans_verdict verdict = verdict_of(&command->items[0]);
+        const struct item *item = &command->items[0];
+        enum ans_verdict verdict = verdict_of(item);
+        if (verdict == ANS_V_archived &&
+            op_archived_order(request, &item->id,
+                              item->confirm ? OP_ORDER_CONFIRM : OP_ORDER_CANCEL))
+            return; /* its sale was archived while the command waited */
         if (verdict == ANS_V_ok)
             say_order(request, &command->items[0].id);
         else

@@ -86,7 +86,7 @@ static bool may_be_archived(const struct ord_request *request)
 
     for (size_t i = 0; i < snapshot->sale_count; i++) {
         const struct snap_sale *sale = snapshot->sales[i];
-        if (sale->archived && is_of_its_world(request, sale) &&
+        if (snap_sale_is_archived(sale) && is_of_its_world(request, sale) &&
             made_ms >= sale->opens_at_ms - ARCHIVED_MARGIN_MS &&
             (sale->closes_at_ms == INT64_MAX ||
              made_ms <= sale->closes_at_ms + ARCHIVED_MARGIN_MS) &&
@@ -216,15 +216,16 @@ bool ord_lookup_own(struct ord_request *request, const struct snap_sale *sale, s
 {
     if (!is_admitted(request, sale))
         return false;
-    if (sale->archived) {
-        ord_request_deny(request, ANS_V_archived, NULL);
-        return false;
-    }
     if (log_view(request).state == OQ_LOG_CLOSED) { /* not read yet */
         ord_request_deny(request, ANS_V_log_unavailable, NULL);
         return false;
     }
-    if (!find_first(request, sale, before, ret_first)) {
+    bool found = find_first(request, sale, before, ret_first);
+    if (snap_sale_is_archived(sale)) {
+        ord_request_deny(request, ANS_V_archived, NULL);
+        return false;
+    }
+    if (!found) {
         ord_request_deny(
             request, ANS_V_malformed,
             &(struct ans_problem_detail){.text = "before: not an order of yours in this sale"});

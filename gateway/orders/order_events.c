@@ -98,7 +98,7 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
         abort();
     }
     if (change.effect == OQ_EFFECT_ARCHIVED)
-        oq_fold_forget(events->settings.fold, change.sale);
+        oq_fold_forget(events->settings.fold, change.sale); /* whoever misses an order asks why */
     events->last_seq = seq;
     events->last_order = change.order;
     if (!atomic_load_explicit(&events->going, memory_order_relaxed))

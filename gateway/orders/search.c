@@ -11,9 +11,11 @@ const struct snap_sale *ord_search_take(struct ord_search *search, const struct 
         search->at = 0;
         return NULL;
     }
-    if (result == INV_DONE)
-        return snapshot->sales[search->at];
-    search->unsure |= result != PS_E_NOT_FOUND;
+    const struct snap_sale *sale = snapshot->sales[search->at];
+    bool archived = snap_sale_is_archived(sale); /* then its counter is only about to be emptied */
+    if (result == INV_DONE && !archived)
+        return sale;
+    search->unsure |= result != INV_DONE && result != PS_E_NOT_FOUND && !archived;
     search->at++;
     return NULL;
 }
@@ -28,7 +30,7 @@ int ord_search_run(struct ord_search *search, const struct snapshot *snapshot,
     }
     while (search->at < snapshot->sale_count) {
         const struct snap_sale *sale = snapshot->sales[search->at];
-        bool fits = ord_order_id_fits(&search->id, sale->name);
+        bool fits = ord_order_id_fits(&search->id, sale->name) && !snap_sale_is_archived(sale);
         if (!fits || sale->counter == NULL) {
             search->unsure |= fits && sale->unserved;
             search->at++;

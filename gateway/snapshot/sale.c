@@ -95,7 +95,7 @@ struct snap_sale *snap_sale_copy(const struct snap_sale *from)
 enum cfg_phase snap_sale_phase(const struct snap_sale *sale, int64_t wall_ms)
 {
     return cfg_phase_at(sale->opens_at_ms, sale->closes_at_ms, sale->paused,
-                        sale->ended || sale->archived, wall_ms);
+                        sale->ended || snap_sale_is_archived(sale), wall_ms);
 }
 
 int snap_sale_sku(const struct snap_sale *sale, const char *name, size_t len, uint32_t *ret_sku)

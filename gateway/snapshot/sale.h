@@ -57,6 +57,12 @@ struct snap_sale {
     struct snap_sale *retired; /* private: the next one that is freed with the same snapshot */
 };
 
+/* Are its orders in its archive, and no longer in the fold? The log's thread says so before the
+ * fold forgets the first of them, so ask after an order was not found. Any thread. */
+static inline bool snap_sale_is_archived(const struct snap_sale *sale)
+{
+    return sale->archived || (sale->log_sale != NULL && oq_sale_archived(sale->log_sale));
+}
 enum cfg_phase snap_sale_phase(const struct snap_sale *sale, int64_t wall_ms);
 /* PS_E_NOT_FOUND */
 int snap_sale_sku(const struct snap_sale *sale, const char *name, size_t len,

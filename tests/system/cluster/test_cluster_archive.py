@@ -1,4 +1,5 @@
 """A cluster's ended sale: the leader archives it, every gateway frees it, and a gateway that was away learns of it when it returns."""
+from archive_readers import archive_under_readers
 from archives import lines_of
 from cluster import PATIENT, Cluster, merged
 from penstock import wait_until
@@ -51,6 +52,15 @@ def test_the_leader_archives_and_every_gateway_lets_go(kafka, tmp_path):
             assert gateway.admin("GET", f"/admin/v1/orders/{ids[0]}").json["state"] == "confirmed"
             assert gateway.public("GET", f"/v1/orders/{kept}", user="ann").json["state"] == "accepted"
             cluster.sure_buy(gateway, live, f"buyer-{gateway.directory.name}")
+
+
+def test_readers_are_answered_alike_at_every_gateway_while_a_sale_is_archived(kafka, tmp_path):
+    """F27, I6."""
+    shared = tmp_path / "archives"
+    shared.mkdir()
+    with Cluster(kafka, gateways=2, settings=merged(AT_ONCE, {"archive": {"dir": str(shared)}})) as cluster:
+        faults, asked = archive_under_readers(cluster.gateways, 3, 3, cluster.make_sale)
+        assert not faults, (asked, faults[:5])
 
 
 def test_a_rehearsal_of_a_cluster_is_deleted_with_what_is_held_of_it(kafka):

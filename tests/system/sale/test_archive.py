@@ -4,6 +4,7 @@ import pathlib
 import sqlite3
 
 import pytest
+from archive_readers import archive_under_readers
 from archives import lines_of
 from faults import Disk
 from penstock import ANY_VERSION, Gateway, rfc3339, wait_until
@@ -268,6 +269,28 @@ def test_an_archive_is_handed_to_a_command_and_only_its_good_end_counts(tmp_path
         assert_archived(gateway, sale, ids)
         assert (tmp_path / "archived").read_text() == f"{sale}\n"
         assert lines_of(kept)[2] == record_of(gateway, sale)["sha256"]
+
+
+def test_readers_are_answered_alike_before_while_and_after_a_sale_is_archived():
+    """F27, I6: A confirmed order is never pending, unknown, or missing from a list, an export, a log or an audit."""
+    with Gateway(settings=AT_ONCE) as gateway:
+        gateway.no_limits()
+        faults, asked = archive_under_readers([gateway], 6, 3, gateway.make_sale)
+        assert not faults, (asked, faults[:5])
+
+
+def test_an_order_of_an_archived_sale_is_found_by_its_request():
+    with Gateway(settings=AT_ONCE) as gateway:
+        sale = gateway.make_sale(stock=5)
+        bought = gateway.buy(sale, "ann")
+        request, order = bought.headers["x-request-id"], bought.json["order_id"]
+        assert gateway.admin("POST", f"/admin/v1/orders/{order}/confirm").status == 200
+        for archived in (False, True):
+            found = gateway.admin("GET", f"/admin/v1/orders?sale={sale}&request_id={request}").lines()
+            assert [(one["order_id"], one["state"]) for one in found] == [(order, "confirmed")]
+            if not archived:
+                end(gateway, sale)
+                wait_archived(gateway, sale)
 
 
 POINTS = {
