@@ -134,6 +134,7 @@ const struct cfg_kind cfg_kind_user = {
     .name = user_name,
     .show = block_show,
     .ends = true,
+    .end_is_final = true,
     .until_at = offsetof(struct cfg_block, until_ms),
 };
 
@@ -153,5 +154,6 @@ const struct cfg_kind cfg_kind_range = {
     .name = range_name,
     .show = block_show,
     .ends = true,
+    .end_is_final = true,
     .until_at = offsetof(struct cfg_block, until_ms),
 };

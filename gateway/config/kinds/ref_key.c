@@ -82,5 +82,6 @@ const struct cfg_kind cfg_kind_ref_key = {
     .table = &table,
     .free = key_free,
     .ends = true,
+    .end_is_final = true,
     .until_at = offsetof(struct ps_ref_key, until_ms),
 };

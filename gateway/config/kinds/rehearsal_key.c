@@ -129,5 +129,6 @@ const struct cfg_kind cfg_kind_rehearsal_key = {
     .table = &table,
     .free = key_free,
     .ends = true,
+    .end_is_final = true,
     .until_at = offsetof(struct cfg_stored_key, key.until_ms),
 };

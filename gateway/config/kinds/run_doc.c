@@ -124,5 +124,6 @@ const struct cfg_kind cfg_kind_run = {
     .name = cfg_plain_name,
     .table = &table,
     .ends = true,
+    .end_is_final = true,
     .until_at = offsetof(struct cfg_run, forget_ms),
 };

@@ -147,6 +147,7 @@ struct cfg_kind {
      * is at `until_at` of the parsed document. */
     bool ends;
     size_t until_at;
+    bool end_is_final; /* what has ended is deleted by a clock that goes on evenly only */
     /* Does `to` only postpone the end of `from`? Then it causes no audit line, no log event and no
      * snapshot. NULL: never. */
     bool (*renews)(const void *to, const void *from);

@@ -1,6 +1,6 @@
 /* Documents that end by themselves. None is in force after its end (cfg_store_is_in_force). A heap
  * has the times, the tick removes them from memory, and the next change removes them from
- * control.db and from Redis. A document whose end is only its deletion, such as a key, stays until
+ * control.db and from Redis. A document that would be missed, such as a key or a block, stays until
  * the wall clock has gone on evenly for `rest_ms`: one that is put right brings it back into force.
  */
 #include "gateway/config/store/store_internal.h"
@@ -64,7 +64,7 @@ void cfg_store_tick(struct cfg_store *store)
         struct cfg_ended *ended = (struct cfg_ended *)(uintptr_t)value;
         const struct cfg_doc *doc = cfg_store_last(store, ended->kind, ended->name);
         bool stays = doc != NULL && cfg_doc_ends_at_ms(doc) <= now_ms &&
-                     !ended->kind->ends_at_once && rests_ms > now_ms;
+                     ended->kind->end_is_final && rests_ms > now_ms;
         if (stays && ps_heap_put(store->ends, rests_ms, value) == 0)
             continue;
         if (stays || doc == NULL || cfg_doc_ends_at_ms(doc) > now_ms ||
