@@ -95,6 +95,8 @@
       "Find out who writes to the topic; fix the setting.") \
     X(log_anomaly, ERROR, "The log has a record that no gateway writes.", \
       "Find out who wrote to the file or the topic; audit the sales.") \
+    X(log_unknown_record, WARN, "The log has records of a type that a later version has added (type); they are skipped. Named once for each type.", \
+      "Nothing is lost. Run that later version again to use them.") \
     X(log_record_not_folded, ERROR, "A record could not be counted: it names an impossible number of units, or memory ran out.", \
       "If memory ran out, the process ends and reads the log again at its next start: free memory. Else audit the sales.") \
     X(explanation_not_delivered, ERROR, "A worker could not answer what an operator asked: POST /admin/v1/explain got 503.", \

@@ -52,6 +52,7 @@ const struct ps_metric gw_metric_table[GW_M_COUNT] = {
     [GW_M_ORDERS]              = {"penstock_orders_total", "Changes of orders that the log has shown, without those of rehearsal sales.", PS_COUNTER, "event", order_events, NULL},
     [GW_M_UNITS_RETURNED]      = {"penstock_units_returned_total", "Units that came back to stock by expiry or cancellation, without those of rehearsal sales.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_FOLD_ANOMALIES]      = {"penstock_log_anomalies_total", "Records that no correct gateway writes; 0 unless another program wrote to the log.", PS_COUNTER, NULL, NULL, NULL},
+    [GW_M_LOG_UNKNOWN]         = {"penstock_log_unknown_records_total", "Records of a type that a later version has added, read since the start; they are skipped.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_LOG_RECORDS]         = {"penstock_log_records_total", "Records given to the log by outcome.", PS_COUNTER, "outcome", log_outcomes, NULL},
     [GW_M_LOG_COMMITS]         = {"penstock_log_commits_total", "Commits of the journal.", PS_COUNTER, NULL, NULL, NULL},
     [GW_M_LOG_COMMIT_FAILURES] = {"penstock_log_commit_failures_total", "Commits of the journal that failed.", PS_COUNTER, NULL, NULL, NULL},

@@ -37,6 +37,7 @@ enum gw_metric {
     GW_M_ORDERS,         /* penstock_orders_total{event}: accepted, void, confirmed, released */
     GW_M_UNITS_RETURNED, /* penstock_units_returned_total */
     GW_M_FOLD_ANOMALIES, /* penstock_log_anomalies_total */
+    GW_M_LOG_UNKNOWN,    /* penstock_log_unknown_records_total */
     GW_M_LOG_RECORDS,    /* penstock_log_records_total{outcome} */
     GW_M_LOG_COMMITS,    /* penstock_log_commits_total */
     GW_M_LOG_COMMIT_FAILURES, /* penstock_log_commit_failures_total */

@@ -54,6 +54,7 @@ int oq_archive_add(struct oq_archive *archive, int64_t place, const struct oq_ev
 struct oq_archive_end {
     char sale[PS_NAME_MAX + 1];
     int64_t partitions, lines, orders;
+    int64_t unknown; /* records of a later version's types; of reading only */
     int64_t at_ms;
     bool has_ids;
     struct ps_uuid ids_from, ids_to;

@@ -56,7 +56,8 @@ struct reading {
     struct oq_archive_end *end;
     struct ps_fault *fault;
     int fd;
-    bool ended; /* the last line was read */
+    bool ended;      /* the last line was read */
+    int64_t unknown; /* records of types that are not known */
     ZSTD_DCtx *zstd;
     struct oq_archive_chain chain;
     size_t len; /* of the line that is being read */
@@ -138,6 +139,7 @@ static int take_end(struct reading *reading, struct ps_str line)
     if (end->lines != reading->chain.lines + 1)
         return broken(reading, "archive.end has another number of lines than the file");
     reading->ended = true;
+    end->unknown = reading->unknown;
     return 0;
 }
 
@@ -156,8 +158,12 @@ static int take_record(struct reading *reading, struct ps_str line)
     *rest = comma;
     if (err == PS_E_INVALID)
         return broken(reading, "is not a record");
+    if (err == PS_E_NEWER)
+        return ps_fault(reading->fault, err, reading->path, "line %lld: %s",
+                        (long long)reading->chain.lines + 1, why.text);
     if (err != 0)
         return err;
+    reading->unknown += event.type == OQ_LATER;
     if (reading->fn != NULL)
         err = reading->fn(place, line, &event, reading->ctx);
     oq_event_release(owner);

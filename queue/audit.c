@@ -478,7 +478,8 @@ int oq_audit_add(struct oq_audit *audit, uint32_t partition, int64_t seq,
     if (err != 0)
         return err;
     audit->seq = oq_place(partition, seq);
-    if (epoch->archived)
+    sale->unknown += event->type == OQ_LATER;
+    if (epoch->archived || event->type == OQ_LATER)
         return 0;
     note_time(sale, epoch, &at, event);
     if (event->type == OQ_ARCHIVED) {

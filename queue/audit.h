@@ -91,9 +91,11 @@ bool oq_audit_fits(const struct oq_audit_counter *counter);
 /* {"ok":true,"at":"…","seq":N,
  *  "skus":[{"sku","adjustments","available","in_doubt","held","confirmed","released",
  *           "counter_available"?,"counter_held"?,"counter_confirmed"?}],
- *  "violation_count":0,"violations":[{"rule","sku"?,"order_id"?,"text"}],"notices":["…"]}
+ *  "violation_count":0,"violations":[{"rule","sku"?,"order_id"?,"text"}],"notices":["…"],
+ *  "unknown_records":0}
  * `available` is what the log leaves: adjustments - in_doubt - held - confirmed; in_doubt is what
- * the counter has taken beyond what the log shows. At most OQ_AUDIT_LISTED violations are listed.
+ * the counter has taken beyond what the log shows; `unknown_records` are of types that a later
+ * version has added: they change no number. At most OQ_AUDIT_LISTED violations are listed.
  * `counters` NULL: from the log alone. PS_E_NOT_FOUND: the log has no such sale. Owner: the caller
  * (json_decref). */
 int oq_audit_report(struct oq_audit *audit, const char *sale, int64_t at_ms,

@@ -49,6 +49,7 @@ struct oq_sale_book { /* "n" sale */
     size_t slot_count;
     size_t known;      /* known slots */
     int64_t first_seq; /* of its first record; -1 = none yet */
+    int64_t unknown;   /* records of types that a later version has added */
     struct oq_steps steps;
     struct oq_findings findings;
 };

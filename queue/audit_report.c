@@ -231,14 +231,18 @@ static int report_sku(const struct oq_audit *audit, struct oq_findings *findings
 static json_t *notices_of(const struct oq_sale_book *sale)
 {
     const struct oq_steps *steps = &sale->steps;
-    if (steps->count == 0)
-        return json_array();
-    return json_pack(
-        "[o]",
-        json_sprintf("%llu records bear a time more than 2 s before that of the record "
-                     "before them, at most %lld ms (partition %u, record %lld)",
-                     (unsigned long long)steps->count, (long long)steps->largest_ms,
-                     oq_place_partition(steps->place), (long long)oq_place_seq(steps->place)));
+    json_t *unknown = NULL, *stepped = NULL;
+    if (sale->unknown > 0)
+        unknown = json_sprintf("%lld records are of types that this version does not know: they "
+                               "are kept and change nothing",
+                               (long long)sale->unknown);
+    if (steps->count > 0)
+        stepped =
+            json_sprintf("%llu records bear a time more than 2 s before that of the record "
+                         "before them, at most %lld ms (partition %u, record %lld)",
+                         (unsigned long long)steps->count, (long long)steps->largest_ms,
+                         oq_place_partition(steps->place), (long long)oq_place_seq(steps->place));
+    return json_pack("[o*, o*]", unknown, stepped);
 }
 
 /* Prints the report, once everything has been checked. */
@@ -246,10 +250,11 @@ static int print_report(const struct oq_audit *audit, const struct oq_sale_book 
                         int64_t at_ms, json_t *rows, const struct oq_findings *findings,
                         json_t **ret_report)
 {
-    json_t *report = json_pack("{s:b, s:o, s:I, s:O, s:I, s:O, s:o}", "ok", findings->count == 0,
-                               "at", ps_json_of_time(at_ms), "seq", (json_int_t)audit->seq, "skus",
-                               rows, "violation_count", (json_int_t)findings->count, "violations",
-                               findings->list, "notices", notices_of(sale));
+    json_t *report =
+        json_pack("{s:b, s:o, s:I, s:O, s:I, s:O, s:o, s:I}", "ok", findings->count == 0, "at",
+                  ps_json_of_time(at_ms), "seq", (json_int_t)audit->seq, "skus", rows,
+                  "violation_count", (json_int_t)findings->count, "violations", findings->list,
+                  "notices", notices_of(sale), "unknown_records", (json_int_t)sale->unknown);
     if (report == NULL)
         return PS_E_NOMEM;
     *ret_report = report;

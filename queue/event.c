@@ -11,6 +11,7 @@
  * never enter the log. */
 #include "queue/event.h"
 #include "queue/cursor.h"
+#include "queue/later.h"
 #include "common/clock.h"
 #include "common/text/json.h"
 #include "common/text/utf8.h"
@@ -40,7 +41,7 @@ enum kind {
 
 enum { A = 1 << OQ_ACCEPTED, C = 1 << OQ_CONFIRMED, R = 1 << OQ_RELEASED, S = 1 << OQ_ADJUSTED };
 enum { F = 1 << OQ_FENCED, X = 1 << OQ_ARCHIVED, D = 1 << OQ_HEAD };
-enum { ALL = A | C | R | S | F | X | D };
+enum { ALL = A | C | R | S | F | X | D | 1 << OQ_LATER };
 
 struct member {
     const char *name;
@@ -109,7 +110,7 @@ static const char *const reason_names[] = {[OQ_REASON_NONE] = "",
 
 const char *oq_type_name(enum oq_type type)
 {
-    return type_names[type];
+    return type != OQ_LATER ? type_names[type] : "unknown";
 }
 
 const char *oq_reason_name(enum oq_reason reason)
@@ -269,7 +270,7 @@ static int check_together(const struct oq_event *event, struct ps_fault *fault)
 
 int oq_event_check(const struct oq_event *event, struct ps_fault *fault)
 {
-    if ((unsigned)event->type >= OQ_TYPES)
+    if ((unsigned)event->type > OQ_LATER)
         return ps_fault(fault, PS_E_INVALID, "/type", "is unknown");
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
         const struct member *member = &members[i];
@@ -352,6 +353,10 @@ int oq_event_encode(const struct oq_event *event, struct ps_buf *buf)
     int err = oq_event_check(event, NULL);
     if (err != 0)
         return err;
+    if (event->type == OQ_LATER) {
+        ps_buf_put(buf, event->later_json.at, event->later_json.len);
+        return buf->overflow ? PS_E_FULL : 0;
+    }
     ps_buf_puts(buf, "{\"type\":");
     put_quoted(buf, type_names[event->type], strlen(type_names[event->type]));
     for (size_t i = 0; i < PS_ARRAY_LEN(members); i++) {
@@ -498,15 +503,20 @@ static void read_member(struct ps_json_reader *reader, const struct member *memb
     }
 }
 
-static int read_json(struct owner *owner, struct oq_event *event, struct ps_fault *fault)
+/* `text` is what owner->json was parsed from. */
+static int read_json(struct owner *owner, struct ps_str text, struct oq_event *event,
+                     struct ps_fault *fault)
 {
     const json_t *json = owner->json;
     struct ps_json_reader reader;
-    int type = -1;
+    int type = OQ_LATER;
     *event = (struct oq_event){0};
     ps_json_reader_init(&reader, json, "", fault);
     ps_json_require(&reader, (const char *const[]){"type", NULL});
-    ps_json_enum(&reader, "type", type_names, &type);
+    if (!oq_later_is(json, type_names))
+        ps_json_enum(&reader, "type", type_names, &type);
+    else
+        reader.err = oq_later_read(json, text, event, fault);
     if (reader.err != 0)
         return reader.err;
     event->type = (enum oq_type)type;
@@ -543,7 +553,7 @@ int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, vo
     if (!read_canonical(owner->text, len, &event)) {
         err = ps_json_parse(text, len, &owner->json, fault);
         if (err == 0)
-            err = read_json(owner, &event, fault);
+            err = read_json(owner, (struct ps_str){owner->text, len}, &event, fault);
     }
     if (err != 0) {
         oq_event_release(owner);
@@ -583,7 +593,7 @@ void oq_event_reject(const struct oq_event *event, int64_t at_ms, struct oq_even
 
 size_t oq_event_key(const struct oq_event *event, char *ret_key)
 {
-    bool of_sale = event->type == OQ_FENCED || event->type == OQ_ARCHIVED || event->type == OQ_HEAD;
+    bool of_sale = event->type >= OQ_FENCED; /* archived, desk.head, a later version's */
     struct ps_str key = of_sale ? event->sale : event->adjust_key;
     if (event->type == OQ_ACCEPTED || event->type == OQ_CONFIRMED ||
         (event->type == OQ_RELEASED && event->has_order_id)) {

@@ -17,7 +17,8 @@ enum oq_type {
     OQ_FENCED,
     OQ_ARCHIVED,
     OQ_HEAD,
-    OQ_TYPES
+    OQ_TYPES,           /* how many this version writes */
+    OQ_LATER = OQ_TYPES /* of a type that a later version has added: kept, and means nothing here */
 };
 enum oq_reason { OQ_REASON_NONE, OQ_EXPIRED, OQ_CANCELLED, OQ_REJECTED };
 
@@ -101,9 +102,12 @@ struct oq_event {
     /* desk.head: of the audit log's last line */
     int64_t audit_seq;
     struct ps_str head; /* its SHA-256, which the next line holds */
+    /* OQ_LATER */
+    struct ps_str later_type;
+    struct ps_str later_json; /* the whole record as it was read; encoding repeats it */
 };
 
-/* "penstock.order.accepted.v1" and so on. */
+/* "penstock.order.accepted.v1" and so on; of OQ_LATER "unknown". */
 const char *oq_type_name(enum oq_type type);
 int oq_type_parse(const char *name, enum oq_type *ret_type) PS_MUST_CHECK;
 const char *oq_reason_name(enum oq_reason reason); /* "" for none */
@@ -129,9 +133,10 @@ int oq_event_encode(const struct oq_event *event, struct ps_buf *buf) PS_MUST_CH
 
 /* Decodes one. Strings of *ret_event point into `*ret_owner`, which the caller must pass to
  * oq_event_release; `text` is not needed any more. Ignores unknown members; a missing or malformed
- * one is PS_E_INVALID and `fault` (NULL is allowed) names it. Accepts any valid JSON; the form that
- * oq_event_encode writes is decoded some ten times faster. `text` NULL: a record without a value,
- * PS_E_INVALID. Any thread. */
+ * one is PS_E_INVALID and `fault` (NULL is allowed) names it. A record of an unknown type
+ * `penstock.*` is OQ_LATER (later.h); PS_E_NEWER: it is marked as critical. Accepts any valid JSON;
+ * the form that oq_event_encode writes is decoded some ten times faster. `text` NULL: a record
+ * without a value, PS_E_INVALID. Any thread. */
 int oq_event_decode(const char *text, size_t len, struct oq_event *ret_event, void **ret_owner,
                     struct ps_fault *fault) PS_MUST_CHECK;
 void oq_event_release(void *owner); /* NULL is allowed */

@@ -349,10 +349,9 @@ static int apply_record(struct oq_fold *fold, uint32_t partition, int64_t place,
         return apply_fenced(fold, partition, event, change);
     case OQ_ARCHIVED:
         return apply_archived(fold, partition, event, change);
-    case OQ_HEAD: /* it vouches for the audit log, and says nothing about orders */
+    case OQ_HEAD:  /* it vouches for the audit log, and says nothing about orders */
+    case OQ_LATER: /* it would be marked as critical */
         return 0;
-    case OQ_TYPES:
-        break;
     }
     return PS_E_INVALID;
 }

@@ -443,6 +443,8 @@ static int take_message(struct oq_kafka_view *view, const rd_kafka_message_t *me
             return 0;
         }
         err = fn(message, ctx);
+        if (err < 0) /* what was not taken is never marked as read */
+            return err;
         at->position = message->offset + 1;
         at->newest = message;
         return err;

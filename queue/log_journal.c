@@ -228,7 +228,7 @@ static int feed_record(int64_t seq, struct ps_str json, struct ps_fault *fault, 
 {
     struct journal *journal = ctx;
     struct oq_event event;
-    struct ps_fault wrong;
+    struct ps_fault wrong = {0};
     void *owner;
     int err = oq_event_decode(json.at, json.len, &event, &owner, &wrong);
     if (err == PS_E_INVALID)
@@ -238,8 +238,7 @@ static int feed_record(int64_t seq, struct ps_str json, struct ps_fault *fault, 
             "it and its -wal aside to start without the orders in them",
             (long long)seq, wrong.path, wrong.text);
     if (err != 0)
-        return ps_fault(fault, err, journal->path, "record %lld: %s", (long long)seq,
-                        ps_err_text(err));
+        return ps_fault(fault, err, journal->path, "record %lld: %s", (long long)seq, wrong.text);
     journal->seq = seq - 1; /* before it, records of archived sales may be missing */
     give_record(journal, &event);
     oq_event_release(owner);

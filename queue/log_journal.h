@@ -19,9 +19,10 @@ struct oq_journal_settings {
 };
 
 /* Opens or creates, reads everything back through on_record on the calling thread, then starts the
- * writer thread. PS_E_BUSY: another process holds the lock. PS_E_NEWER: made by a newer version.
- * PS_E_CORRUPT: torn, or no journal. PS_E_READ_ONLY. PS_E_IO. PS_E_NOMEM. `fault` (NULL is allowed)
- * says what is wrong and what to do. What on_record saw before an error is to be thrown away. */
+ * writer thread. PS_E_BUSY: another process holds the lock. PS_E_NEWER: made by a newer version,
+ * or it has a critical record of one. PS_E_CORRUPT: torn, or no journal. PS_E_READ_ONLY. PS_E_IO.
+ * PS_E_NOMEM. `fault` (NULL is allowed) says what is wrong and what to do. What on_record saw
+ * before an error is to be thrown away. */
 int oq_journal_open(const struct oq_journal_settings *settings,
                     const struct oq_log_callbacks *callbacks, struct oq_log **ret_log,
                     struct ps_fault *fault) PS_MUST_CHECK;

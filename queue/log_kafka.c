@@ -63,7 +63,8 @@ struct kafka {
     struct oq_record *call; /* waits for the outcomes of what was taken before it */
     char notice[320];       /* reported last */
     struct oq_kafka_look look;
-    bool held; /* the previous wave is in progress */
+    bool held;               /* the previous wave is in progress */
+    struct ps_fault refused; /* the critical record that ended the reading */
 };
 
 /* --- Its state --- */
@@ -199,6 +200,10 @@ static int on_message(const rd_kafka_message_t *message, void *ctx)
     int err = oq_event_decode(message->payload, message->len, &event, &owner, &fault);
     if (err == PS_E_INVALID)
         return pass_over(kafka, message, &fault);
+    if (err == PS_E_NEWER)
+        return ps_fault(&kafka->refused, err, kafka->config.set.topic,
+                        "partition %u, offset %lld: %s", partition, (long long)message->offset,
+                        fault.text);
     if (err != 0)
         return err;
     err = oq_sale_marks_note(kafka->marks, partition, &event);
@@ -229,7 +234,7 @@ static int read_back(struct kafka *kafka)
     else if (done < 0) {
         ps_fault(&fault, done, kafka->config.set.topic,
                  "out of memory for its records: restart the gateway with more memory");
-        oq_kafka_breaker_lose(&kafka->breaker, &fault, done);
+        oq_kafka_breaker_lose(&kafka->breaker, done == PS_E_NEWER ? &kafka->refused : &fault, done);
     }
     int64_t took_ns = oq_kafka_sender_end_group(kafka->sender);
     if (took_ns > 0)

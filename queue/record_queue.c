@@ -63,6 +63,8 @@ int oq_record_fill(struct oq_record *record, const struct oq_event *event)
 {
     struct ps_buf buf;
     record->more = NULL;
+    if (event->type == OQ_LATER)
+        return PS_E_INVALID;
     if (event->type == OQ_ARCHIVED && (record->more = malloc(MORE_MAX)) == NULL)
         return PS_E_NOMEM;
     ps_buf_init(&buf, record->more != NULL ? record->more : record->text,

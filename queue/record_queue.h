@@ -27,7 +27,7 @@ struct oq_record {
 };
 
 /* Copies and encodes `event`; what is in `record` is overwritten. PS_E_INVALID: it is not a valid
- * one. PS_E_NOMEM: only of a sale.archived. */
+ * one, or of a type that this version does not write. PS_E_NOMEM: only of a sale.archived. */
 int oq_record_fill(struct oq_record *record, const struct oq_event *event) PS_MUST_CHECK;
 /* `record` must be empty. Takes over the memory that `from` owns; `from` may be read as long as
  * that lives. */

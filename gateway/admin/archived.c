@@ -215,9 +215,11 @@ static int print_audit(struct look *look)
                             (json_int_t)count.confirmed, "released", (json_int_t)count.released));
     }
     json_t *json =
-        err == 0 ? json_pack("{s:b, s:o, s:I, s:O, s:I, s:[], s:{s:s, s:I, s:I, s:s, s:s}}", "ok",
-                             1, "at", ps_json_of_time(look->at_ms), "seq", (json_int_t)0, "skus",
-                             skus, "violation_count", (json_int_t)0, "violations", "archive",
+        err == 0 ? json_pack("{s:b, s:o, s:I, s:O, s:I, s:[], s:[], s:I, s:{s:s, s:I, s:I, s:s, "
+                             "s:s}}",
+                             "ok", 1, "at", ps_json_of_time(look->at_ms), "seq", (json_int_t)0,
+                             "skus", skus, "violation_count", (json_int_t)0, "violations",
+                             "notices", "unknown_records", (json_int_t)look->end.unknown, "archive",
                              "file", look->archived.path, "lines", (json_int_t)look->end.lines,
                              "orders", (json_int_t)look->end.orders, "last_hash",
                              look->end.last_hash, "sha256", look->end.sha256)

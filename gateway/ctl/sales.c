@@ -95,6 +95,10 @@ int ctl_sale_audit(struct ctl *ctl)
                          "sku adjustments available in_doubt held confirmed released");
         if (exit == CTL_OK && !ok)
             exit = ctl_print(ctl, json_object_get(reply.json, "violations"), "rule text");
+        json_int_t unknown = json_integer_value(json_object_get(reply.json, "unknown_records"));
+        if (unknown > 0)
+            printf("%lld records are of types that this version does not know\n",
+                   (long long)unknown);
         puts(ok ? "the audit found no differences" : "the audit found DIFFERENCES");
     }
     ctl_reply_done(&reply);

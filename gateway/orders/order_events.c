@@ -7,6 +7,7 @@
 #include "gateway/metrics.h"
 #include "gateway/orders/flow.h"
 #include "gateway/sales/sales.h"
+#include "queue/later.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct ord_events {
     int64_t last_seq; /* the last folded record, and its order */
     struct oq_order *last_order;
     int64_t next_notice_ns;
+    struct oq_later_names later;
 };
 
 int ord_events_new(const struct ord_events_settings *settings, struct ord_events **ret_events)
@@ -76,6 +78,16 @@ static void count_change(struct ord_events *events, const struct oq_change *chan
         ps_metric_add(events->shard, GW_M_FOLD_ANOMALIES, 0, 1);
 }
 
+static void note_unknown(struct ord_events *events, uint32_t partition, int64_t seq,
+                         const struct oq_event *event)
+{
+    ps_metric_add(events->shard, GW_M_LOG_UNKNOWN, 0, 1);
+    if (oq_later_is_new(&events->later, event))
+        ps_log(PS_LOG_WARN, "log_unknown_record", PS_F_INT("partition", partition),
+               PS_F_INT("seq", seq),
+               PS_F_STRN("type", event->later_type.at, event->later_type.len));
+}
+
 static void on_record(uint32_t partition, int64_t seq, const struct oq_event *event, void *ctx)
 {
     struct ord_events *events = ctx;
@@ -99,6 +111,8 @@ static void on_record(uint32_t partition, int64_t seq, const struct oq_event *ev
     }
     if (change.effect == OQ_EFFECT_ARCHIVED)
         oq_fold_forget(events->settings.fold, change.sale); /* whoever misses an order asks why */
+    if (event->type == OQ_LATER)
+        note_unknown(events, partition, seq, event);
     events->last_seq = seq;
     events->last_order = change.order;
     if (!atomic_load_explicit(&events->going, memory_order_relaxed))

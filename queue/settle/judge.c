@@ -247,9 +247,9 @@ static int judge_record(struct judging *judging, struct st_record *record)
         if (event->type != OQ_FENCED) /* which counts on the day on which rehearsals are wanted */
             return 0;
     }
-    if (event->type == OQ_ADJUSTED || event->type == OQ_ARCHIVED || event->type == OQ_HEAD ||
+    if (event->type == OQ_ADJUSTED || event->type >= OQ_ARCHIVED ||
         (event->type == OQ_RELEASED && !event->has_order_id))
-        return 0; /* stock and the past concern the gateways only */
+        return 0; /* stock, the past and what is unknown concern the gateways only */
     int err = apply_event(judging, record->partition, event, &change);
     if (err == PS_E_INVALID) { /* it would raise the units of a SKU above the largest number */
         judge->count.anomalies++;

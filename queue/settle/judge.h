@@ -15,7 +15,7 @@
 
 struct st_count {
     int64_t accepted, confirmed, released, voided; /* orders that reached this state */
-    int64_t by_type[OQ_TYPES];                     /* records */
+    int64_t by_type[OQ_LATER + 1];                 /* records */
     int64_t rehearsal;                             /* records that were skipped */
     int64_t poison;
     int64_t anomalies; /* records that no gateway writes */

@@ -18,6 +18,8 @@
     X(gateway_away, WARN, "No gateway answers calls, or the token is refused (why). Decisions wait.", \
       "Check the gateways and the token.") \
     X(gateway_back, INFO, "A gateway answers again.", "") \
+    X(unknown_record, WARN, "The log has records of a type that a later version has added (type); they are skipped.", \
+      "Nothing is lost. Run the version of the gateways that write them to use them.") \
     X(dead_letter, WARN, "A malformed record was put aside.", "Find out who wrote it.") \
     X(dead_letters_unsent, WARN, "The dead-letter topic did not accept them; the table has them.", "Check the topic.") \
     X(metrics_unwritten, WARN, "The metrics file cannot be replaced.", "Correct the permissions of its directory.") \
@@ -30,8 +32,8 @@
       "Follow \"When records are gone\" in queue/settle/README.md.") \
     X(start_failed, ERROR, "The start failed (where, why).", "Correct what why names.") \
     X(database_refused, ERROR, "The worker cannot use this database (why) and ends.", "Correct what why names.") \
-    X(log_refused, ERROR, "The log is not the one that the database was filled from, or lacks records (why); the worker ends.", \
-      "Follow \"When records are gone\" in queue/settle/README.md.") \
+    X(log_refused, ERROR, "The log is not the one that the database was filled from, lacks records, or has a critical record of a later version (why); the worker ends.", \
+      "Follow \"When records are gone\" in queue/settle/README.md; for a critical record, run that later version.") \
     X(no_progress, ERROR, "--once made no progress for patience_s and gives up.", "Earlier log lines tell what cannot be reached.")
 /* clang-format on */
 

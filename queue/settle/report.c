@@ -14,8 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const types[] = {"accepted", "confirmed", "released", "adjusted",
-                                    "fenced",   "archived",  "head",     NULL};
+static const char *const types[] = {"accepted", "confirmed", "released", "adjusted", "fenced",
+                                    "archived", "head",      "unknown",  NULL};
 static const char *const states[] = {"accepted", "confirmed", "released", "void", NULL};
 static const char *const letters[] = {"poison", "anomaly", NULL};
 static const char *const outcomes[] = {"stored", "conflict", "failed", NULL};

@@ -64,19 +64,23 @@ static int keep_poison(struct st_record *record, struct ps_str raw, const struct
     return 0;
 }
 
-int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct ps_str raw)
+int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct ps_str raw,
+                 const char *log, struct ps_fault *fault)
 {
     struct st_record *record = &batch->records[batch->count];
-    struct ps_fault fault = {0};
+    struct ps_fault wrong = {0};
     *record = (struct st_record){.partition = partition, .seq = seq, .digest = st_digest(raw)};
-    int err = oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &fault);
+    int err = oq_event_decode(raw.at, raw.len, &record->event, &record->owner, &wrong);
     if (err == PS_E_INVALID)
-        err = keep_poison(record, raw, &fault);
-    if (err == 0) {
-        batch->count++;
-        batch->bytes += raw.len;
-    }
-    return err;
+        err = keep_poison(record, raw, &wrong);
+    if (err == PS_E_NEWER)
+        return ps_fault(fault, err, log, "partition %u, record %lld: %s", partition, (long long)seq,
+                        wrong.text);
+    if (err != 0)
+        return ps_fault(fault, err, log, "out of memory");
+    batch->count++;
+    batch->bytes += raw.len;
+    return 0;
 }
 
 int st_record_text(struct st_record *record)

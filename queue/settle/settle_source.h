@@ -131,10 +131,11 @@ struct st_source {
 /* Equal for equal bytes, everywhere and always; distinguishes records, proves nothing. */
 uint64_t st_digest(struct ps_str raw);
 
-/* Copies and decodes one record; the batch has room. PS_E_NOMEM only: what does not decode is
- * poison. `raw.at` NULL: the record has no value. */
-int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq,
-                 struct ps_str raw) PS_MUST_CHECK;
+/* Copies and decodes one record; the batch has room. What does not decode is poison. `raw.at` NULL:
+ * the record has no value. PS_E_NOMEM; PS_E_NEWER: a later version has marked it as critical, and
+ * `fault` names it by `log` and place. */
+int st_batch_add(struct st_batch *batch, uint32_t partition, int64_t seq, struct ps_str raw,
+                 const char *log, struct ps_fault *fault) PS_MUST_CHECK;
 
 /* Is the record `raw` at `seq` the one that `position` names? PS_E_CORRUPT: no; `where` is that
  * place in the words of this log. */

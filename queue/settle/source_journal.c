@@ -36,9 +36,9 @@ struct reading {
     const struct st_position *expect; /* the one record is compared with this */
     const char *path;
     bool found;
-    int64_t last; /* that was taken; a gap behind it is kept in `gap` */
-    int64_t gap;  /* the first record behind a gap; 0 = none */
-    struct ps_fault *fault;
+    int64_t last;           /* that was taken; a gap behind it is kept in `gap` */
+    int64_t gap;            /* the first record behind a gap; 0 = none */
+    struct ps_fault *fault; /* of the record on which it ended */
 };
 
 static struct journal *journal_of(struct st_source *source)
@@ -79,8 +79,13 @@ static int take_record(int64_t place, struct ps_str json, void *ctx)
         reading->gap = oq_place_seq(place);
         return 1;
     }
-    reading->last++;
-    return st_batch_add(reading->batch, 0, oq_place_seq(place), json);
+    int err =
+        st_batch_add(reading->batch, 0, oq_place_seq(place), json, reading->path, reading->fault);
+    if (err == PS_E_NEWER && reading->batch->count > 0)
+        return 1; /* records before it are settled first */
+    if (err == 0)
+        reading->last++;
+    return err;
 }
 
 static int compare_record(int64_t place, struct ps_str json, void *ctx)
@@ -146,14 +151,18 @@ static int fill_batch(struct journal *journal, struct st_batch *batch, struct ps
     struct st_source_hooks *hooks = &journal->source.hooks;
     journal->at_end = false;
     while (!st_batch_is_full(batch) && !journal->at_end) {
-        struct reading reading = {.batch = batch, .last = journal->last};
+        struct reading reading = {
+            .batch = batch, .last = journal->last, .path = journal->path, .fault = fault};
         int64_t last;
+        fault->text[0] = '\0';
         size_t room = batch->capacity - batch->count;
         int err =
             oq_reader_read(journal->reader,
                            &(struct oq_read){oq_place(0, journal->last), room < 1000 ? room : 1000,
                                              NULL, take_record, &reading},
                            &last);
+        if (err == PS_E_NEWER && fault->text[0] != '\0')
+            return err;
         if (err != 0)
             return reading_failed(journal, err, fault);
         if (reading.gap > 0 && batch->count > 0)

@@ -327,9 +327,10 @@ static int take_message(struct kafka *kafka, const rd_kafka_message_t *message,
     }
     if (message->offset < part->next)
         return 0;
-    int err = st_batch_add(batch, (uint32_t)message->partition, seq, raw);
+    int err =
+        st_batch_add(batch, (uint32_t)message->partition, seq, raw, kafka->settings.topic, fault);
     if (err != 0)
-        return ps_fault(fault, err, kafka->settings.topic, "out of memory");
+        return err;
     part->next = message->offset + 1;
     part->at_end = false;
     return 0;

@@ -12,6 +12,7 @@
 #include "queue/settle/worker.h"
 #include "common/clock.h"
 #include "common/program/log.h"
+#include "queue/later.h"
 #include "queue/settle/caller.h"
 #include "queue/settle/report.h"
 #include "queue/settle/tracing.h"
@@ -51,6 +52,7 @@ struct worker {
     struct oq_kafka_property *properties;
     int64_t *position; /* a partition */
     struct trouble database, log, gateway;
+    struct oq_later_names later;
     int64_t read_after_ns; /* no reading before */
     int64_t due_after_ns;  /* no looking for decisions before */
     int64_t reported_ns, said_ns, progress_ns, began_ns;
@@ -221,12 +223,26 @@ static int store_in_transaction(struct worker *worker, struct ps_fault *fault)
     return err == 0 ? st_sink_commit(sink, fault) : err;
 }
 
+static void name_unknown(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->batch.count; i++) {
+        const struct st_record *record = &worker->batch.records[i];
+        if (record->poison == NULL && record->event.type == OQ_LATER &&
+            oq_later_is_new(&worker->later, &record->event))
+            ps_log(PS_LOG_WARN, "unknown_record", PS_F_INT("partition", record->partition),
+                   PS_F_INT("seq", record->seq),
+                   PS_F_STRN("type", record->event.later_type.at, record->event.later_type.len));
+    }
+}
+
 static void note_stored(struct worker *worker, int64_t began_ns)
 {
     const struct st_judge *judge = &worker->judge;
     int64_t now = now_ns();
     for (size_t i = 0; i < judge->claim_count; i++)
         worker->position[judge->claims[i].partition] = judge->claims[i].to;
+    if (judge->count.by_type[OQ_LATER] > 0)
+        name_unknown(worker);
     st_source_stored(worker->source, &worker->batch);
     st_report_count(&worker->report, &judge->count);
     st_report_add(&worker->report, ST_M_TRANSACTIONS, ST_STORED, 1);

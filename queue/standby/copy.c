@@ -155,6 +155,8 @@ static int64_t version_of(const struct ps_answer *answer)
 
 struct line {
     int64_t seq; /* -1: the line is malformed */
+    int err;     /* then PS_E_NEWER: `why` names a critical record of a later version */
+    struct ps_fault why;
     struct oq_event event;
     void *owner; /* for oq_event_release */
     struct ps_str json;
@@ -171,9 +173,9 @@ static bool next_line(const char **at, struct line *line)
         return false;
     line->owner = NULL;
     ps_buf_init(&buf, line->text, sizeof line->text);
-    if (oq_event_decode_line(*at, (size_t)(end - *at), &line->seq, &line->event, &line->owner,
-                             NULL) < 0 ||
-        oq_event_encode(&line->event, &buf) < 0)
+    line->err = oq_event_decode_line(*at, (size_t)(end - *at), &line->seq, &line->event,
+                                     &line->owner, &line->why);
+    if (line->err < 0 || oq_event_encode(&line->event, &buf) < 0)
         line->seq = -1;
     line->json = (struct ps_str){buf.at, buf.len};
     *at = end + 1;
@@ -237,6 +239,9 @@ static int write_line(struct sb_copy *copy, const struct line *line, int64_t las
 {
     int err = 0;
 
+    if (line->err == PS_E_NEWER)
+        return ps_fault(fault, PS_E_NEWER, "--gateway", "the record after %lld: %s",
+                        (long long)last, line->why.text);
     if (line->seq <= last)
         return ps_fault(fault, PS_E_CORRUPT, "--gateway",
                         "the data after record %lld is not a record", (long long)last);
@@ -292,7 +297,8 @@ static enum sb_turn follow(struct sb_copy *copy, const struct sb_source *from,
     copy->at_end = answer->len == 0;
     if (copy->at_end)
         return SB_WAIT;
-    return write_lines(copy, answer->text, fault) < 0 ? SB_DISK_FAILED : SB_MORE;
+    int err = write_lines(copy, answer->text, fault);
+    return err == PS_E_NEWER ? SB_REFUSED : err < 0 ? SB_DISK_FAILED : SB_MORE;
 }
 
 /* --- control.db --- */

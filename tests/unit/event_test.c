@@ -3,6 +3,7 @@
 
 #include "common/text/json.h"
 #include "queue/event.h"
+#include "queue/later.h"
 #include "queue/record_queue.h"
 #include "tests/unit/records.h"
 
@@ -536,7 +537,8 @@ static void a_missing_or_wrong_member_is_named(void **state)
     assert_undecodable("", "");
     assert_undecodable("[]", "");
     assert_undecodable("{}", "/type");
-    assert_undecodable("{\"type\":\"penstock.order.eaten.v1\"}", "/type");
+    assert_undecodable("{\"type\":\"penstock.order.eaten.v1\"}", "/sale");
+    assert_undecodable("{\"type\":\"pennant.order.eaten.v1\"}", "/type");
     assert_undecodable("{\"type\":1}", "/type");
     assert_undecodable(FENCE("\"gateway\":\"g\",\"partitions\":1,\"first\":true," TAIL), "/epoch");
     assert_undecodable(FENCE("\"epoch\":1,\"gateway\":\"g\",\"partitions\":1," TAIL), "/first");
@@ -698,6 +700,141 @@ static void type_names_are_read_back(void **state)
     assert_string_equal(oq_reason_name(OQ_REJECTED), "rejected");
 }
 
+/* --- Of a later version --- */
+
+#define MOVED "\"sale\":\"sale\",\"epoch\":5,\"at\":\"2026-01-01T00:00:00.000Z\""
+
+static int decode_text(const char *text, struct oq_event *event, void **owner,
+                       struct ps_fault *fault)
+{
+    return oq_event_decode(text, strlen(text), event, owner, fault);
+}
+
+static void a_record_of_an_unknown_type_is_kept_byte_for_byte(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "{\"type\":\"penstock.order.moved.v1\",\"from\":\"caf\\u00e9\"," MOVED "}",
+        "{\"type\":\"penstock.order.accepted.v2\", " MOVED " ,\"critical\":false,\"z\":[1,{}]} ",
+        "{\"type\":\"penstock.x\"," MOVED ",\"rehearsal\":true}"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
+        char line[OQ_EVENT_TEXT_MAX], again[OQ_EVENT_TEXT_MAX], key[OQ_ADJUST_KEY_MAX + 1];
+        struct oq_event event, back;
+        void *owner, *other;
+        struct ps_buf buf;
+        int64_t seq;
+        assert_ok(decode_text(texts[i], &event, &owner, NULL));
+        assert_int_equal(event.type, OQ_LATER);
+        assert_int_equal(event.epoch, 5);
+        assert_true(ps_str_is(event.sale, "sale"));
+        assert_int_equal(event.rehearsal, i == 2);
+        assert_memory_equal(event.later_type.at, "penstock.", 9);
+        assert_string_equal(oq_type_name(event.type), "unknown");
+        assert_int_equal(oq_event_key(&event, key), 4);
+        assert_string_equal(key, "sale");
+        ps_buf_init(&buf, line, sizeof line);
+        assert_ok(oq_event_line(7, event.later_json, &buf));
+        assert_ok(oq_event_decode_line(line, buf.len, &seq, &back, &other, NULL));
+        ps_buf_init(&buf, again, sizeof again);
+        assert_ok(oq_event_encode(&back, &buf));
+        assert_int_equal(buf.len, strlen(texts[i]));
+        assert_memory_equal(again, texts[i], buf.len);
+        ps_buf_init(&buf, again, 20);
+        assert_int_equal(oq_event_encode(&back, &buf), PS_E_FULL);
+        oq_event_release(owner);
+        oq_event_release(other);
+    }
+}
+
+static void a_critical_record_of_an_unknown_type_is_refused_by_name(void **state)
+{
+    (void)state;
+    struct oq_event event;
+    struct ps_fault fault;
+    void *owner;
+    /* Whatever else is wrong with it. */
+    static const char *const texts[] = {
+        "{\"type\":\"penstock.order.moved.v1\",\"critical\":true," MOVED "}",
+        "{\"type\":\"penstock.order.moved.v1\",\"critical\":true}",
+        "{\"critical\":1,\"type\":\"penstock.order.moved.v1\"}"};
+    for (size_t i = 0; i < PS_ARRAY_LEN(texts); i++) {
+        assert_int_equal(decode_text(texts[i], &event, &owner, &fault), PS_E_NEWER);
+        assert_non_null(strstr(fault.text, "penstock.order.moved.v1"));
+    }
+    /* A type that is known says nothing by it. */
+    assert_ok(
+        decode_text("{\"type\":\"penstock.sale.fenced.v1\",\"gateway\":\"a\",\"partitions\":1,"
+                    "\"first\":true,\"critical\":true," MOVED "}",
+                    &event, &owner, NULL));
+    oq_event_release(owner);
+}
+
+static void what_does_not_fit_into_a_line_or_lacks_what_all_records_have_is_no_record(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *path;
+    } wrong[] = {
+        {"{\"type\":\"penstock.x\",\"epoch\":5,\"at\":\"2026-01-01T00:00:00.000Z\"}", "/sale"},
+        {"{\"type\":\"penstock.x\",\"sale\":\"sale\",\"at\":\"2026-01-01T00:00:00.000Z\"}",
+         "/epoch"},
+        {"{\"type\":\"penstock.x\",\"sale\":\"sale\",\"epoch\":5}", "/at"},
+        {"{\"type\":\"penstock.x\",\"seq\":4," MOVED "}", "/type"},
+        {"{\"type\":\"penstock.x\",\"prev\":\"\"," MOVED "}", "/type"},
+        {"{\"type\":\"penstock.x\",\n" MOVED "}", "/type"},
+        {"{" MOVED ",\"type\":\"penstock.x\"}", "/type"},
+        {"{\"type\":\"penstock.\"," MOVED "}", "/type"},
+        {"{\"type\":\"penstock.X\"," MOVED "}", "/type"},
+        {"{\"type\":\"pennant.x\"," MOVED "}", "/type"},
+        {"{\"type\":5," MOVED "}", "/type"},
+    };
+    struct oq_event event;
+    struct ps_fault fault;
+    void *owner;
+    for (size_t i = 0; i < PS_ARRAY_LEN(wrong); i++) {
+        assert_int_equal(decode_text(wrong[i].text, &event, &owner, &fault), PS_E_INVALID);
+        assert_string_equal(fault.path, wrong[i].path);
+    }
+    char *text = malloc(OQ_EVENT_LONG_MAX + 1); /* the longest line holds its place, too */
+    for (size_t len = OQ_EVENT_LONG_MAX - 64; len <= OQ_EVENT_LONG_MAX; len++) {
+        int head = snprintf(text, OQ_EVENT_LONG_MAX, "{\"type\":\"penstock.x\"," MOVED ",\"x\":\"");
+        memset(text + head, 'x', len - (size_t)head);
+        memcpy(text + len - 2, "\"}", 3);
+        int err = decode_text(text, &event, &owner, NULL);
+        assert_int_equal(err, len <= OQ_LATER_JSON_MAX ? 0 : PS_E_INVALID);
+        if (err == 0)
+            oq_event_release(owner);
+    }
+    free(text);
+}
+
+static void each_unknown_type_is_named_once_and_not_for_ever(void **state)
+{
+    (void)state;
+    struct oq_later_names names = {0};
+    char type[32];
+    int named = 0;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 3 * OQ_LATER_NAMES; i++) {
+            (void)snprintf(type, sizeof type, "penstock.x%d", i);
+            const struct oq_event event = {.type = OQ_LATER, .later_type = ps_str(type)};
+            named += oq_later_is_new(&names, &event);
+        }
+        assert_int_equal(named, OQ_LATER_NAMES);
+    }
+}
+
+static void no_record_of_an_unknown_type_is_appended(void **state)
+{
+    (void)state;
+    static struct oq_record record;
+    struct oq_event event;
+    void *owner;
+    assert_ok(decode_text("{\"type\":\"penstock.x\"," MOVED "}", &event, &owner, NULL));
+    assert_int_equal(oq_record_fill(&record, &event), PS_E_INVALID);
+    oq_event_release(owner);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -716,6 +853,11 @@ int main(void)
         cmocka_unit_test(the_key_is_what_keeps_an_order_in_one_partition),
         cmocka_unit_test(adjust_refs_differ_as_their_keys_do),
         cmocka_unit_test(type_names_are_read_back),
+        cmocka_unit_test(a_record_of_an_unknown_type_is_kept_byte_for_byte),
+        cmocka_unit_test(a_critical_record_of_an_unknown_type_is_refused_by_name),
+        cmocka_unit_test(what_does_not_fit_into_a_line_or_lacks_what_all_records_have_is_no_record),
+        cmocka_unit_test(each_unknown_type_is_named_once_and_not_for_ever),
+        cmocka_unit_test(no_record_of_an_unknown_type_is_appended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

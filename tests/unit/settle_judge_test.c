@@ -39,7 +39,8 @@ static void world_done(struct world *world)
 
 static void add_text(struct world *world, uint32_t partition, const char *text)
 {
-    assert_ok(st_batch_add(&world->batch, partition, ++world->next[partition], str(text)));
+    assert_ok(
+        st_batch_add(&world->batch, partition, ++world->next[partition], str(text), "log", NULL));
 }
 
 static void add(struct world *world, uint32_t partition, const struct oq_event *event)
@@ -280,7 +281,8 @@ static void what_is_no_record_is_put_aside_and_the_rest_of_its_batch_counts(void
     struct oq_event order = accepted(1, 5, "u", "", 1);
     add_text(&world, 0, "{\"type\":\"something else\"}");
     add(&world, 0, &order);
-    assert_ok(st_batch_add(&world.batch, 0, ++world.next[0], (struct ps_str){NULL, 0}));
+    assert_ok(
+        st_batch_add(&world.batch, 0, ++world.next[0], (struct ps_str){NULL, 0}, "log", NULL));
     st_judge_ask(&world.judge, &world.batch);
     look_up(&world);
     assert_ok(st_judge(&world.judge, &world.batch));
