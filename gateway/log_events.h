@@ -42,6 +42,9 @@
       "settings have changed. A new one is opened.", "") \
     X(loopback_is_trusted, WARN, "Any program on this machine can act as any user: trusted_proxies contains loopback.", \
       "Name only the front proxies in trusted_proxies.") \
+    X(proxy_clients_are_trusted, WARN, "listen.proxy_protocol_trusts_clients is on: whatever address a PROXY header has, X-User-Id and the fields of " \
+      "forwarding are believed.", \
+      "Only if each proxy in front overwrites them (HTTP mode); else set it to false.") \
     X(everybody_is_trusted, WARN, "Anybody who reaches the public listener can act as any user: trusted_proxies contains all addresses.", \
       "Name only the front proxies in trusted_proxies.") \
     X(heads_too_large, WARN, "Requests (refused: how many) got 431; at most one line a minute for each worker.", \

@@ -105,7 +105,8 @@ static const struct ps_member origin_item = {ITEM, .format = &origin, .example =
 static const struct ps_member members[] = {
     {"listen.host", PS_M_STRING, AT(listen.host), .format = &numeric, .fallback = "\"127.0.0.1\"", .text = {"Address of the public listener (numeric)", "公开监听的地址（数字形式）"}},
     {"listen.port", PS_M_INT, AT(listen.port), .min = 0, .max = 65535, .fallback = "8080", .text = {"Port of the public listener; 0 takes a free one", "公开监听的端口；0：任取一个空闲端口"}},
-    {"listen.proxy_protocol", PS_M_ENUM, AT(listen.proxy_protocol), .words = proxy_versions, .fallback = "\"off\"", .text = {"The PROXY protocol: each connection must begin with a header of this version, from a peer of trusted_proxies or listen.unix, or is closed. The address in it stands for the peer's where the client's is looked for; whose X-User-Id counts is decided by the peer itself", "PROXY 协议：每个连接必须以该版本的头开始，且对端属于 trusted_proxies 或来自 listen.unix，否则关闭。查找客户端地址时，头里的地址代替对端地址；是否采信 X-User-Id 仍由对端本身决定"}},
+    {"listen.proxy_protocol", PS_M_ENUM, AT(listen.proxy_protocol), .words = proxy_versions, .fallback = "\"off\"", .text = {"The PROXY protocol: each connection must begin with a header of this version, from a peer of trusted_proxies or listen.unix, or is closed. The address in it stands for the peer's from then on: fields that name the user, the client or another request are believed only if it is in trusted_proxies, too", "PROXY 协议：每个连接必须以该版本的头开始，且对端属于 trusted_proxies 或来自 listen.unix，否则关闭。此后头里的地址代替对端地址：只有它也属于 trusted_proxies 时，才采信指明用户、客户端或改写请求的头"}},
+    {"listen.proxy_protocol_trusts_clients", PS_M_BOOL, AT(listen.proxy_protocol_trusts_clients), .fallback = "false", .text = {"With listen.proxy_protocol: X-User-Id and the fields of forwarding are believed from every address that a PROXY header names. Only if the proxy in front works in HTTP mode and overwrites all of them, as HAProxy's and Envoy's references do; one that passes bytes lets each client be any user", "配合 listen.proxy_protocol：无论 PROXY 头里是哪个地址，都采信 X-User-Id 和转发类的头。仅当前面的代理工作在 HTTP 模式并覆盖全部这些头时才可打开（HAProxy 和 Envoy 的参考配置如此）；只转发字节的代理会让任何客户端冒充任何用户"}},
     {"listen.unix.path", PS_M_STRING, AT(listen.local.path), .flags = PS_M_NULLABLE, .min = 1, .max = UNIX_PATH_MAX, .format = &absolute, .fallback = "null", .example = "\"/run/penstock/public.sock\"", .text = {"A Unix socket on which the public listener serves too. Who may connect is a trusted proxy: its X-User-Id and X-Forwarded-For are believed. A socket that nobody listens on is replaced; null: none", "公开监听另外使用的 Unix 套接字。能连接的就是受信代理：其 X-User-Id 和 X-Forwarded-For 会被采信。没有程序监听的旧套接字会被替换；null：不用"}},
     {"listen.unix.mode", PS_M_STRING, AT(listen.local.mode), .format = &octal, .fallback = "\"0660\"", .text = {"Mode of that socket, in octal: who may write may connect", "该套接字的权限，八进制：能写入才能连接"}},
     {"listen.unix.group", PS_M_STRING, AT(listen.local.group), .flags = PS_M_NULLABLE, .min = 1, .max = 255, .fallback = "null", .example = "\"haproxy\"", .text = {"Group of that socket, by name; null: that of the process", "该套接字所属的组名；null：进程所属的组"}},
@@ -413,6 +414,13 @@ void gw_settings_warn(const struct gw_settings *settings)
 {
     bool open = is_reachable(settings->listen.host);
 
+    if (settings->listen.proxy_protocol != PS_PROXY_OFF &&
+        settings->listen.proxy_protocol_trusts_clients)
+        ps_log(PS_LOG_WARN, "proxy_clients_are_trusted",
+               PS_F_STR("why",
+                        "listen.proxy_protocol_trusts_clients is on: a proxy that sends PROXY "
+                        "headers and does not overwrite X-User-Id lets each client be any "
+                        "user"));
     if (is_reachable(settings->admin.host))
         ps_log(PS_LOG_WARN, "admin_in_clear", PS_F_STR("host", settings->admin.host));
     for (size_t i = 0; open && i < settings->trusted.count; i++)

@@ -23,6 +23,7 @@ struct gw_settings {
         int64_t port;
         struct gw_unix_socket local; /* listen.unix */
         int proxy_protocol;          /* enum ps_proxy_versions */
+        bool proxy_protocol_trusts_clients;
     } listen;
     struct {
         char *host;

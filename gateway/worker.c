@@ -391,6 +391,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .round_ns = ADM_SHED_ROUND_NS,
         .client_ip_header = settings->client_ip_header[0] ? settings->client_ip_header : NULL,
         .proxy_versions = (enum ps_proxy_versions)settings->listen.proxy_protocol,
+        .proxy_trusts_clients = settings->listen.proxy_protocol_trusts_clients,
         .on_proxy = on_proxy,
         .hold_ns = HOLD_NS,
         .needs_no_host = cfg_path_is_probe,

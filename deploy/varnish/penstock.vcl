@@ -34,6 +34,25 @@ sub vcl_recv {
     unset req.http.Penstock-Rehearsal;
     unset req.http.Forwarded;
     unset req.http.X-Real-IP;
+    # Some shops let these change the request; a gateway would forward them.
+    unset req.http.X-Host;
+    unset req.http.X-Url-Scheme;
+    unset req.http.X-Rewrite-URL;
+    unset req.http.X-HTTP-Method;
+    unset req.http.X-Original-URL;
+    unset req.http.X-Forwarded-Ssl;
+    unset req.http.X-Original-Host;
+    unset req.http.Front-End-Https;
+    unset req.http.X-Forwarded-Host;
+    unset req.http.X-Forwarded-Port;
+    unset req.http.X-Forwarded-Path;
+    unset req.http.X-Forwarded-Proto;
+    unset req.http.X-Method-Override;
+    unset req.http.X-Forwarded-Prefix;
+    unset req.http.X-Forwarded-Scheme;
+    unset req.http.X-Forwarded-Server;
+    unset req.http.X-HTTP-Host-Override;
+    unset req.http.X-HTTP-Method-Override;
     set req.http.X-Forwarded-For = client.ip;
     # Varnish has normalised nothing: an odd spelling of a path is another page.
     if (req.url ~ "%|//|/\.") {

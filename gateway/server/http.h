@@ -86,9 +86,10 @@ struct srv_request {
                        like at once; the connection ends then */
     struct ps_address peer; /* of the TCP connection; of a Unix socket all zero; or what the
                                connection's PROXY header says instead */
-    bool
-        trusted; /* the connection's own peer is a trusted proxy: what it says of the user counts */
-    bool forwards;      /* so is `peer`: what it says of the client's address counts */
+    bool trusted;  /* who sends it is a trusted proxy: what it says of the user and of what is asked
+                      for counts. With a PROXY header that is the connection's own peer, and the
+                      header's address or proxy_trusts_clients */
+    bool forwards; /* `peer` is a trusted proxy: what it says of the client's address counts */
     int64_t arrived_ns; /* monotonic: the turn of the loop in which the head was complete */
     int64_t now_ns;     /* the same clock, when the request is handed over */
     int64_t
@@ -151,7 +152,8 @@ struct srv_settings {
     /* Each connection of a trusted peer must begin with a PROXY header of these versions, and no
      * other peer may connect. Not OFF: on_proxy must be set. */
     enum ps_proxy_versions proxy_versions;
-    int64_t hold_ns; /* accept nobody before srv_http_open, but for this long at most */
+    bool proxy_trusts_clients; /* whatever address a PROXY header has, its sender is trusted */
+    int64_t hold_ns;           /* accept nobody before srv_http_open, but for this long at most */
     srv_handler_fn *on_request;
     srv_refused_fn *on_refused;
     void *ctx; /* of all callbacks */

@@ -104,7 +104,7 @@ struct srv_connection {
     int polled; /* events; 0: none */
     int fd;
     enum srv_connection_state state;
-    bool trusted; /* by its own peer */
+    bool trusted; /* srv_request says of what */
     bool forwards;
     bool surplus; /* accepted above the soft limit, or too many of this address */
     bool placed;  /* counts in srv_http.places */

@@ -83,6 +83,7 @@ static bool take_over(struct srv_connection *connection, const struct ps_proxy_h
     if (header->has_address) {
         connection->peer = header->address;
         connection->forwards = settings->is_trusted(&connection->peer, settings->ctx);
+        connection->trusted = connection->forwards || settings->proxy_trusts_clients;
         if (!srv_count_address(connection))
             return false;
     }

@@ -1,13 +1,16 @@
 """The PROXY protocol on the public listener: who may connect, what the header says of the client, and what hostile bytes get."""
 import contextlib
 import json
+import re
 import socket
 import struct
 import subprocess
 import time
 
 import pytest
-from penstock import PENSTOCK, Gateway, wait_until
+from pages import put_pool, put_route
+from penstock import PENSTOCK, ROOT, Gateway, wait_until
+from upstreams import Reply, Upstream
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -106,12 +109,75 @@ def test_the_fields_of_proxies_behind_it_are_read_only_if_its_address_is_one(gat
     assert client_of(gateways["v2"], LOCAL, fields=forged) == "203.0.113.9"
 
 
-def test_the_peer_itself_says_who_buys(gateways):
-    gateway = gateways["v2"]
-    gateway.make_sale("who", stock=1)
+# Who says what: the peer is trusted in each; a client of its own, a trusted proxy's, and the peer's own connection.
+CLIENT, PROXYS, OWN = v2("198.51.100.7"), v2("192.0.2.7"), LOCAL
+
+
+def buys(gateway, header, sale="who"):
     body = b'{"sku":"phone"}'
-    text = answer(gateway.port, v2(), b"POST /v1/sales/who/orders HTTP/1.1\r\nHost: a\r\nX-User-Id: ann\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
-    assert status(text) == 202, text
+    return status(answer(gateway.port, header, b"POST /v1/sales/%s/orders HTTP/1.1\r\nHost: a\r\nX-User-Id: %s\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (sale.encode(), f"u{time.monotonic_ns()}".encode(), len(body), body)))
+
+
+def test_the_user_is_believed_only_if_peer_and_address_are_trusted(gateways):
+    gateway = gateways["v2"]
+    gateway.no_limits()
+    gateway.make_sale("who", stock=9)
+    assert [buys(gateway, header) for header in (CLIENT, PROXYS, OWN)] == [401, 202, 202]
+    assert len(gateway.orders("who")) == 2
+
+
+# The table of fields that are forwarded from a trusted proxy alone; two more are lists that the gateway continues.
+TABLE = re.findall(r'NAME\("([^"]+)"\), TO_SHOP, (?:BELIEVED|KNOWN|OVERRIDE)', (ROOT / "gateway/upstream/fields.c").read_text())
+
+
+def test_fields_of_forwarding_reach_the_shop_only_if_peer_and_address_are_trusted(gateways):
+    gateway = gateways["v2"]
+    gateway.no_limits()
+    forged = "".join(f"{name}: said.example\r\n" for name in (*TABLE, "Forwarded", "X-Forwarded-For")).replace("Forwarded: said.example", "Forwarded: host=said.example")
+    forged = forged.replace("X-Forwarded-For: said.example", "X-Forwarded-For: 203.0.113.9").replace("X-Forwarded-Port: said.example", "X-Forwarded-Port: 81")
+    assert len(TABLE) > 15
+    with Upstream() as shop:
+        put_pool(gateway, "web", shop)
+        put_route(gateway, "all", path="/", pool="web")
+        for header, believed in ((CLIENT, False), (PROXYS, True), (OWN, True)):
+            before = len(shop.requests)
+            assert status(answer(gateway.port, header, f"GET /p/1 HTTP/1.1\r\nHost: shop.example\r\n{forged}Connection: close\r\n\r\n".encode())) == 200
+            asked = shop.requests[before]
+            said = {name for name, value in asked.fields if "said.example" in value or "203.0.113.9" in value or value == "81"}
+            assert said == (set(TABLE) | {"Forwarded", "X-Forwarded-For"} if believed else set()), (header, said)
+        put_route(gateway, "all", path="/", pool="web", cache={})
+        asks = "GET /kept HTTP/1.1\r\nHost: shop.example\r\nX-Forwarded-Host: {}\r\nConnection: close\r\n\r\n"
+        shop.serve = lambda request: Reply(200, f"for {request.value('X-Forwarded-Host')}", {"Cache-Control": "public, max-age=60"})
+        pages = [answer(gateway.port, header, asks.format(host).encode()).partition(b"\r\n\r\n")[2]
+                 for header, host in ((CLIENT, "one"), (CLIENT, "two"), (PROXYS, "one"), (PROXYS, "two"))]
+        assert pages == [b"for shop.example", b"for shop.example", b"for one", b"for two"], pages
+
+
+def test_a_long_silence_is_allowed_only_if_peer_and_address_are_trusted():
+    with start("v2", http={"idle_timeout_ms": 500, "idle_trusted_timeout_ms": 60000}) as gateway, contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 10)) for _ in range(3)]
+        for s, header in zip(kept, (CLIENT, PROXYS, OWN)):
+            s.sendall(header + LIVEZ.replace(b"Connection: close\r\n", b""))
+            assert status(s.recv(65536)) == 200
+        assert kept[0].recv(1) == b""
+        for s in kept[1:]:
+            s.settimeout(1.5)
+            with pytest.raises(TimeoutError):
+                s.recv(1)
+
+
+def test_a_proxy_in_http_mode_may_speak_for_its_clients():
+    """By a setting, of which the start warns. Whose X-Forwarded-For counts for limits is still the address's matter."""
+    with start("v2", listen={"proxy_protocol": "v2", "proxy_protocol_trusts_clients": True}) as gateway:
+        gateway.make_sale("who", stock=9)
+        assert [buys(gateway, header) for header in (CLIENT, PROXYS, OWN)] == [202, 202, 202]
+        assert client_of(gateway, CLIENT, fields=b"X-Forwarded-For: 203.0.113.9\r\n") == "198.51.100.7"
+        assert gateway.log_path.read_text().count('"proxy_clients_are_trusted"') == 1
+
+
+def test_the_start_warns_of_nothing_where_clients_are_not_trusted(gateways):
+    assert not any("proxy_clients_are_trusted" in gateway.log_path.read_text() for gateway in gateways.values())
 
 
 def count(gateway, result):

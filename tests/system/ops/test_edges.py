@@ -1,5 +1,6 @@
 """More references before a gateway: Envoy; HAProxy with PROXY headers, by TCP and by a Unix socket; Varnish as an edge cache before HAProxy."""
 import contextlib
+import http.client
 import os
 import tempfile
 import time
@@ -83,10 +84,17 @@ def test_envoy_logs_the_reference_of_a_refusal_and_drops_it(envoy, gateways, sho
 @contextlib.contextmanager
 def listening(versions, **listen):
     """A gateway whose access log has the addresses of clients."""
-    with Gateway(settings={"listen": {"port": free_port(), "proxy_protocol": versions, **listen}, "access_log": {"every": 1, "addresses": True}}).spawn() as gateway:
+    with Gateway(settings={"listen": {"port": free_port(), "proxy_protocol": versions, **listen}, "trusted_proxies": ["127.0.0.1"], "access_log": {"every": 1, "addresses": True}}).spawn() as gateway:
         wait_until(lambda: '"ready"' in gateway.log_path.read_text(), 60, what="readiness")
         gateway.make_sale("sale", stock=1)
         yield gateway
+
+
+def ask_from(address, port, method, path, headers, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20, source_address=(address, 0))
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {**headers, "Content-Type": "application/json"})
+        return connection.getresponse().status
 
 
 def buys_as_ann(gateway, front, shop):
@@ -98,7 +106,20 @@ def buys_as_ann(gateway, front, shop):
     assert '"address":"127.0.0.1"' in lines.replace(" ", "") and "192.0.2.9" not in lines
 
 
-@pytest.mark.parametrize("kind", [HAProxyWithProxyProtocol, EnvoyWithProxyProtocol], ids=["haproxy", "envoy"])
+WITH_PROXY = pytest.mark.parametrize("kind", [HAProxyWithProxyProtocol, EnvoyWithProxyProtocol], ids=["haproxy", "envoy"])
+
+
+@WITH_PROXY
+@pytest.mark.parametrize("trusts,status", [(True, 202), (False, 401)])
+def test_the_user_of_a_proxy_that_names_its_client_needs_the_setting(tmp_path, shop, kind, trusts, status):
+    """Whose address in the header is nobody's: as every buyer's."""
+    with listening("v2", proxy_protocol_trusts_clients=trusts) as gateway, kind(tmp_path, shop, [gateway.port] * 3) as front:
+        wait_until(lambda: call(front.port, "GET", "/v1/sales/sale").status == 200, what="the gateway behind the proxy")
+        assert ask_from("127.0.0.9", front.port, "POST", SALE_ORDERS, bearer(shop.token(), **FORGED), '{"sku":"phone"}') == status
+        assert '"address":"127.0.0.9"' in gateway.log_path.read_text().replace(" ", "")
+
+
+@WITH_PROXY
 def test_a_proxy_says_by_its_header_whose_connection_it_is(tmp_path, shop, kind):
     with listening("v2") as gateway, kind(tmp_path, shop, [gateway.port] * 3) as front:
         buys_as_ann(gateway, front, shop)

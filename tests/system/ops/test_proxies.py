@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import pathlib
+import re
 import subprocess
 import threading
 import time
@@ -255,6 +256,18 @@ def lead_to(gateway, behind):
 
 def wait_passes(front):
     wait_until(lambda: call(front.port, "GET", "/v1/sales/sale").status == 200, what="a gateway behind the proxy")
+
+
+def test_no_field_that_changes_a_request_passes_from_a_stranger_to_the_shop(tmp_path, shop, with_pages):
+    """The gateway believes the proxy, so the proxy removes or overwrites what the gateway would forward."""
+    names = re.findall(r'NAME\("([^"]+)"\), TO_SHOP, (?:BELIEVED|KNOWN|OVERRIDE)', (ROOT / "gateway/upstream/fields.c").read_text())
+    with Gateway() as gateway, Upstream() as behind:
+        lead_to(gateway, behind)
+        gateway.make_sale("sale", stock=1)
+        with with_pages(tmp_path, shop, [gateway.port] * 3) as front:
+            wait_passes(front)
+            assert call(front.port, "GET", "/p/1", headers=dict.fromkeys(names, "forged")).status == 200
+        assert len(names) > 15 and "forged" not in behind.requests[0].head.decode("latin-1")
 
 
 def test_pages_pass_the_proxy_and_the_gateway_to_the_shop(tmp_path, shop, with_pages):
