@@ -28,8 +28,10 @@
 #include <sodium.h>
 
 #define OP_BODY_MAX (1u << 20)
-#define OP_WAIT_MS  10000
-#define OP_PEER_LEN 46
+/* Of a request without a valid token, which is refused when its body has come. */
+#define OP_BODY_STRANGER 4096
+#define OP_WAIT_MS       10000
+#define OP_PEER_LEN      46
 
 struct op_request;
 struct op_change;
@@ -167,8 +169,9 @@ void op_hold(struct op_admin *admin);
 void op_release(struct op_admin *admin);
 
 /* --- routes.c --- */
-/* Notes what only the head says, before a body takes its place. False: the body comes whole. */
-bool op_note_head(struct srv_request *http, void *admin);
+/* Notes what only the head says, before a body takes its place: nobody without a valid token fills
+ * a place with a long one. False: the body comes whole. */
+bool op_note_head(struct srv_request *http, void *ctx);
 void op_handle(struct srv_request *http, void *admin);
 /* False: answered; exports and large audits are turned off. */
 bool op_exports_are_on(struct op_request *request);

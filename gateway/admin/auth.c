@@ -433,6 +433,14 @@ static enum op_auth_result judge_wrong(struct op_auth *auth, struct peer *peer, 
     return count_failure(auth, peer, now_ns) ? OP_AUTH_LAST : OP_AUTH_WRONG;
 }
 
+bool op_auth_knows(const struct op_auth *auth, struct ps_str authorization)
+{
+    struct ps_str secret;
+    const struct op_token *token = bearer(authorization, &secret) ? match(auth, secret) : NULL;
+
+    return token != NULL && token->expires_at_ms > ps_clock_wall_ms(auth->clock);
+}
+
 enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorization,
                                   const struct ps_address *peer_address,
                                   const struct op_token **ret_token, int64_t *ret_wait_s)

@@ -87,6 +87,9 @@ enum op_auth_result op_auth_check(struct op_auth *auth, struct ps_str authorizat
                                   const struct ps_address *peer, const struct op_token **ret_token,
                                   int64_t *ret_wait_s);
 
+/* Is there a valid token in it? Counts nothing: op_auth_check decides, and says why. */
+bool op_auth_knows(const struct op_auth *auth, struct ps_str authorization);
+
 /* --- Listing, creating and removing tokens. --- */
 size_t op_auth_count(const struct op_auth *auth);
 const struct op_token *op_auth_at(const struct op_auth *auth, size_t index);

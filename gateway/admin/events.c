@@ -170,12 +170,21 @@ static void on_timer(uv_timer_t *timer)
 static const struct srv_forward head = {
     .status = 200, .fields = {FIELDS, sizeof FIELDS - 1}, .len = -1};
 
+static size_t readers_with(const struct op_events *events, const char *token)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < events->count; i++)
+        count += strcmp(events->readers[i].token, token) == 0;
+    return count;
+}
+
 static void get_events(struct op_request *request)
 {
     struct op_events *events = request->admin->events;
     struct srv_request *http = request->http;
 
-    if (events->count == OP_READERS_MAX)
+    if (events->count == OP_READERS_MAX || readers_with(events, request->who) >= OP_READERS_TOKEN)
         sweep(events);
     if (http->method == SRV_HEAD) {
         (void)srv_suspend(http);
@@ -185,6 +194,11 @@ static void get_events(struct op_request *request)
     if (events->count == OP_READERS_MAX) {
         count_end(events, FULL);
         op_no(request, ANS_V_shed, "this gateway has %d readers of events already", OP_READERS_MAX);
+        return;
+    }
+    if (readers_with(events, request->who) >= OP_READERS_TOKEN) {
+        count_end(events, FULL);
+        op_no(request, ANS_V_shed, "this token has %d readers of events already", OP_READERS_TOKEN);
         return;
     }
     if (is_draining(&request->admin->deps)) {

@@ -7,7 +7,9 @@
 #include "gateway/admin/admin_internal.h"
 
 #define OP_READERS_MAX 64
-#define OP_EVENT_MAX   4096 /* bytes of an event as it is sent */
+/* With one token: whoever has it keeps nobody else out. */
+#define OP_READERS_TOKEN 16
+#define OP_EVENT_MAX     4096 /* bytes of an event as it is sent */
 
 struct op_events;
 

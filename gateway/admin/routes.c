@@ -190,12 +190,15 @@ static void deny(struct op_request *request, enum op_auth_result result,
 
 /* A browser says which site's page asks (Fetch Metadata); a page cannot say otherwise. No page of
  * another site has any business here, whatever token the browser adds. Programs send nothing. */
-bool op_note_head(struct srv_request *http, void *admin)
+bool op_note_head(struct srv_request *http, void *ctx)
 {
+    const struct op_admin *admin = ctx;
     struct ps_str site = ps_http_find(http->head, http->base, PS_STR("Sec-Fetch-Site"));
     struct op_request *request = http->user;
 
-    (void)admin;
+    if (http->head->framing != PS_HTTP_NO_BODY &&
+        !op_auth_knows(admin->deps.auth, http->header[SRV_H_AUTHORIZATION]))
+        http->body_max = OP_BODY_STRANGER;
     request->is_foreign = site.at != NULL && !ps_http_same_text(site, PS_STR("same-origin")) &&
                           !ps_http_same_text(site, PS_STR("none"));
     return false;

@@ -1,5 +1,6 @@
 /* A first pass over the events bounds the nesting: libyaml's work per token grows with it, so a
- * megabyte of brackets would take minutes. In the second pass libyaml builds a graph of nodes, in
+ * megabyte of brackets would take minutes. It bounds the anchors, too: libyaml compares each anchor
+ * and each alias with all of them. In the second pass libyaml builds a graph of nodes, in
  * which an alias is the node that it refers to. This file converts the graph to a tree and counts
  * each node as often as it is used, so that a document of a hundred bytes cannot use up the memory.
  */
@@ -132,9 +133,21 @@ static int parser_fault(const yaml_parser_t *parser, struct ps_fault *fault)
                     parser->problem != NULL ? parser->problem : "not valid YAML");
 }
 
-static int check_event(const yaml_event_t *event, int *depth, int *documents,
+static bool has_anchor(const yaml_event_t *event)
+{
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor != NULL) ||
+           (event->type == YAML_SEQUENCE_START_EVENT &&
+            event->data.sequence_start.anchor != NULL) ||
+           (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor != NULL);
+}
+
+static int check_event(const yaml_event_t *event, int *depth, int *documents, int *anchors,
                        struct ps_fault *fault)
 {
+    *anchors += has_anchor(event);
+    if (*anchors > CTL_YAML_ANCHORS)
+        return ps_fault(fault, PS_E_INVALID, "", "line %zu: more than %d anchors",
+                        event->start_mark.line + 1, CTL_YAML_ANCHORS);
     if (event->type == YAML_DOCUMENT_START_EVENT && ++*documents > 1)
         return ps_fault(fault, PS_E_INVALID, "", "a second document; only one per file is allowed");
     if (event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT)
@@ -149,7 +162,7 @@ static int check_event(const yaml_event_t *event, int *depth, int *documents,
 /* Is it a single YAML document without too many levels? */
 static int check(const char *text, size_t len, struct ps_fault *fault)
 {
-    int depth = 0, documents = 0, err = 0;
+    int depth = 0, documents = 0, anchors = 0, err = 0;
     yaml_parser_t parser;
     yaml_event_t event;
     bool is_end = false;
@@ -162,7 +175,7 @@ static int check(const char *text, size_t len, struct ps_fault *fault)
             err = parser_fault(&parser, fault);
             break;
         }
-        err = check_event(&event, &depth, &documents, fault);
+        err = check_event(&event, &depth, &documents, &anchors, fault);
         is_end = event.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
     }

@@ -124,7 +124,8 @@ static void note_verdict(const struct pub_request *request, enum ans_verdict ver
     adm_watch_note(watch, &entry);
 }
 
-/* A request with a trace that somebody keeps may be the exemplar of its bucket. */
+/* A request with a trace that somebody keeps may be the exemplar of its bucket. A stranger may send
+ * any trace: only a trusted proxy's word counts. */
 static void observe(const struct pub_request *request, enum gw_metric row, enum ans_class class,
                     int64_t took_ns)
 {
@@ -132,8 +133,8 @@ static void observe(const struct pub_request *request, enum gw_metric row, enum 
     struct ps_str field = request->http->header[SRV_H_TRACEPARENT];
     struct ps_traceparent parent;
 
-    if (PS_LIKELY(field.at == NULL) || ps_traceparent_parse(field, &parent) < 0 ||
-        (parent.flags & PS_TRACE_SAMPLED) == 0) {
+    if (PS_LIKELY(field.at == NULL) || !request->client.trusted_peer ||
+        ps_traceparent_parse(field, &parent) < 0 || (parent.flags & PS_TRACE_SAMPLED) == 0) {
         ps_metric_observe_ns(listener->shard, row, class, took_ns);
         return;
     }

@@ -82,6 +82,7 @@ struct srv_request {
     bool at_once;     /* on_head sets it: hand the request over before any of its body has come */
     bool is_upload;   /* with in_parts: handed over before its whole body had arrived */
     int64_t body_len; /* with in_parts: Content-Length; -1: it is chunked */
+    size_t body_max;  /* srv_settings.body_max; on_head may lower it */
     bool oversized; /* the body is larger than body_max and was dropped: answer 404, 405, 413 or the
                        like at once; the connection ends then */
     struct ps_address peer; /* of the TCP connection; of a Unix socket all zero; or what the

@@ -32,7 +32,7 @@ static struct srv_slot *take_slot(struct srv_connection *connection)
 /* False: refused. */
 static bool keep_body(struct srv_connection *connection, struct srv_slot *slot, struct ps_str part)
 {
-    size_t body_max = slot->http->settings.body_max;
+    size_t body_max = slot->request.body_max;
     struct ps_str *body = &slot->request.body;
 
     if (part.len > body_max - body->len)
@@ -117,6 +117,7 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     request->peer = connection->peer;
     request->trusted = connection->trusted;
     request->forwards = connection->forwards;
+    request->body_max = http->settings.body_max;
     request->arrived_ns = http->now_ns;
     request->body = (struct ps_str){srv_body_of(slot), 0};
     slot->close = !head->keep_alive;
@@ -134,11 +135,11 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         srv_begin_parts(connection, slot, head, len);
         return;
     }
-    if (slot->body_left > http->settings.body_max) {
+    if (slot->body_left > request->body_max) {
         request->oversized = true;
         /* A client that waits for 100 Continue has sent nothing yet. A short rest is read, so that
          * the client does not lose the answer. */
-        if (slot->body_left > http->settings.body_max + SRV_DISCARD_MAX || head->expects_continue) {
+        if (slot->body_left > request->body_max + SRV_DISCARD_MAX || head->expects_continue) {
             srv_hand_over(connection, slot);
             return;
         }

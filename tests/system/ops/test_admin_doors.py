@@ -4,6 +4,7 @@ import contextlib
 import grp
 import os
 import pathlib
+import resource
 import shutil
 import socket
 import stat
@@ -16,6 +17,10 @@ from examples import commands, paste
 from penstock import Gateway, call, free_port, wait_until
 
 CROWD = 400
+
+
+def resident(pid):
+    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def connect(gateway):
@@ -115,6 +120,49 @@ def test_a_crowd_keeps_no_operator_out(gateway, door, said):
             s.close()
     assert gateway.process.poll() is None
     assert gateway.stop() == 0
+
+
+# --- Bodies of strangers. ---
+
+
+def send_long(gateway, token=None, size=1000000, chunked=False, path="/admin/v1/limits/user"):
+    """A PUT of which only the end of the body is missing."""
+    s = connect(gateway)
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
+    authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+    with contextlib.suppress(ConnectionError):
+        s.sendall(f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{authorization}{length}\r\n\r\n".encode())
+        s.sendall((f"{size:x}\r\n".encode() if chunked else b"") + b" " * (size - 1))
+    return s
+
+
+def status_of(s):
+    with s, contextlib.suppress(ConnectionError):
+        return int(s.recv(4096).split()[1])
+
+
+@pytest.mark.parametrize("token", [None, "pst_wrong"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_nobody_without_a_token_fills_places_with_long_bodies(gateway, token, chunked):
+    """The head says that it is refused: its body takes 4 KiB, not 1 MiB."""
+    before = resident(gateway.process.pid)
+    crowd = [send_long(gateway, token, chunked=chunked) for _ in range(100)]
+    assert resident(gateway.process.pid) - before < 8 << 20
+    assert gateway.admin("GET", "/admin/v1/sales").status == 200
+    if not chunked:
+        assert {status_of(s) for s in crowd} <= {401, 429, 503}
+    for s in crowd:
+        s.close()
+
+
+def test_a_body_of_a_stranger_is_refused_as_before_and_one_of_an_operator_is_taken_whole(gateway):
+    for token, size, status in ((None, 100, 401), (None, 5000, 401), (None, 2000000, 401), (gateway.token, 900000, 422), (gateway.token, 2000000, 413)):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        answer = call(gateway.admin_port, "PUT", "/admin/v1/limits/user", b"{" + b" " * (size - 2) + b"}", {**headers, "Content-Type": "application/json", "If-Match": "*"})
+        assert answer.status == status, (token, size, answer)
+    wrong = {"Authorization": "Bearer pst_wrong", "Content-Type": "application/json"}
+    seen = [call(gateway.admin_port, "PUT", "/admin/v1/limits/user", b" " * 100000, wrong).status for _ in range(12)]
+    assert seen == [401] * 10 + [429] * 2  # each is counted once
 
 
 # --- Pages of other sites. ---

@@ -200,6 +200,8 @@ HEAD = "kind: limits\nname: x\ndocument: "
     (HEAD + "[]", "must be an object"), ("", "is empty"), ("kind: limits\nname: x\n", "document"), (HEAD + "{}\nmore: 1\n", "more"),
     ("\x00\x01\x02", ""), ("? [a]\n: b\n", "not a string"), ("a: " + "x" * (1 << 20), "longer than"), ("[" * 900, ""), ("[" * 1_000_000, "levels"),
     ("{a: " * 240_000, "levels"), ("- " * 500_000, "levels"),
+    (HEAD + "[" + ", ".join(f"&a{i} {i}" for i in range(101)) + "]", "more than 100 anchors"),
+    (HEAD + "{" + ", ".join(f"a{i}: &a{i} {{}}, b{i}: *a{i}" for i in range(20_000)) + "}", "more than 100 anchors"),
 ], ids=lambda value: value[:12] if isinstance(value, str) else None)
 def test_a_hostile_file_is_refused_and_nothing_is_sent(desk, text, why):
     (desk.directory / "x.yaml").write_text(text)

@@ -179,7 +179,7 @@ def test_a_reader_that_never_reads_is_cut_and_the_others_do_not_notice():
         for i in range(30):
             gateway.make_sale(f"crowd-{'x' * 50}-{i:02}")  # so that events are long
         with contextlib.ExitStack() as stack:
-            silent = [stack.enter_context(contextlib.closing(open_silent(gateway))) for _ in range(20)]
+            silent = [stack.enter_context(contextlib.closing(open_silent(gateway))) for _ in range(15)]
             reader = stack.enter_context(Reader(gateway))
             began, seen = time.monotonic(), 0
             while figure(gateway, "slow") < len(silent):
@@ -212,8 +212,9 @@ def test_of_a_thousand_readers_64_are_served_and_no_operator_is_kept_out(gateway
     before, memory = figure(gateway, "full"), resident(gateway)
     with contextlib.ExitStack() as stack:
         served, refused = [], 0
-        for _ in range(1000):
-            reader = Reader(gateway)
+        tokens = [gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "ttl_s": 600, "note": f"t{i}"}).json["token"] for i in range(8)]
+        for i in range(1000):
+            reader = Reader(gateway, tokens[i % len(tokens)])
             stack.callback(reader.connection.close)
             if reader.answer.status == 200:
                 served.append(reader)
@@ -230,6 +231,25 @@ def test_of_a_thousand_readers_64_are_served_and_no_operator_is_kept_out(gateway
     wait_until(lambda: readers(gateway) == 0, what="no reader")
     with Reader(gateway) as reader:
         reader.state()
+
+
+def test_one_token_has_16_streams_and_leaves_the_others_theirs(gateway):
+    wait_until(lambda: readers(gateway) == 0, what="no reader")
+    viewer = gateway.admin("POST", "/admin/v1/tokens", {"role": "viewer", "ttl_s": 600, "note": "many"}).json["token"]
+    with contextlib.ExitStack() as stack:
+        def come(token=None):
+            reader = Reader(gateway, token)
+            stack.callback(reader.connection.close)
+            return reader
+
+        crowd = [come(viewer) for _ in range(17)]
+        assert [reader.answer.status for reader in crowd] == [200] * 16 + [503]
+        assert "this token has 16 readers" in json.loads(crowd[-1].answer.read())["detail"]
+        mine = come()
+        assert mine.answer.status == 200 and mine.next()["event"] == "state"
+        crowd[0].connection.close()  # its place is free as soon as that is seen
+        wait_until(lambda: come(viewer).answer.status == 200, what="a place again")
+    wait_until(lambda: readers(gateway) == 0, what="no reader")
 
 
 def test_all_readers_get_the_same_event_and_none_is_made_while_nobody_reads(gateway):

@@ -1,4 +1,6 @@
 """What Prometheus scrapes: valid names, every class of answers timed, units of open sales, and no series that cannot move."""
+import contextlib
+import http.client
 import json
 import subprocess
 import time
@@ -144,6 +146,20 @@ def test_the_parser_of_prometheus_reads_open_metrics_with_units_and_exemplars(ga
                     for lines in (text, scrape(gateway)))
     assert newer == older and len(newer) > 100  # the same series, whichever is scraped
     gateway.admin("POST", "/admin/v1/sales/traced/end")
+
+
+def test_no_trace_of_a_stranger_becomes_an_exemplar():
+    """Only a trusted proxy says which traces are kept; a client of its own could have any written there."""
+    traces = [f"{number:032x}" for number in range(1, 4)]
+    with Gateway(settings={"trusted_proxies": ["127.0.0.1"]}) as gateway:
+        gateway.make_sale("traced")
+        for source, trace in zip(("127.0.0.9", "127.0.0.1", "127.0.0.9"), traces):
+            connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=20, source_address=(source, 0))
+            with contextlib.closing(connection):
+                connection.request("GET", "/v1/sales/traced", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+                assert connection.getresponse().status == 200
+        text = call(gateway.admin_port, "GET", "/metrics", headers={"Accept": PROMETHEUS}).text
+    assert [trace for trace in traces if trace in text] == traces[1:2]
 
 
 def test_the_answers_to_each_open_sale_are_counted_apart(gateway):
