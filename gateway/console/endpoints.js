@@ -50,9 +50,11 @@ async function all_pools(signal) {
     return rows.map(({name, doc}) => ({name, doc: {...doc, live: doc.live ?? []}}));
 }
 
-// RFC 4180.
+// RFC 4180. A text that a spreadsheet would run as a formula gets an apostrophe (OWASP, "CSV Injection").
 function csv(pools) {
-    const cell = value => value === null || value === undefined ? '' : /[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value);
+    const quoted = text => `"${text.replaceAll('"', '""')}"`;
+    const cell = value => value === null || value === undefined ? '' : typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? quoted(`'${value}`)
+        : /[",\r\n]/.test(value) ? quoted(String(value)) : String(value);
     const rows = pools.flatMap(({name, doc}) => doc.live.map(one => [name, ...FIELDS.map(key => one[key])]));
     return [['pool', ...FIELDS], ...rows].map(row => row.map(cell).join(',') + '\r\n').join('');
 }

@@ -72,6 +72,7 @@ const struct ps_flag ctl_flags[CTL_FLAGS] = {
     [CTL_F_AT]         = {"--at", "TIME", "When the request comes, such as 2026-11-27T10:00:00Z; default: now", TEXT, AT(at), 0, 0},
     [CTL_F_BASE]       = {"--base", NULL, "As the documents would be without the runs of plans in force: that is what belongs into git", BOOL, AT(base), 0, 0},
     [CTL_F_WEIGHT]     = {"--weight", "N", "Its share of the requests (1); 0: it gets none", INT, AT(weight), 0, 1000},
+    [CTL_F_CSV_RAW]    = {"--csv-raw", NULL, "For programs: CSV without the apostrophe before cells that a spreadsheet would run as a formula", BOOL, AT(csv_raw), 0, 0},
 };
 
 #define REASON CTL_BIT(CTL_F_REASON)
@@ -138,7 +139,7 @@ const struct ctl_command ctl_commands[] = {
     {"order confirm", "ORDER",              1, 1, REASON,                "table json", "Confirms an order: it is paid", ctl_one_call, false},
     {"order cancel", "ORDER",               1, 1, REASON,                "table json", "Cancels an order; its units return to the stock", ctl_one_call, false},
     {"order batch", "confirm|cancel",       1, 1, CTL_BIT(CTL_F_FILE) | REASON, "table json", "Confirms or cancels the orders whose ids are in the file, one a line; status 1 if some were refused", ctl_order_batch, false},
-    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_WAIT), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
+    {"order export", "",                    0, 0, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_STATE) | CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_WAIT) | CTL_BIT(CTL_F_CSV_RAW), "csv ndjson", "Prints all orders of --sale, in log order", ctl_order_export, false},
     {"audit show", "",                      0, 0, CTL_BIT(CTL_F_AFTER) | CTL_BIT(CTL_F_LIMIT), "table ndjson", "Shows who changed what, when and why: the last 100 changes, or those after --after", ctl_audit_show, false},
     {"audit verify", "[FILE]...", 0, CTL_ARGS_MAX, CTL_BIT(CTL_F_SALE) | CTL_BIT(CTL_F_GATEWAY), NULL, "Verifies the hash chain of audit log files, oldest first, or of the gateway's log; with --sale also against the hashes in that sale's order log (of files: those of --gateway); status 1 if lines were changed, removed or moved", ctl_audit_verify, true},
     {"token list", "",                      0, 0, 0,                     "table json", "Lists the tokens, without their secrets", ctl_one_call, false},

@@ -38,7 +38,7 @@ struct ctl_options {
     int64_t ttl_s, arm_ttl_s, after, limit, interval_s, quantity, weight,
         wait_s; /* -1: not given */
     struct ctl_headers headers;
-    bool prune, dry_run, once, help, force, break_glass, base;
+    bool prune, dry_run, once, help, force, break_glass, base, csv_raw;
 };
 
 /* The gateway that is called, and the command. */
@@ -101,6 +101,7 @@ enum ctl_flag {
     CTL_F_AT,
     CTL_F_BASE,
     CTL_F_WEIGHT,
+    CTL_F_CSV_RAW,
     CTL_FLAGS
 };
 #define CTL_BIT(flag) (UINT64_C(1) << (flag))

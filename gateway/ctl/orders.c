@@ -112,20 +112,25 @@ static const char *const columns[] = {"order_id", "sale",   "sku",   "quantity",
                                       "state",    "reason", "user",  "reserved_at",
                                       "pay_by",   "seq",    "epoch", "idempotency_key"};
 
-/* A cell as in RFC 4180; null is empty. */
-static void put_cell(const json_t *value)
+enum format { NDJSON, CSV, CSV_RAW };
+
+/* A cell as in RFC 4180; null is empty. Users and keys are the buyers' own text, and a spreadsheet
+ * runs what begins like a formula: an apostrophe before it makes it text (OWASP, "CSV Injection").
+ */
+static void put_cell(const json_t *value, enum format format)
 {
     const char *text = json_string_value(value);
+    bool formula = format == CSV && text != NULL && text[0] != '\0' && strchr("=+-@\t\r", text[0]);
 
     if (json_is_integer(value))
         printf("%lld", (long long)json_integer_value(value));
     if (text == NULL)
         return;
-    if (strpbrk(text, ",\"\r\n") == NULL) {
+    if (!formula && strpbrk(text, ",\"\r\n") == NULL) {
         fputs(text, stdout);
         return;
     }
-    putchar('"');
+    fputs(formula ? "\"'" : "\"", stdout);
     for (; *text != '\0'; text++) {
         putchar(*text);
         if (*text == '"')
@@ -141,7 +146,7 @@ static void put_head(void)
     fputs("\r\n", stdout);
 }
 
-static int put_line(const char *line, size_t len)
+static int put_line(const char *line, size_t len, enum format format)
 {
     struct ps_fault fault;
     json_t *order;
@@ -150,7 +155,7 @@ static int put_line(const char *line, size_t len)
         return ctl_say(CTL_AWAY, "a line of the answer is not valid JSON: %s", fault.text);
     for (size_t i = 0; i < PS_ARRAY_LEN(columns); i++) {
         fputs(i > 0 ? "," : "", stdout);
-        put_cell(json_object_get(order, columns[i]));
+        put_cell(json_object_get(order, columns[i]), format);
     }
     fputs("\r\n", stdout);
     json_decref(order);
@@ -158,7 +163,7 @@ static int put_line(const char *line, size_t len)
 }
 
 /* Prints the lines of a page, counts them, and flushes, so that every counted line was written. */
-static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
+static int put_page(const struct ctl_reply *reply, enum format format, size_t *ret_lines)
 {
     const char *at = reply->text, *end = reply->text + reply->len;
     int exit = CTL_OK;
@@ -167,8 +172,8 @@ static int put_page(const struct ctl_reply *reply, bool csv, size_t *ret_lines)
     while (exit == CTL_OK && at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t len = (size_t)((stop != NULL ? stop : end) - at);
-        if (csv)
-            exit = put_line(at, len);
+        if (format != NDJSON)
+            exit = put_line(at, len, format);
         else
             (void)(fwrite(at, 1, len, stdout), putchar('\n'));
         at += len + 1;
@@ -223,7 +228,7 @@ static int get_page(const struct ctl *ctl, struct ctl_call call, struct ctl_repl
 }
 
 /* All pages from --after on; `page` makes the call for one. */
-static int export(const struct ctl *ctl, const char *words, bool csv,
+static int export(const struct ctl *ctl, const char *words, enum format format,
                   struct ctl_call (*page)(const struct ctl *ctl, const char *query))
 {
     int64_t after = ctl->options.after >= 0 ? ctl->options.after : 0, count = 0;
@@ -236,7 +241,7 @@ static int export(const struct ctl *ctl, const char *words, bool csv,
         (void)snprintf(query, sizeof query, "limit=%d&after=%lld", PAGE, (long long)after);
         exit = get_page(ctl, page(ctl, query), &reply);
         if (exit == CTL_OK)
-            exit = put_page(&reply, csv, &lines);
+            exit = put_page(&reply, format, &lines);
         if (exit == CTL_OK) {
             after = reply.last_seq > after ? reply.last_seq : after;
             count += (int64_t)lines;
@@ -264,12 +269,15 @@ static struct ctl_call orders_page(const struct ctl *ctl, const char *query)
 int ctl_order_export(struct ctl *ctl)
 {
     bool csv = ctl->options.output == NULL || strcmp(ctl->options.output, "csv") == 0;
+    enum format format = !csv ? NDJSON : ctl->options.csv_raw ? CSV_RAW : CSV;
 
     if (ctl->options.sale == NULL)
         return ctl_say(CTL_USAGE, "order export needs --sale SALE");
+    if (!csv && ctl->options.csv_raw)
+        return ctl_say(CTL_USAGE, "--csv-raw is an option of -o csv");
     if (csv && ctl->options.after < 0)
         put_head();
-    return export(ctl, "orders", csv, orders_page);
+    return export(ctl, "orders", format, orders_page);
 }
 
 static struct ctl_call log_page(const struct ctl *ctl, const char *query)
@@ -279,5 +287,5 @@ static struct ctl_call log_page(const struct ctl *ctl, const char *query)
 
 int ctl_sale_log(struct ctl *ctl)
 {
-    return export(ctl, "records", false, log_page);
+    return export(ctl, "records", NDJSON, log_page);
 }

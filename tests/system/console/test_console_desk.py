@@ -277,6 +277,11 @@ def test_a_tokens_secret_is_shown_once(desk, desk_gateway):
     assert desk_gateway.admin("GET", "/admin/v1/sales", token=secret).status == 401
 
 
+def with_formula(route):
+    answer = route.fetch()
+    route.fulfill(response=answer, body=answer.text().replace("check: connection refused", "=1+1"))
+
+
 def test_every_endpoint_of_every_pool_is_on_one_page_and_in_a_file(desk, desk_gateway):
     desk_gateway.admin("PUT", "/admin/v1/pools/checked", {"endpoints": [{"address": "127.0.0.1:9"}, {"address": "127.0.0.1:11"}], "health": {"path": "/health", "interval_ms": 100, "timeout_ms": 100}})
     try:
@@ -293,6 +298,13 @@ def test_every_endpoint_of_every_pool_is_on_one_page_and_in_a_file(desk, desk_ga
         assert sorted((row["pool"], row["address"], row["state"], row["weight"]) for row in rows) == [
             ("blue", "127.0.0.1:9", "up", "1"), ("checked", "127.0.0.1:11", "down", "1"), ("checked", "127.0.0.1:9", "down", "1"), ("green", "127.0.0.1:10", "up", "2")]
         assert rows[1]["why"] == "check: connection refused" and rows[0]["why"] == rows[0]["p99_ms"] == "" and rows[0]["requests"] == "0"
+        desk.page.route("**/admin/v1/pools*", lambda route: with_formula(route))
+        desk.page.get_by_text("=1+1").first.wait_for()
+        with desk.page.expect_download() as download:
+            desk.press("Download CSV")
+        text = download.value.path().read_text(encoding="utf-8")
+        assert ",\"'=1+1\"" in text and ",=1+1" not in text  # a spreadsheet runs none
+        desk.page.unroute("**/admin/v1/pools*")
         desk.page.route("**/admin/v1/pools*", lambda route: route.abort())
         desk.page.wait_for_timeout(1500)
         with desk.page.expect_download() as download:

@@ -436,6 +436,23 @@ def test_an_export_has_each_order_once_and_goes_on_where_it_ended(desk, gateway)
     desk.run("order", "export", "--sale", "nobodys", status=REFUSED)
 
 
+def test_no_cell_of_an_export_is_a_formula_to_a_spreadsheet(desk, gateway):
+    """As OWASP says: users and keys are the buyers' own text."""
+    sale = gateway.make_sale(stock=100)
+    gateway.no_limits()
+    users = ['=HYPERLINK("http://a.test")', "=1+1", "+1", "-1", "@sum", "a=b", "'=1", 'x"y', "plain"]
+    for i, user in enumerate(users):
+        assert gateway.buy(sale, user, key=f"=key{i}").status == 202
+    text = desk.out("order", "export", "--sale", sale)
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["user"] for row in rows] == [f"'{user}" if user[0] in "=+-@" else user for user in users]
+    assert [row["idempotency_key"] for row in rows] == [f"'=key{i}" for i in range(len(users))]
+    assert f',"\'=1+1",' in text and ',"\'=HYPERLINK(""http://a.test"")",' in text and ",plain," in text
+    raw = list(csv.DictReader(desk.out("order", "export", "--sale", sale, "--csv-raw").splitlines()))
+    assert [row["user"] for row in raw] == users and [row["idempotency_key"] for row in raw] == [f"=key{i}" for i in range(len(users))]
+    assert "--csv-raw" in desk.run("order", "export", "--sale", sale, "-o", "ndjson", "--csv-raw", status=USAGE).stderr
+
+
 def test_a_token_is_written_to_a_new_file_and_never_over_one(desk, gateway):
     shown = desk.out("token", "new", "viewer", "--note", "a test", "--ttl", 600, "--out", "viewer.token")
     token = (desk.directory / "viewer.token").read_text().strip()
