@@ -231,7 +231,7 @@ static json_t *value_schema(const struct ps_member *member, enum ps_language lan
     case PS_M_BOOL:
         return typed("boolean");
     case PS_M_TRUE:
-        return json_pack("{s:b}", "const", 1);
+        return json_pack("{s:s, s:b}", "type", "boolean", "const", 1);
     case PS_M_INT:
     case PS_M_NUMBER:
         return number_schema(member);
@@ -252,7 +252,8 @@ static json_t *value_schema(const struct ps_member *member, enum ps_language lan
         return object_schema(member->table, language);
     case PS_M_LIST:
     case PS_M_MAP:
-        return member->item != NULL ? entries_schema(member, language) : typed("array");
+        return member->item != NULL ? entries_schema(member, language)
+                                    : json_pack("{s:s, s:{}}", "type", "array", "items");
     case PS_M_FREE:
         return typed("object");
     case PS_M_OWN:
@@ -384,8 +385,8 @@ static int add_variants(const struct ps_table *table, json_t *json)
     for (unsigned i = 0; err == 0 && (tag->flags & PS_M_CHOICE) == 0 && tag->words[i] != NULL; i++)
         err = json_array_append_new(
             all, variant(table, i,
-                         json_pack("{s:{s:{s:s}}, s:[s]}", "properties", tag->name, "const",
-                                   tag->words[i], "required", tag->name)));
+                         json_pack("{s:{s:{s:s, s:s}}, s:[s]}", "properties", tag->name, "type",
+                                   "string", "const", tag->words[i], "required", tag->name)));
     for (size_t i = 0; err == 0 && i < table->count; i++) {
         const struct ps_member *member = &table->members[i];
         if ((member->flags & PS_M_CHOICE) == 0)

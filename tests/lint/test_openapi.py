@@ -83,6 +83,37 @@ def test_a_description_is_well_formed(path):
         assert named == set(re.findall(r"\{([^}]*)\}", path_name)), where
 
 
+def nodes(node, where="", is_properties=False):
+    """Every mapping but those of members' names, and where it is."""
+    if isinstance(node, dict):
+        if not is_properties:
+            yield where, node
+        for key, value in node.items():
+            if is_properties or key not in ("example", "examples", "default", "enum", "const"):
+                yield from nodes(value, f"{where}/{key}", key == "properties" and not is_properties)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from nodes(value, f"{where}/{index}")
+
+
+@pytest.mark.parametrize("path", [PUBLIC, ADMIN], ids=["public", "admin"])
+def test_generators_of_clients_find_a_type_for_all_and_a_name_once(path):
+    """They name a class by its title, in their own case, and leave out or break what has no type; a default of a member of two types is of no class.
+    tests/system/ops/test_generated_clients.py lets two of them write clients."""
+    document = load(path)
+    found = list(nodes(document))
+    assert len(found) > 200
+    kinds_of = {where: node["type"] if isinstance(node.get("type"), list) else [node.get("type")] for where, node in found}
+    assert not [where for where, node in found if ("enum" in node or "const" in node) and "type" not in node]
+    assert not [where for where, node in found if "array" in kinds_of[where] and "items" not in node]
+    assert not [where for where, node in found if "default" in node and {"integer", "string"} <= set(kinds_of[where])]
+    names = [re.sub("[^a-z0-9]", "", name.lower()) for name in document["components"]["schemas"]]
+    assert len(names) == len(set(names))
+    titles = {name: schema["title"] for name, schema in document["components"]["schemas"].items() if "title" in schema}
+    assert all(title == name for name, title in titles.items()), titles
+    assert not [where for where, node in found if isinstance(node.get("title"), str) and "/components/schemas/" in where and where.count("/") > 3]
+
+
 def test_the_version_is_that_of_the_project():
     version = re.search(r"project\(penstock VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text(encoding="utf-8"))[1]
     assert {load(path)["info"]["version"] for path in (PUBLIC, ADMIN)} == {version}

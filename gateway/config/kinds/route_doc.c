@@ -166,7 +166,8 @@ static json_t *print_query(const void *object)
 static const struct ps_own query = {
     .rule = {"all, none, or an array of 1 to 32 names of parameters, each once",
              "all、none，或 1 至 32 个互不相同的参数名组成的数组"},
-    .schema = "{\"anyOf\":[{\"enum\":[\"all\",\"none\"]},{\"type\":\"array\",\"items\":{\"type\":"
+    .schema = "{\"anyOf\":[{\"type\":\"string\",\"enum\":[\"all\",\"none\"]},{\"type\":\"array\","
+              "\"items\":{\"type\":"
               "\"string\"},\"minItems\":1,\"maxItems\":32,\"uniqueItems\":true}]}",
     .read = read_query,
     .print = print_query,
