@@ -1,5 +1,6 @@
-/* The peer of a connection decides whether its word on the user counts. Its address, or the one
- * that its PROXY header has instead, is where the search for the client's begins.
+/* Who sends a request decides whether its word on the user counts (srv_request's `trusted`). The
+ * peer's address, or the one that its PROXY header has instead, is where the search for the
+ * client's begins.
  *
  * Each proxy appends to X-Forwarded-For on the right, so only the right end was written by somebody
  * we trust: the list is read from the right, past every trusted address, and the first untrusted
