@@ -318,6 +318,7 @@ static int new_admin(struct gw_gateway *gateway)
                                  .started_ms = gateway->started_ms,
                                  .http = {.head_timeout_ms = settings->http.head_timeout_ms,
                                           .body_timeout_ms = settings->http.body_timeout_ms,
+                                          .send_timeout_ms = settings->http.send_timeout_ms,
                                           .idle_timeout_ms = settings->http.idle_timeout_ms,
                                           .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
                                           .clock = gateway->clock}};

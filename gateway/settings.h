@@ -40,6 +40,7 @@ struct gw_settings {
     struct {
         int64_t head_timeout_ms;
         int64_t body_timeout_ms;
+        int64_t send_timeout_ms;
         int64_t idle_timeout_ms;
         int64_t idle_trusted_timeout_ms;
         int64_t connections_per_address;

@@ -377,6 +377,7 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
     return (struct srv_settings){
         .head_timeout_ms = settings->http.head_timeout_ms,
         .body_timeout_ms = settings->http.body_timeout_ms,
+        .send_timeout_ms = settings->http.send_timeout_ms,
         .idle_timeout_ms = settings->http.idle_timeout_ms,
         .idle_trusted_ms = settings->http.idle_trusted_timeout_ms,
         .connections_soft = connections,

@@ -19,10 +19,12 @@ void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind 
 
 void srv_poll_waiting(struct srv_connection *connection)
 {
-    bool full =
-        connection->state == SRV_STREAMING ? connection->slot->paused : connection->kept_len > 0;
+    bool full = connection->kept_len > 0 ||
+                (connection->state == SRV_STREAMING && connection->slot->paused);
 
-    srv_poll(connection, full || connection->kept_len > 0 ? UV_DISCONNECT : UV_READABLE);
+    if (connection->polled == UV_PRIORITIZED && (full || connection->state == SRV_WAITING))
+        return; /* it has sent its last byte */
+    srv_poll(connection, full ? UV_DISCONNECT : UV_READABLE);
 }
 
 /* --- What it holds --- */

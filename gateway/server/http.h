@@ -81,6 +81,7 @@ struct srv_request {
     bool in_parts;    /* the body comes by on_part; `body` is empty */
     bool at_once;     /* on_head sets it: hand the request over before any of its body has come */
     bool is_upload;   /* with in_parts: handed over before its whole body had arrived */
+    bool is_late;     /* with on_gone: it was cut, since it sent or took too little */
     int64_t body_len; /* with in_parts: Content-Length; -1: it is chunked */
     size_t body_max;  /* srv_settings.body_max; on_head may lower it */
     bool oversized; /* the body is larger than body_max and was dropped: answer 404, 405, 413 or the
@@ -128,6 +129,7 @@ enum srv_proxy_result {
 struct srv_settings {
     int64_t head_timeout_ms;    /* 5000; from accept or, on a kept connection, after idle */
     int64_t body_timeout_ms;    /* 10000 */
+    int64_t send_timeout_ms;    /* 10000; 0: as body_timeout_ms */
     int64_t idle_timeout_ms;    /* 15000 */
     int64_t idle_trusted_ms;    /* 75000, for peers that is_trusted or srv_trust accepts */
     size_t connections_soft;    /* above: 503 too_many_connections and close */
@@ -284,8 +286,9 @@ void srv_answer_shared(struct srv_request *request, struct srv_shared_answer *an
 /* --- Bodies of any length, in parts. A request whose body comes in parts is handed over when a
  * short body is whole (gather_max), or else with its head, as an upload. Its handler keeps it, and
  * gets the parts; or answers at once, and the connection of an upload ends with that. A client that
- * neither sends nor takes 16 KiB within body_timeout_ms is cut. Any of these calls may find that
- * the client has left: then on_gone is called before it returns. --- */
+ * does not send 16 KiB, or the rest, within body_timeout_ms, or does not take 16 KiB of an answer
+ * within send_timeout_ms, is cut. Any of these calls may find that the client has left: then
+ * on_gone is called before it returns. --- */
 
 /* The owner can take more parts of the body. */
 void srv_resume(struct srv_request *request);

@@ -27,7 +27,8 @@
 #define SRV_IN_MAX ((size_t)64 * 1024)
 /* Most bytes of answers gathered for one send. */
 #define SRV_OUT_MAX ((size_t)64 * 1024)
-/* A body in parts extends its deadline each time this much of it has arrived. */
+/* A body extends its deadline each time this much of it has arrived, and an answer when this much
+ * of it was taken. */
 #define SRV_PROGRESS ((uint64_t)16 * 1024)
 /* This many bytes may wait for a client that does not read its answers; then nothing more is
  * written. */
@@ -119,6 +120,8 @@ struct srv_connection {
     size_t kept_len;
     STAILQ_HEAD(, srv_segment) unsent;
     size_t unsent_len;
+    uint64_t sent;  /* bytes that the kernel has taken */
+    uint64_t taken; /* of these, the client's kernel, when SRV_DEADLINE_SEND was set last */
     TAILQ_ENTRY(srv_connection) entry;  /* in srv_http.connections */
     TAILQ_ENTRY(srv_connection) ready;  /* in srv_http.ready */
     TAILQ_ENTRY(srv_connection) unread; /* in srv_guard.unread, and then in srv_http.closed */
@@ -219,7 +222,7 @@ void srv_read_clock(struct srv_http *http);
 int srv_guard_start(struct srv_http *http) PS_MUST_CHECK;
 /* Adds a new connection; nothing is reported before srv_poll. */
 int srv_watch(struct srv_connection *connection) PS_MUST_CHECK;
-/* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; 0 stops. */
+/* UV_READABLE, UV_WRITABLE, UV_DISCONNECT; UV_PRIORITIZED: only a reset; 0 stops. */
 void srv_poll(struct srv_connection *connection, int events);
 /* The loop is about to poll; has polled, and reported everything. */
 void srv_guard_before_poll(struct srv_http *http);
@@ -261,6 +264,8 @@ void srv_guard_ask(struct srv_connection *connection);
 void srv_set_deadline(struct srv_connection *connection, enum srv_deadline_kind kind);
 /* Polls the client of a kept request: for more bytes, or only for its leaving. */
 void srv_poll_waiting(struct srv_connection *connection);
+/* It has sent its last byte while its request waits: has it left? */
+void srv_ask_whether_it_reads(struct srv_connection *connection);
 void srv_slot_free(struct srv_slot *slot);
 /* Frees what was gathered of its body. */
 void srv_gathered_free(struct srv_slot *slot);
@@ -351,6 +356,8 @@ size_t srv_gather(struct srv_connection *connection, struct srv_slot *slot, cons
 
 /* Sends what was gathered for the connection being read. */
 void srv_flush(struct srv_connection *connection);
+/* Has the client taken enough of the answer since SRV_DEADLINE_SEND was set? */
+bool srv_is_taking(struct srv_connection *connection);
 /* The connection may be read again: on the loop's next turn if bytes are kept. */
 void srv_go_on_reading(struct srv_connection *connection);
 /* The client can take more. */

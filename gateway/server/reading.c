@@ -258,12 +258,13 @@ static size_t serve(struct srv_connection *connection, char *data, size_t len)
     return at;
 }
 
-/* The client has sent its last byte. A client that only closed one direction cannot be told from
- * one that has left, and no place is held for one that has left: while a request waits, it counts
- * as gone. */
+/* The client has sent its last byte. */
 static void on_end(struct srv_connection *connection)
 {
-    srv_close(connection, false);
+    if (connection->state == SRV_WAITING)
+        srv_ask_whether_it_reads(connection);
+    else
+        srv_close(connection, false);
 }
 
 /* Keeps the bytes that were not served, and polls the connection for what it waits for. */

@@ -5,8 +5,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define GATHER_MAX 16
@@ -104,6 +106,7 @@ static bool send_all(struct srv_connection *connection)
             return false;
         }
         size_t gone = sent > 0 ? (size_t)sent : 0;
+        connection->sent += gone;
         if (gone < out_len) {
             size_t left = out_len - gone;
             segment = add_segment(connection, left);
@@ -120,6 +123,25 @@ static bool send_all(struct srv_connection *connection)
             return false;
     }
     return true;
+}
+
+/* How much the client's kernel has acknowledged. The kernel here may have some MiB in between: only
+ * whether it takes more says too little of a client that is slow and steady. */
+static uint64_t taken_by(const struct srv_connection *connection)
+{
+    int in_kernel = 0;
+
+    if (ioctl(connection->fd, SIOCOUTQ, &in_kernel) != 0 || in_kernel < 0)
+        return connection->sent;
+    return (uint64_t)in_kernel < connection->sent ? connection->sent - (uint64_t)in_kernel : 0;
+}
+
+bool srv_is_taking(struct srv_connection *connection)
+{
+    uint64_t before = connection->taken;
+
+    connection->taken = taken_by(connection);
+    return connection->taken >= before + SRV_PROGRESS;
 }
 
 /* Everything is sent, and the connection must end. */
@@ -175,8 +197,10 @@ void srv_flush(struct srv_connection *connection)
         if (connection->state == SRV_READING)
             connection->state = SRV_SENDING;
         srv_poll(connection, UV_WRITABLE);
-        if (connection->deadline.kind != SRV_DEADLINE_SEND)
+        if (connection->deadline.kind != SRV_DEADLINE_SEND) {
+            connection->taken = taken_by(connection);
             srv_set_deadline(connection, SRV_DEADLINE_SEND);
+        }
     } else if (connection->close && connection->slot == NULL) {
         end_connection(connection);
     } else if (connection->state == SRV_READING) {

@@ -183,7 +183,9 @@ static void set_delays(struct srv_http *http)
         (settings->idle_timeout_ms < IDLE_SHORT_MS ? settings->idle_timeout_ms : IDLE_SHORT_MS) *
         PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_BODY] = settings->body_timeout_ms * PS_NS_PER_MS;
-    delay_ns[SRV_DEADLINE_SEND] = settings->body_timeout_ms * PS_NS_PER_MS;
+    delay_ns[SRV_DEADLINE_SEND] =
+        (settings->send_timeout_ms > 0 ? settings->send_timeout_ms : settings->body_timeout_ms) *
+        PS_NS_PER_MS;
     delay_ns[SRV_DEADLINE_LINGER] = LINGER_MS * PS_NS_PER_MS;
 }
 

@@ -126,6 +126,7 @@ static bool send_part(struct srv_connection *connection, struct ps_str part, str
         return false;
     }
     size_t gone = sent > 0 ? (size_t)sent : 0;
+    connection->sent += gone;
     if (gone == all)
         return true;
     if (!srv_segment_room(connection, all - gone, &buf, &segment))
@@ -331,4 +332,13 @@ void srv_answer_interim(struct srv_request *request, int status, struct ps_str f
     srv_written(slot->connection, &buf, segment);
     if (slot->http->reading != slot->connection)
         srv_flush(slot->connection);
+}
+
+/* One that only closed one direction gets its answer; one that has left must not hold a place. What
+ * tells them apart is that the kernel of the latter resets the connection at the next byte. An
+ * answer of 100 is one that every client of HTTP/1.1 skips (RFC 9110, 15.2.1). */
+void srv_ask_whether_it_reads(struct srv_connection *connection)
+{
+    srv_poll(connection, UV_PRIORITIZED);
+    srv_answer_interim(&connection->slot->request, 100, PS_STR(""));
 }

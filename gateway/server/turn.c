@@ -40,6 +40,10 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
         srv_proxy_late(connection);
         return;
     }
+    if (kind == SRV_DEADLINE_SEND && srv_is_taking(connection)) {
+        srv_set_deadline(connection, SRV_DEADLINE_SEND);
+        return;
+    }
     if (kind == SRV_DEADLINE_IDLE_SHORT && connection->slot != NULL) {
         srv_set_deadline(connection, SRV_DEADLINE_HEAD);
         return;
@@ -48,6 +52,8 @@ static void on_late(struct srv_connection *connection, enum srv_deadline_kind ki
         srv_guard_forget(connection);
         why = ANS_V_shed;
     }
+    if (connection->slot != NULL)
+        connection->slot->request.is_late = true;
     if (connection->state == SRV_READING && connection->slot != NULL)
         srv_refuse(connection, why, NULL);
     else
@@ -126,7 +132,7 @@ static void serve(struct srv_connection *connection, int events, bool broken)
         if (!connection->is_ready && !srv_guard_leaves(connection))
             srv_readable(connection);
     } else if (events & UV_DISCONNECT)
-        srv_close(connection, false);
+        srv_ask_whether_it_reads(connection); /* what it has sent before is read later */
 }
 
 static void tell(struct srv_connection *connection, uint32_t found)
@@ -140,7 +146,8 @@ static void tell(struct srv_connection *connection, uint32_t found)
     if (found & (EPOLLRDHUP | EPOLLHUP))
         events |= UV_DISCONNECT;
     if (polled != 0 && connection->state != SRV_CLOSED)
-        serve(connection, events & polled, (found & EPOLLERR) != 0);
+        serve(connection, events & polled,
+              (found & EPOLLERR) != 0 || (polled == UV_PRIORITIZED && (found & EPOLLHUP) != 0));
 }
 
 /* While late, looks at all connections with bytes, because the newest is among them. */

@@ -1091,6 +1091,14 @@ static void a_reset_connection_takes_its_kept_request_along(void **state)
     assert_int_equal(atomic_load(&fixture.in_flight), 0);
 }
 
+static void reset(int fd)
+{
+    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    close(fd);
+}
+
 static void a_client_that_closes_takes_its_kept_request_along(void **state)
 {
     (void)state;
@@ -1109,6 +1117,51 @@ static void a_client_that_closes_takes_its_kept_request_along(void **state)
     close(fd);
     assert_true(http_wait(&fixture.gone, 2));
     assert_int_equal(atomic_load(&fixture.handled), 2);
+
+    /* Also when it has sent its last byte before. */
+    fd = http_connect(&fixture);
+    http_send_text(fd, GET("/hold"));
+    assert_true(http_wait(&fixture.handled, 3));
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    usleep(20000);
+    assert_int_equal(atomic_load(&fixture.gone), 2);
+    reset(fd);
+    assert_true(http_wait(&fixture.gone, 3));
+    http_fixture_stop(&fixture);
+}
+
+static void a_client_that_has_sent_its_last_byte_gets_its_answers_and_then_the_end(void **state)
+{
+    (void)state;
+    int fd = begin();
+    http_send_text(fd, GET("/later?50"));
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    expect(fd, 100); /* by which one that has left is found out */
+    expect(fd, 200);
+    assert_true(http_closed(fd));
+    close(fd);
+
+    fd = http_connect(&fixture);
+    http_send_text(fd, "GET /later?50 HTTP/1.0\r\nHost: x\r\n\r\n");
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    expect(fd, 200);
+    assert_true(http_closed(fd));
+    close(fd);
+
+    fd = http_connect(&fixture);
+    http_send_text(fd, GET("/later?50") GET("/a") GET("/later?20") GET("/b"));
+    usleep(10000);
+    http_send_text(fd, GET("/c"));
+    assert_int_equal(shutdown(fd, SHUT_WR), 0);
+    for (int i = 0; i < 5; i++) {
+        http_read(fd, false, &reply);
+        if (reply.status == 100)
+            http_read(fd, false, &reply);
+        assert_int_equal(reply.status, 200);
+    }
+    assert_non_null(strstr(reply.body, "path=/c\n"));
+    assert_true(http_closed(fd));
+    close(fd);
     http_fixture_stop(&fixture);
 }
 
@@ -1309,6 +1362,7 @@ int main(void)
         cmocka_unit_test(keeping_a_request_does_not_make_the_loop_spin),
         cmocka_unit_test(a_reset_connection_takes_its_kept_request_along),
         cmocka_unit_test(a_client_that_closes_takes_its_kept_request_along),
+        cmocka_unit_test(a_client_that_has_sent_its_last_byte_gets_its_answers_and_then_the_end),
         cmocka_unit_test(a_kept_request_outlives_its_client_where_nobody_is_told_of_that),
         cmocka_unit_test(what_comes_behind_a_kept_request_is_served_after_it),
         cmocka_unit_test(a_client_that_leaves_while_its_request_is_kept_does_no_harm),
