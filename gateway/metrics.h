@@ -100,6 +100,7 @@ enum gw_metric {
     GW_M_UPSTREAM_PANIC,        /* penstock_upstream_panic{pool} */
     GW_M_UPSTREAM_OPEN,         /* penstock_upstream_breakers_open{pool} */
     GW_M_UPSTREAM_LIMIT,        /* penstock_upstream_limit{pool} */
+    GW_M_UPSTREAM_PLACES,       /* penstock_upstream_places{pool} */
     GW_M_UPSTREAM_WAITING,      /* penstock_upstream_waiting{pool} */
     GW_M_UPSTREAM_BUSY,         /* penstock_upstream_busy_total{pool} */
     GW_M_UPSTREAM_UPLOADS,      /* penstock_upstream_uploads{pool} */
@@ -112,6 +113,7 @@ enum gw_metric {
     GW_M_ROUTE_MIRRORS,         /* penstock_route_mirrors_total{route,result} */
     GW_M_ROUTE_RETURNS,         /* penstock_route_returns_total{route,cause} */
     GW_M_ROUTE_REQUESTS,        /* penstock_route_requests_total{route,pool,outcome} */
+    GW_M_ROUTE_JUDGED,          /* penstock_route_judged_total{route,pool,result} */
     GW_M_CACHE_REQUESTS,        /* penstock_cache_requests_total{cache,result} */
     GW_M_CACHE_ANSWERS,    /* penstock_cache_answers_total{cache,result}, of enum cache_store */
     GW_M_CACHE_BYTES,      /* penstock_cache_bytes{cache} */

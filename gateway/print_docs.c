@@ -9,6 +9,7 @@
 #include "gateway/log_events.h"
 #include "gateway/metrics.h"
 #include "gateway/settings.h"
+#include "gateway/upstream/blame.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -215,6 +216,73 @@ static void print_events(FILE *out)
     ps_reference_events(out, events, PS_ARRAY_LEN(events));
 }
 
+/* --- Whose fault it was --- */
+
+static const char *const says_words[UP_SAYS_COUNT] = {"", "good", "bad", "error"};
+static const char *const place_words[UP_PLACE_COUNT] = {"", "head", "end", "dropped"};
+static const char *const again_words[UP_AGAIN_COUNT] = {"", "other", "fresh"};
+
+static void print_ends(FILE *out, enum ps_language language)
+{
+    for (size_t i = 0; i < UP_END_COUNT; i++) {
+        const struct up_blame *row = &up_blame[i];
+        fprintf(out, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", row->name,
+                up_outcome_names[row->word], place_words[row->place], says_words[row->endpoint],
+                says_words[row->pool], says_words[row->row], says_words[row->rate],
+                says_words[row->split], row->timed ? "yes" : "", again_words[row->again],
+                up_end_asks_fallback(i) ? up_trouble_names[row->trouble] : "");
+    }
+    fputc('\n', out);
+    for (size_t i = 0; i < UP_END_COUNT; i++)
+        ps_reference_fill(out, (size_t)fprintf(out, "- **%s**:", up_blame[i].name), 2,
+                          up_blame[i].when[language]);
+}
+
+static void print_blame(FILE *out)
+{
+    fputs("# Whose fault it was\n\n[简体中文](blame.zh-CN.md)\n\n", out);
+    ps_reference_paragraph(
+        out, "Each way in which an exchange with the shop can end, and what that says to those who "
+             "judge the shop ([pages](../pages.md#whose-fault-it-was)). What ends while the client "
+             "has its turn, to send or to read, says nothing of the shop, and neither does what "
+             "this gateway lacks.");
+    ps_reference_paragraph(
+        out,
+        "`word` is that of metrics, of the access log and of traces. `place`: the time until "
+        "the answer's `head`, or the `end`, is measured for the pool's limit; `dropped` is "
+        "not. `endpoint` and `pool` are the breakers, `row` and `rate` the errors in a row and "
+        "the success rate of an endpoint, `split` the return of a split, for whose latency it "
+        "is `timed`. An `error` counts as `bad` as far as several clients and pages meet it. "
+        "`again`: the request may be sent to an`other` endpoint, or on a `fresh` connection. "
+        "`fallback` is the reason in `Penstock-Fallback`.");
+    fputs("| end | word | place | endpoint | pool | row | rate | split | timed | again | fallback "
+          "|\n|-|-|-|-|-|-|-|-|-|-|-|\n",
+          out);
+    print_ends(out, PS_ENGLISH);
+}
+
+static void print_blame_zh(FILE *out)
+{
+    fputs("# 是谁的错\n\n[English](blame.md)\n\n"
+          "与商城的一次交互可能的每一种结局，以及它向评判商城的各处说明什么"
+          "（[页面](../zh/pages.md#是谁的错)）。\n"
+          "轮到客户端发送或接收时发生的结局与商城无关，本网关自身的不足也是。\n\n"
+          "`word` "
+          "是指标、访问日志和链路追踪中的名称。`place`：到应答头部（`head`）或结局（`end`"
+          "）的时间计入池的限制；\n"
+          "`dropped` 不计。`endpoint` 和 `pool` 是熔断器，`row` 和 `rate` "
+          "是端点的连续错误数和成功率，\n"
+          "`split` 是分流的退回，`timed` 表示其时间计入分流的延迟。`error` "
+          "在多个客户端和多个页面都遇到时才算 `bad`。\n"
+          "`again`：请求可发往另一个端点（`other`），或经新连接重发（`fresh`）。`fallback` 是 "
+          "`Penstock-Fallback` 中的原因。\n\n"
+          "| 结局 | word | place | endpoint | pool | row | rate | split | timed | again | fallback "
+          "|\n"
+          "|-|-|-|-|-|-|-|-|-|-|-|\n",
+          out);
+    print_ends(out, PS_CHINESE);
+}
+
 int gw_print_docs(const char *dir, struct ps_fault *fault)
 {
     static const struct ps_reference_page pages[] = {
@@ -227,6 +295,8 @@ int gw_print_docs(const char *dir, struct ps_fault *fault)
         {"answers.md", print_answers},
         {"log-events.md", print_events},
         {"http.md", print_http},
+        {"blame.md", print_blame},
+        {"blame.zh-CN.md", print_blame_zh},
         {"penstock.json.5", print_manual},
     };
 

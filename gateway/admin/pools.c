@@ -48,7 +48,7 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
 
     up_figures_read(endpoint, &all);
     up_recent_read(&endpoint->judged.recent, &all, &added);
-    return json_pack("{s:s, s:i, s:o, s:s, s:o, s:s?, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:i, s:o, s:s, s:o, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
                      "address", endpoint->is.address, "weight", (int)member->as.weight,
                      "weight_now", ps_json_of_number((double)weight_now(endpoint) / UP_WEIGHT_ONE),
                      "state", up_state_names[endpoint->state], "since",
@@ -56,8 +56,9 @@ static json_t *endpoint_json(const struct up_member *member, int64_t now_ns)
                      "breaker", ps_breaker_state_names[up_endpoint_circuit(endpoint)],
                      "connections", (json_int_t)up_endpoint_connections(endpoint), "in_flight",
                      (json_int_t)up_endpoint_in_flight(endpoint), "requests",
-                     (json_int_t)all.answers, "errors", (json_int_t)all.failures, "ewma_ms",
-                     ms_json((double)highest_ewma_ns(endpoint, now_ns)), "p50_ms",
+                     (json_int_t)all.answers, "errors", (json_int_t)all.failures, "errors_in_row",
+                     (json_int_t)atomic_load_explicit(&endpoint->in_row, memory_order_relaxed),
+                     "ewma_ms", ms_json((double)highest_ewma_ns(endpoint, now_ns)), "p50_ms",
                      ms_json((double)ps_times_quantile_ns(&added.times, 0.5)), "p99_ms",
                      ms_json((double)ps_times_quantile_ns(&added.times, 0.99)));
 }
@@ -154,6 +155,8 @@ static int64_t sum_of(const struct up_pool_view *view, enum gw_metric row)
             sum += load(&pool->cells[i].no_endpoint);
         else if (row == GW_M_UPSTREAM_LIMIT)
             sum += ps_adaptive_limit_in_force(&pool->cells[i].limit);
+        else if (row == GW_M_UPSTREAM_PLACES)
+            sum += atomic_load_explicit(&pool->cells[i].limit.in_flight, memory_order_relaxed);
         else if (row == GW_M_UPSTREAM_WAITING)
             sum += load(&pool->cells[i].waiting);
         else if (row == GW_M_UPSTREAM_BUSY)
@@ -186,6 +189,24 @@ static void print_target(FILE *out, const char *name, const char *route,
     }
 }
 
+static void print_judged(FILE *out, const char *name, const char *route,
+                         const struct up_target *target, const char *pool)
+{
+    int64_t judged = 0, bad = 0;
+
+    for (size_t i = 0; target != NULL && i < target->cell_count; i++) {
+        bad += load(&target->cells[i].failed); /* first: it is counted last */
+        judged += load(&target->cells[i].judged);
+    }
+    fprintf(out, "%s{route=\"%s\",pool=\"%s\",result=\"good\"} %" PRId64 "\n", name, route, pool,
+            judged - bad);
+    fprintf(out, "%s{route=\"%s\",pool=\"%s\",result=\"bad\"} %" PRId64 "\n", name, route, pool,
+            bad);
+}
+
+typedef void print_target_fn(FILE *out, const char *name, const char *route,
+                             const struct up_target *target, const char *pool);
+
 /* Two splits to one pool would make two series of the same name: they are one then, the first. */
 static bool is_first(const struct up_route_view *view, size_t split)
 {
@@ -197,15 +218,15 @@ static bool is_first(const struct up_route_view *view, size_t split)
     return first;
 }
 
-static void print_routes(FILE *out, const char *name, const struct up_table *table)
+static void print_routes(FILE *out, const char *name, const struct up_table *table,
+                         print_target_fn *print)
 {
     for (size_t i = 0; i < table->route_count; i++) {
         const struct up_route_view *view = &table->routes[i];
-        print_target(out, name, view->doc->name, view->own, view->doc->pool);
+        print(out, name, view->doc->name, view->own, view->doc->pool);
         for (size_t k = 0; k < view->doc->split_count; k++)
             if (is_first(view, k))
-                print_target(out, name, view->doc->name, view->splits[k].live,
-                             view->splits[k].as->pool);
+                print(out, name, view->doc->name, view->splits[k].live, view->splits[k].as->pool);
     }
 }
 
@@ -261,7 +282,9 @@ static bool print_route_rows(FILE *out, enum gw_metric row, const struct up_tabl
     const char *name = gw_metric_table[row].name;
 
     if (row == GW_M_ROUTE_REQUESTS)
-        print_routes(out, name, table);
+        print_routes(out, name, table, print_target);
+    else if (row == GW_M_ROUTE_JUDGED)
+        print_routes(out, name, table, print_judged);
     else if (row != GW_M_ROUTE_FALLBACKS && row != GW_M_ROUTE_SPLIT && row != GW_M_ROUTE_MIRRORS &&
              row != GW_M_ROUTE_RETURNS)
         return false;
@@ -334,7 +357,7 @@ static void print_discovery(FILE *out, enum gw_metric row, const struct op_admin
 const struct op_part op_pools_part = {
     .rows =
         (const struct op_rows[]){{GW_M_UPSTREAM_REQUESTS, GW_M_UPSTREAM_UPLOADS_FULL, print_pools},
-                                 {GW_M_ROUTE_FALLBACKS, GW_M_ROUTE_REQUESTS, print_pools},
+                                 {GW_M_ROUTE_FALLBACKS, GW_M_ROUTE_JUDGED, print_pools},
                                  {GW_M_DISCOVERY_STATE, GW_M_DISCOVERY_FAILURES, print_discovery},
                                  {0}},
     .kinds = (const struct op_kind[]){{.kind = &cfg_kind_pool, .show = show_pool}, {0}},

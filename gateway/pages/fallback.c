@@ -11,32 +11,13 @@
 
 /* --- Why --- */
 
-static enum up_trouble trouble_of(enum up_outcome outcome)
-{
-    switch (outcome) {
-    case UP_UNSENT_NO_ENDPOINT:
-        return UP_TROUBLE_no_endpoint;
-    case UP_UNSENT_BREAKER:
-        return UP_TROUBLE_breaker;
-    case UP_UNSENT_BUSY:
-        return UP_TROUBLE_busy;
-    case UP_UNSENT_UPLOADS:
-        return UP_TROUBLE_uploads_full;
-    case UP_OUTCOME_timeout:
-    case UP_OUTCOME_connect_timeout:
-        return UP_TROUBLE_deadline;
-    default:
-        return UP_TROUBLE_failed;
-    }
-}
-
-void page_note_trouble(struct page_request *page, enum up_outcome outcome)
+void page_note_trouble(struct page_request *page, enum up_end end)
 {
     if (page->in_trouble) /* a fallback pool failed: report the first trouble */
         return;
     page->in_trouble = true;
-    page->trouble = trouble_of(outcome);
-    page->outcome = outcome;
+    page->trouble = up_blame[end].trouble;
+    page->end = end;
 }
 
 const char *page_trouble(const struct page_request *page)
@@ -45,7 +26,7 @@ const char *page_trouble(const struct page_request *page)
 
     if (!page->in_trouble)
         return NULL;
-    return was_asked ? up_outcome_names[page->outcome] : up_trouble_names[page->trouble];
+    return was_asked ? up_outcome_names[up_blame[page->end].word] : up_trouble_names[page->trouble];
 }
 
 static const char *text_of(const struct page_request *page)
@@ -55,30 +36,8 @@ static const char *text_of(const struct page_request *page)
         return "this part of the shop is out of service for a while";
     case UP_TROUBLE_level:
         return "this part of the shop is turned off while the gateway is overloaded";
-    case UP_TROUBLE_breaker:
-        return "the shop's servers are spared for a while: too many requests there have failed, or "
-               "an operator says so";
-    case UP_TROUBLE_busy:
-        return "the shop's servers have as many requests as they can answer in time";
-    case UP_TROUBLE_uploads_full:
-        return "as many long bodies are on their way to the shop as may be, in all or of this "
-               "client";
-    case UP_TROUBLE_no_endpoint:
-        return "no server of the shop is usable now";
     default:
-        break;
-    }
-    switch (page->outcome) {
-    case UP_OUTCOME_refused:
-        return "the shop's server refused the connection";
-    case UP_OUTCOME_connect_timeout:
-        return "the shop's server could not be connected to in time";
-    case UP_OUTCOME_malformed:
-        return "the shop's server sent an answer that is not valid HTTP";
-    case UP_OUTCOME_timeout:
-        return "the shop's server did not answer in time";
-    default:
-        return "the shop's server ended the connection without an answer";
+        return up_blame[page->end].text;
     }
 }
 

@@ -5,6 +5,8 @@
  * Invariants: a fetch has an exchange, or is about to end; a fetch's page points to that fetch. */
 #include "gateway/pages/page_internal.h"
 
+#include "gateway/upstream/route_figures.h"
+
 #include <stdlib.h>
 
 struct page_fetch {
@@ -38,12 +40,12 @@ uint64_t page_balance_key(const struct page_request *page, const struct cfg_pool
     return ps_hash64(&fixed, by.at != NULL ? by.at : "", by.len);
 }
 
-/* Starts an exchange with the pool. `fetch` NULL: for the page alone. NULL: *ret_outcome says
+/* Starts an exchange with the pool. `fetch` NULL: for the page alone. NULL: *ret_end says
  * why. */
 static struct up_exchange *start(const struct page_request *page, const struct up_pool_view *pool,
                                  const struct page_fetch *fetch,
                                  const struct up_callbacks *callbacks, void *ctx,
-                                 enum up_outcome *ret_outcome)
+                                 enum up_end *ret_end)
 {
     const struct srv_request *http = page->http;
     const struct cfg_route *doc = page->route->doc;
@@ -51,7 +53,7 @@ static struct up_exchange *start(const struct page_request *page, const struct u
     struct page_texts texts;
     struct up_origin origin;
 
-    *ret_outcome = UP_UNSENT_NO_ENDPOINT;
+    *ret_end = UP_END_no_endpoint;
     if (pool == NULL)
         return NULL;
     page_origin(page, &texts, &origin);
@@ -64,9 +66,13 @@ static struct up_exchange *start(const struct page_request *page, const struct u
         }
     }
     up_fields_request(&head, &origin, &doc->request_headers);
-    *ret_outcome = UP_UNSENT_TOO_LARGE;
-    if (head.overflow)
+    *ret_end = UP_END_request_too_large;
+    if (head.overflow) {
+        if (page->target != NULL)
+            up_target_count(page->target, up_worker_index(page->worker->shop),
+                            &(struct up_met){.end = *ret_end}, 0);
         return NULL;
+    }
     bool empty = !http->in_parts || (page->has_all && !page->has_parts);
     struct up_call call = {.hold = page->hold,
                            .route = doc,
@@ -79,9 +85,10 @@ static struct up_exchange *start(const struct page_request *page, const struct u
                            .began_ns = http->now_ns,
                            .is_upload = http->is_upload,
                            .client = page->asked->address,
+                           .path = http->path,
                            .callbacks = callbacks,
                            .ctx = ctx};
-    return up_forward(page->worker->shop, &call, ret_outcome);
+    return up_forward(page->worker->shop, &call, ret_end);
 }
 
 /* --- A fetch's life --- */
@@ -136,19 +143,19 @@ static void abandon(struct page_fetch *fetch, bool last)
 
     end_fetch(fetch);
     if (!last)
-        up_exchange_cancel(exchange);
+        up_exchange_cancel(exchange, UP_WHY_UNWANTED);
 }
 
-bool page_send(struct page_request *page, enum up_outcome *ret_outcome)
+bool page_send(struct page_request *page, enum up_end *ret_end)
 {
     struct page_fetch *fetch = page->fetch;
 
     if (fetch == NULL) {
         page->exchange =
-            start(page, page->sent_to, NULL, &page->worker->events->exchange, page, ret_outcome);
+            start(page, page->sent_to, NULL, &page->worker->events->exchange, page, ret_end);
         return page->exchange != NULL;
     }
-    fetch->exchange = start(page, page->sent_to, fetch, &fetch_callbacks, fetch, ret_outcome);
+    fetch->exchange = start(page, page->sent_to, fetch, &fetch_callbacks, fetch, ret_end);
     page->exchange = fetch->exchange;
     if (fetch->exchange == NULL)
         fail_fetch(fetch);
@@ -169,19 +176,19 @@ void page_fetch_behind(struct page_request *page, struct cache_found *found)
 {
     struct cache_entry *stale = cache_entry_keep(found->entry);
     struct page_fetch *fetch = new_fetch(page->worker, NULL, found->fill, stale);
-    enum up_outcome outcome;
+    enum up_end end;
 
     if (fetch == NULL) {
         cache_fill_fail(found->fill);
         cache_entry_drop(stale);
         return;
     }
-    fetch->exchange = start(page, page->pool, fetch, &fetch_callbacks, fetch, &outcome);
+    fetch->exchange = start(page, page->pool, fetch, &fetch_callbacks, fetch, &end);
     if (fetch->exchange == NULL)
         fail_fetch(fetch);
 }
 
-bool page_leave(struct page_request *page)
+bool page_leave(struct page_request *page, enum up_why why)
 {
     struct up_exchange *exchange = page->exchange;
     struct page_fetch *fetch = page->fetch;
@@ -195,7 +202,7 @@ bool page_leave(struct page_request *page)
             free_fetch(fetch); /* the fill has ended */
     }
     if (!continues && exchange != NULL)
-        up_exchange_cancel(exchange);
+        up_exchange_cancel(exchange, why);
     return continues;
 }
 
@@ -208,7 +215,7 @@ void page_fetches_stop(struct page_worker *worker)
         if (fetch->page != NULL)
             fetch->page->exchange = NULL;
         fail_fetch(fetch);
-        up_exchange_cancel(exchange);
+        up_exchange_cancel(exchange, UP_WHY_STOPPED);
     }
 }
 
@@ -241,7 +248,7 @@ static void answer_instead(struct page_fetch *fetch, struct cache_entry *entry, 
 
     free_fetch(fetch);
     if (!ended)
-        up_exchange_cancel(exchange);
+        up_exchange_cancel(exchange, UP_WHY_UNWANTED);
     if (page == NULL) {
         cache_entry_drop(entry);
         return;
@@ -274,7 +281,7 @@ static void answer_not_modified(struct page_fetch *fetch, const struct up_answer
     }
     fail_fetch(fetch);
     if (!last)
-        up_exchange_cancel(exchange);
+        up_exchange_cancel(exchange, UP_WHY_UNWANTED);
     if (page == NULL)
         return;
     page->exchange = NULL;
@@ -364,7 +371,7 @@ static bool on_part(struct ps_str part, bool last, void *ctx)
     return more || kept;
 }
 
-static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+static void on_failed(enum up_end end, bool begun, void *ctx)
 {
     struct page_fetch *fetch = ctx;
     struct page_request *page = fetch->page;
@@ -375,7 +382,7 @@ static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
     }
     fail_fetch(fetch);
     if (page != NULL)
-        page->worker->events->exchange.failed(outcome, begun, page);
+        page->worker->events->exchange.failed(end, begun, page);
 }
 
 static void on_interim(const struct up_answer *answer, void *ctx)

@@ -149,8 +149,8 @@ static bool look_at_pool(struct page_look *look, const char *gate)
                                       .pool = pool,
                                       .key = page_balance_key(page, pool->doc)},
                     &way);
-    if (way.outcome != UP_OUTCOME_ok) {
-        page_note_trouble(page, way.outcome);
+    if (way.end != UP_GOES) {
+        page_note_trouble(page, way.end);
         look->verdict = page_give_up_verdict(page, &detail);
         note(look, gate, ADM_GATE_DENY, detail.text);
         return false;

@@ -43,9 +43,9 @@ static bool on_part(struct ps_str part, bool last, void *ctx)
     return true;
 }
 
-static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+static void on_failed(enum up_end end, bool begun, void *ctx)
 {
-    (void)outcome;
+    (void)end;
     (void)begun;
     end_mirror(ctx, true);
 }
@@ -79,7 +79,7 @@ static struct up_exchange *send_copy(const struct page_request *page, struct pag
     struct ps_buf head = up_worker_scratch(shop);
     struct page_texts texts;
     struct up_origin origin;
-    enum up_outcome outcome;
+    enum up_end end;
 
     page_origin(page, &texts, &origin);
     up_fields_request(&head, &origin, &page->route->doc->request_headers);
@@ -95,10 +95,12 @@ static struct up_exchange *send_copy(const struct page_request *page, struct pag
                                         .key = ps_hash64(&(struct ps_hash_key){{0}}, http->path.at,
                                                          http->path.len),
                                         .began_ns = http->now_ns,
+                                        .client = page->asked->address,
+                                        .path = http->path,
                                         .is_extra = true,
                                         .callbacks = &callbacks,
                                         .ctx = mirror},
-                      &outcome);
+                      &end);
 }
 
 void page_mirror_send(struct page_request *page)
@@ -130,7 +132,7 @@ void page_mirrors_cancel(struct page_mirrors *mirrors)
     struct page_mirror *mirror;
 
     while ((mirror = LIST_FIRST(&mirrors->all)) != NULL) {
-        up_exchange_cancel(mirror->exchange);
+        up_exchange_cancel(mirror->exchange, UP_WHY_STOPPED);
         end_mirror(mirror, false);
     }
 }

@@ -197,24 +197,24 @@ static enum page_state look_up(struct page_request *page)
 
 /* --- SENDING and MIRRORING: a pool is asked. --- */
 
-static enum page_state fail(struct page_request *page, enum up_outcome outcome)
+static enum page_state fail(struct page_request *page, enum up_end end)
 {
-    page_note_trouble(page, outcome);
+    page_note_trouble(page, end);
     return PAGE_FALLING_BACK;
 }
 
 static enum page_state send_to_pool(struct page_request *page)
 {
-    enum up_outcome outcome;
+    enum up_end end;
 
-    if (page_send(page, &outcome)) {
+    if (page_send(page, &end)) {
         page_keep(page);
         return PAGE_MIRRORING;
     }
-    if (outcome == UP_UNSENT_TOO_LARGE)
+    if (end == UP_END_request_too_large)
         return page_refuse(page, ANS_V_too_large,
                            "the head is too large after the route's additions");
-    return fail(page, outcome);
+    return fail(page, end);
 }
 
 static enum page_state mirror(struct page_request *page)
@@ -331,7 +331,7 @@ static void on_result(struct cache_waiter *waiter, enum cache_result result,
         return;
     }
     cache_entry_drop(entry);
-    advance(page, fail(page, UP_OUTCOME_reset));
+    advance(page, fail(page, UP_END_reset));
 }
 
 /* --- For the pool --- */
@@ -373,7 +373,7 @@ static bool on_answer(const struct up_answer *answer, struct ps_str part, bool l
         page_count_fallback(page);
     }
     if (fields.overflow) {
-        bool continues = page_leave(page);
+        bool continues = page_leave(page, UP_WHY_HEAD_TOO_LARGE);
         (void)page_refuse_as(
             page, PAGE_END_FAILED, ANS_V_bad_gateway,
             &(struct ans_problem_detail){.text = "the head of the shop's answer is too large"});
@@ -404,17 +404,17 @@ static bool on_part(struct ps_str part, bool last, void *ctx)
     return true;
 }
 
-static void on_failed(enum up_outcome outcome, bool begun, void *ctx)
+static void on_failed(enum up_end end, bool begun, void *ctx)
 {
     struct page_request *page = ctx;
 
     note_endpoint(page);
     page->exchange = NULL;
     if (!begun) {
-        advance(page, fail(page, outcome));
+        advance(page, fail(page, end));
         return;
     }
-    page_note_trouble(page, outcome);
+    page_note_trouble(page, end);
     page->worker->count_broken(page);
     page_end(page, PAGE_END_BROKEN);
     srv_answer_end(page->http, false);
@@ -456,7 +456,7 @@ bool page_take_part(struct page_request *page, struct ps_str part, bool last)
     page->has_all |= last;
     if (page->body_left >= 0)
         return up_exchange_part(page->exchange, part, last);
-    (void)page_leave(page);
+    (void)page_leave(page, UP_WHY_SENT_TOO_MUCH);
     if (page->state == PAGE_ANSWERING) {
         page_end(page, PAGE_END_REFUSED);
         srv_answer_end(page->http, false);
@@ -477,7 +477,7 @@ void page_forget(struct page_request *page)
     if (page->state == PAGE_NONE || page->state == PAGE_ENDED)
         return;
     stop_waiting(page);
-    (void)page_leave(page);
+    (void)page_leave(page, page->http->is_late ? UP_WHY_CLIENT_SLOW : UP_WHY_CLIENT_GONE);
     page_end(page, PAGE_END_LEFT);
 }
 
@@ -501,7 +501,7 @@ void page_worker_tick(struct page_worker *worker)
         if (now_ns < page->http->now_ns + page->route->doc->total_ms * PS_NS_PER_MS)
             continue;
         stop_waiting(page);
-        advance(page, fail(page, UP_OUTCOME_timeout));
+        advance(page, fail(page, UP_END_late));
         next = TAILQ_FIRST(&worker->waiting); /* an answer may have changed the list */
     }
 }

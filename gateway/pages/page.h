@@ -100,8 +100,8 @@ struct page_request {
     /* Why the chosen pool does not answer. */
     bool in_trouble;
     enum up_trouble trouble;
-    enum up_outcome outcome; /* with UP_TROUBLE_deadline and UP_TROUBLE_failed */
-    size_t next_fallback;    /* index into route->doc->fallbacks; the one before it answers */
+    enum up_end end;      /* unless UP_TROUBLE_override or UP_TROUBLE_level */
+    size_t next_fallback; /* index into route->doc->fallbacks; the one before it answers */
 };
 
 /* The caller has set all members of `worker` but the private ones. */

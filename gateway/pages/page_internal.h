@@ -83,8 +83,8 @@ void page_invalidate(const struct page_request *page, const struct up_answer *an
 
 /* The hash of the value that the pool's algorithm uses; the same on every gateway. */
 uint64_t page_balance_key(const struct page_request *page, const struct cfg_pool *pool);
-/* Sends the page to `sent_to`. False: *ret_outcome says why. */
-bool page_send(struct page_request *page, enum up_outcome *ret_outcome);
+/* Sends the page to `sent_to`. False: *ret_end says why. */
+bool page_send(struct page_request *page, enum up_end *ret_end);
 /* Takes over the result of a look-up: a fill, and maybe an entry to revalidate. The page then
  * fetches for all who arrive meanwhile; out of memory, it fetches for itself alone. */
 void page_fetch_open(struct page_request *page, struct cache_found *found);
@@ -92,15 +92,15 @@ void page_fetch_open(struct page_request *page, struct cache_found *found);
  * over. */
 void page_fetch_behind(struct page_request *page, struct cache_found *found);
 /* The page needs no exchange any more. True: the exchange continues, for others who wait. */
-bool page_leave(struct page_request *page);
+bool page_leave(struct page_request *page, enum up_why why);
 void page_fetches_stop(struct page_worker *worker);
 
 /* --- fallback.c --- */
 
 /* Should the shop not be asked at all, because of an override or the ladder? */
 bool page_is_out(struct page_request *page);
-/* Notes why the pool does not answer; `outcome` as in up_forward and `failed`. */
-void page_note_trouble(struct page_request *page, enum up_outcome outcome);
+/* Notes why the pool does not answer; `end` as in up_forward and `failed`. */
+void page_note_trouble(struct page_request *page, enum up_end end);
 enum page_state page_fall_back(struct page_request *page);
 /* The next fallback that can answer, and takes it as the present one; fallback_count: none is
  * left. `stale`: the cache has an answer. */

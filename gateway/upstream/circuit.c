@@ -36,17 +36,46 @@ void up_circuit_init(struct up_circuit *circuit, const struct ps_breaker_setting
     show(circuit);
 }
 
-void up_circuit_succeed(struct up_circuit *circuit, int64_t took_ns)
+bool up_circuit_admits(struct up_circuit *circuit, int64_t in_flight, const struct up_who *who)
 {
-    circuit->counted = true;
-    (void)ps_breaker_succeed(&circuit->breaker, took_ns);
+    return ps_breaker_admits(&circuit->breaker, in_flight > 0 ? (size_t)in_flight : 0) &&
+           !(up_circuit_is_half_open(circuit) && who != NULL &&
+             up_marks_have(&circuit->suspects, who, ps_clock_mono_ns(circuit->breaker.clock)));
 }
 
-void up_circuit_fail(struct up_circuit *circuit, int64_t took_ns, const char *why)
+/* A probe speaks for itself. False: its client or path has probed badly before. */
+static bool take_probe(struct up_circuit *circuit, enum up_says says, const struct up_who *who)
 {
-    circuit->counted = true;
-    circuit->why = why;
-    (void)ps_breaker_fail(&circuit->breaker, took_ns);
+    int64_t now_ns = ps_clock_mono_ns(circuit->breaker.clock);
+
+    if (says == UP_SAYS_GOOD || who == NULL)
+        return true;
+    if (up_marks_have(&circuit->suspects, who, now_ns))
+        return false;
+    up_marks_add(&circuit->suspects, who, false, now_ns);
+    return true;
+}
+
+void up_circuit_count(struct up_circuit *circuit, const struct up_met *met,
+                      const struct up_who *who)
+{
+    unsigned good = met->told.good, bad = met->told.bad;
+
+    if (met->says == UP_SAYS_NOTHING)
+        return;
+    if (up_circuit_is_half_open(circuit)) {
+        if (!take_probe(circuit, met->says, who))
+            return;
+        good = met->says == UP_SAYS_GOOD;
+        bad = !good;
+    }
+    circuit->counted |= good + bad > 0;
+    if (bad > 0)
+        circuit->why = up_outcome_names[up_blame[met->end].word];
+    while (bad-- > 0)
+        (void)ps_breaker_fail(&circuit->breaker, 0);
+    if (good > 0)
+        (void)ps_breaker_succeed(&circuit->breaker, 0);
 }
 
 /* Keeps the view of an unused circuit up to date until its window is empty. */

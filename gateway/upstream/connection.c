@@ -48,24 +48,30 @@ void up_connection_close(struct up_connection *connection)
     close(connection->fd);
 }
 
-static void lose(struct up_connection *connection, enum up_outcome outcome)
+static void lose(struct up_connection *connection, enum up_end end)
 {
     struct up_exchange *exchange = connection->exchange;
 
     up_connection_close(connection);
     if (exchange != NULL)
-        up_exchange_on_lost(exchange, outcome);
+        up_exchange_on_lost(exchange, end);
 }
 
-/* The connection has ended or broken HTTP; `early`: before the answer's head was complete. */
-static void lose_by(struct up_connection *connection, enum up_outcome early)
+/* `late`: if the answer's head was complete. */
+static void lose_by(struct up_connection *connection, enum up_end early, enum up_end late)
 {
-    lose(connection, connection->state == UP_TAKING ? UP_OUTCOME_broken : early);
+    lose(connection, connection->state == UP_TAKING ? late : early);
+}
+
+/* The endpoint has ended the connection. */
+static void lose_ended(struct up_connection *connection)
+{
+    lose_by(connection, UP_END_reset, UP_END_broken);
 }
 
 void up_connection_cut(struct up_connection *connection)
 {
-    lose_by(connection, UP_OUTCOME_reset);
+    lose(connection, UP_END_drained);
 }
 
 /* --- Polling and time --- */
@@ -105,9 +111,17 @@ static void start_timer(struct up_connection *connection)
  * timer about once per deadline, not once per request. */
 void up_connection_set_timer(struct up_connection *connection, int64_t at_ns)
 {
+    if (connection->doomed != UP_GOES)
+        at_ns = 0;
     connection->deadline_ns = at_ns;
     if (connection->timer_ns == 0 || at_ns < connection->timer_ns)
         start_timer(connection);
+}
+
+void up_connection_doom(struct up_connection *connection)
+{
+    connection->doomed = UP_END_no_room;
+    up_connection_set_timer(connection, 0);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -121,10 +135,12 @@ static void on_timer(uv_timer_t *timer)
     }
     if (connection->state == UP_IDLE)
         up_connection_close(connection);
+    else if (connection->doomed != UP_GOES)
+        lose(connection, connection->doomed);
     else if (connection->state == UP_CONNECTING)
-        lose(connection, connection->refused ? UP_OUTCOME_refused : UP_OUTCOME_connect_timeout);
+        lose(connection, UP_END_connect_late);
     else
-        lose_by(connection, UP_OUTCOME_timeout);
+        lose_by(connection, UP_END_late, UP_END_unfinished);
 }
 
 /* --- The request --- */
@@ -181,6 +197,7 @@ bool up_connection_send(struct up_connection *connection, const struct ps_str *p
         return true;
     if (!keep_unsent(connection, parts, count, sent > 0 ? (size_t)sent : 0)) {
         end_sending(connection);
+        up_connection_doom(connection);
         return true;
     }
     poll_on(connection);
@@ -249,7 +266,7 @@ static void take_body(struct up_connection *connection, const char *base, char *
     bool last, surplus;
 
     if (!read_body(connection, data, len, &part, &last, &surplus)) {
-        lose_by(connection, UP_OUTCOME_malformed);
+        lose_by(connection, UP_END_malformed, UP_END_malformed_body);
         return;
     }
     connection->state = UP_TAKING;
@@ -281,7 +298,10 @@ static size_t take_head(struct up_connection *connection, char *data, size_t len
             return len;
         if (step == PS_HTTP_BAD || head->status == 101 ||
             (head->status < 200 && ++connection->interims > UP_INTERIM_MAX)) {
-            lose(connection, UP_OUTCOME_malformed);
+            bool large =
+                head->rule == PS_HTTP_HEAD_TOO_LARGE || head->rule == PS_HTTP_TOO_MANY_FIELDS;
+            lose(connection,
+                 step == PS_HTTP_BAD && large ? UP_END_head_too_large : UP_END_malformed);
             return 0;
         }
         if (head->status >= 200) {
@@ -308,7 +328,7 @@ static void take_kept_head(struct up_connection *connection, const char *data, s
     char *whole = realloc(connection->kept, all);
 
     if (whole == NULL) {
-        lose(connection, UP_OUTCOME_reset);
+        lose(connection, UP_END_no_room);
         return;
     }
     memcpy(whole + connection->kept_len, data, len);
@@ -332,7 +352,7 @@ static void take_whole_head(struct up_connection *connection, char *data, size_t
         return;
     connection->kept = malloc(rest);
     if (connection->kept == NULL) {
-        lose(connection, UP_OUTCOME_reset);
+        lose(connection, UP_END_no_room);
         return;
     }
     memcpy(connection->kept, data + len - rest, rest);
@@ -364,7 +384,7 @@ static bool receive(struct up_connection *connection)
         return false;
     }
     /* an idle connection that receives bytes is closed, too */
-    lose_by(connection, UP_OUTCOME_reset);
+    lose_ended(connection);
     return false;
 }
 
@@ -380,6 +400,16 @@ static ssize_t peek(const struct up_connection *connection)
     return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 }
 
+/* Does the gateway lack something, or is it the endpoint? Without a free port connect() says
+ * EADDRNOTAVAIL; but so it does of IPv6 on a host that has none. */
+static enum up_end end_of_connect(const struct up_endpoint *endpoint, int error)
+{
+    bool ours = error == ENOMEM || error == ENOBUFS || error == EMFILE || error == ENFILE ||
+                error == EAGAIN || (error == EADDRNOTAVAIL && ps_address_is_v4(&endpoint->is.ip));
+
+    return ours ? UP_END_no_room : UP_END_refused;
+}
+
 static void on_connected(struct up_connection *connection, bool failed)
 {
     int error = 0;
@@ -387,11 +417,11 @@ static void on_connected(struct up_connection *connection, bool failed)
 
     if (failed || getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ||
         error != 0) {
-        lose(connection, UP_OUTCOME_refused);
+        lose(connection, end_of_connect(connection->endpoint, error));
         return;
     }
     if (peek(connection) > 0) {
-        lose(connection, UP_OUTCOME_malformed);
+        lose(connection, UP_END_malformed);
         return;
     }
     connection->state = UP_SENDING;
@@ -413,7 +443,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         while (connection->state != UP_CLOSED && !connection->paused && receive(connection))
             ;
         if (connection->state != UP_CLOSED)
-            lose_by(connection, UP_OUTCOME_reset);
+            lose_ended(connection);
         return;
     }
     if ((events & UV_WRITABLE) != 0 && connection->unsent_len > 0)
@@ -422,7 +452,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         (void)receive(connection);
 }
 
-static int open_socket(const struct up_endpoint *endpoint, bool *ret_refused)
+static int open_socket(const struct up_endpoint *endpoint, enum up_end *ret_doomed)
 {
     struct sockaddr_storage to;
     socklen_t len = ps_address_socket(&endpoint->is.ip, endpoint->is.port, &to);
@@ -432,7 +462,8 @@ static int open_socket(const struct up_endpoint *endpoint, bool *ret_refused)
     if (fd < 0)
         return -1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    *ret_refused = connect(fd, (const struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS;
+    if (connect(fd, (const struct sockaddr *)&to, len) < 0 && errno != EINPROGRESS)
+        *ret_doomed = end_of_connect(endpoint, errno);
     return fd;
 }
 
@@ -442,7 +473,7 @@ static struct up_connection *new_connection(struct up_worker *worker, struct up_
 
     if (connection == NULL)
         return NULL;
-    connection->fd = open_socket(endpoint, &connection->refused);
+    connection->fd = open_socket(endpoint, &connection->doomed);
     if (connection->fd < 0 ||
         uv_poll_init(worker->deps.loop, &connection->poll, connection->fd) != 0) {
         if (connection->fd >= 0)
@@ -458,7 +489,7 @@ static struct up_connection *new_connection(struct up_worker *worker, struct up_
     worker->handles++;
     TAILQ_INSERT_TAIL(&worker->connections, connection, entry);
     up_add(&up_cell_of(worker, endpoint)->connections, 1);
-    if (!connection->refused)
+    if (connection->doomed == UP_GOES)
         poll_for(connection, UV_WRITABLE);
     return connection;
 }

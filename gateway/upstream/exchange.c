@@ -4,14 +4,16 @@
 
 #include "common/text/buf.h"
 #include "common/http/write.h"
+#include "gateway/upstream/health.h"
 #include "gateway/upstream/retry.h"
 #include "gateway/upstream/route_figures.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define FRAMING_MAX    64 /* bytes that follow the fields of a head */
-#define SENDING_MAX_NS (24 * 3600 * PS_NS_PER_S)
+#define FRAMING_MAX 64 /* bytes that follow the fields of a head */
+/* While its client is to send or to read: the server ends clients that are too slow. */
+#define PATIENCE_NS (24 * 3600 * PS_NS_PER_S)
 
 static int64_t earlier(int64_t a, int64_t b)
 {
@@ -19,25 +21,6 @@ static int64_t earlier(int64_t a, int64_t b)
 }
 
 /* --- Its end --- */
-
-struct up_hold *up_hold_keep(struct up_hold *hold)
-{
-    hold->users++;
-    return hold;
-}
-
-struct up_hold *up_worker_hold(struct up_worker *worker)
-{
-    return up_hold_keep(worker->current);
-}
-
-void up_hold_release(struct up_hold *hold)
-{
-    if (hold == NULL || --hold->users > 0)
-        return;
-    up_table_drop(hold->table);
-    free(hold);
-}
 
 static void free_exchange(struct up_exchange *exchange)
 {
@@ -51,14 +34,6 @@ static struct up_pool_cell *pool_cell_of(const struct up_exchange *exchange)
     return &exchange->pool->pool->cells[exchange->worker->deps.index];
 }
 
-/* The endpoint closed a kept connection before it received the request: not a byte of an answer
- * came. That says nothing about the endpoint, which may be tried again on a new connection. */
-static bool was_stale(const struct up_exchange *exchange, enum up_outcome outcome)
-{
-    return outcome == UP_OUTCOME_reset && exchange->connection->reused &&
-           exchange->connection->kept_len == 0;
-}
-
 /* Ends the service by this endpoint. Call it before the client gets the end of the answer, or the
  * client's next request would still count this one. */
 static void leave_endpoint(struct up_exchange *exchange)
@@ -67,52 +42,54 @@ static void leave_endpoint(struct up_exchange *exchange)
         up_add(&up_cell_of(exchange->worker, exchange->connection->endpoint)->in_flight, -1);
 }
 
+/* What the end says to one who counts with this sample. */
+static struct up_met meet(const struct up_exchange *exchange, enum up_end end, enum up_says says,
+                          struct up_sample *sample, struct up_marks *witnesses)
+{
+    struct up_worker *worker = exchange->worker;
+
+    return (struct up_met){
+        end, says,
+        up_sample_tell(sample, witnesses, &worker->known, &exchange->who, says, up_now_ns(worker))};
+}
+
 /* Counts this try in the endpoint's figures. */
-static void end_try(struct up_exchange *exchange, enum up_outcome outcome)
+static void end_try(struct up_exchange *exchange, enum up_end end)
 {
     struct up_endpoint *endpoint = exchange->connection->endpoint;
     struct up_endpoint_cell *cell = up_cell_of(exchange->worker, endpoint);
 
     leave_endpoint(exchange);
-    up_add(&cell->outcomes[outcome], 1);
-    up_add(&pool_cell_of(exchange)->outcomes[outcome], 1);
-    if (outcome == UP_OUTCOME_client_gone || was_stale(exchange, outcome))
-        return;
-    if (outcome == UP_OUTCOME_ok || outcome == UP_OUTCOME_error)
-        up_circuit_succeed(&cell->circuit, up_now_ns(exchange->worker) - exchange->sent_ns);
-    else
-        up_circuit_fail(&cell->circuit, 0, up_outcome_names[outcome]);
-    if (up_outcome_is_failure(outcome))
-        atomic_fetch_add_explicit(&endpoint->in_row, 1, memory_order_relaxed);
-    else if (atomic_load_explicit(&endpoint->in_row, memory_order_relaxed) > 0)
-        atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
+    up_add(&pool_cell_of(exchange)->outcomes[up_blame[end].word], 1);
+    struct up_met met =
+        meet(exchange, end, up_blame[end].rate, &cell->sample, &endpoint->witnesses);
+    up_endpoint_count(endpoint, exchange->worker->deps.index, &met);
+    met.says = up_blame[end].endpoint;
+    met.told = (struct up_told){.good = met.says == UP_SAYS_GOOD, .bad = met.says == UP_SAYS_BAD};
+    up_circuit_count(&cell->circuit, &met, up_prober(exchange));
 }
 
 /* Counts the whole request in the figures of its route. */
-static void end_request(struct up_exchange *exchange, enum up_outcome outcome)
+static void end_request(struct up_exchange *exchange, enum up_end end)
 {
     int64_t end_ns = exchange->first_ns != 0 ? exchange->first_ns : up_now_ns(exchange->worker);
     int64_t began_ns = exchange->began_ns;
 
     if (exchange->is_upload) /* the time in which its client sent counts for nobody */
         began_ns = exchange->place_ns != 0 ? exchange->place_ns : end_ns;
-    up_gate_leave(exchange, outcome);
-    if (exchange->target != NULL)
-        up_target_count(exchange->target, exchange->worker->deps.index,
-                        outcome < UP_OUTCOME_COUNT ? outcome : UP_OUTCOME_refused,
-                        end_ns - began_ns);
-}
-
-void up_exchange_cancel(struct up_exchange *exchange)
-{
-    if (exchange->connection != NULL) {
-        end_try(exchange, UP_OUTCOME_client_gone);
-        up_connection_close(exchange->connection);
-        exchange->connection = NULL;
+    struct up_pool *pool = exchange->pool->pool;
+    struct up_met met =
+        meet(exchange, end, up_blame[end].pool, &pool_cell_of(exchange)->sample, &pool->witnesses);
+    up_gate_leave(exchange, &met);
+    struct up_target *target = exchange->target;
+    if (target != NULL) {
+        uint32_t index = exchange->worker->deps.index;
+        met = meet(exchange, end, up_blame[end].split, &target->cells[index].sample,
+                   &target->witnesses);
+        up_target_count(target, index, &met, end_ns - began_ns);
     }
-    end_request(exchange, UP_OUTCOME_client_gone);
-    if (!exchange->calling)
-        free_exchange(exchange);
+    if (up_blame[end].rate == UP_SAYS_GOOD)
+        up_known_add(&exchange->worker->known, &exchange->who, up_now_ns(exchange->worker));
 }
 
 /* --- The request --- */
@@ -123,9 +100,36 @@ static bool is_sent(const struct up_exchange *exchange)
     return exchange->body_len == 0 || exchange->body == UP_BODY_WHOLE;
 }
 
+/* Of the answer that has begun; a health check expects some, and others are no better than 500. */
+static int status_of(const struct up_exchange *exchange)
+{
+    int status = exchange->connection->parse.status;
+    const struct cfg_pool *of = exchange->probe_of;
+
+    return of == NULL || up_health_expects(of, status) || status >= 500 ? status : 500;
+}
+
+void up_exchange_cancel(struct up_exchange *exchange, enum up_why why)
+{
+    bool begun = exchange->first_ns != 0 && exchange->connection != NULL;
+    enum up_turn turn = !is_sent(exchange) ? UP_TURN_SENDING
+                        : begun            ? UP_TURN_READING
+                                           : UP_TURN_SHOP;
+    enum up_end end = up_end_of_why(why, turn, begun ? status_of(exchange) : 0);
+
+    if (exchange->connection != NULL) {
+        end_try(exchange, end);
+        up_connection_close(exchange->connection);
+        exchange->connection = NULL;
+    }
+    end_request(exchange, end);
+    if (!exchange->calling)
+        free_exchange(exchange);
+}
+
 /* A connection attempt may use half of the time that is left to the first byte; the other half is
  * for another endpoint. While the client sends its body, time runs only if the endpoint does not
- * take what has come: a client that is too slow is ended by the server. */
+ * take what has come; while the client does not read, it does not run. */
 static void set_timer(struct up_exchange *exchange)
 {
     int64_t now_ns = up_now_ns(exchange->worker), at_ns = exchange->total_ns;
@@ -134,8 +138,10 @@ static void set_timer(struct up_exchange *exchange)
 
     if (exchange->connection->state == UP_CONNECTING)
         at_ns = earlier(now_ns + earlier(half_ns, UP_CONNECT_MS * PS_NS_PER_MS), at_ns);
+    else if (exchange->paused_ns != 0)
+        at_ns = now_ns + PATIENCE_NS;
     else if (!is_sent(exchange))
-        at_ns = now_ns + (exchange->wants_room ? stall_ns : SENDING_MAX_NS);
+        at_ns = now_ns + (exchange->wants_room ? stall_ns : PATIENCE_NS);
     else if (exchange->state == UP_EXCHANGE_TRYING)
         at_ns = earlier(exchange->first_byte_ns, at_ns);
     up_connection_set_timer(exchange->connection, at_ns);
@@ -185,8 +191,12 @@ static bool keep_part(struct up_exchange *exchange, struct ps_str part, bool las
 {
     char *first = realloc(exchange->first, exchange->first_len + part.len + 1);
 
-    if (first == NULL) /* the endpoint would wait for the rest in vain */
+    if (first == NULL) { /* the endpoint would wait for the rest in vain */
+        exchange->starved = true;
+        if (exchange->connection != NULL)
+            up_connection_doom(exchange->connection);
         return false;
+    }
     memcpy(first + exchange->first_len, part.at, part.len);
     exchange->first = first;
     exchange->first_len += part.len;
@@ -245,42 +255,47 @@ void up_exchange_on_connected(struct up_exchange *exchange)
         up_exchange_on_room(exchange);
 }
 
-/* Sends the request to an endpoint. UP_OUTCOME_ok: it is under way; UP_OUTCOME_COUNT: no
- * endpoint. */
-static enum up_outcome try(struct up_exchange *exchange)
+/* Sends the request to an endpoint. UP_GOES: it is under way. */
+static enum up_end try(struct up_exchange *exchange)
 {
     bool refused = false;
     struct up_endpoint *endpoint = up_exchange_pick(exchange, &refused);
 
     if (endpoint == NULL) {
         up_add(&pool_cell_of(exchange)->no_endpoint, 1);
-        return refused ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
+        return refused ? UP_END_breaker : UP_END_no_endpoint;
     }
     exchange->connection = up_connection_take(exchange->worker, endpoint, exchange);
-    if (exchange->connection == NULL)
-        return UP_OUTCOME_refused;
+    if (exchange->connection == NULL) {
+        up_add(&pool_cell_of(exchange)->outcomes[UP_OUTCOME_no_room], 1);
+        return UP_END_no_room;
+    }
     exchange->tried[exchange->tries++] = endpoint;
     up_add(&up_cell_of(exchange->worker, endpoint)->in_flight, 1);
-    if (exchange->connection->state == UP_SENDING)
+    if (exchange->starved)
+        up_connection_doom(exchange->connection);
+    else if (exchange->connection->state == UP_SENDING)
         up_exchange_on_connected(exchange);
-    else if (exchange->connection->refused)
-        up_connection_set_timer(exchange->connection, 0);
     else
         set_timer(exchange);
-    return UP_OUTCOME_ok;
+    return UP_GOES;
 }
 
 struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
-                               enum up_outcome *ret_outcome)
+                               enum up_end *ret_end)
 {
     struct up_exchange *exchange = malloc(sizeof *exchange + call->head.len + FRAMING_MAX);
     struct up_pool_cell *cell = &call->pool->pool->cells[worker->deps.index];
     int64_t now_ns = up_now_ns(worker);
     struct ps_buf head;
 
-    *ret_outcome = UP_OUTCOME_refused;
-    if (exchange == NULL)
+    *ret_end = UP_END_no_room;
+    if (exchange == NULL) {
+        up_add(&cell->outcomes[UP_OUTCOME_no_room], 1);
+        if (call->target != NULL)
+            up_target_count(call->target, worker->deps.index, &(struct up_met){.end = *ret_end}, 0);
         return NULL;
+    }
     *exchange = (struct up_exchange){
         .worker = worker,
         .hold = up_hold_keep(call->hold),
@@ -291,6 +306,8 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
         .is_extra = call->is_extra,
         .is_upload = call->is_upload,
         .client = call->client,
+        .who = up_who_of(&worker->known, &call->client, call->path),
+        .probe_of = call->probe_of,
         .callbacks = call->callbacks,
         .ctx = call->ctx,
         .method = call->method,
@@ -310,12 +327,12 @@ struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *c
     up_add(&cell->requests, 1);
     up_retry_earn(cell, call->pool->doc->retry_budget, call->pool->pool->cell_count,
                   call->began_ns);
-    *ret_outcome = up_gate_enter(exchange);
-    if (*ret_outcome == UP_OUTCOME_ok && exchange->state == UP_EXCHANGE_TRYING)
-        *ret_outcome = try(exchange);
-    if (*ret_outcome == UP_OUTCOME_ok)
+    *ret_end = up_gate_enter(exchange);
+    if (*ret_end == UP_GOES && exchange->state == UP_EXCHANGE_TRYING)
+        *ret_end = try(exchange);
+    if (*ret_end == UP_GOES)
         return exchange;
-    end_request(exchange, *ret_outcome);
+    end_request(exchange, *ret_end);
     free_exchange(exchange);
     return NULL;
 }
@@ -330,30 +347,30 @@ void up_forward_look(struct up_worker *worker, const struct up_call *call, struc
     bool refused = false;
 
     *ret_way = (struct up_way){.members = call->pool->member_count};
-    ret_way->outcome = up_gate_look(&exchange, &ret_way->waits);
-    if (ret_way->outcome != UP_OUTCOME_ok)
+    ret_way->end = up_gate_look(&exchange, &ret_way->waits);
+    if (ret_way->end != UP_GOES)
         return;
     ret_way->endpoint = up_exchange_pick_look(&exchange, &ret_way->usable, &refused);
     if (ret_way->endpoint == NULL)
-        ret_way->outcome = refused ? UP_UNSENT_BREAKER : UP_UNSENT_NO_ENDPOINT;
+        ret_way->end = refused ? UP_END_breaker : UP_END_no_endpoint;
 }
 
-void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome)
+void up_exchange_give_up(struct up_exchange *exchange, enum up_end end)
 {
     bool begun = exchange->state == UP_EXCHANGE_ANSWERING;
 
-    end_request(exchange, outcome);
+    end_request(exchange, end);
     exchange->calling = true;
-    exchange->callbacks->failed(outcome, begun, exchange->ctx);
+    exchange->callbacks->failed(end, begun, exchange->ctx);
     free_exchange(exchange);
 }
 
 void up_exchange_go(struct up_exchange *exchange)
 {
-    enum up_outcome outcome = try(exchange);
+    enum up_end end = try(exchange);
 
-    if (outcome != UP_OUTCOME_ok)
-        up_exchange_give_up(exchange, outcome);
+    if (end != UP_GOES)
+        up_exchange_give_up(exchange, end);
 }
 
 /* --- Again --- */
@@ -366,35 +383,50 @@ static bool is_idempotent(enum ps_http_method method)
 
 /* RFC 9110, section 9.2.2, and RFC 9112, section 9.3.1: a request may be retried if no endpoint has
  * begun to serve it. */
-static bool may_retry(const struct up_exchange *exchange, bool stale, enum up_outcome outcome)
+static bool may_retry(const struct up_exchange *exchange, enum up_end end)
 {
-    bool unsent = outcome == UP_OUTCOME_refused || outcome == UP_OUTCOME_connect_timeout;
+    enum up_again again = up_blame[end].again;
 
     return exchange->state == UP_EXCHANGE_TRYING && !exchange->is_extra &&
            exchange->tries < UP_TRIES_MAX && exchange->body == UP_BODY_NONE &&
            is_idempotent(exchange->method) &&
            up_now_ns(exchange->worker) < earlier(exchange->first_byte_ns, exchange->total_ns) &&
-           (unsent || (stale && exchange->body_len == 0));
+           (again == UP_AGAIN_OTHER || (again == UP_AGAIN_FRESH && exchange->body_len == 0));
 }
 
-void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome)
+/* What the connection does not know. The endpoint closed a kept connection before it received the
+ * request if not a byte of an answer came: it may be tried again on a new one. And as long as the
+ * request is not whole, only an endpoint that takes none of it can be late. */
+static enum up_end end_of_loss(const struct up_exchange *exchange, enum up_end end)
+{
+    const struct up_connection *connection = exchange->connection;
+
+    if (end == UP_END_reset && (connection->kept_len > 0 || connection->interims > 0))
+        return UP_END_reset_in_head;
+    if (end == UP_END_reset && connection->reused)
+        return UP_END_stale;
+    if (end == UP_END_late && !is_sent(exchange))
+        return exchange->wants_room ? UP_END_deaf : UP_END_slow_sending;
+    return end;
+}
+
+void up_exchange_on_lost(struct up_exchange *exchange, enum up_end end)
 {
     struct up_pool_cell *cell = pool_cell_of(exchange);
-    bool stale = was_stale(exchange, outcome);
 
-    end_try(exchange, outcome);
+    end = end_of_loss(exchange, end);
+    end_try(exchange, end);
     exchange->connection = NULL;
-    if (stale) {
+    if (up_blame[end].again == UP_AGAIN_FRESH) {
         exchange->fresh = true;
         exchange->tries--;
     }
-    if (may_retry(exchange, stale, outcome) &&
-        up_retry_may(cell, exchange->pool->doc->retry_budget)) {
+    if (may_retry(exchange, end) && up_retry_may(cell, exchange->pool->doc->retry_budget)) {
         up_add(&cell->retries, 1);
-        if (try(exchange) == UP_OUTCOME_ok)
+        if (try(exchange) == UP_GOES)
             return;
     }
-    up_exchange_give_up(exchange, outcome);
+    up_exchange_give_up(exchange, end);
 }
 
 /* --- The answer --- */
@@ -468,11 +500,15 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
     }
     if (!end_call(exchange))
         return false;
+    if (!last && !more && exchange->paused_ns == 0) {
+        exchange->paused_ns = up_now_ns(exchange->worker);
+        set_timer(exchange);
+    }
     if (!last)
         return more;
-    enum up_outcome outcome = head->status >= 500 ? UP_OUTCOME_error : UP_OUTCOME_ok;
-    end_try(exchange, outcome);
-    end_request(exchange, outcome);
+    enum up_end end = up_end_of_answer(status_of(exchange), is_sent(exchange));
+    end_try(exchange, end);
+    end_request(exchange, end);
     up_connection_leave(connection, reusable && is_sent(exchange));
     free_exchange(exchange);
     return false;
@@ -480,6 +516,11 @@ bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct 
 
 void up_exchange_resume(struct up_exchange *exchange)
 {
+    if (exchange->connection != NULL && exchange->paused_ns != 0) {
+        exchange->total_ns += up_now_ns(exchange->worker) - exchange->paused_ns;
+        exchange->paused_ns = 0;
+        set_timer(exchange);
+    }
     if (exchange->connection != NULL)
         up_connection_resume(exchange->connection);
 }
@@ -487,106 +528,4 @@ void up_exchange_resume(struct up_exchange *exchange)
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange)
 {
     return exchange->tries > 0 ? exchange->tried[exchange->tries - 1] : NULL;
-}
-
-/* --- The worker --- */
-
-int up_worker_new(const struct up_worker_deps *deps, struct up_worker **ret_worker)
-{
-    struct up_worker *worker = calloc(1, sizeof *worker);
-
-    if (worker == NULL)
-        return PS_E_NOMEM;
-    worker->deps = *deps;
-    worker->limits = (struct ps_http_limits){.target_max = (uint32_t)UP_HEAD_MAX,
-                                             .head_max = (uint32_t)UP_HEAD_MAX,
-                                             .fields_max = PS_HTTP_FIELDS_MAX};
-    TAILQ_INIT(&worker->connections);
-    TAILQ_INIT(&worker->waiting);
-    uv_timer_init(deps->loop, &worker->timer);
-    worker->timer.data = worker;
-    worker->handles = 1;
-    *ret_worker = worker;
-    return 0;
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-    struct up_worker *worker = handle->data;
-
-    if (--worker->handles == 0)
-        free(worker);
-}
-
-void up_worker_free(struct up_worker *worker)
-{
-    if (worker == NULL)
-        return;
-    worker->closing = true;
-    up_worker_swap(worker, NULL);
-    while (!TAILQ_EMPTY(&worker->connections))
-        up_connection_close(TAILQ_FIRST(&worker->connections));
-    uv_close((uv_handle_t *)&worker->timer, on_closed);
-}
-
-static void close_gone(struct up_worker *worker)
-{
-    struct up_connection *connection = TAILQ_FIRST(&worker->connections), *next;
-
-    for (; connection != NULL; connection = next) {
-        next = TAILQ_NEXT(connection, entry);
-        if (connection->state == UP_IDLE && atomic_load(&connection->endpoint->gone))
-            up_connection_close(connection);
-    }
-}
-
-void up_worker_swap(struct up_worker *worker, struct up_table *table)
-{
-    struct up_hold *before = worker->current, *hold = NULL;
-
-    if (before != NULL && before->table == table)
-        return;
-    if (table != NULL && (hold = calloc(1, sizeof *hold)) == NULL)
-        return; /* requests under way still hold the previous table: it stays in use */
-    if (hold != NULL)
-        *hold = (struct up_hold){.table = up_table_keep(table), .users = 1};
-    worker->current = hold;
-    up_hold_release(before);
-    close_gone(worker);
-}
-
-uint32_t up_worker_index(const struct up_worker *worker)
-{
-    return worker->deps.index;
-}
-
-const struct up_table *up_worker_table(const struct up_worker *worker)
-{
-    return worker->current != NULL ? worker->current->table : NULL;
-}
-
-void up_worker_tick(struct up_worker *worker)
-{
-    struct up_connection *connection = TAILQ_FIRST(&worker->connections);
-
-    up_gate_tick(worker);
-    while (connection != NULL) {
-        struct up_connection *next = TAILQ_NEXT(connection, entry);
-        bool cut = atomic_load(&connection->endpoint->cut);
-        if (cut && connection->state == UP_IDLE) {
-            up_connection_close(connection);
-        } else if (cut) {
-            up_connection_cut(connection);
-            next = TAILQ_FIRST(&worker->connections); /* the callback may have closed others */
-        }
-        connection = next;
-    }
-}
-
-struct ps_buf up_worker_scratch(struct up_worker *worker)
-{
-    struct ps_buf buf;
-
-    ps_buf_init(&buf, worker->scratch, sizeof worker->scratch);
-    return buf;
 }

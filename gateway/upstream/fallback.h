@@ -14,6 +14,7 @@
     X(no_endpoint) /* none may be used */ \
     X(busy)        /* all its places are taken, and the request may not wait, or waited too long */ \
     X(uploads_full) /* there are as many uploads as may be, in all or of this client */ \
+    X(no_room)     /* this gateway has no memory, socket or port left */ \
     X(deadline)    /* no answer had begun before the deadline */ \
     X(failed)      /* before an answer began */
 /* clang-format on */

@@ -64,7 +64,7 @@ struct up_callbacks {
     bool (*answer)(const struct up_answer *answer, struct ps_str part, bool last, void *ctx);
     bool (*part)(struct ps_str part, bool last, void *ctx);
     /* No retry is left. `begun`: `answer` was called, and its body will never be complete. */
-    void (*failed)(enum up_outcome outcome, bool begun, void *ctx);
+    void (*failed)(enum up_end end, bool begun, void *ctx);
     /* There is room for more of the request's body, after up_exchange_part returned false. */
     void (*room)(void *ctx);
 };
@@ -83,20 +83,21 @@ struct up_call {
     bool is_extra;    /* nobody waits for the answer: it neither queues nor is retried */
     bool is_upload;   /* its client still sends the body */
     struct ps_address client;
+    struct ps_str path;              /* for samples; the client's spelling does not matter */
+    const struct cfg_pool *probe_of; /* a health check by way of a probe; else NULL */
     const struct up_callbacks *callbacks;
     void *ctx;
 };
 
-/* Picks an endpoint and sends the request, or queues it. NULL: *ret_outcome says why, UP_UNSENT_…
- * included. */
+/* Picks an endpoint and sends the request, or queues it. NULL: *ret_end says why. */
 struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
-                               enum up_outcome *ret_outcome);
+                               enum up_end *ret_end);
 /* Where up_forward would send such a request now; nothing is sent or changed. Of the call only
  * route, pool and key count. */
 struct up_way {
-    enum up_outcome outcome;            /* UP_OUTCOME_ok, or UP_UNSENT_… */
+    enum up_end end;                    /* UP_GOES, or why not */
     bool waits;                         /* first for a place */
-    const struct up_endpoint *endpoint; /* with UP_OUTCOME_ok; lives as long as its table */
+    const struct up_endpoint *endpoint; /* with UP_GOES; lives as long as its table */
     size_t usable;                      /* endpoints that could be taken */
     size_t members;                     /* of the pool */
 };
@@ -106,7 +107,7 @@ bool up_exchange_part(struct up_exchange *exchange, struct ps_str part, bool las
 /* The caller can take more of the answer. */
 void up_exchange_resume(struct up_exchange *exchange);
 /* Nobody waits for the answer any more. */
-void up_exchange_cancel(struct up_exchange *exchange);
+void up_exchange_cancel(struct up_exchange *exchange, enum up_why why);
 /* The endpoint that got the last try; it lives as long as its table. */
 const struct up_endpoint *up_exchange_endpoint(const struct up_exchange *exchange);
 

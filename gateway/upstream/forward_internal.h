@@ -32,10 +32,11 @@ struct up_connection {
     int polled;
     int fd;
     unsigned handles;
-    bool reused;  /* it has served an earlier exchange */
-    bool refused; /* the kernel refused at once: reported on the loop's next turn */
-    bool paused;  /* received bytes are left unread */
-    bool deaf;    /* the endpoint accepts no more bytes */
+    bool reused; /* it has served an earlier exchange */
+    /* UP_END_refused, UP_END_no_room: what is reported on the loop's next turn; else UP_GOES */
+    enum up_end doomed;
+    bool paused;                   /* received bytes are left unread */
+    bool deaf;                     /* the endpoint accepts no more bytes */
     int64_t deadline_ns, timer_ns; /* when the timer runs out; 0: it does not run */
     unsigned interims;
     /* The request's bytes that the kernel has not taken. */
@@ -78,6 +79,7 @@ struct up_exchange {
     bool fresh;    /* use a new connection: a kept one was closed before it received the request */
     bool is_look;  /* it only asks which endpoint it would get: nothing may change */
     bool calling;  /* a callback runs */
+    bool starved;  /* a part of the body was lost, for want of memory */
     bool wants_room; /* the client waits until the endpoint accepts more of the body */
     struct up_worker *worker;
     struct up_hold *hold; /* of the table of route and pool */
@@ -90,13 +92,16 @@ struct up_exchange {
     enum ps_http_method method;
     int64_t body_len;
     uint64_t key;
+    struct up_who who;
+    const struct cfg_pool *probe_of; /* NULL: no probe */
     struct ps_address client;
     /* Deadlines. The first byte's is the pool's: it includes the queue and all tries, but not the
      * time in which the client sends its body. */
     int64_t first_byte_ns, total_ns;
-    int64_t began_ns; /* when the exchange began in this room */
-    int64_t first_ns; /* when the answer's head arrived; 0: not yet */
-    int64_t sent_ns;  /* when this try began */
+    int64_t began_ns;  /* when the exchange began in this room */
+    int64_t first_ns;  /* when the answer's head arrived; 0: not yet */
+    int64_t sent_ns;   /* when this try began */
+    int64_t paused_ns; /* since when the client takes no more of the answer; 0: it does */
     unsigned tries;
     struct up_endpoint *tried[UP_TRIES_MAX]; /* in the same table: no references */
     /* gate.c */
@@ -122,6 +127,8 @@ struct up_worker {
     struct up_connection_list connections;
     size_t handles;
     bool closing;
+    LIST_HEAD(, up_probe) probes;
+    struct up_known known;
     struct ps_http_limits limits;
     char scratch[UP_SCRATCH_MAX];
     char in[UP_PART_MAX];
@@ -135,6 +142,11 @@ static inline struct up_endpoint_cell *up_cell_of(const struct up_worker *worker
                                                   struct up_endpoint *endpoint)
 {
     return &endpoint->cells[worker->deps.index];
+}
+/* NULL: its own probe, which counts by itself. */
+static inline const struct up_who *up_prober(const struct up_exchange *exchange)
+{
+    return exchange->probe_of == NULL ? &exchange->who : NULL;
 }
 static inline void up_add(_Atomic(int64_t) *figure, int64_t delta) /* the only writer */
 {
@@ -153,6 +165,8 @@ struct up_connection *up_connection_take(struct up_worker *worker, struct up_end
 bool up_connection_send(struct up_connection *connection, const struct ps_str *parts, size_t count);
 /* Call it when a deadline has changed. */
 void up_connection_set_timer(struct up_connection *connection, int64_t at_ns);
+/* This gateway lacks memory for it: lost on the loop's next turn. */
+void up_connection_doom(struct up_connection *connection);
 void up_connection_resume(struct up_connection *connection);
 void up_connection_close(struct up_connection *connection);
 /* Closes the connection; its exchange no longer has one. */
@@ -162,18 +176,24 @@ void up_connection_leave(struct up_connection *connection, bool reusable);
 
 /* --- gate.c --- */
 
-/* UP_OUTCOME_ok: the request has a place, or waits for one; UP_UNSENT_BREAKER, UP_UNSENT_BUSY. */
-enum up_outcome up_gate_enter(struct up_exchange *exchange);
+/* UP_GOES: the request has a place, or waits for one. */
+enum up_end up_gate_enter(struct up_exchange *exchange);
 /* What up_gate_enter would say, without effect; *ret_waits: it would wait for a place. */
-enum up_outcome up_gate_look(const struct up_exchange *exchange, bool *ret_waits);
+enum up_end up_gate_look(const struct up_exchange *exchange, bool *ret_waits);
 /* The whole body of an upload is sent: from now on it takes a place, whether one is free or not,
  * since the shop has the request. */
 void up_gate_sent(struct up_exchange *exchange);
 /* The head of the answer has arrived. */
 void up_gate_answered(struct up_exchange *exchange);
 /* The exchange has ended. */
-void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome);
+void up_gate_leave(struct up_exchange *exchange, const struct up_met *met);
 void up_gate_tick(struct up_worker *worker);
+
+/* --- probe.c --- */
+
+/* Each 100 ms: sends a probe to each pool with health checks whose circuit is half open. */
+void up_probes_tick(struct up_worker *worker);
+void up_probes_stop(struct up_worker *worker);
 
 /* --- picking.c --- */
 
@@ -189,7 +209,7 @@ const struct up_endpoint *up_exchange_pick_look(const struct up_exchange *exchan
 /* The request has got a place. */
 void up_exchange_go(struct up_exchange *exchange);
 /* The request gets no place. */
-void up_exchange_give_up(struct up_exchange *exchange, enum up_outcome outcome);
+void up_exchange_give_up(struct up_exchange *exchange, enum up_end end);
 
 /* --- exchange.c: what a connection tells --- */
 
@@ -201,7 +221,7 @@ void up_exchange_on_interim(struct up_exchange *exchange, const char *base);
 bool up_exchange_on_part(struct up_exchange *exchange, const char *base, struct ps_str part,
                          bool last, bool reusable);
 /* The connection is closed after this. */
-void up_exchange_on_lost(struct up_exchange *exchange, enum up_outcome outcome);
+void up_exchange_on_lost(struct up_exchange *exchange, enum up_end end);
 void up_exchange_on_room(struct up_exchange *exchange);
 
 #endif

@@ -44,18 +44,37 @@ static int64_t under_way(const struct up_pool_cell *cell)
     return atomic_load_explicit(&cell->limit.in_flight, memory_order_relaxed);
 }
 
+/* Do the health checks' requests probe its circuit, and no others? */
+static bool probes_itself(const struct up_pool_view *pool)
+{
+    return pool->doc->health.path != NULL;
+}
+
 bool up_pool_admits(const struct up_pool_view *pool, size_t worker)
 {
     struct up_pool_cell *cell = &pool->pool->cells[worker];
 
-    return up_circuit_admits(&cell->circuit, under_way(cell));
+    return up_circuit_admits(&cell->circuit, under_way(cell), NULL) &&
+           !(probes_itself(pool) && up_circuit_is_half_open(&cell->circuit));
 }
 
 bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker)
 {
     const struct up_pool_cell *cell = &pool->pool->cells[worker];
+    const struct ps_breaker *breaker = &cell->circuit.breaker;
 
-    return up_circuit_would_admit(&cell->circuit, under_way(cell));
+    return up_circuit_would_admit(&cell->circuit, under_way(cell)) &&
+           !(probes_itself(pool) && breaker->state != PS_BREAKER_CLOSED &&
+             breaker->force.order == PS_BREAKER_FREE);
+}
+
+static bool admits(const struct up_exchange *exchange, int64_t others)
+{
+    struct up_circuit *circuit = &cell_of(exchange)->circuit;
+
+    return up_circuit_admits(circuit, others, up_prober(exchange)) &&
+           (exchange->probe_of != NULL || !probes_itself(exchange->pool) ||
+            !up_circuit_is_half_open(circuit));
 }
 
 /* --- Waiting --- */
@@ -103,7 +122,7 @@ static int64_t room_to_wait(const struct up_exchange *exchange)
 static void let_go(struct up_exchange *exchange)
 {
     up_add(&cell_of(exchange)->queue_full, 1);
-    up_exchange_give_up(exchange, UP_UNSENT_BUSY);
+    up_exchange_give_up(exchange, UP_END_busy);
 }
 
 /* Drops it later, on the timer: dropping calls back, and no callback may come before up_forward has
@@ -147,8 +166,7 @@ static struct up_exchange *find_due(struct up_worker *worker, int64_t now_ns, bo
     TAILQ_FOREACH(exchange, &worker->waiting, waiting)
     {
         struct up_pool_cell *cell = cell_of(exchange);
-        *ret_goes = now_ns < exchange->wait_until_ns &&
-                    up_circuit_admits(&cell->circuit, under_way(cell)) &&
+        *ret_goes = now_ns < exchange->wait_until_ns && admits(exchange, under_way(cell)) &&
                     ps_adaptive_limit_begin(&cell->limit, now_ns);
         if (*ret_goes || now_ns >= exchange->wait_until_ns)
             return exchange;
@@ -191,21 +209,21 @@ static void on_timer(uv_timer_t *timer)
 /* --- In and out --- */
 
 /* While the circuit is half open, uploads take the places of probes from each other only. */
-static enum up_outcome enter_upload(struct up_exchange *exchange)
+static enum up_end enter_upload(struct up_exchange *exchange)
 {
     struct up_pool_cell *cell = cell_of(exchange);
     int64_t count = atomic_load_explicit(&cell->uploads.count, memory_order_relaxed);
 
-    if (!up_circuit_admits(&cell->circuit, under_way(cell) + count))
-        return UP_UNSENT_BREAKER;
+    if (!admits(exchange, under_way(cell) + count))
+        return UP_END_breaker;
     if (!up_uploads_begin(&cell->uploads, &exchange->upload, &exchange->client,
                           ps_adaptive_limit_in_force(&cell->limit), exchange->pool->doc->uploads))
-        return UP_UNSENT_UPLOADS;
+        return UP_END_uploads_full;
     exchange->state = UP_EXCHANGE_TRYING;
-    return UP_OUTCOME_ok;
+    return UP_GOES;
 }
 
-enum up_outcome up_gate_enter(struct up_exchange *exchange)
+enum up_end up_gate_enter(struct up_exchange *exchange)
 {
     struct up_pool_cell *cell = cell_of(exchange);
     int64_t now_ns = exchange->began_ns;
@@ -213,26 +231,26 @@ enum up_outcome up_gate_enter(struct up_exchange *exchange)
     if (exchange->is_upload)
         return enter_upload(exchange);
     exchange->place_ns = now_ns;
-    if (!up_circuit_admits(&cell->circuit, under_way(cell)))
-        return UP_UNSENT_BREAKER;
+    if (!admits(exchange, under_way(cell)))
+        return UP_END_breaker;
     if (ps_adaptive_limit_begin(&cell->limit, now_ns)) {
         exchange->state = UP_EXCHANGE_TRYING;
-        return UP_OUTCOME_ok;
+        return UP_GOES;
     }
     if (wait(exchange))
-        return UP_OUTCOME_ok;
+        return UP_GOES;
     up_add(&cell->queue_full, 1);
-    return UP_UNSENT_BUSY;
+    return UP_END_busy;
 }
 
-enum up_outcome up_gate_look(const struct up_exchange *exchange, bool *ret_waits)
+enum up_end up_gate_look(const struct up_exchange *exchange, bool *ret_waits)
 {
     const struct up_pool_cell *cell = cell_of(exchange);
 
-    if (!up_circuit_would_admit(&cell->circuit, under_way(cell)))
-        return UP_UNSENT_BREAKER;
+    if (!up_pool_would_admit(exchange->pool, exchange->worker->deps.index))
+        return UP_END_breaker;
     *ret_waits = ps_adaptive_limit_is_full(&cell->limit);
-    return !*ret_waits || room_to_wait(exchange) > 0 ? UP_OUTCOME_ok : UP_UNSENT_BUSY;
+    return !*ret_waits || room_to_wait(exchange) > 0 ? UP_GOES : UP_END_busy;
 }
 
 static void give_place_back(struct up_exchange *exchange, bool measured)
@@ -264,21 +282,16 @@ void up_gate_answered(struct up_exchange *exchange)
     exchange->state = UP_EXCHANGE_ANSWERING;
 }
 
-void up_gate_leave(struct up_exchange *exchange, enum up_outcome outcome)
+void up_gate_leave(struct up_exchange *exchange, const struct up_met *met)
 {
     struct up_pool_cell *cell = cell_of(exchange);
-    int64_t now_ns = up_now_ns(exchange->worker);
-    int64_t took_ns = exchange->place_ns != 0 ? now_ns - exchange->place_ns : 0;
 
     if (exchange->state == UP_EXCHANGE_WAITING)
         stop_waiting(exchange);
     else if (exchange->state == UP_EXCHANGE_TRYING)
-        give_place_back(exchange, outcome == UP_OUTCOME_timeout);
+        give_place_back(exchange, up_blame[met->end].place == UP_PLACE_AT_END);
     exchange->state = UP_EXCHANGE_OVER;
-    if (outcome < UP_OUTCOME_COUNT && up_outcome_is_failure(outcome))
-        up_circuit_fail(&cell->circuit, took_ns, up_outcome_names[outcome]);
-    else if (outcome == UP_OUTCOME_ok)
-        up_circuit_succeed(&cell->circuit, took_ns);
+    up_circuit_count(&cell->circuit, met, up_prober(exchange));
 }
 
 /* --- The worker --- */

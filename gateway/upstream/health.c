@@ -149,17 +149,23 @@ static void fail_with(struct attempt *attempt, const char *what, int error)
     finish(attempt, why);
 }
 
-static bool is_expected(const struct rules *rules, int status)
+static bool is_one_of(const int *expect, size_t count, int status)
 {
-    for (size_t i = 0; i < rules->expect_count; i++)
-        if (rules->expect[i] == status)
+    for (size_t i = 0; i < count; i++)
+        if (expect[i] == status)
             return true;
     return false;
+}
+
+bool up_health_expects(const struct cfg_pool *pool, int status)
+{
+    return is_one_of(pool->health.expect, pool->health.expect_count, status);
 }
 
 /* Parses the head, as much of it as has arrived. */
 static void read_head(struct attempt *attempt)
 {
+    const struct rules *rules = &attempt->check->pool->rules;
     char why[UP_WHY_SIZE];
     enum ps_http_step step;
 
@@ -178,10 +184,10 @@ static void read_head(struct attempt *attempt)
                        ps_http_rules[attempt->head.rule].text);
     else
         (void)snprintf(why, sizeof why, "status %d", attempt->head.status);
-    finish(attempt,
-           step == PS_HTTP_DONE && is_expected(&attempt->check->pool->rules, attempt->head.status)
-               ? NULL
-               : why);
+    finish(attempt, step == PS_HTTP_DONE &&
+                            is_one_of(rules->expect, rules->expect_count, attempt->head.status)
+                        ? NULL
+                        : why);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

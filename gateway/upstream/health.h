@@ -56,6 +56,9 @@ int up_health_set(struct up_health *health, const struct cfg_pool *doc,
 /* The pool is gone. */
 void up_health_drop(struct up_health *health, const char *pool);
 
+/* Is an answer of this status one that the pool's health checks expect? Any thread. */
+bool up_health_expects(const struct cfg_pool *pool, int status);
+
 /* NULL: the endpoint is not checked. Valid until the loop's next event. */
 const struct up_verdict *up_health_find(const struct up_health *health, const char *pool,
                                         const char *address);

@@ -22,19 +22,36 @@ static int64_t get(const _Atomic(int64_t) *value)
     return atomic_load_explicit(value, memory_order_relaxed);
 }
 
+static void add(_Atomic(int64_t) *value, unsigned more) /* a single writer */
+{
+    if (more > 0)
+        atomic_store_explicit(value, get(value) + more, memory_order_relaxed);
+}
+
+void up_endpoint_count(struct up_endpoint *endpoint, size_t worker, const struct up_met *met)
+{
+    struct up_endpoint_cell *cell = &endpoint->cells[worker];
+    const struct up_blame *blame = &up_blame[met->end];
+
+    if (blame->rate != UP_SAYS_NOTHING) {
+        add(&cell->answers, met->told.good + met->told.bad);
+        add(&cell->failures, met->told.bad);
+    }
+    if (blame->row > UP_SAYS_GOOD && met->told.row > 0)
+        atomic_fetch_add_explicit(&endpoint->in_row, met->told.row, memory_order_relaxed);
+    else if (blame->row == UP_SAYS_GOOD &&
+             atomic_load_explicit(&endpoint->in_row, memory_order_relaxed) > 0)
+        atomic_store_explicit(&endpoint->in_row, 0, memory_order_relaxed);
+}
+
 void up_figures_read(const struct up_endpoint *endpoint, struct up_figures *ret_figures)
 {
     struct up_figures sum = {0};
 
     for (size_t i = 0; i < endpoint->cell_count; i++) {
         const struct up_endpoint_cell *cell = &endpoint->cells[i];
-        for (enum up_outcome outcome = 0; outcome < UP_OUTCOME_COUNT; outcome++) {
-            int64_t count = get(&cell->outcomes[outcome]);
-            if (outcome != UP_OUTCOME_client_gone)
-                sum.answers += count;
-            if (up_outcome_is_failure(outcome))
-                sum.failures += count;
-        }
+        sum.answers += get(&cell->answers);
+        sum.failures += get(&cell->failures);
         sum.took_ns += get(&cell->took_ns);
         ps_times_sum_add(&sum.times, &cell->times);
     }

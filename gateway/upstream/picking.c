@@ -30,8 +30,9 @@ static struct up_candidate candidate(const struct up_exchange *exchange,
          up_endpoint_connections(endpoint) >= doc->connections_max))
         weight = 0;
     int64_t here = atomic_load_explicit(&cell->in_flight, memory_order_relaxed);
-    if (weight > 0 && !(exchange->is_look ? up_circuit_would_admit(&cell->circuit, here)
-                                          : up_circuit_admits(&cell->circuit, here))) {
+    if (weight > 0 &&
+        !(exchange->is_look ? up_circuit_would_admit(&cell->circuit, here)
+                            : up_circuit_admits(&cell->circuit, here, up_prober(exchange)))) {
         weight = 0;
         *ret_refused = true;
     }

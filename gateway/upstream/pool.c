@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #define OUTCOME_NAME(name) #name,
-const char *const up_outcome_names[UP_OUTCOME_COUNT + 1] = {UP_OUTCOMES(OUTCOME_NAME) NULL};
 const char *const up_state_names[] = {"up", "down", "ejected", "draining", "slow_start", NULL};
 
 static void keep(_Atomic(unsigned) *refs)

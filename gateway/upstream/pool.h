@@ -13,6 +13,7 @@
 #include "gateway/config/kinds/pool_doc.h"
 #include "gateway/config/kinds/route_doc.h"
 #include "gateway/upstream/balance.h"
+#include "gateway/upstream/blame.h"
 #include "gateway/upstream/circuit.h"
 #include "gateway/upstream/outlier.h"
 #include "gateway/upstream/uploads.h"
@@ -27,46 +28,16 @@
 enum up_state { UP_UP, UP_DOWN, UP_EJECTED, UP_DRAINING, UP_SLOW_START };
 extern const char *const up_state_names[]; /* "up", "down", "ejected", "draining", "slow_start" */
 
-/* How a request that was sent to an endpoint ended; the words of logs and metrics. */
-/* clang-format off */
-#define UP_OUTCOMES(X) \
-    X(ok)              /* an answer below 500 */ \
-    X(error)           /* an answer of 500 and above */ \
-    X(refused)         /* no connection */ \
-    X(connect_timeout) \
-    X(reset)           /* the connection ended before the answer's head was whole */ \
-    X(malformed)       /* the answer broke a rule of HTTP */ \
-    X(timeout)         /* no head by first_byte_ms, or not whole by total_ms */ \
-    X(broken)          /* the connection ended, or broke a rule, in the middle of the body */ \
-    X(client_gone)     /* says nothing of the endpoint */
-/* clang-format on */
-#define UP_OUTCOME_ENUM(name) UP_OUTCOME_##name,
-enum up_outcome {
-    UP_OUTCOMES(UP_OUTCOME_ENUM) UP_OUTCOME_COUNT,
-    /* The request was sent to no endpoint, and is not counted. */
-    UP_UNSENT_NO_ENDPOINT = UP_OUTCOME_COUNT, /* no endpoint may be used */
-    UP_UNSENT_BREAKER,                        /* the pool's, or those of all endpoints, are open */
-    UP_UNSENT_BUSY,     /* no place is free, and the request may not wait any longer */
-    UP_UNSENT_UPLOADS,  /* there are as many uploads as may be, in all or of its client */
-    UP_UNSENT_TOO_LARGE /* the head, with what the route adds to it */
-};
-#undef UP_OUTCOME_ENUM
-extern const char *const up_outcome_names[UP_OUTCOME_COUNT + 1]; /* NULL-terminated */
-
-static inline bool up_outcome_is_failure(enum up_outcome outcome)
-{
-    return outcome != UP_OUTCOME_ok && outcome != UP_OUTCOME_client_gone;
-}
-
 struct up_connection;
 TAILQ_HEAD(up_connection_list, up_connection);
 
 /* What one worker knows of an endpoint. Only this worker writes the figures, and any thread reads
  * them, relaxed; the rest is the worker's alone. */
 struct up_endpoint_cell {
-    _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
-    _Atomic(int64_t) took_ns; /* sum of the times to the head of an answer */
-    struct ps_times times;    /* the same times, counted */
+    _Atomic(int64_t) answers;  /* requests that say something of it, and those that fail it */
+    _Atomic(int64_t) failures; /* the latter */
+    _Atomic(int64_t) took_ns;  /* sum of the times to the head of an answer */
+    struct ps_times times;     /* the same times, counted */
     _Atomic(int64_t) connections;
     _Atomic(int64_t) in_flight; /* requests */
     _Atomic(int64_t) ewma_ns;   /* peak EWMA of the time to the first byte, at ewma_at_ns */
@@ -74,6 +45,7 @@ struct up_endpoint_cell {
     struct up_connection_list idle; /* newest first */
     int64_t current;                /* smooth weighted round robin's counter */
     struct up_circuit circuit;
+    struct up_sample sample;
 } PS_ALIGNED;
 
 /* One address of one pool. */
@@ -90,6 +62,7 @@ struct up_endpoint {
     _Atomic(bool) cut;
     _Atomic(uint32_t) in_row; /* failures without a success in between, over all workers */
     struct up_circuit_order order;
+    struct up_marks witnesses; /* any worker's */
     /* The control thread's alone. */
     enum up_state state;
     int64_t since_ms; /* wall clock */
@@ -108,6 +81,8 @@ struct up_pool_cell {
     double budget;                 /* retries that are allowed; retry.h */
     int64_t budget_at_ns;
     struct up_circuit circuit;
+    struct up_sample sample;
+    struct up_probe *probe;         /* the one that is under way; NULL: none */
     struct ps_adaptive_limit limit; /* of requests that wait for the head of their answer */
     _Atomic(int64_t) waiting;       /* requests that wait for a place */
     struct up_uploads uploads;      /* requests whose clients still send */
@@ -123,6 +98,7 @@ struct up_pool {
     int64_t ejections[UP_OUTLIER_REASONS]; /* since the start */
     size_t cell_count;
     struct up_circuit_order order;
+    struct up_marks witnesses; /* any worker's */
     struct up_pool_cell cells[];
 };
 
@@ -175,6 +151,8 @@ struct up_table {
 bool up_pool_admits(const struct up_pool_view *pool, size_t worker);
 /* The same without an effect. */
 bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker);
+/* A request to this endpoint has ended: counts what that says of it. The thread of `worker`. */
+void up_endpoint_count(struct up_endpoint *endpoint, size_t worker, const struct up_met *met);
 /* Sets up the circuit and the limit of a new pool's cell. gate.c */
 void up_gate_init(struct up_pool_cell *cell, const struct ps_clock *clock);
 

@@ -46,15 +46,23 @@ static void drop_target(struct up_target *target)
     free(target);
 }
 
-void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,
+static void add(_Atomic(int64_t) *figure, unsigned more)
+{
+    if (more > 0)
+        atomic_store_explicit(figure, atomic_load_explicit(figure, memory_order_relaxed) + more,
+                              memory_order_relaxed);
+}
+
+void up_target_count(struct up_target *target, size_t worker, const struct up_met *met,
                      int64_t took_ns)
 {
     struct up_target_cell *cell = &target->cells[worker];
-    bool timed = outcome == UP_OUTCOME_ok || outcome == UP_OUTCOME_error ||
-                 outcome == UP_OUTCOME_timeout || outcome == UP_OUTCOME_broken;
+    const struct up_blame *blame = &up_blame[met->end];
 
-    up_route_count(&cell->outcomes[outcome]);
-    if (timed)
+    up_route_count(&cell->outcomes[blame->word]);
+    add(&cell->judged, met->told.good + met->told.bad);
+    add(&cell->failed, met->told.bad);
+    if (blame->timed)
         ps_times_add(&cell->latency, took_ns);
 }
 

@@ -16,9 +16,12 @@ extern const char *const up_cause_names[]; /* in order */
 /* One worker's figures of a target. */
 struct up_target_cell {
     _Atomic(int64_t) outcomes[UP_OUTCOME_COUNT];
+    _Atomic(int64_t) judged;  /* requests that say something of the pool, and those that fail it */
+    _Atomic(int64_t) failed;  /* the latter */
     _Atomic(int64_t) skipped; /* not sent there because the pool's breaker was open */
-    /* to the head of the answer; for a timeout, the time waited */
+    /* to the head of the answer; without one, the time waited */
     struct ps_times latency;
+    struct up_sample sample; /* the worker's alone */
 } PS_ALIGNED;
 
 /* Where a route sends requests: its own pool, or that of a split. Fallbacks and mirrors are no
@@ -28,6 +31,7 @@ struct up_target {
     _Atomic(bool) returned; /* a split that was taken back: it gets nothing */
     uint64_t key;           /* of the pool and of the split's `by`, without its share */
     size_t cell_count;
+    struct up_marks witnesses; /* any worker's */
     /* The control thread's alone. */
     struct up_window *window;      /* of a split with `return`; else NULL */
     json_t *pending;               /* the return, until the document says it; NULL: none */
@@ -93,9 +97,9 @@ void up_target_skip(struct up_target *target, size_t worker);
 void up_route_fell_back(struct up_route *route, size_t worker, enum cfg_fallback_kind kind);
 void up_route_has_nothing(struct up_route *route, size_t worker);
 
-/* A request to this target has ended. `took_ns`: see up_target_cell.latency; ignored for other
- * outcomes. The thread of `worker`. */
-void up_target_count(struct up_target *target, size_t worker, enum up_outcome outcome,
+/* A request to this target has ended. `took_ns`: see up_target_cell.latency; ignored if the row of
+ * `end` is not timed. The thread of `worker`. */
+void up_target_count(struct up_target *target, size_t worker, const struct up_met *met,
                      int64_t took_ns);
 
 #endif

@@ -14,11 +14,8 @@ void up_tally_read(const struct up_target *target, struct up_tally *ret_tally)
 
     for (size_t i = 0; i < target->cell_count; i++) {
         const struct up_target_cell *cell = &target->cells[i];
-        for (enum up_outcome j = 0; j < UP_OUTCOME_COUNT; j++) {
-            int64_t count = atomic_load_explicit(&cell->outcomes[j], memory_order_relaxed);
-            tally.requests += j != UP_OUTCOME_client_gone ? count : 0;
-            tally.failures += up_outcome_is_failure(j) ? count : 0;
-        }
+        tally.requests += atomic_load_explicit(&cell->judged, memory_order_relaxed);
+        tally.failures += atomic_load_explicit(&cell->failed, memory_order_relaxed);
         tally.skipped += atomic_load_explicit(&cell->skipped, memory_order_relaxed);
         ps_times_sum_add(&tally.latency, &cell->latency);
     }

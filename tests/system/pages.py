@@ -77,6 +77,11 @@ def wait_breaker(gateway, name, state):
 # --- Many at once. ---
 
 
+def from_client(number):
+    """Fields by which a trusted peer, as the tests are, says that it asks for this client: errors of the shop count by client and by page."""
+    return {"X-Forwarded-For": f"198.51.{number // 250 % 250}.{number % 250}"}
+
+
 def crowd(gateway, count, path="/p/1"):
     """So many connections, each of which has asked for the page."""
     socks = [socket.create_connection(("127.0.0.1", gateway.port), timeout=50) for _ in range(count)]

@@ -82,25 +82,27 @@ static void pass(int64_t ms)
 }
 
 /* As a worker counts. */
-static void meet(size_t i, size_t worker, enum up_outcome outcome, int64_t took_ms)
+static void meet(size_t i, size_t worker, enum up_end end, int64_t took_ms)
 {
     struct up_endpoint *endpoint = members[i].endpoint;
     struct up_endpoint_cell *cell = &endpoint->cells[worker];
-    cell->outcomes[outcome]++;
+    enum up_says says = up_blame[end].rate; /* each error is of another client here */
+    struct up_met met = {end, says, {0}};
+    if (says == UP_SAYS_GOOD)
+        met.told.good = 1;
+    else if (says != UP_SAYS_NOTHING)
+        met.told.bad = met.told.row = 1;
+    up_endpoint_count(endpoint, worker, &met);
     if (took_ms > 0) {
         cell->took_ns += took_ms * MS;
         ps_times_add(&cell->times, took_ms * MS);
     }
-    if (up_outcome_is_failure(outcome))
-        endpoint->in_row++;
-    else if (outcome == UP_OUTCOME_ok)
-        endpoint->in_row = 0;
 }
 
-static void meet_many(size_t i, int count, enum up_outcome outcome, int64_t took_ms)
+static void meet_many(size_t i, int count, enum up_end end, int64_t took_ms)
 {
     for (int k = 0; k < count; k++)
-        meet(i, (size_t)k % 2, outcome, took_ms);
+        meet(i, (size_t)k % 2, end, took_ms);
 }
 
 static void fail_check(size_t i, const char *why)
@@ -139,10 +141,10 @@ static void errors_in_a_row_eject_an_endpoint_for_a_while(void **unused)
     (void)unused;
     add_members(3);
     tick();
-    meet_many(0, 4, UP_OUTCOME_refused, 0);
+    meet_many(0, 4, UP_END_refused, 0);
     pass(100);
     expect(0, UP_UP, "", 1000);
-    meet_many(0, 1, UP_OUTCOME_timeout, 0);
+    meet_many(0, 1, UP_END_late, 0);
     pass(100);
     expect(0, UP_EJECTED, "5 errors in a row", 0);
     expect(1, UP_UP, "", 1000);
@@ -160,19 +162,19 @@ static void each_failure_counts_and_a_success_in_between_saves(void **unused)
 {
     (void)unused;
     const struct {
-        enum up_outcome outcome;
+        enum up_end end;
         enum up_state state;
     } rows[] = {
-        {UP_OUTCOME_ok, UP_UP},           {UP_OUTCOME_error, UP_EJECTED},
-        {UP_OUTCOME_refused, UP_EJECTED}, {UP_OUTCOME_connect_timeout, UP_EJECTED},
-        {UP_OUTCOME_reset, UP_EJECTED},   {UP_OUTCOME_malformed, UP_EJECTED},
-        {UP_OUTCOME_timeout, UP_EJECTED}, {UP_OUTCOME_broken, UP_EJECTED},
-        {UP_OUTCOME_client_gone, UP_UP},
+        {UP_END_ok, UP_UP},           {UP_END_error, UP_EJECTED},
+        {UP_END_refused, UP_EJECTED}, {UP_END_connect_late, UP_EJECTED},
+        {UP_END_reset, UP_EJECTED},   {UP_END_malformed, UP_EJECTED},
+        {UP_END_late, UP_EJECTED},    {UP_END_broken, UP_EJECTED},
+        {UP_END_gone_waiting, UP_UP},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         add_members(2);
         tick();
-        meet_many(0, 5, rows[i].outcome, 0);
+        meet_many(0, 5, rows[i].end, 0);
         pass(100);
         assert_int_equal(members[0].endpoint->state, rows[i].state);
         (void)tear_down(NULL);
@@ -180,8 +182,8 @@ static void each_failure_counts_and_a_success_in_between_saves(void **unused)
     add_members(2);
     tick();
     for (int k = 0; k < 9; k++) {
-        meet_many(0, 4, UP_OUTCOME_error, 0);
-        meet_many(0, 5, UP_OUTCOME_ok, 1);
+        meet_many(0, 4, UP_END_error, 0);
+        meet_many(0, 5, UP_END_ok, 1);
         pass(100);
     }
     expect(0, UP_UP, "", 1000);
@@ -203,9 +205,9 @@ static void too_many_errors_of_enough_answers_eject_an_endpoint(void **unused)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         add_members(2);
         tick();
-        meet_many(0, rows[i].errors, UP_OUTCOME_error, 1);
-        meet_many(0, rows[i].gone, UP_OUTCOME_client_gone, 0);
-        meet_many(0, rows[i].goods, UP_OUTCOME_ok, 1);
+        meet_many(0, rows[i].errors, UP_END_error, 1);
+        meet_many(0, rows[i].gone, UP_END_gone_waiting, 0);
+        meet_many(0, rows[i].goods, UP_END_ok, 1);
         pass(100);
         bool out = rows[i].why[0] != '\0';
         expect(0, out ? UP_EJECTED : UP_UP, rows[i].why, out ? 0 : 1000);
@@ -219,11 +221,11 @@ static void errors_are_forgotten_after_10_s(void **unused)
     (void)unused;
     add_members(2);
     tick();
-    meet_many(0, 19, UP_OUTCOME_error, 1);
-    meet(0, 0, UP_OUTCOME_ok, 1);
+    meet_many(0, 19, UP_END_error, 1);
+    meet(0, 0, UP_END_ok, 1);
     doc.outlier.requests_min = 100;
     pass(8800);
-    meet_many(0, 1, UP_OUTCOME_ok, 1);
+    meet_many(0, 1, UP_END_ok, 1);
     doc.outlier.requests_min = 20;
     pass(100);
     expect(0, UP_EJECTED, "90 % of 21 answers in 10 s were errors", 0);
@@ -231,12 +233,12 @@ static void errors_are_forgotten_after_10_s(void **unused)
 
     add_members(2);
     tick();
-    meet_many(0, 19, UP_OUTCOME_error, 1);
-    meet(0, 0, UP_OUTCOME_ok, 1);
+    meet_many(0, 19, UP_END_error, 1);
+    meet(0, 0, UP_END_ok, 1);
     doc.outlier.requests_min = 100;
     pass(10000);
     doc.outlier.requests_min = 1;
-    meet_many(0, 5, UP_OUTCOME_ok, 1);
+    meet_many(0, 5, UP_END_ok, 1);
     pass(100);
     expect(0, UP_UP, "", 1000);
 }
@@ -263,7 +265,7 @@ static void an_endpoint_far_slower_than_the_pools_median_is_ejected(void **unuse
         tick();
         doc.outlier.latency_factor = rows[i].factor;
         for (size_t k = 0; k < 4; k++)
-            meet_many(k, rows[i].answers[k], UP_OUTCOME_ok, rows[i].took_ms[k]);
+            meet_many(k, rows[i].answers[k], UP_END_ok, rows[i].took_ms[k]);
         pass(100);
         bool out = rows[i].why[0] != '\0';
         expect(3, out ? UP_EJECTED : UP_UP, rows[i].why, out ? 0 : 1000);
@@ -279,12 +281,12 @@ static void a_few_slow_answers_of_many_do_not_make_an_outlier(void **unused)
     doc.outlier.latency_factor = 3;
     add_members(2);
     tick();
-    meet_many(0, 97, UP_OUTCOME_ok, 4);
-    meet_many(0, 3, UP_OUTCOME_ok, 900); /* a pause: a mean of 31 ms */
-    meet_many(1, 100, UP_OUTCOME_ok, 4);
+    meet_many(0, 97, UP_END_ok, 4);
+    meet_many(0, 3, UP_END_ok, 900); /* a pause: a mean of 31 ms */
+    meet_many(1, 100, UP_END_ok, 4);
     pass(100);
     expect(0, UP_UP, "", 1000);
-    meet_many(0, 10, UP_OUTCOME_ok, 900);
+    meet_many(0, 10, UP_END_ok, 900);
     pass(100);
     expect(0, UP_EJECTED, "27.5 times the pool's median latency", 0);
 }
@@ -295,13 +297,13 @@ static void what_an_endpoint_met_before_it_was_ejected_is_forgotten(void **unuse
     doc.outlier.eject_ms = 1000;
     add_members(2);
     tick();
-    meet_many(0, 40, UP_OUTCOME_error, 1);
+    meet_many(0, 40, UP_END_error, 1);
     pass(100);
     assert_int_equal(members[0].endpoint->state, UP_EJECTED);
-    meet_many(0, 3, UP_OUTCOME_error, 1); /* these were under way */
+    meet_many(0, 3, UP_END_error, 1); /* these were under way */
     pass(1000);
     expect(0, UP_UP, "", 1000);
-    meet_many(0, 4, UP_OUTCOME_error, 1);
+    meet_many(0, 4, UP_END_error, 1);
     pass(2000);
     expect(0, UP_UP, "", 1000);
 }
@@ -312,7 +314,7 @@ static void each_ejection_in_a_row_is_longer_and_good_times_make_it_short_again(
     add_members(2);
     tick();
     for (int64_t times = 1; times <= 35; times++) {
-        meet_many(0, 5, UP_OUTCOME_reset, 0);
+        meet_many(0, 5, UP_END_reset, 0);
         pass(100);
         int64_t out_ms = 10000 * (times < 30 ? times : 30);
         pass(out_ms - 100);
@@ -321,7 +323,7 @@ static void each_ejection_in_a_row_is_longer_and_good_times_make_it_short_again(
         assert_int_equal(members[0].endpoint->state, UP_UP);
     }
     pass(300100);
-    meet_many(0, 5, UP_OUTCOME_reset, 0);
+    meet_many(0, 5, UP_END_reset, 0);
     pass(100);
     pass(10000);
     assert_int_equal(members[0].endpoint->state, UP_UP);
@@ -343,7 +345,7 @@ static void at_most_a_share_is_ejected_and_never_all(void **unused)
         tick();
         for (int k = 0; k < 5; k++) {
             for (size_t m = 0; m < rows[i].members; m++)
-                meet_many(m, 5, UP_OUTCOME_refused, 0);
+                meet_many(m, 5, UP_END_refused, 0);
             pass(1000);
             assert_int_equal(count_state(UP_EJECTED), rows[i].most);
         }
@@ -358,17 +360,17 @@ static void the_last_one_that_is_used_is_not_ejected(void **unused)
     tick();
     for (size_t i = 0; i < 3; i++)
         fail_check(i, "connection refused");
-    meet_many(3, 50, UP_OUTCOME_error, 1);
+    meet_many(3, 50, UP_END_error, 1);
     pass(1000);
     assert_int_equal(members[3].endpoint->state, UP_UP);
     doc.outlier.ejected_share_max = 1; /* now one of two may go, and both deserve it */
     doc.outlier.success_share_min = 0;
     pass_check(2);
-    meet(3, 0, UP_OUTCOME_ok, 1);
+    meet(3, 0, UP_END_ok, 1);
     pass(100);
     assert_int_equal(count_state(UP_UP), 2);
-    meet_many(2, 5, UP_OUTCOME_error, 1);
-    meet_many(3, 5, UP_OUTCOME_error, 1);
+    meet_many(2, 5, UP_END_error, 1);
+    meet_many(3, 5, UP_END_error, 1);
     pass(100);
     assert_int_equal(count_state(UP_EJECTED), 1);
     assert_int_equal(count_state(UP_UP), 1);
@@ -391,7 +393,7 @@ static void a_failing_check_takes_an_endpoint_down_until_it_passes(void **unused
     pass(100);
     expect(0, UP_DOWN, "check: connection refused", 0);
     assert_int_equal(members[0].endpoint->since_ms, since_ms);
-    meet_many(0, 9, UP_OUTCOME_error, 0); /* these were under way */
+    meet_many(0, 9, UP_END_error, 0); /* these were under way */
     pass_check(0);
     pass(100);
     expect(0, UP_UP, "", 1000);
@@ -514,11 +516,11 @@ static void an_outlier_in_slow_start_is_ejected_and_starts_again(void **unused)
     doc.slow_start_ms = 10000;
     add_members(3);
     pass(1000);
-    meet_many(0, 5, UP_OUTCOME_reset, 0);
+    meet_many(0, 5, UP_END_reset, 0);
     pass(100);
     pass(15000);
     expect(0, UP_SLOW_START, "", 550);
-    meet_many(0, 5, UP_OUTCOME_reset, 0);
+    meet_many(0, 5, UP_END_reset, 0);
     pass(100);
     expect(0, UP_EJECTED, "5 errors in a row", 0);
     pass(20000);
@@ -571,9 +573,9 @@ static void after_a_pause_of_the_judge_errors_are_old_unless_they_are_in_a_row(v
     (void)unused;
     add_members(4);
     tick();
-    meet_many(0, 30, UP_OUTCOME_error, 1);
-    meet(0, 0, UP_OUTCOME_ok, 1);
-    meet_many(1, 30, UP_OUTCOME_error, 1);
+    meet_many(0, 30, UP_END_error, 1);
+    meet(0, 0, UP_END_ok, 1);
+    meet_many(1, 30, UP_END_error, 1);
     now_ms += 3600000;
     tick();
     expect(0, UP_UP, "", 1000);
@@ -593,11 +595,11 @@ static void figures_are_summed_over_workers_and_give_mean_and_quantiles(void **u
     up_figures_read(members[0].endpoint, &figures);
     assert_true(up_figures_mean_ns(&figures) <= 0 &&
                 ps_times_quantile_ns(&figures.times, 0.5) == 0);
-    meet_many(0, 98, UP_OUTCOME_ok, 4);
-    meet(0, 0, UP_OUTCOME_error, 200);
-    meet(0, 1, UP_OUTCOME_ok, 9000);
-    meet(0, 1, UP_OUTCOME_timeout, 0);
-    meet(0, 1, UP_OUTCOME_client_gone, 0);
+    meet_many(0, 98, UP_END_ok, 4);
+    meet(0, 0, UP_END_error, 200);
+    meet(0, 1, UP_END_ok, 9000);
+    meet(0, 1, UP_END_late, 0);
+    meet(0, 1, UP_END_gone_waiting, 0);
     up_figures_read(members[0].endpoint, &figures);
     assert_int_equal(figures.answers, 101);
     assert_int_equal(figures.failures, 2);

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from pages import audit_log, breaker, change_route, crowd, gateway_before, named_server, put_pool, put_route, read_all, wait_breaker
+from pages import audit_log, breaker, change_route, crowd, from_client, gateway_before, named_server, put_pool, put_route, read_all, wait_breaker
 from penstock import ANY_VERSION, ENFORCE, Gateway, rfc3339, wait_until
 from upstreams import Misbehaving, Reply
 
@@ -182,8 +182,9 @@ def test_classes_give_way_in_order_and_core_never(shop):
 # --- Breakers. ---
 
 
-def hammer(gateway, path="/p/1", times=60):
-    return [get(gateway, path) for _ in range(times)]
+def hammer(gateway, path="/p/{}", times=60):
+    """Each client asks for a page of its own."""
+    return [get(gateway, path.format(number), headers=from_client(number)) for number in range(times)]
 
 
 def test_a_pool_that_fails_is_left_alone_for_a_while_and_comes_back_by_itself(gateway, shop):

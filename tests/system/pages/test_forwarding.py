@@ -310,7 +310,7 @@ def troubles(gateway, address):
 STOPS = {"first_byte_ms": 1500, "total_ms": 1500}  # one of these deadlines ends what never goes on
 
 # What is counted and logged, where it is not the kind's own name.
-REASONS = {**dict.fromkeys(NO_HTTP, "malformed"), "silent": "timeout", "never_connects": "connect_timeout", "head_dripped_for_ever": "timeout", "refuses": "refused",
+REASONS = {**dict.fromkeys(NO_HTTP, "malformed"), **dict.fromkeys(("head_too_large", "endless_head", "endless_field"), "head_too_large"), "silent": "timeout", "never_connects": "connect_timeout", "head_dripped_for_ever": "timeout", "refuses": "refused",
            **dict.fromkeys(LOST[1:], "reset")}
 
 

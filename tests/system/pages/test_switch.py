@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cluster import Cluster, allowed_s
-from pages import PATIENT_ROUTE, audit_log, change_route, gateway_before, named_server, put_pool, put_route, route
+from pages import PATIENT_ROUTE, audit_log, change_route, from_client, gateway_before, named_server, put_pool, put_route, route
 from penstock import ANY_VERSION, Gateway, wait_until
 from upstreams import Reply
 
@@ -114,12 +114,12 @@ def test_by_request_the_share_is_exact_and_nobody_sticks(gateway):
 
 
 def keep_asking(gateway, stop, users=USERS, seconds=60):
-    """Each request a different user, until `stop` is true, which is asked five times a second: the admin listener has a limit of its own."""
+    """Each request a different user at another address, until `stop` is true, which is asked five times a second: the admin listener has a limit of its own."""
     end = time.monotonic() + seconds
     due = 0
     while time.monotonic() < end:
-        for user in users:
-            gateway.public("GET", "/p/1", user=user)
+        for number, user in enumerate(users):
+            gateway.public("GET", "/p/1", user=user, headers=from_client(number))
             if time.monotonic() >= due:
                 due = time.monotonic() + 0.2
                 if stop():
