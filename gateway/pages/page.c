@@ -141,7 +141,8 @@ static void choose_pool(struct page_request *page)
     size_t worker = up_worker_index(page->worker->shop);
     size_t split = page_split(page, up_route_draws(route->live, worker));
 
-    if (split != UP_NONE && !up_pool_admits(route->splits[split].pool, worker)) {
+    if (split != UP_NONE && !up_pool_admits(page->worker->shop, route->splits[split].pool,
+                                            &page->asked->address, page->http->path)) {
         up_target_skip(route->splits[split].live, worker);
         split = UP_NONE;
     }

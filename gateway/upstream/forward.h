@@ -92,6 +92,9 @@ struct up_call {
 /* Picks an endpoint and sends the request, or queues it. NULL: *ret_end says why. */
 struct up_exchange *up_forward(struct up_worker *worker, const struct up_call *call,
                                enum up_end *ret_end);
+/* Does the worker's circuit before the pool let such a request through now? */
+bool up_pool_admits(const struct up_worker *worker, const struct up_pool_view *pool,
+                    const struct ps_address *client, struct ps_str path);
 /* Where up_forward would send such a request now; nothing is sent or changed. Of the call only
  * route, pool and key count. */
 struct up_way {

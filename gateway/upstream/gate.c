@@ -50,12 +50,17 @@ static bool probes_itself(const struct up_pool_view *pool)
     return pool->doc->health.path != NULL;
 }
 
-bool up_pool_admits(const struct up_pool_view *pool, size_t worker)
+bool up_pool_admits(const struct up_worker *worker, const struct up_pool_view *pool,
+                    const struct ps_address *client, struct ps_str path)
 {
-    struct up_pool_cell *cell = &pool->pool->cells[worker];
+    struct up_pool_cell *cell = &pool->pool->cells[worker->deps.index];
+    struct up_circuit *circuit = &cell->circuit;
 
-    return up_circuit_admits(&cell->circuit, under_way(cell), NULL) &&
-           !(probes_itself(pool) && up_circuit_is_half_open(&cell->circuit));
+    if (circuit->breaker.state == PS_BREAKER_CLOSED) /* who asks only counts for probes */
+        return up_circuit_admits(circuit, under_way(cell), NULL);
+    const struct up_who who = up_who_of(&worker->known, client, path);
+    return up_circuit_admits(circuit, under_way(cell), &who) &&
+           !(probes_itself(pool) && up_circuit_is_half_open(circuit));
 }
 
 bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker)

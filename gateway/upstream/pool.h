@@ -147,9 +147,7 @@ struct up_table {
     uint32_t *slots;            /* places in `routes`, + 1; 0: free */
 };
 
-/* Does the worker's circuit before the pool let a request through now? The thread of `worker`. */
-bool up_pool_admits(const struct up_pool_view *pool, size_t worker);
-/* The same without an effect. */
+/* Would the worker's circuit before the pool let a request through now? The thread of `worker`. */
 bool up_pool_would_admit(const struct up_pool_view *pool, size_t worker);
 /* A request to this endpoint has ended: counts what that says of it. The thread of `worker`. */
 void up_endpoint_count(struct up_endpoint *endpoint, size_t worker, const struct up_met *met);
