@@ -110,6 +110,8 @@
     X(expiry_stalled, ERROR, "The clock has been set repeatedly since since_ms: nothing has expired since then, and unpaid orders keep their units.", "Fix time synchronisation: let one program set the clock, and let it slew. Due orders expire a minute after the last step.") \
     X(expiry_out_of_memory, ERROR, "An order may expire late: out of memory.", "Free memory and restart.") \
     X(sale_archived, INFO, "A sale that is over is in its archive, and this gateway has freed it; discarded: a rehearsal, without an archive.", "") \
+    X(archive_differs, ERROR, "Another archive of the sale is there, and was kept (path: the new one, which is read from now on).", \
+      "Find out which is right: the log was restored from a backup, or two shops have one archive.dir.") \
     X(sale_not_archived, ERROR, "A sale that is over could not be archived (why). Nothing was deleted; the gateway tries again.", \
       "Fix what why names: space on the disk, the directory of archive.dir, archive.command, or the audit's violations.") \
     X(sale_served, INFO, "The counter of a sale is built; buyers are served.", "") \

@@ -132,7 +132,15 @@ static bool is_final(const struct sale_run *run)
     return sale_counter_holds_nothing(run);
 }
 
-/* The numbers of all SKUs as the fold has them, in their one canonical form. */
+static int compare_names(const void *a, const void *b)
+{
+    const struct oq_count *one = a, *other = b;
+
+    return ps_str_compare(one->sku, other->sku);
+}
+
+/* The numbers of all SKUs as the fold has them, in their one canonical form: by name, because their
+ * order in the fold is that in which partitions were read. */
 static struct ps_str print_counts(const struct oq_sale *log_sale, char *text)
 {
     struct oq_count counts[OQ_COUNTS_MAX];
@@ -147,6 +155,7 @@ static struct ps_str print_counts(const struct oq_sale *log_sale, char *text)
         counts[i] = (struct oq_count){ps_str(oq_sale_sku(log_sale, i)), totals.adjustments,
                                       totals.held, totals.confirmed, totals.released};
     }
+    qsort(counts, count, sizeof counts[0], compare_names);
     ps_buf_init(&buf, text, OQ_EVENT_LONG_MAX);
     oq_counts_put(&buf, counts, count);
     return (struct ps_str){buf.at, buf.len};
@@ -278,6 +287,9 @@ void sale_archive_written(struct sale_run *run)
         fail(run, &changed);
         return;
     }
+    if (job->differs)
+        ps_log(PS_LOG_ERROR, "archive_differs", SALE_LOG_NAME(run), PS_F_STR("path", job->path),
+               PS_F_STR("why", "another archive of this sale is there and was kept"));
     append_records(run, &job->end);
 }
 

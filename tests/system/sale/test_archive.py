@@ -293,6 +293,24 @@ def test_an_order_of_an_archived_sale_is_found_by_its_request():
                 wait_archived(gateway, sale)
 
 
+def test_an_archive_that_differs_is_kept_and_the_new_one_is_read(tmp_path):
+    """F27: The log was restored from a backup: the archive of before may be the only proof of what it says."""
+    with Gateway(settings=AT_ONCE) as gateway:
+        sale, ids = sell(gateway)
+        directory = gateway.state / "archive"
+        directory.mkdir(mode=0o700)
+        (directory / f"{sale}.ndjson.zst").write_bytes(b"of another history")
+        end(gateway, sale)
+        wait_archived(gateway, sale)
+        assert (directory / f"{sale}.ndjson.zst").read_bytes() == b"of another history"
+        new = directory / f"{sale}+2.ndjson.zst"
+        assert lines_of(new)[2] == record_of(gateway, sale)["sha256"]
+        gateway.wait_log('"archive_differs"')
+        assert gateway.audit(sale)["archive"]["file"] == str(new)
+        assert gateway.admin("GET", f"/admin/v1/orders/{ids[0]}").json["state"] == "confirmed"
+        assert len(gateway.admin("GET", f"/admin/v1/orders?sale={sale}").lines()) == len(ids)
+
+
 POINTS = {
     "the archive is being written": lambda gateway, path: path.with_name(path.name + ".new").exists(),
     "the archive is in its place": lambda gateway, path: path.exists(),
