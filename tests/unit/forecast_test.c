@@ -189,7 +189,8 @@ static void requests_older_than_a_minute_do_not_count(void **state)
     assert_int_equal(forecast().took_ns / S, 60);
 }
 
-/* --- many: the error is what it says --- */
+/* --- many: the error is what it says: two standard deviations, of which one draw in twenty is
+ * further away, and one in 16,000 twice as far --- */
 
 static void assert_near(int64_t value, int64_t wanted, int64_t error)
 {
@@ -206,7 +207,7 @@ static void many_keys_are_sampled_within_the_stated_error(void **state)
     assert_in_range(says.one_in, 8, 1024);
     assert_in_range(says.took_ns / S, 38, 40);
     assert_true(says.error > 0 && says.error < truth.refused / 3);
-    assert_near(says.refused, truth.refused, says.error);
+    assert_near(says.refused, truth.refused, 2 * says.error);
 }
 
 static void what_all_share_is_sampled_within_the_stated_error(void **state)
@@ -223,7 +224,7 @@ static void what_all_share_is_sampled_within_the_stated_error(void **state)
         assert_true(says.one_in > 1);
         assert_true(says.error > 0 && says.error < truth.refused / 10);
         assert_near(says.seen, truth.seen, truth.seen / 20);
-        assert_near(says.refused, truth.refused, says.error);
+        assert_near(says.refused, truth.refused, 2 * says.error);
     }
 }
 

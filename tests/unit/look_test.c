@@ -347,7 +347,7 @@ static void a_look_says_what_the_request_that_follows_gets(void **state)
     assert_ok(adm_blocklist_range(snap_view_blocklist(view), &range, INT64_MAX));
     put_rules(view, rules, PS_ARRAY_LEN(rules));
     publish();
-    for (int i = 0; i < 6000; i++) {
+    for (int i = 0; i < 24000; i++) {
         let_things_change();
         struct wish wish = wish_at_random();
         enum ans_verdict first = look_at(&wish), second = look_at(&wish);
