@@ -27,6 +27,8 @@ struct world {
 static struct world begin(void)
 {
     up_known_init(&known);
+    /* The same key in each run: two of twenty clients share a bit in one run of six. */
+    memset(&known.key, 0x5a, sizeof known.key);
     return (struct world){.now_ns = 1000 * PS_NS_PER_S, .random = 7};
 }
 
