@@ -18,7 +18,7 @@
 /*    signal, name, unit, threshold, weight, source */
 #define SIGNALS(X) \
     X(LOOP_DELAY, loop_delay_ms, "ms", 20, 1, "How long an event waits for its worker: 99th percentile over the time of all workers", "事件等到其 worker 处理的时间：所有 worker 的 99 分位") \
-    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests whose answer has not begun, except those that a leaky bucket holds, that wait for another request's page, or whose client still sends", "尚未开始应答的请求，不含漏桶中等待的、等待另一请求取回页面的和客户端仍在发送的") \
+    X(IN_FLIGHT, requests_in_flight, "requests", 5000, 1, "Requests not answered yet, but for those that wait in a leaky bucket, for another's page or for their client", "尚未应答的请求，不含漏桶中等待的、等待另一请求取回页面的和客户端仍在发送的") \
     X(STORE_LATENCY, store_latency_ms, "ms", 50, 1, "From a request to a shared counter (Redis) to its reply: 99th percentile; 0 without requests", "向共享计数器（Redis）请求到应答的时间：99 分位；无请求时为 0") \
     X(LOG_LATENCY, log_latency_ms, "ms", 250, 1, "From an order's append until the log shows it: 99th percentile, or the age of the oldest order that waits; 0 without orders", "订单从写入到日志可见的时间：99 分位，或最久等待者的时长；无订单时为 0") \
     X(LOG_BACKLOG, log_backlog, "share", 0.5, 1, "Records that wait for the log, as a share of log.queue", "等待写入日志的记录占 log.queue 的比例") \

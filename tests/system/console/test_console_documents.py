@@ -259,7 +259,7 @@ def test_the_form_of_overload_has_a_row_a_signal_and_no_figure_that_the_panel_ha
     form = desk.text(".editor")
     assert form.count("share = weight × value / threshold") == 1 and "source" not in form
     heights = desk.page.evaluate("() => [...document.querySelectorAll('.rows > fieldset')].map(row => row.getBoundingClientRect().height)")
-    assert max(heights) < 130, heights
+    assert max(heights) < 140, heights  # what it measures has two lines
     desk.field("/signals/memory/threshold").fill("0.9")
     desk.press("Save…")
     assert "/signals/memory/threshold" in desk.dialog()
