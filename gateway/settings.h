@@ -45,8 +45,9 @@ struct gw_settings {
         int64_t idle_trusted_timeout_ms;
         int64_t connections_per_address;
         int64_t head_max_kib; /* of the public listener */
-        int64_t connections;  /* of the whole process, soft */
-        int64_t waiting;      /* leaky-bucket waiters a worker */
+        int64_t target_max;
+        int64_t connections; /* of the whole process, soft */
+        int64_t waiting;     /* leaky-bucket waiters a worker */
     } http;
     struct {
         int kind; /* GW_STORE_… */

@@ -385,6 +385,8 @@ static struct srv_settings http_settings(const struct gw_worker *worker)
         .connections_address = connections_address(settings, worker_count),
         .requests_max = connections + 256,
         .head_max = (size_t)settings->http.head_max_kib * 1024,
+        .target_max = (size_t)settings->http.target_max,
+        .is_page = cfg_path_is_page,
         .body_max = SRV_PUBLIC_BODY_MAX,
         .gather_max = (size_t)settings->upstream.body_gather_kib * 1024,
         .user_size = sizeof(struct pub_request),

@@ -6,6 +6,7 @@
  * What must hold: nothing is handed on that two programs could read in two ways. The first breach
  * ends the parsing. */
 #include "common/http/head.h"
+#include "common/http/address.h"
 #include "common/text/charset.h"
 
 #include <arpa/inet.h>
@@ -176,19 +177,28 @@ bool ps_http_is_authority(struct ps_str text)
            ps_charset_span(&digits, text.at + end + 1, port_len) == port_len;
 }
 
-static enum ps_http_rule check_escapes(const struct ps_charset *chars, struct ps_str text)
+/* Path or query; `target` is what bad_at is counted from. Of a query browsers leave a backslash as
+ * it is, too; in a path some programs take it for a slash. */
+static enum ps_http_rule check_bytes(struct ps_http_head *head, struct ps_str text,
+                                     const char *target, bool is_query)
 {
-    for (size_t i = 0; i < text.len; i += 3) {
-        i += ps_charset_span(chars, text.at + i, text.len - i);
+    const struct ps_charset *chars = is_query ? &query_chars : &path_chars;
+
+    for (size_t i = 0; i < text.len;) {
+        const char *at = text.at + (i += ps_charset_span(chars, text.at + i, text.len - i));
         if (i == text.len)
             break;
-        if (text.at[i] != '%')
+        bool odd = head->limits->lenient && (ps_http_is_odd(*at) || (is_query && *at == '\\'));
+        head->bad_at = (uint32_t)(at - target) + 1;
+        head->is_odd |= odd;
+        if (*at != '%' && !odd)
             return PS_HTTP_TARGET_CHARS;
-        if (text.len - i < 3 || !ps_charset_has(&hex_digits, text.at[i + 1]) ||
-            !ps_charset_has(&hex_digits, text.at[i + 2]))
+        if (*at == '%' && (text.len - i < 3 || !ps_charset_has(&hex_digits, at[1]) ||
+                           !ps_charset_has(&hex_digits, at[2])))
             return PS_HTTP_TARGET_ESCAPE;
-        if (text.at[i + 1] == '0' && text.at[i + 2] == '0')
+        if (*at == '%' && at[1] == '0' && at[2] == '0')
             return PS_HTTP_TARGET_NUL;
+        i += *at == '%' ? 3 : 1;
     }
     return PS_HTTP_NO_RULE;
 }
@@ -241,12 +251,12 @@ static enum ps_http_rule read_target(struct ps_http_head *head, uint32_t at, str
         head->path = (struct ps_http_span){path_at, (uint32_t)path_len};
     else
         head->asterisk = head->method == PS_HTTP_OPTIONS && mark == NULL;
-    rule = check_escapes(&path_chars, (struct ps_str){target.at, path_len});
+    rule = check_bytes(head, (struct ps_str){target.at, path_len}, begin, false);
     if (mark == NULL || rule != PS_HTTP_NO_RULE)
         return rule;
     struct ps_str query = {mark + 1, target.len - path_len - 1};
     head->query = (struct ps_http_span){path_at + (uint32_t)path_len + 1, (uint32_t)query.len};
-    return check_escapes(&query_chars, query);
+    return check_bytes(head, query, begin, true);
 }
 
 /* HTTP/1.1 */

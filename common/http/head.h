@@ -74,6 +74,7 @@ enum ps_http_framing {
 
 struct ps_http_limits {
     uint32_t target_max; /* request target: 414 */
+    bool lenient;        /* a target may have what browsers send (address.h, ps_http_is_odd) */
     uint32_t head_max;   /* the whole head with its empty line: 431 */
     uint32_t fields_max; /* at most PS_HTTP_FIELDS_MAX: 431 */
 };
@@ -96,11 +97,14 @@ struct ps_http_head {
     struct ps_http_span
         host;      /* with its port: that of an address, else of Host; .len == 0: HTTP/1.0 */
     bool asterisk; /* OPTIONS for the whole server; there is no path */
+    bool is_odd;   /* the target has a byte that only `lenient` allows */
     /* Of a response. */
     uint16_t status;
     bool to_head; /* input: it answers HEAD */
     /* After PS_HTTP_BAD. */
     enum ps_http_rule rule;
+    uint32_t
+        bad_at; /* of PS_HTTP_TARGET_CHARS, _ESCAPE and _NUL: which byte of the target, from 1 */
 
     /* Private. */
     const struct ps_http_limits *limits;

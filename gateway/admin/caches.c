@@ -96,6 +96,7 @@ static void purge_cache(struct op_request *request)
     struct op_target target;
     struct ps_faults faults = {0};
     enum cfg_purge_by by = CFG_PURGE_KEY;
+    char normal[CFG_PURGE_TEXT_SIZE];
     struct ps_str text = {"", 0};
 
     if (!op_read_target(request, &cfg_kind_cache, &target))
@@ -104,7 +105,7 @@ static void purge_cache(struct op_request *request)
         op_no(request, ANS_V_not_found, "no such cache");
         return;
     }
-    if (cfg_purge_ask(request->body, &by, &text, &faults) < 0) {
+    if (cfg_purge_ask(request->body, normal, &by, &text, &faults) < 0) {
         op_faults(request, ANS_V_invalid, &faults);
         return;
     }

@@ -137,7 +137,7 @@ enum ans_client {
       "The body is larger than 4 KiB (operators: 1 MiB); the connection closes.", \
       "") \
     X(uri_too_long, 414, ANS_RETRY_NONE, "The request target is too long", ANS_TO_BOTH, ANS_BY_LISTENER, ANS_CLIENT_FINAL, \
-      "The request target is longer than 2,048 bytes, or its query has more than 100 parameters.", \
+      "The request target is longer than 2,048 bytes (of a page: http.target_max), or its query has more than 100 parameters.", \
       "") \
     X(unsupported_media_type, 415, ANS_RETRY_NONE, "The body must be application/json", ANS_TO_BOTH, ANS_BY_ROUTE, ANS_CLIENT_FINAL, \
       "The body is not application/json, or it is compressed.", \

@@ -164,11 +164,14 @@ void cache_release(struct cache_bucket *victims)
     }
 }
 
-/* Replaces an older entry of the same variant; removes the oldest of too many variants. */
+/* Replaces an older entry of the same variant. Of too many variants it removes the least used,
+ * whose count the new one begins with: so each variant that has more than 1 in VARIANTS_MAX of an
+ * address's requests stays, however many others somebody asks for (Metwally, Agrawal, El Abbadi:
+ * "Efficient Computation of Frequent and Top-k Elements in Data Streams", 2005, "Space-Saving"). */
 int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bucket *ret_victims)
 {
     struct cache_bucket *bucket = bucket_of(cache, stored->node.hash);
-    struct cache_stored *other, *next, *oldest = NULL;
+    struct cache_stored *other, *next, *least = NULL;
     size_t variants = 0;
     int err = cache_eviction_add(cache->eviction, &stored->node);
     if (err != 0)
@@ -178,14 +181,16 @@ int cache_link(struct cache *cache, struct cache_stored *stored, struct cache_bu
         if (!has_key(other, stored->node.hash, stored->is.key))
             continue;
         if (ps_str_same(other->is.vary, stored->is.vary)) {
+            stored->uses = other->uses;
             cache_unlink(cache, other, ret_victims);
         } else {
             variants++;
-            oldest = other;
+            least = least == NULL || other->uses <= least->uses ? other : least;
         }
     }
     if (variants >= VARIANTS_MAX) {
-        cache_unlink(cache, oldest, ret_victims);
+        stored->uses = least->uses;
+        cache_unlink(cache, least, ret_victims);
         cache->figures.evicted++;
     }
     LIST_INSERT_HEAD(bucket, stored, bucket);
@@ -370,8 +375,10 @@ void cache_ask(struct cache *cache, const struct cache_query *query, struct cach
     pthread_mutex_lock(&cache->lock);
     cache_eviction_asked(cache->eviction, key_hash);
     struct cache_stored *stored = judge(cache, query, key_hash, &use, ret_found);
-    if (stored != NULL)
+    if (stored != NULL) {
         cache_eviction_hit(cache->eviction, &stored->node);
+        stored->uses++;
+    }
     if (stored != NULL && use == CACHE_USE_FRESH) {
         give(ret_found, CACHE_ASK_HIT, stored);
         cache->figures.hits++;

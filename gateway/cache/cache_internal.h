@@ -25,6 +25,7 @@ struct cache_stored {
     struct cache_eviction_node node;
     LIST_ENTRY(cache_stored) bucket;
     bool linked;
+    uint64_t uses;        /* see cache_link */
     uint64_t purges_seen; /* the last purge that the entry was compared with, or is younger than */
     size_t tag_count;
     uint64_t *tags; /* hashes */

@@ -1,6 +1,8 @@
 /* Keys are plain text, so that an operator can write the beginning of one: `/p/1?id=2`. */
 #include "gateway/cache/key.h"
 
+#include "common/http/address.h"
+
 #include <strings.h>
 
 /* --- Query. --- */
@@ -88,18 +90,22 @@ static bool has_prefix(struct ps_str text, const char *prefix)
     return text.len >= strlen(prefix) && strncasecmp(text.at, prefix, strlen(prefix)) == 0;
 }
 
-/* "//shop.example:80/a" after the scheme: takes the authority. */
-static bool take_same_authority(struct ps_str *named, struct ps_str authority)
+/* "//shop.example:80/a" after the scheme (NULL: none): takes the authority. */
+static bool take_same_authority(struct ps_str *named, struct ps_str authority, const char *scheme)
 {
-    named->at += 2;
-    named->len -= 2;
-    size_t len = 0;
+    char texts[2][CACHE_HOST_MAX];
+    struct ps_buf one, other;
+    size_t len = 2;
+
     while (len < named->len && strchr("/?#", named->at[len]) == NULL)
         len++;
-    bool same = ps_http_same_text((struct ps_str){named->at, len}, authority);
-    named->at += len;
-    named->len -= len;
-    return same;
+    ps_buf_init(&one, texts[0], sizeof texts[0]);
+    ps_buf_init(&other, texts[1], sizeof texts[1]);
+    ps_http_put_authority(&one, (struct ps_str){named->at + 2, len - 2}, scheme);
+    ps_http_put_authority(&other, authority, scheme);
+    *named = (struct ps_str){named->at + len, named->len - len};
+    return !one.overflow && !other.overflow &&
+           ps_str_same((struct ps_str){one.at, one.len}, (struct ps_str){other.at, other.len});
 }
 
 /* Does it have a segment "." or ".."? Those are not resolved here. */
@@ -118,35 +124,38 @@ static bool has_dots(struct ps_str path)
 bool cache_key_put_named(const struct cfg_route_cache *route, struct ps_str authority,
                          struct ps_str path, struct ps_str named, struct ps_buf *buf)
 {
-    char text[CACHE_KEY_MAX];
-    struct ps_buf whole;
+    char text[CACHE_KEY_MAX], normal[CACHE_KEY_MAX];
+    struct ps_buf whole, spelt;
+    const char *scheme = has_prefix(named, "http:")    ? "http"
+                         : has_prefix(named, "https:") ? "https"
+                                                       : NULL;
+    size_t skip = scheme != NULL ? strlen(scheme) + 1 : 0, end = 0, path_end = 0;
+
     ps_buf_init(&whole, text, sizeof text);
-    const char *scheme = has_prefix(named, "http:")    ? "http:"
-                         : has_prefix(named, "https:") ? "https:"
-                                                       : "";
-    named.at += strlen(scheme);
-    named.len -= strlen(scheme);
+    ps_buf_init(&spelt, normal, sizeof normal);
+    named = (struct ps_str){named.at + skip, named.len - skip};
     bool absolute = has_prefix(named, "//");
-    if ((absolute && !take_same_authority(&named, authority)) || (*scheme != '\0' && !absolute))
+    if ((absolute && !take_same_authority(&named, authority, scheme)) ||
+        (scheme != NULL && !absolute))
         return false;
-    size_t end = 0, path_end;
     while (end < named.len && named.at[end] != '#')
         end++;
-    named.len = end;
-    for (path_end = 0; path_end < named.len && named.at[path_end] != '?'; path_end++)
-        ;
-    struct ps_str path_part = {named.at, path_end}, query = {NULL, 0};
-    if (path_end < named.len)
-        query = (struct ps_str){named.at + path_end + 1, named.len - path_end - 1};
-    if (!absolute && path_part.len == 0) { /* "?a=1": the same path */
+    if (!ps_http_put_normal(&spelt, (struct ps_str){named.at, end}))
+        return false;
+    while (path_end < spelt.len && normal[path_end] != '?')
+        path_end++;
+    struct ps_str query = {NULL, 0};
+    if (path_end < spelt.len)
+        query = (struct ps_str){normal + path_end + 1, spelt.len - path_end - 1};
+    if (!absolute && path_end == 0) { /* "?a=1": the same path */
         ps_buf_put(&whole, path.at, path.len);
-    } else if (!absolute && path_part.at[0] != '/') { /* relative to the requested path */
+    } else if (!absolute && normal[0] != '/') { /* relative to the requested path */
         size_t parent = path.len;
         while (parent > 0 && path.at[parent - 1] != '/')
             parent--;
         ps_buf_put(&whole, path.at, parent);
     }
-    ps_buf_put(&whole, path_part.at, path_part.len);
+    ps_buf_put(&whole, normal, path_end);
     return !whole.overflow && !has_dots((struct ps_str){text, whole.len}) &&
            cache_key_put(route, (struct ps_str){text, whole.len}, query, buf);
 }

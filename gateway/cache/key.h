@@ -7,6 +7,7 @@
 #include "gateway/cache/freshness.h"
 
 #define CACHE_KEY_MAX        4096 /* bytes; a longer one is not kept */
+#define CACHE_HOST_MAX       512
 #define CACHE_PARAMETERS_MAX 64   /* of a query; one with more is not kept */
 #define CACHE_VARY_TEXT_MAX  2048 /* names and values together; more is not kept */
 
@@ -19,7 +20,8 @@
 bool cache_query_put(const struct cfg_route_cache *route, struct ps_str query,
                      struct ps_buf *buf) PS_MUST_CHECK;
 
-/* Writes "/path?a=1&b=2". `path.len` 0: "/". False: the answer is not kept. */
+/* Writes "/path?a=1&b=2", of path and query in the one spelling of common/http/address.h.
+ * `path.len` 0: "/". False: the answer is not kept. */
 bool cache_key_put(const struct cfg_route_cache *route, struct ps_str path, struct ps_str query,
                    struct ps_buf *buf) PS_MUST_CHECK;
 

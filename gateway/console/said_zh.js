@@ -95,7 +95,7 @@ add_said([
     ['The body is too large', '请求体太大'],
     ['The body is larger than 4 KiB (operators: 1 MiB); the connection closes.', '请求体大于 4 KiB（操作员：1 MiB）；连接会关闭。'],
     ['The request target is too long', '请求目标太长'],
-    ['The request target is longer than 2,048 bytes, or its query has more than 100 parameters.', '请求目标超过 2,048 字节，或查询参数超过 100 个。'],
+    ['The request target is longer than 2,048 bytes (of a page: http.target_max), or its query has more than 100 parameters.', '请求目标超过 2,048 字节（页面为 http.target_max），或查询参数超过 100 个。'],
     ['The body must be application/json', '请求体必须是 application/json'],
     ['The body is not application/json, or it is compressed.', '请求体不是 application/json，或被压缩了。'],
     ['This host is not served here', '此主机不在这里提供服务'],

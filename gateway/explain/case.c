@@ -49,6 +49,7 @@ void exp_case_free(struct exp_case *asked)
         return;
     json_decref(asked->gates);
     json_decref(asked->page);
+    srv_described_free(&asked->described);
     free(asked);
 }
 

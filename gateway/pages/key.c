@@ -9,6 +9,8 @@
  * purge by path matches all keys that begin with the path and a space. */
 #include "gateway/pages/page_internal.h"
 
+#include "common/http/address.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -96,15 +98,10 @@ static const char *port_of(const char *scheme)
     return scheme[4] == 's' ? ":443" : ":80";
 }
 
-/* The authority in lower case, without the scheme's default port. False: too long to be kept. */
+/* False: too long to be kept. */
 static bool put_host(struct ps_buf *buf, struct ps_str host, const char *scheme)
 {
-    const char *port = port_of(scheme);
-    size_t len = strlen(port);
-
-    if (host.len > len && memcmp(host.at + host.len - len, port, len) == 0)
-        host.len -= len;
-    put_lower(buf, host);
+    ps_http_put_authority(buf, host, scheme);
     return host.len <= HOST_MAX;
 }
 
@@ -197,8 +194,8 @@ void page_origin(const struct page_request *page, struct page_texts *texts,
 
     *ret_origin = (struct up_origin){.head = http->head,
                                      .base = http->base,
-                                     .path = http->path,
-                                     .query = http->query,
+                                     .path = http->sent_path,
+                                     .query = http->sent_query,
                                      .host = http->header[SRV_H_HOST],
                                      .peer = &http->peer,
                                      .trusted = page->trusted,
@@ -208,6 +205,9 @@ void page_origin(const struct page_request *page, struct page_texts *texts,
                                      .keyed = page->is_keyed};
     if (!page->is_keyed)
         return;
+    /* Spelt as in the key: a shop that tells spellings apart would answer the first visitor's. */
+    ret_origin->path = http->path;
+    ret_origin->query = http->query;
     ps_buf_init(&buf, texts->query, sizeof texts->query);
     if (cache_query_put(&page->route->doc->cache, http->query, &buf))
         ret_origin->query = (struct ps_str){buf.at, buf.len};

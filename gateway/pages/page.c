@@ -3,6 +3,7 @@
  * Where a page waits, the event handlers at the end of this file continue. */
 #include "gateway/pages/page.h"
 
+#include "common/http/address.h"
 #include "common/http/write.h"
 #include "gateway/pages/page_internal.h"
 #include "gateway/upstream/route.h"
@@ -256,15 +257,6 @@ static void advance(struct page_request *page, enum page_state state)
 static void on_result(struct cache_waiter *waiter, enum cache_result result,
                       struct cache_entry *entry);
 
-static struct ps_str without_port(struct ps_str host)
-{
-    size_t len = host.len;
-
-    while (len > 0 && host.at[len - 1] >= '0' && host.at[len - 1] <= '9')
-        len--;
-    return len > 0 && host.at[len - 1] == ':' ? (struct ps_str){host.at, len - 1} : host;
-}
-
 bool page_route(struct page_request *page, struct page_worker *worker, struct srv_request *http,
                 struct adm_request *asked)
 {
@@ -279,7 +271,7 @@ bool page_route(struct page_request *page, struct page_worker *worker, struct sr
     page->waiter.on_result = on_result;
     if (table == NULL)
         return false;
-    page->route = up_route_find(table, without_port(http->header[SRV_H_HOST]), http->path,
+    page->route = up_route_find(table, ps_http_host_name(http->header[SRV_H_HOST]), http->path,
                                 (enum ps_http_method)http->method, &page->other);
     if (page->route != NULL || page->other != NULL)
         page->hold = up_worker_hold(worker->shop);

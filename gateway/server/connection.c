@@ -48,6 +48,7 @@ void srv_slot_free(struct srv_slot *slot)
     srv_slot_count(slot, false);
     if (slot->gathered != NULL)
         srv_gathered_free(slot);
+    free(slot->request.made);
     ps_pool_give(http->slots, slot);
 }
 

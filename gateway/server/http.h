@@ -56,10 +56,12 @@ enum srv_header {
 #define SRV_PUBLIC_BODY_MAX    4096
 #define SRV_GATHERED_MAX       ((size_t)16 * 1024 * 1024)
 #define SRV_HEAD_MAX           ((size_t)10 * 1024) /* usually */
-#define SRV_TARGET_MAX         2048                /* longer: 414 */
+#define SRV_TARGET_MAX         2048                /* longer: 414, but for pages */
 #define SRV_FORWARDED_MAX      8                   /* lines of X-Forwarded-For; more: 400 */
 #define SRV_ANSWER_HEADER_TEXT 2048 /* header values of an answer together, in the slot */
 #define SRV_ANSWER_TEXT_MAX    6144 /* body of an answer, in the slot */
+
+#define SRV_WHY_SIZE 128
 
 struct srv_http;
 struct srv_shared_answer;
@@ -67,13 +69,17 @@ struct srv_shared_answer;
 struct srv_request {
     /* Input: valid until the answer is sent. */
     enum srv_method method;
-    struct ps_str path;                /* origin-form, raw: no percent-decoding, '?' excluded */
-    struct ps_str query;               /* without '?', "" when absent */
+    /* In the one spelling of common/http/address.h; whatever depends on an address reads these. */
+    struct ps_str path;                  /* origin-form, '?' excluded */
+    struct ps_str query;                 /* without '?', "" when absent */
+    struct ps_str sent_path, sent_query; /* as they came */
     struct ps_str header[SRV_H_COUNT]; /* without white space around it; .at == NULL when absent */
     uint8_t header_lines[SRV_H_COUNT]; /* 0 or 1, more are refused; X-Forwarded-For and
-                                          Penstock-Rehearsal may appear more often */
+                                          Penstock-Rehearsal may appear more often, and the lines
+                                          of If-Match and If-None-Match are joined */
     struct ps_str forwarded_for[SRV_FORWARDED_MAX]; /* the lines of X-Forwarded-For, in order */
     struct ps_str body;                             /* any bytes */
+    char *made; /* private: what of the above does not lie in the head */
     /* The whole head, for forwarding; NULL if a body was read before the request was handed over.
      * Offsets are from `base`. */
     const struct ps_http_head *head;
@@ -139,10 +145,11 @@ struct srv_settings {
     bool makes_room; /* without a free place or slot, close the untrusted connection that was silent
                         for longest in favour of a new one; first those that got an answer */
     size_t
-        requests_max; /* slots; a request has one from its request line until its answer is sent */
-    size_t turn_max;  /* requests of one connection served in a turn of the loop; 0: 32 */
-    size_t head_max;  /* bytes of a head, request line included: more is 431 */
-    size_t body_max;  /* SRV_PUBLIC_BODY_MAX or 1 MiB */
+        requests_max;  /* slots; a request has one from its request line until its answer is sent */
+    size_t turn_max;   /* requests of one connection served in a turn of the loop; 0: 32 */
+    size_t head_max;   /* bytes of a head, request line included: more is 431 */
+    size_t target_max; /* with is_page: bytes of a page's request target; more is 414 */
+    size_t body_max;   /* SRV_PUBLIC_BODY_MAX or 1 MiB */
     /* Bodies in parts of up to this many bytes are gathered before their request is handed over, as
      * long as all of them together have at most SRV_GATHERED_MAX. 0: none are. */
     size_t gather_max;
@@ -163,6 +170,9 @@ struct srv_settings {
     /* `why` is NULL, or what is wrong with the header. */
     void (*on_proxy)(enum srv_proxy_result result, const struct ps_address *peer, const char *why,
                      void *ctx);
+    /* Is this a page of the shop? Its address may have what browsers send (ps_http_is_odd). NULL:
+     * none is. */
+    bool (*is_page)(struct ps_str path);
     /* May this path be requested without Host, by HTTP/1.0, as simple load balancers do? NULL:
      * no. */
     bool (*needs_no_host)(struct ps_str path);
@@ -248,11 +258,13 @@ struct srv_described {
     struct ps_http_head head;
     struct srv_request request; /* what its head says: points into `text` and `head` */
     int verdict;                /* of a head that would be refused, one of enum ans_verdict ... */
-    const char *why;            /* ... and what is wrong with it */
+    const char *why;            /* ... and what is wrong with it, perhaps in `text` */
+    char text[SRV_WHY_SIZE];
 };
-/* False: it would be refused. `text` is the whole head. */
+/* False: it would be refused. `text` is the whole head. Then srv_described_free. */
 bool srv_request_describe(const struct srv_http *http, struct ps_str text,
                           struct srv_described *ret_described);
+void srv_described_free(struct srv_described *described);
 
 /* The client has authenticated: its connection is trusted from now on. */
 void srv_trust(struct srv_request *request);

@@ -316,10 +316,13 @@ void srv_readable(struct srv_connection *connection);
 /* Continues with kept bytes: the request before them has been answered, or the connection's turn
  * has come again. */
 void srv_read_kept(struct srv_connection *connection);
-/* Fills the request from a head that lies at `base`. False: *ret_text says which rule it
- * breaks. */
+/* Fills the request from a head that lies at `base`; it may allocate request->made. False: the
+ * other two say why it is refused. */
 bool srv_request_fill(struct srv_request *request, const struct srv_settings *settings,
-                      const struct ps_http_head *head, const char *base, const char **ret_text);
+                      const struct ps_http_head *head, const char *base,
+                      enum ans_verdict *ret_verdict, const char **ret_text);
+/* Why the parser refused a head: the rule's text, perhaps with the byte's place, in `text`. */
+const char *srv_strict_why(const struct ps_http_head *head, char text[SRV_WHY_SIZE]);
 static inline char *srv_head_of(struct srv_slot *slot)
 {
     return (char *)slot->rest + slot->http->user_span;

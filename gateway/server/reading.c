@@ -100,6 +100,7 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
 {
     struct srv_http *http = connection->http;
     struct srv_request *request = &slot->request;
+    enum ans_verdict verdict;
     const char *why = NULL;
 
     if (connection->surplus) {
@@ -110,8 +111,8 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
         srv_refuse(connection, ANS_V_draining, NULL);
         return;
     }
-    if (!srv_request_fill(request, &http->settings, head, srv_head_of(slot), &why)) {
-        srv_refuse(connection, ANS_V_malformed, why);
+    if (!srv_request_fill(request, &http->settings, head, srv_head_of(slot), &verdict, &why)) {
+        srv_refuse(connection, verdict, why);
         return;
     }
     request->peer = connection->peer;
@@ -154,6 +155,14 @@ static void begin_body(struct srv_connection *connection, struct srv_slot *slot,
     srv_set_deadline(connection, SRV_DEADLINE_BODY);
 }
 
+static void refuse_head(struct srv_connection *connection, const struct ps_http_head *head)
+{
+    char text[SRV_WHY_SIZE];
+
+    srv_refuse(connection, srv_rule_verdict(&ps_http_rules[head->rule]),
+               srv_strict_why(head, text));
+}
+
 /* Parses a head, or its beginning, at the start of `data`. Returns how many bytes were taken. */
 static size_t read_head(struct srv_connection *connection, const char *data, size_t len)
 {
@@ -163,8 +172,7 @@ static size_t read_head(struct srv_connection *connection, const char *data, siz
     ps_http_request_init(head, &http->limits);
     enum ps_http_step step = ps_http_head_parse(head, data, len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, srv_rule_verdict(&ps_http_rules[head->rule]),
-                   ps_http_rules[head->rule].text);
+        refuse_head(connection, head);
         return len;
     }
     struct srv_slot *slot = take_slot(connection);
@@ -193,8 +201,7 @@ static size_t read_more_head(struct srv_connection *connection, struct srv_slot 
     slot->head_len += used;
     enum ps_http_step step = ps_http_head_parse(head, srv_head_of(slot), slot->head_len);
     if (step == PS_HTTP_BAD) {
-        srv_refuse(connection, srv_rule_verdict(&ps_http_rules[head->rule]),
-                   ps_http_rules[head->rule].text);
+        refuse_head(connection, head);
         return len;
     }
     if (step == PS_HTTP_MORE)
@@ -340,14 +347,23 @@ bool srv_request_describe(const struct srv_http *http, struct ps_str text,
     struct ps_http_head *head = &ret_described->head;
 
     ret_described->request = (struct srv_request){0};
-    ret_described->verdict = ANS_V_malformed;
     ps_http_request_init(head, &http->limits);
     enum ps_http_step step = ps_http_head_parse(head, text.at, text.len);
+    enum ans_verdict verdict =
+        step == PS_HTTP_BAD ? srv_rule_verdict(&ps_http_rules[head->rule]) : ANS_V_malformed;
+    bool is_taken =
+        step == PS_HTTP_DONE && srv_request_fill(&ret_described->request, &http->settings, head,
+                                                 text.at, &verdict, &ret_described->why);
+    ret_described->verdict = (int)verdict;
     if (step == PS_HTTP_DONE)
-        return srv_request_fill(&ret_described->request, &http->settings, head, text.at,
-                                &ret_described->why);
-    if (step == PS_HTTP_BAD)
-        ret_described->verdict = srv_rule_verdict(&ps_http_rules[head->rule]);
-    ret_described->why = step == PS_HTTP_BAD ? ps_http_rules[head->rule].text : "it has no end";
+        return is_taken;
+    ret_described->why =
+        step == PS_HTTP_BAD ? srv_strict_why(head, ret_described->text) : "it has no end";
     return false;
+}
+
+void srv_described_free(struct srv_described *described)
+{
+    free(described->request.made);
+    described->request.made = NULL;
 }

@@ -235,9 +235,11 @@ int srv_http_new(uv_loop_t *loop, const struct srv_door *doors, size_t door_coun
     if (settings->turn_max == 0)
         http->settings.turn_max = TURN_MAX;
     srv_http_set_wait(http, settings->wait_ns);
-    http->limits = (struct ps_http_limits){.target_max = SRV_TARGET_MAX,
-                                           .head_max = (uint32_t)settings->head_max,
-                                           .fields_max = PS_HTTP_FIELDS_MAX};
+    http->limits = (struct ps_http_limits){
+        .target_max = (uint32_t)(settings->is_page != NULL ? settings->target_max : SRV_TARGET_MAX),
+        .lenient = settings->is_page != NULL,
+        .head_max = (uint32_t)settings->head_max,
+        .fields_max = PS_HTTP_FIELDS_MAX};
     http->date_s = -1;
     http->user_span = (settings->user_size + align - 1) / align * align;
     TAILQ_INIT(&http->suspended);

@@ -1,11 +1,13 @@
 /* From a head that HTTP's own rules accept to a request. Each field that the program reads may
  * appear only once (a second X-User-Id is a way to make two programs see different requests),
- * except X-Forwarded-For, which proxies extend by lines, and Penstock-Rehearsal, which never causes
- * a refusal. */
+ * except X-Forwarded-For, which proxies extend by lines, If-Match and If-None-Match, whose lines
+ * are one list (RFC 9110, section 5.3), and Penstock-Rehearsal, which never causes a refusal. */
 #include "gateway/server/strict.h"
+#include "common/http/address.h"
 #include "common/text/charset.h"
 #include "gateway/server/http_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -31,6 +33,11 @@ static const uint8_t header_of[PS_HTTP_F_COUNT] = {
 };
 /* clang-format on */
 
+static bool is_list(enum srv_header header)
+{
+    return header == SRV_H_IF_MATCH || header == SRV_H_IF_NONE_MATCH;
+}
+
 /* Keeps a field that the program reads. */
 static const char *keep_field(struct srv_request *request, enum srv_header header,
                               struct ps_str value)
@@ -41,12 +48,12 @@ static const char *keep_field(struct srv_request *request, enum srv_header heade
         if (lines == SRV_FORWARDED_MAX)
             return "too many lines of X-Forwarded-For";
         request->forwarded_for[lines] = value;
-    } else if (lines > 0 && header != SRV_H_REHEARSAL) {
+    } else if (lines > 0 && header != SRV_H_REHEARSAL && !is_list(header)) {
         return "a field that may appear only once appears twice";
     }
     if (lines == 0)
         request->header[header] = value;
-    request->header_lines[header] = (uint8_t)(lines + 1);
+    request->header_lines[header] = (uint8_t)(lines < UINT8_MAX ? lines + 1 : lines);
     return NULL;
 }
 
@@ -69,9 +76,79 @@ static const char *read_fields(struct srv_request *request, const struct srv_set
     return why;
 }
 
-bool srv_request_fill(struct srv_request *request, const struct srv_settings *settings,
-                      const struct ps_http_head *head, const char *base, const char **ret_text)
+/* Joins the lines of a list. */
+static void join(struct srv_request *request, enum srv_header header, struct ps_buf *buf)
 {
+    size_t from = buf->len;
+
+    for (uint32_t i = 0; i < request->head->field_count; i++) {
+        const struct ps_http_field *field = &request->head->fields[i];
+        if (header_of[field->known] != header + 1)
+            continue;
+        if (buf->len > from)
+            ps_buf_puts(buf, ", ");
+        ps_buf_put(buf, request->base + field->value.at, field->value.len);
+    }
+    request->header[header] = (struct ps_str){buf->at + from, buf->len - from};
+}
+
+static struct ps_str put_normal(struct ps_buf *buf, struct ps_str text)
+{
+    size_t from = buf->len;
+
+    if (!ps_http_put_normal(buf, text)) /* the parser of heads takes what this one takes */
+        return text;
+    return (struct ps_str){buf->at + from, buf->len - from};
+}
+
+/* What does not lie in the head as it must be read. False: out of memory. */
+static bool make_rest(struct srv_request *request)
+{
+    bool is_normal = ps_http_is_normal(request->path) && ps_http_is_normal(request->query);
+    size_t lists = 0;
+    struct ps_buf buf;
+
+    for (int i = 0; i < SRV_H_COUNT; i++)
+        lists += is_list((enum srv_header)i) && request->header_lines[i] > 1;
+    if (is_normal && lists == 0)
+        return true;
+    /* A byte becomes three at most; two joined lines lose CRLF and a name. */
+    size_t size = 3 * (request->path.len + request->query.len) + lists * request->head->len;
+    request->made = malloc(size);
+    if (request->made == NULL)
+        return false;
+    ps_buf_init(&buf, request->made, size);
+    if (!is_normal) {
+        request->path = put_normal(&buf, request->path);
+        request->query = put_normal(&buf, request->query);
+    }
+    for (int i = 0; i < SRV_H_COUNT; i++)
+        if (is_list((enum srv_header)i) && request->header_lines[i] > 1)
+            join(request, (enum srv_header)i, &buf);
+    return true;
+}
+
+/* The API of sales is stricter than the shop's pages: its clients are programs. */
+static bool check_target(const struct srv_request *request, const struct srv_settings *settings,
+                         const struct ps_http_head *head, enum ans_verdict *ret_verdict,
+                         const char **ret_text)
+{
+    bool is_page = settings->is_page != NULL && settings->is_page(request->path);
+    size_t len = request->sent_path.len + request->sent_query.len;
+
+    if (is_page || (!head->is_odd && len <= SRV_TARGET_MAX))
+        return true;
+    if (!head->is_odd)
+        *ret_verdict = ANS_V_uri_too_long;
+    *ret_text = ps_http_rules[head->is_odd ? PS_HTTP_TARGET_CHARS : PS_HTTP_TARGET_TOO_LONG].text;
+    return false;
+}
+
+bool srv_request_fill(struct srv_request *request, const struct srv_settings *settings,
+                      const struct ps_http_head *head, const char *base,
+                      enum ans_verdict *ret_verdict, const char **ret_text)
+{
+    *ret_verdict = ANS_V_malformed;
     request->head = head;
     request->base = base;
     request->method = (enum srv_method)head->method;
@@ -79,6 +156,18 @@ bool srv_request_fill(struct srv_request *request, const struct srv_settings *se
                     : head->path.len == 0 ? PS_STR("/")
                                           : ps_http_text(base, head->path);
     request->query = head->query.at > 0 ? ps_http_text(base, head->query) : PS_STR("");
+    request->sent_path = request->path;
+    request->sent_query = request->query;
+    *ret_text = read_fields(request, settings, head, base);
+    if (*ret_text != NULL)
+        return false;
+    if (!make_rest(request)) {
+        *ret_verdict = ANS_V_shed;
+        *ret_text = "out of memory";
+        return false;
+    }
+    if (!check_target(request, settings, head, ret_verdict, ret_text))
+        return false;
     if (head->host.len > 0) {
         request->header[SRV_H_HOST] = ps_http_text(base, head->host);
         request->header_lines[SRV_H_HOST] = 1;
@@ -86,8 +175,18 @@ bool srv_request_fill(struct srv_request *request, const struct srv_settings *se
         *ret_text = ps_http_rules[PS_HTTP_HOST_MISSING].text;
         return false;
     }
-    *ret_text = read_fields(request, settings, head, base);
-    return *ret_text == NULL;
+    return true;
+}
+
+const char *srv_strict_why(const struct ps_http_head *head, char text[SRV_WHY_SIZE])
+{
+    const char *rule = ps_http_rules[head->rule].text;
+
+    if (head->rule != PS_HTTP_TARGET_CHARS && head->rule != PS_HTTP_TARGET_ESCAPE &&
+        head->rule != PS_HTTP_TARGET_NUL)
+        return rule;
+    (void)snprintf(text, SRV_WHY_SIZE, "%s, at its byte %u", rule, head->bad_at);
+    return text;
 }
 
 bool srv_strict_knows(struct ps_str name)

@@ -179,11 +179,9 @@ static void put_rules(struct ps_buf *buf, const struct cfg_header_rules *rules)
     }
 }
 
-struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name)
+static struct ps_str find_cookie(struct ps_str cookies, struct ps_str name)
 {
-    struct ps_str cookies = ps_http_find(head, base, PS_STR("Cookie"));
-
-    for (size_t at = 0; cookies.at != NULL && at < cookies.len;) {
+    for (size_t at = 0; at < cookies.len;) {
         while (at < cookies.len && (cookies.at[at] == ' ' || cookies.at[at] == ';'))
             at++;
         size_t end = at;
@@ -195,6 +193,17 @@ struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, 
         at = end;
     }
     return (struct ps_str){NULL, 0};
+}
+
+struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name)
+{
+    struct ps_str found = {NULL, 0};
+
+    for (uint32_t i = 0; i < head->field_count && found.at == NULL; i++)
+        if (head->fields[i].name.len == 6 &&
+            ps_http_is_text(ps_http_text(base, head->fields[i].name), "Cookie"))
+            found = find_cookie(ps_http_text(base, head->fields[i].value), name);
+    return found;
 }
 
 /* --- Requests --- */

@@ -43,7 +43,7 @@ void up_fields_answer(struct ps_buf *buf, const struct ps_http_head *head, const
 struct ps_str up_fields_ruled(struct ps_buf buf, struct ps_str lines,
                               const struct cfg_header_rules *rules);
 
-/* The value of a cookie; .at == NULL: there is none. */
+/* The value of a cookie, in any line of Cookie; .at == NULL: there is none. */
 struct ps_str up_cookie_find(const struct ps_http_head *head, const char *base, struct ps_str name);
 
 #endif

@@ -12,7 +12,8 @@
 
 #define BODY_LEN 200
 
-static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
+static const struct ps_http_limits limits = {
+    .target_max = 2048, .head_max = 8192, .fields_max = PS_HTTP_FIELDS_MAX};
 static const struct cfg_route_cache route = {0};
 static const char request_text[] = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
 static const char answers[2][128] = {

@@ -13,7 +13,8 @@
 #define OBJECTS  100000
 #define BODY_LEN 2000
 
-static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
+static const struct ps_http_limits limits = {
+    .target_max = 2048, .head_max = 8192, .fields_max = PS_HTTP_FIELDS_MAX};
 static const struct cfg_route_cache route = {0};
 static struct ps_http_head request, answer;
 static const char request_text[] = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
+static const struct ps_http_limits limits = {
+    .target_max = 2048, .head_max = 8192, .fields_max = PS_HTTP_FIELDS_MAX};
 static struct cache_wakeups *wakeups;
 
 static size_t put_date(char *at, const char *offset, int64_t now_ms)

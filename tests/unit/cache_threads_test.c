@@ -15,7 +15,8 @@
 #define AT_ONCE  16
 #define KEYS     40
 
-static const struct ps_http_limits limits = {2048, 8192, PS_HTTP_FIELDS_MAX};
+static const struct ps_http_limits limits = {
+    .target_max = 2048, .head_max = 8192, .fields_max = PS_HTTP_FIELDS_MAX};
 static const struct cfg_route_cache route = {0};
 static struct cache *cache;
 static struct cache_wakeups *wakeups;

@@ -15,7 +15,8 @@ struct request {
     char text[256];
 };
 
-static const struct ps_http_limits limits = {2048, 2048, 20};
+static const struct ps_http_limits limits = {
+    .target_max = 2048, .head_max = 2048, .fields_max = 20};
 
 static void read_request(struct request *request, const char *lines)
 {

@@ -10,7 +10,8 @@
 /* Is a request with these lines of Via one that goes round? NULL-terminated. */
 static bool loops(const char *const *lines)
 {
-    static const struct ps_http_limits limits = {2048, 1 << 17, PS_HTTP_FIELDS_MAX};
+    static const struct ps_http_limits limits = {
+        .target_max = 2048, .head_max = 1 << 17, .fields_max = PS_HTTP_FIELDS_MAX};
     static char text[1 << 17];
     struct ps_http_head head;
     size_t len = (size_t)snprintf(text, sizeof text, "GET / HTTP/1.1\r\nHost: shop\r\n");

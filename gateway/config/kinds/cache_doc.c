@@ -1,6 +1,9 @@
 /* See cache_doc.h. */
 #include "gateway/config/kinds/cache_doc.h"
 
+#include "common/http/address.h"
+#include "common/http/head.h"
+#include "common/text/charset.h"
 #include "gateway/config/kinds/formats.h"
 #include "gateway/config/store/store.h"
 
@@ -45,15 +48,39 @@ static void read_purge(struct ps_json_reader *reader, enum cfg_purge_by *ret_by,
         ps_json_fault(reader, "", "must have one of key, prefix and tag");
 }
 
-int cfg_purge_ask(const json_t *json, enum cfg_purge_by *ret_by, struct ps_str *ret_text,
-                  struct ps_faults *faults)
+/* "shop.example/灯?a=1", with or without the host: as keys have it. False: it is no address. */
+static bool put_address(struct ps_buf *buf, struct ps_str text, enum cfg_purge_by by)
+{
+    const char *slash = memchr(text.at, '/', text.len);
+    size_t host_len = slash != NULL ? (size_t)(slash - text.at) : text.len;
+    struct ps_str host = {text.at, host_len}, rest = {text.at + host_len, text.len - host_len};
+
+    if ((slash == NULL && by == CFG_PURGE_KEY) || ps_has_control(text.at, text.len) ||
+        memchr(text.at, '#', text.len) != NULL)
+        return false;
+    if (host_len > 0 && (!ps_http_is_authority(host) || host.at[host_len - 1] == ':'))
+        return false; /* "https://…", too: a purge is of both schemes */
+    ps_http_put_authority(buf, host, NULL);
+    return ps_http_put_normal(buf, rest);
+}
+
+int cfg_purge_ask(const json_t *json, char text[CFG_PURGE_TEXT_SIZE], enum cfg_purge_by *ret_by,
+                  struct ps_str *ret_text, struct ps_faults *faults)
 {
     struct ps_json_reader reader;
+    struct ps_buf buf;
 
     ps_json_reader_init_all(&reader, json, "", faults);
     read_purge(&reader, ret_by, ret_text);
     if (faults->count == 0 && ret_text->len == 0)
         ps_json_fault(&reader, cfg_purge_names[*ret_by], "must not be empty");
+    ps_buf_init(&buf, text, CFG_PURGE_TEXT_SIZE);
+    if (faults->count == 0 && *ret_by != CFG_PURGE_TAG) {
+        if (!put_address(&buf, *ret_text, *ret_by))
+            ps_json_fault(&reader, cfg_purge_names[*ret_by],
+                          "must be a path, or a host and a path, such as /p/1 or shop.example/p/1");
+        *ret_text = (struct ps_str){buf.at, buf.len};
+    }
     (void)ps_json_has(&reader, "reason");
     return ps_json_done(&reader);
 }

@@ -39,10 +39,11 @@ static inline const struct cfg_cache *cfg_cache_of(const struct cfg_doc *doc)
     return doc->parsed;
 }
 
-/* Reads the body of POST …/purge: one of key, prefix and tag. `text` points into the JSON.
- * PS_E_INVALID: all faults are added. */
-int cfg_purge_ask(const json_t *json, enum cfg_purge_by *ret_by, struct ps_str *ret_text,
-                  struct ps_faults *faults) PS_MUST_CHECK;
+#define CFG_PURGE_TEXT_SIZE (3 * CFG_PURGE_MAX)
+/* Reads the body of POST …/purge: one of key, prefix and tag. The text lies in the JSON, or, in the
+ * one spelling of common/http/address.h, in `text`. PS_E_INVALID: all faults are added. */
+int cfg_purge_ask(const json_t *json, char text[CFG_PURGE_TEXT_SIZE], enum cfg_purge_by *ret_by,
+                  struct ps_str *ret_text, struct ps_faults *faults) PS_MUST_CHECK;
 /* The state of a cache with one more purge. Owner: the caller. NULL: out of memory. */
 json_t *cfg_purge_state(const struct cfg_cache *cache, enum cfg_purge_by by, struct ps_str text);
 

@@ -2,7 +2,9 @@
  * complete (check.c), so that a bundle may bring both. */
 #include "gateway/config/kinds/route_doc.h"
 
+#include "common/http/address.h"
 #include "gateway/config/kinds/cache_doc.h"
+#include "gateway/config/kinds/formats.h"
 #include "gateway/config/kinds/pool_doc.h"
 #include "gateway/config/kinds/route_parts.h"
 #include "gateway/config/store/store.h"
@@ -63,12 +65,30 @@ const char *cfg_path_own(struct ps_str path)
     return NULL;
 }
 
+bool cfg_path_is_page(struct ps_str path)
+{
+    return cfg_path_own(path) == NULL;
+}
+
 bool cfg_path_is_probe(struct ps_str path)
 {
     for (size_t i = FIRST_PROBE; i < PS_ARRAY_LEN(own_paths); i++)
         if (ps_str_is(path, own_paths[i]))
             return true;
     return false;
+}
+
+/* Spells it as requests' paths are compared, in its place: escapes only become fewer. */
+static void spell_path(char *path)
+{
+    char normal[PATH_MAX_LEN];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, normal, sizeof normal);
+    if (path == NULL || !cfg_is_path(path) || !ps_http_put_normal(&buf, ps_str(path)))
+        return;
+    memcpy(path, normal, buf.len);
+    path[buf.len] = '\0';
 }
 
 static void check_path(struct ps_table_at *at, const struct cfg_route *route)
@@ -116,6 +136,23 @@ static void free_query(void *object)
     cache->query = CFG_QUERY_ALL;
 }
 
+/* As requests' queries are compared. Owner: the caller. NULL: out of memory. */
+static char *spelt(const char *name)
+{
+    size_t size = 3 * strlen(name) + 1;
+    char *text = malloc(size);
+    struct ps_buf buf;
+
+    if (text == NULL)
+        return NULL;
+    ps_buf_init(&buf, text, size - 1);
+    if (!ps_http_put_normal(&buf, ps_str(name)))
+        (void)snprintf(text, size, "%s", name);
+    else
+        text[buf.len] = '\0';
+    return text;
+}
+
 static bool read_query(struct ps_table_at *at, const char *place, const json_t *value, void *object)
 {
     struct cfg_route_cache *cache = object;
@@ -139,7 +176,7 @@ static bool read_query(struct ps_table_at *at, const char *place, const json_t *
             is_ok = strcmp(cache->names[j], name) != 0;
         if (!is_ok)
             return false;
-        cache->names[i] = strdup(name);
+        cache->names[i] = spelt(name);
         if (cache->names[i] == NULL)
             break;
         cache->name_count++;
@@ -315,6 +352,7 @@ static void check_route(struct ps_table_at *at, void *object)
     bool gets = (route->methods & CFG_GET_BIT) != 0;
 
     (void)snprintf(route->name, sizeof route->name, "%s", reading->name);
+    spell_path(route->path);
     route->path_len = route->path != NULL ? strlen(route->path) : 0;
     for (char *c = route->host; c != NULL && *c != '\0'; c++)
         *c = (char)tolower((unsigned char)*c);

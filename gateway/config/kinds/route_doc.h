@@ -128,6 +128,7 @@ struct cfg_route {
 /* The first segment of the path ("/v1") if the gateway answers paths below it itself, so that no
  * route may use it; NULL: the path is free. Only this function knows these paths. */
 const char *cfg_path_own(struct ps_str path);
+bool cfg_path_is_page(struct ps_str path); /* none of these */
 /* Is it a probe path of load balancers? */
 bool cfg_path_is_probe(struct ps_str path);
 

@@ -63,7 +63,10 @@ static const char *const paths[] = {"/c/1",
                                     "/livez",
                                     "/v1/sales/x",
                                     "/v1/sales/x/orders",
-                                    "/p/%2e%2e/c/1"};
+                                    "/p/%2e%2e/c/1",
+                                    "/%63/1",
+                                    "/c/%6cang",
+                                    "/%70/l%61ng"};
 static const char *const queries[] = {"", "a=1", "a=1&b=2", "b=2&a=1"};
 static const char *const methods[] = {"GET", "GET",    "HEAD",    "POST",
                                       "PUT", "DELETE", "OPTIONS", "GET"};
@@ -76,6 +79,7 @@ static const struct {
              {"", "SHOP.example", "shop.example"},
              {"http://evil.example", "shop.example", "evil.example"},
              {"", "m.shop.example", "m.shop.example"},
+             {"", "shop.example.", "shop.example"},
              {"", "shop.example:80", "shop.example"},
              {"http://shop.example:1337", "evil.example", "shop.example:1337"}};
 static const char *const schemes[] = {NULL, "http", "https", "https"};
@@ -177,7 +181,7 @@ static void expect(const struct client *client, const struct client_ask *as, con
     ask->any_scheme = lists != NULL && strstr(lists, "X-Forwarded-Proto") != NULL;
     page_set(wants, PAGE_METHOD, ps_str(methods[as->method % PS_ARRAY_LEN(methods)]));
     page_set_authority(wants, ps_str(hosts[as->host % PS_ARRAY_LEN(hosts)].authority));
-    page_set(wants, PAGE_PATH, ps_str(path));
+    page_set_path(wants, ps_str(path));
     page_set_query(wants, ps_str(queries[as->query % PS_ARRAY_LEN(queries)]));
     page_set(wants, PAGE_SCHEME,
              client->trusted && scheme != NULL ? ps_str(scheme) : PS_STR("http"));

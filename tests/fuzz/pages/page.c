@@ -1,6 +1,9 @@
 /* See page.h. */
 #include "tests/fuzz/pages/page.h"
 
+#include "common/http/address.h"
+#include "tests/fuzz/fuzz.h"
+
 #include <stdio.h>
 
 static char plain(char c)
@@ -28,10 +31,22 @@ void page_set_lower(struct page *page, enum page_part part, struct ps_str value)
 
 void page_set_authority(struct page *page, struct ps_str value)
 {
-    page_set_lower(page, PAGE_AUTHORITY, value);
-    char *colon = strrchr(page->parts[PAGE_AUTHORITY], ':');
-    if (colon != NULL && (strcmp(colon, ":80") == 0 || strcmp(colon, ":443") == 0))
-        *colon = '\0';
+    char text[PAGE_PART_MAX];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, text, sizeof text);
+    ps_http_put_authority(&buf, value, NULL);
+    page_set(page, PAGE_AUTHORITY, (struct ps_str){text, buf.len});
+}
+
+void page_set_path(struct page *page, struct ps_str value)
+{
+    char text[3 * PAGE_PART_MAX];
+    struct ps_buf buf;
+
+    ps_buf_init(&buf, text, sizeof text);
+    MUST(ps_http_put_normal(&buf, value));
+    page_set(page, PAGE_PATH, (struct ps_str){text, buf.len});
 }
 
 /* Those of the scripts are short, and have two parameters at most. */

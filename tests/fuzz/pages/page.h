@@ -34,7 +34,9 @@ struct page {
 void page_set(struct page *page, enum page_part part, struct ps_str value);
 /* The same without capitals: a host, and a language, has none. */
 void page_set_lower(struct page *page, enum page_part part, struct ps_str value);
+/* In the one spelling that addresses have for the gateway. */
 void page_set_authority(struct page *page, struct ps_str value);
+void page_set_path(struct page *page, struct ps_str value);
 void page_set_query(struct page *page, struct ps_str value);
 static inline bool page_is(const struct page *page, enum page_part part, const char *text)
 {

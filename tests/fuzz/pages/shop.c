@@ -145,7 +145,7 @@ static void fill_page(const struct connection *connection, const struct shop_pla
 
     page_set(page, PAGE_METHOD, ps_http_text(connection->head, head->method_text));
     page_set_authority(page, ps_http_text(connection->head, head->host));
-    page_set(page, PAGE_PATH, ps_http_text(connection->head, head->path));
+    page_set_path(page, ps_http_text(connection->head, head->path));
     page_set_query(page,
                    head->query.at != 0 ? ps_http_text(connection->head, head->query) : PS_STR(""));
     page_set(page, PAGE_SCHEME, field(connection, "X-Forwarded-Proto"));

@@ -208,7 +208,8 @@ static void start(void)
     static const char text[] =
         "{\"trusted_proxies\":[\"10.0.0.0/8\"],\"workers\":1,\"limits_table\":{\"mib\":1},"
         "\"log\":{\"queue\":64},\"http\":{\"connections\":16,\"head_max_kib\":4,"
-        "\"head_timeout_ms\":500,\"body_timeout_ms\":1000,\"idle_timeout_ms\":60000}}";
+        "\"head_timeout_ms\":500,\"body_timeout_ms\":1000,\"send_timeout_ms\":1000,\"idle_timeout_"
+        "ms\":60000}}";
     static const struct ps_uuid own = {{1}};
     json_t *json = json_loads(text, 0, NULL);
     struct ps_faults faults = {0};
