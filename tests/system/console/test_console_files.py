@@ -64,12 +64,16 @@ def test_head_and_methods(gateway):
 
 
 @pytest.mark.parametrize("path", ["../admin.token", "..%2fadmin.token", "%2e%2e/tokens.json", "..", ".", "%2e", "main.js/", "main.js%00", "MAIN.JS", "./main.js", "..\\admin.token", "index.html%20",
-                                  "uplot.LICENSE", "asset.c", "%6dain.js", "main.js;x", "*", "'\"<script>", "a" * 1500])
+                                  "uplot.LICENSE", "asset.c", "%6Dain.js/x", "main.js;x", "*", "'\"<script>", "a" * 1500])
 def test_nothing_beside_the_files_is_reached(gateway, path):
     answer = raw(gateway.admin_port, f"GET /console/{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     status = answer.split(b" ", 2)[1]
     assert status in (b"400", b"401", b"404"), answer[:200]
     assert b"pst_" not in answer and b"text/html" not in answer
+
+
+def test_a_file_is_the_same_in_each_spelling_of_its_name(gateway):
+    assert get(gateway, INDEX + "%6dain.js").text == get(gateway, INDEX + "main.js").text
 
 
 @pytest.mark.parametrize("host", ["foreign.test", "localhost.foreign.test", "127.0.0.1.foreign.test", "foreign.test:80", "[::2]"])
